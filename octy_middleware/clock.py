@@ -1,0 +1,36 @@
+"""Time and identity as values that are passed in.
+
+Here: the clock type every other room takes as an argument, conversions, and UUIDv7. Not here: anything that
+decides by time.
+"""
+
+import secrets
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from uuid import UUID
+
+Clock = Callable[[], float]
+"""Unix time in seconds, as `time.time` gives it."""
+
+RandomBytes = Callable[[int], bytes]
+"""So many random bytes, as `secrets.token_bytes` gives them."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def utc(seconds: float) -> datetime:
+    """Return Unix seconds as an aware UTC datetime."""
+    return _EPOCH + timedelta(microseconds=to_micros(seconds))
+
+
+def to_micros(seconds: float) -> int:
+    """Return Unix seconds as whole microseconds, the form in which every time column is stored."""
+    return round(seconds * 1_000_000)
+
+
+def uuid7(now: float, random_bytes: RandomBytes = secrets.token_bytes) -> str:
+    """Return a UUIDv7 (RFC 9562, 5.7) as text: 48 bits of Unix milliseconds, then 74 random bits."""
+    value = (int(now * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(random_bytes(10))
+    value = value & ~(0xF << 76) | 0x7 << 76
+    value = value & ~(0x3 << 62) | 0x2 << 62
+    return str(UUID(int=value))

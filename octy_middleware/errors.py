@@ -1,0 +1,28 @@
+"""Faults of set-up and of the store. A refused key is no exception: it is an `Outcome`.
+
+    OctyError                 never raised itself
+    ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
+    ├── SchemaError           the database is at another schema than this release
+    ├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
+    └── InvalidInputError     data given by a person (an address, a reference) can't be taken
+"""
+
+
+class OctyError(Exception):
+    """Base of all errors of this project."""
+
+
+class ConfigurationError(OctyError):
+    """A setting is missing or wrong."""
+
+
+class SchemaError(OctyError):
+    """The database is older or newer than this release."""
+
+
+class StoreUnavailableError(OctyError):
+    """The store can't answer now; nothing was changed."""
+
+
+class InvalidInputError(OctyError):
+    """What a person gave can't be taken; the text says why."""

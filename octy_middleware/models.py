@@ -1,0 +1,352 @@
+"""The tables, shared by the middleware and the worker.
+
+Here: columns, keys and the names of states. Not here: what changes a row; each table's transitions live in one
+room (`recorder`, `pairs`, `accounts`, `outbox`, and the worker's `cases` and `regenerations`).
+
+Ids are UUIDv7 as text; the feeds (`key_change`, `attempt`, `outbox`) count up instead, because their readers go by
+order. Times are UTC, stored as whole microseconds since 1970: the same on every database, with no driver's time zone
+in between. Python sees aware datetimes.
+"""
+
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, MetaData, text
+from sqlalchemy.types import TypeDecorator
+from sqlmodel import Field, SQLModel
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
+
+
+class UtcTime(TypeDecorator[datetime]):
+    """An aware UTC datetime kept as BIGINT microseconds since 1970."""
+
+    impl = BigInteger
+    cache_ok = True
+
+    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
+        """Refuse naive times: they are the classic way to be wrong by hours."""
+        if value is None:
+            return None
+        if value.tzinfo is None:
+            raise ValueError(f"naive time {value!r}: give an aware UTC datetime")
+        return (value - _EPOCH) // timedelta(microseconds=1)
+
+    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
+        """Return an aware datetime."""
+        return None if value is None else _EPOCH + timedelta(microseconds=value)
+
+
+class Table(SQLModel):
+    """Base of all tables; constraint names are fixed so that migrations can name them."""
+
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        },
+    )
+
+
+class PairState(StrEnum):
+    """Life of a key pair: pending → active → retiring → retired."""
+
+    PENDING = "pending"  # issued, not yet proven; authenticates nobody
+    ACTIVE = "active"
+    RETIRING = "retiring"  # still accepted until retire_at; its successor is in use
+    RETIRED = "retired"  # a tombstone, so that late hits are attributed
+
+
+class IncidentState(StrEnum):
+    """Where a case stands."""
+
+    OPENING = "opening"
+    WAITING = "waiting"
+    REGENERATING = "regenerating"
+    NEEDS_STAFF = "needs_staff"
+    CLOSED = "closed"
+
+
+class Resolution(StrEnum):
+    """How a case ended."""
+
+    REGENERATED = "regenerated"
+    FALSE_ALARM = "false_alarm"
+    UNANSWERED = "unanswered"
+
+
+class Rule(StrEnum):
+    """Which streak opened the incident."""
+
+    KEY = "key"
+    SOURCE = "source"
+
+
+class Answer(StrEnum):
+    """What the customer, or staff for the customer, said."""
+
+    IT_WAS_US = "it_was_us"
+    NOT_US = "not_us"
+
+
+class MailState(StrEnum):
+    """Life of one mail."""
+
+    PENDING = "pending"
+    SENT = "sent"
+    FAILED = "failed"  # refused for good
+    SKIPPED = "skipped"  # withheld on purpose, by the daily cap for one
+
+
+class RegenerationState(StrEnum):
+    """Where the replacement of a pair stands."""
+
+    OPEN = "open"
+    SENT = "sent"  # the new pair is active, its link is out
+    COLLECTED = "collected"
+    DONE = "done"
+    SUPERSEDED = "superseded"  # a later one replaces what this one would have delivered
+    ABANDONED = "abandoned"  # never collected, or failed; the old pair was not cut unless it leaked
+
+
+class Cause(StrEnum):
+    """Why a pair was issued."""
+
+    FIRST = "first"
+    INCIDENT = "incident"
+    STAFF = "staff"
+
+
+def _time(*, index: bool = False) -> Any:
+    return Field(sa_type=UtcTime, nullable=False, index=index)
+
+
+def _time_or_none() -> Any:
+    return Field(default=None, sa_type=UtcTime, nullable=True)
+
+
+class Account(Table, table=True):
+    """One customer, known by an opaque reference of the host's own."""
+
+    id: str = Field(primary_key=True, max_length=36)
+    reference: str = Field(unique=True, max_length=200)
+    contact_name: str = ""
+    contact_surname: str = ""
+    contact_email_address: str
+    webhook_url: str = ""
+    authenticated_id_key: str = ""
+    security_email: str  # see accounts.security_addresses: follows the contact address after 7 days
+    contact_changed_at: datetime | None = _time_or_none()
+    created_at: datetime = _time()
+
+
+class KeyPair(Table, table=True):
+    """A public key and the digest of its secret."""
+
+    __tablename__ = "key_pair"
+
+    id: str = Field(primary_key=True, max_length=36)
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    public_key: str = Field(unique=True, max_length=200)
+    secret_digest: str
+    state: str = Field(default=PairState.PENDING, max_length=16)
+    cause: str = Field(max_length=16)
+    replaced_by: str | None = Field(default=None, max_length=36)
+    created_at: datetime = _time()
+    activated_at: datetime | None = _time_or_none()
+    retire_at: datetime | None = _time_or_none()
+    retired_at: datetime | None = _time_or_none()
+    first_used_at: datetime | None = _time_or_none()
+    last_used_at: datetime | None = _time_or_none()
+    quiet_until: datetime | None = _time_or_none()  # after "it was us": recorded, but no new incident
+
+
+class KeyChange(Table, table=True):
+    """Feed of changed keys; every process reads it to drop what it remembers."""
+
+    __tablename__ = "key_change"
+    __table_args__ = {"sqlite_autoincrement": True}
+
+    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    public_key: str = Field(max_length=200)
+    at: datetime = _time()
+
+
+class OutcomeMinute(Table, table=True):
+    """Exact count of one outcome for (public key, source, minute). Unknown keys share the empty key."""
+
+    __tablename__ = "outcome_minute"
+
+    public_key: str = Field(primary_key=True, max_length=200)
+    minute: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    source: str = Field(primary_key=True, max_length=64)
+    outcome: str = Field(primary_key=True, max_length=32)
+    count: int = Field(sa_type=BigInteger)
+
+
+class Attempt(Table, table=True):
+    """One refused attempt in detail; at most 60 a key and minute, the rest stays counted."""
+
+    __table_args__ = (
+        Index("ix_attempt_public_key_minute", "public_key", "minute"),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    at: datetime = _time()
+    public_key: str = Field(max_length=200)
+    key_hash: str = Field(default="", max_length=32)  # keyed hash of an unknown key, never the typed text
+    minute: int = Field(sa_type=BigInteger)
+    outcome: str = Field(max_length=32)
+    source: str = Field(max_length=64)
+    client: str = Field(max_length=200)
+    method: str = Field(max_length=16)
+    path: str = Field(max_length=200)
+    request_id: str = Field(max_length=100)
+
+
+class Streak(Table, table=True):
+    """Consecutive failures of (public key, source network); the empty network is the policy's own streak."""
+
+    public_key: str = Field(primary_key=True, max_length=200)
+    network: str = Field(primary_key=True, max_length=64)
+    length: int = Field(sa_type=BigInteger)
+    first_at: datetime = _time()
+    last_at: datetime = _time()
+
+
+class Incident(Table, table=True):
+    """One case: which rule opened it, at which length, by which request."""
+
+    __table_args__ = (
+        Index(
+            "uq_incident_open",
+            "key_pair_id",
+            unique=True,
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    key_pair_id: str = Field(foreign_key="key_pair.id", index=True, max_length=36)
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    public_key: str = Field(max_length=200)
+    rule: str = Field(max_length=16)
+    network: str = Field(default="", max_length=64)  # the streak's network when rule is "source"
+    length: int
+    request_id: str = Field(max_length=100)
+    first_at: datetime = _time()  # first failure of the streak
+    opened_at: datetime = _time()
+    failures: int  # of this streak so far, as last told to the workflow
+    notify_at: int  # the length at which the workflow is told next: 40, 80, …
+    regeneration_id: str | None = Field(default=None, index=True, max_length=36)
+    state: str = Field(default=IncidentState.OPENING, max_length=16)
+    resolution: str | None = Field(default=None, max_length=16)
+    closed_at: datetime | None = _time_or_none()
+
+
+class IncidentEvent(Table, table=True):
+    """The case's timeline, append only."""
+
+    __tablename__ = "incident_event"
+
+    incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
+    seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    key: str = Field(unique=True, max_length=200)  # deterministic: a retried activity finds its event
+    at: datetime = _time()
+    actor: str = Field(max_length=100)  # "system", "customer", or a staff id
+    what: str = Field(max_length=40)
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class Confirmation(Table, table=True):
+    """The answer to a case. One conditional UPDATE decides who gave it."""
+
+    incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
+    answer: str | None = Field(default=None, max_length=16)
+    leaked: bool = False
+    answered_at: datetime | None = _time_or_none()
+    answered_by: str = Field(default="", max_length=100)  # "customer" or a staff id
+    decision_id: str = Field(default="", max_length=100)  # repeats of one decision are harmless
+
+
+class Regeneration(Table, table=True):
+    """One issue or replacement of a pair. At most one per account is on its way to the customer."""
+
+    __table_args__ = (
+        Index(
+            "uq_regeneration_open",
+            "account_id",
+            unique=True,
+            sqlite_where=text("collected_at IS NULL AND finished_at IS NULL"),
+            postgresql_where=text("collected_at IS NULL AND finished_at IS NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    cause: str = Field(max_length=16)
+    actor: str = Field(max_length=100)
+    reason: str = ""
+    leaked: bool = False
+    old_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
+    new_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
+    state: str = Field(default=RegenerationState.OPEN, max_length=16)
+    opened_at: datetime = _time()
+    collected_at: datetime | None = _time_or_none()
+    finished_at: datetime | None = _time_or_none()
+
+
+class SealedSecret(Table, table=True):
+    """A new secret waiting to be collected: AES-GCM, erased when collected."""
+
+    __tablename__ = "sealed_secret"
+
+    regeneration_id: str = Field(primary_key=True, foreign_key="regeneration.id", max_length=36)
+    sealed: str | None = None  # "<key id>$<nonce>$<ciphertext>"; None once collected or expired
+    generation: int = 1  # a re-sent link has the next generation; older links die
+    expires_at: datetime = _time()
+    collected_at: datetime | None = _time_or_none()
+
+
+class Mail(Table, table=True):
+    """One mail, to be sent or sent. The key makes a repeat find its row."""
+
+    key: str = Field(primary_key=True, max_length=100)  # "<subject id>/<kind>/<number>"
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    incident_id: str | None = Field(default=None, index=True, max_length=36)
+    kind: str = Field(max_length=32)
+    message_id: str = Field(unique=True, max_length=200)
+    state: str = Field(default=MailState.PENDING, max_length=16)
+    tries: int = 0
+    last_error: str = ""
+    created_at: datetime = _time()
+    sent_at: datetime | None = _time_or_none()
+
+
+class Outbox(Table, table=True):
+    """One message for Temporal, written in the same transaction as its cause."""
+
+    __table_args__ = (
+        Index(
+            "ix_outbox_undelivered",
+            "id",
+            sqlite_where=text("delivered_at IS NULL"),
+            postgresql_where=text("delivered_at IS NULL"),
+        ),
+        {"sqlite_autoincrement": True},
+    )
+
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    kind: str = Field(max_length=40)
+    subject_id: str = Field(max_length=36)
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+    created_at: datetime = _time()
+    delivered_at: datetime | None = _time_or_none()
+    tries: int = 0
+    last_error: str = ""
