@@ -1,0 +1,90 @@
+"""The middleware's settings: one frozen object, by keyword arguments or OCTY_* variables.
+
+Here: names, defaults with their units, and checks, all at build time. Not here: reading them at request time, and
+what only the worker needs (`octy_worker.settings`).
+"""
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+
+PREFIX = "OCTY_"
+
+
+def _split(value: object) -> object:
+    """Take comma-separated text, as variables hold it, for a tuple."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _keychain(value: object, info: ValidationInfo) -> object:
+    name = f"{PREFIX}{(info.field_name or '').upper()}"
+    return Keychain.parse(value, name=name) if isinstance(value, str) else value
+
+
+Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
+Keys = Annotated[Keychain, BeforeValidator(_keychain)]
+
+
+class BaseSettings(BaseModel):
+    """Frozen, complete, and never silent about an unknown or wrong name."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Build from OCTY_* variables; keyword arguments win. Raises ConfigurationError with what to do."""
+        source = os.environ if environ is None else environ
+        found = {
+            name: source[f"{PREFIX}{name.upper()}"]
+            for name in cls.model_fields
+            if source.get(f"{PREFIX}{name.upper()}", "") != ""
+        }
+        return cls.build(**{**found, **overrides})
+
+    @classmethod
+    def build(cls, **values: Any) -> Self:
+        """Build from values; a fault becomes one ConfigurationError that names each setting."""
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            lines = [_explain(item) for item in error.errors(include_input=False, include_url=False)]
+            raise ConfigurationError("\n".join(lines)) from None
+
+
+def _explain(item: Any) -> str:
+    name = ".".join(str(part) for part in item["loc"])
+    if item["type"] == "missing":
+        return f"{PREFIX}{name.upper()} is not set. `octy secrets` prints a complete set of fresh keys."
+    return f"{name} ({PREFIX}{name.upper()}): {item['msg']}"
+
+
+class Settings(BaseSettings):
+    """What the middleware in a host app needs. Times are seconds, sizes bytes or entries."""
+
+    database_url: str = "sqlite:///octy.db"
+    peppers: Keys  # keys of the secrets' digests, kept outside the database
+    threshold: int = Field(default=20, ge=2, le=10_000)  # consecutive failures that open an incident
+
+    realm: str = "Octy API"
+    exempt_paths: Texts = ()  # exact, or a prefix ending in '*'; these need no credentials
+    schemeless: bool = True  # Octy's Go clients send base64(pk:sk) without "Basic"
+    header_limit: int = Field(default=1024, ge=64, le=65_536)
+    scopes: Texts = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
+
+    require_https: bool = True
+    trusted_proxies: Texts = ()  # networks whose forwarding headers are believed; none by default
+    forwarded_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"  # which family those proxies write
+
+    cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
+    grace: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
+    feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
+    queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
+    commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
+    linger: float = Field(default=0.05, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
+    sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"

@@ -1,0 +1,97 @@
+"""The worker's settings: the middleware's own, and what only the worker knows.
+
+Here: names, defaults with their units, checks. Not here: clients and connections made from them (`daemon`).
+"""
+
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from octy_middleware.settings import BaseSettings, Keys, Settings, Texts
+from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
+__all__ = ["Texts", "WorkerSettings"]
+
+
+def _seconds(value: object) -> object:
+    return tuple(float(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _base_url(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
+        raise ValueError("needs the form https://host[/path]")
+    return value.rstrip("/")
+
+
+Seconds = Annotated[tuple[float, ...], BeforeValidator(_seconds)]
+BaseUrl = Annotated[str, AfterValidator(_base_url)]
+
+
+class WorkerSettings(BaseSettings):
+    """What a worker host needs. Times are seconds unless the name says otherwise."""
+
+    database_url: str = "sqlite:///octy.db"
+    peppers: Keys
+    sealing_keys: Keys  # seal new secrets until they are collected (AES-256-GCM)
+    link_keys: Keys  # make and check the links of mails (HMAC-SHA-256)
+    threshold: int = Field(default=20, ge=2, le=10_000)
+
+    temporal_address: str = "127.0.0.1:7233"
+    temporal_namespace: str = "default"
+    temporal_task_queue: str = "octy"
+    relay_interval: float = Field(default=0.05, gt=0, le=60)  # between two looks at an empty outbox
+
+    smtp_host: str = "127.0.0.1"
+    smtp_port: int = Field(default=587, ge=1, le=65_535)
+    smtp_security: Literal["starttls", "tls"] = "starttls"  # verified either way; mail in clear is no option
+    smtp_user: str = ""
+    smtp_password: SecretStr = SecretStr("")
+    smtp_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
+    smtp_timeout: float = Field(default=10.0, gt=0)
+    mail_from: str = "Octy Security <security@octy.invalid>"
+    mail_daily_cap: int = Field(default=3, ge=1)  # alerts and reminders an account and day
+    product_name: str = "Octy"
+    support_contact: str = "support@octy.invalid"
+
+    public_url: BaseUrl = "http://127.0.0.1:8025"  # where customers reach the pages, as written in mails
+    pages_host: str = "127.0.0.1"
+    pages_port: int = Field(default=8025, ge=0, le=65_535)
+    pages_certificate: str = ""  # PEM files; empty: plain HTTP, behind a proxy that ends TLS
+    pages_private_key: str = ""
+
+    incident_remind_after: Seconds = (DAY, 3 * DAY)
+    incident_staff_after: float = 7 * DAY
+    incident_close_after: float = 14 * DAY
+    regenerate_on_silence: bool = False
+    quiet_after_false_alarm: float = DAY
+    reveal_life: float = DAY  # a one-time link; re-sent links get a fresh life
+    overlap: float = DAY  # old pair lives on after the new secret was collected
+    resend_after: Seconds = (DAY, 3 * DAY)
+    collect_staff_after: float = 7 * DAY
+    collect_abandon_after: float = 14 * DAY
+
+    @property
+    def incident_times(self) -> IncidentTimes:
+        """The waits of a case, in the workflow's own words."""
+        return IncidentTimes(
+            remind_after=self.incident_remind_after,
+            staff_after=self.incident_staff_after,
+            close_after=self.incident_close_after,
+            regenerate_on_silence=self.regenerate_on_silence,
+        )
+
+    @property
+    def regeneration_times(self) -> RegenerationTimes:
+        """The waits of a regeneration, in the workflow's own words."""
+        return RegenerationTimes(
+            overlap=self.overlap,
+            resend_after=self.resend_after,
+            staff_after=self.collect_staff_after,
+            abandon_after=self.collect_abandon_after,
+        )
+
+    @property
+    def middleware(self) -> Settings:
+        """The part that the middleware's own rooms take."""
+        return Settings.build(database_url=self.database_url, peppers=self.peppers, threshold=self.threshold)
