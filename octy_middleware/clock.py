@@ -15,12 +15,12 @@ Clock = Callable[[], float]
 RandomBytes = Callable[[int], bytes]
 """So many random bytes, as `secrets.token_bytes` gives them."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
 def utc(seconds: float) -> datetime:
     """Return Unix seconds as an aware UTC datetime."""
-    return _EPOCH + timedelta(microseconds=to_micros(seconds))
+    return EPOCH + timedelta(microseconds=to_micros(seconds))
 
 
 def to_micros(seconds: float) -> int:

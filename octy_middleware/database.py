@@ -9,21 +9,39 @@ import os
 import sqlite3
 import threading
 import time
-from collections.abc import Iterator
+import weakref
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from octy_middleware.errors import ConfigurationError, SchemaError, StoreUnavailableError
+from octy_middleware.forking import restart_after_fork
 
 SCHEMA = "0001"
 """The migration that this release's tables are at."""
 
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
 _LOCK_POLL = 0.0005  # seconds between two looks at the lock file
+_CHANGED = "octy_changed_keys"
+
+_listeners: dict[str, weakref.WeakSet["KeyListener"]] = {}  # by URL: all Database objects of this process
+
+
+class KeyListener(Protocol):
+    """What is told of changed keys at once when this very process changed them."""
+
+    def forget(self, public_keys: Iterable[str]) -> None:
+        """Drop what is remembered of these keys."""
+
+
+def mark_changed(connection: Connection, public_key: str) -> None:
+    """Have this process's listeners told of the key once the caller's transaction has committed."""
+    connection.info.setdefault(_CHANGED, []).append(public_key)
 
 
 class FileLock:
@@ -35,18 +53,17 @@ class FileLock:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._reset()
+        self.restart()
+        restart_after_fork(self)
 
-    def _reset(self) -> None:
-        self._pid = os.getpid()
+    def restart(self) -> None:
+        """Forget the parent's descriptor: flock belongs to it, and parent and child would hold the lock together."""
         self._descriptor: int | None = None
         self._threads = threading.Lock()
 
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
         """Hold the lock; raise StoreUnavailableError when it can't be had within `timeout` seconds."""
-        if self._pid != os.getpid():
-            self._reset()
         if not self._threads.acquire(timeout=timeout):
             raise StoreUnavailableError(f"the database was busy for {timeout:g} s")
         try:
@@ -84,20 +101,29 @@ class Database:
     def __init__(self, url: str, *, busy_timeout: float = _BUSY_TIMEOUT) -> None:
         try:
             self.url = make_url(url)
-            self.is_sqlite = self.url.get_backend_name() == "sqlite"
-            if self.is_sqlite and self.url.database in (None, "", ":memory:"):
-                raise ConfigurationError("an in-memory SQLite database loses every outcome: name a file")
-            self._engine = create_engine(self.url, pool_pre_ping=not self.is_sqlite)
-        except (SQLAlchemyError, ImportError) as error:
-            raise ConfigurationError(f"OCTY_DATABASE_URL can't be used: {error}") from None
+        except SQLAlchemyError as error:
+            raise ConfigurationError(f"database_url: {error}") from None
+        if self.url.get_backend_name() != "sqlite":
+            raise ConfigurationError("database_url: this release stores in SQLite only; use sqlite:///<file>")
+        if self.url.database in (None, "", ":memory:"):
+            raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout
-        self._pid = os.getpid()
-        self._lock: FileLock | None = None
-        if self.is_sqlite:
-            path = Path(str(self.url.database))
-            self._lock = FileLock(path.with_name(path.name + ".lock-file"))
-            event.listen(self._engine, "connect", self._prepare_sqlite)
-            event.listen(self._engine, "begin", _begin_sqlite)
+        self._inherited: Engine | None = None
+        path = Path(str(self.url.database))
+        self._lock = FileLock(path.with_name(path.name + ".lock-file"))
+        self.engine = self._make_engine()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Use connections of this process's own. The parent's stay referenced: closing them could harm its file."""
+        self._inherited = self.engine
+        self.engine = self._make_engine()
+
+    def _make_engine(self) -> Engine:
+        engine = create_engine(self.url)
+        event.listen(engine, "connect", self._prepare_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
+        return engine
 
     def _prepare_sqlite(self, connection: sqlite3.Connection, _record: object) -> None:
         connection.isolation_level = None  # transactions are begun here, not guessed by the driver
@@ -109,14 +135,6 @@ class Database:
         ):
             connection.execute(f"PRAGMA {pragma}").close()
 
-    @property
-    def engine(self) -> Engine:
-        """The engine of this process; sockets and descriptors of the parent are left alone after a fork."""
-        if self._pid != os.getpid():
-            self._engine.dispose(close=False)
-            self._pid = os.getpid()
-        return self._engine
-
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
@@ -126,15 +144,22 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception."""
-        with _as_store_errors():
-            if self._lock is None:
-                with self.engine.begin() as connection:
-                    yield connection
-            else:
-                with self._lock.hold(self._busy_timeout), self.engine.connect() as connection:
-                    writer = connection.execution_options(octy_write=True)
-                    with writer.begin():
-                        yield writer
+        changed: list[str] = []
+        with _as_store_errors(), self._lock.hold(self._busy_timeout), self.engine.connect() as connection:
+            writer = connection.execution_options(octy_write=True)
+            try:
+                with writer.begin():
+                    yield writer
+                changed = writer.info.get(_CHANGED, [])
+            finally:
+                writer.info.pop(_CHANGED, None)
+        if changed:
+            for listener in list(_listeners.get(str(self.url), ())):
+                listener.forget(changed)
+
+    def tell_changes_to(self, listener: KeyListener) -> None:
+        """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
+        _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:

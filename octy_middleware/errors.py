@@ -1,10 +1,10 @@
 """Faults of set-up and of the store. A refused key is no exception: it is an `Outcome`.
 
-    OctyError                 never raised itself
-    ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
-    ├── SchemaError           the database is at another schema than this release
-    ├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
-    └── InvalidInputError     data given by a person (an address, a reference) can't be taken
+OctyError                 never raised itself
+├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
+├── SchemaError           the database is at another schema than this release
+├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
+└── InvalidInputError     data given by a person (an address, a reference) can't be taken
 """
 
 

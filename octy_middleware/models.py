@@ -8,7 +8,7 @@ order. Times are UTC, stored as whole microseconds since 1970: the same on every
 in between. Python sees aware datetimes.
 """
 
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
 
@@ -16,7 +16,8 @@ from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, MetaData, text
 from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+from octy_middleware.clock import EPOCH
+
 _BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
 
@@ -32,11 +33,11 @@ class UtcTime(TypeDecorator[datetime]):
             return None
         if value.tzinfo is None:
             raise ValueError(f"naive time {value!r}: give an aware UTC datetime")
-        return (value - _EPOCH) // timedelta(microseconds=1)
+        return (value - EPOCH) // timedelta(microseconds=1)
 
     def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
         """Return an aware datetime."""
-        return None if value is None else _EPOCH + timedelta(microseconds=value)
+        return None if value is None else EPOCH + timedelta(microseconds=value)
 
 
 class Table(SQLModel):
@@ -77,13 +78,6 @@ class Resolution(StrEnum):
     REGENERATED = "regenerated"
     FALSE_ALARM = "false_alarm"
     UNANSWERED = "unanswered"
-
-
-class Rule(StrEnum):
-    """Which streak opened the incident."""
-
-    KEY = "key"
-    SOURCE = "source"
 
 
 class Answer(StrEnum):
@@ -171,7 +165,7 @@ class KeyChange(Table, table=True):
     __tablename__ = "key_change"
     __table_args__ = {"sqlite_autoincrement": True}
 
-    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
     public_key: str = Field(max_length=200)
     at: datetime = _time()
 
@@ -180,6 +174,7 @@ class OutcomeMinute(Table, table=True):
     """Exact count of one outcome for (public key, source, minute). Unknown keys share the empty key."""
 
     __tablename__ = "outcome_minute"
+    __table_args__ = {"sqlite_with_rowid": False}
 
     public_key: str = Field(primary_key=True, max_length=200)
     minute: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
@@ -196,7 +191,7 @@ class Attempt(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
     at: datetime = _time()
     public_key: str = Field(max_length=200)
     key_hash: str = Field(default="", max_length=32)  # keyed hash of an unknown key, never the typed text
@@ -211,6 +206,8 @@ class Attempt(Table, table=True):
 
 class Streak(Table, table=True):
     """Consecutive failures of (public key, source network); the empty network is the policy's own streak."""
+
+    __table_args__ = {"sqlite_with_rowid": False}
 
     public_key: str = Field(primary_key=True, max_length=200)
     network: str = Field(primary_key=True, max_length=64)
@@ -236,7 +233,7 @@ class Incident(Table, table=True):
     key_pair_id: str = Field(foreign_key="key_pair.id", index=True, max_length=36)
     account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
     public_key: str = Field(max_length=200)
-    rule: str = Field(max_length=16)
+    rule: str = Field(max_length=16)  # streak.Rule
     network: str = Field(default="", max_length=64)  # the streak's network when rule is "source"
     length: int
     request_id: str = Field(max_length=100)
@@ -342,7 +339,7 @@ class Outbox(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)  # type: ignore[call-overload]
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
     kind: str = Field(max_length=40)
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)

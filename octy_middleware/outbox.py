@@ -26,7 +26,11 @@ class Event(StrEnum):
 
 
 def put(
-    connection: Connection, event: Event, subject_id: str, now: float, detail: Mapping[str, object] | None = None
+    connection: Connection,
+    event: Event,
+    subject_id: str,
+    now: float,
+    detail: Mapping[str, object] | None = None,
 ) -> None:
     """Put one message down in the caller's transaction. `detail` holds JSON values, no personal data."""
     json.dumps(detail or {})  # a value that can't travel fails here, beside its cause

@@ -1,7 +1,8 @@
 """Typed declarations of the activities; `octy_worker.activities` does what is declared here.
 
-Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of them are
-synchronous, last a second or two, and take the workflow's time as `at`.
+Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of
+them are synchronous, last a second or two, and take the workflow's time as `at`. A step of a regeneration
+that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
 """
 
 from temporalio import activity
@@ -12,8 +13,11 @@ from octy_workflows.messages import (
     DecisionReport,
     FinishOrder,
     IncidentNote,
+    LinkOrder,
     MailOrder,
     MailReport,
+    OverlapOrder,
+    RegenerationNote,
     RegenerationOrder,
     Step,
 )
@@ -33,7 +37,11 @@ def note_incident(note: IncidentNote) -> None:
 
 @activity.defn
 def take_decision(order: DecisionOrder) -> DecisionReport:
-    """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it."""
+    """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
+
+    The timeline gets the decision as an event, whether it stands or not. A repeat of `decision_id` gets its
+    answer.
+    """
     raise NotImplementedError
 
 
@@ -47,8 +55,12 @@ def open_regeneration(order: RegenerationOrder) -> str:
 
 
 @activity.defn
-def close_incident(order: CloseOrder) -> None:
-    """Close the case, start its streaks at zero, and begin the quiet time after a false alarm."""
+def close_incident(order: CloseOrder) -> DecisionReport | None:
+    """Close the case, start its streaks at zero, and begin the quiet time after a false alarm.
+
+    Returns None. `unanswered` closes only a case that nobody has answered: when the customer answered in the
+    last moment nothing is closed, and the answer that stands is returned (`accepted` is False).
+    """
     raise NotImplementedError
 
 
@@ -60,7 +72,11 @@ def issue_pair(step: Step) -> None:
 
 @activity.defn
 def prove_pair(step: Step) -> None:
-    """Verify the unsealed secret against the stored digest with the verifier that requests meet."""
+    """Verify the unsealed secret against the stored digest with the verifier that requests meet.
+
+    A pair that does not verify raises a non-retryable ApplicationError; so does whatever makes a pair
+    impossible in `issue_pair` and `activate_pair`. The regeneration is abandoned then.
+    """
     raise NotImplementedError
 
 
@@ -71,14 +87,19 @@ def activate_pair(step: Step) -> None:
 
 
 @activity.defn
-def renew_link(step: Step) -> int:
-    """Give the uncollected secret a fresh link life; return the generation, which is also the mail's number."""
+def renew_link(order: LinkOrder) -> int:
+    """Give the uncollected secret a fresh link life; return the generation, which is also the mail's number.
+
+    Raises the generation to the order's one at least; a repeat finds it there. Returns 0 when there is
+    nothing left to renew: the secret was collected or its regeneration is finished, and the signal that tells
+    is on its way.
+    """
     raise NotImplementedError
 
 
 @activity.defn
-def begin_overlap(step: Step) -> None:
-    """Mark the old pair as retiring, from the collection on."""
+def begin_overlap(order: OverlapOrder) -> None:
+    """Mark the old pair as retiring: accepted until the order's `until`. A retired one stays retired."""
     raise NotImplementedError
 
 
@@ -89,6 +110,16 @@ def retire_old_pair(step: Step) -> None:
 
 
 @activity.defn
-def finish_regeneration(order: FinishOrder) -> None:
-    """Finish the row, erase an uncollected secret, and let the cases that wait for it know (by the outbox)."""
+def finish_regeneration(order: FinishOrder) -> str:
+    """Finish the row, erase an uncollected secret, and tell the cases that wait for it, once, by the outbox.
+
+    Returns the state that stands: the order's, or `COLLECTED` when the customer collected before it could be
+    abandoned or superseded (nothing is finished then), or the ending that it already has.
+    """
+    raise NotImplementedError
+
+
+@activity.defn
+def note_regeneration(note: RegenerationNote) -> None:
+    """Append the event to the timelines of the cases that wait for this regeneration, once each."""
     raise NotImplementedError

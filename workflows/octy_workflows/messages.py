@@ -1,17 +1,21 @@
 """Everything that workflows are told and tell: frozen dataclasses of ids, choices and times.
 
-Here: inputs, signals, updates, queries' answers, and the workflow ids as functions. Not here: personal data, key
-material, anything that must not stay in a Temporal history for good.
+Here: inputs, signals, updates, queries' answers, and the workflow ids as functions. Not here: personal data,
+key material, anything that must not stay in a Temporal history for good.
 """
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
+
+STAFF_DECISION = "staff_decision"
+"""The signal by which support staff decide from Temporal's Web UI; its content is a `StaffDecision`."""
 
 HOUR = 3600.0
 DAY = 24 * HOUR
 
 _ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NOT_STAFF = ("system", "customer")  # the timeline's other actors
 _REASON_LIMIT = 300
 _SECRET_KEY = re.compile(r"sk_[0-9A-Za-z]")
 
@@ -28,7 +32,7 @@ def regeneration_workflow_id(regeneration_id: str) -> str:
 
 @dataclass(frozen=True)
 class RegenerationTimes:
-    """Seconds, counted from the moment that the new keys were sent (overlap: from their collection)."""
+    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection)."""
 
     overlap: float = DAY
     resend_after: tuple[float, ...] = (DAY, 3 * DAY)
@@ -38,7 +42,7 @@ class RegenerationTimes:
 
 @dataclass(frozen=True)
 class IncidentTimes:
-    """Seconds from the opening of the case; absolute targets, a late step does not move the next."""
+    """Seconds from the start of the workflow; absolute targets, a late step does not move the next."""
 
     remind_after: tuple[float, ...] = (DAY, 3 * DAY)
     staff_after: float = 7 * DAY
@@ -56,11 +60,42 @@ class IncidentCase:
 
 @dataclass(frozen=True)
 class RegenerationCase:
-    """Input of `KeyRegenerationWorkflow`."""
+    """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue."""
 
     regeneration_id: str
     leaked: bool = False
+    replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
+
+
+class CaseState(StrEnum):
+    """Where a case stands; the values of the `state` column."""
+
+    OPENING = "opening"
+    WAITING = "waiting"
+    REGENERATING = "regenerating"
+    NEEDS_STAFF = "needs_staff"
+    CLOSED = "closed"
+
+
+class Resolution(StrEnum):
+    """How a case ends."""
+
+    REGENERATED = "regenerated"
+    FALSE_ALARM = "false_alarm"
+    UNANSWERED = "unanswered"
+
+
+class Ending(StrEnum):
+    """How a regeneration ends."""
+
+    DONE = "done"
+    SUPERSEDED = "superseded"  # a later one replaces what this one would have delivered
+    ABANDONED = "abandoned"  # never collected, or the new pair could not be made
+
+
+COLLECTED = "collected"
+"""What `finish_regeneration` answers instead of an ending when the customer collected the keys first."""
 
 
 class Choice(StrEnum):
@@ -82,8 +117,8 @@ class CustomerAnswer:
 class StaffDecision:
     """Update or signal of support staff.
 
-    `decision` is text, not a `Choice`, so that a mistyped one from the Web UI reaches `fault` and is answered visibly
-    instead of being dropped by the converter. `decision_id` makes a repeat harmless.
+    `decision` is text, not a `Choice`, so that a mistyped one reaches `fault` and is answered with a reason.
+    `decision_id` makes a repeat harmless.
     """
 
     decision: str
@@ -93,18 +128,47 @@ class StaffDecision:
     decision_id: str = ""
 
     def fault(self) -> str | None:
-        """Return why this can't be taken, or None. Keeps addresses and secrets out of the history."""
+        """Return why this can't be taken, or None. Keeps addresses and secrets out of the history.
+
+        The text repeats nothing of what was typed: it is noted in the timeline.
+        """
         if self.decision not in list(Choice):
-            return f"decision must be one of {', '.join(Choice)}, not {self.decision[:40]!r}"
-        if not isinstance(self.actor, str) or not _ACTOR.fullmatch(self.actor):
+            return f"decision must be one of: {', '.join(Choice)}"
+        if not _ACTOR.fullmatch(self.actor) or self.actor in _NOT_STAFF:
             return "actor must be a staff id: letters, digits, '.', '_' or '-', at most 64"
-        if not isinstance(self.reason, str) or not self.reason.strip():
+        if self.decision_id and not _ACTOR.fullmatch(self.decision_id):
+            return "decision_id must be letters, digits, '.', '_' or '-', at most 64"
+        if self.leaked and self.decision == Choice.DISMISS:
+            return "a case whose secret leaked can't be dismissed"
+        return self._fault_of_reason()
+
+    def _fault_of_reason(self) -> str | None:
+        if not self.reason.strip():
             return "a reason is needed: it is what the next colleague reads"
-        if len(self.reason) > _REASON_LIMIT:
-            return f"the reason is longer than {_REASON_LIMIT} characters"
+        if len(self.reason) > _REASON_LIMIT or not self.reason.isprintable():
+            return f"the reason must be one line of at most {_REASON_LIMIT} printable characters"
         if "@" in self.reason or _SECRET_KEY.search(self.reason):
             return "the reason must hold no mail address and no secret key: it is kept in the history"
         return None
+
+
+def read_decision(said: object) -> StaffDecision | str:
+    """Return the decision in a decoded JSON value, or why there is none. Never raises.
+
+    An unknown field is refused, not ignored: a mistyped `leaked` must not leave a leaked pair alive.
+    """
+    known = {part.name: bool if part.name == "leaked" else str for part in fields(StaffDecision)}
+    if not isinstance(said, dict):
+        return "a decision is a JSON object with decision, actor and reason"
+    if not said.keys() <= known.keys():
+        return f"a decision has no other fields than {', '.join(known)}"
+    for name, kind in known.items():
+        if name not in said and name in ("decision", "actor", "reason"):
+            return f"{name} is missing"
+        if name in said and not isinstance(said[name], kind):
+            return f"{name} must be {'true or false' if kind is bool else 'text'}"
+    decision = StaffDecision(**said)
+    return decision.fault() or decision
 
 
 @dataclass(frozen=True)
@@ -116,18 +180,26 @@ class Growth:
 
 @dataclass(frozen=True)
 class RegenerationEnd:
-    """Signal to the cases that wait for a regeneration: it ended as done, superseded or abandoned."""
+    """Signal to the cases that wait for this regeneration: it ended; `state` is an `Ending`.
 
+    The id tells a late repeat about an abandoned one from word about its successor.
+    """
+
+    regeneration_id: str
     state: str
 
 
 @dataclass(frozen=True)
 class IncidentStatus:
-    """Answer of the query `status`."""
+    """Answer of the query `status`: a `CaseState`, and the answer that stands."""
 
     state: str
     choice: str | None
     decided_by: str | None
+
+
+Detail = dict[str, str | int | bool]
+"""What an event of a timeline says beyond its name: ids, counts and choices."""
 
 
 class MailKind(StrEnum):
@@ -152,9 +224,21 @@ class MailOrder:
     at: float
 
 
+class MailEnd(StrEnum):
+    """What can become of a mail; the values of its `state` column."""
+
+    SENT = "sent"
+    SKIPPED = "skipped"  # withheld by the daily cap
+    FAILED = "failed"  # refused for good
+
+
 @dataclass(frozen=True)
 class MailReport:
-    """What became of it: `sent`, `skipped` (withheld by the daily cap) or `failed` (refused for good); `why`."""
+    """What became of it: `state` is a `MailEnd`.
+
+    Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then. `why`
+    is a code or plain words, no address: it is kept in the history and shown to staff.
+    """
 
     state: str
     why: str = ""
@@ -170,21 +254,26 @@ class IncidentNote:
     at: float
     actor: str = "system"
     state: str | None = None
-    detail: dict[str, str | int | bool] = field(default_factory=dict)
+    detail: Detail = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class DecisionOrder:
-    """Ask to take a staff decision in SQL, where the customer may have answered first."""
+    """Ask to take a staff decision in SQL, where the customer may have answered first.
+
+    `decision_id` is never empty here. `after` is the regeneration whose abandonment reopened the question:
+    this decision then takes the place of the answer that led to it. Silence decides as actor "system".
+    """
 
     incident_id: str
     decision: StaffDecision
     at: float
+    after: str = ""
 
 
 @dataclass(frozen=True)
 class DecisionReport:
-    """Whether the decision stands; else whose earlier answer stands."""
+    """Whether the decision stands; else whose earlier answer stands: "customer", "system" or a staff id."""
 
     accepted: bool
     standing_choice: Choice
@@ -194,11 +283,16 @@ class DecisionReport:
 
 @dataclass(frozen=True)
 class RegenerationOrder:
-    """Ask for the regeneration of a case's pair; the same order twice is one row."""
+    """Ask for the regeneration of a case's pair; the same order twice is one row.
+
+    `after` is the abandoned regeneration of this case that the new one follows: the case's regeneration is
+    replaced only while it is still that one.
+    """
 
     incident_id: str
     leaked: bool
     at: float
+    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -210,8 +304,42 @@ class Step:
 
 
 @dataclass(frozen=True)
+class LinkOrder:
+    """Ask for a fresh link of at least this `generation`; the same order twice is one renewal."""
+
+    regeneration_id: str
+    generation: int
+    at: float
+
+
+@dataclass(frozen=True)
+class OverlapOrder:
+    """Ask to let the old pair live on beside the new one, until workflow time `until`."""
+
+    regeneration_id: str
+    at: float
+    until: float
+
+
+@dataclass(frozen=True)
+class RegenerationNote:
+    """Ask to write one event into the timeline of every case that waits for this regeneration.
+
+    `needs_staff` sets these cases to `needs_staff`. `key` is unique within the regeneration. A regeneration
+    for which no case waits has no timeline: its workflow's current details tell.
+    """
+
+    regeneration_id: str
+    key: str
+    what: str
+    at: float
+    needs_staff: bool = False
+    detail: Detail = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class CloseOrder:
-    """Ask to close the case: `resolution` is regenerated, false_alarm or unanswered."""
+    """Ask to close the case: `resolution` is a `Resolution`."""
 
     incident_id: str
     resolution: str
@@ -220,7 +348,7 @@ class CloseOrder:
 
 @dataclass(frozen=True)
 class FinishOrder:
-    """Ask to finish a regeneration: `state` is done or abandoned."""
+    """Ask to finish a regeneration: `state` is an `Ending`."""
 
     regeneration_id: str
     state: str

@@ -1,0 +1,43 @@
+"""API-key authentication in front of an app, with every outcome on disk.
+
+    request ─► asgi / wsgi            two doors, one core
+               gate                   read → verify → record → verdict
+               ├─ credentials         Authorization header -> pair, or why not
+               ├─ network             source and scheme behind trusted proxies
+               ├─ keyring, keys       the live pair and its digest
+               └─ recorder ─► ledger  counts, streaks, the incident and its outbox row: one commit
+    refusal ◄─ outcome                what a stranger is told
+
+Public names are these; everything else may change between releases.
+"""
+
+from octy_middleware._version import __version__
+from octy_middleware.asgi import OctyASGIMiddleware
+from octy_middleware.database import Database
+from octy_middleware.errors import (
+    ConfigurationError,
+    InvalidInputError,
+    OctyError,
+    SchemaError,
+    StoreUnavailableError,
+)
+from octy_middleware.gate import Gate, Principal
+from octy_middleware.outcome import Outcome
+from octy_middleware.settings import Settings
+from octy_middleware.wsgi import OctyWSGIMiddleware
+
+__all__ = [
+    "ConfigurationError",
+    "Database",
+    "Gate",
+    "InvalidInputError",
+    "OctyASGIMiddleware",
+    "OctyError",
+    "OctyWSGIMiddleware",
+    "Outcome",
+    "Principal",
+    "SchemaError",
+    "Settings",
+    "StoreUnavailableError",
+    "__version__",
+]

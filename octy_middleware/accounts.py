@@ -1,0 +1,111 @@
+"""Accounts: created, found, and their contact data changed.
+
+Here: the contact data of CONTRACT.md and the rule of the security address. Not here: keys (`pairs`), mail.
+"""
+
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+
+from sqlmodel import Session, select
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.models import Account
+
+CONTACT_FIELDS = (
+    "contact_name",
+    "contact_surname",
+    "contact_email_address",
+    "webhook_url",
+    "authenticated_id_key",
+)
+_ADDRESS = re.compile(r"[^@\s<>\"(),:;\\\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,253}")  # the mailer checks in full
+_FIELD_LIMIT = 500
+_SETTLING = timedelta(days=7)
+
+
+def create_account(session: Session, reference: str, contact: Mapping[str, str], now: float) -> Account:
+    """Add an account; raise InvalidInputError when the reference is taken or a field can't be accepted."""
+    reference = reference.strip()
+    if not reference or len(reference) > 200 or not reference.isprintable():  # noqa: PLR2004
+        raise InvalidInputError("the reference must be 1 to 200 printable characters")
+    if find_account(session, reference) is not None:
+        raise InvalidInputError(f"an account with the reference {reference!r} exists already")
+    fields = _checked(contact)
+    if "contact_email_address" not in fields:
+        raise InvalidInputError("contact_email_address is missing: it is where alerts and new keys are sent")
+    address = fields.pop("contact_email_address")
+    account = Account(
+        id=uuid7(now),
+        reference=reference,
+        contact_email_address=address,
+        security_email=address,
+        created_at=utc(now),
+    )
+    account.sqlmodel_update(fields)
+    session.add(account)
+    session.flush()
+    return account
+
+
+def find_account(session: Session, reference: str) -> Account | None:
+    """Return the account of this reference or id."""
+    by_reference = session.exec(select(Account).where(Account.reference == reference)).first()
+    return by_reference or session.get(Account, reference)
+
+
+def change_contact(session: Session, account: Account, contact: Mapping[str, str], now: float) -> None:
+    """Set contact fields. A new mail address becomes the security address only after 7 days.
+
+    The contact address can be changed with the API keys themselves, so a thief could otherwise have the new keys
+    sent to himself (SECURITY.md, T3). Raises InvalidInputError and changes nothing on a field that can't be taken.
+    """
+    fields = _checked(contact)
+    address = fields.get("contact_email_address", account.contact_email_address)
+    if address != account.contact_email_address:
+        account.security_email = _settled(account, now)
+        account.contact_changed_at = None if address == account.security_email else utc(now)
+    account.sqlmodel_update(fields)
+    session.add(account)
+
+
+def security_addresses(account: Account, now: float) -> tuple[str, ...]:
+    """Return whom to write to: first the address for everything, then those that get alerts only.
+
+    For 7 days after a change it is the old address; for 7 more the new one with a copy of alerts to the old one.
+    """
+    settled = _settled(account, now)
+    changed = account.contact_changed_at
+    if changed is None or settled == account.security_email or utc(now) >= changed + 2 * _SETTLING:
+        return (settled,)
+    return (settled, account.security_email)
+
+
+def contact_data(account: Account) -> dict[str, str]:
+    """Return the five fields as Octy's clients read them."""
+    return {name: getattr(account, name) for name in CONTACT_FIELDS}
+
+
+def _settled(account: Account, now: float) -> str:
+    changed = account.contact_changed_at
+    if changed is not None and utc(now) >= changed + _SETTLING:
+        return account.contact_email_address
+    return account.security_email
+
+
+def _checked(contact: Mapping[str, str]) -> dict[str, str]:
+    fields: dict[str, str] = {}
+    for name, value in contact.items():
+        if name not in CONTACT_FIELDS:
+            raise InvalidInputError(f"unknown field {str(name)[:40]!r}; there are {', '.join(CONTACT_FIELDS)}")
+        if not isinstance(value, str) or len(value) > _FIELD_LIMIT or not (value.isprintable() or value == ""):
+            raise InvalidInputError(f"{name} must be printable text of at most {_FIELD_LIMIT} characters")
+        fields[name] = value.strip()
+    address = fields.get("contact_email_address")
+    if address is not None and not _ADDRESS.fullmatch(address):
+        raise InvalidInputError("contact_email_address is no mail address")
+    webhook = fields.get("webhook_url")
+    if webhook and not webhook.startswith(("https://", "http://")):
+        raise InvalidInputError("webhook_url must begin with https://")
+    return fields

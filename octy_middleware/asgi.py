@@ -1,0 +1,139 @@
+"""The ASGI door: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
+
+import asyncio
+from collections.abc import Awaitable, Callable, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import Any
+
+from octy_middleware.errors import OctyError
+from octy_middleware.forking import restart_after_fork
+from octy_middleware.gate import Claim, Gate, Verdict
+from octy_middleware.outcome import Outcome
+from octy_middleware.refusal import refuse
+from octy_middleware.settings import Settings
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+_LOOK_UPS = 8  # threads that wait for the store; more would only wait for one another
+
+
+@dataclass(frozen=True, slots=True)
+class Grants:
+    """The scopes of an accepted request; serves as Starlette's `request.auth`, for `@requires`."""
+
+    scopes: list[str]
+
+
+class AsgiRequest:
+    """A gate's view of an ASGI scope."""
+
+    __slots__ = ("_scope",)
+
+    def __init__(self, scope: Scope) -> None:
+        self._scope = scope
+
+    @property
+    def method(self) -> str:
+        """The HTTP method; a WebSocket has none and counts as GET."""
+        return str(self._scope.get("method", "GET"))
+
+    @property
+    def path(self) -> str:
+        """The path below the place where the app is mounted, which is what `exempt_paths` speak of."""
+        path, root = str(self._scope["path"]), str(self._scope.get("root_path", ""))
+        return path[len(root) :] if root and path.startswith(root) else path
+
+    @property
+    def peer(self) -> str | None:
+        """The server's idea of the client's address."""
+        client = self._scope.get("client")
+        return client[0] if client else None
+
+    @property
+    def scheme(self) -> str:
+        """`https`, `wss`, or their plain kin."""
+        return str(self._scope.get("scheme", "http"))
+
+    def header(self, name: bytes) -> list[bytes]:
+        """All values of a header."""
+        return [value for key, value in self._scope["headers"] if key.lower() == name]
+
+
+class OctyASGIMiddleware:
+    """Authenticate every request of an ASGI app by its Octy key pair, and record how each one ended.
+
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables. Raises ConfigurationError at
+    once when one is missing or wrong. On success `scope["user"]` is a `Principal`, `scope["auth"]` its scopes. Other
+    scopes than http and websocket pass; at the end of a lifespan what is queued is written.
+    """
+
+    def __init__(self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Any) -> None:
+        self.app = app
+        self.gate = gate or Gate(settings or Settings.from_environment(**options))
+        self._grants = Grants(list(self.gate.settings.scopes))
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Have threads of this process's own."""
+        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="octy-look-up")
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a refused request; hand every other one on to the app."""
+        if scope["type"] not in ("http", "websocket"):
+            await self._pass(scope, receive, send)
+            return
+        verdict = await self._decide(AsgiRequest(scope))
+        if not verdict.passes:
+            await self._refuse(verdict, scope, receive, send)
+            return
+        if verdict.principal is not None:
+            scope["user"] = verdict.principal
+            scope["auth"] = self._grants
+        await self.app(scope, receive, send)
+
+    async def _decide(self, request: AsgiRequest) -> Verdict:
+        verdict = self.gate.admit(request)
+        if isinstance(verdict, Claim):
+            loop = asyncio.get_running_loop()
+            verdict = await loop.run_in_executor(self._threads, self.gate.resolve, verdict, request)
+        if verdict.committed is None:
+            return verdict
+        try:
+            await asyncio.wait_for(asyncio.wrap_future(verdict.committed), self.gate.settings.commit_timeout)
+        except (OctyError, TimeoutError):
+            return verdict.uncommitted()
+        return verdict
+
+    async def _refuse(self, verdict: Verdict, scope: Scope, receive: Receive, send: Send) -> None:
+        outcome = verdict.outcome or Outcome.STORE_UNAVAILABLE
+        accept = next(iter(AsgiRequest(scope).header(b"accept")), None)
+        refusal = refuse(outcome, realm=self.gate.settings.realm, accept=accept)
+        prefix = "http.response"
+        if scope["type"] == "websocket":
+            await receive()  # websocket.connect
+            if "websocket.http.response" not in scope.get("extensions", {}):
+                await send({"type": "websocket.close", "code": 1008})
+                return
+            prefix = "websocket.http.response"
+        await send({"type": f"{prefix}.start", "status": refusal.status, "headers": list(refusal.headers)})
+        body = b"" if scope.get("method") == "HEAD" else refusal.body
+        await send({"type": f"{prefix}.body", "body": body})
+
+    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Hand other scopes on. When a lifespan ends, write what is queued before the server goes."""
+        if scope["type"] != "lifespan":
+            await self.app(scope, receive, send)
+            return
+
+        async def send_and_close(message: Message) -> None:
+            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
+                await asyncio.to_thread(self.gate.close)
+            await send(message)
+
+        await self.app(scope, receive, send_and_close)

@@ -1,0 +1,262 @@
+"""The story of a request: read → verify → record → verdict. Synchronous and free of any server.
+
+Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
+questions' own details (`credentials`, `network`, `keyring`, `keys`), writing (`recorder`, `ledger`).
+
+`admit` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
+remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `resolve`:
+one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
+"""
+
+import re
+import time
+from collections.abc import Sequence
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass
+from typing import Protocol
+
+from octy_middleware.clock import Clock, uuid7
+from octy_middleware.credentials import Credentials, read_credentials
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.keyring import KeyRecord, Keyring
+from octy_middleware.keys import KeyHasher
+from octy_middleware.ledger import Entry, Ledger
+from octy_middleware.network import Client, TrustedProxies, network_of
+from octy_middleware.outcome import Outcome
+from octy_middleware.recorder import Health, Recorder
+from octy_middleware.refusal import check_realm
+from octy_middleware.settings import Settings
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_CLIENT_LIMIT, _PATH_LIMIT, _REQUEST_ID_LIMIT, _METHOD_LIMIT = 200, 200, 100, 16
+
+
+class Request(Protocol):
+    """What a door must be able to say of a request."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """The path below the place where the app is mounted, without the query."""
+
+    @property
+    def peer(self) -> str | None:
+        """The address of the connection's other end, as the server knows it."""
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, or a WebSocket's own names for them."""
+
+    def header(self, name: bytes) -> Sequence[bytes]:
+        """All raw values of a header, given in lower case."""
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who sent an accepted request. It serves as Starlette's `request.user`."""
+
+    reference: str
+    account_id: str
+    public_key: str
+
+    @property
+    def is_authenticated(self) -> bool:
+        """Always true: strangers have no principal."""
+        return True
+
+    @property
+    def display_name(self) -> str:
+        """The host's own reference of the account."""
+        return self.reference
+
+    @property
+    def identity(self) -> str:
+        """The host's own reference of the account."""
+        return self.reference
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """How the request ends. No outcome at all: its path is exempt. `committed`: answer only after it."""
+
+    outcome: Outcome | None
+    principal: Principal | None = None
+    committed: "Future[None] | None" = None
+
+    @property
+    def passes(self) -> bool:
+        """Whether the request goes on to the app."""
+        return self.outcome is None or self.outcome is Outcome.ACCEPTED
+
+    def uncommitted(self) -> "Verdict":
+        """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
+        return self if self.passes else Verdict(Outcome.STORE_UNAVAILABLE)
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """Credentials that memory alone can't judge."""
+
+    credentials: Credentials
+    client: Client
+
+
+EXEMPT = Verdict(None)
+
+
+class Gate:
+    """One per middleware. Safe for threads and after fork."""
+
+    def __init__(self, settings: Settings, *, database: Database | None = None, clock: Clock = time.time) -> None:
+        """Check the set-up; raises ConfigurationError. The store may still be away: it is asked on first use."""
+        check_realm(settings.realm)
+        self.settings = settings
+        self.database = database or Database(settings.database_url)
+        self._clock = clock
+        self._hasher = KeyHasher(settings.peppers)
+        self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
+        self._exempt = frozenset(path for path in settings.exempt_paths if not path.endswith("*"))
+        self._exempt_below = tuple(path[:-1] for path in settings.exempt_paths if path.endswith("*"))
+        self._keyring = Keyring(
+            self.database, size=settings.cache_size, interval=settings.feed_interval, grace=settings.grace
+        )
+        ledger = Ledger(
+            self.database,
+            threshold=settings.threshold,
+            attempts_per_minute=settings.attempts_per_minute,
+            sources_per_minute=settings.sources_per_minute,
+            clock=clock,
+        )
+        self._recorder = Recorder(ledger.write, limit=settings.queue_limit, linger=settings.linger)
+
+    def admit(self, request: Request) -> Verdict | Claim:
+        """Decide what needs no I/O; else return the claim that `resolve` takes."""
+        if self._is_exempt(request.path):
+            return EXEMPT
+        client = self._client(request)
+        if self.settings.require_https and client.scheme != "https":
+            return self._note(Outcome.PLAIN_HTTP, request, client)
+        credentials = read_credentials(
+            request.header(b"authorization"),
+            schemeless=self.settings.schemeless,
+            limit=self.settings.header_limit,
+        )
+        if isinstance(credentials, Outcome):
+            return self._note(credentials, request, client)
+        record = self._keyring.remembered(credentials.public_key)
+        if record is not None and self._hasher.is_fast(record.digest) and self._opens(credentials, record):
+            return self._accept(record, client)
+        return Claim(credentials, client)
+
+    def resolve(self, claim: Claim, request: Request) -> Verdict:
+        """Decide by the store. Blocks for one look-up; the verdict may still wait for its commit."""
+        try:
+            record = self._keyring.look_up(claim.credentials.public_key)
+        except StoreUnavailableError:
+            self._recorder.note(self._entry(Outcome.STORE_UNAVAILABLE, request, claim.client))
+            return Verdict(Outcome.STORE_UNAVAILABLE)
+        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
+        if record is None or not record.is_known:
+            return self._refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+        if not record.is_live(self._clock()):
+            return self._refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+        if not right:
+            return self._refuse(Outcome.WRONG_SECRET, claim, request, record)
+        return self._accept(record, claim.client)
+
+    def decide(self, request: Request) -> Verdict:
+        """Decide and wait for the commit: the whole story, for a door that may block."""
+        verdict = self.admit(request)
+        if isinstance(verdict, Claim):
+            verdict = self.resolve(verdict, request)
+        if verdict.committed is None:
+            return verdict
+        try:
+            verdict.committed.result(self.settings.commit_timeout)
+        except (OctyError, FutureTimeoutError):
+            return verdict.uncommitted()
+        return verdict
+
+    def health(self) -> Health:
+        """Return how the recorder is doing."""
+        return self._recorder.health()
+
+    def close(self) -> None:
+        """Write what is queued and stop the threads. A later request starts them again."""
+        self._recorder.close()
+        self._keyring.close()
+
+    def _is_exempt(self, path: str) -> bool:
+        return path in self._exempt or (bool(self._exempt_below) and path.startswith(self._exempt_below))
+
+    def _client(self, request: Request) -> Client:
+        if not self.settings.trusted_proxies:
+            return self._proxies.client(request.peer, request.scheme, (), (), ())
+        return self._proxies.client(
+            request.peer,
+            request.scheme,
+            request.header(b"x-forwarded-for"),
+            request.header(b"x-forwarded-proto"),
+            request.header(b"forwarded"),
+        )
+
+    def _opens(self, credentials: Credentials, record: KeyRecord) -> bool:
+        return self._hasher.verify(credentials.secret, record.digest) and record.is_live(self._clock())
+
+    def _accept(self, record: KeyRecord, client: Client) -> Verdict:
+        entry = Entry(
+            Outcome.ACCEPTED,
+            self._clock(),
+            client.source,
+            network_of(client.source),
+            record.public_key,
+            record.pair_id,
+        )
+        principal = Principal(record.reference, record.account_id, record.public_key)
+        return Verdict(Outcome.ACCEPTED, principal, self._recorder.note(entry))
+
+    def _refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
+        key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
+        entry = self._entry(
+            outcome,
+            request,
+            claim.client,
+            public_key="" if record is None else record.public_key,
+            key_hash=key_hash if record is None else "",
+        )
+        return Verdict(outcome, committed=self._recorder.submit(entry))
+
+    def _note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
+        return Verdict(outcome, committed=self._recorder.note(self._entry(outcome, request, client)))
+
+    def _entry(
+        self, outcome: Outcome, request: Request, client: Client, *, public_key: str = "", key_hash: str = ""
+    ) -> Entry:
+        now = self._clock()
+        return Entry(
+            outcome,
+            now,
+            client.source,
+            network_of(client.source),
+            public_key=public_key,
+            key_hash=key_hash,
+            client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
+            method=_printable(request.method, _METHOD_LIMIT),
+            path=_printable(request.path, _PATH_LIMIT),
+            request_id=_printable(_first(request, b"x-request-id"), _REQUEST_ID_LIMIT) or uuid7(now),
+        )
+
+
+def _first(request: Request, name: bytes) -> str:
+    values = request.header(name)
+    return values[0].decode("latin-1") if values else ""
+
+
+def _printable(text: str, limit: int) -> str:
+    """Keep what can go into a log, a mail or a terminal without doing anything there (T11)."""
+    return _UNPRINTABLE.sub("?", text[:limit])

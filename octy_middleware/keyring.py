@@ -1,0 +1,161 @@
+"""The live key records in memory: what was looked up, until the change feed says that it changed.
+
+Here: bounded memory of known keys, the feed's reader, and how long memory is trusted while the store is away. Not
+here: verifying (`keys`), deciding (`gate`). Unknown keys are never remembered, so that they push nothing out.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from octy_middleware.clock import Clock, to_micros
+from octy_middleware.database import Database
+from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.forking import restart_after_fork
+from octy_middleware.models import PairState
+
+_logger = logging.getLogger(__name__)
+
+_LOOK_UP = text(
+    "SELECT p.id, p.account_id, a.reference, p.secret_digest, p.state, p.retire_at "
+    "FROM key_pair p JOIN account a ON a.id = p.account_id WHERE p.public_key = :public_key"
+)
+_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
+_LAST_CHANGE = text("SELECT COALESCE(MAX(seq), 0) FROM key_change")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What a request needs to know of a pair. `ends_at`: Unix microseconds after which it is retired, or None."""
+
+    pair_id: str
+    account_id: str
+    reference: str
+    public_key: str
+    digest: str
+    state: str
+    ends_at: int | None
+
+    def is_live(self, now: float) -> bool:
+        """Tell whether the right secret is accepted now."""
+        if self.state == PairState.ACTIVE:
+            return True
+        return self.state == PairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
+
+    @property
+    def is_known(self) -> bool:
+        """A pending pair is not known to anybody yet."""
+        return self.state != PairState.PENDING
+
+
+class Keyring:
+    """Key records by public key. Safe for threads; starts anew in a forked child."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        size: int,
+        interval: float,
+        grace: float,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        self._database = database
+        self._size = size
+        self._interval = interval
+        self._grace = grace
+        self._monotonic = monotonic
+        self.restart()
+        restart_after_fork(self)
+        database.tell_changes_to(self)
+
+    def restart(self) -> None:
+        """Remember nothing and follow nothing, yet."""
+        self._records: dict[str, KeyRecord] = {}
+        self._lock = threading.Lock()
+        self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
+        self._seq: int | None = None
+        self._read_at = 0.0
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def remembered(self, public_key: str) -> KeyRecord | None:
+        """Return the record from memory, without any I/O, or None when it must be looked up."""
+        if self._monotonic() - self._read_at > self._grace:
+            return None  # the feed has been silent for too long to trust memory
+        return self._records.get(public_key)
+
+    def look_up(self, public_key: str) -> KeyRecord | None:
+        """Return the record as the store has it now, or None. Raises StoreUnavailableError."""
+        self._ensure_reader()
+        epoch = self._epoch
+        with self._database.read() as connection:
+            row = connection.execute(_LOOK_UP, {"public_key": public_key}).first()
+        if row is None:
+            return None
+        record = KeyRecord(row[0], row[1], row[2], public_key, row[3], row[4], row[5])
+        if record.is_known:
+            self._remember(record, epoch)
+        return record
+
+    def forget(self, public_keys: Iterable[str]) -> None:
+        """Drop these records; the next request of theirs asks the store."""
+        with self._lock:
+            self._epoch += 1
+            for public_key in public_keys:
+                self._records.pop(public_key, None)
+
+    def _remember(self, record: KeyRecord, epoch: int) -> None:
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            if len(self._records) >= self._size and record.public_key not in self._records:
+                del self._records[next(iter(self._records))]
+            self._records[record.public_key] = record
+
+    def _ensure_reader(self) -> None:
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                self._read_feed()
+                self._thread = threading.Thread(target=self._follow, name="octy-key-feed", daemon=True)
+                self._thread.start()
+
+    def _follow(self) -> None:
+        silent = False
+        while not self._stop.wait(self._interval):
+            try:
+                changed = self._read_feed()
+            except StoreUnavailableError as error:
+                if not silent:
+                    _logger.warning("key feed: %s; known pairs are accepted for %g s", error, self._grace)
+                silent = True
+                continue
+            if silent:
+                _logger.warning("key feed: the store answers again")
+                silent = False
+            if changed:
+                self.forget(changed)
+
+    def _read_feed(self) -> list[str]:
+        """Read what changed since the last look. The first look only notes where the feed stands."""
+        asked_at = self._monotonic()
+        with self._database.read() as connection:
+            if self._seq is None:
+                self._seq = int(connection.execute(_LAST_CHANGE).scalar_one())
+            rows = connection.execute(_CHANGES, {"seq": self._seq}).all()
+        if rows:
+            self._seq = rows[-1][0]
+        self._read_at = asked_at
+        return [row[1] for row in rows]
+
+    def close(self) -> None:
+        """Stop following the feed."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(timeout=5)

@@ -1,0 +1,289 @@
+"""The first tables."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "account",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("reference", sa.String(length=200), nullable=False),
+        sa.Column("contact_name", sa.String(), nullable=False),
+        sa.Column("contact_surname", sa.String(), nullable=False),
+        sa.Column("contact_email_address", sa.String(), nullable=False),
+        sa.Column("webhook_url", sa.String(), nullable=False),
+        sa.Column("authenticated_id_key", sa.String(), nullable=False),
+        sa.Column("security_email", sa.String(), nullable=False),
+        sa.Column("contact_changed_at", sa.BigInteger(), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
+        sa.UniqueConstraint("reference", name=op.f("uq_account_reference")),
+    )
+    op.create_table(
+        "attempt",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("key_hash", sa.String(length=32), nullable=False),
+        sa.Column("minute", sa.BigInteger(), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("client", sa.String(length=200), nullable=False),
+        sa.Column("method", sa.String(length=16), nullable=False),
+        sa.Column("path", sa.String(length=200), nullable=False),
+        sa.Column("request_id", sa.String(length=100), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("attempt", schema=None) as batch_op:
+        batch_op.create_index("ix_attempt_public_key_minute", ["public_key", "minute"], unique=False)
+
+    op.create_table(
+        "key_change",
+        sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("seq", name=op.f("pk_key_change")),
+        sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "outbox",
+        sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("kind", sa.String(length=40), nullable=False),
+        sa.Column("subject_id", sa.String(length=36), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("delivered_at", sa.BigInteger(), nullable=True),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
+        sqlite_autoincrement=True,
+    )
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.create_index(
+            "ix_outbox_undelivered",
+            ["id"],
+            unique=False,
+            sqlite_where=sa.text("delivered_at IS NULL"),
+            postgresql_where=sa.text("delivered_at IS NULL"),
+        )
+
+    op.create_table(
+        "outcome_minute",
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("minute", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("outcome", sa.String(length=32), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("public_key", "minute", "source", "outcome", name=op.f("pk_outcome_minute")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "streak",
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("network", sa.String(length=64), nullable=False),
+        sa.Column("length", sa.BigInteger(), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("public_key", "network", name=op.f("pk_streak")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "key_pair",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("secret_digest", sa.String(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("cause", sa.String(length=16), nullable=False),
+        sa.Column("replaced_by", sa.String(length=36), nullable=True),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("activated_at", sa.BigInteger(), nullable=True),
+        sa.Column("retire_at", sa.BigInteger(), nullable=True),
+        sa.Column("retired_at", sa.BigInteger(), nullable=True),
+        sa.Column("first_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("last_used_at", sa.BigInteger(), nullable=True),
+        sa.Column("quiet_until", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_key_pair_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_key_pair")),
+        sa.UniqueConstraint("public_key", name=op.f("uq_key_pair_public_key")),
+    )
+    with op.batch_alter_table("key_pair", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_key_pair_account_id"), ["account_id"], unique=False)
+
+    op.create_table(
+        "mail",
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("incident_id", sa.String(length=36), nullable=True),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("message_id", sa.String(length=200), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_mail_account_id")),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_mail")),
+        sa.UniqueConstraint("message_id", name=op.f("uq_mail_message_id")),
+    )
+    with op.batch_alter_table("mail", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_mail_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_mail_incident_id"), ["incident_id"], unique=False)
+
+    op.create_table(
+        "incident",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("key_pair_id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("public_key", sa.String(length=200), nullable=False),
+        sa.Column("rule", sa.String(length=16), nullable=False),
+        sa.Column("network", sa.String(length=64), nullable=False),
+        sa.Column("length", sa.Integer(), nullable=False),
+        sa.Column("request_id", sa.String(length=100), nullable=False),
+        sa.Column("first_at", sa.BigInteger(), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("notify_at", sa.Integer(), nullable=False),
+        sa.Column("regeneration_id", sa.String(length=36), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("resolution", sa.String(length=16), nullable=True),
+        sa.Column("closed_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_incident_account_id")),
+        sa.ForeignKeyConstraint(["key_pair_id"], ["key_pair.id"], name=op.f("fk_incident_key_pair_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_incident")),
+    )
+    with op.batch_alter_table("incident", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_incident_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_incident_key_pair_id"), ["key_pair_id"], unique=False)
+        batch_op.create_index(batch_op.f("ix_incident_regeneration_id"), ["regeneration_id"], unique=False)
+        batch_op.create_index(
+            "uq_incident_open",
+            ["key_pair_id"],
+            unique=True,
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        )
+
+    op.create_table(
+        "regeneration",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("cause", sa.String(length=16), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("leaked", sa.Boolean(), nullable=False),
+        sa.Column("old_pair_id", sa.String(length=36), nullable=True),
+        sa.Column("new_pair_id", sa.String(length=36), nullable=True),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("opened_at", sa.BigInteger(), nullable=False),
+        sa.Column("collected_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_regeneration_account_id")),
+        sa.ForeignKeyConstraint(["new_pair_id"], ["key_pair.id"], name=op.f("fk_regeneration_new_pair_id")),
+        sa.ForeignKeyConstraint(["old_pair_id"], ["key_pair.id"], name=op.f("fk_regeneration_old_pair_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_regeneration")),
+    )
+    with op.batch_alter_table("regeneration", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_regeneration_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(
+            "uq_regeneration_open",
+            ["account_id"],
+            unique=True,
+            sqlite_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+            postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+        )
+
+    op.create_table(
+        "confirmation",
+        sa.Column("incident_id", sa.String(length=36), nullable=False),
+        sa.Column("answer", sa.String(length=16), nullable=True),
+        sa.Column("leaked", sa.Boolean(), nullable=False),
+        sa.Column("answered_at", sa.BigInteger(), nullable=True),
+        sa.Column("answered_by", sa.String(length=100), nullable=False),
+        sa.Column("decision_id", sa.String(length=100), nullable=False),
+        sa.ForeignKeyConstraint(["incident_id"], ["incident.id"], name=op.f("fk_confirmation_incident_id")),
+        sa.PrimaryKeyConstraint("incident_id", name=op.f("pk_confirmation")),
+    )
+    op.create_table(
+        "incident_event",
+        sa.Column("incident_id", sa.String(length=36), nullable=False),
+        sa.Column("seq", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("key", sa.String(length=200), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("what", sa.String(length=40), nullable=False),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.ForeignKeyConstraint(["incident_id"], ["incident.id"], name=op.f("fk_incident_event_incident_id")),
+        sa.PrimaryKeyConstraint("incident_id", "seq", name=op.f("pk_incident_event")),
+        sa.UniqueConstraint("key", name=op.f("uq_incident_event_key")),
+    )
+    op.create_table(
+        "sealed_secret",
+        sa.Column("regeneration_id", sa.String(length=36), nullable=False),
+        sa.Column("sealed", sa.String(), nullable=True),
+        sa.Column("generation", sa.Integer(), nullable=False),
+        sa.Column("expires_at", sa.BigInteger(), nullable=False),
+        sa.Column("collected_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(
+            ["regeneration_id"], ["regeneration.id"], name=op.f("fk_sealed_secret_regeneration_id")
+        ),
+        sa.PrimaryKeyConstraint("regeneration_id", name=op.f("pk_sealed_secret")),
+    )
+
+
+def downgrade() -> None:
+    op.drop_table("sealed_secret")
+    op.drop_table("incident_event")
+    op.drop_table("confirmation")
+    with op.batch_alter_table("regeneration", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_regeneration_open",
+            sqlite_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+            postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_regeneration_account_id"))
+
+    op.drop_table("regeneration")
+    with op.batch_alter_table("incident", schema=None) as batch_op:
+        batch_op.drop_index(
+            "uq_incident_open",
+            sqlite_where=sa.text("closed_at IS NULL"),
+            postgresql_where=sa.text("closed_at IS NULL"),
+        )
+        batch_op.drop_index(batch_op.f("ix_incident_regeneration_id"))
+        batch_op.drop_index(batch_op.f("ix_incident_key_pair_id"))
+        batch_op.drop_index(batch_op.f("ix_incident_account_id"))
+
+    op.drop_table("incident")
+    with op.batch_alter_table("mail", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_mail_incident_id"))
+        batch_op.drop_index(batch_op.f("ix_mail_account_id"))
+
+    op.drop_table("mail")
+    with op.batch_alter_table("key_pair", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_key_pair_account_id"))
+
+    op.drop_table("key_pair")
+    op.drop_table("streak")
+    op.drop_table("outcome_minute")
+    with op.batch_alter_table("outbox", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_outbox_undelivered",
+            sqlite_where=sa.text("delivered_at IS NULL"),
+            postgresql_where=sa.text("delivered_at IS NULL"),
+        )
+
+    op.drop_table("outbox")
+    op.drop_table("key_change")
+    with op.batch_alter_table("attempt", schema=None) as batch_op:
+        batch_op.drop_index("ix_attempt_public_key_minute")
+
+    op.drop_table("attempt")
+    op.drop_table("account")

@@ -1,0 +1,78 @@
+"""Key pairs in the store: every way from one state to the next, each with its entry in the change feed.
+
+pending → active → retiring → retired, and from any live state to retired at once. Here: those steps. Not here: why
+(the worker's `regenerations` and `cases`), and what processes remember (`keyring`).
+
+All functions work in the caller's transaction and are idempotent: a pair already there is left alone.
+"""
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, insert, update
+from sqlmodel import col
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.database import mark_changed
+from octy_middleware.models import KeyChange, KeyPair, PairState
+
+
+def add_pair(  # a row as it is, keyword by keyword
+    connection: Connection, *, account_id: str, public_key: str, secret_digest: str, cause: str, now: float
+) -> str:
+    """Put a pending pair down and return its id."""
+    pair_id = uuid7(now)
+    connection.execute(
+        insert(KeyPair).values(
+            id=pair_id,
+            account_id=account_id,
+            public_key=public_key,
+            secret_digest=secret_digest,
+            state=PairState.PENDING,
+            cause=cause,
+            created_at=utc(now),
+        )
+    )
+    return pair_id
+
+
+def activate(connection: Connection, pair_id: str, now: float) -> bool:
+    """Let a pending pair authenticate. True when this call did it."""
+    return _move(connection, pair_id, [PairState.PENDING], now, state=PairState.ACTIVE, activated_at=utc(now))
+
+
+def note_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
+    """Note which pair replaces this one."""
+    connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(replaced_by=successor_id))
+
+
+def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime, now: float) -> bool:
+    """Set the end of an active pair that has a successor; it is accepted until then."""
+    return _move(connection, pair_id, [PairState.ACTIVE], now, state=PairState.RETIRING, retire_at=retire_at)
+
+
+def retire(connection: Connection, pair_id: str, now: float) -> bool:
+    """Cut a pair at once. The row stays as a tombstone, so that late hits are attributed."""
+    live = [PairState.PENDING, PairState.ACTIVE, PairState.RETIRING]
+    return _move(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
+
+
+def announce(connection: Connection, public_key: str, now: float) -> None:
+    """Tell every process to drop what it remembers of this key: this one at its commit, the others by the feed."""
+    mark_changed(connection, public_key)
+    connection.execute(insert(KeyChange).values(public_key=public_key, at=utc(now)))
+
+
+def _move(connection: Connection, pair_id: str, states: Iterable[str], now: float, **values: Any) -> bool:
+    statement = (
+        update(KeyPair)
+        .where(col(KeyPair.id) == pair_id, col(KeyPair.state).in_(list(states)))
+        .values(**values)
+        .returning(col(KeyPair.public_key))
+    )
+    row = connection.execute(statement).first()
+    if row is None:
+        return False
+    announce(connection, row[0], now)
+    return True

@@ -1,0 +1,116 @@
+"""An outcome that is no acceptance -> status, headers and body.
+
+Here: Octy's envelope with the members of RFC 9457 in the same body, the challenge, what Accept prefers. Not
+here: which outcome it is. A body depends on the outcome's public meaning alone: equal meanings, equal bytes.
+"""
+
+import json
+import re
+from dataclasses import dataclass
+from functools import lru_cache
+from http import HTTPStatus
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.outcome import Meaning, Outcome
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+_RETRY_AFTER = {429: 60, 503: 5}  # seconds, when the caller knows no better
+_MAX_ACCEPT = 512  # bytes; longer ones are not worth reading and would fill the cache
+
+_is_realm = re.compile(r"[ !#-\[\]-~]+").fullmatch  # a quoted-string that needs no escapes (RFC 9110 5.6.4)
+_is_weight = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch  # RFC 9110 12.4.2
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer, complete. Header names are in lower case, as ASGI wants them."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None) -> Refusal:
+    """Return the answer to a refused request: `accept` is the raw header, `retry_after` seconds (429, 503).
+
+    Raises ValueError for ACCEPTED and ConfigurationError for a realm that `check_realm` refuses.
+    """
+    if outcome is Outcome.ACCEPTED:
+        raise ValueError("an accepted request is not refused")
+    body = _BODIES[outcome]
+    headers = _headers(outcome.status, realm, prefers_problem(accept), len(body), retry_after)
+    return Refusal(outcome.status, headers, body)
+
+
+def check_realm(realm: str) -> str:
+    """Return the realm if it can stand in a header as it is, else raise ConfigurationError."""
+    if _is_realm(realm) is None:
+        raise ConfigurationError(f"realm: {realm!r} must be printable ASCII without quotes and backslashes")
+    return realm
+
+
+def prefers_problem(accept: bytes | None) -> bool:
+    """Say whether Accept ranks problem+json above plain JSON (RFC 9110 12.5.1). Never raises."""
+    return accept is not None and len(accept) <= _MAX_ACCEPT and _prefers_problem(accept)
+
+
+@lru_cache(maxsize=256)
+def _prefers_problem(accept: bytes) -> bool:
+    weights: dict[bytes, float] = {}
+    for item in accept.split(b","):
+        media_range, weight = _read_range(item)
+        weights[media_range] = max(weight, weights.get(media_range, 0.0))
+    return _quality(_PROBLEM, weights) > _quality(_JSON, weights)
+
+
+def _read_range(item: bytes) -> tuple[bytes, float]:
+    """Read one media range and its weight; parameters other than q don't matter, a bad q is zero."""
+    media_range, *parameters = item.split(b";")
+    weight = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() == b"q":
+            weight = float(value) if _is_weight(value.strip()) else 0.0
+    return media_range.strip().lower(), weight
+
+
+def _quality(media_type: bytes, weights: dict[bytes, float]) -> float:
+    """Return the weight of the most specific range that matches."""
+    return next((weights[key] for key in (media_type, b"application/*", b"*/*") if key in weights), 0.0)
+
+
+@lru_cache(maxsize=1024)
+def _headers(status: int, realm: str, problem: bool, length: int, retry_after: int | None) -> Headers:  # noqa: FBT001
+    headers = [
+        (b"content-type", _PROBLEM if problem else _JSON + b"; charset=utf-8"),
+        (b"content-length", b"%d" % length),
+        (b"cache-control", b"no-store"),
+    ]
+    challenge = f'Basic realm="{check_realm(realm)}", charset="UTF-8"'  # RFC 7617 2 and 2.1
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", challenge.encode("ascii")))
+    if status in _RETRY_AFTER:
+        seconds = _RETRY_AFTER[status] if retry_after is None else max(retry_after, 0)
+        headers.append((b"retry-after", b"%d" % seconds))
+    return tuple(headers)
+
+
+def _body(meaning: Meaning) -> bytes:
+    reason = HTTPStatus(meaning.status).phrase
+    # Octy's command line takes a failure with an empty list of errors for success.
+    errors = [{"error_message": meaning.public_text, "extended_help": meaning.help_text}]
+    envelope = {
+        "request_meta": {"request_status": "Failed", "message": meaning.public_text},
+        "error": {"code": meaning.status, "reason": reason, "errors": errors},
+        "type": "about:blank",  # the title is then the status phrase (RFC 9457 4.2.1)
+        "title": reason,
+        "status": meaning.status,
+        "detail": meaning.public_text,
+    }
+    return json.dumps(envelope).encode("ascii")
+
+
+_BODIES = {outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED}

@@ -1,0 +1,104 @@
+"""The WSGI door: for Flask, Django and every other WSGI app (PEP 3333). It translates and decides nothing."""
+
+from collections.abc import Callable, Iterable
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
+
+from octy_middleware.gate import Gate
+from octy_middleware.outcome import Outcome
+from octy_middleware.refusal import refuse
+from octy_middleware.settings import Settings
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse
+
+Environ = dict[str, Any]
+App = Callable[[Environ, "StartResponse"], Iterable[bytes]]
+
+
+class WsgiRequest:
+    """A gate's view of a WSGI environ."""
+
+    __slots__ = ("_environ",)
+
+    def __init__(self, environ: Environ) -> None:
+        self._environ = environ
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+        return str(self._environ.get("REQUEST_METHOD", "GET"))
+
+    @property
+    def path(self) -> str:
+        """The path below the place where the app is mounted, which is what `exempt_paths` speak of."""
+        raw = str(self._environ.get("PATH_INFO", ""))
+        return raw.encode("latin-1", "replace").decode("utf-8", "replace") or "/"
+
+    @property
+    def peer(self) -> str | None:
+        """The server's idea of the client's address."""
+        return self._environ.get("REMOTE_ADDR")
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`."""
+        return str(self._environ.get("wsgi.url_scheme", "http"))
+
+    def header(self, name: bytes) -> list[bytes]:
+        """All values of a header; servers have joined repeated ones with commas."""
+        value = self._environ.get(_VARIABLES.get(name) or _variable(name))
+        return [] if value is None else [str(value).encode("latin-1", "replace")]
+
+
+def _variable(name: bytes) -> str:
+    return "HTTP_" + name.decode("ascii").upper().replace("-", "_")
+
+
+_VARIABLES = {
+    name: _variable(name)
+    for name in (
+        b"authorization",
+        b"accept",
+        b"user-agent",
+        b"x-request-id",
+        b"x-forwarded-for",
+        b"x-forwarded-proto",
+        b"forwarded",
+    )
+}
+
+
+class OctyWSGIMiddleware:
+    """Authenticate every request of a WSGI app by its Octy key pair, and record how each one ended.
+
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables. Raises ConfigurationError at
+    once when one is missing or wrong. On success `environ["octy.principal"]` is a `Principal` and `REMOTE_USER` the
+    account's reference.
+    """
+
+    def __init__(self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Any) -> None:
+        self.app = app
+        self.gate = gate or Gate(settings or Settings.from_environment(**options))
+
+    def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
+        """Answer a refused request; hand every other one on to the app."""
+        environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
+        request = WsgiRequest(environ)
+        verdict = self.gate.decide(request)
+        if not verdict.passes:
+            accept = next(iter(request.header(b"accept")), None)
+            outcome = verdict.outcome or Outcome.STORE_UNAVAILABLE
+            refusal = refuse(outcome, realm=self.gate.settings.realm, accept=accept)
+            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in refusal.headers]
+            start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", headers)
+            return [] if request.method == "HEAD" else [refusal.body]
+        if verdict.principal is not None:
+            environ["octy.principal"] = verdict.principal
+            environ["REMOTE_USER"] = verdict.principal.reference
+            environ["AUTH_TYPE"] = "Basic"
+        return self.app(environ, start_response)
+
+    def close(self) -> None:
+        """Write what is queued and stop the threads; also done when the interpreter ends."""
+        self.gate.close()

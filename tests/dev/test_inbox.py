@@ -1,0 +1,290 @@
+"""The mail sink as its neighbours meet it: real SMTP with STARTTLS, files that last, pages that show hostile mail."""
+
+import asyncio
+import os
+import signal
+import smtplib
+import ssl
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from email.message import EmailMessage
+from pathlib import Path
+
+import httpx
+import pytest
+
+from octy_worker.dev import inbox as inbox_module
+from octy_worker.dev.certificates import Certificate, provide
+from octy_worker.dev.inbox import Inbox, find_links, keep, read
+from octy_worker.dev.inbox_page import inbox_page
+from octy_worker.dev.mail_sink import sink_command
+from octy_worker.dev.processes import Process, ProcessGroup, free_port, is_free
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
+
+
+@dataclass
+class Running:
+    """A sink in its own process."""
+
+    process: Process
+    inbox: Inbox
+    certificate: Certificate
+    smtp_port: int
+    page: str
+
+    def connect(self) -> smtplib.SMTP:
+        return smtplib.SMTP("127.0.0.1", self.smtp_port, timeout=10)
+
+    def trusting(self) -> ssl.SSLContext:
+        return ssl.create_default_context(cafile=self.certificate.ca)
+
+
+class Browser:
+    """Asks the page's app without a server."""
+
+    def __init__(self, folder: Path) -> None:
+        self.transport = httpx.ASGITransport(inbox_page(Inbox(folder)))
+
+    def get(self, address: str) -> httpx.Response:
+        async def ask() -> httpx.Response:
+            async with httpx.AsyncClient(transport=self.transport, base_url="http://127.0.0.1") as client:
+                return await client.get(address)
+
+        return asyncio.run(ask())
+
+
+@pytest.fixture(scope="module")
+def sink(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sink")
+    certificate = provide(folder / "tls")
+    smtp_port, page_port = free_port(), free_port()
+    with ProcessGroup(folder / "logs", {**os.environ, "PYTHONWARNINGS": "error"}) as group:
+        process = group.start(
+            "mail",
+            sink_command(folder / "mail", certificate, smtp_port=smtp_port, page_port=page_port),
+        )
+        process.wait_until(lambda: not is_free(smtp_port) and not is_free(page_port), 20)
+        yield Running(process, Inbox(folder / "mail"), certificate, smtp_port, f"http://127.0.0.1:{page_port}")
+        assert process.log_tail() == ""  # no warning, no traceback, no line about a mail
+
+
+@pytest.fixture
+def folder(tmp_path):
+    (tmp_path / "mail").mkdir()
+    return tmp_path / "mail"
+
+
+def a_mail(subject: str = "Hello", text: str = "Body", html: str | None = None) -> EmailMessage:
+    mail = EmailMessage()
+    mail["From"], mail["To"], mail["Subject"] = "a@example.com", "b@example.com", subject
+    mail["Message-ID"] = "<1@example.com>"
+    mail["X-Octy-Kind"] = "alert"
+    mail.set_content(text)
+    if html is not None:
+        mail.add_alternative(html, subtype="html")
+    return mail
+
+
+def test_a_mail_over_verified_tls_is_on_disk_when_accepted(sink):
+    before = len(sink.inbox.messages())
+    with sink.connect() as smtp:
+        smtp.starttls(context=sink.trusting())
+        smtp.send_message(
+            a_mail("Grüße", "siehe https://localhost:1/case/x.", "<p>siehe</p>"), to_addrs="b@example.com"
+        )
+        mails = sink.inbox.messages()
+    assert len(mails) == before + 1
+    mail = mails[-1]
+    assert (mail.to, mail.subject, mail.message_id, mail.kind) == (
+        "b@example.com",
+        "Grüße",
+        "<1@example.com>",
+        "alert",
+    )
+    assert mail.text.strip() == "siehe https://localhost:1/case/x."
+    assert mail.html.strip() == "<p>siehe</p>"
+    assert mail.links == ("https://localhost:1/case/x",)
+    assert abs(datetime.now(UTC) - mail.received_at) < timedelta(seconds=30)
+    assert mail.path.stat().st_mode & 0o777 == 0o600
+
+
+def test_each_recipient_has_a_copy(sink):
+    with sink.connect() as smtp:
+        smtp.starttls(context=sink.trusting())
+        smtp.send_message(a_mail("Copies"), to_addrs=["b@example.com", "c@example.com"])
+    copies = [mail for mail in sink.inbox.messages() if mail.subject == "Copies"]
+    assert [mail.to for mail in copies] == ["b@example.com", "c@example.com"]
+
+
+def test_nothing_is_taken_without_tls(sink):
+    before = len(sink.inbox.messages())
+    with sink.connect() as smtp, pytest.raises(smtplib.SMTPSenderRefused, match="STARTTLS") as caught:
+        smtp.send_message(a_mail())
+    assert caught.value.smtp_code == 530
+    assert len(sink.inbox.messages()) == before
+
+
+def test_a_client_that_does_not_know_the_authority_turns_away(sink):
+    with sink.connect() as smtp, pytest.raises(ssl.SSLCertVerificationError):
+        smtp.starttls(context=ssl.create_default_context())
+    with sink.connect() as smtp:  # and the sink lives on
+        assert smtp.noop()[0] == 250
+
+
+def test_an_oversized_mail_is_refused_for_good(sink):
+    with sink.connect() as smtp:
+        smtp.starttls(context=sink.trusting())
+        with pytest.raises(smtplib.SMTPSenderRefused) as caught:
+            smtp.send_message(a_mail(text="x" * 70 * 20_000))
+    assert caught.value.smtp_code == 552
+
+
+def test_an_unwritable_folder_is_a_passing_fault(sink):
+    moved = sink.inbox.folder.rename(sink.inbox.folder.with_name("away"))
+    try:
+        with sink.connect() as smtp:
+            smtp.starttls(context=sink.trusting())
+            with pytest.raises(smtplib.SMTPDataError) as caught:
+                smtp.send_message(a_mail())
+    finally:
+        moved.rename(sink.inbox.folder)
+    assert caught.value.smtp_code == 451
+    assert "could not be kept" in sink.process.log_tail()
+    sink.process.log.write_bytes(b"")
+
+
+def test_the_page_is_served_beside(sink):
+    with sink.connect() as smtp:
+        smtp.starttls(context=sink.trusting())
+        smtp.send_message(a_mail("On the page"))
+    with httpx.Client(base_url=sink.page, trust_env=False) as browser:
+        assert "On the page" in browser.get("/").text
+        assert browser.get("/", headers={"Host": "rebound.example"}).status_code == 400
+
+
+def test_kept_mails_survive_a_kill(tmp_path):
+    certificate = provide(tmp_path / "tls")
+    smtp_port = free_port()
+    with ProcessGroup(tmp_path / "logs", dict(os.environ)) as group:
+        process = group.start(
+            "mail", sink_command(tmp_path / "mail", certificate, smtp_port=smtp_port, page_port=free_port())
+        )
+        process.wait_until(lambda: not is_free(smtp_port), 20)
+        with smtplib.SMTP("127.0.0.1", smtp_port, timeout=10) as smtp:
+            smtp.starttls(context=ssl.create_default_context(cafile=certificate.ca))
+            smtp.send_message(a_mail("Kept"))
+            os.kill(process.pid, signal.SIGKILL)
+            smtp.close()
+        assert [mail.subject for mail in Inbox(tmp_path / "mail").messages()] == ["Kept"]
+
+
+def test_a_mail_is_synced_before_it_gets_its_name(folder, monkeypatch):
+    steps = []
+    real_fsync, real_rename = os.fsync, Path.rename
+    monkeypatch.setattr(
+        os, "fsync", lambda fd: (steps.append(str(Path(f"/proc/self/fd/{fd}").readlink())), real_fsync(fd))
+    )
+    monkeypatch.setattr(Path, "rename", lambda self, to: (steps.append("rename"), real_rename(self, to))[1])
+    path = keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    assert steps == [f"{path}.part", "rename", str(folder)]
+
+
+def test_mails_come_in_order_and_unfinished_ones_do_not(folder):
+    for second in (2, 0, 1):
+        content = f"Subject: {second}\r\n\r\n".encode()
+        keep(folder, "a@example.com", "b@example.com", content, NOW + timedelta(seconds=second))
+    (folder / "20260102T030405.000000Z-00000000.eml.part").write_bytes(b"Subject: half\r\n")
+    (folder / "README").write_bytes(b"")
+    mails = Inbox(folder).messages()
+    assert [mail.subject for mail in mails] == ["0", "1", "2"]
+    assert mails[0].received_at == NOW
+
+
+def test_waiting_for_a_mail(folder):
+    inbox = Inbox(folder)
+    with pytest.raises(TimeoutError, match=r"no fitting mail within 0.05 s; 0 are there"):
+        inbox.wait_for(lambda _: True, 0.05)
+    keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    assert inbox.wait_for(lambda mail: mail.subject == "x", 0).to == "b@example.com"
+
+
+@pytest.mark.parametrize(
+    ("text", "html", "links"),
+    [
+        ("", "", ()),
+        (
+            "See https://a.example/x?y=1&z=2. Or (http://b.example)",
+            "",
+            ("https://a.example/x?y=1&z=2", "http://b.example"),
+        ),
+        ("https://a.example/x", '<a href="https://a.example/x">', ("https://a.example/x",)),
+        ("", '<a href="https://a.example/?b=1&amp;c=2">', ("https://a.example/?b=1&c=2",)),
+        ("javascript:alert(1) file:///etc/passwd data:text/html,x", "", ()),
+    ],
+)
+def test_links(text, html, links):
+    assert find_links(text, html) == links
+
+
+HOSTILE = [
+    b"",
+    b"\x00\xff\xfe",
+    b"Subject: =?utf-8?b?////?=\r\n\r\nx",
+    b"Subject: =?unknown-8bit?q?=E9?=\r\nContent-Type: text/plain; charset=no-such\r\n\r\n\xe9",
+    b"Content-Type: text/html; charset=utf-16\r\n\r\n<script>alert(1)</script>",
+    b"Content-Type: multipart/alternative; boundary=\r\n\r\n--\r\n",
+    b'Content-Type: text/plain; charset="\r\nContent-Transfer-Encoding: base64\r\n\r\n!!!!',
+    b"Message-ID: <\r\nSubject: <script>alert(1)</script>\r\n\r\n</pre><script>alert(1)</script>",
+    b'Subject: \x1b[31m\r\nTo: "><img src=x onerror=alert(1)>\r\n\r\n\xe2\x80\xae',
+    b"Delivered-To: somebody-else@example.com\r\nSubject: x\r\n\r\n",
+    b"Subject: \xff\xfe\r\n\r\n\xff\xfe",
+    b"Content-Type: text/html\r\n\r\n<base href='https://evil.example/'><a href='javascript:alert(1)'>x</a>",
+    b"Content-Type: text/html\r\n\r\n<meta http-equiv=refresh content='0;url=https://evil.example'>",
+    b"Content-Type: text/html\r\n\r\n<form action='https://evil.example'><img src='https://evil.example/1'></form>",
+]
+
+
+@pytest.mark.parametrize("content", HOSTILE)
+def test_hostile_mails_are_read_and_shown_safely(folder, content):
+    path = keep(folder, "a@example.com", "b@example.com", content, NOW)
+    mail = read(path)
+    assert mail.to == "b@example.com"
+    browser = Browser(folder)
+    for address in ("/", f"/mail/{path.name}", f"/mail/{path.name}/source"):
+        answer = browser.get(address)
+        assert answer.status_code == 200
+        assert "<script" not in answer.text or answer.headers["Content-Type"].startswith("text/plain")
+        assert "<img" not in answer.text or answer.headers["Content-Type"].startswith("text/plain")
+        assert "default-src 'none'" in answer.headers["Content-Security-Policy"]
+        assert answer.headers["X-Content-Type-Options"] == "nosniff"
+    frame = browser.get(f"/mail/{path.name}/html")
+    assert frame.status_code == (200 if mail.html else 404)
+    policy = frame.headers["Content-Security-Policy"]
+    assert "allow-scripts" not in policy
+    assert "https:" not in policy
+    assert not mail.html or policy.startswith("sandbox allow-popups allow-popups-to-escape-sandbox; default-src 'none'")
+
+
+@pytest.mark.parametrize(
+    "name", ["nothing.eml", "..%2fkeep.eml", "20260102T030405.678901Z-00000000.eml", "%00", "a" * 500]
+)
+def test_what_is_no_mail_is_not_found(folder, name):
+    (folder.parent / "keep.eml").write_bytes(b"Subject: outside\r\n\r\n")
+    browser = Browser(folder)
+    for address in (f"/mail/{name}", f"/mail/{name}/html", f"/mail/{name}/source"):
+        assert browser.get(address).status_code == 404
+
+
+def test_an_empty_inbox_says_so(folder):
+    page = Browser(folder).get("/")
+    assert "No mail yet" in page.text
+    assert 'http-equiv="refresh"' in page.text
+
+
+def test_each_file_is_parsed_once(folder, monkeypatch):
+    inbox = Inbox(folder)
+    keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
+    assert len(inbox.messages()) == 1
+    monkeypatch.setattr(inbox_module, "read", lambda path: pytest.fail(f"{path} was read again"))
+    assert len(inbox.messages()) == 1

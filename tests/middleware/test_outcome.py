@@ -1,0 +1,53 @@
+"""The table of outcomes: complete, honest about what counts, and mute about which keys exist."""
+
+import pytest
+
+from octy_middleware.outcome import Outcome
+
+STATUS = {
+    Outcome.ACCEPTED: 200,
+    Outcome.MISSING: 401,
+    Outcome.MALFORMED: 401,
+    Outcome.AMBIGUOUS: 400,
+    Outcome.OVERSIZE: 431,
+    Outcome.UNKNOWN_KEY: 401,
+    Outcome.WRONG_SECRET: 401,
+    Outcome.RETIRED: 401,
+    Outcome.RETIRED_WRONG: 401,
+    Outcome.PLAIN_HTTP: 403,
+    Outcome.THROTTLED: 429,
+    Outcome.STORE_UNAVAILABLE: 503,
+}
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_every_outcome_has_its_status(outcome):
+    assert outcome.status == outcome.meaning.status == STATUS[outcome]
+
+
+def test_only_a_wrong_secret_counts():
+    assert [outcome for outcome in Outcome if outcome.counts] == [Outcome.WRONG_SECRET]
+
+
+def test_a_stranger_sees_one_answer_for_unknown_wrong_and_retired():
+    same = (Outcome.UNKNOWN_KEY, Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
+    faces = {(o.status, o.meaning.public_text, o.meaning.help_text) for o in same}
+    assert len(faces) == 1
+    assert len({o.meaning.internal_text for o in same}) == len(same)
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_texts_can_be_shown_by_octys_clients(outcome):
+    meaning = outcome.meaning
+    for text in (meaning.public_text, meaning.help_text, meaning.internal_text):
+        assert "::" not in text
+        assert text.isascii()
+        assert text == "" or text.isprintable()
+    assert meaning.public_text
+    assert meaning.internal_text
+
+
+@pytest.mark.parametrize("outcome", Outcome)
+def test_values_fit_their_column(outcome):
+    assert outcome == outcome.name.lower()
+    assert len(outcome) <= 32

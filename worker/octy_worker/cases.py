@@ -1,0 +1,270 @@
+"""Cases in the store: what is known of one, its timeline, its answer and its end.
+
+Here: every SQL step of an incident after the middleware has opened it. Each step is idempotent: a repeat finds its
+row. Not here: when a step is due (`octy_workflows.incident`), mail, pages.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from octy_middleware import outbox, pairs
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.models import (
+    Account,
+    Answer,
+    Attempt,
+    Confirmation,
+    Incident,
+    IncidentEvent,
+    IncidentState,
+    KeyPair,
+    OutcomeMinute,
+    Resolution,
+    Streak,
+)
+from octy_middleware.outcome import Outcome
+from sqlalchemy import Connection, delete, func, insert, update
+from sqlmodel import Session, col, select
+
+SYSTEM = "system"
+CUSTOMER = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """How many failures came from one source since the streak began; the client is the last one seen there."""
+
+    source: str
+    count: int
+    client: str
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """All that pages, mails and support staff are shown of a case."""
+
+    incident: Incident
+    confirmation: Confirmation
+    account: Account
+    pair: KeyPair
+    events: tuple[IncidentEvent, ...]
+    sources: tuple[SourceCount, ...]
+    failures: int
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answer that stands, and whether this call gave it."""
+
+    taken: bool
+    answer: Answer | None
+    leaked: bool
+    answered_at: datetime | None
+    answered_by: str
+    closed: bool
+    resolution: Resolution | None
+
+
+def load_case(session: Session, incident_id: str) -> CaseView | None:
+    """Return the whole case, or None."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
+    sources = failures_by_source(session, incident)
+    return CaseView(
+        incident=incident,
+        confirmation=session.get_one(Confirmation, incident_id),
+        account=session.get_one(Account, incident.account_id),
+        pair=session.get_one(KeyPair, incident.key_pair_id),
+        events=tuple(
+            session.exec(
+                select(IncidentEvent).where(IncidentEvent.incident_id == incident_id).order_by(col(IncidentEvent.seq))
+            )
+        ),
+        sources=sources,
+        failures=max(incident.failures, sum(source.count for source in sources)),
+    )
+
+
+def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
+    """Return the wrong attempts since the streak's first one, most frequent source first."""
+    counts = session.exec(
+        select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
+        .where(
+            OutcomeMinute.public_key == incident.public_key,
+            OutcomeMinute.outcome == Outcome.WRONG_SECRET,
+            OutcomeMinute.minute >= int(incident.first_at.timestamp()) // 60,
+        )
+        .group_by(OutcomeMinute.source)
+        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
+    ).all()
+    latest = {
+        attempt.source: attempt
+        for attempt in session.exec(
+            select(Attempt)
+            .where(Attempt.public_key == incident.public_key, Attempt.at >= incident.first_at)
+            .order_by(col(Attempt.id))
+        )
+    }
+    return tuple(
+        SourceCount(
+            source,
+            int(count),
+            latest[source].client if source in latest else "",
+            latest[source].at if source in latest else None,
+        )
+        for source, count in counts
+    )
+
+
+def answer_case(  # the one place where customer and staff race
+    database: Database,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str = "",
+    reason: str = "",
+    now: float,
+) -> Standing | None:
+    """Give the answer if none stands yet: one conditional UPDATE decides. None when there is no such case.
+
+    With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
+    staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
+    """
+    with database.write() as connection, Session(connection) as session:
+        leaked = leaked and answer is Answer.NOT_US
+        taken = _take(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+        if taken:
+            incident = session.get_one(Incident, incident_id)
+            if leaked:
+                pairs.retire(connection, incident.key_pair_id, now)
+            detail = {"answer": str(answer), "leaked": leaked}
+            append_event(
+                connection,
+                incident_id,
+                key="answered" if by == CUSTOMER else f"decision-{decision_id}",
+                actor=by,
+                what="answered",
+                detail={**detail, "reason": reason} if reason else detail,
+                now=now,
+            )
+            if by == CUSTOMER:
+                outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
+        return _standing(session, incident_id, taken=taken, decision_id=decision_id)
+
+
+def _take(  # noqa: PLR0917  # the columns of one UPDATE
+    connection: Connection,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str,
+    now: float,
+) -> bool:
+    still_open = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_(None))
+    result = connection.execute(
+        update(Confirmation)
+        .where(
+            col(Confirmation.incident_id) == incident_id,
+            col(Confirmation.answer).is_(None),
+            still_open.exists(),
+        )
+        .values(answer=answer, leaked=leaked, answered_at=utc(now), answered_by=by, decision_id=decision_id)
+    )
+    return result.rowcount == 1
+
+
+def _standing(session: Session, incident_id: str, *, taken: bool, decision_id: str) -> Standing | None:
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
+    confirmation = session.get_one(Confirmation, incident_id)
+    repeated = decision_id != "" and confirmation.decision_id == decision_id
+    return Standing(
+        taken=taken or repeated,
+        answer=None if confirmation.answer is None else Answer(confirmation.answer),
+        leaked=confirmation.leaked,
+        answered_at=confirmation.answered_at,
+        answered_by=confirmation.answered_by,
+        closed=incident.closed_at is not None,
+        resolution=None if incident.resolution is None else Resolution(incident.resolution),
+    )
+
+
+def reopen_answer(connection: Connection, incident_id: str) -> None:
+    """Let staff answer anew, after a regeneration was abandoned. The timeline keeps the first answer."""
+    connection.execute(
+        update(Confirmation)
+        .where(col(Confirmation.incident_id) == incident_id)
+        .values(answer=None, answered_at=None, answered_by="", decision_id="")
+    )
+
+
+def append_event(  # the columns of one row
+    connection: Connection,
+    incident_id: str,
+    *,
+    key: str,
+    actor: str,
+    what: str,
+    detail: Mapping[str, object],
+    now: float,
+) -> bool:
+    """Append to the timeline unless an event of this key is there already. True when this call did it."""
+    full_key = f"{incident_id}/{key}"
+    if connection.execute(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
+        return False
+    next_seq = select(func.coalesce(func.max(IncidentEvent.seq), 0) + 1).where(IncidentEvent.incident_id == incident_id)
+    connection.execute(
+        insert(IncidentEvent).values(
+            incident_id=incident_id,
+            seq=next_seq.scalar_subquery(),
+            key=full_key,
+            at=utc(now),
+            actor=actor,
+            what=what,
+            detail=dict(detail),
+        )
+    )
+    return True
+
+
+def set_state(connection: Connection, incident_id: str, state: IncidentState) -> None:
+    """Set where an open case stands; a closed one stays closed."""
+    connection.execute(
+        update(Incident).where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None)).values(state=state)
+    )
+
+
+def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
+    """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds."""
+    closed = connection.execute(
+        update(Incident)
+        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None))
+        .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
+        .returning(col(Incident.public_key), col(Incident.key_pair_id))
+    ).first()
+    if closed is None:
+        return False
+    public_key, pair_id = closed
+    connection.execute(delete(Streak).where(col(Streak.public_key) == public_key))
+    if resolution is Resolution.FALSE_ALARM:
+        until = utc(now) + timedelta(seconds=quiet)
+        connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(quiet_until=until))
+    append_event(
+        connection,
+        incident_id,
+        key="closed",
+        actor=SYSTEM,
+        what="closed",
+        detail={"resolution": str(resolution)},
+        now=now,
+    )
+    return True

@@ -1,0 +1,146 @@
+"""The mails of the sink: one .eml file each, as a folder holds them and as values.
+
+Here: keeping a mail durably, reading it back, waiting for one. Not here: SMTP (`mail_sink`), HTML (`inbox_page`).
+The folder is the only thing that writer and readers share, so they need not live in one process.
+"""
+
+import os
+import re
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from email import message_from_bytes, policy
+from email.errors import MessageError
+from email.message import EmailMessage
+from html import unescape
+from pathlib import Path
+
+KIND_HEADER = "X-Octy-Kind"
+_NAME = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.eml")
+_NAME_TIME = "%Y%m%dT%H%M%S.%f"
+_LINK = re.compile(r"""https?://[^\s<>"'\\^`{|}]+""")
+_SENTENCE_END = ".,;:!?)]"
+_POLL = 0.02  # seconds between two looks at the folder
+_UNPARSABLE = (MessageError, LookupError, ValueError, TypeError, AttributeError)  # what hostile mail brings out
+
+
+@dataclass(frozen=True)
+class ReceivedMail:
+    """One mail for one recipient. Whatever the sender wrote is text here; nothing in it is trusted."""
+
+    path: Path
+    to: str
+    subject: str
+    message_id: str
+    kind: str
+    text: str
+    html: str
+    received_at: datetime
+    links: tuple[str, ...]
+
+
+def keep(folder: Path, sender: str, recipient: str, content: bytes, now: datetime) -> Path:
+    """Write the mail for one recipient; it survives a power cut once this returns."""
+    name = f"{now.astimezone(UTC).strftime(_NAME_TIME)}Z-{secrets.token_hex(4)}.eml"
+    unfinished, finished = folder / f"{name}.part", folder / name
+    envelope = f"Return-Path: <{sender}>\r\nDelivered-To: {recipient}\r\n".encode("utf-8", "replace")
+    descriptor = os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(envelope + content)
+        file.flush()
+        os.fsync(file.fileno())
+    unfinished.rename(finished)
+    entries = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(entries)
+    finally:
+        os.close(entries)
+    return finished
+
+
+def read(path: Path) -> ReceivedMail:
+    """Parse one kept mail. Raises ValueError for a file name that `keep` did not make, OSError without a file."""
+    named = _NAME.fullmatch(path.name)
+    if named is None:
+        raise ValueError(f"{path.name!r} is no mail of this inbox")
+    message = message_from_bytes(path.read_bytes(), policy=policy.default)
+    text, html = _body(message, "plain"), _body(message, "html")
+    return ReceivedMail(
+        path=path,
+        to=_header(message, "Delivered-To"),
+        subject=_header(message, "Subject"),
+        message_id=_header(message, "Message-ID"),
+        kind=_header(message, KIND_HEADER),
+        text=text,
+        html=html,
+        received_at=datetime.strptime(named[1], _NAME_TIME).replace(tzinfo=UTC),
+        links=find_links(text, html),
+    )
+
+
+class Inbox:
+    """Reads the folder. Each file is parsed once: kept mails never change."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._known: dict[str, ReceivedMail] = {}
+
+    def messages(self) -> tuple[ReceivedMail, ...]:
+        """Return all mails, oldest first."""
+        names = sorted(path.name for path in self.folder.iterdir() if _NAME.fullmatch(path.name))
+        self._known = {name: self._known.get(name) or read(self.folder / name) for name in names}
+        return tuple(self._known.values())
+
+    def find(self, name: str) -> ReceivedMail | None:
+        """Return the mail of that file name, or None. Any text is safe to ask for."""
+        with suppress(OSError, ValueError):
+            return read(self.folder / name) if _NAME.fullmatch(name) else None
+        return None
+
+    def wait_for(self, predicate: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
+        """Return the first mail that fits, now or within `timeout` seconds; raise TimeoutError else."""
+        deadline = time.monotonic() + timeout
+        while True:
+            found = next(filter(predicate, self.messages()), None)
+            if found is not None:
+                return found
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"no fitting mail within {timeout:g} s; {len(self._known)} are there")
+            time.sleep(_POLL)
+
+
+def find_links(text: str, html: str) -> tuple[str, ...]:
+    """Return the web addresses of both forms of a mail, each once, in order."""
+    written = [*_LINK.findall(text), *(unescape(link) for link in _LINK.findall(html))]
+    return tuple(dict.fromkeys(link.rstrip(_SENTENCE_END) for link in written))
+
+
+def _header(message: EmailMessage, name: str) -> str:
+    try:
+        value = str(message.get(name, ""))
+    except _UNPARSABLE:
+        raw = next((value for key, value in message.raw_items() if key.lower() == name.lower()), "")
+        value = str(raw)
+    return " ".join(value.encode("utf-8", "replace").decode().split())
+
+
+def _body(message: EmailMessage, kind: str) -> str:
+    try:
+        part = message.get_body((kind,))
+        content = "" if part is None else part.get_content()
+    except _UNPARSABLE:
+        content = _undecoded(message, kind)
+    return str(content).encode("utf-8", "replace").decode()
+
+
+def _undecoded(message: EmailMessage, kind: str) -> str:
+    """Return the bytes of the part as far as they are UTF-8: better than nothing when the sender lied."""
+    for part in message.walk():
+        if part.get_content_type() == f"text/{kind}" and isinstance(part.get_payload(), str):
+            with suppress(*_UNPARSABLE):
+                payload = part.get_payload(decode=True)
+                return payload.decode("utf-8", "replace") if isinstance(payload, bytes) else ""
+    return ""

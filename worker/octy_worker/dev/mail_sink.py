@@ -1,0 +1,107 @@
+"""The mail sink: takes every mail over SMTP with STARTTLS, and shows the inbox beside it. Run as a child process.
+
+Here: the SMTP side, and one event loop for both servers. Not here: files (`inbox`), HTML (`inbox_page`).
+A mail is answered with 250 only after it is on disk, as a real relay does.
+"""
+
+import argparse
+import asyncio
+import logging
+import ssl
+import sys
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+
+import uvicorn
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from octy_worker.dev.certificates import Certificate
+from octy_worker.dev.inbox import Inbox, keep
+from octy_worker.dev.inbox_page import inbox_page
+from octy_worker.dev.processes import LOOPBACK
+
+_SIZE_LIMIT = 1_000_000  # bytes of one mail; ours have some thousand
+
+_log = logging.getLogger(__name__)
+
+
+class Sink:
+    """Keeps what aiosmtpd received, one file for each recipient."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802, ARG002
+        """Answer 250 when every copy is on disk, 451 when one could not be written."""
+        content = envelope.original_content or b""
+        try:
+            for recipient in envelope.rcpt_tos:
+                now = datetime.now(UTC)
+                await asyncio.to_thread(keep, self._folder, envelope.mail_from or "", recipient, content, now)
+        except OSError as error:
+            _log.error("a mail could not be kept: %s", error)
+            return "451 4.3.0 could not be kept, try again"
+        return "250 2.0.0 kept"
+
+
+def smtp_factory(folder: Path, tls: ssl.SSLContext) -> SMTP:
+    """Return the server's side of one connection: nothing but EHLO, NOOP and QUIT before STARTTLS."""
+    return SMTP(
+        Sink(folder),
+        data_size_limit=_SIZE_LIMIT,
+        enable_SMTPUTF8=True,
+        hostname="localhost",
+        ident="octy mail sink",
+        tls_context=tls,
+        require_starttls=True,
+        timeout=60,
+    )
+
+
+async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port: int) -> None:
+    """Serve both until SIGTERM or SIGINT."""
+    loop = asyncio.get_running_loop()
+    mail = await loop.create_server(lambda: smtp_factory(folder, tls), LOOPBACK, smtp_port)
+    page = uvicorn.Server(
+        uvicorn.Config(
+            inbox_page(Inbox(folder)),
+            host=LOOPBACK,
+            port=page_port,
+            proxy_headers=False,
+            access_log=False,
+            log_level="warning",
+            lifespan="off",
+        )
+    )
+    async with mail:
+        await page.serve()
+
+
+def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page_port: int) -> list[str]:
+    """Return the command that runs this module as a process."""
+    return [
+        *(sys.executable, "-m", "octy_worker.dev.mail_sink", "--folder", str(folder)),
+        *("--certificate", str(certificate.chain), "--private-key", str(certificate.key)),
+        *("--smtp-port", str(smtp_port), "--page-port", str(page_port)),
+    ]
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Read the arguments and serve."""
+    parser = argparse.ArgumentParser(prog="octy_worker.dev.mail_sink")
+    parser.add_argument("--folder", type=Path, required=True)
+    parser.add_argument("--smtp-port", type=int, required=True)
+    parser.add_argument("--page-port", type=int, required=True)
+    parser.add_argument("--certificate", type=Path, required=True)
+    parser.add_argument("--private-key", type=Path, required=True)
+    given = parser.parse_args(arguments)
+    given.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    tls.load_cert_chain(given.certificate, given.private_key)
+    asyncio.run(serve(given.folder, tls, smtp_port=given.smtp_port, page_port=given.page_port))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

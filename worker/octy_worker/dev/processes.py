@@ -1,0 +1,171 @@
+"""Child processes that never outlive their parent.
+
+Here: start, wait until ready, notice an early death, stop. Not here: what is run (`stack`).
+
+Each child leads its own session, so that Ctrl-C reaches the parent alone and the parent stops them in order.
+On Linux the kernel kills a child whose parent dies, whatever it died of; elsewhere an orderly end stops them.
+"""
+
+import contextlib
+import errno
+import os
+import random
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Self
+
+from octy_middleware.errors import OctyError
+
+_TRAMPOLINE = Path(__file__).with_name("child.py")
+_POLL = 0.02  # seconds between two looks
+_TAIL = 20  # lines of a log that an error shows
+_PORTS = range(20_000, 32_000)  # below the ephemeral range: no outgoing connection takes one meanwhile
+LOOPBACK = "127.0.0.1"
+
+
+class ProcessError(OctyError):
+    """A child did not come up, or died; the text holds the end of its log."""
+
+
+class Process:
+    """One child. Its output is appended to `log`, a file that only its owner can read."""
+
+    def __init__(self, name: str, command: Sequence[str], log: Path, environment: Mapping[str, str]) -> None:
+        """Start it, from the main thread: the kernel takes a starting thread's end for the parent's."""
+        if threading.current_thread() is not threading.main_thread():
+            raise ProcessError(f"{name}: children are started from the main thread only")
+        self.name = name
+        self.log = log
+        self._stopped = False
+        trampoline = [sys.executable, "-I", "-S", str(_TRAMPOLINE), str(os.getpid())]
+        with open(log, "ab", opener=_private) as output:
+            self._log_start = output.tell()
+            self._child = subprocess.Popen(  # noqa: S603 - argument lists of this package, no shell
+                [*trampoline, *command],
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+            )
+
+    @property
+    def pid(self) -> int:
+        """The child's process id, which is its group's and session's too."""
+        return self._child.pid
+
+    @property
+    def returncode(self) -> int | None:
+        """The exit status, negative for a signal; None while it runs."""
+        return self._child.poll()
+
+    def log_tail(self) -> str:
+        """Return the last lines of what this run wrote."""
+        with self.log.open("rb") as file:
+            file.seek(self._log_start)
+            lines = file.read().decode("utf-8", "replace").splitlines()
+        return "\n".join(lines[-_TAIL:])
+
+    def check(self) -> None:
+        """Raise ProcessError when the child is dead."""
+        if self.returncode is not None:
+            raise self._fault(f"ended with status {self.returncode}")
+
+    def wait_until(self, ready: Callable[[], bool], timeout: float) -> None:
+        """Return once `ready` holds; raise ProcessError if the child dies or `timeout` seconds pass first."""
+        deadline = time.monotonic() + timeout
+        while not ready():
+            self.check()
+            if time.monotonic() > deadline:
+                raise self._fault(f"not ready after {timeout:g} s")
+            time.sleep(_POLL)
+        self.check()
+
+    def stop(self, grace: float) -> None:
+        """End the child and its whole group: SIGTERM, SIGKILL after `grace` seconds. Repeats are harmless."""
+        if self._stopped:  # the id may be a stranger's by now
+            return
+        if self.returncode is None:
+            _signal_group(self.pid, signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self._child.wait(grace)
+        _signal_group(self.pid, signal.SIGKILL)  # the stubborn, and what the child itself left behind
+        self._child.wait()
+        self._stopped = True
+
+    def _fault(self, what: str) -> ProcessError:
+        return ProcessError(f"{self.name} {what}; the end of {self.log}:\n{self.log_tail() or '(empty)'}")
+
+
+class ProcessGroup:
+    """The children of one stack: started in order, stopped in reverse. A context manager."""
+
+    def __init__(self, log_folder: Path, environment: Mapping[str, str], *, grace: float = 10.0) -> None:
+        self._log_folder = log_folder
+        self._environment = environment
+        self._grace = grace
+        self._processes: list[Process] = []
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
+        """Start a child that logs to `<name>.log`; `environment` is added to the group's own."""
+        self._log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        merged = {**self._environment, **(environment or {})}
+        process = Process(name, command, self._log_folder / f"{name}.log", merged)
+        self._processes.append(process)
+        return process
+
+    def check(self) -> None:
+        """Raise ProcessError when any child is dead."""
+        for process in self._processes:
+            process.check()
+
+    def stop(self) -> None:
+        """Stop all, the youngest first. Repeats are harmless."""
+        while self._processes:
+            self._processes[-1].stop(self._grace)
+            self._processes.pop()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.stop()
+
+
+def is_free(port: int) -> bool:
+    """Tell whether a server could bind the port, on IPv4 loopback and, where there is one, on IPv6's."""
+    for family, host in ((socket.AF_INET, LOOPBACK), (socket.AF_INET6, "::1")):
+        try:
+            with socket.socket(family, socket.SOCK_STREAM) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind((host, port))
+        except OSError as error:
+            if error.errno in (errno.EADDRINUSE, errno.EACCES):
+                return False
+    return True
+
+
+def free_port() -> int:
+    """Return a loopback port on which nothing listens."""
+    for port in random.sample(_PORTS, 200):
+        if is_free(port):
+            return port
+    raise ProcessError(f"no free port between {_PORTS.start} and {_PORTS.stop}")
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError, PermissionError):  # gone; on macOS a zombie group is EPERM
+        os.killpg(leader, number)

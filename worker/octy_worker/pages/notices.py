@@ -1,0 +1,102 @@
+"""PURE. Every page that is only a message, as data.
+
+Here: status and words. Not here: when one is shown, and how it looks (`render`). Each says what happened and what
+to do; none says whether a case or a key exists.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from octy_worker.pages.words import moment
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """One message. `contact` leads in the support address, which the page adds."""
+
+    status: int
+    title: str
+    happened: str
+    todo: str
+    contact: str = "Need help? Write to"
+
+
+NOT_FOUND = Notice(
+    404,
+    "This page does not exist",
+    "The address is wrong or incomplete. Nothing was changed.",
+    "Mail programs sometimes break long links. Open the link in our mail again, or copy all of it into the "
+    "address bar.",
+)
+WRONG_METHOD = Notice(
+    405,
+    "This is not how this page works",
+    "The page was asked in a way that it does not answer. Nothing was changed.",
+    "Open the link in our mail in a web browser and use the buttons on the page.",
+)
+BAD_FORM = Notice(
+    400,
+    "The form could not be read",
+    "What arrived is not what our page sends. Nothing was changed.",
+    "Go back, load the page again and press the button once more.",
+)
+TOO_LARGE = Notice(
+    413,
+    "That was too much",
+    "What arrived is far longer than anything our page sends. Nothing was changed.",
+    "Open the link in our mail again and use the buttons on the page.",
+)
+WRONG_TYPE = Notice(
+    415,
+    "The form could not be read",
+    "What arrived is not an HTML form. Nothing was changed.",
+    "Open the link in our mail in a web browser and use the buttons on the page.",
+)
+FAULT = Notice(
+    500,
+    "Something went wrong on our side",
+    "This page failed. We have kept a record of the fault for our engineers.",
+    "Try again in a few minutes: loading the page again is safe.",
+    "If it keeps failing, write to",
+)
+STORE_DOWN = Notice(
+    503,
+    "Please try again in a minute",
+    "Our store does not answer at the moment. Nothing was changed.",
+    "Wait a minute, then try again: your link stays valid, and an answer counts only once.",
+)
+LINK_EXPIRED = Notice(
+    410,
+    "This link has expired",
+    "For your safety the link to a new secret key works for a short time only. The secret key was not shown to "
+    "anybody through it.",
+    "Look for a newer mail from us. If there is none, we gladly send you a new link.",
+    "Ask for a new link at",
+)
+LINK_REPLACED = Notice(
+    410,
+    "There is a newer link",
+    "We have sent you another mail with a fresh link, and this older one stopped working then.",
+    "Use the link in our newest mail.",
+    "Can't find it? Write to",
+)
+KEYS_REPLACED = Notice(
+    410,
+    "These keys were replaced",
+    "The key pair that this link led to is no longer handed out: a newer one took its place, or the replacement was "
+    "called off.",
+    "Look for a newer mail from us and use the link in it.",
+    "If there is none, write to",
+)
+
+
+def collected(at: datetime) -> Notice:
+    """Return the message for a link whose secret key was shown already."""
+    return Notice(
+        410,
+        "This secret key was already shown",
+        f"It was shown on {moment(at)}, and a secret key is shown only once: we do not keep it.",
+        "If that was you or a colleague, there is nothing to do. If you don't know who opened it, or the key was "
+        "lost, tell us at once and we replace it.",
+        "Tell us at",
+    )

@@ -1,0 +1,145 @@
+"""/keys: a new secret key, shown once on the press of a button.
+
+Here: the page of a one-time link, and the way from its button to `regenerations.collect`. Not here: who decides
+that this is the first time (one conditional UPDATE there), or when the old pair ends.
+
+The secret stands in the body of one POST's response and nowhere else: no redirect, no log, no cache.
+"""
+
+import logging
+from collections.abc import Mapping
+from datetime import datetime, timedelta
+
+from octy_middleware.clock import Clock, utc
+from octy_middleware.database import Database
+from octy_middleware.models import PairState, RegenerationState, SealedSecret
+from sqlmodel import select
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+
+from octy_worker.links import Links, Purpose
+from octy_worker.pages import notices
+from octy_worker.pages.forms import clean_id, read_form
+from octy_worker.pages.notices import Notice
+from octy_worker.pages.render import Renderer
+from octy_worker.regenerations import RegenerationView, collect, load_regeneration
+from octy_worker.sealed import Sealer
+from octy_worker.settings import WorkerSettings
+
+_GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"
+_STALE = (400, "This form was out of date. Nothing was shown: please press the button again.")
+
+_log = logging.getLogger(__name__)
+
+
+class KeyPages:
+    """Shows what waits behind a one-time link, and hands it over once."""
+
+    def __init__(
+        self,
+        settings: WorkerSettings,
+        database: Database,
+        links: Links,
+        sealer: Sealer,
+        render: Renderer,
+        clock: Clock,
+    ) -> None:
+        self._overlap = timedelta(seconds=settings.overlap)
+        self._database = database
+        self._links = links
+        self._sealer = sealer
+        self._render = render
+        self._clock = clock
+
+    async def endpoint(self, request: Request) -> Response:
+        """Serve one request; SQL runs in a thread."""
+        form = await read_form(request) if request.method == "POST" else None
+        regeneration_id = clean_id(request.path_params["regeneration_id"])
+        return await run_in_threadpool(self._respond, regeneration_id, request.path_params["token"], form)
+
+    def _respond(self, regeneration_id: str, token: str, form: Mapping[str, str] | None) -> Response:
+        now = self._clock()
+        generation = self._generation_of(token, regeneration_id)
+        view = None if generation is None else self._load(regeneration_id)
+        if generation is None or view is None or view.sealed is None:
+            _log.info("keys %s: a link that we did not make was refused", regeneration_id)
+            return self._render.notice(notices.NOT_FOUND)
+        obstacle = _obstacle(view, view.sealed, generation, now)
+        if obstacle is not None:
+            return self._render.notice(obstacle)
+        return self._offer(view, view.sealed) if form is None else self._hand_over(view, view.sealed, form, now)
+
+    def _generation_of(self, token: str, regeneration_id: str) -> int | None:
+        """Return for which link of this regeneration the token was made. The work is the same when there is none."""
+        with self._database.read_session() as session:
+            current = session.exec(
+                select(SealedSecret.generation).where(SealedSecret.regeneration_id == regeneration_id)
+            ).first()
+        newest = current or 0
+        fits = [
+            generation
+            for generation in range(newest, newest - _GENERATIONS, -1)
+            if self._links.check(token, Purpose.REVEAL, regeneration_id, generation)
+        ]
+        return fits[0] if fits and current is not None else None
+
+    def _load(self, regeneration_id: str) -> RegenerationView | None:
+        with self._database.read_session() as session:
+            return load_regeneration(session, regeneration_id)
+
+    def _offer(self, view: RegenerationView, sealed: SealedSecret, status: int = 200, problem: str = "") -> Response:
+        return self._render.page(
+            "offer.html",
+            status,
+            problem=problem,
+            new_pair=view.new_pair,
+            old_pair=view.old_pair,
+            expires_at=sealed.expires_at,
+            form_token=self._links.token(Purpose.REVEAL_FORM, view.regeneration.id, sealed.generation),
+        )
+
+    def _hand_over(
+        self, view: RegenerationView, sealed: SealedSecret, form: Mapping[str, str], now: float
+    ) -> Response:
+        regeneration_id, generation = view.regeneration.id, sealed.generation
+        if form.get("reveal") != "once" or not self._links.check(
+            form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
+        ):
+            return self._offer(view, sealed, *_STALE)
+        keys = collect(self._database, self._sealer, regeneration_id, generation, now)
+        if keys is None:
+            return self._render.notice(self._why_not(regeneration_id, generation, now))
+        _log.info("keys %s: collected", regeneration_id)
+        return self._render.page(
+            "secret.html",
+            public_key=keys.public_key,
+            secret_key=keys.secret.reveal(),
+            old_pair=view.old_pair,
+            old_stopped=view.old_pair is not None and view.old_pair.state == PairState.RETIRED,
+            old_until=self._old_until(view, now),
+        )
+
+    def _why_not(self, regeneration_id: str, generation: int, now: float) -> Notice:
+        """Return what came between the look at the link and its collection."""
+        view = self._load(regeneration_id)
+        if view is None or view.sealed is None:
+            return notices.NOT_FOUND
+        return _obstacle(view, view.sealed, generation, now) or notices.KEYS_REPLACED
+
+    def _old_until(self, view: RegenerationView, now: float) -> datetime:
+        """Return when the old pair ends: as set already, or one overlap from this collection."""
+        set_already = None if view.old_pair is None else view.old_pair.retire_at
+        return set_already or utc(now) + self._overlap
+
+
+def _obstacle(view: RegenerationView, sealed: SealedSecret, generation: int, now: float) -> Notice | None:
+    if sealed.collected_at is not None:
+        return notices.collected(sealed.collected_at)
+    if view.regeneration.state in (RegenerationState.SUPERSEDED, RegenerationState.ABANDONED):
+        return notices.KEYS_REPLACED
+    if generation != sealed.generation:
+        return notices.LINK_REPLACED
+    if sealed.sealed is None or sealed.expires_at <= utc(now) or view.new_pair is None:
+        return notices.LINK_EXPIRED
+    return None

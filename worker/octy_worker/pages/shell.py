@@ -1,0 +1,71 @@
+"""The outermost layer: security headers on every response, and the last net for faults.
+
+Here: what holds for all pages alike. Not here: the words of any page.
+"""
+
+import logging
+import traceback
+from types import TracebackType
+
+from octy_middleware.errors import OctyError
+from starlette.datastructures import MutableHeaders
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from octy_worker.pages import notices
+from octy_worker.pages.render import Renderer
+
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",  # the address is the capability
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+    "X-Robots-Tag": "noindex, nofollow, noarchive",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=()",
+}
+_HSTS = {"Strict-Transport-Security": "max-age=31536000"}
+
+_log = logging.getLogger(__name__)
+
+
+class Shell:
+    """Pure ASGI. Sets the headers on each response, and answers an unforeseen exception with the fault page.
+
+    Exceptions end here, because the text of a foreign one may hold values (a database error its parameters): the
+    log gets type and place only. Our own errors' texts are written to be read, and are logged whole.
+    """
+
+    def __init__(self, app: ASGIApp, *, render: Renderer, https: bool) -> None:
+        self._app = app
+        self._render = render
+        self._headers = {**_HEADERS, "Content-Security-Policy": render.policy, **(_HSTS if https else {})}
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        started = False
+
+        async def send_with_headers(message: Message) -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                MutableHeaders(scope=message).update(self._headers)
+            await send(message)
+
+        try:
+            await self._app(scope, receive, send_with_headers)
+        except Exception as error:
+            _log.error("a page failed: %s", _describe(error))  # noqa: TRY400  # the text of foreign errors stays out
+            if started:
+                raise ConnectionAbortedError("the response had begun") from None
+            await self._render.notice(notices.FAULT)(scope, receive, send_with_headers)
+
+
+def _describe(error: Exception) -> str:
+    return f"{type(error).__name__}{f': {error}' if isinstance(error, OctyError) else ''}\n{_place(error.__traceback__)}"
+
+
+def _place(where: TracebackType | None) -> str:
+    return "".join(traceback.format_tb(where)).rstrip()

@@ -1,0 +1,280 @@
+"""Regenerations in the store: from the order for a new pair to the end of the old one.
+
+Here: every SQL step of issuing a pair and replacing another; each is idempotent. Not here: when a step is due
+(`octy_workflows.regeneration`), mail, pages.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+
+from octy_middleware import outbox, pairs
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.credentials import Secret
+from octy_middleware.database import Database
+from octy_middleware.keys import KeyHasher, make_pair
+from octy_middleware.models import (
+    Account,
+    Cause,
+    Incident,
+    KeyPair,
+    PairState,
+    Regeneration,
+    RegenerationState,
+    SealedSecret,
+)
+from sqlalchemy import Connection, update
+from sqlmodel import Session, col, select
+
+from octy_worker import cases
+from octy_worker.sealed import Sealer
+
+
+@dataclass(frozen=True, slots=True)
+class RegenerationView:
+    """All that pages, mails and support staff are shown of a regeneration."""
+
+    regeneration: Regeneration
+    sealed: SealedSecret | None
+    account: Account
+    new_pair: KeyPair | None
+    old_pair: KeyPair | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """What the customer is shown once."""
+
+    public_key: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The regeneration that now serves an order, and whether it was on its way before."""
+
+    regeneration_id: str
+    joined: bool
+
+
+def load_regeneration(session: Session, regeneration_id: str) -> RegenerationView | None:
+    """Return the whole regeneration, or None."""
+    regeneration = session.get(Regeneration, regeneration_id)
+    if regeneration is None:
+        return None
+    return RegenerationView(
+        regeneration=regeneration,
+        sealed=session.get(SealedSecret, regeneration_id),
+        account=session.get_one(Account, regeneration.account_id),
+        new_pair=_pair(session, regeneration.new_pair_id),
+        old_pair=_pair(session, regeneration.old_pair_id),
+    )
+
+
+def _pair(session: Session, pair_id: str | None) -> KeyPair | None:
+    return None if pair_id is None else session.get(KeyPair, pair_id)
+
+
+def open_regeneration(  # who, what and why of one order
+    session: Session,
+    account_id: str,
+    cause: Cause,
+    *,
+    old_pair_id: str | None,
+    leaked: bool,
+    actor: str,
+    reason: str = "",
+    now: float,
+) -> Opened:
+    """Order a new pair for an account; its workflow is started through the outbox.
+
+    One at a time is on its way to the customer. A second order for the same old pair joins it. An order to replace
+    the very pair that is on its way supersedes: the waiting secret is erased and its link dies.
+    """
+    waiting = session.exec(
+        select(Regeneration).where(
+            Regeneration.account_id == account_id,
+            col(Regeneration.collected_at).is_(None),
+            col(Regeneration.finished_at).is_(None),
+        )
+    ).first()
+    connection = session.connection()
+    if waiting is not None:
+        if waiting.old_pair_id == old_pair_id and waiting.new_pair_id != old_pair_id:
+            if leaked and old_pair_id is not None:
+                waiting.leaked = True
+                session.add(waiting)
+                pairs.retire(connection, old_pair_id, now)
+            return Opened(waiting.id, joined=True)
+        _supersede(session, waiting, now)
+    regeneration = Regeneration(
+        id=uuid7(now),
+        account_id=account_id,
+        cause=cause,
+        actor=actor,
+        reason=reason,
+        leaked=leaked,
+        old_pair_id=old_pair_id,
+        opened_at=utc(now),
+    )
+    session.add(regeneration)
+    session.flush()
+    if leaked and old_pair_id is not None:
+        pairs.retire(connection, old_pair_id, now)
+    detail = {"leaked": leaked, "replaces": old_pair_id is not None}
+    outbox.put(connection, outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
+    return Opened(regeneration.id, joined=False)
+
+
+def _supersede(session: Session, regeneration: Regeneration, now: float) -> None:
+    """End one whose new pair is attacked or unwanted before it was collected."""
+    connection = session.connection()
+    finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now)
+    outbox.put(connection, outbox.Event.REGENERATION_SUPERSEDED, regeneration.id, now)
+    session.refresh(regeneration)
+
+
+def issue(
+    session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
+) -> None:
+    """Make the new pair, pending, with its secret sealed until it is collected."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.new_pair_id is not None or regeneration.finished_at is not None:
+        return
+    new = make_pair()
+    regeneration.new_pair_id = pairs.add_pair(
+        session.connection(),
+        account_id=regeneration.account_id,
+        public_key=new.public_key,
+        secret_digest=hasher.digest(new.secret),
+        cause=regeneration.cause,
+        now=now,
+    )
+    session.add(regeneration)
+    session.add(
+        SealedSecret(
+            regeneration_id=regeneration_id,
+            sealed=sealer.seal(new.secret.reveal(), regeneration_id),
+            expires_at=utc(now) + timedelta(seconds=life),
+        )
+    )
+
+
+def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
+    """Tell whether the sealed secret opens the new pair, by the verifier that requests meet."""
+    view = load_regeneration(session, regeneration_id)
+    if view is None or view.new_pair is None or view.sealed is None:
+        return False
+    if view.sealed.sealed is None:  # collected or ended meanwhile: it was proven before it was sent
+        return True
+    secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
+    return hasher.verify(secret, view.new_pair.secret_digest)
+
+
+def activate(session: Session, regeneration_id: str, now: float) -> None:
+    """Let the new pair authenticate; a leaked old pair is retired in the same transaction."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.new_pair_id is None or regeneration.finished_at is not None:
+        return
+    connection = session.connection()
+    pairs.activate(connection, regeneration.new_pair_id, now)
+    if regeneration.old_pair_id is not None:
+        pairs.note_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
+        if regeneration.leaked:
+            pairs.retire(connection, regeneration.old_pair_id, now)
+    if regeneration.state == RegenerationState.OPEN:
+        regeneration.state = RegenerationState.SENT
+    session.add(regeneration)
+
+
+def renew(session: Session, regeneration_id: str, *, life: float, now: float) -> int:
+    """Give an uncollected secret a fresh link; older links die. Return the generation that now counts."""
+    sealed = session.get_one(SealedSecret, regeneration_id)
+    if sealed.sealed is not None:
+        sealed.generation += 1
+        sealed.expires_at = utc(now) + timedelta(seconds=life)
+        session.add(sealed)
+    return sealed.generation
+
+
+def collect(database: Database, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
+    """Hand the new keys over, once: one conditional UPDATE decides, and erases the sealed secret.
+
+    None when they were collected before, the link has expired, or a newer one or another pair took its place.
+    """
+    with database.write() as connection, Session(connection) as session:
+        view = load_regeneration(session, regeneration_id)
+        if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
+            return None
+        keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
+        erased = connection.execute(
+            update(SealedSecret)
+            .where(
+                col(SealedSecret.regeneration_id) == regeneration_id,
+                col(SealedSecret.generation) == generation,
+                col(SealedSecret.sealed).is_not(None),
+                col(SealedSecret.expires_at) > utc(now),
+            )
+            .values(sealed=None, collected_at=utc(now))
+        )
+        if erased.rowcount != 1:
+            return None
+        connection.execute(
+            update(Regeneration)
+            .where(col(Regeneration.id) == regeneration_id)
+            .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
+        )
+        outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
+        return keys
+
+
+def begin_overlap(session: Session, regeneration_id: str, *, retire_at: float, now: float) -> None:
+    """Set the old pair's end; it is accepted until then."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.old_pair_id is not None:
+        pairs.begin_retiring(
+            session.connection(), regeneration.old_pair_id, retire_at=utc(retire_at), now=now
+        )
+
+
+def retire_old(session: Session, regeneration_id: str, now: float) -> None:
+    """Cut the old pair."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.old_pair_id is not None:
+        pairs.retire(session.connection(), regeneration.old_pair_id, now)
+
+
+def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> bool:
+    """End a regeneration, erase what was not collected, and tell the cases that wait for it.
+
+    An abandoned or superseded one takes its uncollected new pair with it; the old pair is not touched. After an
+    abandoned one staff may decide the waiting cases anew.
+    """
+    row = connection.execute(
+        update(Regeneration)
+        .where(col(Regeneration.id) == regeneration_id, col(Regeneration.finished_at).is_(None))
+        .values(state=state, finished_at=utc(now))
+        .returning(col(Regeneration.new_pair_id), col(Regeneration.collected_at))
+    ).first()
+    if row is None:
+        return False
+    new_pair_id, collected_at = row
+    connection.execute(
+        update(SealedSecret).where(col(SealedSecret.regeneration_id) == regeneration_id).values(sealed=None)
+    )
+    if collected_at is None and new_pair_id is not None:
+        pairs.retire(connection, new_pair_id, now)
+    waiting = select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
+    for (incident_id,) in connection.execute(waiting).all():
+        if state is RegenerationState.ABANDONED:
+            cases.reopen_answer(connection, incident_id)
+        outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, {"state": str(state)})
+    return True
+
+
+def current_pair(session: Session, account_id: str) -> KeyPair | None:
+    """Return the account's newest pair that requests may use."""
+    return session.exec(
+        select(KeyPair)
+        .where(KeyPair.account_id == account_id, KeyPair.state == PairState.ACTIVE)
+        .order_by(col(KeyPair.created_at).desc(), col(KeyPair.id).desc())
+    ).first()

@@ -1,0 +1,321 @@
+"""KeyIncidentWorkflow: alert → wait for the customer or staff → regenerate or close.
+
+Here: when what happens in a case, and who is heard. Not here: SQL, where customer and staff race and the
+answer stands; mail; the replacement of the keys, which is `regeneration`.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, assert_never
+
+from temporalio import workflow
+from temporalio.common import RawValue
+from temporalio.exceptions import FailureError
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.decisions import HOW_TO_DECIDE, TOO_LATE, decision_in, decision_signalled, refusal
+    from octy_workflows.messages import (
+        DAY,
+        CaseState,
+        Choice,
+        CloseOrder,
+        CustomerAnswer,
+        DecisionOrder,
+        DecisionReport,
+        Detail,
+        Ending,
+        Growth,
+        IncidentCase,
+        IncidentNote,
+        IncidentStatus,
+        MailEnd,
+        MailKind,
+        MailOrder,
+        MailReport,
+        RegenerationEnd,
+        RegenerationOrder,
+        Resolution,
+        StaffDecision,
+    )
+    from octy_workflows.policies import PATIENTLY, came_true, mail_unless
+
+_HEADLINE = {
+    CaseState.OPENING: "The case is being opened",
+    CaseState.WAITING: "Waiting for the customer's answer",
+    CaseState.REGENERATING: "New keys are on their way to the customer",
+    CaseState.NEEDS_STAFF: "Support staff is needed",
+    CaseState.CLOSED: "Closed",
+}
+
+
+@dataclass(frozen=True)
+class _Answer:
+    """The answer that stands, as SQL holds it."""
+
+    choice: Choice
+    leaked: bool
+    by: str
+
+    @classmethod
+    def of(cls, report: DecisionReport) -> "_Answer":
+        return cls(report.standing_choice, report.standing_leaked, report.answered_by)
+
+    def __str__(self) -> str:
+        leaked = ", the secret leaked" if self.leaked else ""
+        return f"{self.choice}{leaked}, decided by {self.by}"
+
+
+@workflow.defn
+class KeyIncidentWorkflow:
+    """One case, from the twentieth failure to its end. Returns its resolution."""
+
+    @workflow.init
+    def __init__(self, case: IncidentCase) -> None:
+        self._case = case
+        self._state = CaseState.OPENING
+        self._answer: _Answer | None = None
+        self._resolution: Resolution | None = None
+        self._deciding = asyncio.Lock()
+        self._reports: dict[str, DecisionReport] = {}  # by decision id
+        self._endings: dict[str, str] = {}  # by regeneration id
+        self._abandoned = ""  # the regeneration that came to nothing last
+        self._refusals = 0
+        self._remarks: dict[str, str] = {}  # for support staff, by topic
+
+    # The story of a case
+
+    @workflow.run
+    async def run(self, _case: IncidentCase) -> Resolution:
+        """Ask, act on the answer, and ask staff again whenever the new keys could not be delivered."""
+        await self._note("opened", state=CaseState.WAITING)
+        await self._ask()
+        while self._resolution is None:
+            await workflow.wait_condition(lambda: self._answer is not None)
+            await self._act_on_answer()
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return self._resolution
+
+    async def _ask(self) -> None:
+        """Write to the customer and watch the calendar, side by side, until the case is settled."""
+        async with asyncio.TaskGroup() as office:
+            office.create_task(self._write_to_customer())
+            await self._watch_calendar()
+
+    async def _write_to_customer(self) -> None:
+        """Alert, then remind. A reminder due while an earlier mail is still being tried is left out."""
+        await self._write(MailKind.ALERT, 1)
+        for number, after in enumerate(self._case.times.remind_after, start=1):
+            if workflow.time() <= self._due(after) and not await self._settled_by(after, "the next reminder"):
+                await self._write(MailKind.REMINDER, number)
+
+    async def _watch_calendar(self) -> None:
+        times = self._case.times
+        if await self._settled_by(min(times.staff_after, times.close_after), "the staff task"):
+            return
+        await self._call_staff("no_answer", "The customer has not answered. Please reach them another way.")
+        if not await self._settled_by(times.close_after, "the end of the case"):
+            await self._end_silence()
+
+    async def _end_silence(self) -> None:
+        """Close, or regenerate where that is configured. SQL tells whether the customer just answered."""
+        async with self._deciding:
+            if self._answer is not None:
+                return
+            if not self._case.times.regenerate_on_silence:
+                await self._close(Resolution.UNANSWERED)
+                return
+            silence = StaffDecision(Choice.REGENERATE, "system", "nobody answered in time")
+            await self._take(replace(silence, decision_id=f"{self._case.incident_id}-silence"))
+
+    async def _act_on_answer(self) -> None:
+        assert self._answer is not None
+        match self._answer.choice:
+            case Choice.REGENERATE:
+                await self._regenerate(leaked=self._answer.leaked)
+            case Choice.DISMISS:
+                await self._close(Resolution.FALSE_ALARM)
+            case unknown:
+                assert_never(unknown)
+
+    async def _regenerate(self, *, leaked: bool) -> None:
+        """Have the keys replaced, and wait for the end of that."""
+        order = RegenerationOrder(self._case.incident_id, leaked, workflow.time(), after=self._abandoned)
+        regeneration_id = await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY)
+        self._remarks["keys"] = f"Regeneration {regeneration_id} is on its way."
+        await self._note("regenerating", key=regeneration_id, state=CaseState.REGENERATING)
+        await workflow.wait_condition(lambda: regeneration_id in self._endings)
+        match Ending(self._endings[regeneration_id]):
+            case Ending.DONE:
+                await self._close(Resolution.REGENERATED)
+            case Ending.SUPERSEDED:
+                await self._note("superseded", key=regeneration_id)
+                await self._close(Resolution.REGENERATED)
+            case Ending.ABANDONED:
+                await self._ask_staff_again(regeneration_id)
+            case unknown:
+                assert_never(unknown)
+
+    async def _ask_staff_again(self, regeneration_id: str) -> None:
+        self._abandoned, self._answer = regeneration_id, None
+        self._remarks["keys"] = f"Regeneration {regeneration_id} was abandoned: the keys were never collected."
+        await self._call_staff("regeneration_abandoned", "Please decide again.", key=regeneration_id)
+
+    async def _close(self, resolution: Resolution) -> None:
+        """Close the case, unless SQL holds an answer that silence would pass over: then act on that."""
+        order = CloseOrder(self._case.incident_id, resolution, workflow.time())
+        standing = await workflow.execute_activity(activities.close_incident, order, **PATIENTLY)
+        if standing is not None:
+            self._let_stand(standing)
+            return
+        self._state, self._resolution = CaseState.CLOSED, resolution
+        self._remarks["end"] = f"Closed as {resolution}."
+        self._tell_staff()
+
+    # Who is heard
+
+    @workflow.signal
+    def customer_answered(self, answer: CustomerAnswer) -> None:
+        """Act on the customer's answer: SQL holds it, so it stands. A repeat changes nothing."""
+        if not self._settled():
+            self._answer = _Answer(answer.choice, answer.leaked, "customer")
+
+    @workflow.update
+    async def decide(self, said: Any) -> DecisionReport:
+        """Take a `StaffDecision`, read by hand so that a mistyped field is refused and not ignored.
+
+        Fails as "Invalid" or "TooLate", with the answer that stands. A repeat of `decision_id` gets the same
+        report again.
+        """
+        return await self._decide(decision_in(said))
+
+    @decide.validator
+    def _refuse(self, said: Any) -> None:
+        self._refuse_if_late(decision_in(said))
+
+    @workflow.signal(dynamic=True, description=HOW_TO_DECIDE)
+    async def hear(self, name: str, said: Sequence[RawValue]) -> None:
+        """Take `staff_decision`, the signal that people type into the Web UI.
+
+        Dynamic, so that a misspelled name, no content or any content arrives here: what can't be taken is
+        answered in the timeline and the details, never dropped and never fatal.
+        """
+        try:
+            await self._decide(decision_signalled(name, said))
+        except FailureError as error:
+            self._refusals += 1
+            self._remarks["signal"] = f"A signal was refused: {error.message}."
+            await self._note("decision_refused", key=str(self._refusals), detail={"why": error.message})
+
+    @workflow.signal
+    async def attempts_grew(self, growth: Growth) -> None:
+        """Show that the attack goes on; told at doublings only."""
+        self._remarks["failures"] = f"{growth.failures} failed attempts in a row so far."
+        await self._note("attempts_grew", key=str(growth.failures), detail={"failures": growth.failures})
+
+    @workflow.signal
+    def regeneration_finished(self, end: RegenerationEnd) -> None:
+        """Remember the ending; it may be told before `open_regeneration` has returned the id."""
+        self._endings[end.regeneration_id] = end.state
+
+    @workflow.query
+    def status(self) -> IncidentStatus:
+        """Tell where the case stands."""
+        answer = self._answer
+        return IncidentStatus(self._state, answer and answer.choice, answer and answer.by)
+
+    # How it is done
+
+    def _settled(self) -> bool:
+        return self._answer is not None or self._resolution is not None
+
+    async def _settled_by(self, after: float, waiting_for: str) -> bool:
+        return await came_true(self._settled, by=self._due(after), waiting_for=waiting_for)
+
+    def _due(self, after: float) -> float:
+        return workflow.info().workflow_start_time.timestamp() + after
+
+    async def _decide(self, decision: StaffDecision) -> DecisionReport:
+        """Decide one at a time: a decision that stands makes the next one come too late."""
+        if not decision.decision_id:
+            decision = replace(decision, decision_id=str(workflow.uuid4()))
+        async with self._deciding:
+            report = self._reports.get(decision.decision_id) or await self._take(decision)
+        if not report.accepted:
+            raise refusal(f"too late, somebody was faster: {_Answer.of(report)}", TOO_LATE)
+        return report
+
+    async def _take(self, decision: StaffDecision) -> DecisionReport:
+        """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
+        self._refuse_if_late(decision)
+        order = DecisionOrder(self._case.incident_id, decision, workflow.time(), after=self._abandoned)
+        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
+        self._reports[decision.decision_id] = report
+        self._let_stand(report)
+        return report
+
+    def _refuse_if_late(self, decision: StaffDecision) -> None:
+        if decision.decision_id in self._reports:
+            return
+        if self._resolution is not None:
+            by = self._answer or "nobody answered"
+            raise refusal(f"too late, the case is closed as {self._resolution}: {by}", TOO_LATE)
+        if self._answer is not None:
+            raise refusal(f"too late, an answer stands: {self._answer}", TOO_LATE)
+
+    def _let_stand(self, report: DecisionReport) -> None:
+        self._answer = _Answer.of(report)
+
+    async def _write(self, kind: MailKind, number: int) -> None:
+        """Have one mail sent, and tried again next day as long as the daily cap withholds it."""
+        while not self._settled():
+            order = MailOrder(self._case.incident_id, kind, number, workflow.time())
+            report = await mail_unless(self._settled, order)
+            if report is None or await self._finished_with(order, report):
+                return
+            await came_true(self._settled, by=order.at + DAY, waiting_for="the daily cap on mails")
+
+    async def _finished_with(self, order: MailOrder, report: MailReport) -> bool:
+        mail = f"{order.kind}-{order.number}"
+        self._remarks["mail"] = f"Mail {mail}: {report.state} {report.why}".strip()
+        match MailEnd(report.state):
+            case MailEnd.SENT:
+                self._tell_staff()
+            case MailEnd.FAILED:
+                await self._call_staff("mail_failed", "The mail can't be delivered.", key=mail)
+            case MailEnd.SKIPPED:
+                await self._note("mail_skipped", key=f"{mail}-{order.at:.0f}", detail={"why": report.why})
+            case unknown:
+                assert_never(unknown)
+        return report.state != MailEnd.SKIPPED
+
+    async def _call_staff(self, what: str, why: str, *, key: str = "") -> None:
+        self._remarks["staff"] = why
+        await self._note(what, key=key, state=CaseState.NEEDS_STAFF)
+
+    async def _note(
+        self, what: str, *, key: str = "", state: CaseState | None = None, detail: Detail | None = None
+    ) -> None:
+        """Write one event into the timeline, and the state with it when it changes."""
+        self._state = state or self._state
+        self._tell_staff()
+        note = IncidentNote(
+            self._case.incident_id,
+            f"{what}-{key}" if key else what,
+            what,
+            workflow.time(),
+            state=state,
+            detail=detail or {},
+        )
+        await workflow.execute_activity(activities.note_incident, note, **PATIENTLY)
+
+    def _tell_staff(self) -> None:
+        """Show where the case stands in the Web UI: plain words, ids and counts."""
+        lines = [f"**{_HEADLINE[self._state]}**", f"Case {self._case.incident_id}"]
+        if self._answer is not None:
+            lines.append(f"Answer: {self._answer}")
+        lines += self._remarks.values()
+        if not self._settled():
+            lines.append(HOW_TO_DECIDE)
+        workflow.set_current_details("\n- ".join(lines))
