@@ -12,6 +12,7 @@ Public names are these; everything else may change between releases.
 """
 
 from octy_middleware._version import __version__
+from octy_middleware.accounts import Accounts
 from octy_middleware.asgi import OctyASGIMiddleware
 from octy_middleware.database import Database
 from octy_middleware.errors import (
@@ -27,6 +28,7 @@ from octy_middleware.settings import Settings
 from octy_middleware.wsgi import OctyWSGIMiddleware
 
 __all__ = [
+    "Accounts",
     "ConfigurationError",
     "Database",
     "Gate",

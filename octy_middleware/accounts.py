@@ -1,15 +1,17 @@
-"""Accounts: created, found, and their contact data changed.
+"""Accounts: created, found, and their contact data read and changed.
 
 Here: the contact data of CONTRACT.md and the rule of the security address. Not here: keys (`pairs`), mail.
 """
 
 import re
+import time
 from collections.abc import Mapping
 from datetime import timedelta
 
 from sqlmodel import Session, select
 
-from octy_middleware.clock import utc, uuid7
+from octy_middleware.clock import Clock, utc, uuid7
+from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.models import Account
 
@@ -23,6 +25,35 @@ CONTACT_FIELDS = (
 _ADDRESS = re.compile(r"[^@\s<>\"(),:;\\\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,253}")  # the mailer checks in full
 _FIELD_LIMIT = 500
 _SETTLING = timedelta(days=7)
+
+
+class Accounts:
+    """A host app's view of its customers' contact data, by `Principal.reference`."""
+
+    def __init__(self, database: Database, *, clock: Clock = time.time) -> None:
+        self._database = database
+        self._clock = clock
+
+    def contact(self, reference: str) -> dict[str, str]:
+        """Return the five contact fields. Raises InvalidInputError when there is no such account."""
+        with self._database.read_session() as session:
+            return contact_data(_existing(session, reference))
+
+    def change_contact(self, reference: str, contact: object) -> dict[str, str]:
+        """Set contact fields from decoded JSON and return all of them. Raises InvalidInputError, nothing changed."""
+        if not isinstance(contact, Mapping):
+            raise InvalidInputError("the body must be a JSON object")
+        with self._database.write_session() as session:
+            account = _existing(session, reference)
+            change_contact(session, account, contact, self._clock())
+            return contact_data(account)
+
+
+def _existing(session: Session, reference: str) -> Account:
+    account = find_account(session, reference)
+    if account is None:
+        raise InvalidInputError(f"there is no account {reference[:200]!r}")
+    return account
 
 
 def create_account(session: Session, reference: str, contact: Mapping[str, str], now: float) -> Account:

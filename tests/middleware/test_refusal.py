@@ -107,6 +107,8 @@ ACCEPTS = {
     "problem before anything": (b"application/problem+json, */*;q=0.1", True),
     "problem before any application": (b"application/*;q=0.5, application/problem+json;q=0.501", True),
     "specific beats wide": (b"*/*;q=1, application/problem+json;q=0.2", False),
+    "wide beats widest": (b"application/json;q=0.3, application/*;q=0.5, */*;q=0.1", True),
+    "named twice": (b"application/problem+json, application/problem+json;q=0, application/json;q=0.5", True),
     "json refused": (b"*/*, application/json;q=0", True),
     "problem refused": (b"application/problem+json;q=0, application/json;q=0", False),
     "any application alone": (b"application/*", False),

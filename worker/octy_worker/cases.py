@@ -147,7 +147,7 @@ def answer_case(  # the one place where customer and staff race
             append_event(
                 connection,
                 incident_id,
-                key="answered" if by == CUSTOMER else f"decision-{decision_id}",
+                key=f"answered-{now:.6f}",  # the UPDATE above lets one answer in; after a reopening another
                 actor=by,
                 what="answered",
                 detail={**detail, "reason": reason} if reason else detail,
@@ -155,7 +155,9 @@ def answer_case(  # the one place where customer and staff race
             )
             if by == CUSTOMER:
                 outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
-        return _standing(session, incident_id, taken=taken, decision_id=decision_id)
+        if session.get(Incident, incident_id) is None:
+            return None
+        return standing(connection, incident_id, taken=taken, decision_id=decision_id)
 
 
 def _take(  # noqa: PLR0917  # the columns of one UPDATE
@@ -181,11 +183,11 @@ def _take(  # noqa: PLR0917  # the columns of one UPDATE
     return result.rowcount == 1
 
 
-def _standing(session: Session, incident_id: str, *, taken: bool, decision_id: str) -> Standing | None:
-    incident = session.get(Incident, incident_id)
-    if incident is None:
-        return None
-    confirmation = session.get_one(Confirmation, incident_id)
+def standing(connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = "") -> Standing:
+    """Return the answer that stands in a case that exists."""
+    with Session(connection) as session:
+        incident = session.get_one(Incident, incident_id)
+        confirmation = session.get_one(Confirmation, incident_id)
     repeated = decision_id != "" and confirmation.decision_id == decision_id
     return Standing(
         taken=taken or repeated,
@@ -244,7 +246,15 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
 
 
 def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
-    """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds."""
+    """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
+
+    False, with nothing done, when `unanswered` would pass over an answer that stands. A repeat is True.
+    """
+    answered = select(Confirmation.incident_id).where(
+        Confirmation.incident_id == incident_id, col(Confirmation.answer).is_not(None)
+    )
+    if resolution is Resolution.UNANSWERED and connection.execute(answered).first() is not None:
+        return False
     closed = connection.execute(
         update(Incident)
         .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None))
@@ -252,7 +262,7 @@ def close_case(connection: Connection, incident_id: str, resolution: Resolution,
         .returning(col(Incident.public_key), col(Incident.key_pair_id))
     ).first()
     if closed is None:
-        return False
+        return True
     public_key, pair_id = closed
     connection.execute(delete(Streak).where(col(Streak.public_key) == public_key))
     if resolution is Resolution.FALSE_ALARM:

@@ -160,11 +160,18 @@ def issue(
 
 
 def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
-    """Tell whether the sealed secret opens the new pair, by the verifier that requests meet."""
+    """Tell whether the sealed secret opens the new pair, by the verifier that requests meet.
+
+    True too when nothing is sealed any more: what was collected had been proven before it was sent.
+    """
     view = load_regeneration(session, regeneration_id)
-    if view is None or view.new_pair is None or view.sealed is None:
+    if view is None:
         return False
-    if view.sealed.sealed is None:  # collected or ended meanwhile: it was proven before it was sent
+    if view.regeneration.finished_at is not None:
+        return True
+    if view.new_pair is None or view.sealed is None:
+        return False
+    if view.sealed.sealed is None:
         return True
     secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
     return hasher.verify(secret, view.new_pair.secret_digest)
@@ -186,11 +193,16 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
     session.add(regeneration)
 
 
-def renew(session: Session, regeneration_id: str, *, life: float, now: float) -> int:
-    """Give an uncollected secret a fresh link; older links die. Return the generation that now counts."""
+def renew(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
+    """Give an uncollected secret a fresh link of at least this generation; older links die.
+
+    Return the generation that now counts, or 0 when there is nothing left to renew.
+    """
     sealed = session.get_one(SealedSecret, regeneration_id)
-    if sealed.sealed is not None:
-        sealed.generation += 1
+    if sealed.sealed is None:
+        return 0
+    if sealed.generation < generation:
+        sealed.generation = generation
         sealed.expires_at = utc(now) + timedelta(seconds=life)
         session.add(sealed)
     return sealed.generation
@@ -231,9 +243,7 @@ def begin_overlap(session: Session, regeneration_id: str, *, retire_at: float, n
     """Set the old pair's end; it is accepted until then."""
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.old_pair_id is not None:
-        pairs.begin_retiring(
-            session.connection(), regeneration.old_pair_id, retire_at=utc(retire_at), now=now
-        )
+        pairs.begin_retiring(session.connection(), regeneration.old_pair_id, retire_at=utc(retire_at), now=now)
 
 
 def retire_old(session: Session, regeneration_id: str, now: float) -> None:
@@ -243,32 +253,45 @@ def retire_old(session: Session, regeneration_id: str, now: float) -> None:
         pairs.retire(session.connection(), regeneration.old_pair_id, now)
 
 
-def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> bool:
-    """End a regeneration, erase what was not collected, and tell the cases that wait for it.
+def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
+    """End a regeneration, erase what was not collected, and tell the cases that wait for it, once.
 
-    An abandoned or superseded one takes its uncollected new pair with it; the old pair is not touched. After an
-    abandoned one staff may decide the waiting cases anew.
+    Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
+    waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
+    not touched; after an abandoned one the waiting cases can be answered anew.
     """
-    row = connection.execute(
-        update(Regeneration)
-        .where(col(Regeneration.id) == regeneration_id, col(Regeneration.finished_at).is_(None))
-        .values(state=state, finished_at=utc(now))
-        .returning(col(Regeneration.new_pair_id), col(Regeneration.collected_at))
-    ).first()
-    if row is None:
-        return False
-    new_pair_id, collected_at = row
+    regeneration = connection.execute(
+        select(Regeneration.state, Regeneration.finished_at, Regeneration.collected_at, Regeneration.new_pair_id).where(
+            Regeneration.id == regeneration_id
+        )
+    ).one()
+    if regeneration.finished_at is not None:
+        return RegenerationState(regeneration.state)
+    collected = regeneration.collected_at is not None
+    if collected and state is not RegenerationState.DONE:
+        return RegenerationState.COLLECTED
+    connection.execute(
+        update(Regeneration).where(col(Regeneration.id) == regeneration_id).values(state=state, finished_at=utc(now))
+    )
     connection.execute(
         update(SealedSecret).where(col(SealedSecret.regeneration_id) == regeneration_id).values(sealed=None)
     )
-    if collected_at is None and new_pair_id is not None:
-        pairs.retire(connection, new_pair_id, now)
-    waiting = select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
-    for (incident_id,) in connection.execute(waiting).all():
+    if not collected and regeneration.new_pair_id is not None:
+        pairs.retire(connection, regeneration.new_pair_id, now)
+    for incident_id in waiting_cases(connection, regeneration_id):
         if state is RegenerationState.ABANDONED:
             cases.reopen_answer(connection, incident_id)
-        outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, {"state": str(state)})
-    return True
+        detail = {"regeneration_id": regeneration_id, "state": str(state)}
+        outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
+    return state
+
+
+def waiting_cases(connection: Connection, regeneration_id: str) -> list[str]:
+    """Return the ids of the open cases that this regeneration is to settle."""
+    rows = connection.execute(
+        select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
+    )
+    return [row[0] for row in rows]
 
 
 def current_pair(session: Session, account_id: str) -> KeyPair | None:

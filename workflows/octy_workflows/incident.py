@@ -15,31 +15,12 @@ from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.decisions import HOW_TO_DECIDE, TOO_LATE, decision_in, decision_signalled, refusal
-    from octy_workflows.messages import (
-        DAY,
-        CaseState,
-        Choice,
-        CloseOrder,
-        CustomerAnswer,
-        DecisionOrder,
-        DecisionReport,
-        Detail,
-        Ending,
-        Growth,
-        IncidentCase,
-        IncidentNote,
-        IncidentStatus,
-        MailEnd,
-        MailKind,
-        MailOrder,
-        MailReport,
-        RegenerationEnd,
-        RegenerationOrder,
-        Resolution,
-        StaffDecision,
-    )
-    from octy_workflows.policies import PATIENTLY, came_true, mail_unless
+    from octy_workflows.board import Board
+    from octy_workflows.hearing import HOW_TO_DECIDE, TOO_LATE, decision_in, decision_signalled, guarded,
+    refusal from octy_workflows.messages import ( CaseState, Choice, CloseOrder, CustomerAnswer,
+    DecisionOrder, DecisionReport, Detail, Ending, Growth, IncidentCase, IncidentNote, IncidentStatus,
+    MailEnd, MailKind, MailOrder, MailReport, RegenerationEnd, RegenerationOrder, Resolution, StaffDecision, )
+    from octy_workflows.policies import PATIENTLY, came_true, mail
 
 _HEADLINE = {
     CaseState.OPENING: "The case is being opened",
@@ -74,6 +55,7 @@ class KeyIncidentWorkflow:
     @workflow.init
     def __init__(self, case: IncidentCase) -> None:
         self._case = case
+        self._id = case.incident_id
         self._state = CaseState.OPENING
         self._answer: _Answer | None = None
         self._resolution: Resolution | None = None
@@ -82,13 +64,14 @@ class KeyIncidentWorkflow:
         self._endings: dict[str, str] = {}  # by regeneration id
         self._abandoned = ""  # the regeneration that came to nothing last
         self._refusals = 0
-        self._remarks: dict[str, str] = {}  # for support staff, by topic
+        self.board = Board(f"Case {case.incident_id}")
 
     # The story of a case
 
     @workflow.run
     async def run(self, _case: IncidentCase) -> Resolution:
         """Ask, act on the answer, and ask staff again whenever the new keys could not be delivered."""
+        self.board.show(how=HOW_TO_DECIDE)
         await self._note("opened", state=CaseState.WAITING)
         await self._ask()
         while self._resolution is None:
@@ -99,9 +82,7 @@ class KeyIncidentWorkflow:
 
     async def _ask(self) -> None:
         """Write to the customer and watch the calendar, side by side, until the case is settled."""
-        async with asyncio.TaskGroup() as office:
-            office.create_task(self._write_to_customer())
-            await self._watch_calendar()
+        await asyncio.gather(self._write_to_customer(), self._watch_calendar())
 
     async def _write_to_customer(self) -> None:
         """Alert, then remind. A reminder due while an earlier mail is still being tried is left out."""
@@ -127,7 +108,7 @@ class KeyIncidentWorkflow:
                 await self._close(Resolution.UNANSWERED)
                 return
             silence = StaffDecision(Choice.REGENERATE, "system", "nobody answered in time")
-            await self._take(replace(silence, decision_id=f"{self._case.incident_id}-silence"))
+            await self._take(replace(silence, decision_id=f"{self._id}-silence"))
 
     async def _act_on_answer(self) -> None:
         assert self._answer is not None
@@ -141,9 +122,9 @@ class KeyIncidentWorkflow:
 
     async def _regenerate(self, *, leaked: bool) -> None:
         """Have the keys replaced, and wait for the end of that."""
-        order = RegenerationOrder(self._case.incident_id, leaked, workflow.time(), after=self._abandoned)
+        order = RegenerationOrder(self._id, leaked, workflow.time(), after=self._abandoned)
         regeneration_id = await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY)
-        self._remarks["keys"] = f"Regeneration {regeneration_id} is on its way."
+        self.board.show(keys=f"Regeneration {regeneration_id} is on its way.")
         await self._note("regenerating", key=regeneration_id, state=CaseState.REGENERATING)
         await workflow.wait_condition(lambda: regeneration_id in self._endings)
         match Ending(self._endings[regeneration_id]):
@@ -159,27 +140,27 @@ class KeyIncidentWorkflow:
 
     async def _ask_staff_again(self, regeneration_id: str) -> None:
         self._abandoned, self._answer = regeneration_id, None
-        self._remarks["keys"] = f"Regeneration {regeneration_id} was abandoned: the keys were never collected."
+        self.board.show(keys=f"Regeneration {regeneration_id} was abandoned.", answer="", how=HOW_TO_DECIDE)
         await self._call_staff("regeneration_abandoned", "Please decide again.", key=regeneration_id)
 
     async def _close(self, resolution: Resolution) -> None:
         """Close the case, unless SQL holds an answer that silence would pass over: then act on that."""
-        order = CloseOrder(self._case.incident_id, resolution, workflow.time())
+        order = CloseOrder(self._id, resolution, workflow.time())
         standing = await workflow.execute_activity(activities.close_incident, order, **PATIENTLY)
-        if standing is not None:
-            self._let_stand(standing)
-            return
-        self._state, self._resolution = CaseState.CLOSED, resolution
-        self._remarks["end"] = f"Closed as {resolution}."
-        self._tell_staff()
+        if standing is None:
+            self._state, self._resolution = CaseState.CLOSED, resolution
+            self.board.show(_HEADLINE[self._state], end=f"Closed as {resolution}.", how="", staff="")
+        else:
+            self._let_stand(_Answer.of(standing))
 
     # Who is heard
 
     @workflow.signal
-    def customer_answered(self, answer: CustomerAnswer) -> None:
+    @guarded
+    async def customer_answered(self, answer: CustomerAnswer) -> None:
         """Act on the customer's answer: SQL holds it, so it stands. A repeat changes nothing."""
         if not self._settled():
-            self._answer = _Answer(answer.choice, answer.leaked, "customer")
+            self._let_stand(_Answer(answer.choice, answer.leaked, "customer"))
 
     @workflow.update
     async def decide(self, said: Any) -> DecisionReport:
@@ -205,25 +186,28 @@ class KeyIncidentWorkflow:
             await self._decide(decision_signalled(name, said))
         except FailureError as error:
             self._refusals += 1
-            self._remarks["signal"] = f"A signal was refused: {error.message}."
+            self.board.show(signal=f"A signal was refused: {error.message}.")
             await self._note("decision_refused", key=str(self._refusals), detail={"why": error.message})
 
     @workflow.signal
+    @guarded
     async def attempts_grew(self, growth: Growth) -> None:
         """Show that the attack goes on; told at doublings only."""
-        self._remarks["failures"] = f"{growth.failures} failed attempts in a row so far."
+        self.board.show(failures=f"{growth.failures} failed attempts in a row so far.")
         await self._note("attempts_grew", key=str(growth.failures), detail={"failures": growth.failures})
 
     @workflow.signal
-    def regeneration_finished(self, end: RegenerationEnd) -> None:
+    @guarded
+    async def regeneration_finished(self, end: RegenerationEnd) -> None:
         """Remember the ending; it may be told before `open_regeneration` has returned the id."""
         self._endings[end.regeneration_id] = end.state
 
     @workflow.query
     def status(self) -> IncidentStatus:
         """Tell where the case stands."""
-        answer = self._answer
-        return IncidentStatus(self._state, answer and answer.choice, answer and answer.by)
+        if self._answer is None:
+            return IncidentStatus(self._state, None, None)
+        return IncidentStatus(self._state, self._answer.choice, self._answer.by)
 
     # How it is done
 
@@ -249,10 +233,10 @@ class KeyIncidentWorkflow:
     async def _take(self, decision: StaffDecision) -> DecisionReport:
         """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
         self._refuse_if_late(decision)
-        order = DecisionOrder(self._case.incident_id, decision, workflow.time(), after=self._abandoned)
+        order = DecisionOrder(self._id, decision, workflow.time(), after=self._abandoned)
         report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
         self._reports[decision.decision_id] = report
-        self._let_stand(report)
+        self._let_stand(_Answer.of(report))
         return report
 
     def _refuse_if_late(self, decision: StaffDecision) -> None:
@@ -264,58 +248,37 @@ class KeyIncidentWorkflow:
         if self._answer is not None:
             raise refusal(f"too late, an answer stands: {self._answer}", TOO_LATE)
 
-    def _let_stand(self, report: DecisionReport) -> None:
-        self._answer = _Answer.of(report)
+    def _let_stand(self, answer: _Answer) -> None:
+        self._answer = answer
+        self.board.show(answer=f"Answer: {answer}.", how="", staff="")
 
     async def _write(self, kind: MailKind, number: int) -> None:
-        """Have one mail sent, and tried again next day as long as the daily cap withholds it."""
-        while not self._settled():
-            order = MailOrder(self._case.incident_id, kind, number, workflow.time())
-            report = await mail_unless(self._settled, order)
-            if report is None or await self._finished_with(order, report):
-                return
-            await came_true(self._settled, by=order.at + DAY, waiting_for="the daily cap on mails")
+        order = MailOrder(self._id, kind, number, workflow.time())
+        await mail(order, stop=self._settled, told=self._note_mail)
 
-    async def _finished_with(self, order: MailOrder, report: MailReport) -> bool:
-        mail = f"{order.kind}-{order.number}"
-        self._remarks["mail"] = f"Mail {mail}: {report.state} {report.why}".strip()
+    async def _note_mail(self, order: MailOrder, report: MailReport) -> None:
+        name = f"{order.kind}-{order.number}"
+        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
         match MailEnd(report.state):
             case MailEnd.SENT:
-                self._tell_staff()
+                pass
             case MailEnd.FAILED:
-                await self._call_staff("mail_failed", "The mail can't be delivered.", key=mail)
+                await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
             case MailEnd.SKIPPED:
-                await self._note("mail_skipped", key=f"{mail}-{order.at:.0f}", detail={"why": report.why})
+                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
             case unknown:
                 assert_never(unknown)
-        return report.state != MailEnd.SKIPPED
 
-    async def _call_staff(self, what: str, why: str, *, key: str = "") -> None:
-        self._remarks["staff"] = why
+    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        self.board.show(staff=remark)
         await self._note(what, key=key, state=CaseState.NEEDS_STAFF)
 
     async def _note(
         self, what: str, *, key: str = "", state: CaseState | None = None, detail: Detail | None = None
     ) -> None:
-        """Write one event into the timeline, and the state with it when it changes."""
+        """Write one event into the timeline, with the state when it changes."""
         self._state = state or self._state
-        self._tell_staff()
-        note = IncidentNote(
-            self._case.incident_id,
-            f"{what}-{key}" if key else what,
-            what,
-            workflow.time(),
-            state=state,
-            detail=detail or {},
-        )
+        self.board.show(_HEADLINE[self._state])
+        name = f"{what}-{key}" if key else what
+        note = IncidentNote(self._id, name, what, workflow.time(), state=state, detail=detail or {})
         await workflow.execute_activity(activities.note_incident, note, **PATIENTLY)
-
-    def _tell_staff(self) -> None:
-        """Show where the case stands in the Web UI: plain words, ids and counts."""
-        lines = [f"**{_HEADLINE[self._state]}**", f"Case {self._case.incident_id}"]
-        if self._answer is not None:
-            lines.append(f"Answer: {self._answer}")
-        lines += self._remarks.values()
-        if not self._settled():
-            lines.append(HOW_TO_DECIDE)
-        workflow.set_current_details("\n- ".join(lines))

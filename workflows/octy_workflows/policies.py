@@ -1,10 +1,13 @@
 """How patiently workflows ask and wait; shared by the two of them.
 
-Here: retries, time-outs, waiting by the workflow's clock. Not here: what is asked, and what follows.
+Here: retries, time-outs, mails that take days, waiting by the workflow's clock. Not here: what is asked, and
+what follows.
 """
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from datetime import timedelta
+from typing import TypedDict
 
 from temporalio import workflow
 from temporalio.common import RetryPolicy
@@ -12,17 +15,24 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.messages import MailEnd, MailOrder, MailReport
+    from octy_workflows.messages import DAY, MailEnd, MailOrder, MailReport
 
-PATIENTLY = workflow.ActivityConfig(
-    start_to_close_timeout=timedelta(seconds=30),
-    retry_policy=RetryPolicy(
+
+class _Patience(TypedDict):
+    start_to_close_timeout: timedelta
+    retry_policy: RetryPolicy
+
+
+PATIENTLY: _Patience = {
+    "start_to_close_timeout": timedelta(seconds=30),
+    "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=10)
     ),
-)
-"""Every activity lasts a second or two and is retried until it says that it failed for good."""
+}
+"""An activity lasts a second or two, and is retried until it says that it failed for good."""
 
 Condition = Callable[[], bool]
+Listener = Callable[[MailOrder, MailReport], Awaitable[None]]
 
 
 async def came_true(condition: Condition, *, by: float, waiting_for: str) -> bool:
@@ -35,8 +45,22 @@ async def came_true(condition: Condition, *, by: float, waiting_for: str) -> boo
     return True
 
 
-async def mail_unless(stop: Condition, order: MailOrder) -> MailReport | None:
-    """Order one mail, which may take days; return what became of it, or None when `stop` came true before."""
+async def mail(order: MailOrder, *, stop: Condition, told: Listener) -> None:
+    """Have one mail sent, ordered anew each day as long as the daily cap withholds it.
+
+    `told` hears what became of each order. Nothing more is ordered, or tried, once `stop` is true.
+    """
+    report = await mail_once(order, stop=stop)
+    while report is not None and not stop():
+        await told(order, report)
+        if report.state != MailEnd.SKIPPED or await came_true(stop, by=order.at + DAY, waiting_for="the mail
+        cap"): return order = replace(order, at=workflow.time()) report = await mail_once(order, stop=stop)
+
+
+async def mail_once(order: MailOrder, *, stop: Condition) -> MailReport | None:
+    """Order one mail; return what became of it, or None when `stop` came true while it was being tried."""
+    if stop():
+        return None
     sending = workflow.start_activity(activities.send_mail, order, **PATIENTLY, summary=order.kind)
     await workflow.wait_condition(lambda: sending.done() or stop())
     if not sending.done():
@@ -46,4 +70,4 @@ async def mail_unless(stop: Condition, order: MailOrder) -> MailReport | None:
     except ActivityError as error:
         if is_cancelled_exception(error):
             return None
-        return MailReport(MailEnd.FAILED, "the sender gave up")
+        return MailReport(MailEnd.FAILED, "gave up")

@@ -22,6 +22,7 @@ KIND_HEADER = "X-Octy-Kind"
 _NAME = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.eml")
 _NAME_TIME = "%Y%m%dT%H%M%S.%f"
 _LINK = re.compile(r"""https?://[^\s<>"'\\^`{|}]+""")
+_ANCHOR = re.compile(r"""<a\s[^>]*?href\s*=\s*["']?(https?://[^\s<>"'\\^`{|}]+)""", re.IGNORECASE)
 _SENTENCE_END = ".,;:!?)]"
 _POLL = 0.02  # seconds between two looks at the folder
 _UNPARSABLE = (MessageError, LookupError, ValueError, TypeError, AttributeError)  # what hostile mail brings out
@@ -113,9 +114,10 @@ class Inbox:
 
 
 def find_links(text: str, html: str) -> tuple[str, ...]:
-    """Return the web addresses of both forms of a mail, each once, in order."""
-    written = [*_LINK.findall(text), *(unescape(link) for link in _LINK.findall(html))]
-    return tuple(dict.fromkeys(link.rstrip(_SENTENCE_END) for link in written))
+    """Return the web addresses in the text, and those that the HTML links to, each once, in order."""
+    written = (link.rstrip(_SENTENCE_END) for link in _LINK.findall(text))
+    anchored = (unescape(link) for link in _ANCHOR.findall(html))
+    return tuple(dict.fromkeys([*written, *anchored]))
 
 
 def _header(message: EmailMessage, name: str) -> str:

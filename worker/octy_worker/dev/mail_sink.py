@@ -74,8 +74,10 @@ async def serve(folder: Path, tls: ssl.SSLContext, *, smtp_port: int, page_port:
             lifespan="off",
         )
     )
-    async with mail:
+    try:
         await page.serve()
+    finally:
+        mail.close()  # not awaited: from Python 3.12 on that waits for clients that idle
 
 
 def sink_command(folder: Path, certificate: Certificate, *, smtp_port: int, page_port: int) -> list[str]:
@@ -96,6 +98,7 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--certificate", type=Path, required=True)
     parser.add_argument("--private-key", type=Path, required=True)
     given = parser.parse_args(arguments)
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s", level=logging.WARNING)
     given.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     tls = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     tls.load_cert_chain(given.certificate, given.private_key)

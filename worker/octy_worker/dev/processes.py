@@ -105,32 +105,39 @@ class Process:
 
 
 class ProcessGroup:
-    """The children of one stack: started in order, stopped in reverse. A context manager."""
+    """The children of one stack, by name: started in order, stopped in reverse. A context manager."""
 
     def __init__(self, log_folder: Path, environment: Mapping[str, str], *, grace: float = 10.0) -> None:
         self._log_folder = log_folder
         self._environment = environment
         self._grace = grace
-        self._processes: list[Process] = []
+        self._processes: dict[str, Process] = {}
+
+    def __getitem__(self, name: str) -> Process:
+        return self._processes[name]
 
     def start(self, name: str, command: Sequence[str], environment: Mapping[str, str] | None = None) -> Process:
-        """Start a child that logs to `<name>.log`; `environment` is added to the group's own."""
+        """Start a child that logs to `<name>.log`, in place of a stopped one of that name.
+
+        `environment` is added to the group's own.
+        """
+        if name in self._processes:
+            self._processes.pop(name).stop(self._grace)
         self._log_folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         merged = {**self._environment, **(environment or {})}
         process = Process(name, command, self._log_folder / f"{name}.log", merged)
-        self._processes.append(process)
+        self._processes[name] = process
         return process
 
     def check(self) -> None:
         """Raise ProcessError when any child is dead."""
-        for process in self._processes:
+        for process in self._processes.values():
             process.check()
 
     def stop(self) -> None:
         """Stop all, the youngest first. Repeats are harmless."""
-        while self._processes:
-            self._processes[-1].stop(self._grace)
-            self._processes.pop()
+        for process in reversed(self._processes.values()):
+            process.stop(self._grace)
 
     def __enter__(self) -> Self:
         return self
@@ -152,6 +159,13 @@ def is_free(port: int) -> bool:
             if error.errno in (errno.EADDRINUSE, errno.EACCES):
                 return False
     return True
+
+
+def listens(port: int) -> bool:
+    """Tell whether a server takes connections on the port."""
+    with socket.socket() as probe:
+        probe.settimeout(1)
+        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def free_port() -> int:

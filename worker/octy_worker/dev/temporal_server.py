@@ -7,13 +7,12 @@ its exit (sdk-python#300), and this one has to end with a meaningful status.
 
 import os
 import shutil
-import socket
 import subprocess
 import sys
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup
+from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, listens
 
 NAMESPACE = "default"
 _START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else 0.3
@@ -33,7 +32,7 @@ def start_temporal(group: ProcessGroup, database: Path, *, port: int, ui_port: i
             *_NO_CONFIGURATION,
         ],
     )
-    process.wait_until(lambda: _listens(port) and _knows_namespace(binary, port), _START_TIMEOUT)
+    process.wait_until(lambda: listens(port) and _knows_namespace(binary, port), _START_TIMEOUT)
     return process
 
 
@@ -49,12 +48,6 @@ def find_temporal() -> str:
 
 
 _NO_CONFIGURATION = ("--disable-config-file", "--disable-config-env")  # nobody's profile, address or API key
-
-
-def _listens(port: int) -> bool:
-    with socket.socket() as probe:
-        probe.settimeout(1)
-        return probe.connect_ex((LOOPBACK, port)) == 0
 
 
 def _knows_namespace(binary: str, port: int) -> bool:

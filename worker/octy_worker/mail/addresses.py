@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from email.utils import parseaddr
 
 from email_validator import EmailNotValidError, validate_email
+
 from octy_middleware.errors import ConfigurationError
 
 _SENDER = re.compile(r"[!-;=?A-~]{1,64}@([A-Za-z0-9](?:[A-Za-z0-9.-]{0,251}[A-Za-z0-9])?)")

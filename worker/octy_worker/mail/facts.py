@@ -6,16 +6,17 @@ Not here: SQL (`cases`, `regenerations`), sentences (`letters`).
 
 from dataclasses import dataclass, field
 
-from octy_middleware.accounts import security_addresses
-from octy_middleware.models import Incident, Rule
-from octy_workflows.messages import MailKind, MailOrder
 from sqlmodel import Session, col, select
 
+from octy_middleware.accounts import security_addresses
+from octy_middleware.models import Incident
+from octy_middleware.streak import Rule
 from octy_worker.cases import SourceCount, load_case
 from octy_worker.links import Links
 from octy_worker.mail.harmless import Harmless, harmless, harmless_name
 from octy_worker.mail.letters import CaseFacts, Facts, NewKeysFacts, RetiredFacts, SourceLine
 from octy_worker.regenerations import load_regeneration
+from octy_workflows.messages import MailKind, MailOrder
 
 _SOURCES_SHOWN = 5
 _CLIENT_LIMIT = 60
@@ -119,5 +120,4 @@ def _source(source: str) -> Harmless:
 
 
 def _source_line(found: SourceCount) -> SourceLine:
-    client = harmless(found.client, _CLIENT_LIMIT)
-    return SourceLine(_source(found.source), found.count, client or Harmless("not named"))
+    return SourceLine(_source(found.source), found.count, harmless(found.client, _CLIENT_LIMIT))

@@ -19,6 +19,7 @@ _ESCAPES = re.compile(
 _NOT_PLAIN = re.compile(r"[^\x20-\x7e]")
 _LINKED_DOT = re.compile(r"\.(?=[A-Za-z]{2})|(?<=\bwww)\.", re.IGNORECASE)
 _NAME_SIGNS = " '’.-"
+_CUT_BRACKET = re.compile(r"\[[^\]]{0,3}$")  # half of a bracketed sign
 _NAME_LIMIT = 40
 _NAME_WORDS = 4
 _MARKS_IN_A_ROW = 2
@@ -34,7 +35,7 @@ def harmless(text: str, limit: int) -> Harmless:
     line = " ".join(plain.replace("\\", "/").split())
     line = re.sub(r"\bhttp(?=s?:)", "hxxp", line, flags=re.IGNORECASE).replace("://", "[:]//")
     line = _LINKED_DOT.sub("[.]", line.replace("@", "[at]"))
-    return Harmless(line if len(line) <= limit else line[: limit - 3].rstrip() + "...")
+    return Harmless(line if len(line) <= limit else _CUT_BRACKET.sub("", line[: limit - 3]).rstrip() + "...")
 
 
 def _stand_in(match: re.Match[str]) -> str:

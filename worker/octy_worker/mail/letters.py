@@ -12,11 +12,11 @@ from datetime import datetime
 from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
-from octy_workflows.messages import MailKind
 
 from octy_worker.mail import phrasing
 from octy_worker.mail.harmless import Harmless
 from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import MailKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,9 +101,7 @@ class Letters:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(
-            moment=phrasing.moment, span=phrasing.span, amount=phrasing.amount
-        )
+        self._templates.filters.update(moment=phrasing.moment, span=phrasing.span, amount=phrasing.amount)
         self._templates.globals.update(
             product=settings.product_name,
             support=settings.support_contact,

@@ -11,7 +11,7 @@ WIDTH = 76
 _UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _PACES = ((1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day"))
 _DAYS_FROM = 3 * 86_400  # "24 hours" and "48 hours" say more than "1 day"
-_BULLET = re.compile(r"\s*(?:[-*] )?")
+_BULLET = re.compile(r"\s*(?:\* |\d+\. )?")
 
 
 def moment(time: datetime) -> str:
@@ -53,9 +53,7 @@ def wrapped(text: str) -> str:
 
 def _wrapped_line(line: str) -> str:
     indent = " " * len(_match_bullet(line))
-    return textwrap.fill(
-        line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
-    )
+    return textwrap.fill(line, WIDTH, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False)
 
 
 def _match_bullet(line: str) -> str:

@@ -7,9 +7,6 @@ import logging
 from collections.abc import Mapping
 from typing import Any
 
-from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_middleware.errors import StoreUnavailableError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -18,6 +15,9 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_middleware.errors import StoreUnavailableError
 from octy_worker.links import Links
 from octy_worker.pages import notices
 from octy_worker.pages.confirm import CasePages
@@ -33,16 +33,14 @@ _RETRY_AFTER = 30  # seconds after which a page asks to be tried again
 _log = logging.getLogger(__name__)
 
 
-def build_pages(
-    settings: WorkerSettings, database: Database, links: Links, sealer: Sealer, clock: Clock
-) -> Starlette:
+def build_pages(settings: WorkerSettings, database: Database, links: Links, sealer: Sealer, clock: Clock) -> Starlette:
     """Return the app. It opens nothing and starts nothing; `database` stays the caller's to close.
 
     Answers are SQL and outbox only, so the pages work while Temporal and SMTP are down.
     """
     render = Renderer(settings)
-    cases = CasePages(settings, database, links, render, clock)
-    keys = KeyPages(settings, database, links, sealer, render, clock)
+    cases = CasePages(settings, database, links, render=render, clock=clock)
+    keys = KeyPages(settings, database, links, sealer, render=render, clock=clock)
     app = Starlette(
         routes=[
             Route("/case/{incident_id}/{token}", cases.endpoint, methods=["GET", "POST"]),

@@ -11,15 +11,15 @@ strangers can try takes the same way to the same page.
 import logging
 from collections.abc import Mapping
 
-from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_middleware.models import Answer
-from octy_middleware.streak import Rule
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from octy_worker.cases import CUSTOMER, CaseView, SourceCount, answer_case, load_case
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_middleware.models import Answer
+from octy_middleware.streak import Rule
+from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, SourceCount, answer_case, load_case
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import NO_ID, clean_id, read_form
@@ -27,7 +27,7 @@ from octy_worker.pages.render import Renderer
 from octy_worker.pages.words import amount
 from octy_worker.settings import WorkerSettings
 
-_SOURCES_SHOWN = 8
+_SOURCES_SHOWN = 5
 _BUTTONS = {str(answer): answer for answer in Answer}
 _BOX = {"": False, "yes": True}
 
@@ -42,7 +42,7 @@ class CasePages:
     """Shows cases and takes answers."""
 
     def __init__(
-        self, settings: WorkerSettings, database: Database, links: Links, render: Renderer, clock: Clock
+        self, settings: WorkerSettings, database: Database, links: Links, *, render: Renderer, clock: Clock
     ) -> None:
         self._settings = settings
         self._database = database
@@ -79,9 +79,7 @@ class CasePages:
         leaked = _BOX.get(form.get("leaked", ""))
         if answer is None or leaked is None:
             return self._show(view, *_NO_BUTTON)
-        standing = answer_case(
-            self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock()
-        )
+        standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
             _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
             return RedirectResponse(f"./{token}", 303)  # relative: it holds under any path of a proxy
@@ -98,7 +96,7 @@ class CasePages:
             incident=incident,
             pair=view.pair,
             confirmation=confirmation,
-            by_customer=confirmation.answered_by == CUSTOMER,
+            decided_by=_decider(confirmation.answered_by),
             failures=view.failures,
             last_at=max((source.last_at for source in view.sources if source.last_at), default=incident.opened_at),
             rule=_rule_in_words(view),
@@ -108,6 +106,10 @@ class CasePages:
             quiet=self._settings.quiet_after_false_alarm,
             overlap=self._settings.overlap,
         )
+
+
+def _decider(actor: str) -> str:
+    return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # which of us is nobody else's business
 
 
 def _rule_in_words(view: CaseView) -> str:
@@ -124,4 +126,6 @@ def _rest_in_words(rest: tuple[SourceCount, ...]) -> str:
     if not rest:
         return ""
     attempts = amount(sum(source.count for source in rest), "attempt")
+    if any(source.source == "*" for source in rest):  # the recorder's name for what exceeds its cap
+        return f"and {attempts} from many more addresses"
     return f"and {attempts} from {len(rest):,} more {'address' if len(rest) == 1 else 'addresses'}"

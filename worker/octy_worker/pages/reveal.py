@@ -10,14 +10,14 @@ import logging
 from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from octy_middleware.clock import Clock, utc
-from octy_middleware.database import Database
-from octy_middleware.models import PairState, RegenerationState, SealedSecret
 from sqlmodel import select
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.responses import Response
 
+from octy_middleware.clock import Clock, utc
+from octy_middleware.database import Database
+from octy_middleware.models import PairState, RegenerationState, SealedSecret
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import clean_id, read_form
@@ -42,6 +42,7 @@ class KeyPages:
         database: Database,
         links: Links,
         sealer: Sealer,
+        *,
         render: Renderer,
         clock: Clock,
     ) -> None:
@@ -99,9 +100,7 @@ class KeyPages:
             form_token=self._links.token(Purpose.REVEAL_FORM, view.regeneration.id, sealed.generation),
         )
 
-    def _hand_over(
-        self, view: RegenerationView, sealed: SealedSecret, form: Mapping[str, str], now: float
-    ) -> Response:
+    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, form: Mapping[str, str], now: float) -> Response:
         regeneration_id, generation = view.regeneration.id, sealed.generation
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation

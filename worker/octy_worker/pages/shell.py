@@ -5,12 +5,11 @@ Here: what holds for all pages alike. Not here: the words of any page.
 
 import logging
 import traceback
-from types import TracebackType
 
-from octy_middleware.errors import OctyError
 from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from octy_middleware.errors import OctyError
 from octy_worker.pages import notices
 from octy_worker.pages.render import Renderer
 
@@ -42,6 +41,7 @@ class Shell:
         self._headers = {**_HEADERS, "Content-Security-Policy": render.policy, **(_HSTS if https else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Pass one connection on; what is no HTTP request passes untouched."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -56,16 +56,13 @@ class Shell:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:
-            _log.error("a page failed: %s", _describe(error))  # noqa: TRY400  # the text of foreign errors stays out
+        except Exception as error:  # noqa: BLE001 - the last net
+            _log.error("a page failed: %s", _describe(error))
             if started:
                 raise ConnectionAbortedError("the response had begun") from None
             await self._render.notice(notices.FAULT)(scope, receive, send_with_headers)
 
 
 def _describe(error: Exception) -> str:
-    return f"{type(error).__name__}{f': {error}' if isinstance(error, OctyError) else ''}\n{_place(error.__traceback__)}"
-
-
-def _place(where: TracebackType | None) -> str:
-    return "".join(traceback.format_tb(where)).rstrip()
+    text = f": {error}" if isinstance(error, OctyError) else ""
+    return f"{type(error).__name__}{text}\n{''.join(traceback.format_tb(error.__traceback__)).rstrip()}"

@@ -1,0 +1,55 @@
+# Every target sets up its own environment in .venv: all that is needed is git, make and Python 3.11 or newer.
+PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 python; do \
+	command -v $$p >/dev/null 2>&1 && $$p -c 'import sys, venv; sys.exit(sys.version_info < (3, 11))' 2>/dev/null \
+	&& { echo $$p; break; }; done)
+VENV := .venv
+BIN := $(VENV)/bin
+DATA ?= examples/data/login-attempts.csv
+REPORT ?= demo-report.json
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo dev test check format lock clean
+
+help: ## Show these targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
+
+install: $(VENV)/.installed ## Set up .venv from the hashed lock
+
+$(VENV)/.installed: requirements.lock pyproject.toml
+	@test -n "$(PYTHON)" || { echo "octy: Python 3.11 or newer with the venv module is needed (Debian: apt install python3-venv)"; exit 1; }
+	@echo "octy: setting up $(VENV) with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv --clear $(VENV)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+	@echo "octy: $(VENV) is ready"
+
+demo: install ## The main job on real input, from nothing (DATA=file.csv REPORT=file.json)
+	@$(BIN)/octy demo --data "$(DATA)" --report "$(REPORT)"
+
+dev: install ## The whole stack, left running; Ctrl-C stops it
+	@$(BIN)/octy dev
+
+test: install ## All tests
+	@$(BIN)/python -m pytest
+
+check: install ## Format, lint, types, import contract
+	@$(BIN)/ruff format --check .
+	@$(BIN)/ruff check .
+	@$(BIN)/mypy
+	@$(BIN)/mypy examples
+	@$(BIN)/lint-imports
+	@echo "octy: check is clean"
+
+format: install ## Format the code and sort imports
+	@$(BIN)/ruff check --fix --quiet . || true
+	@$(BIN)/ruff format .
+
+lock: install ## Renew requirements.lock (hashes, no hosts)
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --all-extras --group test --upgrade --output-file requirements.lock pyproject.toml
+	@echo "octy: requirements.lock is renewed"
+
+clean: ## Remove what the targets made
+	rm -rf $(VENV) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json

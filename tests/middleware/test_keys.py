@@ -1,0 +1,123 @@
+"""Keys: shapes, checksums, the stored form, peppers, and imported hashes."""
+
+import os
+import re
+from importlib import metadata
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from octy_middleware.credentials import Secret, is_public_key
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher, has_valid_checksum, make_pair, refuse_passlib_beside_libpass
+from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
+
+SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners (CONTRACT.md)
+
+
+@given(st.binary(min_size=32, max_size=32))
+def test_every_pair_has_the_documented_shape(noise: bytes) -> None:
+    pair = make_pair(lambda count: noise[:count])
+    assert re.fullmatch(r"pk_[0-9A-Za-z]{28}", pair.public_key)
+    assert SCANNER.fullmatch(pair.secret.reveal())
+    assert is_public_key(pair.public_key)
+    assert has_valid_checksum(pair.public_key)
+    assert has_valid_checksum(pair.secret.reveal())
+
+
+@given(st.integers(0, 51), st.sampled_from("0123456789ABCDEFabcdefXYZ"))
+def test_a_mistyped_character_is_found_offline(place: int, other: str) -> None:
+    secret = make_pair().secret.reveal()
+    typo = secret[:place] + other + secret[place + 1 :]
+    assert has_valid_checksum(typo) == (typo == secret)
+
+
+@given(st.text(max_size=60))
+def test_no_text_breaks_the_checksum_test(text: str) -> None:
+    assert not has_valid_checksum(text)
+
+
+def test_pairs_differ_and_hide_their_secret() -> None:
+    pairs = [make_pair() for _ in range(1000)]
+    assert len({pair.public_key for pair in pairs}) == len({pair.secret.reveal() for pair in pairs}) == 1000
+    assert pairs[0].secret.reveal() not in f"{pairs[0]!r} {pairs[0]!s}"
+
+
+def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
+    peppers = Keychain.generate("p7")
+    hasher, secret = KeyHasher(peppers), make_pair().secret
+    stored = hasher.digest(secret)
+    assert re.fullmatch(r"\$octy-b2\$p7\$[0-9a-f]{64}", stored)
+    assert hasher.context.identify(stored) == "octy_b2"
+    assert hasher.context.verify(secret.reveal(), stored)
+    assert not hasher.context.verify(secret.reveal() + "x", stored)
+    assert hasher.verify(secret, stored)
+    assert not hasher.verify(Secret(""), stored)
+    assert hasher.is_fast(stored)
+    assert not hasher.needs_upgrade(stored)
+
+
+def test_a_stolen_database_verifies_nothing_without_the_pepper() -> None:
+    secret = make_pair().secret
+    stored = KeyHasher(Keychain({"p1": os.urandom(32)})).digest(secret)
+    assert not KeyHasher(Keychain({"p1": os.urandom(32)})).verify(secret, stored)
+    assert not KeyHasher(Keychain({"p2": os.urandom(32)})).verify(secret, stored)
+
+
+def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
+    old, secret = os.urandom(32), make_pair().secret
+    stored = KeyHasher(Keychain({"old": old})).digest(secret)
+    rotated = KeyHasher(Keychain({"old": old, "new": os.urandom(32)}))
+    assert rotated.verify(secret, stored)
+    assert rotated.needs_upgrade(stored)
+    assert rotated.context.needs_update(stored)
+    assert rotated.digest(secret).startswith("$octy-b2$new$")
+
+
+@pytest.mark.parametrize(
+    "hashed",
+    [
+        argon2.using(rounds=1, memory_cost=32).hash("old secret"),
+        bcrypt.using(rounds=4).hash("old secret"),
+        scrypt.using(rounds=4).hash("old secret"),
+        pbkdf2_sha256.using(rounds=10).hash("old secret"),
+    ],
+    ids=["argon2", "bcrypt", "scrypt", "pbkdf2"],
+)
+def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
+    hasher = KeyHasher(Keychain.generate())
+    assert hasher.verify(Secret("old secret"), hashed)
+    assert not hasher.verify(Secret("other"), hashed)
+    assert hasher.needs_upgrade(hashed)
+    assert not hasher.is_fast(hashed)
+
+
+@pytest.mark.parametrize("stored", ["", "plain", "$octy-b2$", "$octy-b2$k1$zz", "$2b$broken", "$argon2id$v=19$x"])
+def test_a_damaged_digest_verifies_nothing_and_raises_nothing(stored: str) -> None:
+    assert not KeyHasher(Keychain.generate()).verify(Secret("x"), stored)
+
+
+def test_an_unknown_key_does_the_same_work_and_is_never_right() -> None:
+    hasher = KeyHasher(Keychain.generate())
+    assert not hasher.verify(Secret(""), None)  # the decoy is the digest of the empty secret
+    assert not hasher.verify(make_pair().secret, None)
+
+
+def test_an_unknown_key_is_kept_as_a_keyed_hash_only() -> None:
+    one, other = KeyHasher(Keychain.generate()), KeyHasher(Keychain.generate())
+    assert re.fullmatch(r"[0-9a-f]{24}", one.key_hash("pk_typed"))
+    assert one.key_hash("pk_typed") == one.key_hash("pk_typed")
+    assert one.key_hash("pk_typed") != other.key_hash("pk_typed")
+
+
+def test_passlib_beside_libpass_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    refuse_passlib_beside_libpass()
+    monkeypatch.setattr(metadata, "distribution", lambda name: name)
+    with pytest.raises(ConfigurationError, match="pip uninstall passlib"):
+        refuse_passlib_beside_libpass()
+
+
+def test_hasher_shows_no_pepper() -> None:
+    pepper = os.urandom(32)
+    assert pepper.hex() not in repr(KeyHasher(Keychain({"p1": pepper})))

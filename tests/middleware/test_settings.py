@@ -1,0 +1,89 @@
+"""Settings and keychains: by keyword or variable, frozen, checked when built, and silent about secrets."""
+
+import pickle
+
+import pytest
+from octy_middleware import ConfigurationError, Settings
+from octy_middleware.keychain import Keychain
+from octy_worker.settings import WorkerSettings
+
+KEY = "11" * 32
+PEPPERS = {"OCTY_PEPPERS": f"k1:{KEY}"}
+
+
+def test_defaults_are_the_policy() -> None:
+    settings = Settings.from_environment(PEPPERS)
+    assert settings.threshold == 20
+    assert settings.header_limit == 1024
+    assert settings.require_https
+    assert settings.schemeless
+    assert settings.trusted_proxies == ()
+
+
+def test_variables_are_read_and_keywords_win() -> None:
+    environ = {**PEPPERS, "OCTY_THRESHOLD": "5", "OCTY_EXEMPT_PATHS": "/a, /b*", "OCTY_REALM": "From variable"}
+    settings = Settings.from_environment(environ, realm="From keyword")
+    assert (settings.threshold, settings.exempt_paths, settings.realm) == (5, ("/a", "/b*"), "From keyword")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({}, "OCTY_PEPPERS is not set.*octy secrets"),
+        ({**PEPPERS, "OCTY_THRESHOLD": "many"}, "OCTY_THRESHOLD.*valid integer"),
+        ({**PEPPERS, "OCTY_THRESHOLD": "1"}, "OCTY_THRESHOLD.*greater than or equal to 2"),
+        ({**PEPPERS, "OCTY_FEED_INTERVAL": "10"}, "OCTY_FEED_INTERVAL.*less than or equal to 0.5"),
+        ({"OCTY_PEPPERS": "k1:beef"}, "OCTY_PEPPERS: entry 1 is not"),
+        ({"OCTY_PEPPERS": f"k1:{KEY},k1:{KEY}"}, "'k1' stands twice"),
+    ],
+    ids=["no pepper", "no number", "too small", "too slow a feed", "short key", "double id"],
+)
+def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, str], message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Settings.from_environment(values)
+
+
+def test_an_unknown_keyword_is_refused() -> None:
+    with pytest.raises(ConfigurationError, match="treshold"):
+        Settings.from_environment(PEPPERS, treshold=5)
+
+
+def test_settings_are_frozen_and_show_no_secret() -> None:
+    settings = Settings.from_environment(PEPPERS)
+    with pytest.raises(Exception, match="frozen"):
+        settings.threshold = 3  # type: ignore[misc]
+    assert KEY not in f"{settings!r}{settings!s}"
+
+
+def test_a_wrong_secret_setting_is_not_echoed() -> None:
+    with pytest.raises(ConfigurationError) as caught:
+        Settings.from_environment({"OCTY_PEPPERS": f"K1:{KEY}"})
+    assert KEY not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
+def test_worker_settings_read_lists_of_seconds_and_give_the_middlewares_part() -> None:
+    environ = {
+        **PEPPERS,
+        "OCTY_SEALING_KEYS": f"s1:{KEY}",
+        "OCTY_LINK_KEYS": f"l1:{KEY}",
+        "OCTY_INCIDENT_REMIND_AFTER": "60,120",
+        "OCTY_THRESHOLD": "7",
+    }
+    settings = WorkerSettings.from_environment(environ)
+    assert settings.incident_times.remind_after == (60.0, 120.0)
+    assert settings.regeneration_times.overlap == 86_400.0
+    assert settings.middleware.threshold == 7
+    assert KEY not in repr(settings)
+
+
+def test_a_keychain_keeps_order_and_exports_what_it_parses() -> None:
+    chain = Keychain.parse(f"old:{'00' * 32},new:{'ff' * 32}", name="X")
+    assert chain.newest == ("new", b"\xff" * 32)
+    assert list(chain) == ["old", "new"]
+    assert Keychain.parse(chain.export(), name="X") == chain
+    assert "ff" * 32 not in repr(chain)
+    with pytest.raises(TypeError):
+        pickle.dumps(chain)
+    with pytest.raises(ConfigurationError):
+        Keychain({})

@@ -1,0 +1,114 @@
+"""A world without Temporal and mail: a real database, accounts with pairs that are really issued and collected."""
+
+import os
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octy_middleware import Database, Gate, Settings
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher
+from octy_middleware.migrations import upgrade
+from octy_worker import regenerations
+from octy_worker.registration import register
+from octy_worker.sealed import Sealer
+from sqlalchemy import text
+
+LIFE = 86_400.0
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A customer's pair in clear, as the customer has it."""
+
+    reference: str
+    account_id: str
+    regeneration_id: str
+    public_key: str
+    secret: str
+
+    def basic(self, secret: str | None = None) -> str:
+        return basic(self.public_key, self.secret if secret is None else secret)
+
+
+def basic(public_key: str, secret: str) -> str:
+    return "Basic " + b64encode(f"{public_key}:{secret}".encode()).decode()
+
+
+@dataclass
+class World:
+    """One database on a file, with its peppers."""
+
+    folder: Path
+    peppers: Keychain = field(default_factory=Keychain.generate)
+    sealing_keys: Keychain = field(default_factory=Keychain.generate)
+
+    def __post_init__(self) -> None:
+        self.url = f"sqlite:///{self.folder / 'octy.db'}"
+        self.database = Database(self.url)
+        upgrade(self.database)
+        self.hasher = KeyHasher(self.peppers)
+        self.sealer = Sealer(self.sealing_keys, os.urandom)
+
+    def settings(self, **options: object) -> Settings:
+        return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})
+
+    @contextmanager
+    def gate(self, **options: object) -> Iterator[Gate]:
+        gate = Gate(self.settings(**options))
+        try:
+            yield gate
+        finally:
+            gate.close()
+
+    def register(self, reference: str = "acme", now: float | None = None) -> Keys:
+        """Open an account and go all the way to a collected pair."""
+        now = time.time() if now is None else now
+        contact = {"contact_email_address": f"security@{reference}.example"}
+        made = register(self.database, reference, contact, actor="test", now=now)
+        return self.complete(made.regeneration_id, now)
+
+    def complete(self, regeneration_id: str, now: float | None = None) -> Keys:
+        """Do what the workflow and the customer do with a regeneration, up to the collection."""
+        now = time.time() if now is None else now
+        with self.database.write_session() as session:
+            regenerations.issue(session, self.hasher, self.sealer, regeneration_id, life=LIFE, now=now)
+        with self.database.write_session() as session:
+            assert regenerations.prove(session, self.hasher, self.sealer, regeneration_id)
+            regenerations.activate(session, regeneration_id, now)
+        keys = regenerations.collect(self.database, self.sealer, regeneration_id, 1, now)
+        assert keys is not None
+        with self.database.read_session() as session:
+            view = regenerations.load_regeneration(session, regeneration_id)
+        assert view is not None
+        return Keys(view.account.reference, view.account.id, regeneration_id, keys.public_key, keys.secret.reveal())
+
+    def rows(self, statement: str, **values: object) -> list[tuple]:
+        with self.database.read() as connection:
+            return [tuple(row) for row in connection.execute(text(statement), values)]
+
+    def recorded(self, public_key: str | None = None) -> dict[str, int]:
+        """Return the counted outcomes, of one key or of all."""
+        where = "" if public_key is None else "WHERE public_key = :key"
+        rows = self.rows(f"SELECT outcome, SUM(count) FROM outcome_minute {where} GROUP BY outcome", key=public_key)
+        return {outcome: int(count) for outcome, count in rows}
+
+
+class FakeRequest:
+    """A request that came through no server."""
+
+    def __init__(self, authorization: str | bytes | None = None, **given: object) -> None:
+        self.method = str(given.get("method", "GET"))
+        self.path = str(given.get("path", "/v1/things"))
+        self.peer = given.get("peer", "203.0.113.9")
+        self.scheme = str(given.get("scheme", "https"))
+        self._headers: dict[bytes, list[bytes]] = dict(given.get("headers", {}))  # type: ignore[call-overload]
+        if authorization is not None:
+            value = authorization.encode() if isinstance(authorization, str) else authorization
+            self._headers[b"authorization"] = [value]
+
+    def header(self, name: bytes) -> list[bytes]:
+        return self._headers.get(name, [])

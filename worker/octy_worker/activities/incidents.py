@@ -1,0 +1,143 @@
+"""What `octy_workflows` asks of a case, done in SQL. Every activity may be called twice.
+
+Here: translation of orders into steps of `cases` and `regenerations`. Not here: SQL of its own, mail (`mail`).
+"""
+
+from octy_middleware.database import Database
+from octy_middleware.models import (
+    Answer,
+    Cause,
+    Confirmation,
+    Incident,
+    IncidentState,
+    Regeneration,
+    RegenerationState,
+    Resolution,
+)
+from octy_workflows.messages import (
+    Choice,
+    CloseOrder,
+    DecisionOrder,
+    DecisionReport,
+    IncidentNote,
+    RegenerationOrder,
+)
+from sqlmodel import Session
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from octy_worker import cases, regenerations
+
+_ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
+_CHOICES = {answer: choice for choice, answer in _ANSWERS.items()}
+
+
+def choice_of(answer: Answer) -> Choice:
+    """Return what an answer asks for, in the workflows' words."""
+    return _CHOICES[answer]
+
+
+class IncidentActivities:
+    """The activities about cases; `quiet` is the time in seconds after a false alarm."""
+
+    def __init__(self, database: Database, *, quiet: float) -> None:
+        self._database = database
+        self._quiet = quiet
+
+    @activity.defn(name="note_incident")
+    def note_incident(self, note: IncidentNote) -> None:
+        """Append the event to the timeline, and set the state when one is given."""
+        with self._database.write() as connection:
+            new = cases.append_event(
+                connection,
+                note.incident_id,
+                key=note.key,
+                actor=note.actor,
+                what=note.what,
+                detail=note.detail,
+                now=note.at,
+            )
+            if new and note.state is not None:
+                cases.set_state(connection, note.incident_id, IncidentState(note.state))
+
+    @activity.defn(name="take_decision")
+    def take_decision(self, order: DecisionOrder) -> DecisionReport:
+        """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
+
+        An abandoned regeneration has already reopened the answer (`regenerations.finish`), so `after` needs no
+        special case here.
+        """
+        decision = order.decision
+        standing = cases.answer_case(
+            self._database,
+            order.incident_id,
+            _ANSWERS[Choice(decision.decision)],
+            leaked=decision.leaked,
+            by=decision.actor,
+            decision_id=decision.decision_id,
+            reason=decision.reason,
+            now=order.at,
+        )
+        if standing is None:
+            raise ApplicationError("there is no such case", order.incident_id, non_retryable=True)
+        if not standing.taken:
+            self._note_refused(order)
+        return _report(standing)
+
+    def _note_refused(self, order: DecisionOrder) -> None:
+        decision = order.decision
+        with self._database.write() as connection:
+            cases.append_event(
+                connection,
+                order.incident_id,
+                key=f"refused-{decision.decision_id}",
+                actor=decision.actor,
+                what="decision_refused",
+                detail={"decision": decision.decision, "reason": decision.reason, "why": "an earlier answer stands"},
+                now=order.at,
+            )
+
+    @activity.defn(name="open_regeneration")
+    def open_regeneration(self, order: RegenerationOrder) -> str:
+        """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way."""
+        with self._database.write_session() as session:
+            incident = session.get_one(Incident, order.incident_id)
+            known = _standing_regeneration(session, incident)
+            if known is not None:
+                return known
+            confirmation = session.get_one(Confirmation, order.incident_id)
+            opened = regenerations.open_regeneration(
+                session,
+                incident.account_id,
+                Cause.INCIDENT,
+                old_pair_id=incident.key_pair_id,
+                leaked=order.leaked,
+                actor=confirmation.answered_by or cases.SYSTEM,
+                now=order.at,
+            )
+            incident.regeneration_id = opened.regeneration_id
+            session.add(incident)
+            return opened.regeneration_id
+
+    @activity.defn(name="close_incident")
+    def close_incident(self, order: CloseOrder) -> DecisionReport | None:
+        """Close the case, or return the answer that silence would have passed over."""
+        with self._database.write() as connection:
+            closed = cases.close_case(
+                connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at
+            )
+            return None if closed else _report(cases.standing(connection, order.incident_id))
+
+
+def _report(standing: cases.Standing) -> DecisionReport:
+    # A case closed without an answer ended as unanswered: nothing was replaced.
+    answer = standing.answer or Answer.IT_WAS_US
+    return DecisionReport(standing.taken, choice_of(answer), standing.leaked, standing.answered_by)
+
+
+def _standing_regeneration(session: Session, incident: Incident) -> str | None:
+    """Return the case's regeneration, unless it was abandoned and staff decided anew."""
+    if incident.regeneration_id is None:
+        return None
+    regeneration = session.get_one(Regeneration, incident.regeneration_id)
+    return None if regeneration.state == RegenerationState.ABANDONED else regeneration.id

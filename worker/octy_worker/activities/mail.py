@@ -1,0 +1,134 @@
+"""Mail for workflows: one order, one mail, however often it is asked for.
+
+Here: intent, send, note, in this order and each in its own transaction. Not here: what a mail says and how it
+travels (`octy_worker.mail`), when one is due (`octy_workflows`).
+
+An account whose address changed lately gets a copy at the old one; each copy has its own row and its own Message-ID,
+so a retry sends what is missing and nothing twice. The first address is the one that counts for the report.
+Logs and faults hold keys of mails and codes: no address, no link.
+"""
+
+import logging
+from dataclasses import dataclass, field
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_middleware.models import MailState
+from octy_worker.links import Links
+from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.facts import Draft, draft
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend
+from octy_worker.mail.letters import Letters
+from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import MailOrder, MailReport
+
+TRANSIENT = "MailTransient"
+_log = logging.getLogger("octy.mail")
+_STATES = {
+    Verdict.ACCEPTED: MailState.SENT,
+    Verdict.REFUSED: MailState.FAILED,
+    Verdict.DEFERRED: MailState.PENDING,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One address's copy of a mail."""
+
+    intent: Intent
+    address: str = field(repr=False)
+
+
+class MailActivities:
+    """Sends what workflows order. `clock` gives the time of rows and of the mails' Date."""
+
+    def __init__(
+        self, *, database: Database, mailer: Mailer, links: Links, settings: WorkerSettings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._links = links
+        self._letters = Letters(settings)
+        self._cap = settings.mail_daily_cap
+        self._domain = Sender.parse(settings.mail_from).domain
+        self._clock = clock
+
+    @activity.defn(name="send_mail")
+    def send_mail(self, order: MailOrder) -> MailReport:
+        """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
+        with self._database.read_session() as session:
+            found = draft(session, self._links, order, self._clock())
+        if found is None:
+            _log.error("mail %s: there is nothing to write about", _key(order))
+            return MailReport(MailState.FAILED, "unknown-subject")
+        first, *others = self._copies(order, found)
+        standings = [self._settle(first, found)]
+        if standings[0].state is not MailState.SKIPPED:
+            standings += [self._settle(copy, found) for copy in others]
+        return _report(order, standings)
+
+    def _copies(self, order: MailOrder, found: Draft) -> list[_Copy]:
+        key = _key(order)
+        keys = [key, *(copy_key(key, number) for number in range(2, len(found.addresses) + 1))]
+        capped = order.kind in CAPPED
+        return [
+            _Copy(
+                Intent(
+                    key=copy,
+                    account_id=found.account_id,
+                    incident_id=found.incident_id,
+                    kind=order.kind,
+                    message_id=f"<{copy.replace('/', '.')}@{self._domain}>",
+                    cap=self._cap if capped and copy == key else None,
+                ),
+                address,
+            )
+            for copy, address in zip(keys, found.addresses, strict=True)
+        ]
+
+    def _settle(self, copy: _Copy, found: Draft) -> Standing:
+        """Bring one copy as far as it goes: a row that is sent, failed or skipped stays as it is."""
+        with self._database.write_session() as session:
+            standing = intend(session, copy.intent, self._clock())
+        if standing.state is not MailState.PENDING:
+            return standing
+        delivery = self._deliver(copy, found)
+        state = _STATES[delivery.verdict]
+        with self._database.write_session() as session:
+            complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
+        _tell(copy.intent.key, delivery)
+        return Standing(state, delivery.code)
+
+    def _deliver(self, copy: _Copy, found: Draft) -> Delivery:
+        address = recipient(copy.address)
+        if address is None:
+            return Delivery(Verdict.REFUSED, "invalid-address")
+        letter = self._letters.render(found.facts)
+        return self._mailer.send(Envelope(copy.intent.message_id, self._clock(), address, letter))
+
+
+def _key(order: MailOrder) -> str:
+    return f"{order.subject_id}/{order.kind}/{order.number}"
+
+
+def _report(order: MailOrder, standings: list[Standing]) -> MailReport:
+    waiting = [standing.code for standing in standings if standing.state is MailState.PENDING]
+    if waiting:
+        raise ApplicationError(f"mail {_key(order)} has not left yet: {', '.join(waiting)}", type=TRANSIENT)
+    first, *others = standings
+    failed = [f"a copy failed: {standing.code}" for standing in others if standing.state is MailState.FAILED]
+    return MailReport(first.state, "; ".join([first.code] * bool(first.code) + failed))
+
+
+def _tell(key: str, delivery: Delivery) -> None:
+    if delivery.verdict is Verdict.ACCEPTED:
+        _log.info("mail %s: sent", key)
+    elif delivery.ours:
+        _log.error("mail %s: %s, %s; check the OCTY_SMTP_* settings", key, delivery.verdict, delivery.code)
+    else:
+        _log.warning("mail %s: %s, %s", key, delivery.verdict, delivery.code)

@@ -1,0 +1,200 @@
+"""The composition root: builds the parts of a worker from its settings, and runs them until told to stop.
+
+Here: what is built from what, start, stop, exit code. Not here: what any part does.
+
+The pages need no Temporal: a customer's answer is taken while it is down. Relay and workflows begin as soon as it
+can be reached.
+"""
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from types import FrameType
+
+import uvicorn
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError
+from octy_middleware.keys import KeyHasher
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from temporalio.client import Client
+from temporalio.worker import Worker
+
+from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.links import Links
+from octy_worker.mail.letters import Letters
+from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.pages.app import build_pages
+from octy_worker.relay import Relay
+from octy_worker.sealed import Sealer
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import TemporalUnavailableError, connect
+
+_logger = logging.getLogger(__name__)
+
+_THREADS = 8  # activities at once; each is a transaction or a mail
+_GRACE = 20.0  # seconds for activities under way when we are told to stop
+_RECONNECT = 1.0
+
+
+class Parts:
+    """What the parts of one worker share."""
+
+    def __init__(self, settings: WorkerSettings) -> None:
+        self.settings = settings
+        self.database = Database(settings.database_url)
+        self.database.check_schema()
+        self.links = Links(settings.link_keys, settings.public_url)
+        self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
+        self.hasher = KeyHasher(settings.peppers)
+
+    def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
+        """Return the Temporal worker with every workflow and activity."""
+        settings = self.settings
+        incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
+        regenerations = RegenerationActivities(
+            self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
+        )
+        mail = MailActivities(settings, self.database, self.links, SmtpMailer(settings), time.time)
+        return Worker(
+            client,
+            task_queue=settings.temporal_task_queue,
+            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow],
+            activities=[
+                incidents.note_incident,
+                incidents.take_decision,
+                incidents.open_regeneration,
+                incidents.close_incident,
+                regenerations.issue_pair,
+                regenerations.prove_pair,
+                regenerations.activate_pair,
+                regenerations.renew_link,
+                regenerations.begin_overlap,
+                regenerations.retire_old_pair,
+                regenerations.finish_regeneration,
+                regenerations.note_regeneration,
+                mail.send_mail,
+            ],
+            activity_executor=executor,
+            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+        )
+
+    def pages(self) -> "PagesServer":
+        """Return the web server of the customers' pages. No access log: addresses hold the links' tokens."""
+        settings = self.settings
+        return PagesServer(
+            uvicorn.Config(
+                build_pages(settings, self.database, self.links, self.sealer, time.time),
+                host=settings.pages_host,
+                port=settings.pages_port,
+                ssl_certfile=settings.pages_certificate or None,
+                ssl_keyfile=settings.pages_private_key or None,
+                access_log=False,
+                proxy_headers=False,
+                server_header=False,
+                log_config=None,
+            )
+        )
+
+
+class PagesServer(uvicorn.Server):
+    """uvicorn without signal handlers of its own: the daemon decides when to stop."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Leave signals to the daemon."""
+        yield
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Leave signals to the daemon."""
+
+
+def serve(settings: WorkerSettings, *, pages: bool) -> int:
+    """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
+    parts = Parts(settings)
+    return asyncio.run(_serve(parts, pages=pages))
+
+
+def leave(code: int) -> None:
+    """End the process at once: about one clean exit in twelve aborts in the interpreter's end (sdk-python#300)."""
+    logging.shutdown()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+async def _serve(parts: Parts, *, pages: bool) -> int:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
+    if pages:
+        tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    stop.set()
+    results = await asyncio.gather(*tasks, return_exceptions=True)
+    faults = [result for result in results if isinstance(result, BaseException)]
+    for fault in faults:
+        _logger.error("worker: stopped by %s: %s", type(fault).__name__, fault)
+    parts.database.close()
+    return 1 if faults else 0
+
+
+async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
+    server = parts.pages()
+    serving = asyncio.create_task(server.serve())
+    stopping = asyncio.create_task(stop.wait())
+    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
+    server.should_exit = True
+    stopping.cancel()
+    try:
+        await serving
+    except SystemExit:  # uvicorn's way to say that it could not bind
+        raise OSError(f"the pages can't listen on {parts.settings.pages_host}:{parts.settings.pages_port}") from None
+
+
+async def _work(parts: Parts, stop: asyncio.Event) -> None:
+    client = await _reach_temporal(parts.settings, stop)
+    if client is None:
+        return
+    with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
+        worker = parts.worker(client, executor)
+        relay = Relay(parts.database, client, parts.settings, time.time)
+        async with worker:
+            _logger.info(
+                "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
+            )
+            relaying = asyncio.create_task(relay.run())
+            stopping = asyncio.create_task(stop.wait())
+            await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
+            stopping.cancel()
+            relaying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await relaying
+
+
+async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:
+    """Return a client as soon as Temporal answers, or None when told to stop before."""
+    said = ""
+    while not stop.is_set():
+        try:
+            return await connect(settings)
+        except (TemporalUnavailableError, OctyError) as error:
+            if str(error) != said:
+                said = str(error)
+                _logger.warning("worker: %s; trying on", error)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stop.wait(), _RECONNECT)
+    return None

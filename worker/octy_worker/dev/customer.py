@@ -1,0 +1,148 @@
+"""What a customer does with a mail: opens its link, presses a button, reads the page.
+
+Here: the browser's part, over verified TLS and without JavaScript. Not here: what the pages do (`pages`). It knows
+only what a person sees: links, forms, buttons by their names, and keys by their shapes.
+"""
+
+import re
+import ssl
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from types import TracebackType
+from typing import Self
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+
+from octy_middleware.errors import OctyError
+from octy_worker.dev.inbox import ReceivedMail
+
+_PUBLIC_KEY = re.compile(r"\bpk_[0-9A-Za-z]{28}\b")
+_SECRET = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
+_TIMEOUT = 30.0  # seconds
+
+
+class CustomerError(OctyError):
+    """A mail or page is not what a customer needs; the text says what is missing, and shows no link or key."""
+
+
+@dataclass(frozen=True)
+class Keys:
+    """A collected pair."""
+
+    public_key: str
+    secret: str = field(repr=False)
+
+
+@dataclass
+class Form:
+    """A form as a browser would send it: hidden fields always, a box when ticked, and the pressed button."""
+
+    action: str
+    method: str
+    hidden: dict[str, str] = field(default_factory=dict)
+    boxes: dict[str, str] = field(default_factory=dict)
+    buttons: list[tuple[str, str]] = field(default_factory=list)
+
+    def filled(self, button: tuple[str, str], ticked: Iterable[str]) -> dict[str, str]:
+        """Return the fields to send; raise CustomerError when there is no such button or box."""
+        missing = [f"box {name!r}" for name in ticked if name not in self.boxes]
+        if button not in self.buttons:
+            missing.append(f"button {button[0]}={button[1]}")
+        if missing:
+            raise CustomerError(f"the page's form has no {' and no '.join(missing)}")
+        return {**self.hidden, **{name: self.boxes[name] for name in ticked}, button[0]: button[1]}
+
+
+class Customer:
+    """A browser in the customer's hands. A context manager."""
+
+    def __init__(self, tls: ssl.SSLContext) -> None:
+        self._browser = httpx.Client(verify=tls, timeout=_TIMEOUT, trust_env=False, follow_redirects=True)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._browser.close()
+
+    def collect_keys(self, mail: ReceivedMail) -> Keys:
+        """Press the button of the mail's one-time page and return the pair that it shows."""
+        page = self._press(_link(mail, "/keys/"), ("reveal", "once"))
+        secret = _SECRET.search(page)
+        if secret is None:
+            raise CustomerError("the page shows no secret key")
+        shown = [found[0] for found in _PUBLIC_KEY.finditer(page, 0, secret.start())]
+        if not shown or shown[-1] not in mail.text:
+            raise CustomerError("the page shows no public key that the mail names as well")
+        return Keys(shown[-1], secret[0])
+
+    def answer_case(self, mail: ReceivedMail, answer: str, *, leaked: bool = False) -> None:
+        """Answer the mail's case: `it_was_us` or `not_us`, with the leak box ticked or not."""
+        self._press(_link(mail, "/case/"), ("answer", answer), ["leaked"] if leaked else [])
+
+    def _press(self, url: str, button: tuple[str, str], ticked: Iterable[str] = ()) -> str:
+        page = self._browser.get(url)
+        _check(page)
+        for form in find_forms(page.text):
+            if button in form.buttons and form.method == "post":
+                address = urljoin(str(page.url), form.action)
+                origin = "{0.scheme}://{0.netloc}".format(urlsplit(address))  # as browsers send it with each POST
+                answer = self._browser.post(address, data=form.filled(button, ticked), headers={"Origin": origin})
+                _check(answer)
+                return answer.text
+        raise CustomerError(f"the page has no form with the button {button[0]}={button[1]}")
+
+
+def find_forms(html: str) -> list[Form]:
+    """Return the forms of a page, in order."""
+    reader = _FormReader()
+    reader.feed(html)
+    reader.close()
+    return reader.forms
+
+
+class _FormReader(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.forms: list[Form] = []
+        self._open: Form | None = None
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = {name: value or "" for name, value in attrs}
+        if tag == "form":
+            self._open = Form(given.get("action", ""), given.get("method", "get").lower())
+            self.forms.append(self._open)
+        elif self._open is not None and tag in ("input", "button") and "disabled" not in given:
+            _add_field(self._open, tag, given)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._open = None
+
+
+def _add_field(form: Form, tag: str, given: dict[str, str]) -> None:
+    kind = given.get("type", "submit" if tag == "button" else "text").lower()
+    name, value = given.get("name", ""), given.get("value", "")
+    if kind == "submit" and name:
+        form.buttons.append((name, value))
+    elif kind == "hidden" and name:
+        form.hidden[name] = value
+    elif kind == "checkbox" and name:
+        form.boxes[name] = value or "on"
+
+
+def _link(mail: ReceivedMail, below: str) -> str:
+    fitting = [link for link in mail.links if urlsplit(link).path.startswith(below)]
+    if len(fitting) != 1:
+        raise CustomerError(f"the mail {mail.subject!r} has {len(fitting)} links to {below}…, not one")
+    return fitting[0]
+
+
+def _check(page: httpx.Response) -> None:
+    if page.status_code != httpx.codes.OK:
+        kind = urlsplit(str(page.url)).path.split("/")[1]
+        raise CustomerError(f"the /{kind}/ page answered {page.status_code}")

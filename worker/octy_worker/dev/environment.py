@@ -1,0 +1,57 @@
+"""The OCTY_* variables of a stack, kept in its folder as a file that a shell can read.
+
+Here: the file, and secrets that are made once and kept, because the database can't be read without them. Not here:
+which ports and addresses a stack has (`stack`).
+"""
+
+import os
+import re
+import shlex
+from collections.abc import Mapping
+from pathlib import Path
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+from octy_middleware.settings import PREFIX
+
+_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")
+_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
+_HEAD = "# Settings of this embedded stack. It holds secrets. Load it with: set -a; . {path}; set +a\n"
+
+
+def kept_secrets(path: Path) -> dict[str, str]:
+    """Return the secrets of the file, fresh ones for those that it lacks."""
+    known = read(path) if path.exists() else {}
+    return {name: known.get(name) or Keychain.generate().export() for name in _SECRETS}
+
+
+def read(path: Path) -> dict[str, str]:
+    """Return the variables of a file that `write` made; raise ConfigurationError for another one."""
+    found: dict[str, str] = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            words = ["", ""]
+        if not words:
+            continue
+        name, equals, value = words[0].partition("=")
+        if len(words) != 1 or not equals or not _NAME.fullmatch(name):
+            raise ConfigurationError(f"{path}: line {number} is not NAME=value; mend it or delete the file")
+        found[name] = value
+    return found
+
+
+def write(path: Path, variables: Mapping[str, str]) -> None:
+    """Replace the file, readable by its owner only; a crash leaves the old one or the new one, whole."""
+    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    unfinished = path.with_name(path.name + ".part")
+    unfinished.unlink(missing_ok=True)
+    unfinished.touch(mode=0o600)
+    unfinished.write_text(_HEAD.format(path=path) + "".join(lines), "utf-8")
+    unfinished.replace(path)
+
+
+def outer_environment() -> dict[str, str]:
+    """Return this process's variables without OCTY_*: nobody's production settings leak into a stack."""
+    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}

@@ -1,0 +1,106 @@
+"""The rows of mails: put down before sending, completed after.
+
+Here: every step of the `mail` table. Not here: sending, and what a mail says.
+
+The daily cap counts what went out in the last 24 hours, and what is about to go out since then. A reservation that
+found no server for a whole day lapses, and is made anew with the next try.
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, and_, col, func, or_, select
+
+from octy_middleware.clock import utc
+from octy_middleware.models import Account, Mail, MailState
+from octy_workflows.messages import MailKind
+
+CAPPED = (MailKind.ALERT, MailKind.REMINDER)
+_WINDOW = timedelta(hours=24)
+_COPY = "/copy-"
+
+
+@dataclass(frozen=True, slots=True)
+class Intent:
+    """A mail to be, as its row says it. `cap`: how many such mails the account may get in 24 hours; None: any."""
+
+    key: str
+    account_id: str
+    incident_id: str | None
+    kind: MailKind
+    message_id: str
+    cap: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a mail stands: pending means that it is to be sent now."""
+
+    state: MailState
+    code: str = ""
+
+
+def copy_key(key: str, number: int) -> str:
+    """Return the key of a mail's copy to a further address. Copies don't count against the cap."""
+    return f"{key}{_COPY}{number}"
+
+
+def intend(session: Session, intent: Intent, now: float) -> Standing:
+    """Put the intent down, or find it. Sent and failed are final; skipped ones get another chance."""
+    # Two mails of one account wait for each other here, so that together they can't pass the cap.
+    session.exec(select(Account.id).where(Account.id == intent.account_id).with_for_update()).one()
+    mail = session.get(Mail, intent.key)
+    if mail is not None and mail.state in (MailState.SENT, MailState.FAILED):
+        return Standing(MailState(mail.state), mail.last_error)
+    time = utc(now)
+    if mail is None:
+        mail = _new(intent, time)
+    elif mail.state == MailState.SKIPPED or mail.created_at <= time - _WINDOW:
+        mail.created_at = time
+    full = intent.cap is not None and _lately(session, intent, time) >= intent.cap
+    mail.state = MailState.SKIPPED if full else MailState.PENDING
+    mail.last_error = "daily-cap" if full else ""
+    mail.tries += 0 if full else 1
+    session.add(mail)
+    return Standing(MailState(mail.state), mail.last_error)
+
+
+def complete(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
+    """Note how sending ended: sent, failed for good, or still pending with the fault's code."""
+    mail = session.get_one(Mail, key)
+    if mail.state == MailState.SENT:  # an overlapping try was faster
+        return
+    mail.state = state
+    mail.last_error = code
+    mail.sent_at = utc(now) if state is MailState.SENT else None
+    session.add(mail)
+
+
+def _new(intent: Intent, time: datetime) -> Mail:
+    return Mail(
+        key=intent.key,
+        account_id=intent.account_id,
+        incident_id=intent.incident_id,
+        kind=intent.kind,
+        message_id=intent.message_id,
+        created_at=time,
+    )
+
+
+def _lately(session: Session, intent: Intent, time: datetime) -> int:
+    since = time - _WINDOW
+    counted = or_(
+        and_(col(Mail.state) == MailState.SENT, col(Mail.sent_at) > since),
+        and_(col(Mail.state) == MailState.PENDING, col(Mail.created_at) > since),
+    )
+    return session.exec(
+        select(func.count())
+        .select_from(Mail)
+        .where(
+            Mail.account_id == intent.account_id,
+            Mail.key != intent.key,
+            col(Mail.kind).in_(CAPPED),
+            col(Mail.key).not_like(f"%{_COPY}%"),
+            counted,
+        )
+    ).one()

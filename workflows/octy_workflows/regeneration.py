@@ -1,0 +1,213 @@
+"""KeyRegenerationWorkflow: issue → prove → send → wait for collection → retire the old pair.
+
+Here: when what happens to the new pair and to the old one. Not here: keys, digests and links, which only the
+activities see; why the keys are replaced, which is `incident`.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from operator import itemgetter
+from typing import assert_never
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, guarded, refusal
+    from octy_workflows.messages import (
+        COLLECTED,
+        DAY,
+        Detail,
+        Ending,
+        FinishOrder,
+        LinkOrder,
+        MailEnd,
+        MailKind,
+        MailOrder,
+        MailReport,
+        OverlapOrder,
+        RegenerationCase,
+        RegenerationNote,
+        Step,
+    )
+    from octy_workflows.policies import PATIENTLY, came_true, mail, mail_once
+
+_HOW_TO_RESEND = "To send a fresh link at once: the update `resend`, without content."
+
+
+@workflow.defn
+class KeyRegenerationWorkflow:
+    """One new pair, from its issue to the end of the pair that it replaces. Returns how it ended."""
+
+    @workflow.init
+    def __init__(self, case: RegenerationCase) -> None:
+        self._case = case
+        self._id = case.regeneration_id
+        self._outcome = ""  # of the delivery: COLLECTED or an Ending; empty while it is open
+        self._generation = 0  # of the newest link; 0 before there are keys to send
+        self._renewing = asyncio.Lock()
+        self.board = Board(f"Regeneration {case.regeneration_id}")
+
+    # The story of a new pair
+
+    @workflow.run
+    async def run(self, _case: RegenerationCase) -> str:
+        """Deliver a new pair; the old one ends only when the new one is in the customer's hands."""
+        await self._make_pair()
+        await self._deliver()
+        ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
+        if ended == COLLECTED:
+            await self._retire_old_pair()
+            ended = await self._finish(Ending.DONE)
+        await workflow.wait_condition(workflow.all_handlers_finished)
+        return ended
+
+    async def _make_pair(self) -> None:
+        """Issue, prove and activate. What fails for good ends the regeneration, and staff is told."""
+        self.board.show("The new keys are being made")
+        try:
+            for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
+                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            self._outcome = self._outcome or Ending.ABANDONED
+            await self._call_staff("pair_failed", "The new keys could not be made.")
+
+    async def _deliver(self) -> None:
+        """Write to the customer and watch the calendar, side by side, until the outcome is known."""
+        if self._outcome:
+            return
+        self._generation = 1
+        self.board.show("Waiting for the customer to collect the new keys", how=_HOW_TO_RESEND)
+        await asyncio.gather(self._write_to_customer(), self._watch_calendar())
+        self.board.show(how="")
+
+    async def _write_to_customer(self) -> None:
+        while not self._outcome:
+            await self._write_link(self._generation)
+
+    async def _watch_calendar(self) -> None:
+        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered."""
+        times, start = self._case.times, workflow.time()
+        steps: list[tuple[float, Callable[[], Awaitable[object]]]] = [
+            *((after, self._renew_link) for after in times.resend_after),
+            (times.staff_after, self._call_staff_to_collection),
+        ]
+        for after, step in sorted(steps, key=itemgetter(0)):
+            if after < times.abandon_after and not await self._ended_by(start + after):
+                await step()
+        if not await self._ended_by(start + times.abandon_after):
+            self._outcome = Ending.ABANDONED
+
+    async def _retire_old_pair(self) -> None:
+        """Let the old pair live on for the overlap; a leaked one was retired when the new one was activated."""
+        if not self._case.replaces:
+            return
+        if not self._case.leaked:
+            await self._overlap()
+        self.board.show("The old keys are retired")
+        order = MailOrder(self._id, MailKind.KEYS_RETIRED, 1, workflow.time())
+        await mail(order, stop=lambda: False, told=self._note_mail)
+
+    async def _overlap(self) -> None:
+        self.board.show("The customer has the new keys; the old ones still work")
+        begun = workflow.time()
+        order = OverlapOrder(self._id, begun, begun + self._case.times.overlap)
+        await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
+        await came_true(lambda: False, by=order.until, waiting_for="the end of the old keys")
+        await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()),
+        **PATIENTLY)
+
+    # Who is heard
+
+    @workflow.signal
+    @guarded
+    async def keys_collected(self) -> None:
+        """Go on to retire the old pair: SQL holds that the customer has the new secret."""
+        self._outcome = self._outcome or COLLECTED
+
+    @workflow.signal
+    @guarded
+    async def superseded(self) -> None:
+        """End: a later regeneration replaces what this one would have delivered."""
+        self._outcome = self._outcome or Ending.SUPERSEDED
+
+    @workflow.update
+    async def resend(self) -> int:
+        """Renew the link and mail it at once; return its number. Fails as "TooEarly" or "TooLate"."""
+        generation = await self._renew_link()
+        if not generation:
+            raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
+        return generation
+
+    @resend.validator
+    def _refuse(self) -> None:
+        if self._outcome:
+            raise refusal(f"too late: this delivery is {self._outcome}", TOO_LATE)
+        if not self._generation:
+            raise refusal("too early: the new keys are still being made, their mail will follow", TOO_EARLY)
+
+    # How it is done
+
+    async def _ended_by(self, due: float) -> bool:
+        return await came_true(lambda: bool(self._outcome), by=due, waiting_for="the customer to collect")
+
+    async def _write_link(self, number: int) -> None:
+        """Mail one link; a newer one takes its place even while it is being tried."""
+
+        def outdated() -> bool:
+            return bool(self._outcome) or self._generation > number
+
+        order = MailOrder(self._id, MailKind.NEW_KEYS, number, workflow.time())
+        report = await mail_once(order, stop=outdated)
+        if report is not None:
+            await self._note_mail(order, report)
+            if report.state == MailEnd.SKIPPED and not await came_true(
+                outdated, by=order.at + DAY, waiting_for="the mail cap"
+            ):
+                await self._renew_link()  # the withheld one has aged
+        await workflow.wait_condition(outdated)
+
+    async def _renew_link(self) -> int:
+        """Have a fresh link, which the clerk will mail; return its generation, or 0 when there is none left."""
+        async with self._renewing:
+            order = LinkOrder(self._id, self._generation + 1, workflow.time())
+            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY)
+            self._generation = max(self._generation, generation)
+            return generation
+
+    async def _finish(self, ending: str) -> str:
+        """Return what stands in SQL: the customer may have collected in the last moment."""
+        order = FinishOrder(self._id, ending, workflow.time())
+        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY)
+        self.board.show(f"Ended: {stands}")
+        return stands
+
+    async def _call_staff_to_collection(self) -> None:
+        await self._call_staff("not_collected", "The new keys are not collected yet. Please reach the
+        customer.")
+
+    async def _note_mail(self, order: MailOrder, report: MailReport) -> None:
+        name = f"{order.kind}-{order.number}"
+        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
+        match MailEnd(report.state):
+            case MailEnd.SENT:
+                pass
+            case MailEnd.FAILED:
+                await self._call_staff("mail_failed", "The mail can't be delivered. ", key=name)
+            case MailEnd.SKIPPED:
+                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
+            case unknown:
+                assert_never(unknown)
+
+    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        self.board.show(staff=f"Support staff is needed. {remark}")
+        await self._note(what, key=key, needs_staff=True)
+
+    async def _note(self, what: str, *, key: str = "", needs_staff: bool = False, detail: Detail | None =
+    None) -> None: name = f"{what}-{key}" if key else what note = RegenerationNote(self._id, name, what,
+    workflow.time(), needs_staff, detail or {}) await workflow.execute_activity(activities.note_regeneration,
+    note, **PATIENTLY)
