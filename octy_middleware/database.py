@@ -20,7 +20,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlmodel import Session
 
 from octy_middleware.errors import ConfigurationError, SchemaError, StoreUnavailableError
-from octy_middleware.forking import restart_after_fork
+from octy_middleware.forking import rest_while_forking
 
 SCHEMA = "0001"
 """The migration that this release's tables are at."""
@@ -48,18 +48,31 @@ class FileLock:
     """An exclusive lock between processes and threads, by flock on a side file.
 
     SQLite's own busy handler sleeps in steps and starves processes (p99 55 ms against 4.6 ms with four writers).
-    A process that dies gives the lock back by dying. Safe after fork: a child opens its own descriptor.
+    A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
     """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self.restart()
-        restart_after_fork(self)
 
     def restart(self) -> None:
-        """Forget the parent's descriptor: flock belongs to it, and parent and child would hold the lock together."""
+        """Begin without a descriptor: flock belongs to it, and parent and child would hold the lock together."""
         self._descriptor: int | None = None
         self._threads = threading.Lock()
+        self._resting = False
+
+    def before_fork(self) -> None:
+        """Wait for the writer of this process, and close the descriptor."""
+        self._resting = self._threads.acquire(timeout=_BUSY_TIMEOUT)
+        if self._resting and self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def after_fork(self) -> None:
+        """Let writers in again."""
+        if self._resting:
+            self._resting = False
+            self._threads.release()
 
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
@@ -108,16 +121,24 @@ class Database:
         if self.url.database in (None, "", ":memory:"):
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout
-        self._inherited: Engine | None = None
         path = Path(str(self.url.database))
         self._lock = FileLock(path.with_name(path.name + ".lock-file"))
         self.engine = self._make_engine()
-        restart_after_fork(self)
+        rest_while_forking(self)
 
     def restart(self) -> None:
-        """Use connections of this process's own. The parent's stay referenced: closing them could harm its file."""
-        self._inherited = self.engine
+        """Use connections and a lock of this process's own."""
+        self._lock.restart()
         self.engine = self._make_engine()
+
+    def before_fork(self) -> None:
+        """Let the writer of this process finish, then close the connections."""
+        self._lock.before_fork()
+        self.engine.dispose()
+
+    def after_fork(self) -> None:
+        """Go on; connections are made anew on the next use."""
+        self._lock.after_fork()
 
     def _make_engine(self) -> Engine:
         engine = create_engine(self.url)

@@ -1,6 +1,7 @@
-"""What a process forked from one of ours must do first: start anew, with the parent's threads and files left alone.
+"""What happens around a fork: nothing of ours is under way in the parent, and the child starts anew.
 
-gunicorn --preload builds the app, and so our objects, before it forks its workers.
+gunicorn --preload builds the app, and so our objects, before it forks its workers. SQLite keeps books on the locks of
+a process in memory that a child inherits; a connection open at the fork would leave these books wrong for ever.
 """
 
 import os
@@ -15,17 +16,44 @@ class Restartable(Protocol):
         """Begin as if newly built. Called in the child, before any other code of ours."""
 
 
-_objects: weakref.WeakSet[Restartable] = weakref.WeakSet()
+class Forkable(Restartable, Protocol):
+    """Something that must also come to rest in the parent while it forks."""
+
+    def before_fork(self) -> None:
+        """Finish what is under way, let nothing new begin, and close what a child must not inherit."""
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+
+
+_restartable: weakref.WeakSet[Restartable] = weakref.WeakSet()
+_forkable: weakref.WeakSet[Forkable] = weakref.WeakSet()
 
 
 def restart_after_fork(item: Restartable) -> None:
     """Have `item.restart()` called in every forked child for as long as `item` lives."""
-    _objects.add(item)
+    _restartable.add(item)
 
 
-def _restart_all() -> None:
-    for item in list(_objects):
+def rest_while_forking(item: Forkable) -> None:
+    """Have `item` rest in the parent during every fork, and restart in the child."""
+    _forkable.add(item)
+    _restartable.add(item)
+
+
+def _before() -> None:
+    for item in list(_forkable):
+        item.before_fork()
+
+
+def _in_parent() -> None:
+    for item in list(_forkable):
+        item.after_fork()
+
+
+def _in_child() -> None:
+    for item in list(_restartable):
         item.restart()
 
 
-os.register_at_fork(after_in_child=_restart_all)
+os.register_at_fork(before=_before, after_in_parent=_in_parent, after_in_child=_in_child)

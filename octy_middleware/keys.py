@@ -102,7 +102,8 @@ class KeyHasher:
         known = stored if stored is not None else self._decoy
         if known.startswith(_DIGEST_PREFIX):
             pepper_id, _, digest = known[len(_DIGEST_PREFIX) :].partition("$")
-            fits = compare_digest(self._digest(text, pepper_id), digest)
+            computed = self._digest(text, pepper_id)
+            fits = compare_digest(computed.encode(), digest.encode()) and computed != ""
         else:
             fits = self._verify_imported(text, known)
         return fits and stored is not None

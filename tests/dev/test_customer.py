@@ -20,7 +20,7 @@ OFFER = """<form method=post><input type=hidden name=form value="t&amp;k">
 CASE = """<form method="GET"><button name="answer" value="not_us"></button></form>
     <form method="post" action="?x=1"><input type="submit" value="" disabled hidden>
     <input type="hidden" name="form" value="token"><input type="checkbox" name="leaked" value="yes">
-    <button name="answer" value="it_was_us">It was us</button><button name="answer" value="not_us">Not</button></form>"""
+    <button name="answer" value="it_was_us">Yes</button><button name="answer" value="not_us">No</button></form>"""
 REVEALED = f"<p><textarea>{NEW}</textarea><textarea>{SECRET}</textarea><code>{OLD}</code>"
 
 
@@ -57,7 +57,7 @@ class Site:
         tls.load_cert_chain(certificate.chain, certificate.key)
         self.server.socket = tls.wrap_socket(self.server.socket, server_side=True)
         self.url = f"https://localhost:{self.server.server_port}"
-        self.thread = threading.Thread(target=self.server.serve_forever)
+        self.thread = threading.Thread(target=self.server.serve_forever, args=[0.01])
 
     def __enter__(self):
         self.thread.start()
@@ -87,7 +87,7 @@ def customer(certificate):
 
 
 def a_mail(*links: str, text: str = f"New public key: {NEW}") -> ReceivedMail:
-    return ReceivedMail(Path("x"), "b@example.com", "Keys", "<1@x>", "", text, "", datetime.now(UTC), links)
+    return ReceivedMail(Path("x"), "b@example.com", "Keys", "<1@x>", text, "", datetime.now(UTC), links)
 
 
 def test_keys_are_collected_by_the_button(site, customer):

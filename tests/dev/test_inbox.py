@@ -20,6 +20,7 @@ from octy_worker.dev.inbox_page import inbox_page
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
 
+CASE = "0192f0a0-1111-7222-8333-444455556666"
 NOW = datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=UTC)
 
 
@@ -78,8 +79,7 @@ def folder(tmp_path):
 def a_mail(subject: str = "Hello", text: str = "Body", html: str | None = None) -> EmailMessage:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"] = "a@example.com", "b@example.com", subject
-    mail["Message-ID"] = "<1@example.com>"
-    mail["X-Octy-Kind"] = "alert"
+    mail["Message-ID"] = f"<{CASE}.alert.1@example.com>"
     mail.set_content(text)
     if html is not None:
         mail.add_alternative(html, subtype="html")
@@ -96,12 +96,8 @@ def test_a_mail_over_verified_tls_is_on_disk_when_accepted(sink):
         mails = sink.inbox.messages()
     assert len(mails) == before + 1
     mail = mails[-1]
-    assert (mail.to, mail.subject, mail.message_id, mail.kind) == (
-        "b@example.com",
-        "Grüße",
-        "<1@example.com>",
-        "alert",
-    )
+    assert (mail.to, mail.subject, mail.message_id) == ("b@example.com", "Grüße", f"<{CASE}.alert.1@example.com>")
+    assert (mail.kind, mail.subject_id) == ("alert", CASE)
     assert mail.text.strip() == "siehe https://localhost:1/case/x."
     assert mail.html.strip() == "<p>siehe</p>"
     assert mail.links == ("https://localhost:1/case/x",)
@@ -207,6 +203,20 @@ def test_waiting_for_a_mail(folder):
         inbox.wait_for(lambda _: True, 0.05)
     keep(folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", NOW)
     assert inbox.wait_for(lambda mail: mail.subject == "x", 0).to == "b@example.com"
+
+
+@pytest.mark.parametrize(
+    ("message_id", "kind", "subject_id"),
+    [
+        (f"<{CASE}.new_keys.2@octy.invalid>", "new_keys", CASE),
+        (f"<{CASE}.alert.1.copy-2@octy.invalid>", "alert", CASE),
+        ("<1@example.com>", "", ""),
+        ("", "", ""),
+    ],
+)
+def test_our_mails_are_known_by_their_message_id(folder, message_id, kind, subject_id):
+    mail = read(keep(folder, "a@example.com", "b@example.com", f"Message-ID: {message_id}\r\n\r\n".encode(), NOW))
+    assert (mail.kind, mail.subject_id) == (kind, subject_id)
 
 
 @pytest.mark.parametrize(

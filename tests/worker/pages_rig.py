@@ -1,22 +1,17 @@
-"""A store with one customer in it, the pages over it, and a browser without scripts.
+"""A store with one customer in it, and the pages over it.
 
-Here: rows and requests that the tests of the pages share. Not here: tests. `pages_rules` judges every page that the
-browser loads.
+Here: the rows that the tests of the pages share. Not here: tests, and requests (`pages_browser`).
 """
 
-import asyncio
-import re
-import threading
-import time
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
+from functools import cache
 from pathlib import Path
 
-import httpx
-import uvicorn
-from pages_rules import check_response
+from pages_browser import BASE, Browser, path_of
 from sqlalchemy import event
 from starlette.applications import Starlette
 
@@ -48,7 +43,6 @@ from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 
 START = 1_767_225_600.0  # 2026-01-01 00:00:00 UTC
-BASE = "http://pages.test"
 
 
 @dataclass
@@ -62,8 +56,8 @@ class World:
 
     def __post_init__(self) -> None:
         self.settings = self.configure()
+        (self.folder / "octy.db").write_bytes(_empty_database())
         self.database = Database(self.settings.database_url, busy_timeout=20.0)
-        Table.metadata.create_all(self.database.engine)
         self.links = Links(self.settings.link_keys, BASE)
         self.sealer = Sealer(self.settings.sealing_keys, lambda count: bytes(range(count)))
         self.account_id = self.fresh_id()
@@ -80,7 +74,7 @@ class World:
 
     def configure(self, **values: object) -> WorkerSettings:
         keys = Keychain({"k1": b"\x11" * 32, "k2": b"\x22" * 32})
-        own = {name: keys for name in ("peppers", "sealing_keys", "link_keys")}
+        own = dict.fromkeys(("peppers", "sealing_keys", "link_keys"), keys)
         url = f"sqlite:///{self.folder / 'octy.db'}"
         contact = "support@octy.example"
         return WorkerSettings.build(
@@ -92,15 +86,19 @@ class World:
         return uuid7(START + self.made, lambda count: self.made.to_bytes(count, "big"))
 
     def insert(self, *rows: Table) -> None:
-        for row in rows:  # one by one: foreign keys want their order kept
-            with self.database.write_session() as session:
+        with self.database.write_session() as session:
+            for row in rows:
                 session.add(row)
+                session.flush()  # one by one: foreign keys want their order kept
 
     def pages(self, **values: object) -> Starlette:
         return build_pages(self.configure(**values), self.database, self.links, self.sealer, lambda: self.now)
 
-    def browser(self, **values: object) -> "Browser":
+    def browser(self, **values: object) -> Browser:
         return Browser(self.pages(**values))
+
+    def case_path(self, incident_id: str) -> str:
+        return path_of(self.links.case_url(incident_id))
 
     def pair(self, state: PairState = PairState.ACTIVE, **values: object) -> KeyPair:
         row = KeyPair(
@@ -201,58 +199,12 @@ class World:
             event.remove(self.database.engine, "before_cursor_execute", note)
 
 
-class Browser:
-    """Sends requests to the app in process. It follows no redirect and runs no script; it judges every response."""
-
-    def __init__(self, app: Starlette) -> None:
-        self._app = app
-
-    def send(self, method: str, path: str, **options) -> httpx.Response:
-        async def once() -> httpx.Response:
-            transport = httpx.ASGITransport(app=self._app)
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
-                return await client.request(method, path, **options)
-
-        response = asyncio.run(once())
-        check_response(response)
-        return response
-
-    def get(self, path: str) -> httpx.Response:
-        return self.send("GET", path)
-
-    def post(self, path: str, **fields: str) -> httpx.Response:
-        return self.send("POST", path, data=fields)
-
-    def press(self, path: str, button: str, value: str, **fields: str) -> httpx.Response:
-        """Open the page, fill its form as it stands there, and press one of its visible buttons."""
-        page = self.get(path).text
-        assert f'name="{button}" value="{value}"' in page
-        return self.post(path, form=form_token(page), **{button: value}, **fields)
-
-
-def form_token(page: str) -> str:
-    """Return the hidden field of a page's form."""
-    found = re.search(r'<input type="hidden" name="form" value="([^"]+)">', page)
-    assert found is not None
-    return found[1]
-
-
-def path_of(url: str) -> str:
-    """Return the path of one of our links."""
-    return url.removeprefix(BASE)
-
-
-@contextmanager
-def serving(app: Starlette) -> Iterator[tuple[str, int]]:
-    """Serve the app on a real socket; yields host and port."""
-    config = uvicorn.Config(app, port=0, ws="none", lifespan="off", access_log=False, log_level="warning")
-    server = uvicorn.Server(config)
-    thread = threading.Thread(target=server.run)
-    thread.start()
-    try:
-        while not server.started:
-            time.sleep(0.005)
-        yield server.servers[0].sockets[0].getsockname()
-    finally:
-        server.should_exit = True
-        thread.join()
+@cache
+def _empty_database() -> bytes:
+    """Return a database file with all tables: making them takes 30 ms."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        database = Database(f"sqlite:///{path}")
+        Table.metadata.create_all(database.engine)
+        database.close()  # the last connection folds the journal in
+        return path.read_bytes()

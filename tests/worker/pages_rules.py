@@ -3,10 +3,13 @@
 Here: the rules on headers and HTML that the tests' browser checks on each response. Not here: tests.
 """
 
+import html
 import re
 from base64 import b64encode
+from functools import lru_cache
 from hashlib import sha256
 from html.parser import HTMLParser
+from itertools import pairwise
 
 import httpx
 
@@ -50,6 +53,13 @@ class Outline(HTMLParser):
         return [attributes for tag, attributes in self.tags if tag in names]
 
 
+def text_of(page: str) -> str:
+    """Return what a reader sees of a page, in one line."""
+    seen = re.sub(r"<style>.*?</style>|<head>.*?</head>", "", page, flags=re.DOTALL)
+    seen = re.sub(r"</?(?:a|bdi|code|span|strong|time)\b[^>]*>", "", seen)
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", seen)).split())
+
+
 def check_response(response: httpx.Response) -> None:
     """Fail when a response lacks a security header, or its page breaks a rule."""
     assert {name: response.headers.get(name) for name in _FIXED} == _FIXED
@@ -66,6 +76,7 @@ def check_response(response: httpx.Response) -> None:
         check_page(response.text, response.headers["content-security-policy"])
 
 
+@lru_cache(maxsize=256)  # tests that load a page a hundred times have it judged once
 def check_page(page: str, policy: str) -> None:
     """Fail when a page needs a script, loads anything, or can't be used with keyboard and screen reader."""
     outline = Outline(page)
@@ -96,7 +107,7 @@ def _check_access(outline: Outline, names: list[str]) -> None:
             assert pointer not in attributes or attributes[pointer] in ids
     levels = [int(name[1]) for name in names if re.fullmatch(r"h[1-6]", name)]
     assert levels[0] == 1
-    assert all(after <= before + 1 for before, after in zip(levels, levels[1:], strict=False))
+    assert all(after <= before + 1 for before, after in pairwise(levels))
     for form in outline.all("form"):
         assert form["method"] == "post"
         assert "action" not in form  # it answers to its own address, under any path of a proxy

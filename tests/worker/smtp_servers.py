@@ -40,18 +40,18 @@ class Inbox:
     def _reply(self, stage, address=""):
         return self.replies.get((stage, address)) or self.replies.get(stage)
 
-    async def handle_MAIL(self, server, session, envelope, address, options):
-        self.tls.append(session.ssl is not None or isinstance(server.transport.get_extra_info("ssl_object"), ssl.SSLObject))
+    async def handle_MAIL(self, server, session, envelope, address, options):  # noqa: N802
+        self.tls.append(server.transport.get_extra_info("ssl_object") is not None)
         envelope.mail_from = address
         return self._reply("MAIL") or "250 ok"
 
-    async def handle_RCPT(self, server, session, envelope, address, options):
+    async def handle_RCPT(self, server, session, envelope, address, options):  # noqa: N802
         refused = self._reply("RCPT", address)
         if not refused:
             envelope.rcpt_tos.append(address)
         return refused or "250 ok"
 
-    async def handle_DATA(self, server, session, envelope):
+    async def handle_DATA(self, server, session, envelope):  # noqa: N802
         refused = self._reply("DATA")
         if not refused:
             self.sent.append(Received(envelope))
@@ -151,5 +151,3 @@ class Scripted:
                     self._done.wait(2)
                     return
                 connection.sendall(reply.encode() + b"\r\n")
-
-

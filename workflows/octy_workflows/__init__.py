@@ -3,7 +3,8 @@
 - `incident`: one case: alert → wait for the customer or staff → regenerate or close
 - `regeneration`: one new pair: issue → prove → send → wait for collection → retire the old pair
 - `messages`: what workflows are told and tell; `activities`: what they ask of the worker
-- `policies`: how patiently is asked and waited; `hearing`: what people type; `board`: what they read
+- `policies`: how patiently is asked and waited; `correspondence`: mails, which may take days
+- `hearing`: what people type; `board`: what they read
 
 Here: the standard library and temporalio, nothing else; Temporal may load this package anew for every
 workflow. Not here: SQL, mail, cryptography, names, addresses, keys.

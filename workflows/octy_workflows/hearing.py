@@ -18,9 +18,12 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.messages import STAFF_DECISION, StaffDecision, read_decision
 
 HOW_TO_DECIDE = (
-    f'To decide, send the update `decide` or the signal `{STAFF_DECISION}` with one JSON object: '
-    '{"decision": "regenerate" or "dismiss", "actor": your staff id, "reason": one line, "leaked": true or
-    false}' ) INVALID = "Invalid" TOO_EARLY = "TooEarly" TOO_LATE = "TooLate"
+    f"To decide, send the update `decide` or the signal `{STAFF_DECISION}` with one JSON object: "
+    '{"decision": "regenerate" or "dismiss", "actor": your staff id, "reason": one line, "leaked": true or false}'
+)
+INVALID = "Invalid"
+TOO_EARLY = "TooEarly"
+TOO_LATE = "TooLate"
 
 
 class _HasBoard(Protocol):
@@ -32,7 +35,7 @@ _Content = ParamSpec("_Content")
 
 
 def refusal(why: str, kind: str) -> ApplicationError:
-    """Return the error that refuses what staff asks for; `kind` is its type: INVALID, TOO_EARLY or TOO_LATE."""
+    """Return the error that refuses what staff asks for; `kind` is INVALID, TOO_EARLY or TOO_LATE."""
     return ApplicationError(why, type=kind, non_retryable=True)
 
 

@@ -16,11 +16,36 @@ from temporalio.exceptions import FailureError
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.hearing import HOW_TO_DECIDE, TOO_LATE, decision_in, decision_signalled, guarded,
-    refusal from octy_workflows.messages import ( CaseState, Choice, CloseOrder, CustomerAnswer,
-    DecisionOrder, DecisionReport, Detail, Ending, Growth, IncidentCase, IncidentNote, IncidentStatus,
-    MailEnd, MailKind, MailOrder, MailReport, RegenerationEnd, RegenerationOrder, Resolution, StaffDecision, )
-    from octy_workflows.policies import PATIENTLY, came_true, mail
+    from octy_workflows.correspondence import Correspondent
+    from octy_workflows.hearing import (
+        HOW_TO_DECIDE,
+        TOO_LATE,
+        decision_in,
+        decision_signalled,
+        guarded,
+        refusal,
+    )
+    from octy_workflows.messages import (
+        CaseState,
+        Choice,
+        CloseOrder,
+        CustomerAnswer,
+        DecisionOrder,
+        DecisionReport,
+        Detail,
+        Ending,
+        Growth,
+        IncidentCase,
+        IncidentNote,
+        IncidentStatus,
+        MailKind,
+        MailOrder,
+        RegenerationEnd,
+        RegenerationOrder,
+        Resolution,
+        StaffDecision,
+    )
+    from octy_workflows.policies import PATIENTLY, came_true
 
 _HEADLINE = {
     CaseState.OPENING: "The case is being opened",
@@ -49,7 +74,7 @@ class _Answer:
 
 
 @workflow.defn
-class KeyIncidentWorkflow:
+class KeyIncidentWorkflow(Correspondent):
     """One case, from the twentieth failure to its end. Returns its resolution."""
 
     @workflow.init
@@ -236,7 +261,8 @@ class KeyIncidentWorkflow:
         order = DecisionOrder(self._id, decision, workflow.time(), after=self._abandoned)
         report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
         self._reports[decision.decision_id] = report
-        self._let_stand(_Answer.of(report))
+        if order.after == self._abandoned:
+            self._let_stand(_Answer.of(report))
         return report
 
     def _refuse_if_late(self, decision: StaffDecision) -> None:
@@ -253,21 +279,7 @@ class KeyIncidentWorkflow:
         self.board.show(answer=f"Answer: {answer}.", how="", staff="")
 
     async def _write(self, kind: MailKind, number: int) -> None:
-        order = MailOrder(self._id, kind, number, workflow.time())
-        await mail(order, stop=self._settled, told=self._note_mail)
-
-    async def _note_mail(self, order: MailOrder, report: MailReport) -> None:
-        name = f"{order.kind}-{order.number}"
-        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
-        match MailEnd(report.state):
-            case MailEnd.SENT:
-                pass
-            case MailEnd.FAILED:
-                await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
-            case MailEnd.SKIPPED:
-                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
-            case unknown:
-                assert_never(unknown)
+        await self._mail(MailOrder(self._id, kind, number, workflow.time()), stop=self._settled)
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=remark)

@@ -7,7 +7,6 @@ activities see; why the keys are replaced, which is `incident`.
 import asyncio
 from collections.abc import Awaitable, Callable
 from operator import itemgetter
-from typing import assert_never
 
 from temporalio import workflow
 from temporalio.exceptions import ActivityError, is_cancelled_exception
@@ -15,6 +14,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
+    from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, guarded, refusal
     from octy_workflows.messages import (
         COLLECTED,
@@ -26,19 +26,18 @@ with workflow.unsafe.imports_passed_through():
         MailEnd,
         MailKind,
         MailOrder,
-        MailReport,
         OverlapOrder,
         RegenerationCase,
         RegenerationNote,
         Step,
     )
-    from octy_workflows.policies import PATIENTLY, came_true, mail, mail_once
+    from octy_workflows.policies import PATIENTLY, came_true, never
 
 _HOW_TO_RESEND = "To send a fresh link at once: the update `resend`, without content."
 
 
 @workflow.defn
-class KeyRegenerationWorkflow:
+class KeyRegenerationWorkflow(Correspondent):
     """One new pair, from its issue to the end of the pair that it replaces. Returns how it ended."""
 
     @workflow.init
@@ -83,7 +82,7 @@ class KeyRegenerationWorkflow:
         self._generation = 1
         self.board.show("Waiting for the customer to collect the new keys", how=_HOW_TO_RESEND)
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
-        self.board.show(how="")
+        self.board.show(how="", staff="")
 
     async def _write_to_customer(self) -> None:
         while not self._outcome:
@@ -103,23 +102,21 @@ class KeyRegenerationWorkflow:
             self._outcome = Ending.ABANDONED
 
     async def _retire_old_pair(self) -> None:
-        """Let the old pair live on for the overlap; a leaked one was retired when the new one was activated."""
+        """Let the old pair live on for the overlap; a leaked one was retired with the activation."""
         if not self._case.replaces:
             return
         if not self._case.leaked:
             await self._overlap()
         self.board.show("The old keys are retired")
-        order = MailOrder(self._id, MailKind.KEYS_RETIRED, 1, workflow.time())
-        await mail(order, stop=lambda: False, told=self._note_mail)
+        await self._mail(MailOrder(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
 
     async def _overlap(self) -> None:
         self.board.show("The customer has the new keys; the old ones still work")
         begun = workflow.time()
         order = OverlapOrder(self._id, begun, begun + self._case.times.overlap)
         await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
-        await came_true(lambda: False, by=order.until, waiting_for="the end of the old keys")
-        await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()),
-        **PATIENTLY)
+        await came_true(never, by=order.until, waiting_for="the end of the old keys")
+        await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()), **PATIENTLY)
 
     # Who is heard
 
@@ -162,17 +159,13 @@ class KeyRegenerationWorkflow:
             return bool(self._outcome) or self._generation > number
 
         order = MailOrder(self._id, MailKind.NEW_KEYS, number, workflow.time())
-        report = await mail_once(order, stop=outdated)
-        if report is not None:
-            await self._note_mail(order, report)
-            if report.state == MailEnd.SKIPPED and not await came_true(
-                outdated, by=order.at + DAY, waiting_for="the mail cap"
-            ):
-                await self._renew_link()  # the withheld one has aged
+        withheld = await self._mail_once(order, outdated) is MailEnd.SKIPPED
+        if withheld and not await came_true(outdated, by=order.at + DAY, waiting_for="the daily cap on mails"):
+            await self._renew_link()  # the withheld one has aged
         await workflow.wait_condition(outdated)
 
     async def _renew_link(self) -> int:
-        """Have a fresh link, which the clerk will mail; return its generation, or 0 when there is none left."""
+        """Have a fresh link, which will be mailed; return its generation, or 0 when there is none left."""
         async with self._renewing:
             order = LinkOrder(self._id, self._generation + 1, workflow.time())
             generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY)
@@ -187,27 +180,13 @@ class KeyRegenerationWorkflow:
         return stands
 
     async def _call_staff_to_collection(self) -> None:
-        await self._call_staff("not_collected", "The new keys are not collected yet. Please reach the
-        customer.")
-
-    async def _note_mail(self, order: MailOrder, report: MailReport) -> None:
-        name = f"{order.kind}-{order.number}"
-        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
-        match MailEnd(report.state):
-            case MailEnd.SENT:
-                pass
-            case MailEnd.FAILED:
-                await self._call_staff("mail_failed", "The mail can't be delivered. ", key=name)
-            case MailEnd.SKIPPED:
-                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
-            case unknown:
-                assert_never(unknown)
+        await self._call_staff("not_collected", "The new keys are not collected yet.")
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=f"Support staff is needed. {remark}")
         await self._note(what, key=key, needs_staff=True)
 
-    async def _note(self, what: str, *, key: str = "", needs_staff: bool = False, detail: Detail | None =
-    None) -> None: name = f"{what}-{key}" if key else what note = RegenerationNote(self._id, name, what,
-    workflow.time(), needs_staff, detail or {}) await workflow.execute_activity(activities.note_regeneration,
-    note, **PATIENTLY)
+    async def _note(self, what: str, *, key: str = "", needs_staff: bool = False, detail: Detail | None = None) -> None:
+        name = f"{what}-{key}" if key else what
+        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {})
+        await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY)

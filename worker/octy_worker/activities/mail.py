@@ -48,12 +48,19 @@ class MailActivities:
     """Sends what workflows order. `clock` gives the time of rows and of the mails' Date."""
 
     def __init__(
-        self, *, database: Database, mailer: Mailer, links: Links, settings: WorkerSettings, clock: Clock
+        self,
+        *,
+        database: Database,
+        mailer: Mailer,
+        letters: Letters,
+        links: Links,
+        settings: WorkerSettings,
+        clock: Clock,
     ) -> None:
         self._database = database
         self._mailer = mailer
         self._links = links
-        self._letters = Letters(settings)
+        self._letters = letters
         self._cap = settings.mail_daily_cap
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock

@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from html import unescape
 from pathlib import Path
 
-KIND_HEADER = "X-Octy-Kind"
+_MESSAGE_ID = re.compile(r"<([0-9a-f-]{36})\.([a-z_]+)\.[0-9]+[^@]*@[^>]*>")  # of our mails: their key, see `Mail`
 _NAME = re.compile(r"(\d{8}T\d{6}\.\d{6})Z-[0-9a-f]{8}\.eml")
 _NAME_TIME = "%Y%m%dT%H%M%S.%f"
 _LINK = re.compile(r"""https?://[^\s<>"'\\^`{|}]+""")
@@ -36,11 +36,22 @@ class ReceivedMail:
     to: str
     subject: str
     message_id: str
-    kind: str
     text: str
     html: str
     received_at: datetime
     links: tuple[str, ...]
+
+    @property
+    def kind(self) -> str:
+        """The kind of one of our mails (`alert`, `new_keys`, …), as its Message-ID names it; else empty."""
+        ours = _MESSAGE_ID.fullmatch(self.message_id)
+        return ours[2] if ours else ""
+
+    @property
+    def subject_id(self) -> str:
+        """The id of the incident or regeneration that one of our mails is about; else empty."""
+        ours = _MESSAGE_ID.fullmatch(self.message_id)
+        return ours[1] if ours else ""
 
 
 def keep(folder: Path, sender: str, recipient: str, content: bytes, now: datetime) -> Path:
@@ -74,7 +85,6 @@ def read(path: Path) -> ReceivedMail:
         to=_header(message, "Delivered-To"),
         subject=_header(message, "Subject"),
         message_id=_header(message, "Message-ID"),
-        kind=_header(message, KIND_HEADER),
         text=text,
         html=html,
         received_at=datetime.strptime(named[1], _NAME_TIME).replace(tzinfo=UTC),

@@ -8,6 +8,7 @@ import fcntl
 import random
 import ssl
 import sys
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, fields, replace
@@ -22,7 +23,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.migrations import upgrade
 from octy_worker.dev import environment
 from octy_worker.dev.certificates import provide
-from octy_worker.dev.inbox import Inbox
+from octy_worker.dev.inbox import Inbox, ReceivedMail
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_free, listens
 from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temporal
@@ -94,6 +95,18 @@ class Stack:
     def check(self) -> None:
         """Raise ProcessError when a part has died."""
         self.processes.check()
+
+    def wait_for_mail(self, predicate: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
+        """Return the first fitting mail; raise ProcessError when a part dies meanwhile, TimeoutError at the end."""
+        deadline = time.monotonic() + timeout
+        while True:
+            left = deadline - time.monotonic()
+            try:
+                return self.mails.wait_for(predicate, max(0.0, min(left, 0.5)))
+            except TimeoutError:
+                self.check()
+                if left <= 0:
+                    raise
 
     def tls_context(self) -> ssl.SSLContext:
         """Return what a client needs to verify the stack's servers."""

@@ -42,6 +42,7 @@ def recipient(address: str) -> str | None:
         found = validate_email(
             address,
             allow_smtputf8=False,
+            strict=True,
             check_deliverability=False,
             globally_deliverable=False,
             test_environment=True,

@@ -81,7 +81,7 @@ def _keys_draft(session: Session, links: Links, order: MailOrder, now: float) ->
     new_key = None if view.new_pair is None else harmless(view.new_pair.public_key, _KEY_LIMIT)
     old_key = None if view.old_pair is None else harmless(view.old_pair.public_key, _KEY_LIMIT)
     facts: Facts
-    if order.kind is MailKind.NEW_KEYS:
+    if order.kind == MailKind.NEW_KEYS:
         if new_key is None or view.sealed is None:
             return None
         facts = NewKeysFacts(

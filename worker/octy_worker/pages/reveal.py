@@ -83,7 +83,8 @@ class KeyPages:
             for generation in range(newest, newest - _GENERATIONS, -1)
             if self._links.check(token, Purpose.REVEAL, regeneration_id, generation)
         ]
-        return fits[0] if fits and current is not None else None
+        sent = [generation for generation in fits if generation >= 1]
+        return sent[0] if sent else None
 
     def _load(self, regeneration_id: str) -> RegenerationView | None:
         with self._database.read_session() as session:

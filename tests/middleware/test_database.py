@@ -1,0 +1,176 @@
+"""The store: transactions, the write lock between processes, schema releases, and what a fork may do."""
+
+import multiprocessing
+import os
+import sqlite3
+import threading
+from pathlib import Path
+
+import pytest
+from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
+from octy_middleware.database import SCHEMA, FileLock
+from octy_middleware.migrations import upgrade
+from octy_middleware.models import Table
+from sqlalchemy import text
+from support.world import World
+
+
+@pytest.mark.parametrize(
+    ("url", "message"),
+    [
+        ("not a url", "database_url"),
+        ("sqlite://", "in-memory"),
+        ("sqlite:///:memory:", "in-memory"),
+        ("mysql://host/db", "SQLite only"),
+    ],
+)
+def test_an_unfit_url_is_refused_with_what_to_do(url: str, message: str) -> None:
+    with pytest.raises(ConfigurationError, match=message):
+        Database(url)
+
+
+def test_sqlite_is_durable_and_checks_foreign_keys(world: World) -> None:
+    found = {name: world.rows(f"PRAGMA {name}")[0][0] for name in ("journal_mode", "synchronous", "foreign_keys")}
+    assert found == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
+
+
+def test_an_exception_rolls_everything_back(world: World) -> None:
+    with pytest.raises(RuntimeError, match="on purpose"), world.database.write() as connection:
+        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)"))
+        raise RuntimeError("on purpose")
+    assert world.rows("SELECT COUNT(*) FROM key_change") == [(0,)]
+
+
+def test_an_empty_database_says_what_to_do(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    assert database.schema() is None
+    with pytest.raises(SchemaError, match="octy db upgrade"):
+        database.check_schema()
+
+
+@pytest.mark.parametrize(("found", "message"), [("0000", "run `octy db upgrade`"), ("9999", "install the newer")])
+def test_another_schema_says_what_to_do(world: World, found: str, message: str) -> None:
+    with world.database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+    with pytest.raises(SchemaError, match=message):
+        world.database.check_schema()
+
+
+def test_migrations_make_what_the_models_say(world: World) -> None:
+    from alembic.autogenerate import compare_metadata
+    from alembic.migration import MigrationContext
+
+    with world.database.read() as connection:
+        context = MigrationContext.configure(connection, opts={"compare_type": False})
+        assert compare_metadata(context, Table.metadata) == []
+    assert world.database.schema() == SCHEMA
+    upgrade(world.database)  # a second time changes nothing
+    world.database.check_schema()
+
+
+def test_migrations_go_back_to_an_empty_database(world: World) -> None:
+    from alembic import command
+    from alembic.config import Config
+    from octy_middleware import migrations
+
+    config = Config()
+    config.set_main_option("script_location", str(Path(str(migrations.__file__)).parent))
+    with world.database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, "base")
+    left = {name for (name,) in world.rows("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    assert left - {"alembic_version", "sqlite_sequence"} == set()
+    upgrade(world.database)
+    world.database.check_schema()
+
+
+def test_a_database_locked_by_a_stranger_is_unavailable_not_wrong(world: World) -> None:
+    impatient = Database(world.url, busy_timeout=0.2)
+    stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
+    stranger.execute("BEGIN EXCLUSIVE")
+    with pytest.raises(StoreUnavailableError, match="locked"), impatient.write():
+        pass
+    stranger.execute("ROLLBACK")
+    stranger.close()
+    with impatient.write():
+        pass
+    impatient.close()
+
+
+def test_a_vanished_folder_is_unavailable_not_wrong(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'gone' / 'octy.db'}")
+    with pytest.raises(StoreUnavailableError), database.write():
+        pass
+    with pytest.raises(StoreUnavailableError), database.read():
+        pass
+
+
+def _add(path: Path, times: int) -> None:
+    lock = FileLock(path.with_suffix(".lock"))
+    for _ in range(times):
+        with lock.hold(30):
+            value = int(path.read_text())
+            path.write_text(str(value + 1))
+
+
+def test_the_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
+    """A counter without any other protection: one lost update would show."""
+    path = tmp_path / "counter"
+    path.write_text("0")
+    context = multiprocessing.get_context("spawn")
+    others = [context.Process(target=_add, args=(path, 100)) for _ in range(2)]
+    lock = FileLock(path.with_suffix(".lock"))
+
+    def add_here() -> None:
+        for _ in range(50):
+            with lock.hold(30):
+                path.write_text(str(int(path.read_text()) + 1))
+
+    threads = [threading.Thread(target=add_here) for _ in range(4)]
+    for worker in [*others, *threads]:
+        worker.start()
+    for worker in [*others, *threads]:
+        worker.join()
+    assert path.read_text() == "400"
+
+
+def test_a_lock_that_is_not_given_back_in_time_is_unavailable(tmp_path: Path) -> None:
+    one, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
+    with one.hold(1), pytest.raises(StoreUnavailableError, match="another process"), other.hold(0.05):
+        pass
+    with other.hold(1):
+        pass
+
+
+def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
+    """A thread of the parent writes all the time, as does the child: nothing is lost, and nobody waits for ever."""
+    stop = threading.Event()
+    written = 0
+
+    def keep_writing() -> None:
+        nonlocal written
+        while not stop.is_set():
+            with world.database.write() as connection:
+                connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_parent', 1)"))
+            written += 1
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    statuses = []
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                with world.database.write() as own:
+                    own.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_child', 1)"))
+                code = 0
+            finally:
+                os._exit(code)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    stop.set()
+    writer.join()
+    assert statuses == [0] * 5
+    counts = dict(world.rows("SELECT public_key, COUNT(*) FROM key_change GROUP BY public_key"))
+    assert counts == {"pk_parent": written, "pk_child": 5}
+    assert world.rows("PRAGMA integrity_check") == [("ok",)]

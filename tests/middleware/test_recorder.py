@@ -1,0 +1,240 @@
+"""Recorder and ledger: group commit, exact counts, caps, the incident at the threshold, and a store that fails."""
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import wait
+
+import pytest
+from octy_middleware import Outcome, StoreUnavailableError
+from octy_middleware.ledger import OVERFLOW, Entry, Ledger
+from octy_middleware.recorder import Recorder
+from support.world import Keys, World
+
+NOW = 1_800_000_000.0
+
+
+def make_ledger(world: World, **options: int) -> Ledger:
+    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256}
+    return Ledger(world.database, clock=lambda: NOW, **{**defaults, **options})
+
+
+def entry(keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0, source: str = "203.0.113.9") -> Entry:
+    network = source.rsplit(".", 1)[0] + ".0/24"
+    return Entry(outcome, NOW, source, network, keys.public_key, pair_id="", request_id=str(number))
+
+
+def pair_id(world: World, keys: Keys) -> str:
+    return world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
+
+
+def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world)
+    ledger.write([entry(keys, number=n) for n in range(1, 20)])
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+    ledger.write([entry(keys, number=20)])
+    [(incident, rule, length, request_id, state)] = world.rows("SELECT id, rule, length, request_id, state FROM incident")
+    assert (rule, length, request_id, state) == ("key", 20, "20", "opening")
+    assert world.rows("SELECT subject_id FROM outbox WHERE kind = 'incident_opened'") == [(incident,)]
+    assert world.rows("SELECT incident_id, answer FROM confirmation") == [(incident, None)]
+    ledger.write([entry(keys, number=n) for n in range(21, 40)])
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_crossing_and_success_in_one_batch_still_open_the_incident(world: World) -> None:
+    keys = world.register()
+    batch = [entry(keys, number=n) for n in range(1, 26)] + [entry(keys, Outcome.ACCEPTED)]
+    make_ledger(world).write(batch)
+    assert world.rows("SELECT length, request_id FROM incident") == [(20, "20")]
+    assert world.rows("SELECT network, length FROM streak") == []
+
+
+def test_the_case_is_told_at_doublings_only(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world)
+    for start in range(0, 100, 10):
+        ledger.write([entry(keys, number=start + n) for n in range(10)])
+    told = world.rows("SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id")
+    assert told == [('{"failures": 40}',), ('{"failures": 80}',)]
+
+
+@pytest.mark.parametrize(
+    "outcome", [outcome for outcome in Outcome if not outcome.counts and outcome is not Outcome.ACCEPTED]
+)
+def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outcome) -> None:
+    keys = world.register()
+    make_ledger(world).write([entry(keys, outcome, n) for n in range(30)])
+    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+    assert world.recorded(keys.public_key) == {str(outcome): 30}
+
+
+@pytest.mark.parametrize("state", ["retiring", "retired"])
+def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -> None:
+    keys = world.register()
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = ?", (state,))
+    make_ledger(world).write([entry(keys, number=n) for n in range(25)])
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+
+
+def test_quiet_time_after_a_false_alarm_opens_nothing_and_its_end_does(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world)
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET quiet_until = ?", (int((NOW + 10) * 1e6),))
+    ledger.write([entry(keys, number=n) for n in range(30)])
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET quiet_until = ?", (int(NOW * 1e6),))
+    ledger.write([entry(keys, number=31)])
+    assert world.rows("SELECT length FROM incident") == [(31,)]
+
+
+def test_details_stop_at_sixty_a_minute_and_counts_go_on(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world)
+    for _ in range(5):
+        ledger.write([entry(keys, number=n) for n in range(50)])
+    assert world.rows("SELECT COUNT(*) FROM attempt") == [(60,)]
+    assert world.recorded(keys.public_key) == {"wrong_secret": 250}
+
+
+def test_a_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world, sources_per_minute=8)
+    for batch in range(4):
+        ledger.write([entry(keys, source=f"203.0.{batch}.{n}") for n in range(50)])
+    sources = [source for (source,) in world.rows("SELECT source FROM outcome_minute")]
+    assert len(sources) == 9
+    assert OVERFLOW in sources
+    assert world.recorded(keys.public_key) == {"wrong_secret": 200}
+
+
+def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World) -> None:
+    batch = [Entry(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash=f"{n:024x}") for n in range(500)]
+    make_ledger(world).write(batch)
+    assert world.rows("SELECT public_key, count FROM outcome_minute") == [("", 500)]
+    assert world.rows("SELECT COUNT(*), COUNT(DISTINCT key_hash) FROM attempt") == [(60, 60)]
+
+
+def test_first_and_last_use_are_noted(world: World) -> None:
+    keys = world.register()
+    used = Entry(Outcome.ACCEPTED, NOW, "s", "n", keys.public_key, pair_id(world, keys))
+    make_ledger(world).write([used])
+    assert world.rows("SELECT first_used_at, last_used_at FROM key_pair") == [(int(NOW * 1e6),) * 2]
+
+
+class Store:
+    """Takes batches, or fails as told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Entry]] = []
+        self.fault: Exception | None = None
+        self.gate = threading.Event()
+        self.gate.set()
+
+    def write(self, batch: Sequence[Entry]) -> None:
+        self.gate.wait(5)
+        if self.fault is not None:
+            raise self.fault
+        self.batches.append(list(batch))
+
+    @property
+    def outcomes(self) -> list[Outcome]:
+        return [entry.outcome for batch in self.batches for entry in batch]
+
+
+def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> Entry:
+    return Entry(outcome, NOW, "s", "n", request_id=str(number))
+
+
+def test_what_queues_up_during_a_commit_is_one_batch() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=100, linger=0)
+    store.gate.clear()
+    first = recorder.submit(one())
+    while not (recorder.health().queued == 0):
+        pass
+    rest = [recorder.submit(one(number=n)) for n in range(30)]
+    assert not first.done()
+    store.gate.set()
+    wait([first, *rest], timeout=5)
+    assert [len(batch) for batch in store.batches] == [1, 30]
+    recorder.close()
+
+
+def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=1000, linger=0.01)
+    for number in range(50):
+        recorder.note(one(Outcome.ACCEPTED, number * 2))
+        recorder.submit(one(number=number * 2 + 1))
+    recorder.close()
+    numbers = [int(entry.request_id) for batch in store.batches for entry in batch]
+    assert numbers == list(range(100))
+
+
+def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=1.0)
+    recorder.note(one(Outcome.ACCEPTED))
+    recorder.close()
+    assert store.outcomes == [Outcome.ACCEPTED]
+    recorder.submit(one()).result(5)
+    recorder.close()
+    assert store.outcomes == [Outcome.ACCEPTED, Outcome.WRONG_SECRET]
+
+
+def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    store.fault = StoreUnavailableError("disk full")
+    recorder.note(one(Outcome.ACCEPTED))
+    refused = recorder.submit(one())
+    with pytest.raises(StoreUnavailableError):
+        refused.result(5)
+    assert "disk full" in recorder.health().last_error
+    store.fault = None
+    recorder.submit(one(Outcome.UNKNOWN_KEY)).result(5)
+    recorder.close()
+    assert sorted(store.outcomes) == ["accepted", "store_unavailable", "unknown_key"]
+    assert recorder.health().last_error == ""
+
+
+def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
+    store = Store()
+    store.fault = ZeroDivisionError("a bug")
+    recorder = Recorder(store.write, limit=10, linger=0)
+    with pytest.raises(StoreUnavailableError):
+        recorder.submit(one()).result(5)
+    store.fault = None
+    recorder.close()
+
+
+def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace() -> None:
+    store = Store()
+    store.gate.clear()
+    recorder = Recorder(store.write, limit=3, linger=0)
+    recorder.submit(one())
+    while recorder.health().queued:
+        pass
+    for _ in range(3):
+        recorder.submit(one())
+    with pytest.raises(StoreUnavailableError, match="too many"):
+        recorder.submit(one()).result(1)
+    paced = recorder.note(one(Outcome.ACCEPTED))
+    assert paced is not None
+    store.gate.set()
+    paced.result(5)
+    recorder.close()
+    assert store.outcomes.count(Outcome.ACCEPTED) == 1
+    assert recorder.health().lost == 0
+
+
+def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
+    store = Store()
+    store.fault = StoreUnavailableError("away")
+    recorder = Recorder(store.write, limit=2, linger=0)
+    with pytest.raises(StoreUnavailableError):
+        recorder.submit(one()).result(5)
+    for _ in range(5):
+        assert recorder.note(one(Outcome.ACCEPTED)) is None
+    assert recorder.health().lost >= 3
+    store.fault = None
+    recorder.close()

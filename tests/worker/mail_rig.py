@@ -1,0 +1,205 @@
+"""A store with one customer, and mailers that do as told, for the tests of mails."""
+
+from datetime import timedelta
+from functools import cache
+from itertools import count
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.keychain import Keychain
+from octy_middleware.models import (
+    Account,
+    Attempt,
+    Cause,
+    Confirmation,
+    Incident,
+    KeyPair,
+    Mail,
+    OutcomeMinute,
+    PairState,
+    Regeneration,
+    SealedSecret,
+    Table,
+)
+from octy_middleware.outcome import Outcome
+from octy_worker.activities.mail import MailActivities
+from octy_worker.links import Links
+from octy_worker.mail.facts import draft
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.letters import Letters
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import MailKind, MailOrder
+
+CHAIN = Keychain.generate()
+START = 1_770_000_000.0
+DAY = 86_400.0
+ADDRESS = "ada@customer.example"
+SECRET = "sk_" + "S3cr3t" * 8
+PUBLIC_KEY = "pk_7Qm2VxT9rLw4Kc8Zb1Ns6Yd3Hf0a"
+SENT = Delivery(Verdict.ACCEPTED)
+
+
+def settings(**values):
+    return WorkerSettings(
+        peppers=CHAIN,
+        sealing_keys=CHAIN,
+        link_keys=CHAIN,
+        **{"public_url": "https://keys.octy.example", "mail_from": "Octy <security@octy.example>", **values},
+    )
+
+
+@cache
+def _empty_database():
+    """The tables, made once: that costs more than what most of these tests do."""
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "empty.db"
+        database = Database(f"sqlite:///{path}")
+        Table.metadata.create_all(database.engine)
+        database.close()
+        return path.read_bytes()
+
+
+_letters = cache(lambda values: Letters(settings(**dict(values))))
+
+
+class Told:
+    """A mailer that keeps envelopes and answers from a list, the last answer again and again."""
+
+    def __init__(self, *answers):
+        self.envelopes = []
+        self.answers = list(answers or [SENT])
+
+    def send(self, envelope):
+        self.envelopes.append(envelope)
+        answer = self.answers[0] if len(self.answers) == 1 else self.answers.pop(0)
+        if isinstance(answer, BaseException):
+            raise answer
+        return answer
+
+
+class World:
+    """One account with its pair in a real database, and a clock that stands still until it is moved."""
+
+    def __init__(self, folder, **account):
+        (folder / "octy.db").write_bytes(_empty_database())
+        self.database = Database(f"sqlite:///{folder / 'octy.db'}")
+        self.now = START
+        self.settings = settings()
+        self.links = Links(CHAIN, self.settings.public_url)
+        self._ids = count(1)
+        fields = {"contact_name": "Ada", "contact_email_address": ADDRESS, "security_email": ADDRESS, **account}
+        self.account_id = self.add(Account(id=self.new_id(), reference="customer", created_at=utc(START), **fields))
+        self.pair_id = self.pair(PUBLIC_KEY)
+
+    def new_id(self):
+        return f"01890c2e-0000-7000-8000-{next(self._ids):012d}"
+
+    def add(self, *rows):
+        first = getattr(rows[0], "id", None)
+        with self.database.write_session() as session:
+            for row in rows:
+                session.add(row)
+                session.flush()
+        return first
+
+    def pair(self, public_key, **fields):
+        fields = {"state": PairState.ACTIVE, "cause": Cause.FIRST, "created_at": utc(START), **fields}
+        return self.add(
+            KeyPair(id=self.new_id(), account_id=self.account_id, public_key=public_key, secret_digest="-", **fields)
+        )
+
+    def incident(self, **fields):
+        """Open a case; earlier ones of the pair are closed, so that there can be many."""
+        incident_id = self.new_id()
+        fields = {
+            "rule": "key",
+            "length": 20,
+            "failures": 20,
+            "notify_at": 40,
+            "request_id": "req-7f3a9c1d",
+            "first_at": utc(self.now - 240),
+            "opened_at": utc(self.now),
+            "closed_at": utc(self.now),
+            "public_key": PUBLIC_KEY,
+            **fields,
+        }
+        incident = Incident(id=incident_id, key_pair_id=self.pair_id, account_id=self.account_id, **fields)
+        return self.add(incident, Confirmation(incident_id=incident_id))
+
+    def failures(self, source, number, client="curl/8.5.0", outcome=Outcome.WRONG_SECRET, ago=60.0):
+        at = self.now - ago
+        minute = int(at) // 60
+        self.add(
+            OutcomeMinute(public_key=PUBLIC_KEY, minute=minute, source=source, outcome=outcome, count=number),
+            Attempt(
+                at=utc(at),
+                public_key=PUBLIC_KEY,
+                minute=minute,
+                outcome=outcome,
+                source=source,
+                client=client,
+                method="GET",
+                path="/",
+                request_id="r",
+            ),
+        )
+
+    def regeneration(self, *, old=True, leaked=False, **fields):
+        """A replacement of the pair whose new secret waits for collection."""
+        new_pair = self.pair(f"pk_{self.new_id()}")
+        regeneration_id = self.new_id()
+        self.add(
+            Regeneration(
+                id=regeneration_id,
+                account_id=self.account_id,
+                cause=Cause.INCIDENT if old else Cause.FIRST,
+                actor="customer",
+                leaked=leaked,
+                old_pair_id=self.pair_id if old else None,
+                new_pair_id=new_pair,
+                opened_at=utc(self.now),
+                **fields,
+            ),
+            SealedSecret(
+                regeneration_id=regeneration_id, sealed=SECRET, expires_at=utc(self.now) + timedelta(hours=24)
+            ),
+        )
+        return regeneration_id
+
+    def rename(self, name):
+        with self.database.write_session() as session:
+            account = session.get_one(Account, self.account_id)
+            account.contact_name = name
+            session.add(account)
+
+    def retire_old_pair(self, **fields):
+        with self.database.write_session() as session:
+            pair = session.get_one(KeyPair, self.pair_id)
+            pair.sqlmodel_update({"state": PairState.RETIRED, "retired_at": utc(self.now), **fields})
+            session.add(pair)
+
+    def activities(self, mailer, **values):
+        return MailActivities(
+            database=self.database,
+            mailer=mailer,
+            letters=_letters(()),
+            links=self.links,
+            settings=settings(**values),
+            clock=lambda: self.now,
+        )
+
+    def letter(self, order, **values):
+        """Return the letter that an order makes, by the way that the activity goes."""
+        with self.database.read_session() as session:
+            found = draft(session, self.links, order, self.now)
+        return _letters(tuple(values.items())).render(found.facts)
+
+    def mail(self, key):
+        with self.database.read_session() as session:
+            return session.get(Mail, key)
+
+
+def alert(incident_id, number=1, kind=MailKind.ALERT):
+    return MailOrder(incident_id, kind, number, START)

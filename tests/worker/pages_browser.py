@@ -1,0 +1,83 @@
+"""A browser without scripts, and a real server for it.
+
+Here: requests that the tests of the pages share; every response is judged by `pages_rules`. Not here: tests.
+"""
+
+import asyncio
+import re
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import httpx
+import uvicorn
+from pages_rules import check_response
+from starlette.applications import Starlette
+
+BASE = "http://pages.test"
+
+
+class Browser:
+    """Sends requests to the app in process. It follows no redirect and runs no script; it judges every response."""
+
+    def __init__(self, app: Starlette) -> None:
+        self._app = app
+
+    def send(self, method: str, path: str, **options) -> httpx.Response:
+        return self.send_all([(method, path)], **options)[0]
+
+    def send_all(self, requests: list[tuple[str, str]], **options) -> list[httpx.Response]:
+        """Send requests one after the other."""
+
+        async def run() -> list[httpx.Response]:
+            transport = httpx.ASGITransport(app=self._app)
+            async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+                return [await client.request(method, path, **options) for method, path in requests]
+
+        responses = asyncio.run(run())
+        for response in responses:
+            check_response(response)
+        return responses
+
+    def get(self, path: str) -> httpx.Response:
+        return self.send("GET", path)
+
+    def post(self, path: str, **fields: str) -> httpx.Response:
+        return self.send("POST", path, data=fields)
+
+    def press(self, path: str, button: str, value: str, **fields: str) -> httpx.Response:
+        """Open the page, fill its form as it stands there, and press one of its visible buttons."""
+        page = self.get(path).text
+        assert f'name="{button}" value="{value}"' in page
+        return self.post(path, form=form_token(page), **{button: value}, **fields)
+
+
+def form_token(page: str) -> str:
+    """Return the hidden field of a page's form."""
+    found = re.search(r'<input type="hidden" name="form" value="([^"]+)">', page)
+    assert found is not None
+    return found[1]
+
+
+def path_of(url: str) -> str:
+    """Return the path of one of our links."""
+    return url.removeprefix(BASE)
+
+
+@contextmanager
+def serving(app: Starlette) -> Iterator[httpx.Client]:
+    """Serve the app on a real socket; yields a client of it for many threads."""
+    config = uvicorn.Config(app, port=0, ws="none", lifespan="off", access_log=False, log_level="warning")
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run)
+    thread.start()
+    try:
+        while not server.started:
+            time.sleep(0.005)
+        host, port = server.servers[0].sockets[0].getsockname()
+        with httpx.Client(base_url=f"http://{host}:{port}", verify=False, timeout=30) as client:
+            yield client
+    finally:
+        server.should_exit = True
+        thread.join()

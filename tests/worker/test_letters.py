@@ -1,0 +1,291 @@
+"""What the letters say, that they say it in both forms, and that nothing from outside does more than stand there."""
+
+import re
+import unicodedata
+from html.parser import HTMLParser
+
+import pytest
+from mail_rig import DAY, PUBLIC_KEY, SECRET, START, World, alert
+
+from octy_middleware.clock import utc
+from octy_middleware.outcome import Outcome
+from octy_workflows.messages import MailKind, MailOrder
+
+URL = re.compile(r"https?://\S+")
+
+HOSTILE = [
+    "curl\r\nBcc: eve@evil.example\r\n\r\n<h1>hi</h1>",
+    "\x1b[31mred\x1b[0m\x1b]8;;https://evil.example\x07click\x1b]8;;\x07",
+    "\x9b31m\x07\x08\x00\x7f\x85next",
+    "abc\u202e\u2066gnp.exe\u2069\u200b\u200f\ufeff",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "\"><a href='https://evil.example'>log in</a>",
+    "{{ 70007 * 3 }}{% raw %}",
+    "visit https://evil.example/login or www.evil.example or evil.example now",
+    "HTTP://EVIL.EXAMPLE ftp://evil.example mailto:eve@evil.example \\\\evil.example\\share",
+    "a\u2028b\u2029c\vd\fe",
+    "é" * 50 + "漢字🔥" + "z\u0301\u0302\u0303\u0304" * 40,
+    "A" * 5000,
+    "[" * 300,
+]
+
+
+class Page(HTMLParser):
+    """The elements, texts and links of a page."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.tags, self.links, self.attributes, self.words = set(), set(), [], []
+        self.feed(html)
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes += attrs
+        self.links |= {value for name, value in attrs if name == "href"}
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join("".join(self.words).split())
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.database.close()
+
+
+def both(letter):
+    """Return the letter's two forms as running text."""
+    return " ".join(letter.text.split()), Page(letter.html).text.replace("’", "'")
+
+
+@pytest.fixture
+def alerted(world):
+    world.failures("203.0.113.7", 14)
+    world.failures("198.51.100.23", 6, client="python-requests/2.31.0", ago=30)
+    return world.letter(alert(world.incident()))
+
+
+def test_an_alert_answers_what_when_how_many_from_where_with_which_client(alerted):
+    assert alerted.subject == "Octy security alert: 20 failed attempts with your API key"
+    for form in both(alerted):
+        for fact in (
+            "Hello Ada,",
+            PUBLIC_KEY,
+            "20 requests in a row",
+            "wrong or empty secret key",
+            "2026-02-02 02:36:00 UTC",  # first
+            "2026-02-02 02:40:00 UTC",  # twentieth
+            "about 5 a minute",
+            "203.0.113.7",
+            "curl/8.5.0",
+            "198.51.100.23",
+            "python-requests/2.31.0",
+            "Nothing is locked, and your keys go on working",
+            "req-7f3a9c1d",
+        ):
+            assert fact in form
+
+
+def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
+    for form in both(alerted):
+        for fact in (
+            "It was us",
+            "For 24 hours you get no new alert",
+            "It was not us",
+            "until 24 hours after",
+            "at once",
+        ):
+            assert fact in form
+        for fact in ("We remind you after 24 hours and 3 days", "never replace keys on silence", "After 14 days"):
+            assert fact in form
+        assert "How do we know this?" in form
+        assert "We never ask for your secret key" in form
+    incident = re.search(r"Case: (\S+)", alerted.text)[1]
+    url = world.links.case_url(incident)
+    assert f"\n\n{url}\n\n" in alerted.text
+    assert Page(alerted.html).links == {url}
+
+
+def test_what_follows_is_as_the_settings_say(world):
+    letter = world.letter(
+        alert(world.incident()),
+        regenerate_on_silence=True,
+        incident_remind_after=(),
+        quiet_after_false_alarm=2 * DAY,
+        overlap=5 * DAY,
+        threshold=50,
+        product_name="Zoë & Söhne <AG>",
+    )
+    for form in both(letter):
+        assert "after 14 days, we replace your keys" in form
+        assert "remind" not in form
+        assert "For 48 hours you get" in form
+        assert "until 5 days after" in form
+        assert "at 50 in a row" in form
+        assert "Zoë & Söhne <AG>" in form
+    assert letter.subject.startswith("Zoë & Söhne <AG> security alert")
+
+
+def test_an_alert_of_the_source_rule_names_the_network(world):
+    letter = world.letter(alert(world.incident(rule="source", network="203.0.113.0/24")))
+    for form in both(letter):
+        assert "from the network 203.0.113.0/24" in form
+        assert "No right one came in between" not in form
+
+
+def test_five_sources_and_the_rest(world):
+    for number in range(1, 9):
+        world.failures(f"203.0.113.{number}", number * 1000)
+    world.failures("203.0.113.99", 10**6, outcome=Outcome.ACCEPTED)
+    for form in both(world.letter(alert(world.incident(failures=640)))):
+        assert "203.0.113.8" in form
+        assert "203.0.113.4" in form
+        assert "203.0.113.3" not in form
+        assert "203.0.113.99" not in form
+        assert "and" in form
+        assert "3 more sources" in form
+        assert "6,000" in form
+        assert "36,000 attempts" in form
+
+
+@pytest.mark.parametrize(
+    ("source", "words"),
+    [("*", "many other addresses"), ("unknown", "an unknown address"), ("unix", "a local connection")],
+)
+def test_sources_that_are_no_address(world, source, words):
+    world.failures(source, 20, client="")
+    for form in both(world.letter(alert(world.incident()))):
+        assert words in form
+        assert "not named" in form
+
+
+def test_a_case_without_details(world):
+    """Details are capped and age out; counts too. The letter still stands."""
+    letter = world.letter(alert(world.incident(request_id="")))
+    for form in both(letter):
+        assert "From where" not in form
+        assert "20 attempts" in form
+        assert "(no id)" in form
+
+
+def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
+    incident = world.incident()
+    reminder = world.letter(alert(incident, 1, MailKind.REMINDER))
+    assert len(reminder.text) < 0.75 * len(alerted.text)
+    assert Page(reminder.html).links == {world.links.case_url(incident)}
+    for form in both(reminder):
+        assert "We remind you" not in form
+        for fact in ("We still need your answer", PUBLIC_KEY, "It was us", "It was not us", "your keys go on working"):
+            assert fact in form
+
+
+OLD_GOES_ON = "It goes on working until 24 hours after you have collected the new one"
+OLD_STOPPED = "It has been stopped already"
+
+
+@pytest.mark.parametrize(
+    ("case", "said", "unsaid"),
+    [
+        ({"old": False}, ["Your first pair", "An account was opened"], ["old pair", OLD_GOES_ON, OLD_STOPPED]),
+        ({}, ["a new pair", OLD_GOES_ON, PUBLIC_KEY], ["Your first pair", OLD_STOPPED]),
+        ({"leaked": True}, ["a new pair", OLD_STOPPED, PUBLIC_KEY], ["Your first pair", OLD_GOES_ON]),
+    ],
+    ids=["first", "replaced", "leaked"],
+)
+def test_new_keys(world, case, said, unsaid):
+    regeneration = world.regeneration(**case)
+    letter = world.letter(MailOrder(regeneration, MailKind.NEW_KEYS, 1, START))
+    url = world.links.reveal_url(regeneration, 1)
+    assert f"\n\n{url}\n\n" in letter.text
+    assert Page(letter.html).links == {url}
+    assert SECRET not in letter.text + letter.html
+    for form in both(letter):
+        for fact in (*said, "works once, and for 24 hours: until 2026-02-03 02:40:00 UTC", "press its button"):
+            assert fact in form
+        for fact in (*unsaid, "Earlier links"):
+            assert fact not in form
+
+
+def test_new_keys_sent_again_have_the_next_link(world):
+    regeneration = world.regeneration()
+    letter = world.letter(MailOrder(regeneration, MailKind.NEW_KEYS, 2, START))
+    assert Page(letter.html).links == {world.links.reveal_url(regeneration, 2)}
+    for form in both(letter):
+        assert "Earlier links of ours no longer work" in form
+
+
+@pytest.mark.parametrize(
+    ("leaked", "last_used", "said"),
+    [
+        (False, None, ["the 24 hours in which both worked are over", "never"]),
+        (True, utc(START - 60), ["may have leaked, so we stopped the pair at once", "2026-02-02 02:39:00 UTC"]),
+    ],
+)
+def test_keys_retired(world, leaked, last_used, said):
+    regeneration = world.regeneration(leaked=leaked)
+    world.retire_old_pair(last_used_at=last_used)
+    letter = world.letter(MailOrder(regeneration, MailKind.KEYS_RETIRED, 1, START))
+    assert Page(letter.html).links == set()
+    assert not URL.search(letter.text)
+    for form in both(letter):
+        for fact in (PUBLIC_KEY, "has stopped working", "2026-02-02 02:40:00 UTC", "401", *said):
+            assert fact in form
+
+
+@pytest.mark.parametrize("kind", list(MailKind))
+def test_lines_are_short_and_pages_load_nothing(world, kind):
+    world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, client="Mozilla/5.0 " + "long.words." * 30)
+    case = kind in (MailKind.ALERT, MailKind.REMINDER)
+    subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.regeneration()
+    world.retire_old_pair()
+    letter = world.letter(MailOrder(subject, kind, 1, START))
+    assert [line for line in letter.text.splitlines() if len(line) > 78 and not URL.fullmatch(line)] == []
+    assert letter.text.isascii()
+    page = Page(letter.html)
+    assert not page.tags & {
+        "img",
+        "script",
+        "link",
+        "iframe",
+        "object",
+        "embed",
+        "form",
+        "input",
+        "svg",
+        "video",
+        "base",
+    }
+    assert not {name for name, _ in page.attributes} & {"src", "srcset", "background", "action", "poster", "data"}
+    assert not re.search(r"url\(|@import|expression\(", letter.html)
+    assert not [name for name, _ in page.attributes if name.startswith("on")]
+    assert "prefers-color-scheme: dark" in letter.html
+    assert "max-width:600px" in letter.html
+
+
+@pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
+    world.failures("203.0.113.7", 3, client=hostile)
+    world.failures(hostile, 9, client=hostile, ago=30)
+    incident = world.incident(request_id=hostile, rule="source", network=hostile)
+    world.rename(hostile)
+    plain = world.letter(alert(incident, 1, kind))
+    page = Page(plain.html)
+    url = world.links.case_url(incident)
+    assert page.links == {url}
+    assert set(URL.findall(plain.text)) == {url, "https://keys.octy.example"}
+    assert not page.tags & {"script", "img"}
+    assert {char for char in plain.text + plain.html if unicodedata.category(char) in ("Cc", "Cf", "Zl", "Zp")} <= {
+        "\n"
+    }
+    assert not re.search(r"evil\.example|@evil|210021", plain.text + plain.html)
+    assert "<h1>hi" not in plain.html
+    assert max(map(len, (line for line in plain.text.splitlines() if line != url))) <= 78
+    assert "\nBcc:" not in plain.text
+    assert plain.subject.isprintable()
+    assert len(plain.html) < 40_000

@@ -1,0 +1,74 @@
+"""Link tokens: made for one purpose, one subject and one generation, by any key of the chain."""
+
+import string
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octy_middleware.keychain import Keychain
+from octy_worker.links import Links, Purpose
+
+OLD, NEW = b"\x01" * 32, b"\x02" * 32
+URL = "https://octy.example/security"
+LINKS = Links(Keychain({"k1": OLD, "k2": NEW}), URL)
+
+purposes = st.sampled_from(Purpose)
+subjects = st.uuids().map(str)
+generations = st.integers(0, 2**31)
+
+
+@given(purposes, subjects, generations)
+def test_token_opens_what_it_was_made_for(purpose, subject, generation):
+    token = LINKS.token(purpose, subject, generation)
+    assert LINKS.check(token, purpose, subject, generation)
+    assert len(token) == 32
+    assert set(token) <= set(string.ascii_letters + string.digits + "-_")
+
+
+@given(st.tuples(purposes, subjects, generations), st.tuples(purposes, subjects, generations))
+def test_token_opens_nothing_else(mine, other):
+    assert LINKS.check(LINKS.token(*mine), *other) == (mine == other)
+
+
+@given(purposes, subjects, st.data())
+def test_changed_token_opens_nothing(purpose, subject, data):
+    token = LINKS.token(purpose, subject)
+    place = data.draw(st.integers(0, len(token) - 1))
+    letter = data.draw(st.characters().filter(lambda letter: letter != token[place]))
+    for forged in (token[:place] + letter + token[place + 1 :], token[:place], token + letter, letter + token):
+        assert not LINKS.check(forged, purpose, subject)
+
+
+@given(st.text(st.characters()))
+def test_any_text_is_refused_without_an_exception(text):
+    assert not LINKS.check(text, Purpose.CASE, "019b76da-b3b8-7000-8000-000000000003")
+
+
+def test_parts_of_a_token_can_not_be_shifted_into_each_other():
+    assert LINKS.token(Purpose.REVEAL, "a1", 1) != LINKS.token(Purpose.REVEAL, "a", 11)
+    assert len({LINKS.token(purpose, "a") for purpose in Purpose}) == len(Purpose)
+
+
+def test_tokens_of_the_older_key_are_good_until_it_leaves_the_chain():
+    older = Links(Keychain({"k1": OLD}), URL).token(Purpose.CASE, "a")
+    newer = Links(Keychain({"k2": NEW}), URL)
+    assert LINKS.check(older, Purpose.CASE, "a")
+    assert LINKS.token(Purpose.CASE, "a") == newer.token(Purpose.CASE, "a") != older
+    assert not newer.check(older, Purpose.CASE, "a")
+
+
+def test_token_is_the_same_whenever_it_is_rebuilt():
+    again = Links(Keychain({"k1": OLD, "k2": NEW}), "http://other.example")
+    assert LINKS.token(Purpose.CASE, "a") == again.token(Purpose.CASE, "a")
+
+
+def test_addresses_hold_purpose_subject_and_token():
+    assert LINKS.case_url("a") == f"{URL}/case/a/{LINKS.token(Purpose.CASE, 'a')}"
+    assert LINKS.reveal_url("a", 3) == f"{URL}/keys/a/{LINKS.token(Purpose.REVEAL, 'a', 3)}"
+
+
+@pytest.mark.parametrize("key", [OLD, NEW])
+def test_keys_are_not_shown(key):
+    assert key.hex() not in repr(LINKS)
+    assert repr(LINKS) == f"Links({URL})"

@@ -1,0 +1,291 @@
+"""One order, one mail: rows before sending, retries that find them, the cap, and silence about addresses."""
+
+import logging
+import traceback
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import pytest
+from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, SENT, START, Told, World, alert, settings
+from smtp_servers import Authority, Inbox, Server, running
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+
+from octy_middleware.clock import utc
+from octy_middleware.models import MailState
+from octy_worker.activities.mail import MailActivities
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.mailer import SmtpMailer
+from octy_workflows import activities as declared
+from octy_workflows.messages import MailKind, MailOrder, MailReport
+
+LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
+OLD_ADDRESS = "ada@old.example"
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.database.close()
+
+
+@pytest.fixture
+def moved(tmp_path):
+    """The contact address was changed ten days ago: the new one counts, the old one gets copies of alerts."""
+    world = World(tmp_path, security_email=OLD_ADDRESS, contact_changed_at=utc(START) - timedelta(days=10))
+    yield world
+    world.database.close()
+
+
+@pytest.fixture(scope="module")
+def relay(tmp_path_factory):
+    authority, inbox = Authority(tmp_path_factory.mktemp("ca")), Inbox()
+    with running(Server(inbox, tls_context=authority.serving())) as server:
+        server.authority = authority
+        yield server
+
+
+def smtp(relay):
+    relay.handler.clear()
+    return SmtpMailer(
+        settings(smtp_host="localhost", smtp_port=relay.port, smtp_ca_file=str(relay.authority.file), smtp_timeout=5)
+    )
+
+
+def test_it_is_the_declared_activity(world):
+    incident = world.incident()
+    run = ActivityEnvironment().run
+    assert run(world.activities(Told()).send_mail, alert(incident)) == MailReport("sent")
+    name = vars(MailActivities.send_mail)["__temporal_activity_definition"].name
+    assert name == vars(declared.send_mail)["__temporal_activity_definition"].name
+
+
+@pytest.mark.parametrize("kind", list(MailKind))
+def test_each_kind_goes_out_over_smtp(world, relay, kind):
+    activities = world.activities(smtp(relay))
+    subject = world.incident() if kind in (MailKind.ALERT, MailKind.REMINDER) else world.regeneration()
+    if kind is MailKind.KEYS_RETIRED:
+        world.retire_old_pair()
+    order = MailOrder(subject, kind, 1, START)
+    assert activities.send_mail(order) == MailReport("sent")
+    (mail,) = relay.handler.sent
+    assert mail.recipients == [ADDRESS]
+    assert mail.message["To"] == ADDRESS
+    assert mail.message["Message-ID"] == f"<{subject}.{kind}.1@octy.example>"
+    assert mail.message["Auto-Submitted"] == "auto-generated"
+    assert PUBLIC_KEY in mail.part("plain")
+    assert SECRET not in mail.part("plain") + mail.part("html")
+    row = world.mail(f"{subject}/{kind}/1")
+    assert (row.state, row.tries, row.last_error, row.sent_at) == (MailState.SENT, 1, "", utc(START))
+    assert row.message_id == mail.message["Message-ID"]
+
+
+def test_the_row_is_there_before_the_mail_is(world):
+    incident = world.incident()
+    seen = []
+
+    class Looking(Told):
+        def send(self, envelope):
+            seen.append(world.mail(f"{incident}/alert/1").state)
+            return super().send(envelope)
+
+    world.activities(Looking()).send_mail(alert(incident))
+    assert seen == [MailState.PENDING]
+    assert world.mail(f"{incident}/alert/1").incident_id == incident
+
+
+def test_mails_of_keys_know_the_case_they_belong_to(world):
+    regeneration = world.regeneration()
+    incident = world.incident(regeneration_id=regeneration)
+    world.activities(Told()).send_mail(MailOrder(regeneration, MailKind.NEW_KEYS, 1, START))
+    assert world.mail(f"{regeneration}/new_keys/1").incident_id == incident
+
+
+def test_the_same_order_twice_is_one_mail(world, relay):
+    incident, activities = world.incident(), world.activities(smtp(relay))
+    assert [activities.send_mail(alert(incident)) for _ in range(3)] == [MailReport("sent")] * 3
+    assert len(relay.handler.sent) == 1
+    assert activities.send_mail(alert(incident, 1, MailKind.REMINDER)) == MailReport("sent")
+    assert activities.send_mail(alert(incident, 2, MailKind.REMINDER)) == MailReport("sent")
+    assert len({mail.message["Message-ID"] for mail in relay.handler.sent}) == 3
+
+
+class Crash(BaseException):
+    """The process dies here."""
+
+
+def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypatch):
+    incident, mailer = world.incident(), Told()
+    with monkeypatch.context() as patch:
+        patch.setattr("octy_worker.activities.mail.complete", lambda *_, **__: (_ for _ in ()).throw(Crash))
+        with pytest.raises(Crash):
+            world.activities(mailer).send_mail(alert(incident))
+    assert world.mail(f"{incident}/alert/1").state == MailState.PENDING
+    world.now += 30
+    assert world.activities(mailer).send_mail(alert(incident)) == MailReport("sent")
+    first, second = mailer.envelopes
+    assert first.message_id == second.message_id
+    assert first.letter == second.letter
+    assert world.mail(f"{incident}/alert/1").tries == 2
+
+
+def test_a_transient_fault_raises_until_it_is_over(world):
+    incident = world.incident()
+    activities = world.activities(Told(LATER, LATER, SENT))
+    for tries in (1, 2):
+        with pytest.raises(ApplicationError) as caught:
+            activities.send_mail(alert(incident))
+        assert (caught.value.type, caught.value.non_retryable) == ("MailTransient", False)
+        row = world.mail(f"{incident}/alert/1")
+        assert (row.state, row.tries, row.last_error) == (MailState.PENDING, tries, "rcpt-450")
+        assert row.sent_at is None
+    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    assert world.mail(f"{incident}/alert/1").last_error == ""
+
+
+def test_a_refusal_is_final(world):
+    incident, mailer = world.incident(), Told(Delivery(Verdict.REFUSED, "rcpt-550"))
+    activities = world.activities(mailer)
+    assert [activities.send_mail(alert(incident)) for _ in range(2)] == [MailReport("failed", "rcpt-550")] * 2
+    assert len(mailer.envelopes) == 1
+    assert world.mail(f"{incident}/alert/1").state == MailState.FAILED
+
+
+def test_an_address_that_is_none_is_never_tried(tmp_path):
+    world = World(tmp_path, security_email="ada@customer.example\r\nBcc: eve@evil.example")
+    incident, mailer = world.incident(), Told()
+    assert world.activities(mailer).send_mail(alert(incident)) == MailReport("failed", "invalid-address")
+    assert mailer.envelopes == []
+    world.database.close()
+
+
+@pytest.mark.parametrize("kind", list(MailKind))
+def test_an_order_about_nothing_fails(world, kind):
+    report = world.activities(Told()).send_mail(MailOrder(world.new_id(), kind, 1, START))
+    assert report == MailReport("failed", "unknown-subject")
+
+
+def test_no_mail_about_the_end_of_a_pair_that_lives(world):
+    order = MailOrder(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
+    assert world.activities(Told()).send_mail(order) == MailReport("failed", "unknown-subject")
+
+
+def test_the_daily_cap(world):
+    mailer = Told()
+    activities = world.activities(mailer)
+    first = world.incident()
+    assert activities.send_mail(alert(first)).state == "sent"
+    world.now += 3600
+    assert activities.send_mail(alert(first, 1, MailKind.REMINDER)).state == "sent"
+    assert activities.send_mail(alert(world.incident())).state == "sent"
+    fourth = world.incident()
+    assert activities.send_mail(alert(fourth)) == MailReport("skipped", "daily-cap")
+    assert activities.send_mail(alert(fourth)) == MailReport("skipped", "daily-cap")
+    row = world.mail(f"{fourth}/alert/1")
+    assert (row.state, row.tries) == (MailState.SKIPPED, 0)
+    assert activities.send_mail(MailOrder(world.regeneration(), MailKind.NEW_KEYS, 1, START)).state == "sent"
+    assert len(mailer.envelopes) == 4
+    world.now = START + DAY + 1  # the first one is a day old
+    assert activities.send_mail(alert(fourth)) == MailReport("sent")
+    assert activities.send_mail(alert(world.incident())).state == "skipped"
+    assert world.mail(f"{fourth}/alert/1").created_at == utc(world.now)
+
+
+def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
+    waiting, mailer = world.incident(), Told(LATER, SENT)
+    activities = world.activities(mailer, mail_daily_cap=1)
+    with pytest.raises(ApplicationError):
+        activities.send_mail(alert(waiting))
+    assert activities.send_mail(alert(world.incident())).state == "skipped"
+    world.now += DAY + 1
+    assert activities.send_mail(alert(world.incident())).state == "sent"
+    assert activities.send_mail(alert(waiting)).state == "skipped"
+    world.now += DAY + 1
+    assert activities.send_mail(alert(waiting)).state == "sent"
+
+
+def test_refused_mails_leave_room_for_others(world):
+    activities = world.activities(Told(Delivery(Verdict.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
+    assert activities.send_mail(alert(world.incident())).state == "failed"
+    assert activities.send_mail(alert(world.incident())).state == "sent"
+
+
+def test_many_cases_at_once_do_not_pass_the_cap(world):
+    incidents = [world.incident() for _ in range(12)]
+    mailer = Told()
+    activities = world.activities(mailer)
+    with ThreadPoolExecutor(6) as pool:
+        reports = list(pool.map(activities.send_mail, map(alert, incidents)))
+    assert sorted(report.state for report in reports) == ["sent"] * 3 + ["skipped"] * 9
+    assert len(mailer.envelopes) == 3
+
+
+def test_after_a_change_of_address_both_are_told(moved, relay):
+    activities = moved.activities(smtp(relay), mail_daily_cap=1)
+    incident = moved.incident()
+    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    assert [mail.recipients for mail in relay.handler.sent] == [[ADDRESS], [OLD_ADDRESS]]
+    assert [mail.message["To"] for mail in relay.handler.sent] == [ADDRESS, OLD_ADDRESS]
+    assert [mail.message["Message-ID"] for mail in relay.handler.sent] == [
+        f"<{incident}.alert.1@octy.example>",
+        f"<{incident}.alert.1.copy-2@octy.example>",
+    ]
+    assert moved.mail(f"{incident}/alert/1/copy-2").state == MailState.SENT
+    second = moved.incident()
+    assert activities.send_mail(alert(second)).state == "skipped"
+    assert moved.mail(f"{second}/alert/1/copy-2") is None
+
+
+def test_keys_go_to_the_first_address_only(moved):
+    mailer = Told()
+    moved.activities(mailer).send_mail(MailOrder(moved.regeneration(), MailKind.NEW_KEYS, 1, START))
+    assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS]
+
+
+@pytest.mark.parametrize("delayed", [0, 1])
+def test_only_the_missing_copy_is_sent_again(moved, delayed):
+    mailer = Told(*([LATER, SENT, SENT] if delayed == 0 else [SENT, LATER, SENT]))
+    activities, incident = moved.activities(mailer), moved.incident()
+    with pytest.raises(ApplicationError):
+        activities.send_mail(alert(incident))
+    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    addresses = [ADDRESS, OLD_ADDRESS]
+    assert [envelope.recipient for envelope in mailer.envelopes] == [*addresses, addresses[delayed]]
+
+
+def test_the_first_address_decides_the_report(moved):
+    refused = Delivery(Verdict.REFUSED, "rcpt-550")
+    first, second = moved.incident(), moved.incident()
+    told = moved.activities(Told(SENT, refused, refused, SENT))
+    assert told.send_mail(alert(first)) == MailReport("sent", "a copy failed: rcpt-550")
+    assert told.send_mail(alert(second)) == MailReport("failed", "rcpt-550")
+
+
+@pytest.mark.parametrize("reply", ["250 ok", "450 4.2.1 <ada@customer.example> later", "550 <ada@customer.example> no"])
+def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog, reply):
+    caplog.set_level(logging.DEBUG)
+    mailer = smtp(relay)
+    relay.handler.replies = {} if reply.startswith("250") else {"RCPT": reply}
+    regeneration, incident = world.regeneration(), world.incident()
+    said = []
+    for order in (alert(incident), MailOrder(regeneration, MailKind.NEW_KEYS, 1, START)):
+        try:
+            said.append(repr(world.activities(mailer).send_mail(order)))
+        except ApplicationError as error:
+            said.append("".join(traceback.format_exception(error)))
+    ours = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
+    assert any(record.name == "octy.mail" for record in caplog.records)
+    rows = [repr(world.mail(f"{incident}/alert/1")), repr(world.mail(f"{regeneration}/new_keys/1"))]
+    for secret in ("@customer", "https://", "keys.octy.example", world.links.case_url(incident)[-32:], SECRET):
+        assert secret not in "\n".join([*said, *ours, *rows])
+
+
+@pytest.mark.parametrize(("ours", "level"), [(True, "ERROR"), (False, "WARNING")])
+def test_a_fault_of_our_own_set_up_is_loud(world, caplog, ours, level):
+    activities = world.activities(Told(Delivery(Verdict.DEFERRED, "auth-535", ours)))
+    with pytest.raises(ApplicationError, match="auth-535"):
+        activities.send_mail(alert(world.incident()))
+    (record,) = [record for record in caplog.records if record.name == "octy.mail"]
+    assert record.levelname == level
+    assert ("OCTY_SMTP_" in record.getMessage()) is ours

@@ -1,0 +1,255 @@
+"""What all pages share: headers, strangers, broken requests, faults and outages."""
+
+import asyncio
+import logging
+import re
+import socket
+import threading
+
+import pytest
+from pages_browser import Browser, path_of, serving
+from pages_rig import World
+from pages_rules import check_response
+
+from octy_middleware.clock import uuid7
+from octy_middleware.database import Database
+from octy_middleware.keys import make_pair
+from octy_middleware.models import Confirmation
+from octy_worker.links import Purpose
+from octy_worker.pages import build_pages
+from octy_worker.pages.forms import LIMIT, NO_ID
+
+URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
+STRANGE_ID = uuid7(1_700_000_000.0, lambda count: b"\x07" * count)
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_healthz_answers_without_the_store(tmp_path, world):
+    gone = Database(f"sqlite:///{tmp_path}/nowhere/octy.db")
+    response = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now)).get("/healthz")
+    assert (response.status_code, response.json()) == (200, {"status": "ok"})
+
+
+def test_https_addresses_are_pinned_to_https(world):
+    assert "strict-transport-security" not in world.browser().get("/healthz").headers
+    secure = world.browser(public_url="https://octy.example/security")
+    assert secure.get("/nothing").headers["strict-transport-security"] == "max-age=31536000"
+
+
+def strange_paths(world: World) -> list[str]:
+    """Return addresses that must all look like an address that was never there."""
+    case, other = world.case(), world.case()
+    keys = world.regeneration(make_pair().secret)
+    case_token, other_token = (world.links.token(Purpose.CASE, name) for name in (case, other))
+    keys_token = world.links.token(Purpose.REVEAL, keys, 1)
+    return [
+        f"/case/{case}/{other_token}",  # of another case
+        f"/case/{case}/{world.links.token(Purpose.CASE_FORM, case)}",
+        f"/case/{case}/{case_token[:-1]}",
+        f"/case/{case}/{case_token}x",
+        f"/case/{case}/{case_token}/",
+        f"/case/{case.upper()}/{case_token}",
+        f"/case/{case}/{'A' * 32}",
+        f"/case/{STRANGE_ID}/{'A' * 32}",  # of no case
+        f"/case/{STRANGE_ID}/{world.links.token(Purpose.CASE, STRANGE_ID)}",  # a deleted case
+        f"/case/%00/{world.links.token(Purpose.CASE, chr(0))}",
+        f"/case/{NO_ID}/{world.links.token(Purpose.CASE, NO_ID)}",
+        f"/case/x/{world.links.token(Purpose.CASE, NO_ID)}",
+        f"/case/%ff%fe/{case_token}",
+        f"/case/{case}/%ff%00%0a",
+        f"/case/{case}/{case_token}%0a",
+        f"/case/%ed%a0%80/{case_token}",
+        f"/case/{case}",
+        f"/keys/{keys}/{case_token}",
+        f"/keys/{case}/{keys_token}",
+        f"/keys/{keys}/{world.links.token(Purpose.REVEAL_FORM, keys, 1)}",
+        f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 1)}",
+        f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 0)}",
+        "/keys/'%20OR%201=1--/x",
+        "/../../etc/passwd",
+        "//case///",
+        "/static/pages.css",
+        "/" + "a" * 8000,
+        "/",
+    ]
+
+
+def test_all_that_strangers_can_try_gets_the_same_bytes(world):
+    paths, browser = strange_paths(world), world.browser()
+    before = world.dump()
+    answers = [(response.status_code, response.headers.raw, response.content) for response in map(browser.get, paths)]
+    for path in paths[:4]:
+        response = browser.post(path, form=world.links.token(Purpose.CASE_FORM, path.split("/")[2]), answer="not_us")
+        answers.append((response.status_code, response.headers.raw, response.content))
+    assert answers[0][0] == 404
+    assert all(answer == answers[0] for answer in answers)
+    assert world.dump() == before
+
+
+@pytest.mark.parametrize("kind", ["case", "keys"])
+def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, kind, monkeypatch):
+    real = world.case() if kind == "case" else world.regeneration(make_pair().secret, generation=5)
+    checks: list[str] = []
+    check = world.links.check
+    monkeypatch.setattr(world.links, "check", lambda *given: checks.append(given[1]) or check(*given))
+    browser = world.browser()
+    work = []
+    for subject in (real, STRANGE_ID, "no id at all"):
+        checks.clear()
+        with world.statements() as statements:
+            assert browser.get(f"/{kind}/{subject}/{'A' * 32}").status_code == 404
+        work.append((list(checks), list(statements)))
+    assert work[0] == work[1] == work[2]
+    assert work[0][0]
+
+
+@pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
+def test_other_methods_are_405(world, method):
+    path, before = path_of(world.links.case_url(world.case())), world.dump()
+    response = world.browser().send(method, path)
+    assert response.status_code == 405
+    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+    assert "use the buttons on the page" in response.text
+    assert world.dump().replace(before, "") == ""
+
+
+def drip(size: int):
+    for _ in range(size // 1000):
+        yield b"a" * 1000
+
+
+@pytest.mark.parametrize(
+    ("body", "headers", "status"),
+    [
+        (b"", {}, 415),
+        (b"{}", {"content-type": "application/json"}, 415),
+        (b"a=b", {"content-type": "text/plain"}, 415),
+        (b"--x\r\n", {"content-type": "multipart/form-data; boundary=x"}, 415),
+        (b"a=b", {"content-type": "\xff/\x00".encode("latin-1")}, 415),
+        (b"answer=not_us&answer=it_was_us", URLENCODED, 400),
+        (b"&".join(b"a%d=1" % number for number in range(9)), URLENCODED, 400),
+        (b"answer", URLENCODED, 400),
+        (b"\xff\xfe=\x00", URLENCODED, 400),
+        (b"%ff%fe=%00&answer=%F0%9F", URLENCODED, 400),
+        (b"", {"content-type": "Application/X-WWW-Form-URLencoded; charset=utf-8"}, 400),
+        (b"a=" + b"a" * LIMIT, URLENCODED, 413),
+        (b"a=" + b"a" * 5_000_000, URLENCODED, 413),
+    ],
+)
+def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, status):
+    case, keys = world.case(), world.regeneration(make_pair().secret)
+    browser, before = world.browser(), world.dump()
+    for url in (world.links.case_url(case), world.links.reveal_url(keys, 1)):
+        assert browser.send("POST", path_of(url), content=body, headers=headers).status_code == status
+    assert world.dump() == before
+
+
+def test_body_without_a_length_is_cut_off_at_the_limit(world):
+    path = path_of(world.links.case_url(world.case()))
+    with serving(world.pages()) as client:
+        response = client.post(path, content=drip(3_000_000), headers=URLENCODED)
+    assert response.status_code == 413
+    check_response(response)
+
+
+RAW = [
+    b"GET /case/\xff\xfe/\x80 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /case/%/%% HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://evil.test/case/a/b HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+    b"HEAD /case/a/b HTTP/1.0\r\n\r\n",
+    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET / HTTP/9.9\r\n\r\n",
+    b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",
+    b"\x00\r\n\r\n",
+]
+
+
+def test_garbage_on_the_wire_is_refused_and_the_pages_live_on(world, caplog):
+    world.case()
+    before = world.dump()
+    with serving(world.pages()) as client:
+        for raw in RAW:
+            with socket.create_connection((client.base_url.host, client.base_url.port), timeout=5) as wire:
+                wire.sendall(raw)
+                wire.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda wire=wire: wire.recv(65536), b""))
+            status = re.match(rb"HTTP/1\.\d (\d{3}) ", answer)
+            assert status is None or 400 <= int(status[1]) < 500, raw[:80]
+        assert client.get("/healthz").status_code == 200
+    assert not [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert world.dump() == before
+
+
+def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
+    path = path_of(world.links.case_url(world.case()))
+    sent: list[dict] = []
+    messages = iter([{"type": "http.request", "body": b"form=", "more_body": True}, {"type": "http.disconnect"}])
+    headers = [(name.encode(), value.encode()) for name, value in URLENCODED.items()]
+    scope = {"type": "http", "method": "POST", "path": path, "headers": headers}
+
+    async def receive():
+        return next(messages)
+
+    async def send(message):
+        sent.append(message)
+
+    asyncio.run(world.pages()({**scope, "query_string": b"", "http_version": "1.1"}, receive, send))
+    assert sent[0]["status"] == 400
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, world):
+    case, keys = world.case(), world.regeneration(make_pair().secret)
+    gone = Database(f"sqlite:///{tmp_path}/nowhere/octy.db")
+    browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
+    for url in (world.links.case_url(case), world.links.reveal_url(keys, 1)):
+        response = browser.get(path_of(url))
+        assert (response.status_code, response.headers["retry-after"]) == (503, "30")
+        assert "Nothing was changed" in response.text
+    assert browser.get(f"/case/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
+
+
+def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
+    case, before = world.case(), world.dump()
+    busy = Database(world.settings.database_url, busy_timeout=0.05)
+    browser = Browser(build_pages(world.settings, busy, world.links, world.sealer, lambda: world.now))
+    locked, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with world.database.write():
+            locked.set()
+            done.wait(10)
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    locked.wait(10)
+    response = browser.press(path_of(world.links.case_url(case)), "answer", "not_us")
+    done.set()
+    holder.join()
+    assert response.status_code == 503
+    assert "try again" in response.text
+    assert world.dump().replace(before, "") == ""
+    assert browser.press(path_of(world.links.case_url(case)), "answer", "not_us").status_code == 303
+    busy.close()
+
+
+def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
+    case = world.case()
+    with world.database.write_session() as session:
+        session.delete(session.get_one(Confirmation, case))  # what no code of ours does
+    response = world.browser().get(path_of(world.links.case_url(case)))
+    assert response.status_code == 500
+    assert "Something went wrong on our side" in response.text
+    [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
+    assert "NoResultFound" in record.getMessage()
+    assert "cases.py" in record.getMessage()
+    assert case not in record.getMessage()
+    assert world.links.token(Purpose.CASE, case) not in record.getMessage()

@@ -1,0 +1,311 @@
+"""The paths of a case, as a table: what happens, and the story that comes of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import (
+    DAY,
+    HOUR,
+    STAFF_DECISION,
+    Choice,
+    Growth,
+    IncidentTimes,
+    RegenerationEnd,
+    StaffDecision,
+)
+from workflow_stage import Play, Stage, played
+
+Event = Callable[[Play], Awaitable[Any]]
+
+OPENED = "0h note opened waiting"
+ALERT = "0h mail alert-1"
+REMINDED = ("24h mail reminder-1", "72h mail reminder-2")
+SILENT_FOR_14_DAYS = (OPENED, ALERT, *REMINDED, "168h note no_answer needs_staff")
+EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+
+
+@dataclass(frozen=True)
+class Path:
+    """A row: what happens in order, the whole story, and how the case is closed (or "" while it is open)."""
+
+    name: str
+    happens: list[Event]
+    story: list[str]
+    closed: str = ""
+    times: IncidentTimes = field(default_factory=IncidentTimes)
+    books: dict[str, Any] = field(default_factory=dict)
+
+
+def at(seconds: float) -> Event:
+    return lambda play: play.until(seconds)
+
+
+def comes(line: str) -> Event:
+    return lambda play: play.comes(line)
+
+
+def customer(choice: Choice, *, leaked: bool = False) -> Event:
+    return lambda play: play.handle.signal(
+        KeyIncidentWorkflow.customer_answered, play.books.customer_says(choice, leaked=leaked)
+    )
+
+
+def customer_clicks_unheard(choice: Choice) -> Event:
+    """SQL has the answer; its signal is still in the outbox."""
+
+    async def clicks(play: Play) -> None:
+        play.books.customer_says(choice)
+
+    return clicks
+
+
+def update(decision: StaffDecision) -> Event:
+    return lambda play: play.handle.execute_update(KeyIncidentWorkflow.decide, decision)
+
+
+def signal(decision: StaffDecision) -> Event:
+    return lambda play: play.handle.signal(STAFF_DECISION, decision)
+
+
+def grows(failures: int) -> Event:
+    return lambda play: play.handle.signal(KeyIncidentWorkflow.attempts_grew, Growth(failures))
+
+
+def regeneration(state: str) -> Event:
+    """The regeneration under way ends."""
+
+    async def ends(play: Play) -> None:
+        await play.comes("note regenerating regenerating")
+        end = RegenerationEnd(play.books.regeneration_id, state)
+        await play.handle.signal(KeyIncidentWorkflow.regeneration_finished, end)
+
+    return ends
+
+
+PATHS = [
+    Path(
+        "customer_says_it_was_us",
+        [at(5 * HOUR), customer(Choice.DISMISS)],
+        [OPENED, ALERT, "5h close false_alarm"],
+        "false_alarm",
+    ),
+    Path(
+        "customer_says_not_us",
+        [at(5 * HOUR), customer(Choice.REGENERATE), at(9 * HOUR), regeneration("done")],
+        [OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "9h close regenerated"],
+        "regenerated",
+    ),
+    Path(
+        "customer_says_not_us_and_leaked",
+        [at(5 * HOUR), customer(Choice.REGENERATE, leaked=True), regeneration("done")],
+        [OPENED, ALERT, "5h regenerate leaked", "5h note regenerating regenerating", "5h close regenerated"],
+        "regenerated",
+    ),
+    Path(
+        "no_reminder_and_no_staff_task_after_the_answer",
+        [at(5 * HOUR), customer(Choice.REGENERATE), at(10 * DAY), regeneration("done")],
+        [OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "240h close regenerated"],
+        "regenerated",
+    ),
+    Path(
+        "customer_answers_between_the_reminders",
+        [at(30 * HOUR), customer(Choice.DISMISS)],
+        [OPENED, ALERT, REMINDED[0], "30h close false_alarm"],
+        "false_alarm",
+    ),
+    Path(
+        "customer_answers_twice",
+        [at(5 * HOUR), customer(Choice.REGENERATE), customer(Choice.REGENERATE), regeneration("done")],
+        [OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h close regenerated"],
+        "regenerated",
+    ),
+    Path(
+        "a_later_regeneration_supersedes",
+        [at(5 * HOUR), customer(Choice.REGENERATE), regeneration("superseded")],
+        [
+            *(OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating"),
+            *("5h note superseded", "5h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "nobody_answers",
+        [at(15 * DAY)],
+        [*SILENT_FOR_14_DAYS, "336h close unanswered"],
+        "unanswered",
+    ),
+    Path(
+        "nobody_answers_where_silence_regenerates",
+        [at(14 * DAY), regeneration("done")],
+        [
+            *SILENT_FOR_14_DAYS,
+            *("336h take regenerate of system", "336h regenerate", "336h note regenerating regenerating"),
+            "336h close regenerated",
+        ],
+        "regenerated",
+        times=IncidentTimes(regenerate_on_silence=True),
+    ),
+    Path(
+        "customer_clicks_in_the_last_moment_before_the_end",
+        [at(13 * DAY), customer_clicks_unheard(Choice.REGENERATE), at(14 * DAY), regeneration("done")],
+        [*SILENT_FOR_14_DAYS, "336h regenerate", "336h note regenerating regenerating", "336h close regenerated"],
+        "regenerated",
+    ),
+    Path(
+        "customer_clicks_in_the_last_moment_before_silence_regenerates",
+        [at(13 * DAY), customer_clicks_unheard(Choice.DISMISS), at(14 * DAY)],
+        [*SILENT_FOR_14_DAYS, "336h take regenerate of system", "336h close false_alarm"],
+        "false_alarm",
+        times=IncidentTimes(regenerate_on_silence=True),
+    ),
+    Path(
+        "a_staff_task_later_than_the_end_does_not_delay_the_end",
+        [at(3 * HOUR)],
+        [OPENED, ALERT, "2h note no_answer needs_staff", "2h close unanswered"],
+        "unanswered",
+        times=IncidentTimes(remind_after=(), staff_after=5 * HOUR, close_after=2 * HOUR),
+    ),
+    Path(
+        "staff_regenerates_by_update",
+        [at(HOUR), update(EVE), regeneration("done")],
+        [
+            *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate"),
+            *("1h note regenerating regenerating", "1h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "staff_dismisses_by_update",
+        [at(HOUR), update(DAN)],
+        [OPENED, ALERT, "1h take dismiss of dan", "1h close false_alarm"],
+        "false_alarm",
+    ),
+    Path(
+        "staff_regenerates_by_signal",
+        [at(HOUR), signal(EVE), regeneration("done")],
+        [
+            *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate"),
+            *("1h note regenerating regenerating", "1h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "staff_decides_long_after_the_staff_task",
+        [at(8 * DAY), signal(DAN)],
+        [*SILENT_FOR_14_DAYS, "192h take dismiss of dan", "192h close false_alarm"],
+        "false_alarm",
+    ),
+    Path(
+        "a_late_signal_of_staff_is_answered_and_changes_nothing",
+        [at(HOUR), update(EVE), comes("note regenerating regenerating"), signal(DAN)]
+        + [comes("note decision_refused"), regeneration("done")],
+        [
+            *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
+            *("1h note decision_refused", "1h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "a_repeated_decision_is_harmless",
+        [at(HOUR), update(EVE), update(EVE), signal(EVE), regeneration("done")],
+        [
+            *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate"),
+            *("1h note regenerating regenerating", "1h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "an_alert_that_fails_for_good_calls_staff_who_can_still_decide",
+        [comes("note mail_failed needs_staff"), update(DAN)],
+        [
+            *(OPENED, "0h mail alert-1 failed", "0h note mail_failed needs_staff"),
+            *("0h take dismiss of dan", "0h close false_alarm"),
+        ],
+        "false_alarm",
+        books={"mail_ends": {"alert-1": ["failed"]}},
+    ),
+    Path(
+        "an_alert_that_fails_for_good_leaves_the_customer_free_to_answer",
+        [at(2 * DAY), customer(Choice.DISMISS)],
+        [
+            *(OPENED, "0h mail alert-1 failed", "0h note mail_failed needs_staff"),
+            *(REMINDED[0], "48h close false_alarm"),
+        ],
+        "false_alarm",
+        books={"mail_ends": {"alert-1": ["failed"]}},
+    ),
+    Path(
+        "a_sender_that_gives_up_counts_as_failed",
+        [comes("note mail_failed needs_staff"), update(DAN)],
+        [
+            *(OPENED, "0h note mail_failed needs_staff"),
+            *("0h take dismiss of dan", "0h close false_alarm"),
+        ],
+        "false_alarm",
+        books={"broken": {"send_mail"}},
+    ),
+    Path(
+        "an_alert_withheld_by_the_cap_is_tried_again_next_day",
+        [at(80 * HOUR), customer(Choice.DISMISS)],
+        [
+            *(OPENED, "0h mail alert-1 skipped", "0h note mail_skipped", "24h mail alert-1 skipped"),
+            *("24h note mail_skipped", "48h mail alert-1", REMINDED[1], "80h close false_alarm"),
+        ],
+        "false_alarm",
+        books={"mail_ends": {"alert-1": ["skipped", "skipped"]}},
+    ),
+    Path(
+        "an_answer_ends_the_wait_for_the_cap",
+        [at(HOUR), customer(Choice.REGENERATE), at(3 * DAY), regeneration("done")],
+        [
+            *(OPENED, "0h mail alert-1 skipped", "0h note mail_skipped", "1h regenerate"),
+            *("1h note regenerating regenerating", "72h close regenerated"),
+        ],
+        "regenerated",
+        books={"mail_ends": {"alert-1": ["skipped"]}},
+    ),
+    Path(
+        "growth_is_noted_and_sends_no_mail",
+        [at(HOUR), grows(40), comes("note attempts_grew"), grows(80), at(2 * HOUR)],
+        [OPENED, ALERT, "1h note attempts_grew", "1h note attempts_grew"],
+    ),
+    Path(
+        "after_an_abandoned_regeneration_staff_regenerates_again",
+        [at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")]
+        + [comes("note regeneration_abandoned needs_staff"), at(30 * DAY), update(EVE)]
+        + [comes("take regenerate of eve"), at(31 * DAY), regeneration("done")],
+        [
+            *(OPENED, ALERT, "1h regenerate", "1h note regenerating regenerating"),
+            *("360h note regeneration_abandoned needs_staff", "720h take regenerate of eve", "720h regenerate"),
+            *("720h note regenerating regenerating", "744h close regenerated"),
+        ],
+        "regenerated",
+    ),
+    Path(
+        "after_an_abandoned_regeneration_staff_dismisses",
+        [at(HOUR), update(EVE), regeneration("abandoned"), comes("note regeneration_abandoned needs_staff")]
+        + [update(DAN)],
+        [
+            *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
+            *("1h note regeneration_abandoned needs_staff", "1h take dismiss of dan", "1h close false_alarm"),
+        ],
+        "false_alarm",
+    ),
+]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in PATHS])
+@played
+async def test_path(stage: Stage, path: Path) -> None:
+    play = await stage.incident(path.times, **path.books)
+    await play.comes("note opened waiting")
+    for event in path.happens:
+        await event(play)
+    if path.closed:
+        assert await play.result() == path.closed
+        assert play.books.resolution == path.closed
+    await play.tells(*path.story)

@@ -1,0 +1,128 @@
+"""What commands print: tables for people, JSON for programs, complaints on stderr.
+
+Here: how anything is shown. Not here: what is shown (`views`). Text from outside becomes harmless here: references,
+user agents and addresses are chosen by strangers, and a terminal obeys what it is sent.
+"""
+
+import json
+import sys
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, fields, is_dataclass
+from datetime import datetime
+
+from rich import box
+from rich.console import Console, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+_OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+_UNBOUNDED = 100_000  # columns of a file or a pipe: nothing is ever cut or folded there
+Cell = str | int | bool | datetime | Text | None
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column's title. `whole`: ids and keys, which are the last to be folded when the terminal is narrow."""
+
+    title: str
+    whole: bool = False
+
+
+def plain(text: str) -> str:
+    """Return text that no terminal obeys: controls, bidi marks and invisible characters become visible escapes."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(char) for char in text)
+
+
+def _visible(char: str) -> str:
+    if char == " " or unicodedata.category(char) not in _OBEYED:
+        return char
+    return char.encode("unicode_escape").decode()
+
+
+def moment(time: datetime) -> str:
+    """Return `2026-02-03 14:15:16Z`."""
+    return f"{time:%Y-%m-%d %H:%M:%S}Z"
+
+
+def text_of(value: Cell) -> Text:
+    """Return a value as harmless text; rich's markup means nothing in it."""
+    match value:
+        case Text():
+            return value
+        case None | "":
+            return Text("–", "dim")
+        case bool():
+            return Text("yes" if value else "no")
+        case datetime():
+            return Text(moment(value))
+        case _:
+            return Text(plain(str(value)), overflow="fold", no_wrap=False)
+
+
+def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: str = "") -> Table:
+    """Return a table of rows under their columns."""
+    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    for column in columns:
+        made.add_column(column.title, no_wrap=column.whole)
+    for row in rows:
+        made.add_row(*(text_of(cell) for cell in row))
+    return made
+
+
+def facts(rows: Iterable[tuple[str, Cell]]) -> Table:
+    """Return labels and values, one a line."""
+    made = Table.grid(padding=(0, 2))
+    made.add_column(style="dim", no_wrap=True)
+    made.add_column()
+    for label, value in rows:
+        made.add_row(Text(label), text_of(value))
+    return made
+
+
+def show(*parts: RenderableType) -> None:
+    """Print to stdout: folded to the width of a terminal, unfolded elsewhere."""
+    on_terminal = sys.stdout.isatty()
+    console = Console(
+        highlight=False, markup=False, emoji=False, soft_wrap=False, width=None if on_terminal else _UNBOUNDED
+    )
+    for part in parts:
+        console.print(part)
+
+
+def tell(*lines: str) -> None:
+    """Print plain lines to stdout."""
+    for line in lines:
+        show(Text(plain(line)))
+
+
+def show_json(value: object) -> None:
+    """Print a report as JSON: the names of its fields, times as ISO 8601 in UTC, ASCII only."""
+    sys.stdout.write(json.dumps(as_json(value), indent=2) + "\n")
+
+
+def as_json(value: object) -> object:
+    """Return a report as JSON values."""
+    if is_dataclass(value):
+        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+    match value:
+        case datetime():
+            return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        case dict():
+            return {str(key): as_json(item) for key, item in value.items()}
+        case list() | tuple():
+            return [as_json(item) for item in value]
+        case _:
+            return value
+
+
+def complain(text: str) -> None:
+    """Print a fault to stderr, each of its lines marked as ours."""
+    note(*(f"octy: {line}" for line in text.splitlines()))
+
+
+def note(*lines: str) -> None:
+    """Print harmless plain lines to stderr."""
+    sys.stderr.write("".join(plain(line) + "\n" for line in lines))

@@ -1,0 +1,133 @@
+"""Where a command works: the variables of its process, file and options; the store and Temporal that they name.
+
+Here: reading them, each command as little as it needs. A host of support staff has neither peppers nor sealing keys,
+and `octy accounts list` asks for neither. Not here: what is done there.
+"""
+
+import os
+import pwd
+import shlex
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+from octy_worker.cli.exits import UsageFaultError
+
+if TYPE_CHECKING:  # slow to load; see `app`
+    from octy_middleware.database import Database
+    from octy_worker.cli.temporal_place import TemporalPlace
+
+Variables = Mapping[str, str]
+_PREFIX = "OCTY_"
+
+
+def gather(database: str | None, env_file: Path | None) -> Variables:
+    """Return OCTY_* variables: of the process, overridden by the file, overridden by the option."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    if env_file is not None:
+        variables |= read_env_file(env_file)
+    if database is not None:
+        variables["OCTY_DATABASE_URL"] = database
+    return variables
+
+
+def read_env_file(path: Path) -> Variables:
+    """Return the OCTY_* variables of a file of NAME=value lines, as shells and systemd read them.
+
+    Values are never repeated in a fault: they are secrets.
+    """
+    try:
+        lines = path.read_text("utf-8").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageFaultError(
+            f"the file {path} can't be read: {_why(error)}", "name a file of OCTY_… variables with --env-file"
+        ) from None
+    found = {}
+    for number, line in enumerate(lines, start=1):
+        words = _words(line)
+        if not words:
+            continue
+        name, equals, value = words[-1].partition("=")
+        if not equals or not name.isidentifier() or words[:-1] not in ([], ["export"]):
+            raise UsageFaultError(
+                f"{path}, line {number}: this is not NAME=value", "quote a value that has spaces, or mend the line"
+            )
+        if name.startswith(_PREFIX):
+            found[name] = value
+    return found
+
+
+def _words(line: str) -> list[str]:
+    try:
+        return shlex.split(line, comments=True)
+    except ValueError:  # a quotation without end
+        return [""]
+
+
+def _why(error: OSError | UnicodeDecodeError) -> str:
+    return "it is no UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error.strerror)
+
+
+def variables_of(context: typer.Context) -> Variables:
+    """Return what `gather` found for this command."""
+    found: Variables = context.find_root().obj
+    return found
+
+
+def database_url(variables: Variables) -> str:
+    """Return where the store is; the default is the worker's."""
+    from octy_worker.settings import WorkerSettings  # noqa: PLC0415
+
+    return variables.get("OCTY_DATABASE_URL") or str(WorkerSettings.model_fields["database_url"].default)
+
+
+@contextmanager
+def store(context: typer.Context) -> Iterator["Database"]:
+    """Open the store at this release's schema; close it at the end. A mistyped path makes no new file."""
+    from octy_middleware.database import Database  # noqa: PLC0415
+
+    database = Database(database_url(variables_of(context)))
+    try:
+        refuse_missing_file(database)
+        database.check_schema()
+        yield database
+    finally:
+        database.close()
+
+
+def refuse_missing_file(database: "Database") -> None:
+    """Raise UsageFaultError when there is no database yet: SQLite would make an empty one."""
+    path = Path(str(database.url.database)).absolute()
+    if not path.exists():
+        raise UsageFaultError(
+            f"there is no database {path}",
+            "set OCTY_DATABASE_URL or give `octy --database URL …`; `octy db upgrade` makes a new one",
+        )
+
+
+def temporal_place(context: typer.Context) -> "TemporalPlace":
+    """Return where Temporal is; nothing else must be set."""
+    from octy_worker.cli.temporal_place import TemporalPlace  # noqa: PLC0415
+
+    return TemporalPlace.from_environment(variables_of(context))
+
+
+def staff_actor(context: typer.Context, given: str | None) -> str:
+    """Return who acts: the option, OCTY_ACTOR, or the log-in name."""
+    return given or variables_of(context).get("OCTY_ACTOR") or login_name()
+
+
+def login_name() -> str:
+    """Return the name of the user who runs this, as the system knows it: LOGNAME and USER can be set to anything."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:  # a container's number without a name
+        return f"uid-{os.getuid()}"
+
+
+now = time.time
+"""The clock of all commands."""

@@ -1,0 +1,71 @@
+"""Temporal, as staff commands reach it: an address and a namespace, no keys.
+
+Here: connecting, and finding out whether a worker is there to listen. Not here: what is said to it (`deciding`).
+Loading this loads the Temporal SDK: commands import it on use, and `octy_worker.cli.leave` ends the process.
+"""
+
+import asyncio
+from datetime import UTC, datetime
+from typing import cast
+
+from temporalio.api.enums.v1 import TaskQueueType
+from temporalio.api.taskqueue.v1 import TaskQueue
+from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
+from temporalio.client import Client
+
+from octy_middleware.settings import BaseSettings
+from octy_worker.cli.exits import UnavailableError, UsageFaultError
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import TemporalUnavailableError, connect
+
+_CONNECT_TIMEOUT = 10.0  # seconds
+_ALIVE = 75.0  # seconds; a long poll is renewed after 60, and the server remembers the dead for 5 minutes
+
+
+def _default(name: str) -> str:
+    return str(WorkerSettings.model_fields[name].default)
+
+
+class TemporalPlace(BaseSettings):
+    """What a staff command must know of Temporal; the defaults are the worker's."""
+
+    temporal_address: str = _default("temporal_address")
+    temporal_namespace: str = _default("temporal_namespace")
+    temporal_task_queue: str = _default("temporal_task_queue")
+
+
+async def reach(place: TemporalPlace) -> Client:
+    """Return a connected client; raise UnavailableError with what to do."""
+    to_do = "start it, or set OCTY_TEMPORAL_ADDRESS; `octy doctor` looks at everything"
+    settings = cast("WorkerSettings", place)  # `connect` reads address and namespace, which is what a place has
+    try:
+        async with asyncio.timeout(_CONNECT_TIMEOUT):
+            return await connect(settings)
+    except TemporalUnavailableError as error:
+        raise UnavailableError(str(error), to_do) from None
+    except TimeoutError:
+        raise UnavailableError(
+            f"Temporal at {place.temporal_address} did not answer within {_CONNECT_TIMEOUT:g} s", to_do
+        ) from None
+    except ValueError as error:
+        raise UsageFaultError(
+            f"OCTY_TEMPORAL_ADDRESS: {place.temporal_address!r} is no address: {error}", "use host:port"
+        ) from None
+
+
+async def has_worker(client: Client, place: TemporalPlace, now: float) -> bool:
+    """Tell whether a worker asked for work of both kinds, workflows and activities, just now."""
+    kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
+    return all([await _is_polled(client, place, kind, now) for kind in kinds])
+
+
+async def _is_polled(client: Client, place: TemporalPlace, kind: TaskQueueType.ValueType, now: float) -> bool:
+    answer = await client.workflow_service.describe_task_queue(
+        DescribeTaskQueueRequest(
+            namespace=place.temporal_namespace,
+            task_queue=TaskQueue(name=place.temporal_task_queue),
+            task_queue_type=kind,
+        )
+    )
+    since = datetime.fromtimestamp(now - _ALIVE, UTC)
+    return any(poller.last_access_time.ToDatetime(UTC) >= since for poller in answer.pollers)

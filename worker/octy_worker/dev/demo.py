@@ -1,0 +1,85 @@
+"""`octy demo`: the main job on real input, from nothing, with the real parts everywhere.
+
+Here: start, end and verdict. Not here: what is done in between (`demo_acts`), reading back, presentation.
+"""
+
+import shutil
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import httpx
+from octy_middleware.errors import InvalidInputError, OctyError
+from rich.console import Console
+
+from octy_worker.dev.demo_acts import perform
+from octy_worker.dev.demo_input import DataFileError, Row, parse
+from octy_worker.dev.demo_oracle import expect
+from octy_worker.dev.demo_readback import timeline
+from octy_worker.dev.demo_report import differences, show_figures, show_timeline, write_report
+from octy_worker.dev.processes import ended_like_ctrl_c
+from octy_worker.dev.stack import Stack
+
+_DONE, _FAILED, _INTERRUPTED = 0, 1, 130
+
+
+def run_demo(data: Path, report: Path, *, console: Console, examples: Path | None = None) -> int:
+    """Do the whole job; return 0 when all that the policy promises happened, 1 when not, 130 on Ctrl-C.
+
+    Raises InvalidInputError for a bad file, and ConfigurationError for a missing tool, before anything is started.
+    """
+    rows = _read(data)
+    if not report.absolute().parent.is_dir():
+        raise InvalidInputError(f"there is no folder {report.absolute().parent} for the report")
+    folder = Path(tempfile.mkdtemp(prefix="octy-demo-"))
+    stack = Stack(folder, fixed_ports=False, examples=examples, report=lambda line: _say(console, line))
+    try:
+        with ended_like_ctrl_c():
+            faults = _run(stack, rows, report, console)
+    except KeyboardInterrupt:
+        _say(console, "Interrupted")
+        status = _INTERRUPTED
+    except (OctyError, TimeoutError, httpx.TransportError) as error:
+        faults = [str(error)]
+        status = _FAILED
+    else:
+        status = _FAILED if faults else _DONE
+    if status == _FAILED:
+        console.print("\n[bold red]Not everything happened that the policy promises:[/]")
+        for fault in faults:
+            console.print(f"  {fault}", markup=False, highlight=False)
+        console.print(f"Database, mails and logs are kept in {folder}", markup=False, highlight=False)
+    else:
+        shutil.rmtree(folder)
+    return status
+
+
+def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) -> list[str]:
+    """Return the differences between what happened and what the policy promises."""
+    started, start_time = time.monotonic(), datetime.now(UTC)
+    with stack:
+        found, faults = perform(stack, rows, console)
+        moments = timeline(stack.database(), stack.mails.messages())
+    seconds = time.monotonic() - started
+    write_report(report, found, seconds)
+    show_timeline(console, moments, start_time)
+    show_figures(console, found)
+    faults += differences(found, expect(rows))
+    if not faults:
+        console.print(f"\n[bold green]All as the policy promises[/], in {seconds:.1f} s.", highlight=False)
+    console.print(f"Report: {report}", markup=False, highlight=False)
+    return faults
+
+
+def _read(data: Path) -> tuple[Row, ...]:
+    try:
+        return parse(data.read_bytes())
+    except DataFileError as error:
+        raise InvalidInputError(f"{data}: {error}") from None
+    except OSError as error:
+        raise InvalidInputError(f"{data}: {error.strerror}") from None
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(f"· {line}", markup=False, highlight=False)

@@ -1,0 +1,138 @@
+"""What really happened in a demo, read back from the database and the mail sink.
+
+Here: reading. Not here: what should have happened (`demo_oracle`), and how it is shown (`demo_report`).
+"""
+
+from collections import Counter
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+
+from octy_middleware.database import Database
+from octy_middleware.models import (
+    Account,
+    Answer,
+    Confirmation,
+    Incident,
+    IncidentEvent,
+    OutcomeMinute,
+    Regeneration,
+)
+from octy_middleware.outcome import Outcome
+from sqlmodel import col, func, select
+
+from octy_worker.cases import CUSTOMER
+from octy_worker.dev.demo_oracle import Alert
+from octy_worker.dev.inbox import ReceivedMail
+
+KINDS = ("new_keys", "alert")  # of mails, as the report counts them
+REGENERATE = "regenerate"  # how the report calls an answer that staff gave in the customer's place
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A case as the database has it."""
+
+    incident_id: str
+    alert: Alert
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One line of the timeline."""
+
+    at: datetime
+    user: str
+    text: str
+
+
+def recorded(database: Database) -> dict[str, int]:
+    """Return how many accepted and refused requests are counted."""
+    with database.read_session() as session:
+        counts = session.exec(
+            select(OutcomeMinute.outcome, func.sum(OutcomeMinute.count)).group_by(OutcomeMinute.outcome)
+        ).all()
+    accepted = sum(int(count) for outcome, count in counts if outcome == Outcome.ACCEPTED)
+    return {"accepted": accepted, "refused": sum(int(count) for _, count in counts) - accepted}
+
+
+def opened_cases(database: Database) -> list[Opened]:
+    """Return all cases, in the order of the rows that opened them."""
+    with database.read_session() as session:
+        found = session.exec(
+            select(Incident, Account.reference).join(Account, col(Account.id) == col(Incident.account_id))
+        ).all()
+    cases = [
+        Opened(incident.id, Alert(user, int(incident.request_id), incident.length, incident.rule))
+        for incident, user in found
+    ]
+    return sorted(cases, key=lambda case: case.alert.row)
+
+
+def answer_of(database: Database, incident_id: str) -> tuple[str, bool]:
+    """Return the answer that stands and whether the secret leaked."""
+    with database.read_session() as session:
+        confirmation = session.get_one(Confirmation, incident_id)
+        by_staff = confirmation.answer == Answer.NOT_US and confirmation.answered_by != CUSTOMER
+        return (REGENERATE if by_staff else confirmation.answer or ""), confirmation.leaked
+
+
+def resolution_of(database: Database, incident_id: str) -> str | None:
+    """Return how the case was closed, None while it is open."""
+    with database.read_session() as session:
+        return session.get_one(Incident, incident_id).resolution
+
+
+def open_users(database: Database) -> list[str]:
+    """Return the users whose case is open, in the order of their rows."""
+    return [case.alert.user for case in opened_cases(database) if resolution_of(database, case.incident_id) is None]
+
+
+def count_mails(mails: Iterable[ReceivedMail]) -> dict[str, int]:
+    """Return how many different mails of each kind the sink has."""
+    kinds = Counter({mail.message_id: mail.kind for mail in mails}.values())
+    return {kind: kinds[kind] for kind in KINDS}
+
+
+def timeline(database: Database, mails: Iterable[ReceivedMail]) -> list[Moment]:
+    """Return what happened in all cases, oldest first."""
+    moments: list[Moment] = []
+    users: dict[str, str] = {}  # by id of the incident or regeneration that a mail is about
+    for case in opened_cases(database):
+        user = case.alert.user
+        with database.read_session() as session:
+            incident = session.get_one(Incident, case.incident_id)
+            users[incident.id] = user
+            moments.append(Moment(incident.opened_at, user, _opening(case.alert)))
+            events = session.exec(select(IncidentEvent).where(IncidentEvent.incident_id == incident.id)).all()
+            moments += [Moment(event.at, user, _event(event)) for event in events if event.what != "opened"]
+            regeneration = session.get(Regeneration, incident.regeneration_id) if incident.regeneration_id else None
+            if regeneration is not None:
+                users[regeneration.id] = user
+                if regeneration.collected_at is not None:
+                    moments.append(Moment(regeneration.collected_at, user, "the customer collects the new keys"))
+    for mail in mails:
+        if mail.subject_id in users:
+            moments.append(Moment(mail.received_at, users[mail.subject_id], f'mail "{mail.subject}"'))
+    return sorted(moments, key=lambda moment: moment.at)
+
+
+def _opening(alert: Alert) -> str:
+    return f"{alert.length} wrong secrets in a row by row {alert.row} (rule {alert.rule}): a case is opened"
+
+
+def _event(event: IncidentEvent) -> str:
+    detail = event.detail
+    match event.what:
+        case "answered":
+            leaked = ", and the secret leaked" if detail.get("leaked") else ""
+            answer = "it was us" if detail.get("answer") == Answer.IT_WAS_US else "it was not us"
+            return f"{event.actor} answers: {answer}{leaked}"
+        case "regenerating":
+            return "new keys are ordered"
+        case "attempts_grew":
+            return f"the attempts go on: {detail.get('failures')} so far"
+        case "closed":
+            return f"the case is closed: {str(detail.get('resolution')).replace('_', ' ')}"
+        case other:
+            return other.replace("_", " ")

@@ -1,0 +1,88 @@
+"""The end of a demo: its figures as JSON, the differences to what was promised, and a timeline for people.
+
+Here: presentation. Not here: reading (`demo_readback`), promising (`demo_oracle`).
+"""
+
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, fields
+from datetime import datetime
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from octy_worker.dev.demo_oracle import Figures
+from octy_worker.dev.demo_readback import Moment
+
+
+def write_report(path: Path, found: Figures, seconds: float) -> None:
+    """Write the figures, and how long it all took."""
+    report = {**asdict(found), "seconds": round(seconds, 1)}
+    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+
+
+def differences(found: Figures, expected: Figures) -> list[str]:
+    """Return one line for each figure that is not as the policy promises."""
+    return [
+        f"{field.name}: expected {getattr(expected, field.name)}, found {getattr(found, field.name)}"
+        for field in fields(Figures)
+        if getattr(found, field.name) != getattr(expected, field.name)
+    ]
+
+
+def show_timeline(console: Console, moments: Iterable[Moment], start: datetime) -> None:
+    """Print what happened in the cases, in seconds since the start."""
+    table = Table(title="What happened", title_justify="left", box=None, pad_edge=False)
+    table.add_column("after", justify="right", no_wrap=True)
+    table.add_column("customer", style="bold", max_width=24)
+    table.add_column("")
+    for moment in moments:
+        after = (moment.at - start).total_seconds()
+        table.add_row(f"{after:.1f} s", Text(moment.user), Text(moment.text))
+    console.print()
+    console.print(table)
+
+
+def show_figures(console: Console, found: Figures) -> None:
+    """Print the figures: requests, alerts, cases."""
+    answers = ", ".join(f"{count} × {status}" for status, count in found.answers.items())
+    console.print()
+    console.print(
+        f"{found.rows} requests were answered {answers}; the database counts {found.recorded['accepted']} accepted "
+        f"and {found.recorded['refused']} refused. Mails: {found.mails['alert']} alerts, "
+        f"{found.mails['new_keys']} with new keys.",
+        markup=False,
+        highlight=False,
+    )
+    if found.cases:
+        console.print()
+        console.print(_cases(found))
+
+
+def _cases(found: Figures) -> Table:
+    table = Table(title="Cases that were answered", title_justify="left", box=None, pad_edge=False)
+    for heading in ("customer", "answer", "leaked", "old pair", "new pair"):
+        table.add_column(heading)
+    for case in found.cases:
+        table.add_row(
+            Text(case.user),
+            case.answer.replace("_", " "),
+            "yes" if case.leaked else "no",
+            _status(case.old_pair),
+            _status(case.new_pair),
+        )
+    return table
+
+
+def _status(status: int | None) -> str:
+    match status:
+        case None:
+            return "–"
+        case 200:
+            return "200, accepted"
+        case 401:
+            return "401, refused"
+        case _:
+            return str(status)

@@ -1,0 +1,260 @@
+"""What support staff is shown of accounts, pairs and cases, read in a few statements each, however long the lists.
+
+Here: the queries behind the `octy` command's lists and pages. Not here: their shapes (`report_shapes`), how they are
+drawn (`cli.views`), single steps of a case or regeneration (`cases`, `regenerations`).
+"""
+
+from dataclasses import fields
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.accounts import find_account, security_addresses
+from octy_middleware.clock import EPOCH, utc
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.models import (
+    Account,
+    Confirmation,
+    Incident,
+    IncidentEvent,
+    KeyPair,
+    Mail,
+    OutcomeMinute,
+    PairState,
+    Regeneration,
+)
+from octy_worker.cases import load_case
+from octy_worker.report_shapes import (
+    AccountLine,
+    AccountReport,
+    IncidentLine,
+    IncidentReport,
+    KeyReport,
+    MailLine,
+    PairLine,
+    RegenerationLine,
+    TimelineLine,
+    UseLine,
+)
+from octy_workflows.messages import incident_workflow_id
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_Shape = TypeVar("_Shape", bound="DataclassInstance")
+
+_LIVE = (PairState.PENDING, PairState.ACTIVE, PairState.RETIRING)
+_MAILS = 20  # of an account; those of a case are all shown
+_USES = 20
+_LATELY = timedelta(days=7)
+
+
+def list_accounts(session: Session, *, limit: int | None = None) -> tuple[AccountLine, ...]:
+    """Return accounts, newest first."""
+    live = (
+        select(func.count())
+        .where(KeyPair.account_id == Account.id, col(KeyPair.state).in_(_LIVE))
+        .correlate(Account)
+        .scalar_subquery()
+    )
+    unsettled = (
+        select(func.count())
+        .where(Incident.account_id == Account.id, col(Incident.closed_at).is_(None))
+        .correlate(Account)
+        .scalar_subquery()
+    )
+    rows = session.exec(select(Account, live, unsettled).order_by(col(Account.id).desc()).limit(limit))
+    return tuple(
+        _shape(AccountLine, account, live_pairs=pairs, open_incidents=incidents) for account, pairs, incidents in rows
+    )
+
+
+def account_of(session: Session, reference: str) -> Account:
+    """Return the account of this reference or id; raise InvalidInputError when there is none."""
+    account = find_account(session, reference)
+    if account is None:
+        raise InvalidInputError(f"no account has the reference {reference!r} → `octy accounts list` shows all")
+    return account
+
+
+def show_account(session: Session, reference: str, now: float) -> AccountReport:
+    """Return the whole account."""
+    account = account_of(session, reference)
+    return _shape(
+        AccountReport,
+        account,
+        security_addresses=security_addresses(account, now),
+        pairs=list_pairs(session, account_id=account.id),
+        open_incidents=list_incidents(session, account_id=account.id, closed=False),
+        regenerations=_regenerations(session, Regeneration.account_id == account.id),
+        mails=_mails(session, Mail.account_id == account.id, limit=_MAILS),
+    )
+
+
+def list_pairs(
+    session: Session, *, account_id: str | None = None, public_key: str | None = None, limit: int | None = None
+) -> tuple[PairLine, ...]:
+    """Return all pairs, those of one account, or the one of a public key; newest first."""
+    successor = aliased(KeyPair)
+    query = (
+        select(KeyPair, Account.reference, successor.public_key)
+        .join(Account, col(Account.id) == KeyPair.account_id)
+        .outerjoin(successor, col(successor.id) == KeyPair.replaced_by)
+        .order_by(col(KeyPair.created_at).desc(), col(KeyPair.id).desc())
+        .limit(limit)
+    )
+    if account_id is not None:
+        query = query.where(KeyPair.account_id == account_id)
+    if public_key is not None:
+        query = query.where(KeyPair.public_key == public_key)
+    return tuple(
+        _shape(PairLine, pair, account=reference, replaced_by=replaced_by)
+        for pair, reference, replaced_by in session.exec(query)
+    )
+
+
+def pair_of(session: Session, public_key: str) -> KeyPair:
+    """Return the pair; raise InvalidInputError when there is none."""
+    pair = session.exec(select(KeyPair).where(KeyPair.public_key == public_key)).first()
+    if pair is None:
+        raise InvalidInputError(f"no pair has the public key {public_key[:100]!r} → `octy keys list` shows all")
+    return pair
+
+
+def open_incident_of(session: Session, pair_id: str) -> str | None:
+    """Return the id of the pair's open case, if there is one."""
+    query = select(Incident.id).where(Incident.key_pair_id == pair_id, col(Incident.closed_at).is_(None))
+    return session.exec(query).first()
+
+
+def show_key(session: Session, public_key: str, now: float) -> KeyReport:
+    """Return the pair and the last seven days of its use, most frequent first."""
+    pair = pair_of(session, public_key)
+    since = utc(now) - _LATELY
+    uses = session.exec(
+        select(
+            OutcomeMinute.source,
+            OutcomeMinute.outcome,
+            func.sum(OutcomeMinute.count),
+            func.max(OutcomeMinute.minute),
+        )
+        .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= int(since.timestamp()) // 60)
+        .group_by(OutcomeMinute.source, OutcomeMinute.outcome)
+        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source, OutcomeMinute.outcome)
+        .limit(_USES)
+    )
+    return KeyReport(
+        pair=list_pairs(session, public_key=public_key)[0],
+        open_incident=open_incident_of(session, pair.id),
+        since=since,
+        uses=tuple(
+            UseLine(source, outcome, int(count), EPOCH + timedelta(minutes=minute))
+            for source, outcome, count, minute in uses
+        ),
+    )
+
+
+def list_incidents(
+    session: Session, *, account_id: str | None = None, closed: bool = True, limit: int | None = None
+) -> tuple[IncidentLine, ...]:
+    """Return cases, newest first; without `closed` only the open ones."""
+    query = (
+        select(Incident, Account.reference, Confirmation)
+        .join(Account, col(Account.id) == Incident.account_id)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .order_by(col(Incident.opened_at).desc(), col(Incident.id).desc())
+        .limit(limit)
+    )
+    if account_id is not None:
+        query = query.where(Incident.account_id == account_id)
+    if not closed:
+        query = query.where(col(Incident.closed_at).is_(None))
+    return tuple(_incident_line(*row) for row in session.exec(query))
+
+
+def _incident_line(incident: Incident, reference: str, confirmation: Confirmation) -> IncidentLine:
+    return _shape(
+        IncidentLine,
+        incident,
+        account=reference,
+        answer=confirmation.answer,
+        leaked=confirmation.leaked,
+        answered_by=confirmation.answered_by,
+    )
+
+
+def find_incident(session: Session, text: str) -> str:
+    """Return the id of the case that `text` means: its id, the unique beginning of one, or its workflow's id.
+
+    Raises InvalidInputError when none or several fit.
+    """
+    wanted = text.strip().lower().removeprefix(incident_workflow_id(""))
+    beginning = func.substr(Incident.id, 1, len(wanted)) == wanted
+    found = session.exec(select(Incident.id).where(beginning).order_by(col(Incident.id)).limit(2)).all()
+    if not wanted or not found:
+        raise InvalidInputError(f"no case has the id {text[:60]!r} → `octy incidents list --all` shows all")
+    if len(found) > 1 and wanted not in found:
+        raise InvalidInputError(f"several cases have ids that begin with {text[:60]!r} → give more of the id")
+    return found[0]
+
+
+def show_incident(session: Session, incident_id: str) -> IncidentReport:
+    """Return the whole case of an id that exists."""
+    case = load_case(session, incident_id)
+    assert case is not None
+    incident = case.incident
+    mails = _mails(session, Mail.incident_id == incident_id)
+    regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
+    return _shape(
+        IncidentReport,
+        incident,
+        incident=_incident_line(incident, case.account.reference, case.confirmation),
+        failures=case.failures,
+        answered_at=case.confirmation.answered_at,
+        workflow_id=incident_workflow_id(incident_id),
+        regeneration=regenerations[0] if regenerations else None,
+        sources=case.sources,
+        mails=mails,
+        timeline=_timeline(case.events, mails),
+    )
+
+
+def _timeline(events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...]) -> tuple[TimelineLine, ...]:
+    """Merge what was noted and what was mailed, oldest first."""
+    noted = [_shape(TimelineLine, event) for event in events]
+    mailed = [
+        TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", _told(mail)) for mail in mails
+    ]
+    return tuple(sorted(noted + mailed, key=lambda line: line.at))
+
+
+def _told(mail: MailLine) -> dict[str, Any]:
+    detail: dict[str, Any] = {"kind": mail.kind, "key": mail.key}
+    return {**detail, "tries": mail.tries, "error": mail.last_error} if mail.last_error else detail
+
+
+def _mails(session: Session, which: Any, *, limit: int | None = None) -> tuple[MailLine, ...]:
+    query = select(Mail).where(which).order_by(col(Mail.created_at).desc(), col(Mail.key)).limit(limit)
+    return tuple(_shape(MailLine, mail) for mail in session.exec(query))
+
+
+def _regenerations(session: Session, which: Any) -> tuple[RegenerationLine, ...]:
+    old, new = aliased(KeyPair), aliased(KeyPair)
+    rows = session.exec(
+        select(Regeneration, old.public_key, new.public_key)
+        .outerjoin(old, col(old.id) == Regeneration.old_pair_id)
+        .outerjoin(new, col(new.id) == Regeneration.new_pair_id)
+        .where(which)
+        .order_by(col(Regeneration.opened_at).desc(), col(Regeneration.id).desc())
+    )
+    return tuple(
+        _shape(RegenerationLine, row, old_public_key=old_key, new_public_key=new_key) for row, old_key, new_key in rows
+    )
+
+
+def _shape(kind: type[_Shape], row: object, **more: object) -> _Shape:
+    """Return a value of this shape: the fields given, all others from the row's columns of the same names."""
+    own = {field.name: getattr(row, field.name) for field in fields(kind) if field.name not in more}
+    return kind(**own, **more)

@@ -1,0 +1,74 @@
+"""Mails to the customer, which may take days; the same for both workflows.
+
+Here: one mail, from its order to the word of what became of it. Not here: when a mail is due, and what it says.
+"""
+
+from abc import ABC, abstractmethod
+from dataclasses import replace
+from typing import assert_never
+
+from temporalio import workflow
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.messages import DAY, Detail, MailEnd, MailOrder, MailReport
+    from octy_workflows.policies import PATIENTLY, Condition, came_true
+
+
+class Correspondent(ABC):
+    """A workflow that writes to a customer, and tells support staff when that fails."""
+
+    board: Board
+
+    @abstractmethod
+    async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:
+        """Write one event into the timeline."""
+
+    @abstractmethod
+    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        """Write one event into the timeline, and raise a staff task."""
+
+    async def _mail(self, order: MailOrder, stop: Condition) -> None:
+        """Have one mail sent, ordered anew each day as long as the daily cap withholds it.
+
+        Nothing more is ordered, or tried, once `stop` is true.
+        """
+        while await self._mail_once(order, stop) is MailEnd.SKIPPED:
+            if await came_true(stop, by=order.at + DAY, waiting_for="the daily cap on mails"):
+                return
+            order = replace(order, at=workflow.time())
+
+    async def _mail_once(self, order: MailOrder, stop: Condition) -> MailEnd | None:
+        """Order one mail and note what became of it; None when `stop` came true while it was being tried."""
+        report = None if stop() else await _sent_unless(stop, order)
+        if report is None or stop():
+            return None
+        name = f"{order.kind}-{order.number}"
+        self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
+        end = MailEnd(report.state)
+        match end:
+            case MailEnd.SENT:
+                pass
+            case MailEnd.FAILED:
+                await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
+            case MailEnd.SKIPPED:
+                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
+            case unknown:
+                assert_never(unknown)
+        return end
+
+
+async def _sent_unless(stop: Condition, order: MailOrder) -> MailReport | None:
+    """Temporal retries the mail for days; don't wait for it longer than for `stop`."""
+    sending = workflow.start_activity(activities.send_mail, order, **PATIENTLY, summary=order.kind)
+    await workflow.wait_condition(lambda: sending.done() or stop())
+    if not sending.done():
+        sending.cancel()
+    try:
+        return await sending
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            return None
+        return MailReport(MailEnd.FAILED, "the sender gave up")
