@@ -89,9 +89,6 @@ class Books:
         self.standing = DecisionReport(False, choice, leaked, "customer")
         return CustomerAnswer(choice, leaked)
 
-    def mails(self) -> list[MailOrder]:
-        return [order for order in self.orders if isinstance(order, MailOrder)]
-
 
 def _when(seconds: float) -> str:
     """Tell hours, rounded: a test may take seconds of real time, a deadline is hours away."""
@@ -223,6 +220,11 @@ class Play:
     async def comes(self, line: str) -> None:
         """Wait, in real time, for a line of the story, whatever its hour."""
         await eventually(lambda: any(told.partition(" ")[2] == line for told in self.books.story), self.books.story)
+
+    def when(self, line: str) -> list[float]:
+        """Return the seconds after the start at which such a line was told, by the workflow's clock."""
+        told = zip(self.books.story, self.books.orders, strict=True)
+        return [order.at - self.books.start for text, order in told if text.partition(" ")[2] == line]
 
     async def tells(self, *story: str) -> None:
         """Check the whole story so far."""

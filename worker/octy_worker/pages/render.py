@@ -8,6 +8,7 @@ the pages work under any path that a proxy puts before them.
 
 from base64 import b64encode
 from collections.abc import Mapping
+from functools import cache
 from hashlib import sha256
 from importlib.resources import files
 
@@ -27,21 +28,12 @@ class Renderer:
 
     def __init__(self, settings: WorkerSettings) -> None:
         style = (files(__package__) / "templates" / "pages.css").read_text("utf-8")
-        self._templates = Environment(
-            loader=PackageLoader("octy_worker.pages"),
-            autoescape=True,
-            undefined=StrictUndefined,
-            finalize=_harmless,
-            trim_blocks=True,
-            lstrip_blocks=True,
-        )
-        self._templates.filters.update(moment=words.moment, span=words.span, amount=words.amount, plain=words.plain)
-        self._templates.globals.update(
-            style=Markup(style),  # noqa: S704  # our own file
-            product=settings.product_name,
-            support=settings.support_contact,
-            support_address=_address(settings.support_contact),
-        )
+        self._common = {
+            "style": Markup(style),  # noqa: S704 - our own file
+            "product": settings.product_name,
+            "support": settings.support_contact,
+            "support_address": _address(settings.support_contact),
+        }
         self.policy = (
             f"default-src 'none'; style-src 'sha256-{_hash(style)}'; form-action 'self'; "
             "frame-ancestors 'none'; base-uri 'none'"
@@ -49,13 +41,28 @@ class Renderer:
 
     def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
         """Return the page of a template."""
-        return HTMLResponse(self._templates.get_template(template).render(values), status)
+        return HTMLResponse(_templates().get_template(template).render(self._common | values), status)
 
     def notice(self, notice: Notice, headers: Mapping[str, str] | None = None) -> HTMLResponse:
         """Return the page of a message."""
         response = self.page("notice.html", notice.status, notice=notice)
         response.headers.update(headers or {})
         return response
+
+
+@cache
+def _templates() -> Environment:
+    """Return the templates, compiled once a process."""
+    environment = Environment(
+        loader=PackageLoader("octy_worker.pages"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        finalize=_harmless,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(moment=words.moment, span=words.span, amount=words.amount, plain=words.plain)
+    return environment
 
 
 def _harmless(value: object) -> object:

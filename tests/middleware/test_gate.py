@@ -1,0 +1,207 @@
+"""The gate: every end of a request, what is written of it, and what a stranger can tell apart."""
+
+import shutil
+import time
+
+import pytest
+from octy_middleware import Gate, Outcome
+from octy_middleware.gate import Claim
+from support.world import FakeRequest, Keys, World, basic
+
+KNOWN_SHAPE = "pk_" + "0" * 28
+
+
+def decide(gate: Gate, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
+    return gate.decide(FakeRequest(authorization, **given)).outcome
+
+
+def set_state(world: World, keys: Keys, state: str) -> None:
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = ? WHERE public_key = ?", (state, keys.public_key))
+
+
+@pytest.mark.parametrize(
+    ("name", "state", "header", "expected"),
+    [
+        ("right pair", "active", "right", Outcome.ACCEPTED),
+        ("right pair, retiring", "retiring", "right", Outcome.ACCEPTED),
+        ("wrong secret", "active", "wrong", Outcome.WRONG_SECRET),
+        ("empty secret", "active", "empty", Outcome.WRONG_SECRET),
+        ("retired pair, right secret", "retired", "right", Outcome.RETIRED),
+        ("retired pair, wrong secret", "retired", "wrong", Outcome.RETIRED_WRONG),
+        ("pending pair is known to nobody", "pending", "right", Outcome.UNKNOWN_KEY),
+        ("unknown key", "active", "unknown", Outcome.UNKNOWN_KEY),
+        ("nothing", "active", None, Outcome.MISSING),
+        ("garbage", "active", "Basic !!!!", Outcome.MALFORMED),
+        ("control characters", "active", "Basic \x01", Outcome.AMBIGUOUS),
+        ("too long", "active", "Basic " + "A" * 2000, Outcome.OVERSIZE),
+    ],
+    ids=lambda value: value if isinstance(value, str) and " " in value else "",
+)
+def test_every_end(world: World, name: str, state: str, header: str | None, expected: Outcome) -> None:
+    keys = world.register()
+    set_state(world, keys, state)
+    headers = {
+        "right": keys.basic(),
+        "wrong": keys.basic("sk_wrong"),
+        "empty": keys.basic(""),
+        "unknown": basic(KNOWN_SHAPE, "x"),
+    }
+    with world.gate() as gate:
+        assert decide(gate, headers.get(header or "", header)) is expected, name
+    key = keys.public_key if expected in (Outcome.ACCEPTED, *_COUNTED_BY_KEY) else ""
+    assert world.recorded(key) == {str(expected): 1}
+
+
+_COUNTED_BY_KEY = (Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
+
+
+def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        assert isinstance(gate.admit(FakeRequest(keys.basic())), Claim)
+        verdict = gate.decide(FakeRequest(keys.basic()))
+        again = gate.admit(FakeRequest(keys.basic()))
+        assert not isinstance(again, Claim)
+        assert again.principal == verdict.principal
+        assert verdict.principal is not None
+        assert (verdict.principal.identity, verdict.principal.display_name) == ("acme", "acme")
+        assert verdict.principal.is_authenticated
+
+
+def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
+    """None of them is answered from memory: one look-up, one digest, one commit for each."""
+    keys, old = world.register(), world.register("old")
+    set_state(world, old, "retired")
+    with world.gate() as gate:
+        gate.decide(FakeRequest(keys.basic()))  # the pair is remembered now
+        for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
+            claim = gate.admit(FakeRequest(header))
+            assert isinstance(claim, Claim)
+            verdict = gate.resolve(claim, FakeRequest(header))
+            assert verdict.committed is not None
+            verdict.committed.result(5)
+
+
+@pytest.mark.parametrize(
+    ("exempt", "path", "expected"),
+    [
+        ("/health", "/health", None),
+        ("/health", "/health/", Outcome.MISSING),
+        ("/public/*", "/public/a/b", None),
+        ("/public/*", "/publication", Outcome.MISSING),
+        ("/health", "/HEALTH", Outcome.MISSING),
+    ],
+)
+def test_exempt_paths(world: World, exempt: str, path: str, expected: Outcome | None) -> None:
+    with world.gate(exempt_paths=(exempt,)) as gate:
+        assert decide(gate, path=path) is expected
+
+
+@pytest.mark.parametrize(
+    ("options", "given", "expected"),
+    [
+        ({}, {"scheme": "http"}, Outcome.PLAIN_HTTP),
+        ({}, {"scheme": "https"}, Outcome.MISSING),
+        ({}, {"scheme": "wss"}, Outcome.MISSING),
+        ({}, {"scheme": "ws"}, Outcome.PLAIN_HTTP),
+        ({"require_https": False}, {"scheme": "http"}, Outcome.MISSING),
+        ({}, {"scheme": "http", "headers": {b"x-forwarded-proto": [b"https"]}}, Outcome.PLAIN_HTTP),
+        (
+            {"trusted_proxies": ("203.0.113.9",)},
+            {"scheme": "http", "headers": {b"x-forwarded-proto": [b"https"]}},
+            Outcome.MISSING,
+        ),
+        (
+            {"trusted_proxies": ("203.0.113.9",)},
+            {"scheme": "https", "headers": {b"x-forwarded-proto": [b"http"]}},
+            Outcome.PLAIN_HTTP,
+        ),
+    ],
+)
+def test_plain_http_is_refused_and_only_a_trusted_proxy_may_say_otherwise(
+    world: World, options: dict[str, object], given: dict[str, object], expected: Outcome
+) -> None:
+    with world.gate(**options) as gate:
+        assert decide(gate, **given) is expected
+
+
+def test_a_pair_sent_over_plain_http_is_not_even_looked_at(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        assert decide(gate, keys.basic("sk_wrong"), scheme="http") is Outcome.PLAIN_HTTP
+    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+
+
+def test_the_source_comes_from_a_trusted_proxy_only(world: World) -> None:
+    keys, forwarded = world.register(), {b"x-forwarded-for": [b"198.51.100.7"]}
+    with world.gate() as gate:
+        decide(gate, keys.basic("no"), headers=forwarded)
+    with world.gate(trusted_proxies=("203.0.113.0/24",)) as gate:
+        decide(gate, keys.basic("no"), headers=forwarded)
+    assert world.rows("SELECT source FROM attempt ORDER BY id") == [("203.0.113.9",), ("198.51.100.7",)]
+    networks = world.rows("SELECT network, length FROM streak ORDER BY network")
+    assert networks == [("", 2), ("198.51.100.0/24", 1), ("203.0.113.0/24", 1)]
+
+
+def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: World) -> None:
+    hostile = b"\x1b[31mred\r\nSubject: x \xe2\x80\xae<script>" + b"A" * 1000
+    headers = {b"user-agent": [hostile], b"x-request-id": [hostile]}
+    with world.gate() as gate:
+        decide(gate, basic(KNOWN_SHAPE, "x"), headers=headers, path="/\x1b]0;title\x07" + "p" * 500)
+    [(client, path, request_id)] = world.rows("SELECT client, path, request_id FROM attempt")
+    for text, limit in ((client, 200), (path, 200), (request_id, 100)):
+        assert text.isascii()
+        assert text.isprintable()
+        assert len(text) == limit
+
+
+def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -> None:
+    keys, secret, typo = world.register(), "sk_" + "canary" * 8, "pk_canarycanarycanary0123456789"
+    with world.gate() as gate:
+        decide(gate, keys.basic(secret))
+        decide(gate, basic(typo, secret))
+        decide(gate, f"Bearer {secret}")
+    world.database.close()
+    content = b"".join(file.read_bytes() for file in world.folder.glob("octy.db*"))
+    for canary in (secret, typo, keys.secret):
+        assert canary.encode() not in content
+    assert keys.public_key.encode() in content
+
+
+def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        request = FakeRequest(keys.basic("sk_wrong"))
+        claims = [gate.admit(request) for _ in range(10_000)]
+        verdicts = [gate.resolve(claim, request) for claim in claims if isinstance(claim, Claim)]
+        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+        for verdict in verdicts:
+            assert verdict.committed is not None
+            verdict.committed.result(30)
+        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+    assert world.recorded(keys.public_key) == {"wrong_secret": 10_000, "accepted": 2}
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
+    keys = world.register()
+    with world.gate(commit_timeout=0.5) as gate:
+        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+        aside = world.folder.with_name(world.folder.name + "-aside")
+        time.sleep(0.2)
+        gate.database.close()
+        shutil.move(world.folder, aside)
+        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+        assert decide(gate, keys.basic("sk_wrong")) is Outcome.STORE_UNAVAILABLE
+        assert decide(gate, basic(KNOWN_SHAPE, "x")) is Outcome.STORE_UNAVAILABLE
+        assert decide(gate, None) is Outcome.MISSING
+        shutil.move(aside, world.folder)
+        deadline = time.monotonic() + 10
+        while decide(gate, keys.basic("sk_wrong")) is not Outcome.WRONG_SECRET:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    recorded = world.recorded(keys.public_key)
+    assert recorded["accepted"] == 2
+    assert recorded["wrong_secret"] == 1
+    assert world.recorded("")["missing"] == 1

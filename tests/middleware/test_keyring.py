@@ -1,0 +1,156 @@
+"""The keyring: bounded memory, changes seen at once here and within a second elsewhere, and a store that is away."""
+
+import multiprocessing
+import sqlite3
+import time
+from multiprocessing.connection import Connection
+
+import pytest
+from octy_middleware import Database, StoreUnavailableError, pairs
+from octy_middleware.keyring import Keyring
+from octy_middleware.models import PairState
+from support.world import Keys, World
+
+
+def make_keyring(database: Database, **options: float) -> Keyring:
+    return Keyring(database, **{"size": 10, "interval": 0.05, "grace": 60.0, **options})  # type: ignore[arg-type]
+
+
+def retire(world: World, keys: Keys) -> None:
+    with world.database.write() as connection:
+        [(pair_id,)] = connection.exec_driver_sql(
+            "SELECT id FROM key_pair WHERE public_key = ?", (keys.public_key,)
+        ).all()
+        assert pairs.retire(connection, pair_id, time.time())
+
+
+def test_a_pair_is_remembered_after_its_first_look_up(world: World) -> None:
+    keys, keyring = world.register(), make_keyring(world.database)
+    assert keyring.remembered(keys.public_key) is None
+    record = keyring.look_up(keys.public_key)
+    assert record is not None
+    assert record.reference == "acme"
+    assert keyring.remembered(keys.public_key) == record
+    keyring.close()
+
+
+def test_unknown_keys_are_not_remembered_and_push_nothing_out(world: World) -> None:
+    keys, keyring = world.register(), make_keyring(world.database, size=1)
+    keyring.look_up(keys.public_key)
+    for number in range(50):
+        assert keyring.look_up(f"pk_unknown{number:020}") is None
+    assert keyring.remembered(keys.public_key) is not None
+    keyring.close()
+
+
+def test_memory_is_bounded_and_the_oldest_goes_first(world: World) -> None:
+    everybody = [world.register(f"customer{n}") for n in range(4)]
+    keyring = make_keyring(world.database, size=3)
+    for keys in everybody:
+        keyring.look_up(keys.public_key)
+    remembered = [keyring.remembered(keys.public_key) is not None for keys in everybody]
+    assert remembered == [False, True, True, True]
+    keyring.close()
+
+
+def test_a_change_in_this_process_is_seen_at_once_through_any_database_object(world: World) -> None:
+    keys, keyring = world.register(), make_keyring(Database(world.url), interval=0.5)
+    keyring.look_up(keys.public_key)
+    retire(world, keys)
+    assert keyring.remembered(keys.public_key) is None
+    record = keyring.look_up(keys.public_key)
+    assert record is not None
+    assert record.state == PairState.RETIRED
+    keyring.close()
+
+
+def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
+    keys, keyring = world.register(), make_keyring(world.database)
+    keyring.look_up(keys.public_key)
+    with pytest.raises(RuntimeError), world.database.write() as connection:
+        pairs.announce(connection, keys.public_key, time.time())
+        raise RuntimeError
+    assert keyring.remembered(keys.public_key) is not None
+    retire(world, world.register("other"))
+    assert keyring.remembered(keys.public_key) is not None
+    keyring.close()
+
+
+def test_a_look_up_that_a_change_overtook_is_not_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stale record of a read begun before the change must not stay for ever."""
+    keys, keyring = world.register(), make_keyring(world.database, interval=0.5)
+    remember = keyring._remember
+
+    def overtaken(*args: object) -> None:
+        retire(world, keys)
+        remember(*args)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(keyring, "_remember", overtaken)
+    stale = keyring.look_up(keys.public_key)
+    assert stale is not None
+    assert stale.state == PairState.ACTIVE
+    assert keyring.remembered(keys.public_key) is None
+    keyring.close()
+
+
+def _watch(url: str, public_key: str, pipe: Connection) -> None:
+    keyring = make_keyring(Database(url), interval=0.25)
+    keyring.look_up(public_key)
+    pipe.send("ready")
+    while keyring.remembered(public_key) is not None:
+        time.sleep(0.005)
+    pipe.send(time.time())
+
+
+def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: World) -> None:
+    keys = world.register()
+    here, there = multiprocessing.Pipe()
+    context = multiprocessing.get_context("spawn")
+    other = context.Process(target=_watch, args=(world.url, keys.public_key, there))
+    other.start()
+    assert here.recv() == "ready"
+    retire(world, keys)
+    retired_at = time.time()
+    assert here.recv() - retired_at < 1.0
+    other.join()
+
+
+def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
+    now = 1000.0
+    keys = world.register()
+    keyring = Keyring(world.database, size=10, interval=0.5, grace=60.0, monotonic=lambda: now)
+    keyring.look_up(keys.public_key)
+    stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
+    now += 59.0
+    assert keyring.remembered(keys.public_key) is not None
+    keyring._stop.set()  # the feed can't be read
+    now += 2.0
+    assert keyring.remembered(keys.public_key) is None
+    stranger.close()
+    keyring.close()
+
+
+def test_a_look_up_without_a_store_says_so(world: World) -> None:
+    keyring = make_keyring(world.database)
+    for file in world.folder.glob("octy.db*"):
+        file.unlink()
+    world.database.close()
+    with pytest.raises(StoreUnavailableError):
+        keyring.look_up("pk_whatever1234567")
+    keyring.close()
+
+
+@pytest.mark.parametrize(
+    ("state", "ends_in", "live"),
+    [("active", None, True), ("retiring", 10, True), ("retiring", -1, False), ("retired", None, False), ("pending", None, False)],
+)
+def test_what_is_live(world: World, state: str, ends_in: float | None, live: bool) -> None:
+    keys, now = world.register(), 1_800_000_000.0
+    ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = ?, retire_at = ?", (state, ends_at))
+    keyring = make_keyring(world.database)
+    record = keyring.look_up(keys.public_key)
+    assert record is not None
+    assert record.is_live(now) is live
+    keyring.close()

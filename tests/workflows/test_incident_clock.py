@@ -1,0 +1,106 @@
+"""Deadlines of a case to the second, and mails that take hours."""
+
+import asyncio
+
+import pytest
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import DAY, HOUR, Choice, IncidentTimes, StaffDecision
+from workflow_stage import Stage, eventually, played
+
+MINUTE = 60.0
+DOWN_FOR_GOOD = ["down"] * 1000
+
+
+@pytest.mark.parametrize(
+    ("due", "line"),
+    [
+        pytest.param(DAY, "mail reminder-1", id="first_reminder_after_24_hours"),
+        pytest.param(3 * DAY, "mail reminder-2", id="second_reminder_after_72_hours"),
+        pytest.param(7 * DAY, "note no_answer needs_staff", id="staff_task_after_7_days"),
+        pytest.param(14 * DAY, "close unanswered", id="closed_after_14_days"),
+    ],
+)
+@played
+async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due: float, line: str) -> None:
+    play = await stage.incident()
+    await play.until(due - 1)
+    assert [moment for moment in play.when(line) if moment < due] == []
+    await play.until(due + 1)
+    await play.comes(line)
+    [moment] = play.when(line)
+    assert due <= moment < due + MINUTE
+
+
+@played
+async def test_the_alert_goes_out_at_once(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.comes("mail alert-1")
+    assert play.when("mail alert-1")[0] < MINUTE
+
+
+@played
+async def test_an_answer_is_heard_while_no_mail_server_answers(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
+    await play.until(HOUR)
+    await play.handle.signal(KeyIncidentWorkflow.customer_answered, play.books.customer_says(Choice.DISMISS))
+    assert await play.result() == "false_alarm"
+    await play.tells("0h note opened waiting", "1h close false_alarm")
+    assert play.books.tries["alert-1"] > 10
+
+
+@played
+async def test_an_answer_stops_the_tries_of_a_mail(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
+    await play.until(20 * MINUTE)
+    await play.handle.signal(KeyIncidentWorkflow.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    tries = play.books.tries.copy()
+    await play.until(5 * DAY)
+    assert play.books.tries == tries
+
+
+@played
+async def test_a_decision_is_heard_while_a_mail_hangs(stage: Stage) -> None:
+    hanging = asyncio.Event()
+    play = await stage.incident(slow={"send_mail": hanging})
+    decision = StaffDecision("dismiss", "dan", "their own test")
+    await play.handle.execute_update(KeyIncidentWorkflow.decide, decision)
+    assert await play.result() == "false_alarm"
+    hanging.set()
+
+
+@played
+async def test_deadlines_pass_while_no_mail_server_answers(stage: Stage) -> None:
+    times = IncidentTimes(remind_after=(10 * MINUTE,), staff_after=20 * MINUTE, close_after=HOUR)
+    play = await stage.incident(times, mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
+    await play.until(2 * HOUR)
+    assert await play.result() == "unanswered"
+    await play.tells("0h note opened waiting", "0.3h note no_answer needs_staff", "1h close unanswered")
+
+
+@played
+async def test_a_reminder_due_while_the_alert_is_still_tried_is_left_out(stage: Stage) -> None:
+    times = IncidentTimes(remind_after=(10 * MINUTE, HOUR))
+    play = await stage.incident(times, mail_ends={"alert-1": ["down"] * 11})  # sent by the 12th try, after 27 minutes
+    await play.until(HOUR + 1)
+    await play.tells("0h note opened waiting", "0h mail alert-1", "1h mail reminder-2")
+    assert play.books.tries == {"alert-1": 12, "reminder-2": 1}
+
+
+@played
+async def test_a_skipped_alert_is_the_same_order_a_day_later(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-1": ["skipped"]})
+    await play.until(DAY + MINUTE)
+    await play.comes("mail alert-1")
+    first, second = (order for order in play.books.orders if getattr(order, "kind", "") == "alert")
+    assert (first.subject_id, first.number) == (second.subject_id, second.number)
+    assert DAY <= second.at - first.at < DAY + MINUTE
+
+
+@played
+async def test_an_activity_that_fails_for_a_while_delays_no_deadline(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"reminder-1": ["down"] * 8})
+    await play.until(3 * DAY + 1)
+    await play.comes("mail reminder-2")
+    await eventually(lambda: play.books.tries["reminder-2"] == 1, play.books)
+    assert 3 * DAY <= play.when("mail reminder-2")[0] < 3 * DAY + MINUTE
