@@ -1,7 +1,7 @@
 """An outcome that is no acceptance -> status, headers and body.
 
-Here: Octy's envelope with the members of RFC 9457 in the same body, the challenge, what Accept prefers. Not
-here: which outcome it is. A body depends on the outcome's public meaning alone: equal meanings, equal bytes.
+Here: status line and headers, the challenge, what Accept prefers. Not here: which outcome it is, the body's shape
+(`envelope`). A body depends on the outcome's public meaning alone: equal meanings, equal bytes.
 """
 
 import json
@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from http import HTTPStatus
 
+from octy_middleware.envelope import failure
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.outcome import Meaning, Outcome
 
@@ -99,18 +100,7 @@ def _headers(status: int, realm: str, problem: bool, length: int, retry_after: i
 
 
 def _body(meaning: Meaning) -> bytes:
-    reason = HTTPStatus(meaning.status).phrase
-    # Octy's command line takes a failure with an empty list of errors for success.
-    errors = [{"error_message": meaning.public_text, "extended_help": meaning.help_text}]
-    envelope = {
-        "request_meta": {"request_status": "Failed", "message": meaning.public_text},
-        "error": {"code": meaning.status, "reason": reason, "errors": errors},
-        "type": "about:blank",  # the title is then the status phrase (RFC 9457 4.2.1)
-        "title": reason,
-        "status": meaning.status,
-        "detail": meaning.public_text,
-    }
-    return json.dumps(envelope).encode("ascii")
+    return json.dumps(failure(meaning.status, meaning.public_text, meaning.help_text)).encode("ascii")
 
 
 _BODIES = {outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED}

@@ -44,6 +44,7 @@ from octy_workflows.messages import (
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.client import WorkflowHandle
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -238,8 +239,8 @@ class Play:
 
     async def details(self) -> str:
         """Return what support staff reads in the Web UI."""
-        metadata: Any = await self.handle.query("__temporal_workflow_metadata")
-        return str(metadata.get("currentDetails", ""))
+        metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
+        return metadata.current_details
 
     async def task_failures(self) -> list[str]:
         """Return why workflow tasks failed: errors that Temporal would retry for ever."""

@@ -65,7 +65,14 @@ class Parts:
         regenerations = RegenerationActivities(
             self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
         )
-        mail = MailActivities(settings, self.database, self.links, SmtpMailer(settings), time.time)
+        mail = MailActivities(
+            database=self.database,
+            mailer=SmtpMailer(settings),
+            letters=Letters(settings),
+            links=self.links,
+            settings=settings,
+            clock=time.time,
+        )
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,

@@ -230,9 +230,10 @@ def _timeline(events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...]) ->
     return tuple(sorted(noted + mailed, key=lambda line: line.at))
 
 
-def _told(mail: MailLine) -> dict[str, Any]:
-    detail: dict[str, Any] = {"kind": mail.kind, "key": mail.key}
-    return {**detail, "tries": mail.tries, "error": mail.last_error} if mail.last_error else detail
+def _mail_event(mail: MailLine) -> TimelineLine:
+    detail = {"kind": mail.kind, "key": mail.key, "tries": mail.tries, "error": mail.last_error}
+    told = {name: value for name, value in detail.items() if value or name == "key"}
+    return TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", told)
 
 
 def _mails(session: Session, which: Any, *, limit: int | None = None) -> tuple[MailLine, ...]:

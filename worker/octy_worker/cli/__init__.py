@@ -1,0 +1,52 @@
+"""The `octy` command.
+
+    app           the groups of commands and the options before them
+    accounts, incidents, keys, services, upkeep
+                  the faces: what can be typed, with its help
+    frame, exits  every fault becomes one line on stderr and an exit code
+    surroundings  variables, the store
+    deciding, replacing, temporal_place
+                  what commands do beyond reading
+    checks        what `octy doctor` looks at
+    views, console
+                  how anything is shown
+
+Faces import what they need when they run: `octy --help` loads neither SQLAlchemy nor the Temporal SDK.
+"""
+
+import logging
+import os
+import sys
+from typing import NoReturn
+
+
+def main() -> NoReturn:
+    """Run the command that was typed, and end the process with its exit code."""
+    from octy_worker.cli.app import app  # noqa: PLC0415  # importing a part of this package shall not build the app
+    from octy_worker.cli.exits import Exit  # noqa: PLC0415
+
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of any encoding
+    try:
+        app(prog_name="octy")
+    except SystemExit as ended:
+        leave(ended.code if isinstance(ended.code, int) else Exit.WRONG)
+    except KeyboardInterrupt:  # before the frame is there to catch it
+        leave(Exit.INTERRUPTED)
+    raise AssertionError("the frame always exits")
+
+
+def leave(code: int) -> NoReturn:
+    """End the process; at once if it may have connected a Temporal client.
+
+    About one clean exit in twelve of such a process aborts in the interpreter's end (sdk-python#300).
+    """
+    if "temporalio.client" not in sys.modules:
+        sys.exit(code)
+    logging.shutdown()
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:  # nobody reads any more
+            code = code or 1
+    os._exit(code)

@@ -7,9 +7,10 @@ user agents and addresses are chosen by strangers, and a terminal obeys what it 
 import json
 import sys
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
+from typing import Any
 
 from rich import box
 from rich.console import Console, RenderableType
@@ -90,6 +91,22 @@ def show(*parts: RenderableType) -> None:
     )
     for part in parts:
         console.print(part)
+
+
+def show_list(
+    name: str, found: Sequence[object], limit: int, draw: Callable[[Any], RenderableType], *, empty: str, as_json: bool
+) -> None:
+    """Print a list read with `options.one_more(limit)`; say when there are more."""
+    lines = found[:limit] if limit else found
+    more = len(found) > len(lines)
+    if as_json:
+        show_json({name: list(lines), "more": more})
+    elif lines:
+        show(draw(lines))
+    else:
+        tell(empty)
+    if more and not as_json:
+        note(f"these are the newest {limit} → --limit 0 shows all")
 
 
 def tell(*lines: str) -> None:

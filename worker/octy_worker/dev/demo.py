@@ -10,9 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-from octy_middleware.errors import InvalidInputError, OctyError
 from rich.console import Console
 
+from octy_middleware.errors import InvalidInputError, OctyError
 from octy_worker.dev.demo_acts import perform
 from octy_worker.dev.demo_input import DataFileError, Row, parse
 from octy_worker.dev.demo_oracle import expect
@@ -60,7 +60,7 @@ def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) ->
     started, start_time = time.monotonic(), datetime.now(UTC)
     with stack:
         found, faults = perform(stack, rows, console)
-        moments = timeline(stack.database(), stack.mails.messages())
+        moments = timeline(stack.database, stack.mails.messages())
     seconds = time.monotonic() - started
     write_report(report, found, seconds)
     show_timeline(console, moments, start_time)

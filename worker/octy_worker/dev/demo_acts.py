@@ -8,14 +8,14 @@ import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import TypeVar
 
 import httpx
-from octy_middleware.database import Database
-from octy_middleware.keys import make_pair
 from rich.console import Console
 from rich.progress import track
 
+from octy_middleware.keys import make_pair
 from octy_worker.dev import demo_readback as readback
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.demo_input import Row
@@ -33,6 +33,7 @@ _TIMEOUT = 60.0  # seconds for a mail to come or a case to move; it takes about 
 _COUNT_TIMEOUT = 10.0  # seconds for the last counts to be committed
 _REVOCATION = 1.0  # seconds within which a revoked pair stops everywhere (DESIGN, invariant 4)
 _POLL = 0.05
+_Item = TypeVar("_Item")
 _RESOLUTIONS = ("regenerated", "false_alarm", None)  # the third stays open while its old pair lives on
 
 
@@ -51,9 +52,10 @@ class _Demo:
         self._console = console
         self._customer = customer
         self._client = client
-        self._database: Database = stack.database()
-        self._addresses: dict[str, str] = {}
-        self._pairs: dict[str, Keys] = {}
+        self._database = stack.database
+        self._addresses: dict[str, str] = {}  # by user
+        self._pairs: dict[str, Keys] = {}  # by user, the first ones
+        self._collected: set[str] = set()  # regenerations whose keys were collected
 
     def run(self, rows: Sequence[Row]) -> tuple[Figures, list[str]]:
         self._open_accounts(list(dict.fromkeys(row.user for row in rows)))
@@ -81,8 +83,17 @@ class _Demo:
             contact = {"contact_email_address": self._addresses[user], "contact_name": user}
             register(self._database, user, contact, actor="demo", now=time.time())
         for user in self._shown(users, "Collecting first keys"):
-            mail = self._mail(lambda mail, user=user: self._is_new_keys(mail, user))  # type: ignore[misc]
-            self._pairs[user] = self._customer.collect_keys(mail)
+            self._pairs[user] = self._collect(user)
+
+    def _collect(self, user: str) -> Keys:
+        """Return the pair of the user's next mail with new keys."""
+        mail = self._mail(
+            lambda mail: (
+                mail.kind == "new_keys" and mail.to == self._addresses[user] and mail.subject_id not in self._collected
+            )
+        )
+        self._collected.add(mail.subject_id)
+        return self._customer.collect_keys(mail)
 
     def _replay(self, rows: Sequence[Row]) -> Counter[int]:
         """Send each row as one request, in order, on one connection; return how often each status came."""
@@ -150,12 +161,8 @@ class _Demo:
 
     def _collect_new(self, case: Opened) -> Keys | None:
         """Return the new pair from its mail, None for a case whose answer asks for none."""
-        user = case.alert.user
-        if readback.answer_of(self._database, case.incident_id)[0] == "it_was_us":
-            return None
-        first = self._pairs[user].public_key
-        mail = self._mail(lambda mail: self._is_new_keys(mail, user) and first in mail.text and "Old" in mail.text)
-        return self._customer.collect_keys(mail)
+        answer, _ = readback.answer_of(self._database, case.incident_id)
+        return None if answer == "it_was_us" else self._collect(case.alert.user)
 
     def _until_closed(self, case: Opened) -> None:
         _wait(lambda: readback.resolution_of(self._database, case.incident_id) is not None, _TIMEOUT)
@@ -167,7 +174,9 @@ class _Demo:
         for case, resolution in zip(opened, expected, strict=True):
             found = readback.resolution_of(self._database, case.incident_id)
             if found != resolution:
-                faults.append(f"the case of {case.alert.user}: expected {resolution or 'open'}, found {found or 'open'}")
+                faults.append(
+                    f"the case of {case.alert.user}: expected {resolution or 'open'}, found {found or 'open'}"
+                )
         return faults
 
     # Mails and progress
@@ -175,11 +184,12 @@ class _Demo:
     def _alert_of(self, case: Opened) -> ReceivedMail:
         return self._mail(lambda mail: mail.kind == "alert" and mail.subject_id == case.incident_id)
 
-    def _is_new_keys(self, mail: ReceivedMail, user: str) -> bool:
-        return mail.kind == "new_keys" and mail.to == self._addresses[user]
-
     def _mail(self, fits: Callable[[ReceivedMail], bool]) -> ReceivedMail:
         return self._stack.wait_for_mail(fits, _TIMEOUT)
+
+    def _shown(self, items: Sequence[_Item], what: str) -> Iterable[_Item]:
+        """Yield the items under a progress bar."""
+        return track(items, f"{what:<28}", console=self._console)
 
 
 def _wait(holds: Callable[[], bool], timeout: float) -> None:

@@ -8,10 +8,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlmodel import Session, col, func, select
+
 from octy_middleware.database import Database
 from octy_middleware.models import (
     Account,
     Answer,
+    Cause,
     Confirmation,
     Incident,
     IncidentEvent,
@@ -19,8 +22,6 @@ from octy_middleware.models import (
     Regeneration,
 )
 from octy_middleware.outcome import Outcome
-from sqlmodel import col, func, select
-
 from octy_worker.cases import CUSTOMER
 from octy_worker.dev.demo_oracle import Alert
 from octy_worker.dev.inbox import ReceivedMail
@@ -83,11 +84,6 @@ def resolution_of(database: Database, incident_id: str) -> str | None:
         return session.get_one(Incident, incident_id).resolution
 
 
-def open_users(database: Database) -> list[str]:
-    """Return the users whose case is open, in the order of their rows."""
-    return [case.alert.user for case in opened_cases(database) if resolution_of(database, case.incident_id) is None]
-
-
 def count_mails(mails: Iterable[ReceivedMail]) -> dict[str, int]:
     """Return how many different mails of each kind the sink has."""
     kinds = Counter({mail.message_id: mail.kind for mail in mails}.values())
@@ -95,26 +91,43 @@ def count_mails(mails: Iterable[ReceivedMail]) -> dict[str, int]:
 
 
 def timeline(database: Database, mails: Iterable[ReceivedMail]) -> list[Moment]:
-    """Return what happened in all cases, oldest first."""
-    moments: list[Moment] = []
-    users: dict[str, str] = {}  # by id of the incident or regeneration that a mail is about
-    for case in opened_cases(database):
-        user = case.alert.user
-        with database.read_session() as session:
-            incident = session.get_one(Incident, case.incident_id)
-            users[incident.id] = user
-            moments.append(Moment(incident.opened_at, user, _opening(case.alert)))
-            events = session.exec(select(IncidentEvent).where(IncidentEvent.incident_id == incident.id)).all()
-            moments += [Moment(event.at, user, _event(event)) for event in events if event.what != "opened"]
-            regeneration = session.get(Regeneration, incident.regeneration_id) if incident.regeneration_id else None
-            if regeneration is not None:
-                users[regeneration.id] = user
-                if regeneration.collected_at is not None:
-                    moments.append(Moment(regeneration.collected_at, user, "the customer collects the new keys"))
-    for mail in mails:
-        if mail.subject_id in users:
-            moments.append(Moment(mail.received_at, users[mail.subject_id], f'mail "{mail.subject}"'))
+    """Return what happened, oldest first: to all accounts together, and in each case."""
+    mails = tuple(mails)
+    moments = _accounts(database)
+    with database.read_session() as session:
+        for case in opened_cases(database):
+            moments += _case(session, case, mails)
     return sorted(moments, key=lambda moment: moment.at)
+
+
+def _accounts(database: Database) -> list[Moment]:
+    with database.read_session() as session:
+        opened = session.exec(select(func.count(), func.max(Account.created_at)).select_from(Account)).one()
+        collected = session.exec(
+            select(func.count(), func.max(Regeneration.collected_at)).where(
+                Regeneration.cause == Cause.FIRST, col(Regeneration.collected_at).is_not(None)
+            )
+        ).one()
+    said = ((opened, "accounts are open"), (collected, "first key pairs are collected from mails"))
+    return [Moment(at, "", f"{count} {what}") for (count, at), what in said if at is not None]
+
+
+def _case(session: Session, case: Opened, mails: Iterable[ReceivedMail]) -> list[Moment]:
+    user = case.alert.user
+    incident = session.get_one(Incident, case.incident_id)
+    moments = [Moment(incident.opened_at, user, _opening(case.alert))]
+    events = session.exec(select(IncidentEvent).where(IncidentEvent.incident_id == incident.id)).all()
+    moments += [Moment(event.at, user, _event(event)) for event in events if event.what != "opened"]
+    subjects = {incident.id}
+    if incident.regeneration_id is not None:
+        subjects.add(incident.regeneration_id)
+        regeneration = session.get_one(Regeneration, incident.regeneration_id)
+        if regeneration.collected_at is not None:
+            moments.append(Moment(regeneration.collected_at, user, "the customer collects the new keys"))
+    moments += [
+        Moment(mail.received_at, user, f'mail: "{mail.subject}"') for mail in mails if mail.subject_id in subjects
+    ]
+    return moments
 
 
 def _opening(alert: Alert) -> str:
@@ -127,7 +140,8 @@ def _event(event: IncidentEvent) -> str:
         case "answered":
             leaked = ", and the secret leaked" if detail.get("leaked") else ""
             answer = "it was us" if detail.get("answer") == Answer.IT_WAS_US else "it was not us"
-            return f"{event.actor} answers: {answer}{leaked}"
+            who = "the customer answers" if event.actor == CUSTOMER else f"support staff ({event.actor}) decides"
+            return f"{who}: {answer}{leaked}"
         case "regenerating":
             return "new keys are ordered"
         case "attempts_grew":

@@ -108,6 +108,10 @@ class Stack:
                 if left <= 0:
                     raise
 
+    def command_environment(self) -> dict[str, str]:
+        """Return the variables with which an `octy` command works on this stack."""
+        return {**environment.outer_environment(), **self.env, "PYTHONUNBUFFERED": "1"}
+
     def tls_context(self) -> ssl.SSLContext:
         """Return what a client needs to verify the stack's servers."""
         return ssl.create_default_context(cafile=self.ca_file)
@@ -120,23 +124,15 @@ class Stack:
         self.env = self._variables()
         environment.write(self.env_file, self.env)
         self._report(f"Settings and certificate in {self.folder}")
-        self._upgrade()
-        outer = environment.outer_environment()
-        self.processes = self._resources.enter_context(
-            ProcessGroup(self.folder / "logs", {**outer, **self.env, "PYTHONUNBUFFERED": "1"})
-        )
+        self.database = Database(self.database_url)
+        self._resources.callback(self.database.close)
+        upgrade(self.database)
+        self._report(f"Database {self.database_url}")
+        self.processes = self._resources.enter_context(ProcessGroup(self.folder / "logs", self.command_environment()))
         self.start_temporal()
         self.start_mail()
         self.start_worker()
         self.start_api()
-
-    def _upgrade(self) -> None:
-        database = Database(self.database_url)
-        try:
-            upgrade(database)
-        finally:
-            database.close()
-        self._report(f"Database {self.database_url}")
 
     def start_temporal(self) -> None:
         """Start the Temporal dev server, anew after it was stopped."""

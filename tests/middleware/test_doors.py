@@ -1,0 +1,233 @@
+"""Both doors over real apps: Starlette and Flask say the same of the same request, and pass on what they should."""
+
+import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+from wsgiref.validate import validator
+
+import pytest
+from flask import Flask, jsonify, request
+from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from starlette.applications import Starlette
+from starlette.authentication import requires
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.testclient import TestClient, WebSocketDenialResponse
+from starlette.websockets import WebSocket
+from support.world import World, basic
+from werkzeug.test import Client
+
+UNKNOWN = "pk_" + "0" * 28
+
+
+@dataclass
+class Answer:
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+
+Ask = Callable[..., Answer]
+
+
+async def who(request: Request) -> JSONResponse:
+    return JSONResponse({"user": request.user.display_name, "scopes": request.auth.scopes})
+
+
+@requires("billing")
+async def needs_billing(request: Request) -> JSONResponse:
+    return JSONResponse({})
+
+
+async def anybody(request: Request) -> JSONResponse:
+    return JSONResponse({"user": "user" in request.scope})
+
+
+def starlette_app(gate: Gate) -> Starlette:
+    routes = [Route("/who", who), Route("/billing", needs_billing), Route("/open", anybody)]
+    return Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
+
+
+def flask_app(gate: Gate) -> Flask:
+    app = Flask(__name__)
+    app.add_url_rule("/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)}))
+    app.add_url_rule("/open", "open", lambda: jsonify({"user": "octy.principal" in request.environ}))
+    app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, gate=gate)  # type: ignore[method-assign]
+    return app
+
+
+@contextmanager
+def asgi(gate: Gate) -> Iterator[Ask]:
+    with TestClient(starlette_app(gate), base_url="https://api.example", raise_server_exceptions=True) as client:
+
+        def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
+            sent = {"Authorization": authorization, **headers} if authorization is not None else headers
+            answer = client.request(method, path, headers=sent)
+            return Answer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
+
+        yield ask
+
+
+@contextmanager
+def wsgi(gate: Gate) -> Iterator[Ask]:
+    client = Client(validator(flask_app(gate)))  # wsgiref's checker sees every call
+
+    def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
+        sent = {"Authorization": authorization, **headers} if authorization is not None else headers
+        with client.open(path, method=method, headers=sent, base_url="https://api.example") as answer:
+            return Answer(answer.status_code, {k.lower(): v for k, v in answer.headers}, answer.data)
+
+    yield ask
+
+
+DOORS = {"asgi": asgi, "wsgi": wsgi}
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Any:
+    return DOORS[request.param]
+
+
+def test_a_right_pair_goes_on_with_its_principal(world: World, door: Any) -> None:
+    keys = world.register("acme")
+    with world.gate(scopes=("authenticated", "read")) as gate, door(gate) as ask:
+        answer = ask("/who", keys.basic())
+    assert (answer.status, json.loads(answer.body)) == (200, {"user": "acme", "scopes": ["authenticated", "read"]})
+
+
+def test_the_scheme_less_form_of_go_clients_is_taken(world: World, door: Any) -> None:
+    keys = world.register("acme")
+    with world.gate() as gate, door(gate) as ask:
+        assert ask("/who", keys.basic().removeprefix("Basic ")).status == 200
+    with world.gate(schemeless=False) as gate, door(gate) as ask:
+        assert ask("/who", keys.basic().removeprefix("Basic ")).status == 401
+
+
+def test_both_doors_answer_with_the_same_bytes(world: World) -> None:
+    keys = world.register()
+    cases = [None, keys.basic("no"), basic(UNKNOWN, "x"), "Bearer x", "Basic ", "Basic " + "A" * 3000]
+    answers: dict[str, list[Answer]] = {}
+    for name, open_door in DOORS.items():
+        with world.gate() as gate, open_door(gate) as ask:
+            answers[name] = [ask("/who", case) for case in cases]
+    assert answers["asgi"] == answers["wsgi"]
+    assert [answer.status for answer in answers["asgi"]] == [401, 401, 401, 401, 401, 431]
+
+
+def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
+    keys, old = world.register("now"), world.register("old")
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (old.public_key,))
+    with world.gate() as gate, door(gate) as ask:
+        answers = [
+            ask("/who", header)
+            for header in (basic(UNKNOWN, "x"), keys.basic("no"), keys.basic(""), old.basic(), old.basic("no"))
+        ]
+    assert all(answer == answers[0] for answer in answers)
+    body = json.loads(answers[0].body)
+    assert body["error"]["code"] == 401
+    assert body["error"]["errors"][0]["error_message"]
+    assert answers[0].headers["www-authenticate"] == 'Basic realm="Octy API", charset="UTF-8"'
+    assert answers[0].headers["cache-control"] == "no-store"
+    assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
+
+
+def test_a_refusal_is_on_disk_before_it_leaves(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate() as gate, door(gate) as ask:
+        for number in range(1, 6):
+            assert ask("/who", keys.basic("no")).status == 401
+            assert world.recorded(keys.public_key) == {"wrong_secret": number}
+
+
+def test_problem_json_is_sent_to_those_who_prefer_it(world: World, door: Any) -> None:
+    with world.gate() as gate, door(gate) as ask:
+        answer = ask("/who", Accept="application/problem+json")
+    assert answer.headers["content-type"] == "application/problem+json"
+    assert json.loads(answer.body)["status"] == 401
+
+
+def test_head_gets_the_headers_and_no_body(world: World, door: Any) -> None:
+    with world.gate() as gate, door(gate) as ask:
+        answer, full = ask("/who", method="HEAD"), ask("/who")
+    assert (answer.status, answer.body) == (401, b"")
+    assert answer.headers["content-length"] == full.headers["content-length"]
+
+
+def test_exempt_paths_carry_no_principal(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate(exempt_paths=("/open",)) as gate, door(gate) as ask:
+        assert json.loads(ask("/open").body) == {"user": False}
+        assert json.loads(ask("/open", keys.basic("no")).body) == {"user": False}
+    assert world.recorded() == {}
+
+
+def test_a_forged_remote_user_is_removed(world: World) -> None:
+    seen: list[object] = []
+
+    def app(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        seen.append(environ.get("REMOTE_USER"))
+        start_response("200 OK", [])
+        return []
+
+    with world.gate(exempt_paths=("/open",)) as gate:
+        middleware = OctyWSGIMiddleware(app, gate=gate)
+        Client(middleware).get("/open", base_url="https://x", environ_overrides={"REMOTE_USER": "admin"}).close()
+    assert seen == [None]
+
+
+def test_scopes_work_with_starlettes_requires(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate, asgi(gate) as ask:
+        assert ask("/billing", keys.basic()).status == 403
+    with world.gate(scopes=("billing",)) as gate, asgi(gate) as ask:
+        assert ask("/billing", keys.basic()).status == 200
+
+
+def test_exempt_paths_speak_of_the_app_wherever_it_is_mounted(world: World) -> None:
+    with world.gate(exempt_paths=("/open",)) as gate:
+        inner = starlette_app(gate)
+        with TestClient(Starlette(routes=[Mount("/api", inner)]), base_url="https://x") as client:
+            assert client.get("/api/open").status_code == 200
+            assert client.get("/api/who").status_code == 401
+
+
+def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
+    keys = world.register()
+
+    async def talk(socket: WebSocket) -> None:
+        await socket.accept()
+        await socket.send_text(socket.user.display_name)
+        await socket.close()
+
+    with world.gate() as gate:
+        app = Starlette(routes=[WebSocketRoute("/ws", talk)], middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
+        with TestClient(app, base_url="https://x") as client:
+            with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("wss://x/ws"):
+                pass
+            assert denied.value.status_code == 401
+            with client.websocket_connect("wss://x/ws", headers={"Authorization": keys.basic()}) as socket:
+                assert socket.receive_text() == "acme"
+
+
+def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
+    keys = world.register()
+    gate = Gate(world.settings(linger=1.0))
+    with TestClient(starlette_app(gate), base_url="https://x") as client:
+        client.get("/who", headers={"Authorization": keys.basic()})
+    assert world.recorded(keys.public_key) == {"accepted": 1}
+
+
+@pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
+def test_bad_set_up_fails_at_once_with_what_to_do(middleware: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OCTY_PEPPERS", raising=False)
+    with pytest.raises(ConfigurationError, match="OCTY_PEPPERS is not set"):
+        middleware(lambda *_: None)
+    with pytest.raises(ConfigurationError, match="realm"):
+        middleware(lambda *_: None, peppers=f"k1:{'00' * 32}", realm='Oc"ty')
+    with pytest.raises(ConfigurationError, match="trusted_proxies"):
+        middleware(lambda *_: None, peppers=f"k1:{'00' * 32}", trusted_proxies=("proxy.example",))

@@ -1,0 +1,88 @@
+"""What staff types becomes a decision, or a reason that repeats nothing of it."""
+
+from dataclasses import asdict
+from typing import Any
+
+import pytest
+from octy_middleware import models
+from octy_workflows import messages
+from octy_workflows.messages import StaffDecision, read_decision
+
+ADDRESS = "ada@example.com"
+GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
+
+
+def without(name: str) -> dict[str, Any]:
+    return {key: value for key, value in GOOD.items() if key != name}
+
+
+MALFORMED: list[tuple[str, Any, str]] = [
+    ("text", "dismiss", "a JSON object"),
+    ("number", 7, "a JSON object"),
+    ("nothing", None, "a JSON object"),
+    ("list", [GOOD], "a JSON object"),
+    ("empty_object", {}, "decision is missing"),
+    ("no_decision", without("decision"), "decision is missing"),
+    ("no_actor", without("actor"), "actor is missing"),
+    ("no_reason", without("reason"), "reason is missing"),
+    ("unknown_decision", GOOD | {"decision": "dismis"}, "must be one of: regenerate, dismiss"),
+    ("decision_of_wrong_type", GOOD | {"decision": ["dismiss"]}, "decision must be text"),
+    ("actor_of_wrong_type", GOOD | {"actor": 7}, "actor must be text"),
+    ("reason_of_wrong_type", GOOD | {"reason": None}, "reason must be text"),
+    ("leaked_as_text", GOOD | {"leaked": "yes"}, "leaked must be true or false"),
+    ("leaked_mistyped", GOOD | {"decision": "regenerate", "laeked": True}, "no other fields"),
+    ("actor_with_address", GOOD | {"actor": ADDRESS}, "actor must be a staff id"),
+    ("actor_system", GOOD | {"actor": "system"}, "actor must be a staff id"),
+    ("actor_customer", GOOD | {"actor": "customer"}, "actor must be a staff id"),
+    ("blank_reason", GOOD | {"reason": "  "}, "a reason is needed"),
+    ("reason_with_address", GOOD | {"reason": f"asked {ADDRESS}"}, "no mail address"),
+    ("reason_with_secret", GOOD | {"reason": "they sent sk_4fzQ"}, "no secret key"),
+    ("reason_of_two_lines", GOOD | {"reason": "one\ntwo"}, "one line"),
+    ("reason_with_escape", GOOD | {"reason": "\x1b[2J"}, "printable"),
+    ("reason_too_long", GOOD | {"reason": "x" * 301}, "at most 300"),
+    ("dismissed_though_leaked", GOOD | {"leaked": True}, "can't be dismissed"),
+    ("decision_id_with_address", GOOD | {"decision_id": ADDRESS}, "decision_id must be"),
+]
+
+
+@pytest.mark.parametrize(("said", "why"), [pytest.param(*rest, id=name) for name, *rest in MALFORMED])
+def test_a_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> None:
+    reason = read_decision(said)
+    assert isinstance(reason, str)
+    assert why in reason
+    assert ADDRESS not in reason
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pytest.param(GOOD, id="short"),
+        pytest.param(GOOD | {"leaked": False, "decision_id": "d-1"}, id="long"),
+        pytest.param(GOOD | {"decision": "regenerate", "leaked": True}, id="leaked"),
+        pytest.param(GOOD | {"reason": "x" * 300, "actor": "a" * 64}, id="longest"),
+        pytest.param(GOOD | {"reason": "sie sagten: »das waren wir« – geprüft"}, id="any_language"),
+    ],
+)
+def test_a_decision_is_read(said: dict[str, Any]) -> None:
+    decision = read_decision(said)
+    assert isinstance(decision, StaffDecision)
+    assert asdict(decision) == {"leaked": False, "decision_id": "", **said}
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (messages.CaseState, models.IncidentState),
+        (messages.Resolution, models.Resolution),
+        ([*messages.Ending, messages.COLLECTED], models.RegenerationState),
+        (messages.MailEnd, models.MailState),
+    ],
+    ids=["case", "resolution", "regeneration", "mail"],
+)
+def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
+    assert {str(word) for word in ours} <= {str(word) for word in theirs}
+
+
+def test_workflow_ids_are_functions_of_the_subject() -> None:
+    assert messages.incident_workflow_id("1") == messages.incident_workflow_id("1")
+    assert messages.incident_workflow_id("1") != messages.regeneration_workflow_id("1")

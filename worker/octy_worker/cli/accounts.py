@@ -1,0 +1,119 @@
+"""`octy accounts`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`reports`, `registration`), tables (`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.console import show, show_json, show_list, tell
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.options import AsJson, Limit, Who, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store
+from octy_worker.cli.teaching import teach
+
+app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, keys and cases.")
+
+ADDED = "account_id, regeneration_id, reference, contact_email_address"
+LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more"
+SHOWN = (
+    "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
+    "security_addresses, contact_changed_at, created_at, pairs, open_incidents, regenerations, mails"
+)
+
+
+@app.command(
+    help=teach(
+        "Open an account and order its first key pair. The worker issues the pair and mails a link that shows the "
+        "secret once; nobody else ever sees it, staff included.",
+        "octy accounts add --reference acme --email security@acme.example",
+        "octy accounts add --reference 4711 --email ops@acme.example --name Ada --surname Byron --json",
+        json=ADDED,
+    )
+)
+def add(
+    context: typer.Context,
+    reference: Annotated[str, typer.Option(help="Your own id of the customer, 1 to 200 characters.")],
+    email: Annotated[str, typer.Option(help="Where alerts and new keys go.")],
+    name: Annotated[str, typer.Option(help="The contact's given name.")] = "",
+    surname: Annotated[str, typer.Option(help="The contact's family name.")] = "",
+    webhook: Annotated[str, typer.Option(help="The account's webhook URL.")] = "",
+    id_key: Annotated[str, typer.Option("--id-key", help="The account's authenticated id key.")] = "",
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the account; everything else is the worker's."""
+    from octy_worker.cli.audit import record
+    from octy_worker.mail.addresses import recipient
+    from octy_worker.registration import register
+
+    if recipient(email) is None:
+        raise UsageFaultError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
+    contact = {
+        "contact_email_address": email,
+        "contact_name": name,
+        "contact_surname": surname,
+        "webhook_url": webhook,
+        "authenticated_id_key": id_key,
+    }
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        made = register(database, reference, contact, actor=who, now=now())
+    record("account_added", who, account=made.account_id, regeneration=made.regeneration_id)
+    if as_json:
+        ids = {"account_id": made.account_id, "regeneration_id": made.regeneration_id}
+        show_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
+        return
+    tell(
+        f"Account {reference.strip()} is open ({made.account_id}).",
+        f"Its first key pair is ordered. As soon as `octy worker` runs, a mail goes to {email.strip()}: with the "
+        "public key, and a link that shows the secret once.",
+        f"To follow it: octy accounts show {reference.strip()}",
+    )
+
+
+@app.command(
+    "list",
+    help=teach(
+        "List accounts, newest first.",
+        "octy accounts list",
+        "octy accounts list --json | jq -r '.accounts[].reference'",
+        json=LISTED,
+    ),
+)
+def list_all(context: typer.Context, limit: Limit = 200, as_json: AsJson = False) -> None:
+    """Show one line an account."""
+    from octy_worker.cli.views import accounts as view
+    from octy_worker.reports import list_accounts
+
+    with store(context) as database, database.read_session() as session:
+        found = list_accounts(session, limit=one_more(limit))
+    empty = "There are no accounts yet. `octy accounts add` opens one."
+    show_list("accounts", found, limit, view.lines, empty=empty, as_json=as_json)
+
+
+@app.command(
+    "show",
+    help=teach(
+        "Show one account: contact data, whom security mails go to, keys, open cases, mails.",
+        "octy accounts show acme",
+        json=SHOWN,
+    ),
+)
+def show_one(
+    context: typer.Context,
+    reference: Annotated[str, typer.Argument(help="The account's reference or id.")],
+    as_json: AsJson = False,
+) -> None:
+    """Show everything about one account that staff may see."""
+    from octy_worker.cli.views import accounts as view
+    from octy_worker.reports import show_account
+
+    with store(context) as database, database.read_session() as session:
+        report = show_account(session, reference, now())
+    if as_json:
+        show_json(report)
+        return
+    show(*view.page(report))

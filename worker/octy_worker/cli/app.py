@@ -1,0 +1,72 @@
+"""The `octy` command as a whole: its groups, and the options that stand before them.
+
+Here: assembly. Not here: any command. No module that is loaded for `octy --help` imports SQLAlchemy, pydantic or
+temporalio: they take over a second on a small machine.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli import accounts, incidents, keys, services, upkeep
+from octy_worker.cli.frame import Frame
+from octy_worker.cli.surroundings import gather
+from octy_worker.cli.teaching import exit_codes, teach
+
+app = typer.Typer(
+    name="octy",
+    cls=Frame,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
+    help=teach(
+        "API keys under watch: accounts and their keys, cases of repeated failures, and the worker that acts on them.",
+        "octy dev                              the whole stack on this machine, to look around",
+        "octy secrets > octy.env               fresh keys for a new installation",
+        "octy --env-file octy.env doctor       what is reachable, what is missing, what to do",
+        "octy incidents list --open            who waits for an answer",
+    ),
+    epilog=exit_codes(),
+)
+app.add_typer(accounts.app, name="accounts")
+app.add_typer(incidents.app, name="incidents")
+app.add_typer(keys.app, name="keys")
+app.add_typer(upkeep.database, name="db")
+app.command("worker", help=services.WORKER_HELP)(services.worker)
+app.command("doctor", help=upkeep.DOCTOR_HELP)(upkeep.doctor)
+app.command("secrets", help=upkeep.SECRETS_HELP)(upkeep.secrets)
+app.command("dev", help=services.DEV_HELP)(services.dev)
+app.command("demo", help=services.DEMO_HELP)(services.demo)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version  # noqa: PLC0415
+
+        typer.echo(f"octy-middleware {version('octy-middleware')}")
+        raise typer.Exit
+
+
+@app.callback()
+def prepare(
+    context: typer.Context,
+    database: Annotated[
+        str | None,
+        typer.Option("--database", metavar="URL", help="The store, sqlite:///FILE. Wins over OCTY_DATABASE_URL."),
+    ] = None,
+    env_file: Annotated[
+        Path | None,
+        typer.Option(
+            "--env-file",
+            metavar="FILE",
+            help="Read OCTY_* settings from lines of NAME=value, as `octy secrets` prints and `octy dev` keeps them. "
+            "They win over the environment's.",
+        ),
+    ] = None,
+    version: Annotated[  # noqa: ARG001  # acts on its own
+        bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Gather the settings for the command that follows."""
+    context.obj = gather(database, env_file)

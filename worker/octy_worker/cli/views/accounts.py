@@ -1,0 +1,64 @@
+"""Accounts, drawn."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from octy_worker.cli.console import Column, facts, moment, table
+from octy_worker.cli.views import incidents, keys, mails
+from octy_worker.report_shapes import AccountLine, AccountReport
+
+
+def lines(found: Sequence[AccountLine]) -> Table:
+    """Return a line an account."""
+    columns = (Column("reference", whole=True), Column("mail address"), Column("pairs"), Column("open cases"), Column("since"))
+    return table(
+        columns,
+        (
+            (line.reference, line.contact_email_address, line.live_pairs, line.open_incidents, line.created_at)
+            for line in found
+        ),
+    )
+
+
+def page(report: AccountReport) -> list[RenderableType]:
+    """Return everything about one account."""
+    first, *others = report.security_addresses
+    parts: list[RenderableType] = [
+        facts(
+            [
+                ("account", report.reference),
+                ("id", report.id),
+                ("contact", f"{report.contact_name} {report.contact_surname}".strip()),
+                ("mail address", report.contact_email_address),
+                ("webhook", report.webhook_url),
+                ("id key", report.authenticated_id_key),
+                ("since", report.created_at),
+                ("security mails", first),
+                *(("alerts also to", address) for address in others),
+                *_rule(report),
+            ]
+        ),
+        keys.pairs_table(report.pairs, title="Key pairs"),
+    ]
+    if report.open_incidents:
+        parts.append(incidents.lines(report.open_incidents, title="Open cases"))
+    if report.regenerations:
+        parts.append(keys.regenerations_table(report.regenerations))
+    if report.mails:
+        parts.append(mails.mails_table(report.mails, title="Latest mails"))
+    return parts
+
+
+def _rule(report: AccountReport) -> list[tuple[str, str]]:
+    """Explain why security mails go elsewhere than to the contact address, when they do."""
+    if report.contact_changed_at is None:
+        return []
+    return [
+        (
+            "",
+            f"the contact address was changed at {moment(report.contact_changed_at)}: security mails follow after 7 days, "
+            "then the old address gets a copy of alerts for 7 more",
+        )
+    ]

@@ -1,0 +1,93 @@
+"""Cases, drawn."""
+
+from collections.abc import Mapping, Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from octy_worker.cases import SourceCount
+from octy_worker.cli.console import Cell, Column, facts, moment, table
+from octy_worker.cli.views import mails
+from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
+
+_RULES = {"key": "in a row for this key, from anywhere", "source": "in a row for this key from one network"}
+_SOURCES = {"*": "many other addresses", "unknown": "an unknown address", "unix": "a local connection"}
+
+
+def lines(found: Sequence[IncidentLine], *, title: str = "") -> Table:
+    """Return a line a case."""
+    columns = (
+        Column("case", whole=True),
+        Column("account"),
+        Column("state"),
+        Column("failures"),
+        Column("opened"),
+        Column("answer"),
+    )
+    rows = ((line.id, line.account, _state(line), line.failures, line.opened_at, _answer(line)) for line in found)
+    return table(columns, rows, title=title)
+
+
+def page(report: IncidentReport) -> list[RenderableType]:
+    """Return everything about one case."""
+    case = report.incident
+    parts: list[RenderableType] = [
+        facts(
+            [
+                ("case", case.id),
+                ("account", case.account),
+                ("public key", case.public_key),
+                ("state", _state(case)),
+                ("opened", case.opened_at),
+                ("why", f"{case.length} wrong secrets {_RULES.get(case.rule, case.rule)} {case.network}".strip()),
+                ("since", report.first_at),
+                ("opening request", report.request_id),
+                ("failures so far", report.failures),
+                ("answer", _answer(case)),
+                ("answered", report.answered_at),
+                *_keys(report),
+                ("closed", case.closed_at),
+                ("workflow", report.workflow_id),
+            ]
+        ),
+        _sources(report.sources),
+    ]
+    if report.mails:
+        parts.append(mails.mails_table(report.mails, title="Mails"))
+    parts.append(_timeline(report.timeline))
+    return parts
+
+
+def _state(line: IncidentLine) -> str:
+    return f"{line.state}: {line.resolution}" if line.resolution else line.state
+
+
+def _answer(line: IncidentLine) -> str:
+    if not line.answer:
+        return ""
+    return f"{line.answer}{', leaked' if line.leaked else ''}, by {line.answered_by}"
+
+
+def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
+    new = report.regeneration
+    if new is None:
+        return []
+    collected = f", collected {moment(new.collected_at)}" if new.collected_at else ", not collected yet"
+    return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}")]
+
+
+def _sources(found: Sequence[SourceCount]) -> Table:
+    columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("client"))
+    rows = ((_SOURCES.get(line.source, line.source), line.count, line.last_at, line.client) for line in found)
+    return table(columns, rows, title="From where")
+
+
+def _timeline(found: Sequence[TimelineLine]) -> Table:
+    columns = (Column("when"), Column("who"), Column("what"), Column("more"))
+    rows = ((line.at, line.actor, line.what.replace("_", " "), _more(line.detail)) for line in found)
+    return table(columns, rows, title="Timeline")
+
+
+def _more(detail: Mapping[str, object]) -> str:
+    said = {name: {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value for name, value in detail.items()}
+    return ", ".join(f"{name}: {value}" for name, value in said.items())

@@ -1,0 +1,64 @@
+"""Key pairs and regenerations, drawn."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from octy_worker.cli.console import Column, facts, moment, table
+from octy_worker.report_shapes import KeyReport, PairLine, RegenerationLine
+
+
+def lines(found: Sequence[PairLine]) -> Table:
+    """Return a line a pair, with its account."""
+    columns = (Column("public key", whole=True), Column("account"), Column("state"), Column("last used"), Column("issued"))
+    return table(
+        columns,
+        ((pair.public_key, pair.account, pair.state, pair.last_used_at, pair.created_at) for pair in found),
+    )
+
+
+def pairs_table(found: Sequence[PairLine], *, title: str) -> Table:
+    """Return the pairs of one account."""
+    columns = (Column("public key", whole=True), Column("state"), Column("cause"), Column("last used"), Column("ends or ended"))
+    rows = (
+        (pair.public_key, pair.state, pair.cause, pair.last_used_at, pair.retired_at or pair.retire_at)
+        for pair in found
+    )
+    return table(columns, rows, title=title)
+
+
+def regenerations_table(found: Sequence[RegenerationLine]) -> Table:
+    """Return the issues and replacements of an account's pairs."""
+    columns = (Column("ordered"), Column("cause"), Column("state"), Column("by"), Column("reason"), Column("collected"))
+    rows = ((each.opened_at, each.cause, each.state, each.actor, each.reason, each.collected_at) for each in found)
+    return table(columns, rows, title="Issues and replacements")
+
+
+def page(report: KeyReport) -> list[RenderableType]:
+    """Return everything about one pair."""
+    pair = report.pair
+    head = facts(
+        [
+            ("public key", pair.public_key),
+            ("account", pair.account),
+            ("state", pair.state),
+            ("cause", pair.cause),
+            ("issued", pair.created_at),
+            ("active since", pair.activated_at),
+            ("first used", pair.first_used_at),
+            ("last used", pair.last_used_at),
+            ("retires", pair.retire_at),
+            ("retired", pair.retired_at),
+            ("replaced by", pair.replaced_by),
+            ("quiet until", pair.quiet_until),
+            ("open case", report.open_incident),
+        ]
+    )
+    columns = (Column("source", whole=True), Column("outcome"), Column("times"), Column("last in the minute of"))
+    uses = table(
+        columns,
+        ((use.source, use.outcome, use.count, use.last_at) for use in report.uses),
+        title=f"Used since {moment(report.since)}, most frequent first",
+    )
+    return [head, uses if report.uses else f"Not used since {moment(report.since)}."]
