@@ -124,7 +124,6 @@ def test_nothing_is_taken_without_tls(sink):
 def test_a_client_that_does_not_know_the_authority_turns_away(sink):
     with sink.connect() as smtp, pytest.raises(ssl.SSLCertVerificationError):
         smtp.starttls(context=ssl.create_default_context())
-    assert "TLSV1_ALERT_UNKNOWN_CA" in sink.process.log_tail()
     with sink.connect() as smtp:  # and the sink lives on
         assert smtp.noop()[0] == 250
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from octy_worker.dev import child
-from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, free_port, is_free
+from octy_worker.dev.processes import Process, ProcessError, ProcessGroup, ended_like_ctrl_c, free_port, is_free
 
 SLEEP = [sys.executable, "-c", "import time; print('up', flush=True); time.sleep(60)"]
 STUBBORN = [sys.executable, "-c", "import signal\nsignal.signal(signal.SIGTERM, signal.SIG_IGN)\n" + SLEEP[2]]
@@ -159,6 +159,14 @@ def test_a_killed_parent_takes_its_children_along(tmp_path):
         assert not any(gone(pid, within=0.1) for pid in pids)
         parent.kill()
     assert all(gone(pid) for pid in pids)
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP, signal.SIGINT])
+def test_signals_end_a_block_like_ctrl_c(number):
+    before = signal.getsignal(number)
+    with pytest.raises(KeyboardInterrupt), ended_like_ctrl_c():
+        signal.raise_signal(number)
+    assert signal.getsignal(number) is before
 
 
 def test_ports():

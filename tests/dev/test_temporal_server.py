@@ -1,6 +1,7 @@
 """The dev server serves on its file, keeps its state, and leaves no process behind."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -18,21 +19,18 @@ def group(tmp_path):
         yield group
 
 
-def test_it_serves_keeps_its_state_and_goes(group, tmp_path):
+def test_it_serves_keeps_its_state_over_a_kill_and_goes(group, tmp_path):
     database, port, ui_port = tmp_path / "temporal.db", free_port(), free_port()
     first = start_temporal(group, database, port=port, ui_port=ui_port)
     assert not is_free(port)
     assert not is_free(ui_port)
     temporal(port, "start", "--type", "Nothing", "--task-queue", "nobody", "--workflow-id", "kept")
-    group.stop()
-    assert is_free(port)
-    assert is_free(ui_port)
-    assert session_members(first.pid) == []
-
+    os.kill(first.pid, signal.SIGKILL)
     second = start_temporal(group, database, port=port, ui_port=None)
     assert '"workflowId": "kept"' in temporal(port, "describe", "--workflow-id", "kept", "--output", "json")
-    assert is_free(ui_port)
+    assert is_free(ui_port)  # it was started without
     group.stop()
+    assert is_free(port)
     assert session_members(second.pid) == []
 
 

@@ -54,7 +54,9 @@ def starlette_app(gate: Gate) -> Starlette:
 
 def flask_app(gate: Gate) -> Flask:
     app = Flask(__name__)
-    app.add_url_rule("/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)}))
+    app.add_url_rule(
+        "/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)})
+    )
     app.add_url_rule("/open", "open", lambda: jsonify({"user": "octy.principal" in request.environ}))
     app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, gate=gate)  # type: ignore[method-assign]
     return app

@@ -142,7 +142,13 @@ def test_a_look_up_without_a_store_says_so(world: World) -> None:
 
 @pytest.mark.parametrize(
     ("state", "ends_in", "live"),
-    [("active", None, True), ("retiring", 10, True), ("retiring", -1, False), ("retired", None, False), ("pending", None, False)],
+    [
+        ("active", None, True),
+        ("retiring", 10, True),
+        ("retiring", -1, False),
+        ("retired", None, False),
+        ("pending", None, False),
+    ],
 )
 def test_what_is_live(world: World, state: str, ends_in: float | None, live: bool) -> None:
     keys, now = world.register(), 1_800_000_000.0

@@ -93,7 +93,20 @@ def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
     assert not hasher.is_fast(hashed)
 
 
-@pytest.mark.parametrize("stored", ["", "plain", "$octy-b2$", "$octy-b2$k1$", "$octy-b2$gone$", "$octy-b2$k1$é", "$octy-b2$k1$zz", "$2b$broken", "$argon2id$v=19$x"])
+@pytest.mark.parametrize(
+    "stored",
+    [
+        "",
+        "plain",
+        "$octy-b2$",
+        "$octy-b2$k1$",
+        "$octy-b2$gone$",
+        "$octy-b2$k1$é",
+        "$octy-b2$k1$zz",
+        "$2b$broken",
+        "$argon2id$v=19$x",
+    ],
+)
 def test_a_damaged_digest_verifies_nothing_and_raises_nothing(stored: str) -> None:
     assert not KeyHasher(Keychain.generate()).verify(Secret("x"), stored)
 

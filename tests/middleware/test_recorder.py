@@ -32,7 +32,9 @@ def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: Wor
     ledger.write([entry(keys, number=n) for n in range(1, 20)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     ledger.write([entry(keys, number=20)])
-    [(incident, rule, length, request_id, state)] = world.rows("SELECT id, rule, length, request_id, state FROM incident")
+    [(incident, rule, length, request_id, state)] = world.rows(
+        "SELECT id, rule, length, request_id, state FROM incident"
+    )
     assert (rule, length, request_id, state) == ("key", 20, "20", "opening")
     assert world.rows("SELECT subject_id FROM outbox WHERE kind = 'incident_opened'") == [(incident,)]
     assert world.rows("SELECT incident_id, answer FROM confirmation") == [(incident, None)]

@@ -132,7 +132,7 @@ def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypat
 
 def test_a_transient_fault_raises_until_it_is_over(world):
     incident = world.incident()
-    activities = world.activities(Told(LATER, LATER, SENT))
+    activities = world.activities(Told(LATER, LATER, SENT), mail_daily_cap=1)  # its own row takes no place from it
     for tries in (1, 2):
         with pytest.raises(ApplicationError) as caught:
             activities.send_mail(alert(incident))
@@ -235,6 +235,12 @@ def test_after_a_change_of_address_both_are_told(moved, relay):
     second = moved.incident()
     assert activities.send_mail(alert(second)).state == "skipped"
     assert moved.mail(f"{second}/alert/1/copy-2") is None
+
+
+def test_copies_do_not_count_against_the_cap(moved):
+    activities = moved.activities(Told(), mail_daily_cap=2)
+    reports = [activities.send_mail(alert(moved.incident())).state for _ in range(3)]
+    assert reports == ["sent", "sent", "skipped"]
 
 
 def test_keys_go_to_the_first_address_only(moved):

@@ -41,6 +41,15 @@ def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
     assert "x" * 121 not in page
 
 
+def test_every_printed_text_is_made_harmless_not_only_the_expected_ones(tmp_path):
+    world = World(tmp_path)
+    incident_id = world.case(rule="source", network="192.0.2.0\x1b[2J\u202e/24")
+    page = world.browser(product_name="Oc\u2066ty\x07").get(world.case_path(incident_id)).text
+    assert ACTIVE.search(page) is None
+    assert "from one network (192.0.2.0��/24)" in page
+    assert "Oc�ty�" in page
+
+
 def luminance(colour: str) -> float:
     parts = [int(colour[start : start + 2], 16) / 255 for start in (1, 3, 5)]
     linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts]

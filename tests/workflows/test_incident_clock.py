@@ -3,9 +3,10 @@
 import asyncio
 
 import pytest
+from workflow_stage import Stage, eventually, played
+
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, HOUR, Choice, IncidentTimes, StaffDecision
-from workflow_stage import Stage, eventually, played
 
 MINUTE = 60.0
 DOWN_FOR_GOOD = ["down"] * 1000

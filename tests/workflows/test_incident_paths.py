@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
+from workflow_stage import Play, Stage, played
+
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
@@ -16,7 +18,6 @@ from octy_workflows.messages import (
     RegenerationEnd,
     StaffDecision,
 )
-from workflow_stage import Play, Stage, played
 
 Event = Callable[[Play], Awaitable[Any]]
 
@@ -201,8 +202,10 @@ PATHS = [
     ),
     Path(
         "a_late_signal_of_staff_is_answered_and_changes_nothing",
-        [at(HOUR), update(EVE), comes("note regenerating regenerating"), signal(DAN)]
-        + [comes("note decision_refused"), regeneration("done")],
+        [
+            *(at(HOUR), update(EVE), comes("note regenerating regenerating")),
+            *(signal(DAN), comes("note decision_refused"), regeneration("done")),
+        ],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
             *("1h note decision_refused", "1h close regenerated"),
@@ -275,9 +278,11 @@ PATHS = [
     ),
     Path(
         "after_an_abandoned_regeneration_staff_regenerates_again",
-        [at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")]
-        + [comes("note regeneration_abandoned needs_staff"), at(30 * DAY), update(EVE)]
-        + [comes("take regenerate of eve"), at(31 * DAY), regeneration("done")],
+        [
+            *(at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")),
+            *(comes("note regeneration_abandoned needs_staff"), at(30 * DAY), update(EVE)),
+            *(comes("take regenerate of eve"), at(31 * DAY), regeneration("done")),
+        ],
         [
             *(OPENED, ALERT, "1h regenerate", "1h note regenerating regenerating"),
             *("360h note regeneration_abandoned needs_staff", "720h take regenerate of eve", "720h regenerate"),
@@ -287,8 +292,10 @@ PATHS = [
     ),
     Path(
         "after_an_abandoned_regeneration_staff_dismisses",
-        [at(HOUR), update(EVE), regeneration("abandoned"), comes("note regeneration_abandoned needs_staff")]
-        + [update(DAN)],
+        [
+            *(at(HOUR), update(EVE), regeneration("abandoned")),
+            *(comes("note regeneration_abandoned needs_staff"), update(DAN)),
+        ],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate", "1h note regenerating regenerating"),
             *("1h note regeneration_abandoned needs_staff", "1h take dismiss of dan", "1h close false_alarm"),

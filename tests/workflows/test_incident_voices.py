@@ -5,6 +5,13 @@ from collections.abc import Coroutine
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.common import RawValue
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+from workflow_stage import Play, Stage, eventually, played
+
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import (
     DAY,
@@ -19,12 +26,6 @@ from octy_workflows.messages import (
     StaffDecision,
     read_decision,
 )
-from temporalio.api.common.v1 import Payload
-from temporalio.client import WorkflowUpdateFailedError
-from temporalio.common import RawValue
-from temporalio.exceptions import ApplicationError
-from temporalio.service import RPCError
-from workflow_stage import Play, Stage, eventually, played
 
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

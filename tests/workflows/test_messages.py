@@ -4,6 +4,7 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+
 from octy_middleware import models
 from octy_workflows import messages
 from octy_workflows.messages import StaffDecision, read_decision

@@ -17,6 +17,14 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
+from temporalio import activity
+from temporalio.api.enums.v1 import EventType
+from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.client import WorkflowHandle
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import WorkflowEnvironment
+from temporalio.worker import Replayer, Worker
+
 from octy_workflows import activities
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
@@ -42,13 +50,6 @@ from octy_workflows.messages import (
     Step,
 )
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from temporalio import activity
-from temporalio.api.enums.v1 import EventType
-from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WorkflowHandle
-from temporalio.exceptions import ApplicationError
-from temporalio.testing import WorkflowEnvironment
-from temporalio.worker import Replayer, Worker
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
@@ -255,7 +256,7 @@ async def eventually(condition: Callable[[], bool], shown: object) -> None:
     """Wait in real time; what is shown explains a failure."""
     try:
         async with asyncio.timeout(PATIENCE):
-            while not condition():
+            while not condition():  # noqa: ASYNC110  # books are rows, they call nobody
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"it never came: {shown}") from None
@@ -292,7 +293,9 @@ class Stage:
         case = IncidentCase(incident_id, times or IncidentTimes())
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
-    async def regeneration(self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books) -> Play:
+    async def regeneration(
+        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books
+    ) -> Play:
         """Open a regeneration."""
         regeneration_id = f"r{next(_numbers)}"
         case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())

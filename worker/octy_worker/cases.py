@@ -91,24 +91,27 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
 
 def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
     """Return the wrong attempts since the streak's first one, most frequent source first."""
+    first_minute = int(incident.first_at.timestamp()) // 60
     counts = session.exec(
         select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
         .where(
             OutcomeMinute.public_key == incident.public_key,
             OutcomeMinute.outcome == Outcome.WRONG_SECRET,
-            OutcomeMinute.minute >= int(incident.first_at.timestamp()) // 60,
+            OutcomeMinute.minute >= first_minute,
         )
         .group_by(OutcomeMinute.source)
         .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
     ).all()
-    latest = {
-        attempt.source: attempt
-        for attempt in session.exec(
-            select(Attempt)
-            .where(Attempt.public_key == incident.public_key, Attempt.at >= incident.first_at)
-            .order_by(col(Attempt.id))
+    newest = (
+        select(func.max(Attempt.id))
+        .where(
+            Attempt.public_key == incident.public_key,
+            Attempt.minute >= first_minute,
+            Attempt.outcome == Outcome.WRONG_SECRET,
         )
-    }
+        .group_by(Attempt.source)
+    )
+    latest = {attempt.source: attempt for attempt in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
     return tuple(
         SourceCount(
             source,

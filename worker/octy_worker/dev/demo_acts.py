@@ -189,7 +189,7 @@ class _Demo:
 
     def _shown(self, items: Sequence[_Item], what: str) -> Iterable[_Item]:
         """Yield the items under a progress bar."""
-        return track(items, f"{what:<28}", console=self._console)
+        return track(items, f"{what:<28}", console=self._console) if items else ()
 
 
 def _wait(holds: Callable[[], bool], timeout: float) -> None:

@@ -48,14 +48,11 @@ def show_timeline(console: Console, moments: Iterable[Moment], start: datetime) 
 def show_figures(console: Console, found: Figures) -> None:
     """Print the figures: requests, alerts, cases."""
     answers = ", ".join(f"{count} × {status}" for status, count in found.answers.items())
+    kept = ", ".join(f"{outcome} {count}" for outcome, count in found.recorded.items())
+    mails = ", ".join(f"{kind.replace('_', ' ')} {count}" for kind, count in found.mails.items())
     console.print()
-    console.print(
-        f"{found.rows} requests were answered {answers}; the database counts {found.recorded['accepted']} accepted "
-        f"and {found.recorded['refused']} refused. Mails: {found.mails['alert']} alerts, "
-        f"{found.mails['new_keys']} with new keys.",
-        markup=False,
-        highlight=False,
-    )
+    for line in (f"Requests: {found.rows}, answered {answers}", f"In the database: {kept}", f"Mails: {mails}"):
+        console.print(line, markup=False, highlight=False)
     if found.cases:
         console.print()
         console.print(_cases(found))

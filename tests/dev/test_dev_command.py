@@ -1,0 +1,72 @@
+"""`octy dev` as a person runs it: everything is up behind the banner, Ctrl-C ends it cleanly, state stays."""
+
+import signal
+import ssl
+import subprocess
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+import httpx
+
+from octy_worker.dev import environment
+from octy_worker.dev.processes import listens
+
+RUN = """
+import sys
+from pathlib import Path
+from rich.console import Console
+from octy_worker.dev.dev_command import run_dev
+sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=200), on_ready=lambda stack: print("READY", stack.api)))
+"""
+
+
+def test_up_and_down(tmp_path):
+    folder = tmp_path / "dev"
+    log = tmp_path / "said"
+    with (
+        log.open("wb") as output,
+        subprocess.Popen(
+            [sys.executable, "-W", "error", "-c", RUN, str(folder)], stdout=output, stderr=subprocess.STDOUT
+        ) as dev,
+    ):
+        try:
+            wait_for(log, "Ctrl-C stops it", dev)
+            banner = log.read_text()
+            env = environment.read(folder / "env")
+            tls = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
+            api = next(line.split()[1] for line in banner.splitlines() if line.startswith("READY"))
+            with httpx.Client(verify=tls, trust_env=False) as browser:
+                assert browser.get(f"{env['OCTY_PUBLIC_URL']}/healthz").status_code == 200
+                assert browser.get(f"{api}/v1/account/authenticate").status_code == 401
+                inbox = next(line for line in banner.splitlines() if "Inbox" in line).split()[2]
+                assert "No mail yet" in browser.get(inbox).text
+            assert f"{api}/v1/account/authenticate" in banner
+            assert "Temporal Web UI" in banner
+        finally:
+            dev.send_signal(signal.SIGINT)
+            code = dev.wait(30)
+    assert code == 0, log.read_text()
+    assert "Stopped. Everything is kept in" in log.read_text()
+    ports = [env[name].rpartition(":")[2] for name in ("OCTY_PUBLIC_URL", "OCTY_TEMPORAL_ADDRESS", "OCTY_SMTP_PORT")]
+    assert not any(listens(int(port)) for port in ports)
+    assert commands_that_name(folder) == []
+    assert (folder / "octy.db").exists()
+    assert (folder / "temporal.db").exists()
+
+
+def wait_for(log, text, process):
+    while text not in log.read_text():
+        assert process.poll() is None, log.read_text()
+        try:
+            process.wait(0.1)
+        except subprocess.TimeoutExpired:
+            continue
+
+
+def commands_that_name(folder: Path) -> list[str]:
+    commands = []
+    for entry in Path("/proc").glob("[0-9]*/cmdline"):
+        with suppress(OSError):  # gone meanwhile
+            commands.append(entry.read_text(errors="replace").replace("\0", " "))
+    return [command for command in commands if str(folder) in command]

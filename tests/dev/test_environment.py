@@ -1,0 +1,60 @@
+"""The variables of a stack: a file that shells and we read alike, with secrets that stay."""
+
+import subprocess
+
+import pytest
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+from octy_worker.dev import environment
+
+VARIABLES = {"OCTY_A": "plain", "OCTY_B": 'it\'s "quoted" $HOME `x` \\ and # long', "OCTY_C": "", "OCTY_D": "a <b@c>"}
+
+
+def test_a_shell_reads_what_we_read(tmp_path):
+    path = tmp_path / "env"
+    environment.write(path, VARIABLES)
+    assert environment.read(path) == VARIABLES
+    script = f'set -a; . {path}; set +a; printf "%s\\n" "$OCTY_A" "$OCTY_B" "$OCTY_C" "$OCTY_D"'
+    shell = subprocess.run(["sh", "-c", script], capture_output=True, text=True, check=True)
+    assert shell.stdout.splitlines() == list(VARIABLES.values())
+
+
+def test_the_file_is_the_owners_alone(tmp_path):
+    path = tmp_path / "env"
+    for _ in range(2):
+        environment.write(path, VARIABLES)
+        assert path.stat().st_mode & 0o777 == 0o600
+    assert [entry.name for entry in tmp_path.iterdir()] == ["env"]
+
+
+def test_secrets_are_made_once_and_kept(tmp_path):
+    path = tmp_path / "env"
+    fresh = environment.kept_secrets(path)
+    assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS"]
+    assert len(set(fresh.values())) == 3
+    assert all(Keychain.parse(value, name=name) for name, value in fresh.items())
+    environment.write(path, {**fresh, "OCTY_X": "1"})
+    assert environment.kept_secrets(path) == fresh
+    environment.write(path, {"OCTY_PEPPERS": fresh["OCTY_PEPPERS"]})
+    again = environment.kept_secrets(path)
+    assert again["OCTY_PEPPERS"] == fresh["OCTY_PEPPERS"]
+    assert again["OCTY_LINK_KEYS"] not in fresh.values()
+
+
+@pytest.mark.parametrize("line", ["nonsense", "OCTY_A=1 2", "OCTY_A='open", "=1", "octy_a=1", "export OCTY_A=1"])
+def test_a_damaged_file_is_named_and_its_secrets_are_not(tmp_path, line):
+    path = tmp_path / "env"
+    path.write_text(f"# head\n\n{line} # sk_secret\n")
+    with pytest.raises(ConfigurationError, match=r"line 3 is not NAME=value") as caught:
+        environment.read(path)
+    assert str(path) in str(caught.value)
+    assert "sk_secret" not in str(caught.value)
+
+
+def test_nobodys_settings_leak_into_a_stack(monkeypatch):
+    monkeypatch.setenv("OCTY_DATABASE_URL", "postgresql://production")
+    monkeypatch.setenv("OTHER", "stays")
+    outer = environment.outer_environment()
+    assert "OCTY_DATABASE_URL" not in outer
+    assert outer["OTHER"] == "stays"

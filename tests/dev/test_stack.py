@@ -1,0 +1,82 @@
+"""The stack decides where everything is, refuses what can't work before it starts, and leaves nothing half up."""
+
+import socket
+from pathlib import Path
+
+import pytest
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker.dev.processes import ProcessError, is_free
+from octy_worker.dev.stack import Ports, Stack
+
+
+def test_free_ports_are_all_different_and_free(tmp_path):
+    stack = Stack(tmp_path, fixed_ports=False)
+    ports = [int(address.rpartition(":")[2]) for address in addresses(stack)]
+    assert len(set(ports)) == len(ports) == 4
+    assert all(is_free(port) for port in ports)
+    assert stack.temporal_ui is None
+
+
+def test_a_fixed_port_that_is_taken_gives_way(tmp_path):
+    wanted = Ports()
+    said: list[str] = []
+    try:
+        listener = socket.create_server(("127.0.0.1", wanted.inbox))
+    except OSError:  # somebody else has it: as good
+        listener = socket.socket()
+    with listener:
+        stack = Stack(tmp_path, fixed_ports=True, report=said.append)
+    port = int(stack.inbox.rpartition(":")[2])
+    assert port != wanted.inbox
+    assert f"Port {wanted.inbox} (inbox) is taken: {port} is used this time" in said
+    assert stack.temporal_ui is not None
+
+
+def test_an_installed_package_says_what_it_lacks(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"no starlette_app\.py in .*: an installed package comes without"):
+        Stack(tmp_path, fixed_ports=False, examples=tmp_path)
+
+
+def test_a_failed_start_leaves_nothing_behind(tmp_path, monkeypatch):
+    def fail(_stack: Stack) -> None:
+        raise ProcessError("mail ended with status 1")
+
+    monkeypatch.setattr(Stack, "start_mail", fail)
+    stack = Stack(tmp_path / "stack", fixed_ports=False)
+    with pytest.raises(ProcessError, match="mail ended"), stack:
+        pytest.fail("the stack is up")
+    assert is_free(int(stack.temporal_address.rpartition(":")[2]))
+    assert stack.processes["temporal"].returncode is not None
+    monkeypatch.setattr(Stack, "start_temporal", lambda _stack: None)
+    with pytest.raises(ProcessError, match="mail ended"), Stack(tmp_path / "stack", fixed_ports=False):
+        pytest.fail("the stack is up")  # and the folder was let go of
+
+
+def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
+    monkeypatch.setattr(Stack, "start_temporal", lambda _stack: None)
+    monkeypatch.setattr(Stack, "start_mail", lambda _stack: None)
+    monkeypatch.setattr(Stack, "start_worker", lambda _stack: None)
+    monkeypatch.setattr(Stack, "start_api", lambda _stack: None)
+    with Stack(tmp_path, fixed_ports=False) as first:
+        with (
+            pytest.raises(ConfigurationError, match="another stack runs in"),
+            Stack(tmp_path, fixed_ports=False),
+        ):
+            pytest.fail("two stacks in one folder")
+        assert first.env_file.stat().st_mode & 0o777 == 0o600
+        assert first.folder.stat().st_mode & 0o077 == 0
+        assert first.database.schema() is not None
+        secrets = {name: value for name, value in first.env.items() if name.endswith(("PEPPERS", "KEYS"))}
+    with Stack(tmp_path, fixed_ports=False) as second:
+        assert secrets.items() <= second.env.items()
+
+
+def addresses(stack: Stack) -> list[str]:
+    return [stack.api, stack.pages, stack.inbox, stack.temporal_address]
+
+
+def test_the_folder_may_be_relative(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    stack = Stack(Path(".octy"), fixed_ports=False)
+    assert stack.database_url == f"sqlite:///{tmp_path}/.octy/octy.db"

@@ -1,0 +1,117 @@
+"""The wheel that users install: what is in it, and that a host app gets the light part only."""
+
+import subprocess
+import sys
+import venv
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+HEAVY = ("temporalio", "emails", "cryptography", "jinja2", "typer", "rich", "alembic", "starlette", "uvicorn", "flask")
+
+pytestmark = pytest.mark.timeout(300)
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    [wheel] = folder.glob("*.whl")
+    return wheel
+
+
+@pytest.fixture(scope="module")
+def host(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment with `pip install octy-middleware` in it; returns its Python."""
+    folder = tmp_path_factory.mktemp("host") / "venv"
+    venv.create(folder, with_pip=True)
+    python = folder / "bin" / "python"
+    lock = ROOT / "requirements.lock"
+    # Versions from the lock, so that this run tests what the others test.
+    command = [
+        str(python),
+        "-m",
+        "pip",
+        "install",
+        "--quiet",
+        "--constraint",
+        str(_constraints(lock, folder)),
+        str(wheel),
+    ]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return python
+
+
+def _constraints(lock: Path, folder: Path) -> Path:
+    lines = [line.split("\\")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
+    path = folder / "constraints.txt"
+    path.write_text("\n".join(line for line in lines if line and not line.startswith("--")), encoding="utf-8")
+    return path
+
+
+def run(python: Path, code: str) -> str:
+    done = subprocess.run(
+        [str(python), "-I", "-W", "error", "-c", code], capture_output=True, text=True, check=False, cwd=python.parent
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+        metadata = HeaderParser().parsestr(archive.read(next(n for n in names if n.endswith("METADATA"))).decode())
+    assert {name.split("/")[0] for name in names if ".dist-info" not in name} == {
+        "octy_middleware",
+        "octy_workflows",
+        "octy_worker",
+    }
+    for needed in (
+        "octy_middleware/py.typed",
+        "octy_workflows/py.typed",
+        "octy_worker/py.typed",
+        "octy_middleware/migrations/versions/0001_the_first_tables.py",
+        "octy_worker/mail/templates/alert/body.html",
+        "octy_worker/pages/templates/pages.css",
+    ):
+        assert needed in names
+    assert any(name.endswith("licenses/LICENSE") for name in names)
+    assert metadata["License-Expression"] == "Apache-2.0"
+    needs = [need for need in metadata.get_all("Requires-Dist") or [] if "extra ==" not in need]
+    assert sorted(need.split(">")[0] for need in needs) == ["libpass", "sqlmodel"]
+
+
+def test_a_host_app_loads_neither_temporal_nor_mail(host: Path) -> None:
+    loaded = run(host, "import sys, octy_middleware; print(*sorted({n.split('.')[0] for n in sys.modules}))").split()
+    assert "octy_middleware" in loaded
+    assert not set(HEAVY) & set(loaded)
+    installed = run(host, "from importlib import metadata; print(*[d.name.lower() for d in metadata.distributions()])")
+    assert not set(HEAVY) & set(installed.split())
+
+
+def test_the_light_install_really_guards_an_app(host: Path) -> None:
+    """A whole refusal in the empty environment, up to the point where only tables are missing."""
+    code = """
+import tempfile, octy_middleware as octy
+settings = octy.Settings.from_environment({}, peppers="k1:" + "00" * 32,
+    database_url="sqlite:///" + tempfile.mkdtemp() + "/octy.db")
+app = octy.OctyWSGIMiddleware(lambda environ, start: [b"in"], settings=settings)
+seen = []
+environ = {"PATH_INFO": "/", "REQUEST_METHOD": "GET", "wsgi.url_scheme": "http", "REMOTE_ADDR": "192.0.2.1"}
+body = b"".join(app(environ, lambda status, headers: seen.append(status)))
+print(seen[0], b"HTTPS is required" in body)
+"""
+    assert run(host, code) == "403 Forbidden True"
+
+
+def test_the_command_says_which_extra_is_missing(host: Path) -> None:
+    done = subprocess.run([str(host.with_name("octy"))], capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "pip install 'octy-middleware[worker]'" in done.stderr
+    assert "Traceback" not in done.stderr

@@ -1,0 +1,65 @@
+"""The whole stack, once for all stories: real Temporal server, SMTP, database and web servers, over TLS."""
+
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from octy_worker.dev.customer import Customer
+from octy_worker.dev.processes import LOOPBACK, free_port, listens
+from octy_worker.dev.stack import Stack
+from story.api import Api, Crew
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+
+
+@pytest.fixture(scope="session")
+def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    with Stack(tmp_path_factory.mktemp("stack"), fixed_ports=False, examples=EXAMPLES) as stack:
+        yield stack
+
+
+@pytest.fixture(scope="session")
+def flask_url(stack: Stack) -> str:
+    """The Flask example beside the Starlette one, on the same database, under gunicorn with TLS."""
+    port = free_port()
+    tls = stack.folder / "tls"
+    command = [
+        *(sys.executable, "-m", "gunicorn", "flask_app:app", "--chdir", str(EXAMPLES), "--threads", "8"),
+        *("--bind", f"{LOOPBACK}:{port}", "--log-level", "warning", "--forwarded-allow-ips", "", "--preload"),
+        *("--certfile", str(tls / "server.pem"), "--keyfile", str(tls / "server.key")),
+    ]
+    process = stack.processes.start("flask", command, {"OCTY_TRUSTED_PROXIES": LOOPBACK})
+    process.wait_until(lambda: listens(port), 30)
+    return f"https://localhost:{port}"
+
+
+@pytest.fixture(params=["asgi", "wsgi"])
+def door(request: pytest.FixtureRequest, stack: Stack) -> str:
+    """The address of the example behind each of the two doors."""
+    return stack.api if request.param == "asgi" else str(request.getfixturevalue("flask_url"))
+
+
+@pytest.fixture
+def customer(stack: Stack) -> Iterator[Customer]:
+    with Customer(stack.tls_context()) as customer:
+        yield customer
+
+
+@pytest.fixture
+def crew(stack: Stack, customer: Customer) -> Crew:
+    return Crew(stack, customer)
+
+
+@pytest.fixture
+def connect(stack: Stack) -> Iterator[Callable[[str], Api]]:
+    """Connect to an API by its address."""
+    opened: list[Api] = []
+
+    def open_api(url: str) -> Api:
+        opened.append(Api(url, stack.tls_context()))
+        return opened[-1]
+
+    yield open_api
+    for api in opened:
+        api.close()

@@ -1,0 +1,71 @@
+"""No secret anywhere that it has no business: logs, mails, the database, Temporal's histories and its file."""
+
+import asyncio
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from octy_worker.dev.stack import Stack
+from story.api import Api, Crew
+from temporalio.client import Client
+
+SECRET = re.compile(rb"\bsk_[0-9A-Za-z]{49}\b")
+WRONG = "sk_canary" + "0123456789" * 4
+
+
+def contents(stack: Stack, *patterns: str) -> Iterator[tuple[Path, bytes]]:
+    for pattern in patterns:
+        for path in stack.folder.glob(pattern):
+            yield path, path.read_bytes()
+
+
+async def histories(stack: Stack) -> dict[str, str]:
+    client = await Client.connect(stack.temporal_address)
+    return {
+        workflow.id: (await client.get_workflow_handle(workflow.id).fetch_history()).to_json()
+        async for workflow in client.list_workflows()
+    }
+
+
+def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, connect: Callable[[str], Api]) -> None:
+    stack, api = crew.stack, connect(crew.stack.api)
+    old = crew.register()
+    for _ in range(20):
+        assert api.status(old, WRONG) == 401
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us", leaked=True)
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    crew.wait_for_state("closed")
+    tokens = {
+        link.rsplit("/", 1)[1].encode()
+        for mail in crew.mails()
+        for link in mail.links
+        if "/keys/" in link or "/case/" in link
+    }
+    assert len(tokens) == 3
+
+    settings = stack.env_file.read_text(encoding="utf-8")
+    peppers = [
+        line.rsplit(":", 1)[1].encode() for line in settings.splitlines() if "_KEYS=" in line or "_PEPPERS=" in line
+    ]
+    assert len(peppers) == 3
+
+    canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), *peppers}
+    everything = list(contents(stack, "logs/*", "mail/*", "octy.db*", "temporal.db*"))
+    assert {path.parent.name for path, _ in everything} >= {"logs", "mail"}
+    assert any(path.name == "octy.db" for path, _ in everything)
+    assert any(path.name.startswith("temporal.db") for path, _ in everything)
+    for path, content in everything:
+        assert not SECRET.search(content), path
+        for canary in canaries:
+            assert canary not in content, path
+    for path, content in contents(stack, "logs/*", "octy.db*", "temporal.db*"):
+        for token in tokens:
+            assert token not in content, path
+
+    told = asyncio.run(histories(stack))
+    assert any("incident" in name for name in told)
+    for name, history in told.items():
+        for personal in (crew.reference, crew.address, old.public_key, new.public_key, *(c.decode() for c in canaries)):
+            assert personal not in history, name
+    for path, content in contents(stack, "temporal.db*", "logs/*"):
+        assert crew.address.encode() not in content, path

@@ -1,0 +1,124 @@
+"""What is lost when parts die: nothing that a client or customer has seen."""
+
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx2 as httpx
+import pytest
+from octy_worker.dev.customer import Keys
+from octy_worker.dev.processes import LOOPBACK, Process, free_port, listens
+from octy_worker.dev.stack import Stack
+from story.api import Api, Crew
+
+EXAMPLES = Path(__file__).parents[2] / "examples"
+CLIENTS = 6
+
+
+def start_app(stack: Stack, port: int) -> Process:
+    command = [
+        *(sys.executable, "-m", "uvicorn", "starlette_app:app", "--app-dir", str(EXAMPLES), "--port", str(port)),
+        *("--no-access-log", "--no-proxy-headers", "--log-level", "warning"),
+    ]
+    process = stack.processes.start("victim", command, {"OCTY_REQUIRE_HTTPS": "0"})
+    process.wait_until(lambda: listens(port), 30)
+    return process
+
+
+def hammer(url: str, keys: Keys, seen: list[int], go: threading.Event) -> None:
+    """Send wrong secrets until the server is gone; count the 401s that were read to the end."""
+    with httpx.Client(base_url=url, trust_env=False, timeout=5) as client:
+        go.wait()
+        while True:
+            try:
+                answer = client.get("/v1/account/authenticate", auth=(keys.public_key, "sk_wrong"))
+            except httpx.TransportError:
+                return
+            seen.append(answer.status_code)
+
+
+def recorded(crew: Crew, keys: Keys) -> int:
+    [(count,)] = crew.rows(
+        "SELECT COALESCE(SUM(count), 0) FROM outcome_minute WHERE public_key = :key AND outcome = 'wrong_secret'",
+        key=keys.public_key,
+    )
+    return int(count)
+
+
+@pytest.mark.parametrize("delay", [0.2, 0.5, 0.8])
+def test_every_401_that_a_client_saw_survives_a_killed_app(crew: Crew, delay: float) -> None:
+    keys, port, go = crew.register(), free_port(), threading.Event()
+    process = start_app(crew.stack, port)
+    seen: list[list[int]] = [[] for _ in range(CLIENTS)]
+    url = f"http://{LOOPBACK}:{port}"
+    clients = [threading.Thread(target=hammer, args=(url, keys, some, go)) for some in seen]
+    for client in clients:
+        client.start()
+    go.set()
+    time.sleep(delay)
+    os.kill(process.pid, signal.SIGKILL)
+    for client in clients:
+        client.join()
+    process.stop(1)
+    statuses = [status for some in seen for status in some]
+    assert set(statuses) == {401}
+    assert len(statuses) > 20
+    # Each client has at most one request under way whose commit it did not live to see answered.
+    assert len(statuses) <= recorded(crew, keys) <= len(statuses) + CLIENTS
+    assert len(crew.incidents()) == 1
+
+
+def test_temporal_down_during_failure_and_answer_loses_and_doubles_nothing(
+    crew: Crew, connect: Callable[[str], Api]
+) -> None:
+    api, old = connect(crew.stack.api), crew.register()
+    crew.stack.processes["temporal"].stop(10)
+    api.fail(old, 20)
+    assert [incident[1] for incident in crew.incidents()] == ["opening"]
+    assert crew.mails("alert") == []
+    crew.stack.start_temporal()
+    alert = crew.wait_for_mail("alert")
+
+    crew.stack.processes["temporal"].stop(10)
+    crew.customer.answer_case(alert, "not_us", leaked=True)
+    assert api.status(old) == 401
+    crew.stack.start_temporal()
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert api.status(new) == 200
+    crew.wait_for_state("closed")
+    assert len(crew.mails("alert")) == 1
+    assert len(crew.mails("new_keys")) == 2
+    [(regenerations,)] = crew.rows(
+        "SELECT COUNT(*) FROM regeneration r JOIN account a ON a.id = r.account_id "
+        "WHERE a.reference = :reference AND r.cause = 'incident'",
+        reference=crew.reference,
+    )
+    assert regenerations == 1
+
+
+def test_a_killed_worker_is_taken_over_by_the_next_one(crew: Crew, connect: Callable[[str], Api]) -> None:
+    api, old = connect(crew.stack.api), crew.register()
+    os.kill(crew.stack.processes["worker"].pid, signal.SIGKILL)
+    api.fail(old, 20)
+    crew.stack.start_worker()
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us")
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert (api.status(new), api.status(old)) == (200, 200)
+    assert len(crew.mails("alert")) == 1
+
+
+def test_a_mail_server_that_is_away_delays_the_alert_and_loses_nothing(
+    crew: Crew, connect: Callable[[str], Api]
+) -> None:
+    api, keys = connect(crew.stack.api), crew.register()
+    crew.stack.processes["mail"].stop(10)
+    api.fail(keys, 20)
+    time.sleep(1)
+    crew.stack.start_mail()
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    crew.wait_for_state("closed")
+    assert len(crew.mails("alert")) == 1

@@ -1,0 +1,107 @@
+"""The promise, end to end, over both doors: twenty failures, one mail, an answer, new keys, and the end of the old."""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+from story.api import Api, Crew
+
+Connect = Callable[[str], Api]
+
+
+def octy(crew: Crew, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run the `octy` command as support staff would."""
+    return subprocess.run(
+        [sys.executable, "-m", "octy_worker", *arguments],
+        env=crew.stack.command_environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+
+
+def test_not_us_and_leaked(crew: Crew, connect: Connect, door: str) -> None:
+    api, old = connect(door), crew.register()
+    assert api.status(old) == 200
+    api.fail(old, 19)
+    assert crew.incidents() == []
+    api.fail(old, 1)
+    alert = crew.wait_for_mail("alert")
+    api.fail(old, 5)
+    assert api.status(old) == 200  # being attacked costs the customer nothing
+    crew.customer.answer_case(alert, "not_us", leaked=True)
+    assert api.status(old) == 401  # at once, before the new pair is even there
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert (api.status(new), api.status(old)) == (200, 401)
+    crew.wait_for_mail("keys_retired")
+    _, _, resolution, length, rule = crew.wait_for_state("closed")
+    assert (resolution, length, rule) == ("regenerated", 20, "key")
+    assert len(crew.mails("alert")) == 1
+    assert len(crew.mails()) == 4
+
+
+def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, connect: Connect, door: str) -> None:
+    api, old = connect(door), crew.register()
+    api.fail(old, 20)
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us")
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert (api.status(new), api.status(old)) == (200, 200)
+    assert new.public_key != old.public_key
+    crew.wait_for_state("regenerating")
+
+
+def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, door: str) -> None:
+    api, keys = connect(door), crew.register()
+    api.fail(keys, 20)
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    crew.wait_for_state("closed")
+    api.fail(keys, 25)  # quiet for 24 hours: recorded, but no new case
+    assert [incident[2] for incident in crew.incidents()] == ["false_alarm"]
+    assert api.status(keys) == 200
+    assert len(crew.mails("alert")) == 1
+
+
+def test_staff_decides_by_the_command_and_a_later_decision_is_refused(crew: Crew, connect: Connect, door: str) -> None:
+    api, old = connect(door), crew.register()
+    api.fail(old, 20)
+    crew.wait_for_mail("alert")
+    [(incident, *_)] = crew.incidents()
+    staff = ("--actor", "ann", "--reason", "confirmed by phone")
+    done = octy(crew, "incidents", "decide", incident, "regenerate", *staff)
+    assert done.returncode == 0, done.stderr
+    late = octy(crew, "incidents", "decide", incident, "dismiss", *staff)
+    assert late.returncode == 3
+    assert "too late" in late.stderr
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert (api.status(new), api.status(old)) == (200, 200)
+    shown = octy(crew, "incidents", "show", incident, "--json")
+    timeline = json.dumps(json.loads(shown.stdout))
+    assert "confirmed by phone" in timeline
+    assert "decision_refused" in timeline
+
+
+def test_failures_with_live_traffic_in_between_find_the_source(crew: Crew, connect: Connect, door: str) -> None:
+    """The customer's own successes would hide an attacker for ever; the attacker's network gives him away."""
+    api, keys = connect(door), crew.register()
+    for _ in range(20):
+        assert api.status(keys, "sk_wrong", **{"X-Forwarded-For": "198.51.100.66"}) == 401
+        assert api.status(keys, **{"X-Forwarded-For": "192.0.2.10"}) == 200
+    alert = crew.wait_for_mail("alert")
+    assert "198.51.100.66" in alert.text
+    assert "192.0.2.10" not in alert.text
+    assert [incident[3:] for incident in crew.incidents()] == [(20, "source")]
+
+
+@pytest.mark.parametrize("answer", ["it_was_us", "not_us"])
+def test_an_answer_stands_and_a_second_one_changes_nothing(crew: Crew, connect: Connect, answer: str) -> None:
+    api, keys = connect(crew.stack.api), crew.register()
+    api.fail(keys, 20)
+    alert = crew.wait_for_mail("alert")
+    crew.customer.answer_case(alert, answer)
+    with pytest.raises(Exception, match=r"\b409\b|no form"):
+        crew.customer.answer_case(alert, "not_us" if answer == "it_was_us" else "it_was_us")
+    [(incident, *_)] = crew.incidents()
+    assert crew.rows("SELECT answer FROM confirmation WHERE incident_id = :id", id=incident) == [(answer,)]

@@ -1,0 +1,158 @@
+"""Cases in SQL: who is heard, what one transaction does, and that repeats are harmless."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from octy_middleware import Outcome
+from octy_middleware.ledger import Entry, Ledger
+from octy_middleware.models import Answer, IncidentState, Resolution
+from octy_worker import cases
+from octy_worker.cases import CUSTOMER
+from support.world import Keys, World
+
+NOW = time.time()
+
+
+def open_case(world: World, keys: Keys, times: int = 20) -> str:
+    """Fail so often that a case is open; return its id."""
+    ledger = Ledger(world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, clock=lambda: NOW)
+    hits = [
+        Entry(
+            Outcome.WRONG_SECRET, NOW, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
+        )
+        for n in range(times)
+    ]
+    ledger.write(hits)
+    [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
+    return incident_id
+
+
+def answer(world: World, incident_id: str, said: Answer, **more: object) -> cases.Standing:
+    options = {"leaked": False, "by": CUSTOMER, "now": NOW, **more}
+    standing = cases.answer_case(world.database, incident_id, said, **options)  # type: ignore[arg-type]
+    assert standing is not None
+    return standing
+
+
+def pair_state(world: World, keys: Keys) -> str:
+    return world.rows("SELECT state FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
+
+
+def told(world: World, kind: str) -> list[tuple]:
+    return world.rows("SELECT detail FROM outbox WHERE kind = :kind", kind=kind)
+
+
+def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
+    keys = world.register("acme")
+    incident_id = open_case(world, keys)
+    with world.database.read_session() as session:
+        view = cases.load_case(session, incident_id)
+    assert view is not None
+    assert (view.account.reference, view.pair.public_key, view.failures) == ("acme", keys.public_key, 20)
+    assert [(source.source, source.count, source.client) for source in view.sources] == [
+        ("198.51.100.0", 7, "curl/0"),
+        ("198.51.100.1", 7, "curl/1"),
+        ("198.51.100.2", 6, "curl/2"),
+    ]
+    with world.database.read_session() as session:
+        assert cases.load_case(session, "no-such-case") is None
+
+
+@pytest.mark.parametrize(
+    ("said", "leaked", "state", "detail"),
+    [
+        (Answer.IT_WAS_US, False, "active", '{"answer": "it_was_us", "leaked": false}'),
+        (Answer.IT_WAS_US, True, "active", '{"answer": "it_was_us", "leaked": false}'),
+        (Answer.NOT_US, False, "active", '{"answer": "not_us", "leaked": false}'),
+        (Answer.NOT_US, True, "retired", '{"answer": "not_us", "leaked": true}'),
+    ],
+)
+def test_one_transaction_holds_answer_leak_and_outbox(
+    world: World, said: Answer, leaked: bool, state: str, detail: str
+) -> None:
+    keys = world.register()
+    standing = answer(world, open_case(world, keys), said, leaked=leaked)
+    assert (standing.taken, standing.answer, standing.answered_by) == (True, said, "customer")
+    assert pair_state(world, keys) == state
+    assert told(world, "incident_answered") == [(detail,)]
+
+
+def test_fifty_clicks_of_both_buttons_give_one_answer(world: World) -> None:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    said = [Answer.NOT_US if n % 2 else Answer.IT_WAS_US for n in range(50)]
+    with ThreadPoolExecutor(16) as pool:
+        standings = list(pool.map(lambda one: answer(world, incident_id, one), said))
+    assert sum(standing.taken for standing in standings) == 1
+    assert len({standing.answer for standing in standings}) == 1
+    assert len(told(world, "incident_answered")) == 1
+
+
+def test_staff_and_customer_race_and_the_first_stands(world: World) -> None:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    answer(world, incident_id, Answer.NOT_US)
+    late = answer(world, incident_id, Answer.IT_WAS_US, by="ann", decision_id="d1", reason="phone")
+    assert (late.taken, late.answer, late.answered_by) == (False, Answer.NOT_US, "customer")
+
+
+def test_a_repeated_decision_is_taken_once_and_reported_the_same(world: World) -> None:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    first = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d1", reason="phone")
+    again = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d1", reason="phone")
+    assert first == again
+    assert world.rows("SELECT COUNT(*) FROM incident_event WHERE what = 'answered'") == [(1,)]
+    assert told(world, "incident_answered") == []  # the workflow asked for it
+
+
+def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    with world.database.write() as connection:
+        assert cases.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    standing = answer(world, incident_id, Answer.NOT_US, leaked=True)
+    assert (standing.taken, standing.closed, standing.resolution) == (False, True, Resolution.UNANSWERED)
+    assert pair_state(world, keys) == "active"
+    assert cases.answer_case(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
+
+
+@pytest.mark.parametrize("resolution", list(Resolution))
+def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: World, resolution: Resolution) -> None:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    for _ in range(2):  # a repeat is harmless
+        with world.database.write() as connection:
+            assert cases.close_case(connection, incident_id, resolution, quiet=100.0, now=NOW)
+    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    [(quiet_until,)] = world.rows("SELECT quiet_until FROM key_pair")
+    assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
+    assert world.rows("SELECT state, resolution FROM incident") == [("closed", str(resolution))]
+    assert world.rows("SELECT COUNT(*) FROM incident_event WHERE what = 'closed'") == [(1,)]
+
+
+def test_silence_does_not_pass_over_an_answer(world: World) -> None:
+    incident_id = open_case(world, world.register())
+    answer(world, incident_id, Answer.NOT_US)
+    with world.database.write() as connection:
+        assert not cases.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    assert world.rows("SELECT closed_at FROM incident") == [(None,)]
+
+
+def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None:
+    keys = world.register()
+    first = open_case(world, keys)
+    with world.database.write() as connection:
+        cases.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+    assert open_case(world, keys) != first
+
+
+def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:
+    incident_id = open_case(world, world.register())
+    for key in ("a", "b", "a"):
+        with world.database.write() as connection:
+            cases.append_event(connection, incident_id, key=key, actor="system", what=key, detail={"n": 1}, now=NOW)
+            cases.set_state(connection, incident_id, IncidentState.WAITING)
+    assert world.rows("SELECT seq, what FROM incident_event ORDER BY seq") == [(1, "a"), (2, "b")]
+    assert world.rows("SELECT state FROM incident") == [("waiting",)]

@@ -1,0 +1,203 @@
+"""Regenerations in SQL: from the order to the end of the old pair; each step twice, and each race once."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from octy_middleware import Outcome
+from octy_middleware.models import Cause, RegenerationState
+from octy_worker import regenerations
+from octy_worker.registration import register
+from support.world import LIFE, FakeRequest, Keys, World
+
+NOW = time.time() + 60  # after whatever `World.register` did
+
+
+def order(world: World, keys: Keys, *, leaked: bool = False, old: Keys | None = None) -> regenerations.Opened:
+    with world.database.write_session() as session:
+        current = regenerations.current_pair(session, keys.account_id)
+        return regenerations.open_regeneration(
+            session,
+            keys.account_id,
+            Cause.STAFF,
+            old_pair_id=pair_id(world, old) if old else current.id if current else None,
+            leaked=leaked,
+            actor="ann",
+            reason="test",
+            now=NOW,
+        )
+
+
+def pair_id(world: World, keys: Keys) -> str:
+    return world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
+
+
+def states(world: World) -> dict[str, str]:
+    return dict(world.rows("SELECT public_key, state FROM key_pair"))
+
+
+def issue(world: World, regeneration_id: str) -> None:
+    with world.database.write_session() as session:
+        regenerations.issue(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+
+
+def activate(world: World, regeneration_id: str) -> None:
+    with world.database.write_session() as session:
+        regenerations.activate(session, regeneration_id, NOW)
+
+
+def finish(world: World, regeneration_id: str, state: RegenerationState) -> RegenerationState:
+    with world.database.write() as connection:
+        return regenerations.finish(connection, regeneration_id, state, NOW)
+
+
+def accepts(world: World, keys: Keys) -> bool:
+    with world.gate() as gate:
+        return gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+
+
+def test_registration_orders_the_first_pair_in_the_same_transaction(world: World) -> None:
+    made = register(world.database, "acme", {"contact_email_address": "a@b.example"}, actor="ann", now=NOW)
+    assert world.rows("SELECT id, cause, old_pair_id FROM regeneration") == [(made.regeneration_id, "first", None)]
+    assert world.rows("SELECT kind, subject_id FROM outbox") == [("regeneration_opened", made.regeneration_id)]
+
+
+def test_every_step_twice_is_every_step_once(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    for _ in range(2):
+        issue(world, opened.regeneration_id)
+    assert len(states(world)) == 2
+    for _ in range(2):
+        with world.database.read_session() as session:
+            assert regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)
+        activate(world, opened.regeneration_id)
+    new = regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW)
+    assert new is not None
+    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW) is None
+    assert states(world) == {old.public_key: "active", new.public_key: "active"}
+    for _ in range(2):
+        with world.database.write_session() as session:
+            regenerations.begin_overlap(session, opened.regeneration_id, retire_at=NOW + 60, now=NOW)
+    assert states(world)[old.public_key] == "retiring"
+    assert accepts(world, old)
+    for _ in range(2):
+        with world.database.write_session() as session:
+            regenerations.retire_old(session, opened.regeneration_id, NOW)
+    assert states(world) == {old.public_key: "retired", new.public_key: "active"}
+    assert not accepts(world, old)
+    for _ in range(2):
+        assert finish(world, opened.regeneration_id, RegenerationState.DONE) is RegenerationState.DONE
+
+
+def test_a_leaked_pair_stops_with_the_order(world: World) -> None:
+    old = world.register()
+    order(world, old, leaked=True)
+    assert states(world) == {old.public_key: "retired"}
+
+
+def test_a_second_order_for_the_same_pair_joins_and_may_still_say_leaked(world: World) -> None:
+    old = world.register()
+    first, second = order(world, old), order(world, old)
+    assert (second.regeneration_id, second.joined) == (first.regeneration_id, True)
+    third = order(world, old, leaked=True, old=old)
+    assert third.joined
+    assert states(world) == {old.public_key: "retired"}
+
+
+def test_an_order_against_the_uncollected_new_pair_supersedes(world: World) -> None:
+    old = world.register()
+    first = order(world, old)
+    issue(world, first.regeneration_id)
+    activate(world, first.regeneration_id)
+    [new_key] = set(states(world)) - {old.public_key}
+    second = order(world, old)  # the current pair is the new one by now
+    assert not second.joined
+    assert world.rows("SELECT state FROM regeneration WHERE id = :id", id=first.regeneration_id) == [("superseded",)]
+    assert regenerations.collect(world.database, world.sealer, first.regeneration_id, 1, NOW) is None
+    assert states(world)[new_key] == "retired"
+    assert len(world.rows("SELECT id FROM outbox WHERE kind = 'regeneration_superseded'")) == 1
+
+
+def test_fifty_collectors_get_the_secret_once(world: World) -> None:
+    opened = order(world, world.register())
+    issue(world, opened.regeneration_id)
+    activate(world, opened.regeneration_id)
+    with ThreadPoolExecutor(16) as pool:
+        got = list(
+            pool.map(
+                lambda _: regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW), range(50)
+            )
+        )
+    assert sum(keys is not None for keys in got) == 1
+    assert world.rows("SELECT sealed FROM sealed_secret WHERE regeneration_id = :id", id=opened.regeneration_id) == [
+        (None,)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("generation", "later", "works"), [(1, 0.0, True), (2, 0.0, False), (1, LIFE - 1, True), (1, LIFE + 1, False)]
+)
+def test_a_link_works_for_its_generation_and_its_life(world: World, generation: int, later: float, works: bool) -> None:
+    opened = order(world, world.register())
+    issue(world, opened.regeneration_id)
+    activate(world, opened.regeneration_id)
+    keys = regenerations.collect(world.database, world.sealer, opened.regeneration_id, generation, NOW + later)
+    assert (keys is not None) is works
+
+
+def test_a_renewed_link_ends_the_older_one_and_a_repeat_renews_once(world: World) -> None:
+    opened = order(world, world.register())
+    issue(world, opened.regeneration_id)
+    activate(world, opened.regeneration_id)
+    for _ in range(2):
+        with world.database.write_session() as session:
+            assert regenerations.renew(session, opened.regeneration_id, 2, life=LIFE, now=NOW + LIFE) == 2
+    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 1, NOW + LIFE + 1) is None
+    assert regenerations.collect(world.database, world.sealer, opened.regeneration_id, 2, NOW + LIFE + 1) is not None
+    with world.database.write_session() as session:
+        assert regenerations.renew(session, opened.regeneration_id, 3, life=LIFE, now=NOW) == 0
+
+
+def test_an_abandoned_one_takes_its_new_pair_with_it_and_leaves_the_old(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    issue(world, opened.regeneration_id)
+    activate(world, opened.regeneration_id)
+    assert finish(world, opened.regeneration_id, RegenerationState.ABANDONED) is RegenerationState.ABANDONED
+    assert sorted(states(world).values()) == ["active", "retired"]
+    assert states(world)[old.public_key] == "active"
+    assert world.rows("SELECT sealed FROM sealed_secret WHERE regeneration_id = :id", id=opened.regeneration_id) == [
+        (None,)
+    ]
+    assert not order(world, old, old=old).joined
+
+
+def test_a_customer_who_was_faster_than_the_end_keeps_the_keys(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    new = world.complete(opened.regeneration_id)
+    assert finish(world, opened.regeneration_id, RegenerationState.ABANDONED) is RegenerationState.COLLECTED
+    assert accepts(world, new)
+    assert finish(world, opened.regeneration_id, RegenerationState.DONE) is RegenerationState.DONE
+
+
+def test_a_new_pair_authenticates_only_once_it_is_active(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    issue(world, opened.regeneration_id)
+    assert sorted(states(world).values()) == ["active", "pending"]
+    new = world.complete(opened.regeneration_id)
+    assert accepts(world, new)
+    assert accepts(world, old)
+
+
+def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
+    opened = order(world, world.register())
+    issue(world, opened.regeneration_id)
+    with world.database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE key_pair SET secret_digest = '$octy-b2$k1$' || substr(secret_digest, 12, 63) || '0' WHERE state = 'pending'"
+        )
+    with world.database.read_session() as session:
+        assert not regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)

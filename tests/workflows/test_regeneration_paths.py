@@ -1,0 +1,334 @@
+"""The paths of a new pair, as a table: what happens, and the story that comes of it; then who may say what."""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError
+from workflow_stage import Play, Stage, played
+
+from octy_workflows.messages import DAY, HOUR, RegenerationTimes
+from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
+
+Event = Callable[[Play], Awaitable[Any]]
+
+MADE = ("0h issue", "0h prove", "0h activate")
+SENT = (*MADE, "0h mail new_keys-1")
+RESENT = ("24h renew 2", "24h mail new_keys-2", "72h renew 3", "72h mail new_keys-3")
+RETIRED_ON_DAY_2 = ("1h overlap until 25h", "25h retire", "25h mail keys_retired-1", "25h finish done")
+
+
+@dataclass(frozen=True)
+class Path:
+    """A row: what happens in order, the whole story, and how it ended (or "" while it goes on)."""
+
+    name: str
+    happens: list[Event]
+    story: list[str]
+    ended: str = ""
+    leaked: bool = False
+    replaces: bool = True
+    times: RegenerationTimes = field(default_factory=RegenerationTimes)
+    books: dict[str, Any] = field(default_factory=dict)
+
+
+def at(seconds: float) -> Event:
+    return lambda play: play.until(seconds)
+
+
+def comes(line: str) -> Event:
+    return lambda play: play.comes(line)
+
+
+async def collects(play: Play) -> None:
+    """The customer presses the button: SQL has it, and the signal follows."""
+    await collects_unheard(play)
+    await play.handle.signal(Regeneration.keys_collected)
+
+
+async def collects_unheard(play: Play) -> None:
+    """SQL has it; its signal is still in the outbox."""
+    play.books.collected = True
+
+
+async def superseded(play: Play) -> None:
+    """SQL ends it for a later one, and the signal follows."""
+    await superseded_unheard(play)
+    await play.handle.signal(Regeneration.superseded)
+
+
+async def superseded_unheard(play: Play) -> None:
+    play.books.ending = "superseded"
+
+
+def goes_on(activity: str) -> Event:
+    """An activity that was slow goes on."""
+
+    async def released(play: Play) -> None:
+        play.books.slow[activity].set()
+
+    return released
+
+
+async def resend(play: Play) -> None:
+    await play.handle.execute_update(Regeneration.resend)
+
+
+PATHS = [
+    Path(
+        "collected_then_overlap_then_the_old_pair_is_retired",
+        [at(HOUR), collects, at(2 * DAY)],
+        [*SENT, *RETIRED_ON_DAY_2],
+        "done",
+    ),
+    Path(
+        "a_leaked_pair_was_cut_at_once_so_there_is_no_overlap",
+        [at(HOUR), collects],
+        [*SENT, "1h mail keys_retired-1", "1h finish done"],
+        "done",
+        leaked=True,
+    ),
+    Path(
+        "a_first_pair_replaces_nothing",
+        [at(HOUR), collects],
+        [*SENT, "1h finish done"],
+        "done",
+        replaces=False,
+    ),
+    Path(
+        "the_overlap_is_a_setting",
+        [at(HOUR), collects, at(4 * HOUR)],
+        [*SENT, "1h overlap until 3h", "3h retire", "3h mail keys_retired-1", "3h finish done"],
+        "done",
+        times=RegenerationTimes(overlap=2 * HOUR),
+    ),
+    Path(
+        "uncollected_keys_are_sent_again_with_a_fresh_link",
+        [at(30 * HOUR), collects, at(3 * DAY)],
+        [
+            *(*SENT, *RESENT[:2]),
+            *("30h overlap until 54h", "54h retire", "54h mail keys_retired-1", "54h finish done"),
+        ],
+        "done",
+    ),
+    Path(
+        "never_collected_is_abandoned_and_the_old_pair_lives",
+        [at(15 * DAY)],
+        [*SENT, *RESENT, "168h note not_collected needs_staff", "336h finish abandoned"],
+        "abandoned",
+    ),
+    Path(
+        "collected_in_the_last_moment_before_it_is_abandoned",
+        [at(13 * DAY), collects_unheard, at(16 * DAY)],
+        [
+            *(*SENT, *RESENT, "168h note not_collected needs_staff"),
+            *("336h overlap until 360h", "360h retire", "360h mail keys_retired-1", "360h finish done"),
+        ],
+        "done",
+    ),
+    Path(
+        "collected_just_before_a_fresh_link_is_due",
+        [at(23 * HOUR), collects_unheard, at(25 * HOUR), collects, at(3 * DAY)],
+        [*SENT, "25h overlap until 49h", "49h retire", "49h mail keys_retired-1", "49h finish done"],
+        "done",
+    ),
+    Path(
+        "superseded_while_it_waits",
+        [at(HOUR), superseded],
+        [*SENT, "1h finish superseded"],
+        "superseded",
+    ),
+    Path(
+        "superseded_before_anything_was_sent_sends_nothing",
+        [comes("issue"), superseded, goes_on("prove_pair")],
+        [*MADE, "0h finish superseded"],
+        "superseded",
+        books={"slow": ["prove_pair"]},
+    ),
+    Path(
+        "superseded_told_after_the_collection_changes_nothing",
+        [at(HOUR), collects, comes("overlap until 25h"), lambda play: play.handle.signal("superseded"), at(2 * DAY)],
+        [*SENT, *RETIRED_ON_DAY_2],
+        "done",
+    ),
+    Path(
+        "abandoned_but_superseded_in_sql",
+        [at(13 * DAY), superseded_unheard, at(15 * DAY)],
+        [*SENT, *RESENT, "168h note not_collected needs_staff", "336h finish superseded"],
+        "superseded",
+    ),
+    Path(
+        "staff_resends_at_once",
+        [at(HOUR), resend, comes("mail new_keys-2"), at(26 * HOUR)],
+        [*SENT, "1h renew 2", "1h mail new_keys-2", "24h renew 3", "24h mail new_keys-3"],
+    ),
+    Path(
+        "a_mail_that_fails_for_good_calls_staff_who_resends",
+        [comes("note mail_failed needs_staff"), at(HOUR), resend, comes("mail new_keys-2")],
+        [*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", "1h renew 2", "1h mail new_keys-2"],
+        books={"mail_ends": {"new_keys-1": ["failed"]}},
+    ),
+    Path(
+        "a_mail_that_fails_for_good_is_followed_by_the_next_resend",
+        [at(25 * HOUR)],
+        [*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", *RESENT[:2]],
+        books={"mail_ends": {"new_keys-1": ["failed"]}},
+    ),
+    Path(
+        "a_mail_withheld_by_the_cap_is_renewed_next_day",
+        [at(25 * HOUR)],
+        [*MADE, "0h mail new_keys-1 skipped", "0h note mail_skipped", *RESENT[:2]],
+        times=RegenerationTimes(resend_after=()),
+        books={"mail_ends": {"new_keys-1": ["skipped"]}},
+    ),
+    Path(
+        "a_mail_still_tried_makes_way_for_the_fresh_link",
+        [at(2 * HOUR)],
+        [*MADE, "0h renew 2", "0h mail new_keys-2"],
+        times=RegenerationTimes(resend_after=(60,)),
+        books={"mail_ends": {"new_keys-1": ["down"] * 1000}},
+    ),
+    Path(
+        "word_of_the_retired_keys_withheld_by_the_cap_comes_a_day_later",
+        [at(HOUR), collects, at(3 * DAY)],
+        [
+            *(*SENT, *RETIRED_ON_DAY_2[:2], "25h mail keys_retired-1 skipped", "25h note mail_skipped"),
+            *("49h mail keys_retired-1", "49h finish done"),
+        ],
+        "done",
+        books={"mail_ends": {"keys_retired-1": ["skipped"]}},
+    ),
+    Path(
+        "word_of_the_retired_keys_that_can_not_be_delivered_is_shown",
+        [at(HOUR), collects],
+        [*SENT, "1h mail keys_retired-1 failed", "1h note mail_failed needs_staff", "1h finish done"],
+        "done",
+        leaked=True,
+        books={"mail_ends": {"keys_retired-1": ["failed"]}},
+    ),
+    Path(
+        "a_pair_that_does_not_verify_is_abandoned_unsent",
+        [],
+        ["0h issue", "0h note pair_failed needs_staff", "0h finish abandoned"],
+        "abandoned",
+        books={"broken": {"prove_pair"}},
+    ),
+]
+
+
+@pytest.mark.parametrize("path", [pytest.param(path, id=path.name) for path in PATHS])
+@played
+async def test_path(stage: Stage, path: Path) -> None:
+    books = {**path.books, "slow": {name: asyncio.Event() for name in path.books.get("slow", [])}}
+    play = await stage.regeneration(path.times, leaked=path.leaked, replaces=path.replaces, **books)
+    await play.comes("issue")
+    for event in path.happens:
+        await event(play)
+    if path.ended:
+        assert await play.result() == path.ended
+    await play.tells(*path.story)
+
+
+@pytest.mark.parametrize(
+    ("due", "line"),
+    [
+        pytest.param(DAY, "renew 2", id="first_resend_after_24_hours"),
+        pytest.param(3 * DAY, "renew 3", id="second_resend_after_72_hours"),
+        pytest.param(7 * DAY, "note not_collected needs_staff", id="staff_task_after_7_days"),
+        pytest.param(14 * DAY, "finish abandoned", id="abandoned_after_14_days"),
+    ],
+)
+@played
+async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due: float, line: str) -> None:
+    play = await stage.regeneration()
+    await play.comes("mail new_keys-1")
+    [first] = play.when("mail new_keys-1")  # the deadlines are counted from here
+    await play.until(first + due - 1)
+    assert [moment for moment in play.when(line) if moment < first + due] == []
+    await play.until(first + due + 1)
+    await play.comes(line)
+    assert first + due <= play.when(line)[0] < first + due + 60
+
+
+@played
+async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
+    play = await stage.regeneration()
+    await play.comes("mail new_keys-1")
+    await collects(play)
+    await play.comes("overlap until 24h")
+    [overlap] = (order for order in play.books.orders if hasattr(order, "until"))
+    assert overlap.until - overlap.at == DAY
+    await play.until(overlap.until - play.books.start + 1)
+    await play.comes("retire")
+    assert 0 <= play.when("retire")[0] - (overlap.until - play.books.start) < 60
+
+
+@played
+async def test_a_resend_returns_the_number_of_its_mail(stage: Stage) -> None:
+    play = await stage.regeneration()
+    await play.comes("mail new_keys-1")
+    assert await play.handle.execute_update(Regeneration.resend) == 2
+    assert await play.handle.execute_update(Regeneration.resend) == 3
+    await play.comes("mail new_keys-3")
+
+
+async def refused(play: Play, *contents: Any) -> ApplicationError:
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await play.handle.execute_update("resend", args=contents)
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause
+
+
+@played
+async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collection(stage: Stage) -> None:
+    making = asyncio.Event()
+    play = await stage.regeneration(slow={"activate_pair": making})
+    await play.comes("prove")
+    assert (await refused(play)).type == "TooEarly"
+    making.set()
+    await play.comes("mail new_keys-1")
+    await collects_unheard(play)
+    unheard = await refused(play)
+    assert (unheard.type, "just collected" in unheard.message) == ("TooLate", True)
+    await collects(play)
+    heard = await refused(play)
+    assert (heard.type, "collected" in heard.message) == ("TooLate", True)
+    await play.until(2 * DAY)
+    await play.result()
+    with pytest.raises(RPCError, match="already completed"):
+        await play.handle.execute_update(Regeneration.resend)
+
+
+@played
+async def test_signals_with_unexpected_contents_do_not_kill_the_regeneration(stage: Stage) -> None:
+    play = await stage.regeneration()
+    await play.comes("mail new_keys-1")
+    play.books.collected = True
+    for name in ("keys_collected", "superseded", "keys_collected"):
+        await play.handle.signal(name, args=[{}, {}])
+    await collects(play)
+    await play.until(2 * DAY)
+    assert await play.result() == "done"
+
+
+@played
+async def test_details_tell_what_goes_on(stage: Stage) -> None:
+    play = await stage.regeneration(mail_ends={"new_keys-1": ["failed"]})
+    await play.comes("note mail_failed needs_staff")
+    details = await play.details()
+    assert "Waiting for the customer to collect" in details
+    assert "Support staff is needed" in details
+    assert "`resend`" in details
+    await collects(play)
+    await play.comes("overlap until 24h")
+    details = await play.details()
+    assert "the old ones still work" in details
+    assert "resend" not in details
+    assert "Support staff" not in details
+    await play.until(2 * DAY)
+    await play.result()
+    assert "Ended: done" in await play.details()

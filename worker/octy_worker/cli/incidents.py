@@ -1,0 +1,140 @@
+"""`octy incidents`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`reports`), Temporal (`deciding`), tables (`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from enum import StrEnum
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from octy_worker.cli.console import show, show_json, show_list, tell
+from octy_worker.cli.exits import RefusedError
+from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
+from octy_worker.cli.teaching import teach
+
+app = typer.Typer(no_args_is_help=True, help="Cases: twenty or more failures in a row, and what became of them.")
+
+_Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a beginning of it that is unique.")]
+
+LISTED = (
+    "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "
+    "resolution, opened_at, closed_at], more"
+)
+SHOWN = (
+    "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
+    "sources[source, count, client, last_at], mails, timeline[at, actor, what, detail]"
+)
+DECIDED = "incident_id, decision_id, decision, leaked, actor, accepted, why"
+
+
+class Decision(StrEnum):
+    """What staff can decide; the words of `octy_workflows.messages.Choice`, which would load too much here."""
+
+    REGENERATE = "regenerate"
+    DISMISS = "dismiss"
+
+
+@app.command(
+    "list",
+    help=teach(
+        "List cases, newest first: the open ones, or all.",
+        "octy incidents list",
+        "octy incidents list --all --account acme",
+        json=LISTED,
+    ),
+)
+def list_some(
+    context: typer.Context,
+    closed: Annotated[bool, typer.Option("--all/--open", help="Closed cases too, or open ones only.")] = False,
+    account: OfAccount = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Show one line a case."""
+    from octy_worker.cli.views import incidents as view
+    from octy_worker.reports import account_of, list_incidents
+
+    with store(context) as database, database.read_session() as session:
+        account_id = account_of(session, account).id if account else None
+        found = list_incidents(session, account_id=account_id, closed=closed, limit=one_more(limit))
+    empty = "There are no cases." if closed else "There are no open cases. --all shows closed ones too."
+    show_list("incidents", found, limit, view.lines, empty=empty, as_json=as_json)
+
+
+@app.command(
+    "show",
+    help=teach(
+        "Show one case: what happened, from where, the answer, the mails, and its timeline.",
+        "octy incidents show 0199f2c4-7d1e",
+        json=SHOWN,
+    ),
+)
+def show_one(context: typer.Context, case: _Case, as_json: AsJson = False) -> None:
+    """Show everything about one case."""
+    from octy_worker.cli.views import incidents as view
+    from octy_worker.reports import find_incident, show_incident
+
+    with store(context) as database, database.read_session() as session:
+        report = show_incident(session, find_incident(session, case))
+    if as_json:
+        show_json(report)
+        return
+    show(*view.page(report))
+
+
+@app.command(
+    help=teach(
+        "Decide a case for the customer. regenerate: new keys are made and sent, the old pair ends after its overlap, or "
+        "at once with --leaked. dismiss: a false alarm; streaks start at zero. The first answer stands: when the customer "
+        "or a colleague was faster, this is refused with the reason, and the refusal is noted in the case. A worker must "
+        "be running. Repeating a command with its --decision-id is harmless.",
+        "octy incidents decide 0199f2c4 regenerate --reason 'confirmed by phone' --leaked",
+        "octy incidents decide 0199f2c4 dismiss --reason 'their load test' --actor ada",
+        json=DECIDED,
+    )
+)
+def decide(
+    context: typer.Context,
+    case: _Case,
+    decision: Annotated[Decision, typer.Argument(help="What is to be done.")],
+    reason: Why,
+    actor: Who = None,
+    leaked: Leaked = False,
+    decision_id: Annotated[
+        str | None, typer.Option("--decision-id", help="Repeat this decision.", show_default=False)
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the case's workflow, and tell what it said."""
+    from octy_workflows.messages import StaffDecision
+
+    from octy_worker.cli import deciding
+    from octy_worker.reports import find_incident
+
+    who = staff_actor(context, actor)
+    said = StaffDecision(decision, who, reason, leaked, decision_id or str(uuid4()))
+    refusal: RefusedError | None = None
+    with store(context) as database:
+        with database.read_session() as session:
+            incident_id = find_incident(session, case)
+        try:
+            deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+        except RefusedError as error:
+            refusal = error
+    if as_json:
+        ids = {"incident_id": incident_id, "decision_id": said.decision_id}
+        told = {"decision": decision, "leaked": leaked, "actor": who}
+        show_json({**ids, **told, "accepted": refusal is None, "why": str(refusal) if refusal else ""})
+    elif refusal is None:
+        tell(
+            f"Decided: {decision}{', the secret leaked' if leaked else ''}, by {who}.",
+            "New keys are on their way to the customer." if decision is Decision.REGENERATE else "The case closes.",
+            f"To follow it: octy incidents show {incident_id}",
+        )
+    if refusal is not None:
+        raise refusal

@@ -1,0 +1,159 @@
+"""`octy keys`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`reports`, `replacing`), tables (`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.console import plain, show, show_json, show_list, tell
+from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store
+from octy_worker.cli.teaching import teach
+
+app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, their replacement.")
+
+_Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The public key, whole.")]
+
+LISTED = (
+    "keys[public_key, account, state, cause, created_at, activated_at, retire_at, retired_at, first_used_at, "
+    "last_used_at, quiet_until, replaced_by], more"
+)
+SHOWN = "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at]"
+ORDERED = "account, regeneration_id, joined, leaked, old_public_key"
+REVOKED = "public_key, account, changed, incident_id, live_pairs"
+
+
+@app.command(
+    "list",
+    help=teach("List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LISTED),
+)
+def list_some(
+    context: typer.Context, account: OfAccount = None, limit: Limit = 200, as_json: AsJson = False
+) -> None:
+    """Show one line a pair."""
+    from octy_worker.cli.views import keys as view
+    from octy_worker.reports import account_of, list_pairs
+
+    with store(context) as database, database.read_session() as session:
+        account_id = account_of(session, account).id if account else None
+        found = list_pairs(session, account_id=account_id, limit=one_more(limit))
+    show_list("keys", found, limit, view.lines, empty="There are no key pairs.", as_json=as_json)
+
+
+@app.command(
+    "show",
+    help=teach(
+        "Show one pair: its state, when it was used first and last, and from where in the last 7 days.",
+        "octy keys show pk_4fT…",
+        json=SHOWN,
+    ),
+)
+def show_one(context: typer.Context, public_key: _Key, as_json: AsJson = False) -> None:
+    """Show everything about one pair but its secret, which nobody has."""
+    from octy_worker.cli.views import keys as view
+    from octy_worker.reports import show_key
+
+    with store(context) as database, database.read_session() as session:
+        report = show_key(session, public_key, now())
+    if as_json:
+        show_json(report)
+        return
+    show(*view.page(report))
+
+
+@app.command(
+    help=teach(
+        "Replace an account's key pair: the customer gets a mail with a link to the new one. The old pair works until "
+        "24 hours after the new one was collected, or ends at once with --leaked. Refused while a case is open on the "
+        "pair: decide that one. When new keys are on their way already, this joins them.",
+        "octy keys regenerate --account acme --reason 'asked by the customer, ticket 4711'",
+        "octy keys regenerate --account acme --leaked --reason 'secret was in a public repository'",
+        json=ORDERED,
+    )
+)
+def regenerate(
+    context: typer.Context,
+    account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
+    reason: Why,
+    actor: Who = None,
+    leaked: Leaked = False,
+    as_json: AsJson = False,
+) -> None:
+    """Order a new pair."""
+    from octy_worker.cli import replacing
+
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        ordered = replacing.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
+    if as_json:
+        show_json(ordered)
+        return
+    tell(
+        f"New keys for {ordered.account} were on their way already; this order joins them."
+        if ordered.joined
+        else f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the customer.",
+        _fate_of(ordered.old_public_key, leaked=leaked),
+        f"To follow it: octy accounts show {ordered.account}",
+    )
+
+
+def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
+    if old_public_key is None:
+        return "There is no old pair to replace."
+    if leaked:
+        return f"The old pair {old_public_key} is cut."
+    return f"The old pair {old_public_key} works on until the new one is collected, and for its overlap after that."
+
+
+@app.command(
+    help=teach(
+        "Cut a key pair at once. Every request with it is refused within one second, and its customer is told by nobody "
+        "but those requests: order a new pair with `octy keys regenerate`, or use that with --leaked instead. There is no "
+        "way back.",
+        "octy keys revoke pk_4fT… --reason 'contract ended'",
+        "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
+        json=REVOKED,
+    )
+)
+def revoke(
+    context: typer.Context,
+    public_key: _Key,
+    reason: Why,
+    actor: Who = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Cut a pair."""
+    from octy_worker.cli import replacing
+    from octy_worker.reports import list_pairs, pair_of
+
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        replacing.check_staff(who, reason)
+        with database.read_session() as session:
+            pair_of(session, public_key)
+            pair = list_pairs(session, public_key=public_key)[0]
+        if not yes:
+            typer.echo(plain(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail."), err=True)
+            typer.confirm("Cut it for good?", abort=True, err=True)
+        revoked = replacing.revoke(database, public_key, actor=who, reason=reason, now=now())
+    if as_json:
+        show_json(revoked)
+        return
+    tell(*_outcome(revoked))
+
+
+def _outcome(revoked: "Revoked") -> list[str]:
+    if not revoked.changed:
+        return [f"{revoked.public_key} of {revoked.account} was retired before; nothing was changed."]
+    lines = [f"{revoked.public_key} of {revoked.account} is cut: it is refused everywhere within one second."]
+    if revoked.incident_id is not None:
+        lines.append(f"The case {revoked.incident_id} is still open; its timeline tells of this.")
+    elif revoked.live_pairs == 0:
+        lines.append(
+            f"The account has no other pair. To send a new one: octy keys regenerate --account {revoked.account} --reason …"
+        )
+    return lines
