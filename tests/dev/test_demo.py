@@ -75,7 +75,11 @@ def test_the_whole_job_on_a_small_file(data, temporary, tmp_path):
             {"user": "third", "answer": "regenerate", "leaked": False, "old_pair": 200, "new_pair": 200},
         ],
     }
-    for line in ("5 accounts are open", "support staff (demo.staff) decides", "the case is closed: false alarm"):
+    for line in (
+        "accounts opened: 5",
+        "support staff (demo.staff) decides: regenerate",
+        "the case is closed: false alarm",
+    ):
         assert line in said.getvalue()
     assert "sk_" not in said.getvalue()
     assert list(temporary.iterdir()) == []

@@ -1,6 +1,7 @@
 """The page of a case: read by anybody with the link, answered once."""
 
 import asyncio
+import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -235,6 +236,18 @@ def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
     assert response.status_code == 400
     assert "Nothing was recorded" in response.text
     assert response.text.count("<button") == 2
+    assert world.dump() == before
+
+
+def test_enter_key_presses_a_button_that_answers_nothing_and_keeps_the_tick(world):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    page, before = browser.get(path).text, world.dump()
+    submits = re.findall(r'<(?:input type="submit"|button type="submit")[^>]*>', page)
+    assert submits[0] == '<input type="submit" value="" hidden>'  # browsers press the first, for Enter on the box
+    response = browser.post(path, form=form_token(page), leaked="yes")
+    assert response.status_code == 400
+    assert 'value="yes" aria-describedby="leaked-note" checked>' in response.text
     assert world.dump() == before
 
 

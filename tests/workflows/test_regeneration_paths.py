@@ -187,9 +187,9 @@ PATHS = [
     ),
     Path(
         "a_mail_still_tried_makes_way_for_the_fresh_link",
-        [at(2 * HOUR)],
+        [at(HOUR)],
         [*MADE, "0h renew 2", "0h mail new_keys-2"],
-        times=RegenerationTimes(resend_after=(60,)),
+        times=RegenerationTimes(resend_after=(10,)),
         books={"mail_ends": {"new_keys-1": ["down"] * 1000}},
     ),
     Path(

@@ -20,7 +20,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.api.enums.v1 import EventType
 from temporalio.api.sdk.v1 import WorkflowMetadata
-from temporalio.client import WorkflowHandle
+from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
@@ -243,14 +243,6 @@ class Play:
         metadata = await self.handle.query("__temporal_workflow_metadata", result_type=WorkflowMetadata)
         return metadata.current_details
 
-    async def task_failures(self) -> list[str]:
-        """Return why workflow tasks failed: errors that Temporal would retry for ever."""
-        return [
-            event.workflow_task_failed_event_attributes.failure.message
-            async for event in self.handle.fetch_history_events()
-            if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
-        ]
-
 
 async def eventually(condition: Callable[[], bool], shown: object) -> None:
     """Wait in real time; what is shown explains a failure."""
@@ -260,6 +252,15 @@ async def eventually(condition: Callable[[], bool], shown: object) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"it never came: {shown}") from None
+
+
+def _task_failures(history: WorkflowHistory) -> list[str]:
+    """Return why workflow tasks failed: errors that Temporal would retry for ever."""
+    return [
+        event.workflow_task_failed_event_attributes.failure.message
+        for event in history.events
+        if event.event_type == EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    ]
 
 
 @dataclass
@@ -279,8 +280,9 @@ class Stage:
         try:
             await act
             for play in self.plays:
-                assert await play.task_failures() == []
-                await Replayer(workflows=WORKFLOWS).replay_workflow(await play.handle.fetch_history())
+                history = await play.handle.fetch_history()
+                assert _task_failures(history) == []
+                await Replayer(workflows=WORKFLOWS).replay_workflow(history)
         finally:
             for play in self.plays:
                 if (await play.handle.describe()).close_time is None:
@@ -353,7 +355,9 @@ async def _server() -> WorkflowEnvironment:
         dev_server_log_level="error",
         dev_server_extra_args=[
             *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
-            # A jump of the clock is noticed at once, not up to a second later.
+            # A jump of the clock is noticed at once: by default up to a second later, at most 20 times a second.
             *("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"'),
+            *("--dynamic-config-value", "history.timerProcessorMaxPollRPS=10000"),
+            *("--dynamic-config-value", "history.transferProcessorMaxPollRPS=10000"),
         ],
     )

@@ -224,9 +224,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
 def _timeline(events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...]) -> tuple[TimelineLine, ...]:
     """Merge what was noted and what was mailed, oldest first."""
     noted = [_shape(TimelineLine, event) for event in events]
-    mailed = [
-        TimelineLine(mail.sent_at or mail.created_at, "system", f"mail_{mail.state}", _told(mail)) for mail in mails
-    ]
+    mailed = [_mail_event(mail) for mail in mails]
     return tuple(sorted(noted + mailed, key=lambda line: line.at))
 
 

@@ -22,7 +22,13 @@ from typing import NoReturn
 
 def main() -> NoReturn:
     """Run the command that was typed, and end the process with its exit code."""
-    from octy_worker.cli.app import app  # noqa: PLC0415  # importing a part of this package shall not build the app
+    # Imported here: the package's parts shall be importable without building the app.
+    try:
+        from octy_worker.cli.app import app  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        if error.name not in {"typer", "rich"}:
+            raise
+        sys.exit("octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'")
     from octy_worker.cli.exits import Exit  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):

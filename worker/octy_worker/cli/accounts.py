@@ -26,15 +26,16 @@ SHOWN = (
 
 @app.command(
     help=teach(
-        "Open an account and order its first key pair. The worker issues the pair and mails a link that shows the "
-        "secret once; nobody else ever sees it, staff included.",
+        "Open an account and order its first key pair.",
         "octy accounts add --reference acme --email security@acme.example",
-        "octy accounts add --reference 4711 --email ops@acme.example --name Ada --surname Byron --json",
+        "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
+        more="The worker issues the pair and mails a link that shows the secret once. Nobody else ever sees it.",
         json=ADDED,
     )
 )
 def add(
     context: typer.Context,
+    *,
     reference: Annotated[str, typer.Option(help="Your own id of the customer, 1 to 200 characters.")],
     email: Annotated[str, typer.Option(help="Where alerts and new keys go.")],
     name: Annotated[str, typer.Option(help="The contact's given name.")] = "",

@@ -12,7 +12,7 @@ import typer
 from octy_worker.cli import accounts, incidents, keys, services, upkeep
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
-from octy_worker.cli.teaching import exit_codes, teach
+from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
 
 app = typer.Typer(
     name="octy",
@@ -22,22 +22,22 @@ app = typer.Typer(
     pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
     help=teach(
         "API keys under watch: accounts and their keys, cases of repeated failures, and the worker that acts on them.",
-        "octy dev                              the whole stack on this machine, to look around",
-        "octy secrets > octy.env               fresh keys for a new installation",
-        "octy --env-file octy.env doctor       what is reachable, what is missing, what to do",
-        "octy incidents list --open            who waits for an answer",
+        "octy dev                          the whole stack on this machine",
+        "octy secrets > octy.env           fresh keys for a new installation",
+        "octy --env-file octy.env doctor   what is missing, and what to do",
+        "octy incidents list               who waits for an answer",
     ),
     epilog=exit_codes(),
 )
-app.add_typer(accounts.app, name="accounts")
-app.add_typer(incidents.app, name="incidents")
-app.add_typer(keys.app, name="keys")
-app.add_typer(upkeep.database, name="db")
-app.command("worker", help=services.WORKER_HELP)(services.worker)
-app.command("doctor", help=upkeep.DOCTOR_HELP)(upkeep.doctor)
-app.command("secrets", help=upkeep.SECRETS_HELP)(upkeep.secrets)
-app.command("dev", help=services.DEV_HELP)(services.dev)
-app.command("demo", help=services.DEMO_HELP)(services.demo)
+app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
+app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
+app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
+app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
+app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
+app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
+app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
+app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
+app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
 
 
 def _show_version(wanted: bool) -> None:

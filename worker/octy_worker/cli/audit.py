@@ -1,10 +1,11 @@
 """Who did what: one structured line for every command that changes something or was refused.
 
 Here: the line and its way out. It goes to the system's log, as `sudo`'s do, so that it outlives the terminal and lies
-where the person who typed the command can't change it; without a system log, as in a container, to stderr. Not here: the
-timelines of cases (`cases.append_event`), which tell customers' stories.
+where the person who typed the command can't change it; without a system log, as in a container, to stderr. Not here:
+the timelines of cases (`cases.append_event`), which tell customers' stories.
 
-Lines hold ids, public keys and reasons; no addresses, no secrets. `login` is the system's user beside the claimed actor.
+Lines hold ids, public keys and reasons; no addresses, no secrets. `login` is the system's user beside the claimed
+actor.
 """
 
 import json
@@ -28,10 +29,9 @@ def record(what: str, actor: str, **facts: str | bool | None) -> None:
 
 def _to_system_log(line: str, socket: Path) -> bool:
     try:
-        handler = SysLogHandler(str(socket), SysLogHandler.LOG_AUTH)
+        handler = _SystemLog(str(socket), SysLogHandler.LOG_AUTH)
     except OSError:
         return False
-    handler.handleError = _raise  # type: ignore[method-assign]  # else it prints a traceback and goes on
     try:
         handler.handle(logging.LogRecord("octy.audit", logging.INFO, __file__, 0, line, None, None))
     except OSError:
@@ -41,6 +41,8 @@ def _to_system_log(line: str, socket: Path) -> bool:
     return True
 
 
-def _raise(_record: logging.LogRecord) -> None:
-    fault = sys.exc_info()[1]
-    raise fault if isinstance(fault, OSError) else OSError("the system log took no line")
+class _SystemLog(SysLogHandler):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802  # the library's own name
+        """Raise what went wrong; the library would print it and go on."""
+        fault = sys.exc_info()[1]
+        raise fault if isinstance(fault, OSError) else OSError(f"the system log took no line of {record.name}")

@@ -1,30 +1,30 @@
 """A staff decision on its way to the case's workflow, and what came back.
 
-Here: asking, understanding the answer, auditing a refusal. Not here: whether a decision comes too late (the workflow and
-SQL say), what can be typed (`incidents`).
+Here: asking, understanding the answer, auditing a refusal. Not here: whether a decision comes too late (the workflow
+and SQL say), what can be typed (`incidents`).
 
-An update is answered only by a running worker. Without one nothing tells whether the decision is still waiting somewhere,
-so the same decision id is to be used again: the workflow takes each id once.
+An update is answered only by a running worker. Without one nothing tells whether the decision is still waiting
+somewhere, so the same decision id is to be used again: the workflow takes each id once.
 """
 
 import asyncio
 from dataclasses import replace
 from datetime import timedelta
 
-from octy_middleware.clock import uuid7
-from octy_middleware.database import Database
-from octy_workflows.decisions import INVALID, TOO_LATE
-from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Choice, StaffDecision, incident_workflow_id
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware.clock import uuid7
+from octy_middleware.database import Database
 from octy_worker import cases
 from octy_worker.cli.audit import record
 from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
+from octy_workflows.hearing import INVALID, TOO_LATE
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import Choice, StaffDecision, incident_workflow_id
 
 
 def decide(
@@ -32,29 +32,33 @@ def decide(
 ) -> None:
     """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
     try:
-        fault = decision.fault()
-        if fault is not None:
-            raise RefusedError(fault)
-        asyncio.run(_ask(database, place, incident_id, decision, timeout))
+        _refuse_faults(decision)
+        asyncio.run(_ask(database, place, incident_id, decision, patience=timeout))
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, decision, str(refusal))
         raise
     record("case_decided", decision.actor, **_facts(incident_id, decision))
 
 
+def _refuse_faults(decision: StaffDecision) -> None:
+    fault = decision.fault()
+    if fault is not None:
+        raise RefusedError(fault)
+
+
 async def _ask(
-    database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, timeout: float
+    database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, *, patience: float
 ) -> None:
     client = await reach(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(incident_id))
     try:
         await handle.execute_update(
-            KeyIncidentWorkflow.decide, decision, id=decision.decision_id, rpc_timeout=timedelta(seconds=timeout)
+            KeyIncidentWorkflow.decide, decision, id=decision.decision_id, rpc_timeout=timedelta(seconds=patience)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, place, decision, timeout) from None
+        raise await _nobody_answered(client, place, decision, patience) from None
     except RPCError as error:
         raise _no_workflow(database, incident_id, error) from None
 
@@ -69,7 +73,7 @@ def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedEr
 
 
 async def _nobody_answered(
-    client: Client, place: TemporalPlace, decision: StaffDecision, timeout: float
+    client: Client, place: TemporalPlace, decision: StaffDecision, patience: float
 ) -> CommandError:
     repeat = f"repeat with --decision-id {decision.decision_id}, which never counts twice"
     try:
@@ -77,7 +81,7 @@ async def _nobody_answered(
     except RPCError:
         worker = False
     if worker:
-        return UnavailableError(f"no answer within {timeout:g} s, though a worker runs", repeat)
+        return UnavailableError(f"no answer within {patience:g} s, though a worker runs", repeat)
     return UnavailableError(
         f"no worker asks Temporal for work (task queue {place.temporal_task_queue!r})", f"start `octy worker`; {repeat}"
     )

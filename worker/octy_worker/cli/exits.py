@@ -20,10 +20,10 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done, or all is well",
-    Exit.WRONG: "something is wrong (doctor, demo), a worker failed, or you said no",
-    Exit.INPUT: "what was typed or set can't be taken: an option, a setting, an unknown id, the schema",
-    Exit.REFUSED: "refused for a reason, which is printed and audited; nothing was changed",
-    Exit.UNAVAILABLE: "the database, Temporal or a worker does not answer; the same command may work later",
+    Exit.WRONG: "something is wrong (doctor, demo, worker), or you said no",
+    Exit.INPUT: "a wrong option, setting or schema, or an unknown id",
+    Exit.REFUSED: "refused, for the reason printed; nothing was changed",
+    Exit.UNAVAILABLE: "database, Temporal or worker don't answer; try again",
     Exit.INTERRUPTED: "stopped by Ctrl-C",
 }
 

@@ -32,6 +32,11 @@ class Frame(TyperGroup):
             return Exit.INTERRUPTED
         except _USAGE_ERROR as error:
             return _explain_usage(error)
+        except ModuleNotFoundError as error:
+            if (error.name or "octy").startswith("octy"):
+                raise
+            complain(f"the package {error.name} is missing → pip install 'octy-middleware[worker]'")
+            return Exit.INPUT
         except Exception as error:
             code = exit_of(error)
             if code is None:

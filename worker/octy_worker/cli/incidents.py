@@ -13,7 +13,7 @@ import typer
 from octy_worker.cli.console import show, show_json, show_list, tell
 from octy_worker.cli.exits import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
-from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
+from octy_worker.cli.surroundings import staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 app = typer.Typer(no_args_is_help=True, help="Cases: twenty or more failures in a row, and what became of them.")
@@ -88,17 +88,19 @@ def show_one(context: typer.Context, case: _Case, as_json: AsJson = False) -> No
 
 @app.command(
     help=teach(
-        "Decide a case for the customer. regenerate: new keys are made and sent, the old pair ends after its overlap, or "
-        "at once with --leaked. dismiss: a false alarm; streaks start at zero. The first answer stands: when the customer "
-        "or a colleague was faster, this is refused with the reason, and the refusal is noted in the case. A worker must "
-        "be running. Repeating a command with its --decision-id is harmless.",
-        "octy incidents decide 0199f2c4 regenerate --reason 'confirmed by phone' --leaked",
-        "octy incidents decide 0199f2c4 dismiss --reason 'their load test' --actor ada",
+        "Decide a case for the customer: regenerate or dismiss.",
+        "octy incidents decide 0199f2c4 regenerate --leaked --reason 'by phone'",
+        "octy incidents decide 0199f2c4 dismiss --reason 'their load test'",
+        more="regenerate: new keys are made and sent; the old pair ends after its overlap, or at once with --leaked. "
+        "dismiss: a false alarm; the streaks start at zero. The first answer stands: when the customer or a colleague "
+        "was faster, this is refused with the reason, and the refusal is noted in the case. A worker must be running. "
+        "Repeating a command with its --decision-id is harmless.",
         json=DECIDED,
     )
 )
 def decide(
     context: typer.Context,
+    *,
     case: _Case,
     decision: Annotated[Decision, typer.Argument(help="What is to be done.")],
     reason: Why,
@@ -111,10 +113,9 @@ def decide(
     as_json: AsJson = False,
 ) -> None:
     """Ask the case's workflow, and tell what it said."""
-    from octy_workflows.messages import StaffDecision
-
     from octy_worker.cli import deciding
     from octy_worker.reports import find_incident
+    from octy_workflows.messages import StaffDecision
 
     who = staff_actor(context, actor)
     said = StaffDecision(decision, who, reason, leaked, decision_id or str(uuid4()))

@@ -4,14 +4,17 @@ Here: options and the order of steps. Not here: SQL (`reports`, `replacing`), ta
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import plain, show, show_json, show_list, tell
+from octy_worker.cli.console import note, show, show_json, show_list, tell
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_worker.cli.replacing import Revoked
 
 app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, their replacement.")
 
@@ -23,16 +26,14 @@ LISTED = (
 )
 SHOWN = "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at]"
 ORDERED = "account, regeneration_id, joined, leaked, old_public_key"
-REVOKED = "public_key, account, changed, incident_id, live_pairs"
+REVOKED = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
 
 
 @app.command(
     "list",
     help=teach("List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LISTED),
 )
-def list_some(
-    context: typer.Context, account: OfAccount = None, limit: Limit = 200, as_json: AsJson = False
-) -> None:
+def list_some(context: typer.Context, account: OfAccount = None, limit: Limit = 200, as_json: AsJson = False) -> None:
     """Show one line a pair."""
     from octy_worker.cli.views import keys as view
     from octy_worker.reports import account_of, list_pairs
@@ -66,16 +67,18 @@ def show_one(context: typer.Context, public_key: _Key, as_json: AsJson = False) 
 
 @app.command(
     help=teach(
-        "Replace an account's key pair: the customer gets a mail with a link to the new one. The old pair works until "
-        "24 hours after the new one was collected, or ends at once with --leaked. Refused while a case is open on the "
-        "pair: decide that one. When new keys are on their way already, this joins them.",
-        "octy keys regenerate --account acme --reason 'asked by the customer, ticket 4711'",
-        "octy keys regenerate --account acme --leaked --reason 'secret was in a public repository'",
+        "Replace an account's key pair.",
+        "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
+        "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
+        more="The customer gets a mail with a link to the new pair. The old one works until 24 hours after the new one "
+        "was collected, or ends at once with --leaked. Refused while a case is open on the pair: decide that one. When "
+        "new keys are on their way already, this joins them.",
         json=ORDERED,
     )
 )
 def regenerate(
     context: typer.Context,
+    *,
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
     reason: Why,
     actor: Who = None,
@@ -110,16 +113,17 @@ def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
 
 @app.command(
     help=teach(
-        "Cut a key pair at once. Every request with it is refused within one second, and its customer is told by nobody "
-        "but those requests: order a new pair with `octy keys regenerate`, or use that with --leaked instead. There is no "
-        "way back.",
+        "Cut a key pair at once and for good.",
         "octy keys revoke pk_4fT… --reason 'contract ended'",
         "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
+        more="Every request with it is refused within one second, and nobody tells the customer. To send a new pair as "
+        "well, use `octy keys regenerate`, with --leaked when the old one has to end at once.",
         json=REVOKED,
     )
 )
 def revoke(
     context: typer.Context,
+    *,
     public_key: _Key,
     reason: Why,
     actor: Who = None,
@@ -137,7 +141,7 @@ def revoke(
             pair_of(session, public_key)
             pair = list_pairs(session, public_key=public_key)[0]
         if not yes:
-            typer.echo(plain(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail."), err=True)
+            note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             typer.confirm("Cut it for good?", abort=True, err=True)
         revoked = replacing.revoke(database, public_key, actor=who, reason=reason, now=now())
     if as_json:
@@ -150,10 +154,12 @@ def _outcome(revoked: "Revoked") -> list[str]:
     if not revoked.changed:
         return [f"{revoked.public_key} of {revoked.account} was retired before; nothing was changed."]
     lines = [f"{revoked.public_key} of {revoked.account} is cut: it is refused everywhere within one second."]
+    if revoked.delivery_stopped:
+        lines.append("The customer had not collected it yet; the link in the mail shows nothing now.")
     if revoked.incident_id is not None:
         lines.append(f"The case {revoked.incident_id} is still open; its timeline tells of this.")
     elif revoked.live_pairs == 0:
         lines.append(
-            f"The account has no other pair. To send a new one: octy keys regenerate --account {revoked.account} --reason …"
+            f"The account has no other pair. For a new one: octy keys regenerate --account {revoked.account} --reason …"
         )
     return lines

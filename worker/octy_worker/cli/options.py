@@ -8,7 +8,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text
 Limit = Annotated[int, typer.Option(min=0, help="Show the newest so many; 0: all.")]
 Who = Annotated[
     str | None,
-    typer.Option("--actor", metavar="NAME", help="Who acts. Default: OCTY_ACTOR, else the log-in name.", show_default=False),
+    typer.Option(
+        "--actor", metavar="NAME", help="Who acts. Default: OCTY_ACTOR, else your log-in.", show_default=False
+    ),
 ]
 Why = Annotated[
     str, typer.Option("--reason", help="One line for the next colleague; no mail address, no key: it is kept.")

@@ -6,18 +6,18 @@ Here: the steps in SQL, each one transaction, with their refusals and their trac
 
 from dataclasses import dataclass
 
-from octy_middleware import pairs
+from sqlmodel import Session, col, func, select
+
+from octy_middleware import outbox, pairs
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Account, Cause, KeyPair, PairState, Regeneration
-from octy_workflows.messages import Choice, StaffDecision
-from sqlmodel import Session, col, select
-
+from octy_middleware.models import Account, Cause, KeyPair, PairState, Regeneration, RegenerationState
 from octy_worker import cases
 from octy_worker.cli.audit import record
 from octy_worker.cli.exits import RefusedError
-from octy_worker.regenerations import current_pair, open_regeneration
+from octy_worker.regenerations import current_pair, finish, open_regeneration
 from octy_worker.reports import account_of, open_incident_of, pair_of
+from octy_workflows.messages import Choice, StaffDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +33,12 @@ class Ordered:
 
 @dataclass(frozen=True, slots=True)
 class Revoked:
-    """A pair that is cut. `changed`: by this very call."""
+    """A pair that is cut. `changed`: by this very call; `delivery_stopped`: nobody had collected it yet."""
 
     public_key: str
     account: str
     changed: bool
+    delivery_stopped: bool
     incident_id: str | None
     live_pairs: int
 
@@ -82,16 +83,20 @@ def regenerate(database: Database, reference: str, *, actor: str, reason: str, l
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
     """Return the pair in use. While new keys wait for collection it is the one that they replace."""
-    waiting = session.exec(
+    waiting = _on_its_way(session, account.id)
+    if waiting is None:
+        return current_pair(session, account.id)
+    return None if waiting.old_pair_id is None else session.get_one(KeyPair, waiting.old_pair_id)
+
+
+def _on_its_way(session: Session, account_id: str) -> Regeneration | None:
+    return session.exec(
         select(Regeneration).where(
-            Regeneration.account_id == account.id,
+            Regeneration.account_id == account_id,
             col(Regeneration.collected_at).is_(None),
             col(Regeneration.finished_at).is_(None),
         )
     ).first()
-    if waiting is None:
-        return current_pair(session, account.id)
-    return None if waiting.old_pair_id is None else session.get_one(KeyPair, waiting.old_pair_id)
 
 
 def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
@@ -104,28 +109,54 @@ def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
 
 
 def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> Revoked:
-    """Cut a pair at once. An open case on it hears of it in its timeline."""
+    """Cut a pair at once. An open case on it hears of it in its timeline; a delivery under way ends."""
     check_staff(actor, reason)
     with database.write_session() as session:
         pair = pair_of(session, public_key)
         incident_id = open_incident_of(session, pair.id)
-        changed = pairs.retire(session.connection(), pair.id, now)
+        changed = pair.state != PairState.RETIRED
+        stopped = changed and _stop_delivery(session, pair, now)
+        pairs.retire(session.connection(), pair.id, now)
         if changed and incident_id is not None:
-            cases.append_event(
-                session.connection(),
-                incident_id,
-                key=f"key_revoked-{uuid7(now)}",
-                actor=actor,
-                what="key_revoked",
-                detail={"reason": reason},
-                now=now,
-            )
-        account = session.get_one(Account, pair.account_id)
-        live = session.exec(
-            select(KeyPair.id).where(
-                KeyPair.account_id == account.id, col(KeyPair.state).in_([PairState.ACTIVE, PairState.RETIRING])
-            )
-        ).all()
-        revoked = Revoked(public_key, account.reference, changed, incident_id, len(live))
+            _note_in_case(session, incident_id, actor, reason, now)
+        revoked = Revoked(
+            public_key=public_key,
+            account=session.get_one(Account, pair.account_id).reference,
+            changed=changed,
+            delivery_stopped=stopped,
+            incident_id=incident_id,
+            live_pairs=_count_live(session, pair.account_id),
+        )
     record("key_revoked", actor, reason=reason, public_key=public_key, changed=changed, incident=incident_id)
     return revoked
+
+
+def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
+    """End the regeneration whose uncollected pair this is: its link would show keys that no longer work.
+
+    Cases that wait for it are asked anew (`regenerations.finish`); its workflow ends by the same message as when a
+    later one takes its place, and finds the ending that stands.
+    """
+    waiting = _on_its_way(session, pair.account_id)
+    if waiting is None or waiting.new_pair_id != pair.id:
+        return False
+    finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)
+    outbox.put(session.connection(), outbox.Event.REGENERATION_SUPERSEDED, waiting.id, now)
+    return True
+
+
+def _note_in_case(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
+    cases.append_event(
+        session.connection(),
+        incident_id,
+        key=f"key_revoked-{uuid7(now)}",
+        actor=actor,
+        what="key_revoked",
+        detail={"reason": reason},
+        now=now,
+    )
+
+
+def _count_live(session: Session, account_id: str) -> int:
+    live = col(KeyPair.state).in_([PairState.ACTIVE, PairState.RETIRING])
+    return session.exec(select(func.count()).select_from(KeyPair).where(KeyPair.account_id == account_id, live)).one()

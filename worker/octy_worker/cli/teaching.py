@@ -1,15 +1,21 @@
-"""How help texts are laid out: what a command does, examples to copy, the names of its JSON."""
+"""How help texts are laid out: what a command does, more about it, examples to copy, the names of its JSON."""
 
 import re
 
 from octy_worker.cli.exits import MEANING
 
+STAFF = "For support staff"
+OPERATORS = "For operators"
+VISITORS = "To look around"
+
 _MARKUP = re.compile(r"\[(?=[a-z#/@])")
 
 
-def teach(what: str, *examples: str, json: str = "") -> str:
-    """Return a help text. Examples stand on lines of their own; `json` names the keys of `--json`."""
-    parts = [" ".join(what.split())]
+def teach(summary: str, *examples: str, more: str = "", json: str = "") -> str:
+    """Return a help text. The summary also stands in lists of commands; `json` names the keys of `--json`."""
+    parts = [summary]
+    if more:
+        parts.append(more)
     if examples:
         parts.append("\b\nExamples:\n" + "\n".join(f"  {example}" for example in examples))
     if json:

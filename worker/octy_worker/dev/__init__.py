@@ -11,12 +11,13 @@ user. Not here: what a production host needs; no other room imports this one. Th
     stack         all of the above, up and down in order
     dev_command   `octy dev`
     customer      what customers do with their mails
-    demo          `octy demo`; demo_input and demo_oracle are pure
+    demo          `octy demo`: start, end, verdict (demo_acts: what people do; demo_input, demo_oracle: pure;
+                  demo_readback: what happened; demo_report: how it is shown)
 """
 
 from importlib.util import find_spec
 
-from octy_middleware.errors import ConfigurationError
+LOOPBACK = "127.0.0.1"
 
 _TOOLS = ("aiosmtpd", "httpx", "trustme")
 
@@ -25,6 +26,11 @@ def check_extra() -> None:
     """Raise ConfigurationError with the command that mends it unless the extra `[dev]` is installed."""
     missing = [name for name in _TOOLS if find_spec(name) is None]
     if missing:
+        from octy_middleware.errors import ConfigurationError  # noqa: PLC0415  # half a second for the mail sink
+
         raise ConfigurationError(
             f"the embedded stack needs {', '.join(missing)}: run pip install 'octy-middleware[dev]'"
         )
+
+
+check_extra()  # whoever imports any part of this room gets this error, not the first ImportError

@@ -108,8 +108,8 @@ def _accounts(database: Database) -> list[Moment]:
                 Regeneration.cause == Cause.FIRST, col(Regeneration.collected_at).is_not(None)
             )
         ).one()
-    said = ((opened, "accounts are open"), (collected, "first key pairs are collected from mails"))
-    return [Moment(at, "", f"{count} {what}") for (count, at), what in said if at is not None]
+    said = ((opened, "accounts opened"), (collected, "first key pairs collected from mails"))
+    return [Moment(at, "", f"{what}: {count}") for (count, at), what in said if at is not None]
 
 
 def _case(session: Session, case: Opened, mails: Iterable[ReceivedMail]) -> list[Moment]:
@@ -139,9 +139,10 @@ def _event(event: IncidentEvent) -> str:
     match event.what:
         case "answered":
             leaked = ", and the secret leaked" if detail.get("leaked") else ""
-            answer = "it was us" if detail.get("answer") == Answer.IT_WAS_US else "it was not us"
-            who = "the customer answers" if event.actor == CUSTOMER else f"support staff ({event.actor}) decides"
-            return f"{who}: {answer}{leaked}"
+            us = detail.get("answer") == Answer.IT_WAS_US
+            if event.actor == CUSTOMER:
+                return f"the customer answers: {'it was us' if us else 'it was not us'}{leaked}"
+            return f"support staff ({event.actor}) decides: {'dismiss' if us else REGENERATE}{leaked}"
         case "regenerating":
             return "new keys are ordered"
         case "attempts_grew":

@@ -16,10 +16,10 @@ from pathlib import Path
 import uvicorn
 from aiosmtpd.smtp import SMTP, Envelope, Session
 
+from octy_worker.dev import LOOPBACK
 from octy_worker.dev.certificates import Certificate
 from octy_worker.dev.inbox import Inbox, keep
 from octy_worker.dev.inbox_page import inbox_page
-from octy_worker.dev.processes import LOOPBACK
 
 _SIZE_LIMIT = 1_000_000  # bytes of one mail; ours have some thousand
 

@@ -22,12 +22,12 @@ from types import TracebackType
 from typing import Self
 
 from octy_middleware.errors import OctyError
+from octy_worker.dev import LOOPBACK
 
 _TRAMPOLINE = Path(__file__).with_name("child.py")
 _POLL = 0.02  # seconds between two looks
 _TAIL = 20  # lines of a log that an error shows
 _PORTS = range(20_000, 32_000)  # below the ephemeral range: no outgoing connection takes one meanwhile
-LOOPBACK = "127.0.0.1"
 
 
 class ProcessError(OctyError):

@@ -21,11 +21,11 @@ import httpx
 from octy_middleware.database import Database
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.migrations import upgrade
-from octy_worker.dev import environment
+from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.inbox import Inbox, ReceivedMail
 from octy_worker.dev.mail_sink import sink_command
-from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, is_free, listens
+from octy_worker.dev.processes import ProcessGroup, free_port, is_free, listens
 from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temporal
 
 APP = "starlette_app"

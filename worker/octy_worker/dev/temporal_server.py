@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, listens
+from octy_worker.dev import LOOPBACK
+from octy_worker.dev.processes import Process, ProcessGroup, listens
 
 NAMESPACE = "default"
 _START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else 0.3

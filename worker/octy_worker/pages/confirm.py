@@ -22,7 +22,7 @@ from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, SourceCount, answer_case, load_case
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
-from octy_worker.pages.forms import NO_ID, clean_id, read_form
+from octy_worker.pages.forms import clean_id, read_form
 from octy_worker.pages.render import Renderer
 from octy_worker.pages.words import amount
 from octy_worker.settings import WorkerSettings
@@ -66,8 +66,6 @@ class CasePages:
         return self._show(view) if form is None else self._answer(view, token, form)
 
     def _load(self, incident_id: str) -> CaseView | None:
-        if incident_id == NO_ID:
-            return None
         with self._database.read_session() as session:
             return load_case(session, incident_id)
 
@@ -78,7 +76,7 @@ class CasePages:
         answer = _BUTTONS.get(form.get("answer", ""))
         leaked = _BOX.get(form.get("leaked", ""))
         if answer is None or leaked is None:
-            return self._show(view, *_NO_BUTTON)
+            return self._show(view, *_NO_BUTTON, leak_ticked=bool(leaked))
         standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
             _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
@@ -86,13 +84,14 @@ class CasePages:
         settled = self._load(incident_id)
         return self._render.notice(notices.NOT_FOUND) if settled is None else self._show(settled, *_TOO_LATE)
 
-    def _show(self, view: CaseView, status: int = 200, problem: str = "") -> Response:
+    def _show(self, view: CaseView, status: int = 200, problem: str = "", *, leak_ticked: bool = False) -> Response:
         incident, confirmation = view.incident, view.confirmation
         shown, rest = view.sources[:_SOURCES_SHOWN], view.sources[_SOURCES_SHOWN:]
         return self._render.page(
             "case.html",
             status,
             problem=problem,
+            leak_ticked=leak_ticked,
             incident=incident,
             pair=view.pair,
             confirmation=confirmation,

@@ -1,1 +1,1 @@
-"""How reports are drawn for people: the tables and pages of the `octy` command. Not here: what is in them (`reports`)."""
+"""How reports are drawn for people. Not here: what is in them (`octy_worker.reports`)."""

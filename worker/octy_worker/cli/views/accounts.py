@@ -12,7 +12,13 @@ from octy_worker.report_shapes import AccountLine, AccountReport
 
 def lines(found: Sequence[AccountLine]) -> Table:
     """Return a line an account."""
-    columns = (Column("reference", whole=True), Column("mail address"), Column("pairs"), Column("open cases"), Column("since"))
+    columns = (
+        Column("reference", whole=True),
+        Column("mail address"),
+        Column("pairs"),
+        Column("open cases"),
+        Column("since"),
+    )
     return table(
         columns,
         (
@@ -55,10 +61,6 @@ def _rule(report: AccountReport) -> list[tuple[str, str]]:
     """Explain why security mails go elsewhere than to the contact address, when they do."""
     if report.contact_changed_at is None:
         return []
-    return [
-        (
-            "",
-            f"the contact address was changed at {moment(report.contact_changed_at)}: security mails follow after 7 days, "
-            "then the old address gets a copy of alerts for 7 more",
-        )
-    ]
+    changed = moment(report.contact_changed_at)
+    rule = "security mails follow after 7 days; for 7 more the old address gets a copy of alerts"
+    return [("", f"the contact address was changed at {changed}: {rule}")]

@@ -89,5 +89,8 @@ def _timeline(found: Sequence[TimelineLine]) -> Table:
 
 
 def _more(detail: Mapping[str, object]) -> str:
-    said = {name: {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value for name, value in detail.items()}
+    said = {
+        name: {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
+        for name, value in detail.items()
+    }
     return ", ".join(f"{name}: {value}" for name, value in said.items())

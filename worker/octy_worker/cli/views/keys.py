@@ -11,7 +11,13 @@ from octy_worker.report_shapes import KeyReport, PairLine, RegenerationLine
 
 def lines(found: Sequence[PairLine]) -> Table:
     """Return a line a pair, with its account."""
-    columns = (Column("public key", whole=True), Column("account"), Column("state"), Column("last used"), Column("issued"))
+    columns = (
+        Column("public key", whole=True),
+        Column("account"),
+        Column("state"),
+        Column("last used"),
+        Column("issued"),
+    )
     return table(
         columns,
         ((pair.public_key, pair.account, pair.state, pair.last_used_at, pair.created_at) for pair in found),
@@ -20,7 +26,13 @@ def lines(found: Sequence[PairLine]) -> Table:
 
 def pairs_table(found: Sequence[PairLine], *, title: str) -> Table:
     """Return the pairs of one account."""
-    columns = (Column("public key", whole=True), Column("state"), Column("cause"), Column("last used"), Column("ends or ended"))
+    columns = (
+        Column("public key", whole=True),
+        Column("state"),
+        Column("cause"),
+        Column("last used"),
+        Column("ends or ended"),
+    )
     rows = (
         (pair.public_key, pair.state, pair.cause, pair.last_used_at, pair.retired_at or pair.retire_at)
         for pair in found

@@ -1,0 +1,27 @@
+"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them changes anything.
+
+configuration   settings, keys, packages
+store           database, its fit with the keys, outbox
+network         Temporal, SMTP, pages
+"""
+
+from octy_worker.cli.checks.check import Check, State
+from octy_worker.cli.checks.configuration import look_at_packages, read_settings
+from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
+from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.surroundings import Variables
+
+__all__ = ["Check", "State", "examine"]
+
+
+def examine(variables: Variables) -> list[Check]:
+    """Look at everything, in the order in which it is best mended."""
+    settings, checks = read_settings(variables)
+    return [
+        *checks,
+        look_at_packages(),
+        *look_at_store(settings),
+        *look_at_temporal(settings),
+        look_at_mail_server(settings),
+        look_at_pages(settings),
+    ]

@@ -1,0 +1,126 @@
+"""Settings, keys and packages.
+
+Here: reading settings so that one fault does not hide the others. Not here: anything that is reached through them.
+"""
+
+import ipaddress
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import refuse_passlib_beside_libpass
+from octy_middleware.settings import PREFIX, Settings
+from octy_worker.cli.checks.check import Check, fine, wrong
+from octy_worker.cli.surroundings import Variables
+from octy_worker.mail.addresses import Sender
+from octy_worker.settings import WorkerSettings
+
+KEYS = ("peppers", "sealing_keys", "link_keys")
+_PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
+
+
+def variable(field: str) -> str:
+    """Return the name of a setting's variable."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
+    """Return usable settings, and what is wrong with those given.
+
+    A wrong setting is replaced by its default, missing keys by throw-away ones, so that the other looks can be taken.
+    These settings are for looking only: a pair issued under a throw-away pepper could never be used.
+    """
+    keys, checks = _read_keys(variables)
+    given = {
+        field: variables[variable(field)]
+        for field in WorkerSettings.model_fields
+        if field not in KEYS and variables.get(variable(field))
+    }
+    faults: list[Check] = []
+    try:
+        settings = WorkerSettings(**keys, **_untyped(given))
+    except ValidationError as error:
+        faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
+        bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
+        settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
+    faults += [*_misspelled(variables), *_unfit(settings)]
+    return settings, [*checks, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+
+
+def _untyped(given: dict[str, str]) -> dict[str, Any]:
+    """Return text for pydantic to read: every field takes it."""
+    return dict(given)
+
+
+def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
+    keys: dict[str, Keychain] = {}
+    checks = []
+    for field in KEYS:
+        name, text = variable(field), variables.get(variable(field), "")
+        try:
+            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate()
+        except ConfigurationError as error:
+            keys[field] = Keychain.generate()
+            checks.append(wrong(name, str(error).removeprefix(f"{name}: ")))
+            continue
+        if text:
+            checks.append(fine(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
+        else:
+            checks.append(
+                wrong(name, "not set", "a new installation takes what `octy secrets` prints, others their own")
+            )
+    return keys, checks
+
+
+def _fault(item: Any) -> Check:
+    return wrong(variable(str(item["loc"][0])), str(item["msg"]), "the default was assumed for the looks below")
+
+
+def _misspelled(variables: Variables) -> list[Check]:
+    """Find names that are no setting but nearly one; they would be ignored in silence."""
+    known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(variables.keys() - known)}
+    return [
+        wrong(name, "no setting has this name", f"did you mean {close[0]}?") for name, close in near.items() if close
+    ]
+
+
+def _unfit(settings: WorkerSettings) -> list[Check]:
+    """Find settings that are right in form but of no use to customers."""
+    found = []
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError as error:
+        return [wrong("OCTY_MAIL_FROM", str(error))]
+    real_mail = not is_local(settings.smtp_host)
+    if real_mail and sender.domain.endswith(_PLACEHOLDER):
+        found.append(wrong("OCTY_MAIL_FROM", f"mails come from {sender.domain}", "set an address of yours"))
+    if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
+        found.append(wrong("OCTY_SUPPORT_CONTACT", f"mails name {settings.support_contact}", "set an address of yours"))
+    url = urlsplit(settings.public_url)
+    if real_mail and is_local(url.hostname or ""):
+        found.append(wrong("OCTY_PUBLIC_URL", f"links lead to {settings.public_url}", "set what customers can reach"))
+    elif url.scheme != "https" and not is_local(url.hostname or ""):
+        found.append(wrong("OCTY_PUBLIC_URL", "links and new secrets travel in clear", "use an https:// address"))
+    return found
+
+
+def is_local(host: str) -> bool:
+    """Tell whether a host is this machine by its very name."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost" or host.endswith(".localhost")
+
+
+def look_at_packages() -> Check:
+    """Look for the one package that must not be there."""
+    try:
+        refuse_passlib_beside_libpass()
+    except ConfigurationError as error:
+        return wrong("packages", str(error))
+    return fine("packages", "libpass alone, no passlib beside it")

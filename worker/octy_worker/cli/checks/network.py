@@ -1,0 +1,126 @@
+"""What is reached over the network: Temporal, the mail server, the customers' pages.
+
+Here: looks. No mail is sent, nobody is logged in, no workflow is touched.
+"""
+
+import asyncio
+import json
+import smtplib
+import ssl
+import urllib.error
+import urllib.request
+
+from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
+from temporalio.client import Client
+from temporalio.service import RPCError, RPCStatusCode
+
+from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.exits import CommandError
+from octy_worker.cli.surroundings import now
+from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
+from octy_worker.settings import WorkerSettings
+
+_TIMEOUT = 10.0  # seconds
+_HEALTHY = {"status": "ok"}
+
+
+def look_at_temporal(settings: WorkerSettings) -> list[Check]:
+    """Look for the server, the namespace, and a worker that asks for work."""
+    place = TemporalPlace(
+        temporal_address=settings.temporal_address,
+        temporal_namespace=settings.temporal_namespace,
+        temporal_task_queue=settings.temporal_task_queue,
+    )
+    return asyncio.run(_look_at_temporal(place))
+
+
+async def _look_at_temporal(place: TemporalPlace) -> list[Check]:
+    try:
+        client = await reach(place)
+    except CommandError as error:
+        wanting = [unchecked(name, "needs Temporal") for name in ("namespace", "worker")]
+        return [wrong("Temporal", str(error).partition(" → ")[0], "start it, or set OCTY_TEMPORAL_ADDRESS"), *wanting]
+    found = fine("Temporal", place.temporal_address)
+    namespace = await _look_at_namespace(client, place)
+    if namespace.to_do:
+        return [found, namespace, unchecked("worker", "needs the namespace")]
+    return [found, namespace, await _look_at_worker(client, place)]
+
+
+async def _look_at_namespace(client: Client, place: TemporalPlace) -> Check:
+    name = place.temporal_namespace
+    try:
+        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=name))
+    except RPCError as error:
+        if error.status is RPCStatusCode.NOT_FOUND:
+            to_do = f"set OCTY_TEMPORAL_NAMESPACE, or: temporal operator namespace create --namespace {name}"
+            return wrong("namespace", f"there is no {name!r}", to_do)
+        return wrong("namespace", error.message, "look at Temporal's log")
+    return fine("namespace", name)
+
+
+async def _look_at_worker(client: Client, place: TemporalPlace) -> Check:
+    queue = place.temporal_task_queue
+    try:
+        polled = await has_worker(client, place, now())
+    except RPCError as error:
+        return wrong("worker", error.message, "look at Temporal's log")
+    if polled:
+        return fine("worker", f"one asks for work on the task queue {queue!r}")
+    return wrong("worker", f"none asks for work on the task queue {queue!r}", "start `octy worker`")
+
+
+def look_at_mail_server(settings: WorkerSettings) -> Check:
+    """Connect, greet, and change to verified TLS."""
+    place = f"{settings.smtp_host}:{settings.smtp_port}"
+    try:
+        context = ssl.create_default_context()
+        if settings.smtp_ca_file:
+            context.load_verify_locations(cafile=settings.smtp_ca_file)
+    except OSError as error:
+        return wrong("mail server", f"OCTY_SMTP_CA_FILE: {settings.smtp_ca_file}: {_why(error)}", "name a PEM file")
+    try:
+        _greet(settings, context)
+    except ssl.SSLCertVerificationError as error:
+        to_do = "give the authority's certificate in OCTY_SMTP_CA_FILE, and the name it is for in OCTY_SMTP_HOST"
+        return wrong("mail server", f"{place}: its certificate is not trusted: {error.verify_message}", to_do)
+    except smtplib.SMTPNotSupportedError:
+        return wrong("mail server", f"{place} offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls")
+    except OSError as error:  # smtplib's own are among them
+        return wrong("mail server", f"{place}: {_why(error)}", "start it, or set OCTY_SMTP_HOST and OCTY_SMTP_PORT")
+    return fine("mail server", f"{place}, verified TLS")
+
+
+def _greet(settings: WorkerSettings, context: ssl.SSLContext) -> None:
+    timeout = min(settings.smtp_timeout, _TIMEOUT)
+    if settings.smtp_security == "tls":
+        with smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=timeout, context=context) as server:
+            server.ehlo()
+        return
+    with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=timeout) as server:
+        server.starttls(context=context)
+        server.ehlo()
+
+
+def look_at_pages(settings: WorkerSettings) -> Check:
+    """Ask the pages for their health, where customers reach them and over verified TLS."""
+    url = f"{settings.public_url}/healthz"
+    context = ssl.create_default_context()
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
+    try:
+        with opener.open(url, timeout=_TIMEOUT) as answer:
+            found = json.loads(answer.read(1000))
+    except urllib.error.HTTPError as error:
+        with error:
+            return wrong("pages", f"{url} answers {error.code}", "does OCTY_PUBLIC_URL lead to the pages?")
+    except (OSError, ValueError) as error:
+        return wrong("pages", f"{url}: {_why(error)}", "start `octy worker`, or set OCTY_PUBLIC_URL")
+    if found != _HEALTHY:
+        return wrong("pages", f"{url} is answered by something else", "does OCTY_PUBLIC_URL lead to the pages?")
+    return fine("pages", url)
+
+
+def _why(error: Exception) -> str:
+    """Return the fault in a few words."""
+    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
+    return str(getattr(reason, "strerror", None) or reason)

@@ -1,0 +1,128 @@
+"""The database: reachable, at this release, writable, whole, readable with these keys, and its messages delivered.
+
+Here: looks. The write lock is taken and given back; nothing is written.
+"""
+
+import time
+from collections.abc import Container, Iterator
+from datetime import timedelta
+from pathlib import Path
+
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.clock import utc
+from octy_middleware.database import SCHEMA, Database
+from octy_middleware.errors import OctyError, SchemaError
+from octy_middleware.models import KeyPair, Outbox, PairState, SealedSecret
+from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.console import moment
+from octy_worker.cli.surroundings import now
+from octy_worker.settings import WorkerSettings
+
+_PATIENCE = 2.0  # seconds for the write lock
+_LATE = timedelta(seconds=30)  # a relay delivers within a second
+_REST = ("write lock", "integrity", "peppers and pairs", "sealing keys and secrets", "outbox")
+
+
+def look_at_store(settings: WorkerSettings) -> Iterator[Check]:
+    """Look at the database and what is in it."""
+    try:
+        database = Database(settings.database_url, busy_timeout=_PATIENCE)
+    except OctyError as error:
+        yield wrong("database", str(error), "set OCTY_DATABASE_URL")
+        yield from _not_looked_at()
+        return
+    try:
+        yield from _look(database, settings)
+    finally:
+        database.close()
+
+
+def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
+    path = Path(str(database.url.database)).absolute()
+    if not path.exists():
+        yield wrong("database", f"there is no file {path}", "set OCTY_DATABASE_URL; `octy db upgrade` makes a new one")
+        yield from _not_looked_at()
+        return
+    try:
+        database.check_schema()
+    except OctyError as error:
+        to_do = "" if isinstance(error, SchemaError) else "is the path right, the file readable, the disk full?"
+        yield wrong("database", str(error), to_do)
+        yield from _not_looked_at()
+        return
+    yield fine("database", f"{path} at schema {SCHEMA}")
+    yield _look_at_lock(database)
+    yield _look_at_integrity(database)
+    with database.read_session() as session:
+        yield _look_at_peppers(session, settings)
+        yield _look_at_seals(session, settings)
+        yield _look_at_outbox(session)
+
+
+def _not_looked_at() -> Iterator[Check]:
+    return (unchecked(name, "needs the database") for name in _REST)
+
+
+def _look_at_lock(database: Database) -> Check:
+    begun = time.monotonic()
+    try:
+        with database.write():
+            waited = time.monotonic() - begun
+    except OctyError as error:
+        return wrong("write lock", str(error), "may this user write the file and its folder? does a process hang?")
+    return fine("write lock", f"had after {waited * 1000:.0f} ms")
+
+
+def _look_at_integrity(database: Database) -> Check:
+    to_do = "stop all processes, keep a copy, restore a backup"
+    try:
+        with database.read() as connection:
+            answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+    except OctyError as error:
+        return wrong("integrity", str(error), to_do)
+    return fine("integrity", "quick check passed") if answer == "ok" else wrong("integrity", answer, to_do)
+
+
+def _look_at_peppers(session: Session, settings: WorkerSettings) -> Check:
+    """Compare the pepper ids of live digests with those set; imported hashes have none."""
+    live = select(KeyPair.secret_digest).where(KeyPair.state != PairState.RETIRED)
+    used = [digest.split("$")[2] for digest in session.exec(live) if digest.startswith("$octy-b2$")]
+    lost = _lost(used, settings.peppers)
+    if lost:
+        found = f"{len(lost)} of {len(used)} live pairs can't be used"
+        return wrong("peppers and pairs", found, _put_back("OCTY_PEPPERS", lost))
+    return fine("peppers and pairs", f"{len(used)} live pairs, each with its pepper")
+
+
+def _look_at_seals(session: Session, settings: WorkerSettings) -> Check:
+    waiting = session.exec(select(SealedSecret.sealed).where(col(SealedSecret.sealed).is_not(None)))
+    used = [sealed.partition("$")[0] for sealed in waiting if sealed is not None]
+    lost = _lost(used, settings.sealing_keys)
+    if lost:
+        found = f"{len(lost)} of {len(used)} new secrets can't be collected"
+        return wrong("sealing keys and secrets", found, _put_back("OCTY_SEALING_KEYS", lost))
+    return fine("sealing keys and secrets", f"{len(used)} secrets wait to be collected, each with its key")
+
+
+def _lost(used: list[str], known: Container[str]) -> list[str]:
+    return [key_id for key_id in used if key_id not in known]
+
+
+def _put_back(variable: str, lost: list[str]) -> str:
+    return f"{variable} lacks {', '.join(sorted(set(lost)))}: put it back"
+
+
+def _look_at_outbox(session: Session) -> Check:
+    count, oldest = session.exec(
+        select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
+    ).one()
+    first = session.get(Outbox, oldest) if oldest is not None else None
+    if first is None:
+        return fine("outbox", "everything is delivered")
+    found = f"{count} undelivered, the oldest since {moment(first.created_at)}"
+    if first.last_error:
+        found += f" after {first.tries} tries: {first.last_error}"
+    if utc(now()) - first.created_at < _LATE:
+        return fine("outbox", found)
+    return wrong("outbox", found, "start `octy worker`, and see that it reaches Temporal; nothing is lost meanwhile")

@@ -1,0 +1,141 @@
+"""`octy db`, `octy doctor`, `octy secrets`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: what the doctor looks at (`checks`), migrations (the middleware's).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from octy_worker.cli.console import show, show_json, tell
+from octy_worker.cli.exits import Exit, UsageFaultError
+from octy_worker.cli.options import AsJson
+from octy_worker.cli.surroundings import database_url, refuse_missing_file, store, variables_of
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_middleware.keychain import Keychain
+
+database = typer.Typer(no_args_is_help=True, help="The database: its tables and their release.")
+
+_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")
+
+CURRENT = "url, schema, needed"
+CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do]"
+DOCTOR_HELP = teach(
+    "Look at everything, and say what is missing and what to do.",
+    "octy --env-file octy.env doctor",
+    "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
+    more="Settings, packages, database, outbox, Temporal and its workers, mail server, pages. Nothing is changed and no "
+    "mail is sent. Run it where the worker runs, with the worker's settings.",
+    json=CHECKED,
+)
+SECRETS_HELP = teach(
+    "Print a complete set of fresh keys as OCTY_* settings.",
+    "(umask 077; octy secrets > octy.env)",
+    "(umask 077; octy --env-file octy.env secrets --rotate > new.env)",
+    more="They are secrets: keep them outside the database and its backups. An installation keeps its keys: pairs "
+    "can't be checked without their own peppers.\n\nTo rotate, --rotate prints the present keys with a new one behind each: new "
+    "things use the last one, old ones stay readable. Give the new block to all apps and workers. A pepper can go once "
+    "`octy doctor` misses nothing without it, a sealing or link key after 14 days.",
+)
+
+
+@database.command(
+    help=teach(
+        "Make the tables, or bring them to this release. Safe to repeat; every process may run meanwhile.",
+        "octy db upgrade",
+        "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
+    )
+)
+def upgrade(context: typer.Context) -> None:
+    """Migrate."""
+    from octy_middleware.database import Database
+    from octy_middleware.migrations import upgrade as migrate
+
+    opened = Database(database_url(variables_of(context)))
+    try:
+        before = opened.schema()
+        migrate(opened)
+        after = opened.schema()
+    finally:
+        opened.close()
+    if before == after:
+        tell(f"The database is at schema {after} already.")
+    else:
+        tell(f"The database was at schema {before or 'none'} and is at {after} now.")
+
+
+@database.command(
+    help=teach(
+        "Show which schema the database is at, and which one this release needs.", "octy db current", json=CURRENT
+    )
+)
+def current(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show both schemas."""
+    from octy_middleware.database import SCHEMA, Database
+
+    opened = Database(database_url(variables_of(context)))
+    try:
+        refuse_missing_file(opened)
+        found = opened.schema()
+    finally:
+        opened.close()
+    if as_json:
+        show_json({"url": opened.url.render_as_string(), "schema": found, "needed": SCHEMA})
+        return
+    tell(f"The database is at schema {found or 'none'}; this release needs {SCHEMA}.")
+
+
+@database.command(
+    help=teach(
+        "Say nothing and exit with 0 when the database is at this release's schema; else say what to do.",
+        "octy db check",
+    )
+)
+def check(context: typer.Context) -> None:
+    """Check the schema."""
+    with store(context):
+        pass
+
+
+def doctor(context: typer.Context, as_json: AsJson = False) -> None:
+    """Look at everything."""
+    from octy_worker.cli.checks import State, examine
+    from octy_worker.cli.views import health
+
+    found = examine(variables_of(context))
+    well = all(each.state is State.OK for each in found)
+    if as_json:
+        show_json({"ok": well, "checks": found})
+    else:
+        show(*health.page(found))
+    raise typer.Exit(Exit.OK if well else Exit.WRONG)
+
+
+def secrets(
+    context: typer.Context,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Add a new key behind each of the present ones.")] = False,
+) -> None:
+    """Print keys."""
+    from octy_middleware.keychain import Keychain
+
+    variables = variables_of(context)
+    for name in _SECRETS:
+        if not rotate:
+            typer.echo(f"{name}={Keychain.generate().export()}")
+            continue
+        if not variables.get(name):
+            raise UsageFaultError(
+                f"{name} is not set, so there is nothing to rotate", "name the present keys with --env-file"
+            )
+        typer.echo(f"{name}={_with_new_key(Keychain.parse(variables[name], name=name)).export()}")
+
+
+def _with_new_key(keys: "Keychain") -> "Keychain":
+    """Return the keys and a fresh one behind them, called k<number>."""
+    number = len(keys) + 1
+    while f"k{number}" in keys:
+        number += 1
+    return type(keys)({**keys, **keys.generate(f"k{number}")})

@@ -1,0 +1,30 @@
+"""The doctor's findings, drawn."""
+
+from collections.abc import Sequence
+
+from rich.console import RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from octy_worker.cli.checks.check import Check, State
+from octy_worker.cli.console import plain
+
+_MARKS = {State.OK: ("✓", "green"), State.WRONG: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
+
+
+def page(found: Sequence[Check]) -> list[RenderableType]:
+    """Return a line a check, and a summary."""
+    lines = Table.grid(padding=(0, 1))
+    lines.add_column(no_wrap=True)
+    lines.add_column(no_wrap=True)
+    lines.add_column(overflow="fold")
+    for check in found:
+        lines.add_row(Text(*_MARKS[check.state]), Text(check.name), _said(check))
+    number = sum(check.state is State.WRONG for check in found)
+    summary = f"{number} to mend." if number else "All is well."
+    return [lines, Text(summary, "bold")]
+
+
+def _said(check: Check) -> Text:
+    said = Text(plain(" ".join(check.found.split())))
+    return said.append(f" → {plain(check.to_do)}", "bold") if check.to_do else said
