@@ -17,6 +17,7 @@ from typing import Protocol
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from octy_middleware.errors import ConfigurationError, SchemaError, StoreUnavailableError
@@ -141,7 +142,7 @@ class Database:
         self._lock.after_fork()
 
     def _make_engine(self) -> Engine:
-        engine = create_engine(self.url)
+        engine = create_engine(self.url, pool_size=20, max_overflow=30, pool_timeout=self._busy_timeout)
         event.listen(engine, "connect", self._prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine
@@ -234,6 +235,8 @@ def _as_store_errors() -> Iterator[None]:
         if isinstance(error.orig, sqlite3.IntegrityError | sqlite3.ProgrammingError) or not _is_outage(error):
             raise
         raise StoreUnavailableError(f"the store did not answer: {type(error.orig).__name__}: {error.orig}") from error
+    except PoolTimeoutError as error:
+        raise StoreUnavailableError("every connection to the store is in use") from error
     except OSError as error:
         raise StoreUnavailableError(f"the store's lock file can't be used: {error}") from error
 

@@ -4,7 +4,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 from support.world import World
+
+settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
+settings.load_profile("octy")
 
 
 @pytest.fixture

@@ -1,12 +1,15 @@
 """The stack decides where everything is, refuses what can't work before it starts, and leaves nothing half up."""
 
+import os
 import socket
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.dev.processes import ProcessError, is_free
+from octy_worker.dev.inbox import keep
+from octy_worker.dev.processes import ProcessError, ProcessGroup, is_free
 from octy_worker.dev.stack import Ports, Stack
 
 
@@ -70,6 +73,19 @@ def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
         secrets = {name: value for name, value in first.env.items() if name.endswith(("PEPPERS", "KEYS"))}
     with Stack(tmp_path, fixed_ports=False) as second:
         assert secrets.items() <= second.env.items()
+
+
+def test_waiting_for_a_mail_ends_with_it_with_a_death_or_in_time(tmp_path):
+    stack = Stack(tmp_path, fixed_ports=False)
+    stack.mails.folder.mkdir()
+    stack.processes = ProcessGroup(tmp_path, {})
+    with pytest.raises(TimeoutError, match=r"the alert of root did not come within 0.1 s; 0 mails are there"):
+        stack.wait_for_mail("the alert of root", lambda _: True, 0.1)
+    keep(stack.mails.folder, "a@example.com", "b@example.com", b"Subject: x\r\n\r\n", datetime.now(UTC))
+    assert stack.wait_for_mail("a mail", lambda mail: mail.subject == "x", 5).subject == "x"
+    stack.processes.start("worker", ["false"], {"PATH": os.environ["PATH"]})
+    with pytest.raises(ProcessError, match="worker ended with status 1"):
+        stack.wait_for_mail("another", lambda mail: mail.subject == "y", 5)
 
 
 def addresses(stack: Stack) -> list[str]:

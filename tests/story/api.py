@@ -29,6 +29,14 @@ class Api:
         for _ in range(times):
             assert self.status(keys, "sk_wrong") == 401
 
+    def refused_within(self, keys: Keys, seconds: float) -> bool:
+        """Tell whether a pair that was cut in another process is refused here soon enough."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            if self.status(keys) == 401:
+                return True
+        return False
+
     def close(self) -> None:
         self._client.close()
 

@@ -3,7 +3,7 @@
 import string
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octy_middleware.keychain import Keychain
@@ -18,6 +18,7 @@ subjects = st.uuids().map(str)
 generations = st.integers(0, 2**31)
 
 
+@settings(deadline=None)
 @given(purposes, subjects, generations)
 def test_token_opens_what_it_was_made_for(purpose, subject, generation):
     token = LINKS.token(purpose, subject, generation)
@@ -26,11 +27,13 @@ def test_token_opens_what_it_was_made_for(purpose, subject, generation):
     assert set(token) <= set(string.ascii_letters + string.digits + "-_")
 
 
+@settings(deadline=None)
 @given(st.tuples(purposes, subjects, generations), st.tuples(purposes, subjects, generations))
 def test_token_opens_nothing_else(mine, other):
     assert LINKS.check(LINKS.token(*mine), *other) == (mine == other)
 
 
+@settings(deadline=None)
 @given(purposes, subjects, st.data())
 def test_changed_token_opens_nothing(purpose, subject, data):
     token = LINKS.token(purpose, subject)
@@ -40,6 +43,7 @@ def test_changed_token_opens_nothing(purpose, subject, data):
         assert not LINKS.check(forged, purpose, subject)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()))
 def test_any_text_is_refused_without_an_exception(text):
     assert not LINKS.check(text, Purpose.CASE, "019b76da-b3b8-7000-8000-000000000003")

@@ -4,7 +4,7 @@ import re
 from importlib.resources import files
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from pages_rig import World
 from pages_rules import text_of
@@ -70,6 +70,7 @@ def test_colours_have_the_contrast_of_wcag_aa(scheme):
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, (scheme, back, text)
 
 
+@settings(deadline=None)
 @given(st.text(st.characters()), st.integers(2, 50))
 def test_plain_text_is_one_printable_line_of_bounded_length(text, limit):
     shown = plain(text, limit)

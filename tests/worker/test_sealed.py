@@ -4,7 +4,7 @@ import secrets
 from base64 import b64decode, b64encode
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
@@ -16,11 +16,13 @@ SEALER = Sealer(Keychain({"k1": OLD, "k2": NEW}), secrets.token_bytes)
 ROW = "019b76da-b3b8-7000-8000-000000000003"
 
 
+@settings(deadline=None)
 @given(st.text(), st.text(min_size=1))
 def test_what_was_sealed_opens_again(plain, context):
     assert SEALER.open(SEALER.seal(plain, context), context) == plain
 
 
+@settings(deadline=None)
 @given(st.text(min_size=8))
 def test_sealed_text_shows_nothing_of_the_plain_one(plain):
     sealed = SEALER.seal(plain, ROW)
@@ -44,6 +46,7 @@ def test_text_of_one_row_does_not_open_as_that_of_another():
         SEALER.open(SEALER.seal("sk_x", ROW), ROW[:-1] + "4")
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_changed_text_does_not_open(data):
     key_id, nonce, text = SEALER.seal("sk_secret", ROW).split("$")

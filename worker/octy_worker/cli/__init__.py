@@ -45,14 +45,15 @@ def main() -> NoReturn:
 def leave(code: int) -> NoReturn:
     """End the process; at once if it may have connected a Temporal client.
 
-    About one clean exit in twelve of such a process aborts in the interpreter's end (sdk-python#300).
+    About one clean exit in twelve of such a process aborts in the interpreter's end (sdk-python#300), and one in two
+    after a connection that was refused.
     """
-    if "temporalio.client" not in sys.modules:
-        sys.exit(code)
-    logging.shutdown()
-    for stream in (sys.stdout, sys.stderr):
-        try:
-            stream.flush()
-        except OSError:  # nobody reads any more
-            code = code or 1
-    os._exit(code)
+    try:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    except OSError:  # nobody reads any more; the interpreter's end would try again, and complain
+        os._exit(code or 1)
+    if "temporalio.client" in sys.modules:
+        logging.shutdown()
+        os._exit(code)
+    sys.exit(code)

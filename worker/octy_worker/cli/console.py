@@ -4,6 +4,7 @@ Here: how anything is shown. Not here: what is shown (`views`). Text from outsid
 user agents and addresses are chosen by strangers, and a terminal obeys what it is sent.
 """
 
+import io
 import json
 import sys
 import unicodedata
@@ -65,7 +66,14 @@ def text_of(value: Cell) -> Text:
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: str = "") -> Table:
     """Return a table of rows under their columns."""
-    made = Table(box=box.SIMPLE_HEAD, title=title or None, title_justify="left", title_style="bold", pad_edge=False)
+    made = Table(
+        box=box.SIMPLE_HEAD,
+        show_edge=False,
+        pad_edge=False,
+        title=title or None,
+        title_style="bold",
+        title_justify="left",
+    )
     for column in columns:
         made.add_column(column.title, no_wrap=column.whole)
     for row in rows:
@@ -84,12 +92,22 @@ def facts(rows: Iterable[tuple[str, Cell]]) -> Table:
 
 
 def show(*parts: RenderableType) -> None:
-    """Print to stdout: folded to the width of a terminal, unfolded elsewhere."""
-    on_terminal = sys.stdout.isatty()
-    console = Console(
-        highlight=False, markup=False, emoji=False, soft_wrap=False, width=None if on_terminal else _UNBOUNDED
+    """Print to stdout: folded to the width of a terminal; elsewhere neither folded nor coloured."""
+    if sys.stdout.isatty():
+        draw(Console(highlight=False, markup=False, emoji=False), parts)
+        return
+    written = io.StringIO()
+    draw(
+        Console(file=written, highlight=False, markup=False, emoji=False, width=_UNBOUNDED, force_terminal=False), parts
     )
-    for part in parts:
+    sys.stdout.write("".join(line.rstrip() + "\n" for line in written.getvalue().splitlines()))
+
+
+def draw(console: Console, parts: Sequence[RenderableType]) -> None:
+    """Print the parts of a page with an empty line between them."""
+    for number, part in enumerate(parts):
+        if number:
+            console.print()
         console.print(part)
 
 
@@ -111,8 +129,7 @@ def show_list(
 
 def tell(*lines: str) -> None:
     """Print plain lines to stdout."""
-    for line in lines:
-        show(Text(plain(line)))
+    show(Text("\n".join(plain(line) for line in lines)))
 
 
 def show_json(value: object) -> None:

@@ -41,12 +41,9 @@ async def reach(place: TemporalPlace) -> Client:
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             return await connect(settings)
-    except TemporalUnavailableError as error:
-        raise UnavailableError(str(error), to_do) from None
-    except TimeoutError:
-        raise UnavailableError(
-            f"Temporal at {place.temporal_address} did not answer within {_CONNECT_TIMEOUT:g} s", to_do
-        ) from None
+    except (TemporalUnavailableError, TimeoutError):  # their texts are for developers
+        where = f"{place.temporal_address} (namespace {place.temporal_namespace})"
+        raise UnavailableError(f"Temporal can't be reached at {where}", to_do) from None
     except ValueError as error:
         raise UsageFaultError(
             f"OCTY_TEMPORAL_ADDRESS: {place.temporal_address!r} is no address: {error}", "use host:port"

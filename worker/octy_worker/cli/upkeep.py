@@ -27,8 +27,8 @@ DOCTOR_HELP = teach(
     "Look at everything, and say what is missing and what to do.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="Settings, packages, database, outbox, Temporal and its workers, mail server, pages. Nothing is changed and no "
-    "mail is sent. Run it where the worker runs, with the worker's settings.",
+    more="Settings, packages, database, outbox, Temporal and its workers, mail server, pages. Nothing is changed and "
+    "no mail is sent. Run it where the worker runs, with the worker's settings.",
     json=CHECKED,
 )
 SECRETS_HELP = teach(
@@ -36,9 +36,10 @@ SECRETS_HELP = teach(
     "(umask 077; octy secrets > octy.env)",
     "(umask 077; octy --env-file octy.env secrets --rotate > new.env)",
     more="They are secrets: keep them outside the database and its backups. An installation keeps its keys: pairs "
-    "can't be checked without their own peppers.\n\nTo rotate, --rotate prints the present keys with a new one behind each: new "
-    "things use the last one, old ones stay readable. Give the new block to all apps and workers. A pepper can go once "
-    "`octy doctor` misses nothing without it, a sealing or link key after 14 days.",
+    "can't be checked without their own peppers.\n\n"
+    "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
+    "stay readable. Give the new block to all apps and workers. A pepper can go once `octy doctor` misses nothing "
+    "without it, a sealing or link key after 14 days.",
 )
 
 

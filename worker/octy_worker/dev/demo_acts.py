@@ -88,9 +88,10 @@ class _Demo:
     def _collect(self, user: str) -> Keys:
         """Return the pair of the user's next mail with new keys."""
         mail = self._mail(
+            f"the mail with new keys of {user}",
             lambda mail: (
                 mail.kind == "new_keys" and mail.to == self._addresses[user] and mail.subject_id not in self._collected
-            )
+            ),
         )
         self._collected.add(mail.subject_id)
         return self._customer.collect_keys(mail)
@@ -182,10 +183,11 @@ class _Demo:
     # Mails and progress
 
     def _alert_of(self, case: Opened) -> ReceivedMail:
-        return self._mail(lambda mail: mail.kind == "alert" and mail.subject_id == case.incident_id)
+        what = f"the alert of {case.alert.user}"
+        return self._mail(what, lambda mail: mail.kind == "alert" and mail.subject_id == case.incident_id)
 
-    def _mail(self, fits: Callable[[ReceivedMail], bool]) -> ReceivedMail:
-        return self._stack.wait_for_mail(fits, _TIMEOUT)
+    def _mail(self, what: str, fits: Callable[[ReceivedMail], bool]) -> ReceivedMail:
+        return self._stack.wait_for_mail(what, fits, _TIMEOUT)
 
     def _shown(self, items: Sequence[_Item], what: str) -> Iterable[_Item]:
         """Yield the items under a progress bar."""

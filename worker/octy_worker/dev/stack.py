@@ -10,7 +10,7 @@ import ssl
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from types import TracebackType
@@ -30,6 +30,7 @@ from octy_worker.dev.temporal_server import NAMESPACE, find_temporal, start_temp
 
 APP = "starlette_app"
 _START_TIMEOUT = 60.0  # seconds; a cold disk and a busy machine, else about 1
+_LOOK = 0.5  # seconds between two looks at the parts while a mail is awaited
 _CHECKOUT_EXAMPLES = Path(__file__).parents[3] / "examples"
 
 
@@ -96,17 +97,14 @@ class Stack:
         """Raise ProcessError when a part has died."""
         self.processes.check()
 
-    def wait_for_mail(self, predicate: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
-        """Return the first fitting mail; raise ProcessError when a part dies meanwhile, TimeoutError at the end."""
+    def wait_for_mail(self, what: str, fits: Callable[[ReceivedMail], bool], timeout: float) -> ReceivedMail:
+        """Return the first fitting mail; raise ProcessError when a part dies meanwhile, TimeoutError in the end."""
         deadline = time.monotonic() + timeout
-        while True:
-            left = deadline - time.monotonic()
-            try:
-                return self.mails.wait_for(predicate, max(0.0, min(left, 0.5)))
-            except TimeoutError:
-                self.check()
-                if left <= 0:
-                    raise
+        while time.monotonic() < deadline:
+            self.check()
+            with suppress(TimeoutError):
+                return self.mails.wait_for(fits, _LOOK)
+        raise TimeoutError(f"{what} did not come within {timeout:g} s; {len(self.mails.messages())} mails are there")
 
     def command_environment(self) -> dict[str, str]:
         """Return the variables with which an `octy` command works on this stack."""

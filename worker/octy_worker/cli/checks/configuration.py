@@ -20,6 +20,7 @@ from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
+_NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
 
 
@@ -62,9 +63,9 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     for field in KEYS:
         name, text = variable(field), variables.get(variable(field), "")
         try:
-            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate()
+            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(_NO_KEY)
         except ConfigurationError as error:
-            keys[field] = Keychain.generate()
+            keys[field] = Keychain.generate(_NO_KEY)
             checks.append(wrong(name, str(error).removeprefix(f"{name}: ")))
             continue
         if text:

@@ -6,6 +6,7 @@ Here: looks. No mail is sent, nobody is logged in, no workflow is touched.
 import asyncio
 import json
 import smtplib
+import socket
 import ssl
 import urllib.error
 import urllib.request
@@ -37,14 +38,27 @@ def look_at_temporal(settings: WorkerSettings) -> list[Check]:
 async def _look_at_temporal(place: TemporalPlace) -> list[Check]:
     try:
         client = await reach(place)
-    except CommandError as error:
+    except CommandError:
         wanting = [unchecked(name, "needs Temporal") for name in ("namespace", "worker")]
-        return [wrong("Temporal", str(error).partition(" → ")[0], "start it, or set OCTY_TEMPORAL_ADDRESS"), *wanting]
+        return [_unreachable(place.temporal_address), *wanting]
     found = fine("Temporal", place.temporal_address)
     namespace = await _look_at_namespace(client, place)
     if namespace.to_do:
         return [found, namespace, unchecked("worker", "needs the namespace")]
     return [found, namespace, await _look_at_worker(client, place)]
+
+
+def _unreachable(address: str) -> Check:
+    """Say at which point the way to Temporal ends; the SDK says it at length, for developers."""
+    host, _, port = address.rpartition(":")
+    to_do = "start it, or set OCTY_TEMPORAL_ADDRESS"
+    try:
+        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT):
+            return wrong("Temporal", f"{address} is open, but does not answer as Temporal does", to_do)
+    except ValueError:
+        return wrong("Temporal", f"{address!r} is not host:port", to_do)
+    except OSError as error:
+        return wrong("Temporal", f"{address}: {_why(error)}", to_do)
 
 
 async def _look_at_namespace(client: Client, place: TemporalPlace) -> Check:

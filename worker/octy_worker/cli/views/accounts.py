@@ -46,8 +46,9 @@ def page(report: AccountReport) -> list[RenderableType]:
                 *_rule(report),
             ]
         ),
-        keys.pairs_table(report.pairs, title="Key pairs"),
     ]
+    if report.pairs:
+        parts.append(keys.pairs_table(report.pairs, title="Key pairs"))
     if report.open_incidents:
         parts.append(incidents.lines(report.open_incidents, title="Open cases"))
     if report.regenerations:

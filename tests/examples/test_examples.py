@@ -1,0 +1,136 @@
+"""The example apps serve Octy's published clients unchanged: their headers, routes and parsing rules (CONTRACT.md)."""
+
+import json
+import os
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx2 as httpx
+import pytest
+from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
+from support.world import Keys, World
+
+ROOT = Path(__file__).parents[2]
+FIELDS = ("contact_name", "contact_surname", "contact_email_address", "webhook_url", "authenticated_id_key")
+SERVERS = {
+    "starlette": ["-m", "uvicorn", "starlette_app:app", "--app-dir", "{examples}", "--port", "{port}", "--log-level", "error"],
+    "flask": ["-m", "gunicorn", "flask_app:app", "--chdir", "{examples}", "--bind", "127.0.0.1:{port}", "--log-level", "error"],
+}
+
+
+@pytest.fixture(params=SERVERS)
+def api(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
+    """Serve one example behind a proxy that ends TLS, and return its address."""
+    port = free_port()
+    command = [part.format(examples=ROOT / "examples", port=port) for part in SERVERS[request.param]]
+    settings = {
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+        "OCTY_TRUSTED_PROXIES": LOOPBACK,
+    }
+    with ProcessGroup(world.folder / "logs", {**os.environ, **settings}) as group:
+        process = group.start("app", [sys.executable, *command])
+        process.wait_until(lambda: listens(port), 30)
+        yield f"http://{LOOPBACK}:{port}"
+
+
+def go_client(keys: Keys, secret: str | None = None) -> dict[str, str]:
+    """The headers of the Go command line: no scheme, and a content type even on GET."""
+    pair = f"{keys.public_key}:{keys.secret if secret is None else secret}"
+    return {
+        "Authorization": b64encode(pair.encode()).decode(),
+        "Content-Type": "application/json",
+        "X-Forwarded-Proto": "https",
+    }
+
+
+def go_error(body: bytes) -> str:
+    """Read a failure as the Go command line does; it crashes, or takes it for success, where this asserts."""
+    answer: dict[str, Any] = json.loads(body)
+    assert answer["request_meta"]["request_status"] == "Failed"
+    error = answer["error"]
+    assert error["reason"]
+    assert error["code"] in (400, 401, 422, 500)
+    assert len(error["errors"]) >= 1
+    assert "::" not in error["errors"][0]["error_message"]
+    return str(error["errors"][0]["error_message"])
+
+
+def test_authenticate_is_200_for_both_headers(world: World, api: str) -> None:
+    keys = world.register()
+    for headers in (go_client(keys), {**go_client(keys), "Authorization": keys.basic()}):
+        answer = httpx.get(f"{api}/v1/account/authenticate", headers=headers)
+        assert answer.status_code == 200
+        assert answer.json()["request_meta"]["request_status"] == "Success"
+
+
+def test_a_wrong_key_is_401_with_a_body_that_clients_can_read(world: World, api: str) -> None:
+    answer = httpx.get(f"{api}/v1/account/authenticate", headers=go_client(world.register(), "sk_wrong"))
+    assert answer.status_code == 401
+    assert go_error(answer.content) == "The API keys are not valid."
+
+
+def test_the_configuration_is_read_and_set(world: World, api: str) -> None:
+    keys = world.register()
+    read = httpx.get(f"{api}/v1/configurations/account", headers=go_client(keys))
+    assert read.status_code == 200
+    data = read.json()["account_data"]
+    assert set(data) == set(FIELDS)
+    assert all(isinstance(value, str) for value in data.values())
+    changed = {**data, "contact_name": "Ada", "webhook_url": "https://hooks.example/octy"}
+    written = httpx.post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=json.dumps(changed))
+    assert written.status_code == 200
+    assert httpx.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()["account_data"] == changed
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[]", b"\xff\xfe", b'{"contact_email_address": "nobody"}', b'{"contact_name": 5}', b'{"x": "y"}']
+)
+def test_a_bad_configuration_is_422_and_changes_nothing(world: World, api: str, body: bytes) -> None:
+    keys = world.register()
+    before = httpx.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
+    answer = httpx.post(f"{api}/v1/configurations/account/set", headers=go_client(keys), content=body)
+    assert answer.status_code == 422
+    assert go_error(answer.content)
+    assert httpx.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
+
+
+def test_versioning_needs_no_credentials(world: World, api: str) -> None:
+    headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
+    assert httpx.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers).status_code == 200
+    assert world.recorded() == {}
+
+
+def test_plain_http_is_403_with_the_same_body_and_no_redirect(world: World, api: str) -> None:
+    headers = {**go_client(world.register()), "X-Forwarded-Proto": "http"}
+    answer = httpx.get(f"{api}/v1/account/authenticate", headers=headers)
+    assert answer.status_code == 403
+    assert answer.json()["error"]["code"] == 403
+    assert "location" not in answer.headers
+
+
+def test_the_readme_shows_code_that_runs(world: World, tmp_path: Path) -> None:
+    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
+    codes = [block.split("```")[0] for block in blocks]
+    assert len(codes) == 2
+    keys = world.register()
+    environment = {**os.environ, "OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
+    for code, call in zip(
+        codes,
+        (
+            "client = app.test_client(); r = client.get('/hello', base_url='https://x', headers=H); print(r.text)",
+            "from starlette.testclient import TestClient\n"
+            "print(TestClient(app, base_url='https://x').get('/hello', headers=H).text)",
+        ),
+        strict=True,
+    ):
+        script = tmp_path / "readme.py"
+        script.write_text(f"{code}\nH = {{'Authorization': {keys.basic()!r}}}\n{call}\n", encoding="utf-8")
+        done = subprocess.run(
+            [sys.executable, "-W", "error", str(script)], env=environment, capture_output=True, text=True, check=False
+        )
+        assert done.stdout.strip() == "Hello, acme.", done.stderr

@@ -1,0 +1,110 @@
+"""The `octy` command over a real database, in this process or as a process of its own.
+
+Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run as
+processes only: this one would not survive its own end (see `octy_worker.cli.leave`). Not here: tests.
+"""
+
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from octy_middleware import Outcome
+from octy_middleware.ledger import Entry, Ledger
+from octy_worker.cli.app import app
+from support.world import Keys, World
+from typer.testing import CliRunner
+
+PATIENCE = 60
+DENIED = "127.0.0.1:9"  # the discard port: nothing listens there
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a command ended."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+    @property
+    def json(self):
+        return json.loads(self.stdout)
+
+    def must(self, code: int = 0) -> "Ended":
+        """Return this when it ended so, without a traceback."""
+        assert self.code == code, self
+        assert "Traceback" not in self.stderr, self
+        return self
+
+
+@dataclass
+class Octy:
+    """Runs `octy` with these OCTY_* variables and no others."""
+
+    variables: dict[str, str] = field(default_factory=dict)
+    folder: Path = Path()
+
+    def __call__(self, *words: str, typed: str = "", **variables: str) -> Ended:
+        """Run it in this process."""
+        others = {name: None for name in os.environ if name.startswith(("OCTY_", "COLUMNS", "NO_COLOR", "FORCE_COLOR"))}
+        result = CliRunner(env={**others, **self.variables, **variables}).invoke(app, words, input=typed)
+        if result.exception is not None and not isinstance(result.exception, SystemExit):
+            raise result.exception
+        return Ended(result.exit_code, result.stdout, result.stderr)
+
+    def process(self, *words: str, **variables: str) -> Ended:
+        """Run it as a process of its own, with warnings as errors."""
+        done = subprocess.run(
+            [sys.executable, "-m", "octy_worker", *words],
+            env=self.environment(**variables),
+            cwd=self.folder,
+            capture_output=True,
+            text=True,
+            timeout=PATIENCE,
+            check=False,
+        )
+        return Ended(done.returncode, done.stdout, done.stderr)
+
+    def environment(self, **variables: str) -> dict[str, str]:
+        ours = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}
+        paths = os.pathsep.join([*(path for path in sys.path if path), ours.get("PYTHONPATH", "")])
+        return {**ours, "PYTHONPATH": paths, "PYTHONWARNINGS": "error", **self.variables, **variables}
+
+
+def octy_for(world: World, **variables: str) -> Octy:
+    return Octy({"OCTY_DATABASE_URL": world.url, "OCTY_ACTOR": "ada", **variables}, world.folder)
+
+
+def fail(
+    world: World,
+    keys: Keys,
+    count: int = 20,
+    *,
+    source: str = "203.0.113.9",
+    client: str = "curl/8.5",
+    at: float | None = None,
+    outcome: Outcome = Outcome.WRONG_SECRET,
+) -> None:
+    """Record so many requests as the middleware does; the twentieth wrong one in a row opens a case."""
+    now = time.time() if at is None else at
+    ledger = Ledger(
+        world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, clock=lambda: now
+    )
+    pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
+    network = source.rsplit(".", 1)[0] + ".0/24"
+    entry = Entry(
+        outcome, now, source, network, keys.public_key, pair_id=pair_id, client=client, method="GET", path="/v1"
+    )
+    ledger.write([entry] * count)
+
+
+def open_case(world: World, reference: str = "acme", **options) -> tuple[Keys, str]:
+    """Register a customer, attack it, and return its keys and the id of its case."""
+    keys = world.register(reference)
+    fail(world, keys, **options)
+    query = "SELECT id FROM incident WHERE public_key = :key"
+    return keys, world.rows(query, key=keys.public_key)[0][0]

@@ -1,0 +1,305 @@
+"""What `octy` lists and shows: tables for people, documented JSON for programs, and no stranger's text obeyed."""
+
+import re
+import time
+from datetime import datetime, timedelta
+
+import pytest
+from cli_rig import Octy, fail, octy_for, open_case
+from octy_middleware import Outcome
+from octy_middleware.accounts import change_contact, create_account, find_account
+from octy_middleware.clock import utc
+from octy_middleware.models import Answer, Mail, MailState
+from octy_worker import cases
+from octy_worker.cli import accounts, incidents, keys
+from rich.console import Console
+from sqlalchemy import event
+from support.world import World
+
+DAY = 86_400.0
+HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202egnp.exe\u2066\u200b\r\nX-Fake: 1 [red]bold[/red] :bomb: \x9b31m"
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+# Empty lists
+
+
+@pytest.mark.parametrize(
+    ("words", "name", "said"),
+    [
+        (("accounts", "list"), "accounts", "There are no accounts yet."),
+        (("incidents", "list"), "incidents", "There are no open cases."),
+        (("incidents", "list", "--all"), "incidents", "There are no cases."),
+        (("keys", "list"), "keys", "There are no key pairs."),
+    ],
+)
+def test_an_empty_list_says_so(octy, words, name, said):
+    assert octy(*words).must().stdout.startswith(said)
+    assert octy(*words, "--json").must().json == {name: [], "more": False}
+
+
+# The documented names of the JSON are its names
+
+
+def documented(text: str) -> dict[str, dict | None]:
+    """Read `name, name[name, name], name{…}` into a tree."""
+    tokens = re.findall(r"[^\s,\[\]{}][^,\[\]{}]*|[\[\]{}]", text)
+
+    def read() -> dict[str, dict | None]:
+        names: dict[str, dict | None] = {}
+        while tokens and tokens[0] not in "]}":
+            name = tokens.pop(0)
+            names[name] = None
+            if tokens and tokens[0] in "[{":
+                tokens.pop(0)
+                names[name] = read()
+                tokens.pop(0)
+        return names
+
+    return read()
+
+
+def compare(value, names: dict[str, dict | None]) -> None:
+    if isinstance(value, list):
+        assert value, "an empty list proves nothing"
+        value = value[0]
+    assert set(value) == set(names)
+    for name, inner in names.items():
+        if inner is not None and set(inner) != {"as in list"}:
+            compare(value[name], inner)
+
+
+@pytest.fixture
+def busy(world: World) -> tuple[str, str]:
+    """A customer with all there is: a case, its answer, mails, a used key."""
+    pair, incident_id = open_case(world)
+    fail(world, pair, 3, source="198.51.100.4", outcome=Outcome.ACCEPTED)
+    now = time.time()
+    with world.database.write_session() as session:
+        for number, (state, fault) in enumerate([(MailState.SENT, ""), (MailState.FAILED, "rcpt-550")], start=1):
+            session.add(
+                Mail(
+                    key=f"{incident_id}/alert/{number}",
+                    account_id=pair.account_id,
+                    incident_id=incident_id,
+                    kind="alert",
+                    message_id=f"<{number}@octy.example>",
+                    state=state,
+                    tries=number,
+                    last_error=fault,
+                    created_at=utc(now + number),
+                    sent_at=utc(now + number) if state is MailState.SENT else None,
+                )
+            )
+    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by=cases.CUSTOMER, now=now + 10)
+    return pair.public_key, incident_id
+
+
+def test_the_json_has_the_documented_names(octy, busy):
+    public_key, incident_id = busy
+    compare(octy("accounts", "list", "--json").must().json, documented(accounts.LISTED))
+    compare(octy("accounts", "show", "acme", "--json").must().json, documented(accounts.SHOWN))
+    compare(octy("incidents", "list", "--json").must().json, documented(incidents.LISTED))
+    compare(octy("incidents", "show", incident_id, "--json").must().json, documented(incidents.SHOWN))
+    compare(octy("keys", "list", "--json").must().json, documented(keys.LISTED))
+    compare(octy("keys", "show", public_key, "--json").must().json, documented(keys.SHOWN))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [("accounts", "list"), ("accounts", "show"), ("accounts", "add"), ("incidents", "list"), ("incidents", "show")]
+    + [("incidents", "decide"), ("keys", "list"), ("keys", "show"), ("keys", "regenerate"), ("keys", "revoke")]
+    + [("db", "current"), ("doctor",)],
+)
+def test_every_command_with_json_documents_it(octy, words):
+    help_page = " ".join(octy(*words, "--help", COLUMNS="300").must().stdout.split())
+    assert "--json" in help_page
+    assert "JSON: " in help_page
+    assert "Examples: octy " in help_page
+
+
+def test_no_secret_digest_or_link_is_ever_shown(world, octy, busy):
+    public_key, incident_id = busy
+    pages = [("accounts", "show", "acme"), ("incidents", "show", incident_id), ("keys", "show", public_key)]
+    shown = "".join(octy(*page, *more).must().stdout for page in pages for more in ((), ("--json",)))
+    [(digest,)] = world.rows("SELECT secret_digest FROM key_pair")
+    assert digest not in shown
+    assert digest.rpartition("$")[2] not in shown
+    assert "sk_" not in shown
+    assert "https://" not in shown
+
+
+# What a case shows
+
+
+def test_a_case_tells_who_when_where_what_was_mailed_and_answered(octy, busy):
+    _, incident_id = busy
+    page = octy("incidents", "show", incident_id).must().stdout
+    for said in (
+        "acme",
+        "20 wrong secrets in a row for this key, from anywhere",
+        "203.0.113.9",
+        "curl/8.5",
+        "not_us, leaked, by customer",
+        f"octy-incident-{incident_id}",
+        "rcpt-550",
+    ):
+        assert said in page
+    whats = [line["what"] for line in octy("incidents", "show", incident_id, "--json").must().json["timeline"]]
+    assert whats == ["mail_sent", "mail_failed", "answered"]
+
+
+def test_times_are_utc_and_iso(octy, busy):
+    report = octy("incidents", "show", busy[1], "--json").must().json
+    times = [report["first_at"], report["answered_at"], *(line["at"] for line in report["timeline"])]
+    assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", moment) for moment in times)
+    parsed = [datetime.fromisoformat(moment) for moment in times]
+    assert all(moment.utcoffset() == timedelta(0) for moment in parsed)
+
+
+@pytest.mark.parametrize("shape", ["{id}", "{id_upper}", "octy-incident-{id}", "{half}"])
+def test_a_case_is_found_by_id_beginning_or_workflow(octy, busy, shape):
+    incident_id = busy[1]
+    text = shape.format(id=incident_id, id_upper=incident_id.upper(), half=incident_id[:18])
+    assert octy("incidents", "show", text, "--json").must().json["incident"]["id"] == incident_id
+
+
+def test_an_ambiguous_beginning_is_refused(world, octy):
+    ids = sorted(open_case(world, name)[1] for name in ("one", "two"))
+    common = ids[0][:8]
+    assert ids[1].startswith(common)
+    assert "several cases" in octy("incidents", "show", common).must(2).stderr
+
+
+# Filters and limits
+
+
+def test_lists_are_filtered_newest_first_and_limited(world, octy):
+    names = ["one", "two", "three"]
+    ids = {name: open_case(world, name)[1] for name in names}
+    listed = octy("incidents", "list", "--json").must().json["incidents"]
+    assert [line["account"] for line in listed] == names[::-1]
+    with world.database.write() as connection:
+        cases.close_case(connection, ids["two"], cases.Resolution.FALSE_ALARM, quiet=DAY, now=time.time())
+    assert [line["account"] for line in octy("incidents", "list", "--json").json["incidents"]] == ["three", "one"]
+    everything = octy("incidents", "list", "--all", "--json").json["incidents"]
+    assert [(line["account"], line["resolution"]) for line in everything][1] == ("two", "false_alarm")
+    assert [line["id"] for line in octy("incidents", "list", "--account", "one", "--json").json["incidents"]] == [ids["one"]]
+    assert len(octy("keys", "list", "--account", "one", "--json").json["keys"]) == 1
+    short = octy("accounts", "list", "--limit", "2")
+    assert "--limit 0 shows all" in short.stderr
+    assert "one" not in short.stdout
+    assert octy("accounts", "list", "--limit", "2", "--json").json["more"] is True
+    assert len(octy("accounts", "list", "--limit", "0", "--json").json["accounts"]) == 3
+
+
+def test_long_lists_cost_no_more_statements_than_short_ones(world, octy):
+    statements: list[str] = []
+
+    def counted(*words: str) -> int:
+        statements.clear()
+        octy(*words).must()
+        return len(statements)
+
+    def note(_connection, _cursor, statement, *_):
+        statements.append(statement)
+
+    event.listen(__import__("sqlalchemy").Engine, "before_cursor_execute", note)
+    try:
+        open_case(world, "first")
+        lists = [("accounts", "list"), ("incidents", "list"), ("keys", "list")]
+        few = [counted(*words) for words in lists]
+        for number in range(5):
+            open_case(world, f"more-{number}")
+        assert [counted(*words) for words in lists] == few
+    finally:
+        event.remove(__import__("sqlalchemy").Engine, "before_cursor_execute", note)
+
+
+# Keys and accounts
+
+
+def test_a_key_shows_where_it_was_used_from_lately(world, octy):
+    pair = world.register()
+    fail(world, pair, 2, source="192.0.2.1", outcome=Outcome.ACCEPTED)
+    fail(world, pair, 5, source="192.0.2.2")
+    fail(world, pair, 7, source="192.0.2.3", at=time.time() - 8 * DAY)
+    report = octy("keys", "show", pair.public_key, "--json").must().json
+    assert [(use["source"], use["outcome"], use["count"]) for use in report["uses"]] == [
+        ("192.0.2.2", "wrong_secret", 5),
+        ("192.0.2.1", "accepted", 2),
+    ]
+    assert report["pair"]["first_used_at"] is not None
+    page = octy("keys", "show", pair.public_key).must().stdout
+    assert "192.0.2.1" in page
+    assert "192.0.2.3" not in page
+
+
+@pytest.mark.parametrize(
+    ("age", "everything", "copies"),
+    [(DAY, "old@acme.example", []), (8 * DAY, "new@acme.example", ["old@acme.example"]), (15 * DAY, "new@acme.example", [])],
+)
+def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, age, everything, copies):
+    changed = time.time() - age
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", {"contact_email_address": "old@acme.example"}, changed - DAY)
+        change_contact(session, account, {"contact_email_address": "new@acme.example"}, changed)
+    report = octy("accounts", "show", "acme", "--json").must().json
+    assert report["contact_email_address"] == "new@acme.example"
+    assert report["security_addresses"] == [everything, *copies]
+    assert "follow after 7 days" in octy("accounts", "show", "acme").must().stdout
+
+
+# Strangers' text
+
+
+def test_hostile_text_is_shown_harmless(world, octy):
+    """A database may hold what today's checks would refuse: imports, older releases."""
+    pair, incident_id = open_case(world, client=HOSTILE)
+    with world.database.write_session() as session:
+        account = find_account(session, "acme")
+        account.reference = HOSTILE
+        account.contact_name = HOSTILE
+        session.add(account)
+        cases.append_event(
+            session.connection(), incident_id, key="x", actor="ada", what="noted", detail={"why": HOSTILE}, now=time.time()
+        )
+    commands = [
+        ("accounts", "list"),
+        ("accounts", "show", pair.account_id),
+        ("incidents", "list"),
+        ("incidents", "show", incident_id),
+        ("keys", "list"),
+        ("keys", "show", pair.public_key),
+    ]
+    for words in commands:
+        for more in ((), ("--json",)):
+            said = octy(*words, *more).must().stdout
+            assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2066-\u2069]", said), words
+            assert "[red]bold[/red] :bomb:" in said
+            assert "\nX-Fake" not in said
+
+
+def test_ids_are_whole_outside_of_terminals_and_on_narrow_ones(world, octy):
+    pair, incident_id = open_case(world, "a-customer-with-" + "a-very-long-reference-" * 8)
+    assert incident_id in octy("incidents", "list", COLUMNS="40").must().stdout
+    assert pair.public_key in octy("keys", "list", COLUMNS="40", FORCE_COLOR="1").must().stdout
+    assert pair.reference in octy("accounts", "list", COLUMNS="40").must().stdout
+    from octy_worker.cli.console import draw
+    from octy_worker.cli.views.incidents import lines
+    from octy_worker.reports import list_incidents
+
+    with world.database.read_session() as session:
+        table = lines(list_incidents(session))
+    for width in (80, 100, 40, 20):
+        console = Console(width=width, force_terminal=True, no_color=True, record=True, file=__import__("io").StringIO())
+        draw(console, [table])
+        text = console.export_text()
+        assert all(len(line) <= width for line in text.splitlines())
+        cells = [line.split(" ")[0] for line in text.splitlines()]
+        assert incident_id in "".join(cells).replace("─", "")
+        assert (incident_id in cells) == (width >= 80)

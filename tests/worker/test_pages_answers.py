@@ -1,0 +1,193 @@
+"""Answering a case: once, by a visible button, with the right form, whoever else is clicking."""
+
+import re
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+
+import httpx
+import pytest
+from pages_browser import form_token, path_of, serving
+from pages_rig import START, World
+from pages_rules import text_of
+
+from octy_middleware.clock import utc
+from octy_middleware.keychain import Keychain
+from octy_middleware.models import (
+    Confirmation,
+    IncidentEvent,
+    IncidentState,
+    KeyChange,
+    KeyPair,
+    Outbox,
+    PairState,
+    Resolution,
+)
+from octy_worker.links import Links, Purpose
+
+ANSWERED_AT = "2026-01-01 01:00:00 UTC"
+
+
+@pytest.fixture
+def world(tmp_path):
+    return World(tmp_path)
+
+
+def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    response = browser.press(path, "answer", "it_was_us")
+    assert response.status_code == 303
+    assert httpx.URL("http://x" + path).join(response.headers["location"]).path == path
+    confirmation = world.rows(Confirmation)[0]
+    assert (confirmation["answer"], confirmation["leaked"]) == ("it_was_us", False)
+    assert (confirmation["answered_by"], confirmation["answered_at"]) == ("customer", utc(world.now))
+    message = world.rows(Outbox)[0]
+    assert (message["kind"], message["subject_id"]) == ("incident_answered", incident_id)
+    assert message["detail"] == {"answer": "it_was_us", "leaked": False}
+    page = text_of(browser.get(path).text)
+    assert f"Your answer: it was us Recorded on {ANSWERED_AT}." in page
+    assert "We close the case as a false alarm. There is nothing more for you to do." in page
+
+
+def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
+    path, browser = world.case_path(world.case()), world.browser()
+    assert browser.press(path, "answer", "not_us").status_code == 303
+    assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
+    page = text_of(browser.get(path).text)
+    assert "Your answer: it was not us" in page
+    assert "keeps working until 24 hours after the new secret key was collected" in page
+    assert "A mail with the new public key goes to the security address of your account" in page
+
+
+def test_leak_stops_the_old_pair_at_once(world):
+    path, browser = world.case_path(world.case()), world.browser()
+    assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303
+    pair = world.rows(KeyPair)[0]
+    assert (pair["state"], pair["retired_at"]) == (PairState.RETIRED, utc(world.now))
+    assert [change["public_key"] for change in world.rows(KeyChange)] == [pair["public_key"]]
+    assert world.rows(Outbox)[0]["detail"] == {"answer": "not_us", "leaked": True}
+    page = text_of(browser.get(path).text)
+    assert "Your secret key was reported as leaked." in page
+    assert f"has stopped on {ANSWERED_AT}. Requests with it are refused." in page
+
+
+def test_leak_box_has_no_effect_with_it_was_us(world):
+    path, browser = world.case_path(world.case()), world.browser()
+    assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
+    assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
+    assert world.rows(Confirmation)[0]["leaked"] is False
+    assert "Your keys stay as they are." in browser.get(path).text
+
+
+def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    browser.press(path, "answer", "it_was_us")
+    before, world.now = world.dump(), world.now + 60
+    for button in ("not_us", "it_was_us"):
+        again = browser.post(path, form=world.links.token(Purpose.CASE_FORM, incident_id), answer=button, leaked="yes")
+        assert again.status_code == 409
+        assert f"Your answer: it was us Recorded on {ANSWERED_AT}." in text_of(again.text)
+        assert "your click changed nothing" in again.text
+        assert "<form" not in again.text
+    for _ in range(5):
+        assert browser.get(path).status_code == 200
+    assert world.dump() == before
+
+
+def test_closed_case_is_409_and_says_how_it_ended(world):
+    incident_id = world.case(
+        state=IncidentState.CLOSED, resolution=Resolution.UNANSWERED, closed_at=utc(START) + timedelta(days=14)
+    )
+    path, browser = world.case_path(incident_id), world.browser()
+    before = world.dump()
+    page = browser.get(path)
+    assert page.status_code == 200
+    assert "<form" not in page.text
+    response = browser.post(path, form=world.links.token(Purpose.CASE_FORM, incident_id), answer="not_us")
+    assert response.status_code == 409
+    assert "This case was closed without an answer It was closed on 2026-01-15 00:00:00 UTC" in text_of(response.text)
+    assert world.dump() == before
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"answer": ""},
+        {"answer": "IT_WAS_US"},
+        {"answer": "yes"},
+        {"answer": "not_us", "leaked": "on"},
+        {"leaked": "yes"},
+        {"answer": "not_us", "form": ""},
+        {"answer": "not_us", "form": "A" * 32},
+        {"answer": "not_us", "form": "é" * 32},
+        {"answer": "not_us", "form": "😀"},
+    ],
+)
+def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    before = world.dump()
+    response = browser.post(path, **{"form": world.links.token(Purpose.CASE_FORM, incident_id), **fields})
+    assert response.status_code == 400
+    assert "Nothing was recorded" in response.text
+    assert response.text.count("<button") == 2
+    assert world.dump() == before
+
+
+def test_enter_key_presses_a_button_that_answers_nothing_and_keeps_the_tick(world):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    page, before = browser.get(path).text, world.dump()
+    submits = re.findall(r'<(?:input type="submit"|button type="submit")[^>]*>', page)
+    assert submits[0] == '<input type="submit" value="" hidden>'  # browsers press the first, for Enter on the box
+    response = browser.post(path, form=form_token(page), leaked="yes")
+    assert response.status_code == 400
+    assert 'value="yes" aria-describedby="leaked-note" checked>' in response.text
+    assert world.dump() == before
+
+
+def test_form_tokens_fit_their_own_case_and_purpose_only(world):
+    mine, other = world.case(), world.case()
+    browser = world.browser()
+    before = world.dump()
+    for token in (
+        world.links.token(Purpose.CASE_FORM, other),
+        world.links.token(Purpose.CASE, mine),
+        world.links.token(Purpose.REVEAL_FORM, mine),
+    ):
+        assert browser.post(world.case_path(mine), form=token, answer="not_us").status_code == 400
+    assert world.dump() == before
+
+
+def test_links_and_forms_live_through_a_rotation_of_the_keys(world):
+    incident_id = world.case()
+    older = Links(Keychain({"k1": b"\x11" * 32}), world.settings.public_url)
+    path, browser = path_of(older.case_url(incident_id)), world.browser()
+    assert path != world.case_path(incident_id)
+    response = browser.post(path, form=older.token(Purpose.CASE_FORM, incident_id), answer="it_was_us")
+    assert response.headers["location"] == "./" + path.rpartition("/")[2]
+    assert "Your answer: it was us" in text_of(browser.get(path).text)
+
+
+def test_fifty_racing_answers_leave_exactly_one(world):
+    incident_id = world.case()
+    token = world.links.token(Purpose.CASE_FORM, incident_id)
+    path = world.case_path(incident_id)
+    with serving(world.pages()) as client, ThreadPoolExecutor(50) as threads:
+
+        def click(number: int) -> tuple[str, httpx.Response]:
+            button = ("it_was_us", "not_us")[number % 2]
+            return button, client.post(path, data={"form": token, "answer": button, "leaked": "yes"})
+
+        clicks = list(threads.map(click, range(50)))
+    assert Counter(response.status_code for _, response in clicks) == {303: 1, 409: 49}
+    winner = next(button for button, response in clicks if response.status_code == 303)
+    words = {"it_was_us": "Your answer: it was us", "not_us": "Your answer: it was not us"}[winner]
+    assert all(words in text_of(response.text) for _, response in clicks if response.status_code == 409)
+    assert [row["answer"] for row in world.rows(Confirmation)] == [winner]
+    assert [row["detail"]["answer"] for row in world.rows(Outbox)] == [winner]
+    assert [row["what"] for row in world.rows(IncidentEvent)] == ["answered"]
+    assert world.rows(KeyPair)[0]["state"] == (PairState.RETIRED if winner == "not_us" else PairState.ACTIVE)
