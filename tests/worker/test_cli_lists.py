@@ -188,7 +188,9 @@ def test_lists_are_filtered_newest_first_and_limited(world, octy):
     assert [line["account"] for line in octy("incidents", "list", "--json").json["incidents"]] == ["three", "one"]
     everything = octy("incidents", "list", "--all", "--json").json["incidents"]
     assert [(line["account"], line["resolution"]) for line in everything][1] == ("two", "false_alarm")
-    assert [line["id"] for line in octy("incidents", "list", "--account", "one", "--json").json["incidents"]] == [ids["one"]]
+    assert [line["id"] for line in octy("incidents", "list", "--account", "one", "--json").json["incidents"]] == [
+        ids["one"]
+    ]
     assert len(octy("keys", "list", "--account", "one", "--json").json["keys"]) == 1
     short = octy("accounts", "list", "--limit", "2")
     assert "--limit 0 shows all" in short.stderr
@@ -241,7 +243,11 @@ def test_a_key_shows_where_it_was_used_from_lately(world, octy):
 
 @pytest.mark.parametrize(
     ("age", "everything", "copies"),
-    [(DAY, "old@acme.example", []), (8 * DAY, "new@acme.example", ["old@acme.example"]), (15 * DAY, "new@acme.example", [])],
+    [
+        (DAY, "old@acme.example", []),
+        (8 * DAY, "new@acme.example", ["old@acme.example"]),
+        (15 * DAY, "new@acme.example", []),
+    ],
 )
 def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, age, everything, copies):
     changed = time.time() - age
@@ -266,7 +272,13 @@ def test_hostile_text_is_shown_harmless(world, octy):
         account.contact_name = HOSTILE
         session.add(account)
         cases.append_event(
-            session.connection(), incident_id, key="x", actor="ada", what="noted", detail={"why": HOSTILE}, now=time.time()
+            session.connection(),
+            incident_id,
+            key="x",
+            actor="ada",
+            what="noted",
+            detail={"why": HOSTILE},
+            now=time.time(),
         )
     commands = [
         ("accounts", "list"),
@@ -296,7 +308,9 @@ def test_ids_are_whole_outside_of_terminals_and_on_narrow_ones(world, octy):
     with world.database.read_session() as session:
         table = lines(list_incidents(session))
     for width in (80, 100, 40, 20):
-        console = Console(width=width, force_terminal=True, no_color=True, record=True, file=__import__("io").StringIO())
+        console = Console(
+            width=width, force_terminal=True, no_color=True, record=True, file=__import__("io").StringIO()
+        )
         draw(console, [table])
         text = console.export_text()
         assert all(len(line) <= width for line in text.splitlines())

@@ -69,8 +69,10 @@ async def dismissed(play: Play) -> bool:
 
 
 def refusals(play: Play) -> list[str]:
+    """Return why signals were refused, in the order in which they were sent."""
     notes = (order for order in play.books.orders if isinstance(order, IncidentNote))
-    return [str(note.detail["why"]) for note in notes if note.what == "decision_refused"]
+    refused = (note for note in notes if note.what == "decision_refused")
+    return [str(note.detail["why"]) for note in sorted(refused, key=lambda note: note.key)]
 
 
 @played

@@ -18,8 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType
+from temporalio.api.enums.v1 import EventType, PendingActivityState
 from temporalio.api.sdk.v1 import WorkflowMetadata
+from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowHandle, WorkflowHistory
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import WorkflowEnvironment
@@ -214,10 +215,17 @@ class Play:
 
     async def until(self, seconds: float) -> None:
         """Let the workflow's clock reach so many seconds after its start; steps that fall due are done on the way."""
+        await self._rest()
         now = (await self.env.get_current_time(self.handle)).timestamp() - self.books.start
         if now < seconds:
             async with asyncio.timeout(PATIENCE):
                 await self.env.fast_forward(self.handle, timedelta(seconds=seconds - now))
+
+    async def _rest(self) -> None:
+        """Wait, in real time, until nothing goes on: else a jump could come between one activity and the next."""
+        async with asyncio.timeout(PATIENCE):
+            while _busy((await self.handle.describe()).raw_description):
+                await asyncio.sleep(0.005)
 
     async def comes(self, line: str) -> None:
         """Wait, in real time, for a line of the story, whatever its hour."""
@@ -252,6 +260,15 @@ async def eventually(condition: Callable[[], bool], shown: object) -> None:
                 await asyncio.sleep(0.005)
     except TimeoutError:
         raise AssertionError(f"it never came: {shown}") from None
+
+
+def _busy(described: DescribeWorkflowExecutionResponse) -> bool:
+    """Tell whether something will happen without a timer or a message; an activity between two tries waits for one."""
+    waiting = (
+        pending.attempt > 1 and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+        for pending in described.pending_activities
+    )
+    return described.HasField("pending_workflow_task") or not all(waiting)
 
 
 def _task_failures(history: WorkflowHistory) -> list[str]:
