@@ -7,6 +7,7 @@ OCTY_PEPPERS and OCTY_DATABASE_URL come from the environment (`octy secrets` mak
 from typing import Any
 
 from flask import Flask, Response, jsonify, request
+
 from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings
 from octy_middleware.envelope import failure, success
 

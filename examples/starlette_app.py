@@ -7,13 +7,14 @@ OCTY_PEPPERS and OCTY_DATABASE_URL come from the environment (`octy secrets` mak
 import asyncio
 import json
 
-from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings
-from octy_middleware.envelope import failure, success
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+
+from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings
+from octy_middleware.envelope import failure, success
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
 accounts = Accounts(Database(settings.database_url))

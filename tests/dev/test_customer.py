@@ -7,7 +7,7 @@ from pathlib import Path
 from ssl import PROTOCOL_TLS_SERVER, SSLContext, create_default_context
 from urllib.parse import parse_qs
 
-import httpx
+import httpx2
 import pytest
 
 from octy_worker.dev.certificates import provide
@@ -153,7 +153,7 @@ def test_the_certificate_is_verified(site, tmp_path):
     other = provide(tmp_path / "other")
     with (
         Customer(create_default_context(cafile=other.ca)) as stranger,
-        pytest.raises(httpx.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
+        pytest.raises(httpx2.ConnectError, match="CERTIFICATE_VERIFY_FAILED"),
     ):
         stranger.collect_keys(a_mail(f"{site.url}/keys/1/t"))
 

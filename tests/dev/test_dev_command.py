@@ -7,7 +7,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import httpx
+import httpx2
 
 from octy_worker.dev import environment
 from octy_worker.dev.processes import listens
@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from octy_worker.dev.dev_command import run_dev
-sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=200), on_ready=lambda stack: print("READY", stack.api)))
+sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=200)))
 """
 
 
@@ -35,8 +35,8 @@ def test_up_and_down(tmp_path):
             banner = log.read_text()
             env = environment.read(folder / "env")
             tls = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
-            api = next(line.split()[1] for line in banner.splitlines() if line.startswith("READY"))
-            with httpx.Client(verify=tls, trust_env=False) as browser:
+            api = next(line for line in banner.splitlines() if " API " in line).split()[2]
+            with httpx2.Client(verify=tls, trust_env=False) as browser:
                 assert browser.get(f"{env['OCTY_PUBLIC_URL']}/healthz").status_code == 200
                 assert browser.get(f"{api}/v1/account/authenticate").status_code == 401
                 inbox = next(line for line in banner.splitlines() if "Inbox" in line).split()[2]

@@ -5,7 +5,7 @@ import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx
+import httpx2
 import pytest
 
 from octy_worker.dev import inbox as inbox_module
@@ -20,11 +20,11 @@ class Browser:
     """Asks the page's app without a server."""
 
     def __init__(self, folder: Path) -> None:
-        self.transport = httpx.ASGITransport(inbox_page(Inbox(folder)))
+        self.transport = httpx2.ASGITransport(inbox_page(Inbox(folder)))
 
-    def get(self, address: str) -> httpx.Response:
-        async def ask() -> httpx.Response:
-            async with httpx.AsyncClient(transport=self.transport, base_url="http://127.0.0.1") as client:
+    def get(self, address: str) -> httpx2.Response:
+        async def ask() -> httpx2.Response:
+            async with httpx2.AsyncClient(transport=self.transport, base_url="http://127.0.0.1") as client:
                 return await client.get(address)
 
         return asyncio.run(ask())

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from email.message import EmailMessage
 
-import httpx
+import httpx2
 import pytest
 
 from octy_worker.dev.certificates import Certificate, provide
@@ -128,7 +128,7 @@ def test_the_page_is_served_beside(sink):
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
         smtp.send_message(a_mail("On the page"))
-    with httpx.Client(base_url=sink.page, trust_env=False) as browser:
+    with httpx2.Client(base_url=sink.page, trust_env=False) as browser:
         assert "On the page" in browser.get("/").text
         assert browser.get("/", headers={"Host": "rebound.example"}).status_code == 400
 

@@ -1,9 +1,10 @@
 """Accounts: what is taken, and the security address that a thief of keys can't move at once (T3)."""
 
 import pytest
+from support.world import World
+
 from octy_middleware import Accounts, InvalidInputError
 from octy_middleware.accounts import change_contact, create_account, find_account, security_addresses
-from support.world import World
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0

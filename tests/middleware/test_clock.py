@@ -6,9 +6,10 @@ from uuid import UUID
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from sqlalchemy.dialects import sqlite
+
 from octy_middleware.clock import to_micros, utc, uuid7
 from octy_middleware.models import UtcTime
-from sqlalchemy.dialects import sqlite
 
 
 @given(st.floats(0, 4e9), st.binary(min_size=10, max_size=10))

@@ -7,12 +7,13 @@ import threading
 from pathlib import Path
 
 import pytest
+from sqlalchemy import text
+from support.world import World
+
 from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
 from octy_middleware.database import SCHEMA, FileLock
 from octy_middleware.migrations import upgrade
 from octy_middleware.models import Table
-from sqlalchemy import text
-from support.world import World
 
 
 @pytest.mark.parametrize(
@@ -71,6 +72,7 @@ def test_migrations_make_what_the_models_say(world: World) -> None:
 def test_migrations_go_back_to_an_empty_database(world: World) -> None:
     from alembic import command
     from alembic.config import Config
+
     from octy_middleware import migrations
 
     config = Config()

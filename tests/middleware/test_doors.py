@@ -9,7 +9,6 @@ from wsgiref.validate import validator
 
 import pytest
 from flask import Flask, jsonify, request
-from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
 from starlette.applications import Starlette
 from starlette.authentication import requires
 from starlette.middleware import Middleware
@@ -20,6 +19,8 @@ from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
 from support.world import World, basic
 from werkzeug.test import Client
+
+from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
 
 UNKNOWN = "pk_" + "0" * 28
 

@@ -4,9 +4,10 @@ import shutil
 import time
 
 import pytest
+from support.world import FakeRequest, Keys, World, basic
+
 from octy_middleware import Gate, Outcome
 from octy_middleware.gate import Claim
-from support.world import FakeRequest, Keys, World, basic
 
 KNOWN_SHAPE = "pk_" + "0" * 28
 

@@ -6,10 +6,11 @@ import time
 from multiprocessing.connection import Connection
 
 import pytest
+from support.world import Keys, World
+
 from octy_middleware import Database, StoreUnavailableError, pairs
 from octy_middleware.keyring import Keyring
 from octy_middleware.models import PairState
-from support.world import Keys, World
 
 
 def make_keyring(database: Database, **options: float) -> Keyring:

@@ -7,11 +7,12 @@ from importlib import metadata
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
+
 from octy_middleware.credentials import Secret, is_public_key
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher, has_valid_checksum, make_pair, refuse_passlib_beside_libpass
-from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
 
 SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners (CONTRACT.md)
 

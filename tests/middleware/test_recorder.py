@@ -5,10 +5,11 @@ from collections.abc import Sequence
 from concurrent.futures import wait
 
 import pytest
+from support.world import Keys, World
+
 from octy_middleware import Outcome, StoreUnavailableError
 from octy_middleware.ledger import OVERFLOW, Entry, Ledger
 from octy_middleware.recorder import Recorder
-from support.world import Keys, World
 
 NOW = 1_800_000_000.0
 
@@ -151,7 +152,7 @@ def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     recorder = Recorder(store.write, limit=100, linger=0)
     store.gate.clear()
     first = recorder.submit(one())
-    while not (recorder.health().queued == 0):
+    while recorder.health().queued != 0:
         pass
     rest = [recorder.submit(one(number=n)) for n in range(30)]
     assert not first.done()

@@ -3,6 +3,7 @@
 import pickle
 
 import pytest
+
 from octy_middleware import ConfigurationError, Settings
 from octy_middleware.keychain import Keychain
 from octy_worker.settings import WorkerSettings

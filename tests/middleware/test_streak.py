@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Hit, Rule, Run, fold, next_notice
 
 A, B = "198.51.100.0/24", "203.0.113.0/24"

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, listens
 from octy_worker.dev.stack import Stack

@@ -5,9 +5,10 @@ import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from temporalio.client import Client
+
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
-from temporalio.client import Client
 
 SECRET = re.compile(rb"\bsk_[0-9A-Za-z]{49}\b")
 WRONG = "sk_canary" + "0123456789" * 4

@@ -9,8 +9,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import httpx2 as httpx
+import httpx2
 import pytest
+
 from octy_worker.dev.customer import Keys
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, listens
 from octy_worker.dev.stack import Stack
@@ -32,12 +33,12 @@ def start_app(group: ProcessGroup, port: int) -> Process:
 
 def hammer(url: str, keys: Keys, seen: list[int], go: threading.Event) -> None:
     """Send wrong secrets until the server is gone; count the 401s that were read to the end."""
-    with httpx.Client(base_url=url, trust_env=False, timeout=5) as client:
+    with httpx2.Client(base_url=url, trust_env=False, timeout=5) as client:
         go.wait()
         while True:
             try:
                 answer = client.get("/v1/account/authenticate", auth=(keys.public_key, "sk_wrong"))
-            except httpx.TransportError:
+            except httpx2.TransportError:
                 return
             seen.append(answer.status_code)
 

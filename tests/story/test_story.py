@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+
 from story.api import Api, Crew
 
 Connect = Callable[[str], Api]

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sqlalchemy import text
+
 from octy_middleware import Database, Gate, Settings
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
@@ -15,7 +17,6 @@ from octy_middleware.migrations import upgrade
 from octy_worker import regenerations
 from octy_worker.registration import register
 from octy_worker.sealed import Sealer
-from sqlalchemy import text
 
 LIFE = 86_400.0
 

@@ -1,7 +1,7 @@
 """The `octy` command over a real database, in this process or as a process of its own.
 
-Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run as
-processes only: this one would not survive its own end (see `octy_worker.cli.leave`). Not here: tests.
+Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run
+beside this process only: it might not survive its own end (see `octy_worker.cli.leave`). Not here: tests.
 """
 
 import json
@@ -47,6 +47,7 @@ class Octy:
 
     variables: dict[str, str] = field(default_factory=dict)
     folder: Path = Path()
+    _shell: subprocess.Popen[str] | None = None
 
     def __call__(self, *words: str, typed: str = "", **variables: str) -> Ended:
         """Run it in this process."""
@@ -68,6 +69,24 @@ class Octy:
             check=False,
         )
         return Ended(done.returncode, done.stdout, done.stderr)
+
+    def shell(self, *words: str, **variables: str) -> Ended:
+        """Run it in a lasting process beside this one: for commands that connect a Temporal client."""
+        if self._shell is None:
+            self._shell = subprocess.Popen(
+                [sys.executable, str(Path(__file__).with_name("cli_shell.py"))],
+                env=self.environment(),
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+        self._shell.stdin.write(json.dumps([words, variables]) + "\n")
+        self._shell.stdin.flush()
+        return Ended(**json.loads(self._shell.stdout.readline()))
+
+    def close(self) -> None:
+        if self._shell is not None:
+            self._shell.communicate(timeout=PATIENCE)
 
     def environment(self, **variables: str) -> dict[str, str]:
         ours = {name: value for name, value in os.environ.items() if not name.startswith("OCTY_")}

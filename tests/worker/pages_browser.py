@@ -10,7 +10,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import httpx
+import httpx2
 import uvicorn
 from pages_rules import check_response
 from starlette.applications import Starlette
@@ -24,15 +24,15 @@ class Browser:
     def __init__(self, app: Starlette) -> None:
         self._app = app
 
-    def send(self, method: str, path: str, **options) -> httpx.Response:
+    def send(self, method: str, path: str, **options) -> httpx2.Response:
         return self.send_all([(method, path)], **options)[0]
 
-    def send_all(self, requests: list[tuple[str, str]], **options) -> list[httpx.Response]:
+    def send_all(self, requests: list[tuple[str, str]], **options) -> list[httpx2.Response]:
         """Send requests one after the other."""
 
-        async def run() -> list[httpx.Response]:
-            transport = httpx.ASGITransport(app=self._app)
-            async with httpx.AsyncClient(transport=transport, base_url=BASE) as client:
+        async def run() -> list[httpx2.Response]:
+            transport = httpx2.ASGITransport(app=self._app)
+            async with httpx2.AsyncClient(transport=transport, base_url=BASE) as client:
                 return [await client.request(method, path, **options) for method, path in requests]
 
         responses = asyncio.run(run())
@@ -40,13 +40,13 @@ class Browser:
             check_response(response)
         return responses
 
-    def get(self, path: str) -> httpx.Response:
+    def get(self, path: str) -> httpx2.Response:
         return self.send("GET", path)
 
-    def post(self, path: str, **fields: str) -> httpx.Response:
+    def post(self, path: str, **fields: str) -> httpx2.Response:
         return self.send("POST", path, data=fields)
 
-    def press(self, path: str, button: str, value: str, **fields: str) -> httpx.Response:
+    def press(self, path: str, button: str, value: str, **fields: str) -> httpx2.Response:
         """Open the page, fill its form as it stands there, and press one of its visible buttons."""
         page = self.get(path).text
         assert f'name="{button}" value="{value}"' in page
@@ -66,7 +66,7 @@ def path_of(url: str) -> str:
 
 
 @contextmanager
-def serving(app: Starlette) -> Iterator[httpx.Client]:
+def serving(app: Starlette) -> Iterator[httpx2.Client]:
     """Serve the app on a real socket; yields a client of it for many threads."""
     config = uvicorn.Config(app, port=0, ws="none", lifespan="off", access_log=False, log_level="warning")
     server = uvicorn.Server(config)
@@ -76,7 +76,7 @@ def serving(app: Starlette) -> Iterator[httpx.Client]:
         while not server.started:
             time.sleep(0.005)
         host, port = server.servers[0].sockets[0].getsockname()
-        with httpx.Client(base_url=f"http://{host}:{port}", verify=False, timeout=30) as client:
+        with httpx2.Client(base_url=f"http://{host}:{port}", verify=False, timeout=30) as client:
             yield client
     finally:
         server.should_exit = True

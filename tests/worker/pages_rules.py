@@ -11,7 +11,7 @@ from hashlib import sha256
 from html.parser import HTMLParser
 from itertools import pairwise
 
-import httpx
+import httpx2
 
 _FIXED = {
     "cache-control": "no-store",
@@ -60,7 +60,7 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", seen)).split())
 
 
-def check_response(response: httpx.Response) -> None:
+def check_response(response: httpx2.Response) -> None:
     """Fail when a response lacks a security header, or its page breaks a rule."""
     assert {name: response.headers.get(name) for name in _FIXED} == _FIXED
     policy = dict(part.strip().partition(" ")[::2] for part in response.headers["content-security-policy"].split(";"))

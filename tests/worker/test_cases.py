@@ -4,12 +4,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from support.world import Keys, World
+
 from octy_middleware import Outcome
 from octy_middleware.ledger import Entry, Ledger
 from octy_middleware.models import Answer, IncidentState, Resolution
 from octy_worker import cases
 from octy_worker.cases import CUSTOMER
-from support.world import Keys, World
 
 NOW = time.time()
 

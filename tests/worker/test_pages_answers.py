@@ -5,7 +5,7 @@ from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
-import httpx
+import httpx2
 import pytest
 from pages_browser import form_token, path_of, serving
 from pages_rig import START, World
@@ -38,7 +38,7 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
     path, browser = world.case_path(incident_id), world.browser()
     response = browser.press(path, "answer", "it_was_us")
     assert response.status_code == 303
-    assert httpx.URL("http://x" + path).join(response.headers["location"]).path == path
+    assert httpx2.URL("http://x" + path).join(response.headers["location"]).path == path
     confirmation = world.rows(Confirmation)[0]
     assert (confirmation["answer"], confirmation["leaked"]) == ("it_was_us", False)
     assert (confirmation["answered_by"], confirmation["answered_at"]) == ("customer", utc(world.now))
@@ -178,7 +178,7 @@ def test_fifty_racing_answers_leave_exactly_one(world):
     path = world.case_path(incident_id)
     with serving(world.pages()) as client, ThreadPoolExecutor(50) as threads:
 
-        def click(number: int) -> tuple[str, httpx.Response]:
+        def click(number: int) -> tuple[str, httpx2.Response]:
             button = ("it_was_us", "not_us")[number % 2]
             return button, client.post(path, data={"form": token, "answer": button, "leaked": "yes"})
 

@@ -3,7 +3,7 @@
 import asyncio
 from datetime import timedelta
 
-import httpx
+import httpx2
 import pytest
 from pages_browser import form_token
 from pages_rig import START, World
@@ -129,9 +129,9 @@ def test_pages_work_under_any_path_that_a_proxy_puts_before_them(world):
     page = world.browser().get(path).text
     assert "action=" not in page
 
-    async def mounted() -> httpx.Response:
-        transport = httpx.ASGITransport(app=app, root_path="/octy")
-        async with httpx.AsyncClient(transport=transport, base_url="http://host.test") as client:
+    async def mounted() -> httpx2.Response:
+        transport = httpx2.ASGITransport(app=app, root_path="/octy")
+        async with httpx2.AsyncClient(transport=transport, base_url="http://host.test") as client:
             data = {"form": form_token(page), "answer": "it_was_us"}
             return await client.post("/octy" + path, data=data, follow_redirects=True)
 

@@ -224,7 +224,7 @@ class Play:
     async def _rest(self) -> None:
         """Wait, in real time, until nothing goes on: else a jump could come between one activity and the next."""
         async with asyncio.timeout(PATIENCE):
-            while _busy((await self.handle.describe()).raw_description):
+            while _busy((await self.handle.describe()).raw_description):  # noqa: ASYNC110  # the server calls nobody
                 await asyncio.sleep(0.005)
 
     async def comes(self, line: str) -> None:

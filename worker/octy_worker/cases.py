@@ -8,6 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import Connection, delete, func, insert, update
+from sqlmodel import Session, col, select
+
 from octy_middleware import outbox, pairs
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
@@ -25,8 +28,6 @@ from octy_middleware.models import (
     Streak,
 )
 from octy_middleware.outcome import Outcome
-from sqlalchemy import Connection, delete, func, insert, update
-from sqlmodel import Session, col, select
 
 SYSTEM = "system"
 CUSTOMER = "customer"
@@ -163,7 +164,7 @@ def answer_case(  # the one place where customer and staff race
         return standing(connection, incident_id, taken=taken, decision_id=decision_id)
 
 
-def _take(  # noqa: PLR0917  # the columns of one UPDATE
+def _take(  # the columns of one UPDATE
     connection: Connection,
     incident_id: str,
     answer: Answer,

@@ -20,14 +20,12 @@ from datetime import timedelta
 from types import FrameType
 
 import uvicorn
-from octy_middleware.database import Database
-from octy_middleware.errors import OctyError
-from octy_middleware.keys import KeyHasher
-from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.regeneration import KeyRegenerationWorkflow
 from temporalio.client import Client
 from temporalio.worker import Worker
 
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError
+from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
@@ -39,6 +37,8 @@ from octy_worker.relay import Relay
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 _logger = logging.getLogger(__name__)
 

@@ -7,6 +7,9 @@ Here: every SQL step of issuing a pair and replacing another; each is idempotent
 from dataclasses import dataclass
 from datetime import timedelta
 
+from sqlalchemy import Connection, update
+from sqlmodel import Session, col, select
+
 from octy_middleware import outbox, pairs
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
@@ -22,9 +25,6 @@ from octy_middleware.models import (
     RegenerationState,
     SealedSecret,
 )
-from sqlalchemy import Connection, update
-from sqlmodel import Session, col, select
-
 from octy_worker import cases
 from octy_worker.sealed import Sealer
 

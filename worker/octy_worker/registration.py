@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from octy_middleware.accounts import create_account
 from octy_middleware.database import Database
 from octy_middleware.models import Cause
-
 from octy_worker.regenerations import open_regeneration
 
 

@@ -14,11 +14,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, assert_never
 
+from sqlalchemy import update
+from sqlmodel import col, select
+from temporalio.client import Client
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+from temporalio.exceptions import WorkflowAlreadyStartedError
+from temporalio.service import RPCError
+
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.models import Answer, Outbox, Regeneration
 from octy_middleware.outbox import Event
+from octy_worker.activities.incidents import choice_of
+from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     CustomerAnswer,
@@ -30,15 +39,6 @@ from octy_workflows.messages import (
     regeneration_workflow_id,
 )
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from sqlalchemy import update
-from sqlmodel import col, select
-from temporalio.client import Client
-from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
-from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
-
-from octy_worker.activities.incidents import choice_of
-from octy_worker.settings import WorkerSettings
 
 _logger = logging.getLogger(__name__)
 
@@ -109,7 +109,7 @@ class Relay:
         except WorkflowAlreadyStartedError:
             _logger.info("relay: %s has ended; nobody hears %s", call.workflow_id, call.signal or "its start")
 
-    def _call(self, message: Outbox) -> Call:
+    def _call(self, message: Outbox) -> Call:  # noqa: PLR0911  # a row for each event
         event, subject, detail = Event(message.kind), message.subject_id, message.detail
         match event:
             case Event.INCIDENT_OPENED:

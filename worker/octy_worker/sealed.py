@@ -7,6 +7,7 @@ from base64 import b64decode, b64encode
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain

@@ -6,9 +6,10 @@ Here: names, defaults with their units, checks. Not here: clients and connection
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+
 from octy_middleware.settings import BaseSettings, Keys, Settings, Texts
 from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
-from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 __all__ = ["Texts", "WorkerSettings"]
 

@@ -3,9 +3,9 @@
 Here: connecting. Not here: what is started or signalled (`relay`, `cli`), what runs (`daemon`).
 """
 
-from octy_middleware.errors import OctyError
 from temporalio.client import Client
 
+from octy_middleware.errors import OctyError
 from octy_worker.settings import WorkerSettings
 
 

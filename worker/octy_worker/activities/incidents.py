@@ -3,6 +3,10 @@
 Here: translation of orders into steps of `cases` and `regenerations`. Not here: SQL of its own, mail (`mail`).
 """
 
+from sqlmodel import Session
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
 from octy_middleware.database import Database
 from octy_middleware.models import (
     Answer,
@@ -14,6 +18,7 @@ from octy_middleware.models import (
     RegenerationState,
     Resolution,
 )
+from octy_worker import cases, regenerations
 from octy_workflows.messages import (
     Choice,
     CloseOrder,
@@ -22,11 +27,6 @@ from octy_workflows.messages import (
     IncidentNote,
     RegenerationOrder,
 )
-from sqlmodel import Session
-from temporalio import activity
-from temporalio.exceptions import ApplicationError
-
-from octy_worker import cases, regenerations
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _CHOICES = {answer: choice for choice, answer in _ANSWERS.items()}

@@ -3,15 +3,15 @@
 Here: translation of orders into steps of `regenerations`. Not here: SQL of its own, mail (`mail`).
 """
 
-from octy_middleware.database import Database
-from octy_middleware.keys import KeyHasher
-from octy_middleware.models import IncidentState, RegenerationState
-from octy_workflows.messages import FinishOrder, LinkOrder, OverlapOrder, RegenerationNote, Step
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from octy_middleware.database import Database
+from octy_middleware.keys import KeyHasher
+from octy_middleware.models import IncidentState, RegenerationState
 from octy_worker import cases, regenerations
 from octy_worker.sealed import Sealer
+from octy_workflows.messages import FinishOrder, LinkOrder, OverlapOrder, RegenerationNote, Step
 
 
 class RegenerationActivities:

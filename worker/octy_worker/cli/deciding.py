@@ -81,7 +81,9 @@ async def _nobody_answered(
     except RPCError:
         worker = False
     if worker:
-        return UnavailableError(f"no answer within {patience:g} s, though a worker runs", repeat)
+        return UnavailableError(
+            f"no answer within {patience:g} s, though a worker asked for work lately", f"look at its log; {repeat}"
+        )
     return UnavailableError(
         f"no worker asks Temporal for work (task queue {place.temporal_task_queue!r})", f"start `octy worker`; {repeat}"
     )

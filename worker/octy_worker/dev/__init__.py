@@ -19,7 +19,7 @@ from importlib.util import find_spec
 
 LOOPBACK = "127.0.0.1"
 
-_TOOLS = ("aiosmtpd", "httpx", "trustme")
+_TOOLS = ("aiosmtpd", "httpx2", "trustme")
 
 
 def check_extra() -> None:

@@ -13,7 +13,7 @@ from types import TracebackType
 from typing import Self
 from urllib.parse import urljoin, urlsplit
 
-import httpx
+import httpx2
 
 from octy_middleware.errors import OctyError
 from octy_worker.dev.inbox import ReceivedMail
@@ -59,7 +59,7 @@ class Customer:
     """A browser in the customer's hands. A context manager."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
-        self._browser = httpx.Client(verify=tls, timeout=_TIMEOUT, trust_env=False, follow_redirects=True)
+        self._browser = httpx2.Client(verify=tls, timeout=_TIMEOUT, trust_env=False, follow_redirects=True)
 
     def __enter__(self) -> Self:
         return self
@@ -142,7 +142,7 @@ def _link(mail: ReceivedMail, below: str) -> str:
     return fitting[0]
 
 
-def _check(page: httpx.Response) -> None:
-    if page.status_code != httpx.codes.OK:
+def _check(page: httpx2.Response) -> None:
+    if page.status_code != httpx2.codes.OK:
         kind = urlsplit(str(page.url)).path.split("/")[1]
         raise CustomerError(f"the /{kind}/ page answered {page.status_code}")

@@ -9,7 +9,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
-import httpx
+import httpx2
 from rich.console import Console
 
 from octy_middleware.errors import InvalidInputError, OctyError
@@ -40,7 +40,7 @@ def run_demo(data: Path, report: Path, *, console: Console, examples: Path | Non
     except KeyboardInterrupt:
         _say(console, "Interrupted")
         status = _INTERRUPTED
-    except (OctyError, TimeoutError, httpx.TransportError) as error:
+    except (OctyError, TimeoutError, httpx2.TransportError) as error:
         faults = [str(error)]
         status = _FAILED
     else:

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-import httpx
+import httpx2
 from rich.console import Console
 from rich.progress import track
 
@@ -41,13 +41,13 @@ def perform(stack: Stack, rows: Sequence[Row], console: Console) -> tuple[Figure
     """Do everything; return the figures as read back, and what else was not as it should be."""
     with (
         Customer(stack.tls_context()) as customer,
-        httpx.Client(base_url=stack.api, verify=stack.tls_context(), trust_env=False, timeout=30) as client,
+        httpx2.Client(base_url=stack.api, verify=stack.tls_context(), trust_env=False, timeout=30) as client,
     ):
         return _Demo(stack, console, customer, client).run(rows)
 
 
 class _Demo:
-    def __init__(self, stack: Stack, console: Console, customer: Customer, client: httpx.Client) -> None:
+    def __init__(self, stack: Stack, console: Console, customer: Customer, client: httpx2.Client) -> None:
         self._stack = stack
         self._console = console
         self._customer = customer
@@ -110,7 +110,7 @@ class _Demo:
         """Return the status that a request with this pair gets."""
         if keys is None:
             return None
-        with httpx.Client(verify=self._stack.tls_context(), trust_env=False, timeout=30) as client:
+        with httpx2.Client(verify=self._stack.tls_context(), trust_env=False, timeout=30) as client:
             return client.get(self._stack.api + _ROUTE, auth=(keys.public_key, keys.secret)).status_code
 
     def _recorded(self, rows: Sequence[Row]) -> dict[str, int]:

@@ -8,7 +8,6 @@ import shlex
 import shutil
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 from rich.console import Console
@@ -27,19 +26,14 @@ def run_dev(
     *,
     console: Console,
     examples: Path | None = None,
-    on_ready: Callable[[Stack], None] = lambda _stack: None,
 ) -> int:
-    """Run the stack in `folder` until Ctrl-C or SIGTERM, then return 0; 1 when a part fails. The folder stays.
-
-    `on_ready` is called once all is up, before the banner.
-    """
+    """Run the stack in `folder` until Ctrl-C or SIGTERM, then return 0; 1 when a part fails. The folder stays."""
 
     def say(line: str) -> None:
         console.print(f"· {line}", markup=False, highlight=False, soft_wrap=True)
 
     try:
         with ended_like_ctrl_c(), Stack(folder, fixed_ports=True, examples=examples, report=say) as stack:
-            on_ready(stack)
             show_banner(console, stack)
             while True:
                 stack.check()

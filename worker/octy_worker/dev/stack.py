@@ -16,7 +16,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-import httpx
+import httpx2
 
 from octy_middleware.database import Database
 from octy_middleware.errors import ConfigurationError
@@ -169,8 +169,8 @@ class Stack:
 
     def _answers(self, url: str) -> bool:
         try:
-            return httpx.get(url, verify=self.tls_context(), trust_env=False).is_success
-        except httpx.TransportError:
+            return httpx2.get(url, verify=self.tls_context(), trust_env=False).is_success
+        except httpx2.TransportError:
             return False
 
     def _variables(self) -> dict[str, str]:

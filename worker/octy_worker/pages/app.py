@@ -6,6 +6,7 @@ Here: which address leads where, and which fault becomes which page. Not here: w
 import logging
 from collections.abc import Mapping
 from typing import Any
+from urllib.parse import urlsplit
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -47,7 +48,7 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
             Route("/keys/{regeneration_id}/{token}", keys.endpoint, methods=["GET", "POST"]),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
-        middleware=[Middleware(Shell, render=render, https=settings.public_url.startswith("https:"))],
+        middleware=[Middleware(Shell, render=render, strict_transport=_may_insist(settings.public_url))],
         exception_handlers=_fault_pages(render),
     )
     app.router.redirect_slashes = False  # such a redirect would be built from the Host header
@@ -77,3 +78,9 @@ def _fault_pages(render: Renderer) -> Mapping[Any, ExceptionHandler]:
         return Response(status_code=notices.BAD_FORM.status)  # nobody is left to read it
 
     return {HTTPException: protocol, FormError: form, StoreUnavailableError: store, ClientDisconnect: gone}
+
+
+def _may_insist(public_url: str) -> bool:
+    """Whether to send HSTS: not from loopback, where it would hold for every other server on this machine."""
+    parts = urlsplit(public_url)
+    return parts.scheme == "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -35,10 +35,10 @@ class Shell:
     log gets type and place only. Our own errors' texts are written to be read, and are logged whole.
     """
 
-    def __init__(self, app: ASGIApp, *, render: Renderer, https: bool) -> None:
+    def __init__(self, app: ASGIApp, *, render: Renderer, strict_transport: bool) -> None:
         self._app = app
         self._render = render
-        self._headers = {**_HEADERS, "Content-Security-Policy": render.policy, **(_HSTS if https else {})}
+        self._headers = {**_HEADERS, "Content-Security-Policy": render.policy, **(_HSTS if strict_transport else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one connection on; what is no HTTP request passes untouched."""

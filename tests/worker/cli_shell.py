@@ -1,0 +1,34 @@
+"""A process that runs one `octy` command after another: lines of JSON in, lines of JSON out. No test; see `cli_rig`.
+
+A process of its own, because one that has connected a Temporal client may abort at its end; and a lasting one, because
+loading the Temporal SDK for every command would take most of the tests' time.
+"""
+
+import json
+import os
+import sys
+
+from octy_worker.cli.app import app
+from typer.testing import CliRunner
+
+
+def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
+    """Run one command with these OCTY_* variables and no others."""
+    result = CliRunner(env=variables).invoke(app, words)
+    if result.exception is not None and not isinstance(result.exception, SystemExit):
+        raise result.exception
+    return {"code": result.exit_code, "stdout": result.stdout, "stderr": result.stderr}
+
+
+def main() -> None:
+    """Answer until the input ends."""
+    for line in sys.stdin:
+        sys.__stdout__.write(json.dumps(run(*json.loads(line))) + "\n")
+        sys.__stdout__.flush()
+
+
+try:
+    main()
+finally:
+    sys.stderr.flush()
+    os._exit(0)
