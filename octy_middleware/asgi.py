@@ -4,14 +4,14 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Unpack
 
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.gate import Claim, Gate, Verdict
 from octy_middleware.outcome import Outcome
 from octy_middleware.refusal import refuse
-from octy_middleware.settings import Settings
+from octy_middleware.settings import Options, Settings
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -72,7 +72,9 @@ class OctyASGIMiddleware:
     scopes than http and websocket pass; at the end of a lifespan what is queued is written.
     """
 
-    def __init__(self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Any) -> None:
+    def __init__(
+        self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Unpack[Options]
+    ) -> None:
         self.app = app
         self.gate = gate or Gate(settings or Settings.from_environment(**options))
         self._grants = Grants(list(self.gate.settings.scopes))

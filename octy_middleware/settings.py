@@ -6,7 +6,7 @@ what only the worker needs (`octy_worker.settings`).
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypedDict
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
@@ -88,3 +88,27 @@ class Settings(BaseSettings):
     linger: float = Field(default=0.05, ge=0, le=1.0)  # accepted outcomes wait so long for company
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
+
+
+class Options(TypedDict, total=False):
+    """The same settings as the doors' keyword arguments, for editors and type checkers."""
+
+    database_url: str
+    peppers: Keychain | str
+    threshold: int
+    realm: str
+    exempt_paths: tuple[str, ...] | str
+    schemeless: bool
+    header_limit: int
+    scopes: tuple[str, ...] | str
+    require_https: bool
+    trusted_proxies: tuple[str, ...] | str
+    forwarded_header: Literal["x-forwarded", "forwarded"]
+    cache_size: int
+    grace: float
+    feed_interval: float
+    queue_limit: int
+    commit_timeout: float
+    linger: float
+    attempts_per_minute: int
+    sources_per_minute: int

@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Unpack
 
 from octy_middleware.gate import Gate
 from octy_middleware.outcome import Outcome
 from octy_middleware.refusal import refuse
-from octy_middleware.settings import Settings
+from octy_middleware.settings import Options, Settings
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
@@ -77,7 +77,9 @@ class OctyWSGIMiddleware:
     account's reference.
     """
 
-    def __init__(self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Any) -> None:
+    def __init__(
+        self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Unpack[Options]
+    ) -> None:
         self.app = app
         self.gate = gate or Gate(settings or Settings.from_environment(**options))
 

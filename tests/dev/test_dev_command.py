@@ -35,7 +35,9 @@ def test_up_and_down(tmp_path):
             banner = log.read_text()
             env = environment.read(folder / "env")
             tls = ssl.create_default_context(cafile=folder / "tls" / "ca.pem")
-            api = next(line for line in banner.splitlines() if " API " in line).split()[2]
+            api = next(
+                word for line in banner.splitlines() if " API " in line for word in line.split() if "https:" in word
+            )
             with httpx2.Client(verify=tls, trust_env=False) as browser:
                 assert browser.get(f"{env['OCTY_PUBLIC_URL']}/healthz").status_code == 200
                 assert browser.get(f"{api}/v1/account/authenticate").status_code == 401

@@ -155,7 +155,7 @@ def test_the_readme_shows_code_that_runs(world: World, keys: Keys, tmp_path: Pat
         codes,
         (
             "client = app.test_client(); r = client.get('/hello', base_url='https://x', headers=H); print(r.text)",
-            "from starlette.testclient import TestClient as C; print(C(app, base_url='https://x').get('/hello', headers=H).text)",
+            "from starlette.testclient import TestClient as C; print(C(app, 'https://x').get('/hello', headers=H).text)",
         ),
         strict=True,
     ):

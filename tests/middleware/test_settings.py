@@ -6,6 +6,7 @@ import pytest
 
 from octy_middleware import ConfigurationError, Settings
 from octy_middleware.keychain import Keychain
+from octy_middleware.settings import Options
 from octy_worker.settings import WorkerSettings
 
 KEY = "11" * 32
@@ -19,6 +20,10 @@ def test_defaults_are_the_policy() -> None:
     assert settings.require_https
     assert settings.schemeless
     assert settings.trusted_proxies == ()
+
+
+def test_the_doors_keywords_are_the_settings() -> None:
+    assert list(Options.__annotations__) == list(Settings.model_fields)
 
 
 def test_variables_are_read_and_keywords_win() -> None:
