@@ -65,7 +65,7 @@ class Crew:
 
     def wait_for_mail(self, kind: str, number: int = 1) -> ReceivedMail:
         """Return the account's n-th mail of the kind."""
-        self.stack.wait_for_mail(lambda _: len(self.mails(kind)) >= number, PATIENCE)
+        self.stack.wait_for_mail(f"{kind} mail {number}", lambda _: len(self.mails(kind)) >= number, PATIENCE)
         return self.mails(kind)[number - 1]
 
     def rows(self, statement: str, **values: object) -> list[tuple]:

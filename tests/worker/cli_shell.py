@@ -7,6 +7,7 @@ loading the Temporal SDK for every command would take most of the tests' time.
 import json
 import os
 import sys
+import traceback
 
 from octy_worker.cli.app import app
 from typer.testing import CliRunner
@@ -29,6 +30,8 @@ def main() -> None:
 
 try:
     main()
+except BaseException:  # told here: the interpreter's end, which would tell it, is skipped
+    traceback.print_exc()
 finally:
     sys.stderr.flush()
     os._exit(0)

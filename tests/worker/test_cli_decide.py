@@ -1,92 +1,25 @@
-"""`octy incidents decide` against the real workflow: a Temporal server, a worker and the command, each a process.
-
-The order of the file is no part of the tests, but for the last ones, which stop the worker.
-"""
+"""`octy incidents decide` and `octy doctor` with everything running: Temporal, worker, pages, mail server."""
 
 import json
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator
 
 import pytest
-from cli_rig import DENIED, Octy, fail, octy_for
+from cli_office import Office, open_office
+from cli_rig import DENIED
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import PairState
 from octy_worker.cli import incidents
-from octy_worker.dev.processes import Process, ProcessGroup, free_port
-from octy_worker.dev.temporal_server import find_temporal, start_temporal
-from support.world import Keys, World
+from octy_worker.dev.temporal_server import find_temporal
 
 WHY = ("--reason", "confirmed by phone")
-PATIENCE = 30.0
-
-
-@dataclass
-class Office:
-    """Everything that a decision needs, running."""
-
-    world: World
-    octy: Octy
-    group: ProcessGroup
-    address: str
-    worker: Process | None = None
-    made: int = 0
-
-    def start_worker(self) -> None:
-        command = [sys.executable, "-m", "octy_worker", "worker", "--no-pages"]
-        self.worker = self.group.start("worker", command)
-
-    def attacked(self) -> tuple[Keys, str]:
-        """Return an attacked customer's keys and its open case, whose workflow runs."""
-        self.made += 1
-        keys = self.world.register(f"c{self.made}")
-        fail(self.world, keys)
-        [(incident_id,)] = self.world.rows("SELECT id FROM incident WHERE public_key = :key", key=keys.public_key)
-        self.until(lambda: self.state(incident_id) == "waiting")
-        return keys, incident_id
-
-    def state(self, incident_id: str) -> str:
-        return self.world.rows("SELECT state FROM incident WHERE id = :id", id=incident_id)[0][0]
-
-    def events(self, incident_id: str, what: str) -> list[dict]:
-        query = "SELECT actor, detail FROM incident_event WHERE incident_id = :id AND what = :what ORDER BY seq"
-        return [
-            {"actor": actor, **json.loads(detail)}
-            for actor, detail in self.world.rows(query, id=incident_id, what=what)
-        ]
-
-    def decide(self, incident_id: str, *words: str, **variables: str):
-        return self.octy.shell("incidents", "decide", incident_id, *words, **variables)
-
-    def until(self, ready: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + PATIENCE
-        while not ready():
-            if self.worker is not None:
-                self.worker.check()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
 
 
 @pytest.fixture(scope="module")
 def office(tmp_path_factory) -> Iterator[Office]:
-    folder = tmp_path_factory.mktemp("office")
-    world, port = World(folder), free_port()
-    octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{port}")
-    keys = {
-        "OCTY_PEPPERS": world.peppers.export(),
-        "OCTY_SEALING_KEYS": world.sealing_keys.export(),
-        "OCTY_LINK_KEYS": Keychain.generate().export(),
-        "OCTY_SMTP_PORT": "9",
-    }
-    with ProcessGroup(folder / "logs", octy.environment(**keys)) as group:
-        start_temporal(group, folder / "temporal.db", port=port, ui_port=None)
-        opened = Office(world, octy, group, f"127.0.0.1:{port}")
-        opened.start_worker()
-        yield opened
-        octy.close()
-    world.database.close()
+    with open_office(tmp_path_factory.mktemp("office")) as office:
+        yield office
 
 
 # Decisions that stand
@@ -206,7 +139,7 @@ def test_the_end_of_the_process_never_aborts(office):
     command = [sys.executable, "-m", "octy_worker", "incidents", "decide", incident_id, "dismiss", *WHY]
     environment = office.octy.environment(OCTY_TEMPORAL_ADDRESS=DENIED)
     children = [
-        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(4)
+        subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) for _ in range(3)
     ]
     for child in children:
         child.communicate(timeout=60)
@@ -217,7 +150,7 @@ def test_without_a_worker_it_says_so_and_how_to_repeat(office):
     """A workflow on a task queue that nobody asks for work."""
     _, incident_id = office.attacked()
     other = f"octy-incident-{incident_id}"
-    where = ["--address", office.address]
+    where = ["--address", office.temporal]
     subprocess.run(
         [find_temporal(), "workflow", "terminate", "--workflow-id", other, *where], check=True, capture_output=True
     )
@@ -229,12 +162,81 @@ def test_without_a_worker_it_says_so_and_how_to_repeat(office):
     assert "start `octy worker`; repeat with --decision-id " in done.stderr
 
 
+# The doctor
+
+WELL = [
+    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "settings", "packages", "database", "write lock"),
+    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox"),
+    *("Temporal", "namespace", "worker", "mail server", "pages"),
+]
+
+
+@pytest.fixture(scope="module")
+def sealed(office) -> Office:
+    """One customer's first keys wait to be collected."""
+    office.octy("accounts", "add", "--reference", "waiting", "--email", "waiting@acme.example").must()
+    office.until(lambda: office.world.rows("SELECT state FROM mail WHERE kind = 'new_keys' AND state = 'sent'"))
+    return office
+
+
+def test_the_doctor_finds_all_well(office, sealed):
+    found = office.octy.shell("doctor", "--json").must().json
+    assert found["ok"] is True
+    assert [check["name"] for check in found["checks"]] == WELL
+    assert {(check["state"], check["to_do"]) for check in found["checks"]} == {("ok", "")}
+    page = office.octy.shell("doctor").must().stdout
+    assert page.count("✓") == len(WELL)
+    assert page.endswith("All is well.\n")
+
+
+OTHER = Keychain.generate("k9").export()
+
+
+@pytest.mark.parametrize(
+    ("variables", "wrong", "said"),
+    [
+        ({"OCTY_PEPPERS": ""}, ["OCTY_PEPPERS", "peppers and pairs"], "not set"),
+        ({"OCTY_PEPPERS": "k1:tooshort"}, ["OCTY_PEPPERS", "peppers and pairs"], "entry 1 is not"),
+        ({"OCTY_PEPPERS": OTHER}, ["peppers and pairs"], "OCTY_PEPPERS lacks k1: put it back"),
+        ({"OCTY_SEALING_KEYS": OTHER}, ["sealing keys and secrets"], "OCTY_SEALING_KEYS lacks k1: put it back"),
+        ({"OCTY_LINK_KEYS": ""}, ["OCTY_LINK_KEYS"], "octy secrets"),
+        ({"OCTY_THRESHOLD": "1"}, ["OCTY_THRESHOLD"], "greater than or equal to 2"),
+        ({"OCTY_TRESHOLD": "30"}, ["OCTY_TRESHOLD"], "did you mean OCTY_THRESHOLD?"),
+        ({"OCTY_MAIL_FROM": "nobody"}, ["OCTY_MAIL_FROM"], "is not 'Name <name@domain>'"),
+        ({"OCTY_PUBLIC_URL": "ftp://x"}, ["OCTY_PUBLIC_URL", "pages"], "needs the form https://host"),
+        ({"OCTY_PUBLIC_URL": f"http://{DENIED}"}, ["pages"], "Connection refused"),
+        ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "answers 404"),
+        ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
+        ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
+        ({"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"}, ["Temporal"], "does not answer as Temporal does"),
+        ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, ["namespace"], "namespace create --namespace elsewhere"),
+        ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker"], "start `octy worker`"),
+        ({"OCTY_SMTP_PORT": "9"}, ["mail server"], "Connection refused"),
+        ({"OCTY_SMTP_HOST": "127.0.0.2"}, ["mail server"], "127.0.0.2"),
+        ({"OCTY_SMTP_CA_FILE": ""}, ["mail server", "pages"], "its certificate is not trusted"),
+        ({"OCTY_SMTP_CA_FILE": "missing.pem"}, ["mail server", "pages"], "No such file or directory"),
+        ({"OCTY_SMTP_SECURITY": "tls"}, ["mail server"], "wrong version number"),
+    ],
+)
+def test_the_doctor_names_what_is_wrong_and_only_that(office, sealed, variables, wrong, said):
+    places = {"inbox": office.inbox, "http_port": office.inbox.rpartition(":")[2]}
+    done = office.octy.shell(
+        "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
+    ).must(1)
+    found = {check["name"]: check for check in done.json["checks"]}
+    assert [name for name, check in found.items() if check["state"] == "wrong"] == wrong
+    assert said in " ".join(str(check) for check in found.values())
+    assert "tooshort" not in done.stdout
+    page = office.octy.shell("doctor", **{name: value.format(**places) for name, value in variables.items()}).must(1)
+    assert page.stdout.count("✗") == len(wrong)
+
+
 def test_a_decision_during_an_outage_of_the_worker_is_taken_once_after_it(office):
     _, incident_id = office.attacked()
     office.worker.stop(10)
     first = office.decide(incident_id, "dismiss", *WHY, "--timeout", "1.5", "--decision-id", "d-1").must(4)
     assert "--decision-id d-1" in first.stderr
-    office.start_worker()
+    office.restart_worker()
     office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
     assert len(office.events(incident_id, "answered")) == 1
     office.until(lambda: office.state(incident_id) == "closed")

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 from temporalio.api.common.v1 import Payload
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
@@ -18,6 +18,7 @@ from octy_workflows.messages import (
     HOUR,
     STAFF_DECISION,
     Choice,
+    CustomerAnswer,
     DecisionOrder,
     Growth,
     IncidentNote,
@@ -254,16 +255,37 @@ async def test_a_repeated_ending_is_not_taken_for_that_of_the_next_regeneration(
 async def test_a_decision_overtaken_by_a_whole_regeneration_decides_nothing(stage: Stage) -> None:
     taking = asyncio.Event()
     play = await stage.incident(slow={"take_decision": taking})
-    deciding = asyncio.create_task(play.handle.execute_update(Case.decide, DAN))
+    deciding = await play.handle.start_update(Case.decide, DAN, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
     await play.comes("note regenerating regenerating")
     end = RegenerationEnd(play.books.regeneration_id, "abandoned")
     await play.handle.signal(Case.regeneration_finished, end)
     await play.comes("note regeneration_abandoned needs_staff")
     taking.set()
-    with pytest.raises(WorkflowUpdateFailedError):
-        await deciding
+    assert (await refused(deciding.result())).type == "TooLate"
     assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+
+
+@played
+async def test_a_customer_signal_after_a_decision_that_stands_changes_nothing(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.execute_update(Case.decide, EVE)
+    await play.handle.signal(Case.customer_answered, CustomerAnswer(Choice.DISMISS))
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
+
+
+@played
+async def test_the_case_waits_for_those_who_are_still_being_heard(stage: Stage) -> None:
+    noting = asyncio.Event()
+    play = await stage.incident(slow={"attempts_grew": noting})
+    await play.handle.signal(Case.attempts_grew, Growth(40))
+    await play.handle.execute_update(Case.decide, DAN)
+    await play.comes("close false_alarm")
+    await play.rest(but="note_incident")
+    assert (await play.handle.describe()).close_time is None
+    noting.set()
+    await play.result()
+    await play.comes("note attempts_grew")
 
 
 @played

@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from temporalio.client import WorkflowUpdateFailedError
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
 from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
-from workflow_stage import Play, Stage, played
+from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.messages import DAY, HOUR, RegenerationTimes
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
@@ -251,7 +251,7 @@ async def test_one_second_before_nothing_one_second_after_done(stage: Stage, due
     assert [moment for moment in play.when(line) if moment < first + due] == []
     await play.until(first + due + 1)
     await play.comes(line)
-    assert first + due <= play.when(line)[0] < first + due + 60
+    assert first + due <= play.when(line)[0] < first + due + SLACK
 
 
 @played
@@ -264,7 +264,7 @@ async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
     assert overlap.until - overlap.at == DAY
     await play.until(overlap.until - play.books.start + 1)
     await play.comes("retire")
-    assert 0 <= play.when("retire")[0] - (overlap.until - play.books.start) < 60
+    assert 0 <= play.when("retire")[0] - (overlap.until - play.books.start) < SLACK
 
 
 @played
@@ -301,6 +301,22 @@ async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collect
     await play.result()
     with pytest.raises(RPCError, match="already completed"):
         await play.handle.execute_update(Regeneration.resend)
+
+
+@played
+async def test_the_regeneration_waits_for_those_who_are_still_being_heard(stage: Stage) -> None:
+    renewing = asyncio.Event()
+    play = await stage.regeneration(slow={"renew_link": renewing})
+    await play.comes("mail new_keys-1")
+    asking = await play.handle.start_update(Regeneration.resend, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await superseded(play)
+    await play.comes("finish superseded")
+    await play.rest(but="renew_link")
+    assert (await play.handle.describe()).close_time is None
+    renewing.set()
+    with pytest.raises(WorkflowUpdateFailedError):
+        await asking.result()
+    assert await play.result() == "superseded"
 
 
 @played

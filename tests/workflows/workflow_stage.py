@@ -54,6 +54,7 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
+SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow]
 
 _numbers = itertools.count(1)
@@ -74,7 +75,7 @@ class Books:
     mail_ends: dict[str, list[str]] = field(default_factory=dict)  # by mail, one end a try; "down" raises; then "sent"
     tries: Counter[str] = field(default_factory=Counter)  # by mail
     broken: set[str] = field(default_factory=set)  # activities that fail for good
-    slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that wait for the test
+    slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     standing: DecisionReport | None = None  # the confirmation's row
     decisions: dict[str, DecisionReport] = field(default_factory=dict)
     regeneration_id: str = ""
@@ -131,6 +132,8 @@ class Recorder:
     @activity.defn
     async def note_incident(self, note: IncidentNote) -> None:
         books = await self._open(note.incident_id)
+        if note.what in books.slow:
+            await books.slow[note.what].wait()
         books.tell(note.at, f"note {note.what}{f' {note.state}' if note.state else ''}", note)
 
     @activity.defn
@@ -215,16 +218,19 @@ class Play:
 
     async def until(self, seconds: float) -> None:
         """Let the workflow's clock reach so many seconds after its start; steps that fall due are done on the way."""
-        await self._rest()
+        await self.rest()
         now = (await self.env.get_current_time(self.handle)).timestamp() - self.books.start
         if now < seconds:
             async with asyncio.timeout(PATIENCE):
                 await self.env.fast_forward(self.handle, timedelta(seconds=seconds - now))
 
-    async def _rest(self) -> None:
-        """Wait, in real time, until nothing goes on: else a jump could come between one activity and the next."""
+    async def rest(self, but: str = "") -> None:
+        """Wait, in real time, until nothing goes on, but for one activity.
+
+        Else a jump of the clock could come between one activity and the next.
+        """
         async with asyncio.timeout(PATIENCE):
-            while _busy((await self.handle.describe()).raw_description):  # noqa: ASYNC110  # the server calls nobody
+            while _busy((await self.handle.describe()).raw_description, but):  # noqa: ASYNC110  # the server calls nobody
                 await asyncio.sleep(0.005)
 
     async def comes(self, line: str) -> None:
@@ -262,10 +268,11 @@ async def eventually(condition: Callable[[], bool], shown: object) -> None:
         raise AssertionError(f"it never came: {shown}") from None
 
 
-def _busy(described: DescribeWorkflowExecutionResponse) -> bool:
+def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
     """Tell whether something will happen without a timer or a message; an activity between two tries waits for one."""
     waiting = (
-        pending.attempt > 1 and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED
+        pending.activity_type.name == but
+        or (pending.attempt > 1 and pending.state == PendingActivityState.PENDING_ACTIVITY_STATE_SCHEDULED)
         for pending in described.pending_activities
     )
     return described.HasField("pending_workflow_task") or not all(waiting)

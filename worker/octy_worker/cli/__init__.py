@@ -28,7 +28,8 @@ def main() -> NoReturn:
     except ModuleNotFoundError as error:
         if error.name not in {"typer", "rich"}:
             raise
-        sys.exit("octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'")
+        sys.stderr.write("octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'\n")
+        sys.exit(2)
     from octy_worker.cli.exits import Exit  # noqa: PLC0415
 
     for stream in (sys.stdout, sys.stderr):

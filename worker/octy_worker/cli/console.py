@@ -152,6 +152,13 @@ def as_json(value: object) -> object:
             return value
 
 
+def confirmed(question: str) -> bool:
+    """Ask on stderr; anything but yes is no, the end of input too. Ctrl-C goes up."""
+    sys.stderr.write(f"{plain(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def complain(text: str) -> None:
     """Print a fault to stderr, each of its lines marked as ours."""
     note(*(f"octy: {line}" for line in text.splitlines()))

@@ -25,9 +25,6 @@ class Frame(TyperGroup):
     def _run(self, *args: Any, **extra: Any) -> int:
         try:
             return super().main(*args, **{**extra, "standalone_mode": False}) or Exit.OK
-        except typer.Abort:
-            complain("nothing was done")
-            return Exit.WRONG
         except KeyboardInterrupt:
             return Exit.INTERRUPTED
         except _USAGE_ERROR as error:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import note, show, show_json, show_list, tell
+from octy_worker.cli.console import confirmed, note, show, show_json, show_list, tell
+from octy_worker.cli.exits import CommandError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
@@ -142,7 +143,8 @@ def revoke(
             pair = list_pairs(session, public_key=public_key)[0]
         if not yes:
             note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
-            typer.confirm("Cut it for good?", abort=True, err=True)
+            if not confirmed("Cut it for good?"):
+                raise CommandError("nothing was done")
         revoked = replacing.revoke(database, public_key, actor=who, reason=reason, now=now())
     if as_json:
         show_json(revoked)

@@ -10,12 +10,14 @@ import socket
 import ssl
 import urllib.error
 import urllib.request
+from urllib.parse import urlsplit
 
 from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.configuration import is_local
 from octy_worker.cli.exits import CommandError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
@@ -97,7 +99,7 @@ def look_at_mail_server(settings: WorkerSettings) -> Check:
         _greet(settings, context)
     except ssl.SSLCertVerificationError as error:
         to_do = "give the authority's certificate in OCTY_SMTP_CA_FILE, and the name it is for in OCTY_SMTP_HOST"
-        return wrong("mail server", f"{place}: its certificate is not trusted: {error.verify_message}", to_do)
+        return wrong("mail server", f"{place}: {_why(error)}", to_do)
     except smtplib.SMTPNotSupportedError:
         return wrong("mail server", f"{place} offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls")
     except OSError as error:  # smtplib's own are among them
@@ -119,9 +121,9 @@ def _greet(settings: WorkerSettings, context: ssl.SSLContext) -> None:
 def look_at_pages(settings: WorkerSettings) -> Check:
     """Ask the pages for their health, where customers reach them and over verified TLS."""
     url = f"{settings.public_url}/healthz"
-    context = ssl.create_default_context()
-    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), urllib.request.HTTPSHandler(context=context))
     try:
+        https = urllib.request.HTTPSHandler(context=_trust_for_pages(settings))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
         with opener.open(url, timeout=_TIMEOUT) as answer:
             found = json.loads(answer.read(1000))
     except urllib.error.HTTPError as error:
@@ -134,7 +136,18 @@ def look_at_pages(settings: WorkerSettings) -> Check:
     return fine("pages", url)
 
 
+def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
+    """Trust what customers trust; for pages on this machine, as of `octy dev`, also the mail server's authority."""
+    context = ssl.create_default_context()
+    if settings.smtp_ca_file and is_local(urlsplit(settings.public_url).hostname or ""):
+        context.load_verify_locations(cafile=settings.smtp_ca_file)
+    return context
+
+
 def _why(error: Exception) -> str:
     """Return the fault in a few words."""
-    reason = getattr(error, "reason", None) or getattr(error, "strerror", None) or str(error) or type(error).__name__
-    return str(getattr(reason, "strerror", None) or reason)
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return _why(error.reason)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -21,7 +21,8 @@ from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
-_REST = ("write lock", "integrity", "peppers and pairs", "sealing keys and secrets", "outbox")
+_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox")
+_RESTORE = "stop all processes, keep a copy, restore a backup"
 
 
 def look_at_store(settings: WorkerSettings) -> Iterator[Check]:
@@ -54,14 +55,16 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
     yield fine("database", f"{path} at schema {SCHEMA}")
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
-    with database.read_session() as session:
-        yield _look_at_peppers(session, settings)
-        yield _look_at_seals(session, settings)
-        yield _look_at_outbox(session)
+    for name, look in zip(_CONTENT, (_look_at_peppers, _look_at_seals, _look_at_outbox), strict=True):
+        try:
+            with database.read_session() as session:
+                yield look(session, settings)
+        except OctyError as error:
+            yield wrong(name, str(error), _RESTORE)
 
 
 def _not_looked_at() -> Iterator[Check]:
-    return (unchecked(name, "needs the database") for name in _REST)
+    return (unchecked(name, "needs the database") for name in ("write lock", "integrity", *_CONTENT))
 
 
 def _look_at_lock(database: Database) -> Check:
@@ -75,13 +78,12 @@ def _look_at_lock(database: Database) -> Check:
 
 
 def _look_at_integrity(database: Database) -> Check:
-    to_do = "stop all processes, keep a copy, restore a backup"
     try:
         with database.read() as connection:
             answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
     except OctyError as error:
-        return wrong("integrity", str(error), to_do)
-    return fine("integrity", "quick check passed") if answer == "ok" else wrong("integrity", answer, to_do)
+        return wrong("integrity", str(error), _RESTORE)
+    return fine("integrity", "quick check passed") if answer == "ok" else wrong("integrity", answer, _RESTORE)
 
 
 def _look_at_peppers(session: Session, settings: WorkerSettings) -> Check:
@@ -113,7 +115,7 @@ def _put_back(variable: str, lost: list[str]) -> str:
     return f"{variable} lacks {', '.join(sorted(set(lost)))}: put it back"
 
 
-def _look_at_outbox(session: Session) -> Check:
+def _look_at_outbox(session: Session, _settings: WorkerSettings) -> Check:
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
     ).one()

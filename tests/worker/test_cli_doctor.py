@@ -1,0 +1,209 @@
+"""What `octy doctor` sees of settings, packages and the database. The network, and all well: `test_cli_decide`."""
+
+import json
+import time
+from importlib import metadata
+
+import pytest
+from cli_rig import fail, octy_for
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.keychain import Keychain
+from octy_middleware.models import Outbox
+from octy_worker.cli.checks import State
+from octy_worker.cli.checks.configuration import KEYS, is_local, look_at_packages, read_settings, variable
+from octy_worker.cli.checks.store import look_at_store
+from octy_worker.settings import WorkerSettings
+from support.world import World
+
+SECRET = "ab" * 32
+
+
+def keys(world: World) -> dict[str, str]:
+    chains = (world.peppers, world.sealing_keys, Keychain.generate())
+    return {variable(name): chain.export() for name, chain in zip(KEYS, chains, strict=True)}
+
+
+def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
+    settings = WorkerSettings.build(
+        **{
+            "database_url": world.url,
+            "peppers": world.peppers,
+            "sealing_keys": world.sealing_keys,
+            "link_keys": Keychain.generate(),
+            **values,
+        }
+    )
+    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in look_at_store(settings)}
+
+
+def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
+    return [name for name, (state, _) in found.items() if state is State.WRONG]
+
+
+# Settings
+
+
+def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world):
+    variables = {
+        **keys(world),
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_SMTP_PORT": "many",
+        "OCTY_SMTP_SECURITY": "none",
+        "OCTY_OVERLAP": "60",
+        "OCTY_LINK_KEYS": f"k1:{SECRET}x",
+    }
+    settings, checks = read_settings(variables)
+    assert {check.name for check in checks if check.state is State.WRONG} == {
+        *("OCTY_SMTP_PORT", "OCTY_SMTP_SECURITY", "OCTY_LINK_KEYS")
+    }
+    assert (settings.smtp_port, settings.overlap, settings.database_url) == (587, 60.0, world.url)
+    assert SECRET not in repr(checks)
+
+
+@pytest.mark.parametrize(
+    ("variables", "faults"),
+    [
+        ({}, []),
+        ({"OCTY_SMTP_HOST": "smtp.acme.example"}, ["OCTY_MAIL_FROM", "OCTY_SUPPORT_CONTACT", "OCTY_PUBLIC_URL"]),
+        (
+            {
+                "OCTY_SMTP_HOST": "smtp.acme.example",
+                "OCTY_MAIL_FROM": "Acme <security@acme.example>",
+                "OCTY_SUPPORT_CONTACT": "help@acme.example",
+                "OCTY_PUBLIC_URL": "https://keys.acme.example",
+            },
+            [],
+        ),
+        ({"OCTY_PUBLIC_URL": "http://keys.acme.example"}, ["OCTY_PUBLIC_URL"]),
+        ({"OCTY_MAIL_FROM": "Acme"}, ["OCTY_MAIL_FROM"]),
+        ({"OCTY_TEMPORAL_ADRESS": "x:1"}, ["OCTY_TEMPORAL_ADRESS"]),
+        ({"OCTY_PK": "pk_1", "OCTY_SK": "sk_1", "OCTY_ACTOR": "ada", "OCTY_EXEMPT_PATHS": "/healthz"}, []),
+    ],
+)
+def test_settings_that_would_not_serve_customers_are_found(world, variables, faults):
+    _, checks = read_settings({**keys(world), **variables})
+    assert [check.name for check in checks if check.state is State.WRONG] == faults
+
+
+@pytest.mark.parametrize(
+    ("host", "local"),
+    [("localhost", True), ("127.0.0.9", True), ("::1", True), ("a.localhost", True), ("10.0.0.1", False), ("x", False)],
+)
+def test_which_host_is_this_machine(host, local):
+    assert is_local(host) is local
+
+
+def test_passlib_beside_libpass_is_found(monkeypatch):
+    assert look_at_packages().state is State.OK
+    monkeypatch.setattr(metadata, "distribution", lambda _name: object())
+    found = look_at_packages()
+    assert found.state is State.WRONG
+    assert "pip uninstall passlib libpass" in found.found
+
+
+# The store
+
+
+def test_a_sound_store_is_found_sound(world):
+    world.register()
+    assert wrong(looked_at(world)) == []
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("sqlite:///{folder}/none.db", "there is no file"),
+        ("sqlite:///{folder}", "the store did not answer"),
+        ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
+        ("sqlite:///{folder}/text.db", "is the path right"),
+        ("mysql://x/y", "SQLite only"),
+    ],
+)
+def test_a_store_that_is_none_is_found_once(world, url, said):
+    (world.folder / "empty.db").touch()
+    (world.folder / "text.db").write_text("no database" * 100)
+    found = looked_at(world, database_url=url.format(folder=world.folder))
+    assert wrong(found) == ["database"]
+    assert said in found["database"][1]
+    assert {state for name, (state, _) in found.items() if name != "database"} == {State.UNCHECKED}
+
+
+def test_a_lock_that_cant_be_had_is_found(world, monkeypatch):
+    monkeypatch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
+    with Database(world.url).write():
+        found = looked_at(world)
+    assert wrong(found) == ["write lock"]
+
+
+def test_a_damaged_file_is_found(world):
+    for number in range(30):
+        world.register(f"c{number}")
+    world.database.close()
+    file = world.folder / "octy.db"
+    content = bytearray(file.read_bytes())
+    middle = content.find(b"regeneration_opened")
+    content[middle - 400 : middle + 3000] = b"\xff" * 3400
+    file.write_bytes(content)
+    assert "integrity" in wrong(looked_at(world))
+
+
+@pytest.mark.parametrize(
+    ("digest", "peppers", "fits"),
+    [
+        (None, "its own", True),
+        (None, "k2", False),
+        ("$2b$12$abcdefghijklmnopqrstuuABCDEFGHIJKLMNOPQRSTUVWXYZ01234", "k2", True),
+    ],
+)
+def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
+    pair = world.register()
+    if digest is not None:
+        with world.database.write() as connection:
+            connection.exec_driver_sql("UPDATE key_pair SET secret_digest = ?", (digest,))
+    chain = world.peppers if peppers == "its own" else Keychain.generate(peppers)
+    found = looked_at(world, peppers=chain)
+    assert ("peppers and pairs" in wrong(found)) is not fits
+    assert pair.public_key not in repr(found)
+
+
+@pytest.mark.parametrize(
+    ("age", "delivered", "fault", "state"),
+    [
+        (5, False, "", State.OK),
+        (600, False, "", State.WRONG),
+        (600, False, "Temporal can't be reached", State.WRONG),
+        (600, True, "", State.OK),
+    ],
+)
+def test_messages_that_wait_too_long_are_found(world, age, delivered, fault, state):
+    now = time.time()
+    with world.database.write_session() as session:
+        session.add(
+            Outbox(
+                kind="incident_opened",
+                subject_id="x",
+                created_at=utc(now - age),
+                delivered_at=utc(now) if delivered else None,
+                tries=3,
+                last_error=fault,
+            )
+        )
+    found = looked_at(world)["outbox"]
+    assert found[0] is state
+    assert fault in found[1]
+    assert ("octy worker" in found[1]) is (state is State.WRONG)
+
+
+def test_looking_changes_nothing(world):
+    pair = world.register()
+    fail(world, pair, 20)
+    before = dump(world)
+    looked_at(world)
+    octy_for(world)("db", "check").must()
+    assert dump(world) == before
+
+
+def dump(world: World) -> str:
+    tables = [name for (name,) in world.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    return json.dumps({table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables})

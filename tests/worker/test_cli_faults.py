@@ -1,0 +1,306 @@
+"""How commands fail: the exit codes as a table, one clear line on stderr, and never a traceback for what is expected."""
+
+import io
+import os
+import re
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime
+
+import pytest
+from cli_rig import Octy, octy_for, open_case
+from octy_middleware.database import Database
+from octy_middleware.keychain import Keychain
+from octy_worker import dev
+from octy_worker.cli import console
+from octy_worker.cli.exits import MEANING, Exit
+from octy_worker.cli.surroundings import read_env_file
+from support.world import World
+
+WHY = ("--reason", "ticket 4711")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+@pytest.fixture
+def nowhere(tmp_path) -> Octy:
+    """A host with no settings and no database."""
+    return Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'none.db'}"}, tmp_path)
+
+
+# Exit codes
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (("acounts",), 2, "No such command 'acounts'"),
+        (("accounts", "add"), 2, "Missing option '--reference'"),
+        (("accounts", "list", "--nonsense"), 2, "No such option"),
+        (("accounts", "list", "--limit", "-1"), 2, "Invalid value for '--limit'"),
+        (("accounts", "show", "nobody"), 2, "no account has the reference 'nobody'"),
+        (("incidents", "list", "--account", "nobody"), 2, "octy accounts list"),
+        (("incidents", "show", "0123"), 2, "no case has the id '0123'"),
+        (("incidents", "show", ""), 2, "no case has the id ''"),
+        (("incidents", "show", "%"), 2, "no case has the id '%'"),
+        (("incidents", "decide", "0123", "maybe", *WHY), 2, "'maybe' is not one of"),
+        (("keys", "show", "pk_none"), 2, "no pair has the public key 'pk_none'"),
+        (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no pair has the public key"),
+        (("keys", "regenerate", "--account", "nobody", *WHY), 2, "no account has the reference"),
+        (("--env-file", "nowhere.env", "keys", "list"), 2, "nowhere.env can't be read: No such file"),
+        (("--database", "mysql://x/y", "keys", "list"), 2, "SQLite only"),
+        (("--database", "sqlite://", "keys", "list"), 2, "name a file"),
+        (("--database", "what?", "keys", "list"), 2, "database_url"),
+        (("secrets", "--rotate"), 2, "OCTY_PEPPERS is not set"),
+        (("worker",), 2, "OCTY_PEPPERS is not set"),
+        (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
+    ],
+)
+def test_what_was_typed_or_set_wrong_is_told_in_one_line(octy, words, code, said):
+    done = octy(*words).must(code)
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert all(line.startswith("octy: ") for line in done.stderr.splitlines())
+    assert len(done.stderr.splitlines()) == (3 if words == ("worker",) else 1)
+
+
+@pytest.mark.parametrize("words", [("accounts", "list"), ("incidents", "list"), ("db", "current"), ("db", "check")])
+def test_a_missing_database_is_told_and_not_made(nowhere, words):
+    done = nowhere(*words).must(2)
+    assert "there is no database" in done.stderr
+    assert "octy db upgrade" in done.stderr
+    assert os.listdir(nowhere.folder) == []
+
+
+@pytest.mark.parametrize(
+    ("damage", "code", "said"),
+    [
+        ("DROP TABLE alembic_version", 2, "run `octy db upgrade`"),
+        ("UPDATE alembic_version SET version_num = '0000'", 2, "is at schema 0000"),
+        ("UPDATE alembic_version SET version_num = '9999'", 2, "install the newer release"),
+    ],
+)
+def test_another_schema_is_told(world, octy, damage, code, said):
+    with world.database.write() as connection:
+        connection.exec_driver_sql(damage)
+    for words in (("accounts", "list"), ("db", "check")):
+        assert said in octy(*words).must(code).stderr
+
+
+def test_a_store_that_cant_answer_is_unavailable(world, octy):
+    world.database.close()
+    for path in world.folder.glob("octy.db*"):
+        path.write_bytes(b"this is no database, but long enough to look at" * 20)
+    assert "the store did not answer" in octy("accounts", "list").must(4).stderr
+
+
+def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
+    monkeypatch.setattr("octy_middleware.database._BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
+    with world.database.write():
+        done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
+    assert "locked" in done.stderr or "busy" in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
+
+
+def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
+    monkeypatch.setattr("octy_worker.reports.list_accounts", lambda *_, **__: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        octy("accounts", "list")
+
+
+def test_every_exit_code_is_explained_on_the_first_help_page(octy):
+    page = octy("--help").must().stdout
+    assert set(MEANING) == set(Exit)
+    for code, meaning in MEANING.items():
+        assert f"{code.value}  {meaning}" in page
+
+
+@pytest.mark.parametrize("words", [(), ("accounts",), ("incidents",), ("keys",), ("db",)])
+def test_a_command_that_lacks_its_second_word_shows_its_help(octy, words):
+    done = octy(*words).must(2)
+    assert "Usage: octy" in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("package", ["httpx", "aiosmtpd", "trustme"])
+@pytest.mark.parametrize("command", ["dev", "demo"])
+def test_a_missing_extra_is_named_with_its_remedy(octy, monkeypatch, command, package):
+    monkeypatch.setattr(dev, "find_spec", lambda name: None if name.startswith(package) else object())
+    monkeypatch.setattr(dev, "_TOOLS", (package,))
+    done = octy(command).must(2)
+    assert package in done.stderr
+    assert "pip install 'octy-middleware[dev]'" in done.stderr
+
+
+# Processes
+
+
+def ended(octy: Octy, code: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, "-c", code], env=octy.environment(), cwd=octy.folder, capture_output=True, text=True, timeout=60
+    )
+
+
+def test_help_is_quick_because_it_loads_next_to_nothing(octy):
+    done = ended(
+        octy,
+        "import sys\n"
+        "from octy_worker.cli import main\n"
+        "sys.argv = ['octy', '--help']\n"
+        "try:\n    main()\n"
+        "except SystemExit:\n"
+        "    slow = {'sqlalchemy', 'sqlmodel', 'pydantic', 'temporalio', 'starlette', 'octy_middleware'} & set(sys.modules)\n"
+        "    print('loaded:', sorted(slow))\n",
+    )
+    assert done.stdout.endswith("loaded: []\n"), done
+
+
+def test_without_the_worker_extra_it_names_the_remedy(octy):
+    done = ended(octy, "import sys; sys.modules['typer'] = None\nfrom octy_worker.cli import main; main()")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'\n"
+
+
+def test_a_missing_package_is_named(octy, monkeypatch):
+    monkeypatch.delitem(sys.modules, "octy_worker.mail.addresses", raising=False)
+    monkeypatch.setitem(sys.modules, "email_validator", None)
+    done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
+    assert "the package email_validator is missing → pip install 'octy-middleware[worker]'" in done.stderr
+
+
+def test_ctrl_c_ends_with_130(world, octy):
+    pair = world.register()
+    command = [sys.executable, "-m", "octy_worker", "keys", "revoke", pair.public_key, *WHY]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(command, env=octy.environment(PYTHONUNBUFFERED="1"), **pipes) as child:
+        said = b""
+        while not said.endswith(b"[y/N] "):
+            said += child.stderr.read(1)
+        child.send_signal(signal.SIGINT)
+        child.wait(30)
+        rest = child.stderr.read()
+    assert child.returncode == 130
+    assert b"Traceback" not in rest
+    assert world.rows("SELECT state FROM key_pair") == [("active",)]
+
+
+def test_a_reader_who_goes_away_is_no_traceback(world, octy):
+    open_case(world)
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "octy_worker", "incidents", "list", "--json"]
+    done = subprocess.run(command, env=octy.environment(), stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_terminal_of_few_letters_is_no_traceback(octy):
+    octy("accounts", "add", "--reference", "Zoë-✓", "--email", "a@acme.example").must()
+    done = octy.process("accounts", "show", "Zoë-✓", PYTHONIOENCODING="ascii").must()
+    assert r"Zo\xeb-\u2713" in done.stdout
+
+
+# Settings from a file
+
+
+def test_the_file_wins_over_the_environment_and_the_option_over_the_file(world, octy, tmp_path):
+    file = tmp_path / "octy.env"
+    file.write_text(
+        "# a comment, then what `octy dev` and people write\n\n"
+        f"OCTY_DATABASE_URL='{world.url}'\n"
+        'export OCTY_ACTOR="file"\n'
+        "PATH=/nowhere\n"
+        "OCTY_MAIL_FROM='Octy <security@octy.example>'  # behind\n"
+    )
+    found = read_env_file(file)
+    assert found == {
+        **{"OCTY_DATABASE_URL": world.url, "OCTY_ACTOR": "file"},
+        "OCTY_MAIL_FROM": "Octy <security@octy.example>",
+    }
+    octy("--env-file", str(file), "accounts", "list", OCTY_DATABASE_URL="sqlite:////none/none.db").must()
+    done = octy("--env-file", str(file), "--database", "sqlite:////none/none.db", "accounts", "list").must(2)
+    assert "/none/none.db" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["OCTY_PEPPERS", "OCTY_PEPPERS=k1:abc def", "x y=1", "OCTY_PEPPERS='k1:abc", "=1"])
+def test_a_line_that_is_no_setting_is_named_without_its_content(octy, tmp_path, line):
+    file = tmp_path / "octy.env"
+    file.write_text(f"OCTY_ACTOR=ada\n{line}\n")
+    done = octy("--env-file", str(file), "accounts", "list").must(2)
+    assert f"{file}, line 2: this is not NAME=value" in done.stderr
+    assert "abc" not in done.stderr
+
+
+def test_staff_hosts_need_no_keys(octy):
+    assert set(octy.variables) == {"OCTY_DATABASE_URL", "OCTY_ACTOR"}
+    octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must()
+    for words in (("accounts", "list"), ("accounts", "show", "acme"), ("incidents", "list"), ("keys", "list")):
+        octy(*words).must()
+
+
+# Upkeep
+
+
+def test_a_database_is_made_and_brought_up_to_date(tmp_path):
+    octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
+    assert "was at schema none and is at 0001 now" in octy("db", "upgrade").must().stdout
+    assert "is at schema 0001 already" in octy("db", "upgrade").must().stdout
+    assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
+    assert octy("db", "check").must().stdout == ""
+
+
+def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
+    first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
+    assert first != second
+    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 3
+    variables = dict(line.split("=", 1) for line in first.splitlines())
+    assert list(variables) == ["OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"]
+    rotated = dict(line.split("=", 1) for line in octy("secrets", "--rotate", **variables).must().stdout.splitlines())
+    for name, text in rotated.items():
+        old, new = Keychain.parse(variables[name], name=name), Keychain.parse(text, name=name)
+        assert list(new) == ["k1", "k2"]
+        assert new["k1"] == old["k1"]
+        assert new.newest[0] == "k2"
+    odd = {name: "k2:" + "ab" * 32 for name in variables}
+    assert "k2:" + "ab" * 32 + ",k3:" in octy("secrets", "--rotate", **odd).must().stdout
+    bad = octy("secrets", "--rotate", **{**variables, "OCTY_PEPPERS": "k1:abcd"}).must(2)
+    assert "abcd" not in bad.stderr
+
+
+# Colour
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+@pytest.mark.parametrize(("variables", "coloured"), [({}, True), ({"NO_COLOR": "1"}, False), ({"TERM": "dumb"}, False)])
+def test_colour_is_for_terminals_that_want_it(monkeypatch, variables, coloured):
+    from octy_worker.cli.checks.check import fine, wrong
+    from octy_worker.cli.views.health import page
+
+    for name, value in {"TERM": "xterm-256color", "COLUMNS": "80", **variables}.items():
+        monkeypatch.setenv(name, value)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    console.show(*page([fine("database", "is there"), wrong("worker", "none", "start it")]))
+    assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", terminal.getvalue())) is coloured
+    assert "✗" in terminal.getvalue()
+
+
+def test_hostile_answers_to_a_question_are_no():
+    for typed, answer in {"y\n": True, " YES \n": True, "n\n": False, "": False, "\x1b[A\n": False}.items():
+        stdin, sys.stdin = sys.stdin, io.StringIO(typed)
+        try:
+            assert console.confirmed("?") is answer
+        finally:
+            sys.stdin = stdin
+
+
+def test_moments_are_utc():
+    assert console.moment(datetime(2026, 2, 3, 14, 15, 16, tzinfo=UTC)) == "2026-02-03 14:15:16Z"
