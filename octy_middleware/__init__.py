@@ -22,9 +22,10 @@ from octy_middleware.errors import (
     SchemaError,
     StoreUnavailableError,
 )
-from octy_middleware.gate import Gate, Principal
+from octy_middleware.gate import Gate
 from octy_middleware.outcome import Outcome
 from octy_middleware.settings import Settings
+from octy_middleware.verdict import Principal
 from octy_middleware.wsgi import OctyWSGIMiddleware
 
 __all__ = [

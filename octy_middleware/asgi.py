@@ -8,10 +8,11 @@ from typing import Any, Unpack
 
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.gate import Claim, Gate, Verdict
+from octy_middleware.gate import Gate
 from octy_middleware.outcome import Outcome
 from octy_middleware.refusal import refuse
 from octy_middleware.settings import Options, Settings
+from octy_middleware.verdict import Claim, Verdict
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

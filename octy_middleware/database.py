@@ -1,14 +1,9 @@
-"""The store: engine, pragmas, the write lock, and the check of the schema's release.
+"""The store: engine, pragmas, and the check of the schema's release.
 
 Here: how a transaction begins, ends and fails. Not here: what is read or written in it.
 """
 
-import errno
-import fcntl
-import os
 import sqlite3
-import threading
-import time
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
@@ -22,12 +17,12 @@ from sqlmodel import Session
 
 from octy_middleware.errors import ConfigurationError, SchemaError, StoreUnavailableError
 from octy_middleware.forking import rest_while_forking
+from octy_middleware.write_lock import FileLock
 
 SCHEMA = "0001"
 """The migration that this release's tables are at."""
 
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
-_LOCK_POLL = 0.0005  # seconds between two looks at the lock file
 _CHANGED = "octy_changed_keys"
 
 _listeners: dict[str, weakref.WeakSet["KeyListener"]] = {}  # by URL: all Database objects of this process
@@ -43,67 +38,6 @@ class KeyListener(Protocol):
 def mark_changed(connection: Connection, public_key: str) -> None:
     """Have this process's listeners told of the key once the caller's transaction has committed."""
     connection.info.setdefault(_CHANGED, []).append(public_key)
-
-
-class FileLock:
-    """An exclusive lock between processes and threads, by flock on a side file.
-
-    SQLite's own busy handler sleeps in steps and starves processes (p99 55 ms against 4.6 ms with four writers).
-    A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self.restart()
-
-    def restart(self) -> None:
-        """Begin without a descriptor: flock belongs to it, and parent and child would hold the lock together."""
-        self._descriptor: int | None = None
-        self._threads = threading.Lock()
-        self._resting = False
-
-    def before_fork(self) -> None:
-        """Wait for the writer of this process, and close the descriptor."""
-        self._resting = self._threads.acquire(timeout=_BUSY_TIMEOUT)
-        if self._resting and self._descriptor is not None:
-            os.close(self._descriptor)
-            self._descriptor = None
-
-    def after_fork(self) -> None:
-        """Let writers in again."""
-        if self._resting:
-            self._resting = False
-            self._threads.release()
-
-    @contextmanager
-    def hold(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; raise StoreUnavailableError when it can't be had within `timeout` seconds."""
-        if not self._threads.acquire(timeout=timeout):
-            raise StoreUnavailableError(f"the database was busy for {timeout:g} s")
-        try:
-            descriptor = self._acquire(timeout)
-            try:
-                yield
-            finally:
-                fcntl.flock(descriptor, fcntl.LOCK_UN)
-        finally:
-            self._threads.release()
-
-    def _acquire(self, timeout: float) -> int:
-        deadline = time.monotonic() + timeout
-        if self._descriptor is None:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-        while True:
-            try:
-                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
-                    raise
-            else:
-                return self._descriptor
-            if time.monotonic() > deadline:
-                raise StoreUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
-            time.sleep(_LOCK_POLL)
 
 
 class Database:

@@ -16,7 +16,7 @@ from octy_middleware.clock import Clock, to_micros
 from octy_middleware.database import Database
 from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.models import PairState
+from octy_middleware.states import PairState
 
 _logger = logging.getLogger(__name__)
 

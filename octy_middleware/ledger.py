@@ -13,8 +13,9 @@ from sqlalchemy import Connection, insert
 from octy_middleware import outbox
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Confirmation, Incident, PairState
+from octy_middleware.models import Confirmation, Incident
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import PairState
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
 
 _MICROS = 1_000_000

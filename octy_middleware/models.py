@@ -1,7 +1,7 @@
 """The tables, shared by the middleware and the worker.
 
-Here: columns, keys and the names of states. Not here: what changes a row; each table's transitions live in one
-room (`recorder`, `pairs`, `accounts`, `outbox`, and the worker's `cases` and `regenerations`).
+Here: columns and keys. Not here: the names of states (`states`), what changes a row: each table's transitions live in
+one room (`ledger`, `pairs`, `accounts`, `outbox`, and the worker's `cases` and `regenerations`).
 
 Ids are UUIDv7 as text; the feeds (`key_change`, `attempt`, `outbox`) count up instead, because their readers go by
 order. Times are UTC, stored as whole microseconds since 1970: the same on every database, with no driver's time zone
@@ -9,7 +9,6 @@ in between. Python sees aware datetimes.
 """
 
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import Any
 
 from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, MetaData, text
@@ -17,6 +16,7 @@ from sqlalchemy.types import TypeDecorator
 from sqlmodel import Field, SQLModel
 
 from octy_middleware.clock import EPOCH
+from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState
 
 _BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
 
@@ -51,68 +51,6 @@ class Table(SQLModel):
             "pk": "pk_%(table_name)s",
         },
     )
-
-
-class PairState(StrEnum):
-    """Life of a key pair: pending → active → retiring → retired."""
-
-    PENDING = "pending"  # issued, not yet proven; authenticates nobody
-    ACTIVE = "active"
-    RETIRING = "retiring"  # still accepted until retire_at; its successor is in use
-    RETIRED = "retired"  # a tombstone, so that late hits are attributed
-
-
-class IncidentState(StrEnum):
-    """Where a case stands."""
-
-    OPENING = "opening"
-    WAITING = "waiting"
-    REGENERATING = "regenerating"
-    NEEDS_STAFF = "needs_staff"
-    CLOSED = "closed"
-
-
-class Resolution(StrEnum):
-    """How a case ended."""
-
-    REGENERATED = "regenerated"
-    FALSE_ALARM = "false_alarm"
-    UNANSWERED = "unanswered"
-
-
-class Answer(StrEnum):
-    """What the customer, or staff for the customer, said."""
-
-    IT_WAS_US = "it_was_us"
-    NOT_US = "not_us"
-
-
-class MailState(StrEnum):
-    """Life of one mail."""
-
-    PENDING = "pending"
-    SENT = "sent"
-    FAILED = "failed"  # refused for good
-    SKIPPED = "skipped"  # withheld on purpose, by the daily cap for one
-
-
-class RegenerationState(StrEnum):
-    """Where the replacement of a pair stands."""
-
-    OPEN = "open"
-    SENT = "sent"  # the new pair is active, its link is out
-    COLLECTED = "collected"
-    DONE = "done"
-    SUPERSEDED = "superseded"  # a later one replaces what this one would have delivered
-    ABANDONED = "abandoned"  # never collected, or failed; the old pair was not cut unless it leaked
-
-
-class Cause(StrEnum):
-    """Why a pair was issued."""
-
-    FIRST = "first"
-    INCIDENT = "incident"
-    STAFF = "staff"
 
 
 def _time(*, index: bool = False) -> Any:

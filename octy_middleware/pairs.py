@@ -15,7 +15,8 @@ from sqlmodel import col
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import mark_changed
-from octy_middleware.models import KeyChange, KeyPair, PairState
+from octy_middleware.models import KeyChange, KeyPair
+from octy_middleware.states import PairState
 
 
 def add_pair(  # a row as it is, keyword by keyword

@@ -153,9 +153,9 @@ def test_the_readme_shows_code_that_runs(world: World, keys: Keys, tmp_path: Pat
     environment = {**os.environ, "OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
     flask_call = "print(app.test_client().get('/hello', base_url='https://x', headers=H).text)"
     call = "from starlette import testclient as t; print(t.TestClient(app, 'https://x').get('/hello', headers=H).text)"
-    for code, call in zip(codes, (flask_call, call), strict=True):
+    for code, last in zip(codes, (flask_call, call), strict=True):
         script = tmp_path / "readme.py"
-        script.write_text(f"{code}\nH = {{'Authorization': {keys.basic()!r}}}\n{call}\n", encoding="utf-8")
+        script.write_text(f"{code}\nH = {{'Authorization': {keys.basic()!r}}}\n{last}\n", encoding="utf-8")
         done = subprocess.run(
             [sys.executable, "-W", "error", str(script)], env=environment, capture_output=True, text=True, check=False
         )

@@ -11,9 +11,10 @@ from sqlalchemy import text
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
-from octy_middleware.database import SCHEMA, FileLock
+from octy_middleware.database import SCHEMA
 from octy_middleware.migrations import upgrade
 from octy_middleware.models import Table
+from octy_middleware.write_lock import FileLock
 
 
 @pytest.mark.parametrize(

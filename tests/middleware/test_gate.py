@@ -7,7 +7,7 @@ import pytest
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.gate import Claim
+from octy_middleware.verdict import Claim
 
 KNOWN_SHAPE = "pk_" + "0" * 28
 

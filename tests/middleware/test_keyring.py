@@ -10,7 +10,7 @@ from support.world import Keys, World
 
 from octy_middleware import Database, StoreUnavailableError, pairs
 from octy_middleware.keyring import Keyring
-from octy_middleware.models import PairState
+from octy_middleware.states import PairState
 
 
 def make_keyring(database: Database, **options: float) -> Keyring:

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli_rig import Ended, Octy, fail, octy_for
+from support.world import Keys, World
+
 from octy_middleware.keychain import Keychain
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
-from support.world import Keys, World
 
 PATIENCE = 30.0
 

@@ -12,11 +12,12 @@ import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from support.world import Keys, World
+from typer.testing import CliRunner
+
 from octy_middleware import Outcome
 from octy_middleware.ledger import Entry, Ledger
 from octy_worker.cli.app import app
-from support.world import Keys, World
-from typer.testing import CliRunner
 
 PATIENCE = 60
 DENIED = "127.0.0.1:9"  # the discard port: nothing listens there

@@ -9,8 +9,9 @@ import os
 import sys
 import traceback
 
-from octy_worker.cli.app import app
 from typer.testing import CliRunner
+
+from octy_worker.cli.app import app
 
 
 def run(words: list[str], variables: dict[str, str]) -> dict[str, object]:
@@ -30,7 +31,7 @@ def main() -> None:
 
 try:
     main()
-except BaseException:  # told here: the interpreter's end, which would tell it, is skipped
+except BaseException:  # noqa: BLE001  # told here: the interpreter's end, which would tell it, is skipped
     traceback.print_exc()
 finally:
     sys.stderr.flush()

@@ -12,18 +12,17 @@ from octy_middleware.keychain import Keychain
 from octy_middleware.models import (
     Account,
     Attempt,
-    Cause,
     Confirmation,
     Incident,
     KeyPair,
     Mail,
     OutcomeMinute,
-    PairState,
     Regeneration,
     SealedSecret,
     Table,
 )
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import Cause, PairState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.links import Links
 from octy_worker.mail.facts import draft

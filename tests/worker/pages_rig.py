@@ -23,19 +23,16 @@ from octy_middleware.keys import make_pair
 from octy_middleware.models import (
     Account,
     Attempt,
-    Cause,
     Confirmation,
     Incident,
-    IncidentState,
     KeyPair,
     OutcomeMinute,
-    PairState,
     Regeneration,
-    RegenerationState,
     SealedSecret,
     Table,
 )
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import Cause, IncidentState, PairState, RegenerationState
 from octy_middleware.streak import Rule
 from octy_worker.links import Links
 from octy_worker.pages import build_pages

@@ -8,7 +8,7 @@ from support.world import Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.ledger import Entry, Ledger
-from octy_middleware.models import Answer, IncidentState, Resolution
+from octy_middleware.states import Answer, IncidentState, Resolution
 from octy_worker import cases
 from octy_worker.cases import CUSTOMER
 

@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 from cli_rig import Octy, octy_for, open_case
-from octy_middleware.models import PairState
+from support.world import FakeRequest, World
+
+from octy_middleware.states import PairState
 from octy_worker import regenerations
 from octy_worker.cli import accounts, audit, keys
-from support.world import FakeRequest, World
 
 WHY = ("--reason", "ticket 4711")
 
@@ -73,7 +74,7 @@ def test_it_says_plainly_what_happens_next(octy):
         ("acme", "ada@acme.example", ("--name", "x" * 501), "contact_name must be"),
     ],
 )
-def test_an_account_that_cant_be_opened_changes_nothing(world, octy, reference, email, more, said):
+def test_an_account_that_cant_be_opened_changes_nothing(world, octy, *, reference, email, more, said):
     octy("accounts", "add", "--reference", "taken", "--email", "first@acme.example").must()
     before = world.rows("SELECT COUNT(*) FROM account, outbox, regeneration")
     done = octy("accounts", "add", "--reference", reference, "--email", email, *more).must(2)
@@ -155,8 +156,12 @@ def test_a_pair_is_cut_everywhere(world, octy):
         assert gate.decide(FakeRequest(pair.basic())).principal is None
     assert set(done.json) == set(keys.REVOKED.split(", "))
     assert done.json == {
-        **{"public_key": pair.public_key, "account": "acme", "changed": True},
-        **{"delivery_stopped": False, "incident_id": None, "live_pairs": 0},
+        "public_key": pair.public_key,
+        "account": "acme",
+        "changed": True,
+        "delivery_stopped": False,
+        "incident_id": None,
+        "live_pairs": 0,
     }
     [line] = audited(done.stderr)
     assert (line["what"], line["actor"], line["reason"]) == ("key_revoked", "ada", "ticket 4711")

@@ -8,8 +8,9 @@ from collections.abc import Iterator
 import pytest
 from cli_office import Office, open_office
 from cli_rig import DENIED
+
 from octy_middleware.keychain import Keychain
-from octy_middleware.models import PairState
+from octy_middleware.states import PairState
 from octy_worker.cli import incidents
 from octy_worker.dev.temporal_server import find_temporal
 

@@ -6,6 +6,8 @@ from importlib import metadata
 
 import pytest
 from cli_rig import fail, octy_for
+from support.world import World
+
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.keychain import Keychain
@@ -14,7 +16,6 @@ from octy_worker.cli.checks import State
 from octy_worker.cli.checks.configuration import KEYS, is_local, look_at_packages, read_settings, variable
 from octy_worker.cli.checks.store import look_at_store
 from octy_worker.settings import WorkerSettings
-from support.world import World
 
 SECRET = "ab" * 32
 
@@ -206,4 +207,6 @@ def test_looking_changes_nothing(world):
 
 def dump(world: World) -> str:
     tables = [name for (name,) in world.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
-    return json.dumps({table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables})
+    return json.dumps(
+        {table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables}
+    )

@@ -12,7 +12,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
 from octy_middleware.clock import utc
-from octy_middleware.models import MailState
+from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.mail.mailer import SmtpMailer

@@ -13,16 +13,8 @@ from pages_rules import text_of
 
 from octy_middleware.clock import utc
 from octy_middleware.keychain import Keychain
-from octy_middleware.models import (
-    Confirmation,
-    IncidentEvent,
-    IncidentState,
-    KeyChange,
-    KeyPair,
-    Outbox,
-    PairState,
-    Resolution,
-)
+from octy_middleware.models import Confirmation, IncidentEvent, KeyChange, KeyPair, Outbox
+from octy_middleware.states import IncidentState, PairState, Resolution
 from octy_worker.links import Links, Purpose
 
 ANSWERED_AT = "2026-01-01 01:00:00 UTC"

@@ -10,12 +10,8 @@ from pages_rig import START, World
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.models import (
-    Confirmation,
-    Incident,
-    KeyPair,
-    PairState,
-)
+from octy_middleware.models import Confirmation, Incident, KeyPair
+from octy_middleware.states import PairState
 
 
 @pytest.fixture

@@ -13,7 +13,8 @@ from pages_rules import text_of
 from octy_middleware.clock import utc
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import make_pair
-from octy_middleware.models import Outbox, PairState, Regeneration, RegenerationState, SealedSecret
+from octy_middleware.models import Outbox, Regeneration, SealedSecret
+from octy_middleware.states import PairState, RegenerationState
 from octy_worker.links import Purpose
 from octy_worker.pages import build_pages
 from octy_worker.sealed import Sealer

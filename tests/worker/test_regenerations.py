@@ -7,7 +7,7 @@ import pytest
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware import Outcome
-from octy_middleware.models import Cause, RegenerationState
+from octy_middleware.states import Cause, RegenerationState
 from octy_worker import regenerations
 from octy_worker.registration import register
 

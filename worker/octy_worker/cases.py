@@ -16,18 +16,16 @@ from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import (
     Account,
-    Answer,
     Attempt,
     Confirmation,
     Incident,
     IncidentEvent,
-    IncidentState,
     KeyPair,
     OutcomeMinute,
-    Resolution,
     Streak,
 )
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import Answer, IncidentState, Resolution
 
 SYSTEM = "system"
 CUSTOMER = "customer"

@@ -15,16 +15,8 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
 from octy_middleware.keys import KeyHasher, make_pair
-from octy_middleware.models import (
-    Account,
-    Cause,
-    Incident,
-    KeyPair,
-    PairState,
-    Regeneration,
-    RegenerationState,
-    SealedSecret,
-)
+from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
+from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_worker import cases
 from octy_worker.sealed import Sealer
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from octy_middleware.accounts import create_account
 from octy_middleware.database import Database
-from octy_middleware.models import Cause
+from octy_middleware.states import Cause
 from octy_worker.regenerations import open_regeneration
 
 

@@ -24,8 +24,9 @@ from temporalio.service import RPCError
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
-from octy_middleware.models import Answer, Outbox, Regeneration
+from octy_middleware.models import Outbox, Regeneration
 from octy_middleware.outbox import Event
+from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow

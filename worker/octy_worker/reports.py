@@ -22,9 +22,9 @@ from octy_middleware.models import (
     KeyPair,
     Mail,
     OutcomeMinute,
-    PairState,
     Regeneration,
 )
+from octy_middleware.states import PairState
 from octy_worker.cases import load_case
 from octy_worker.report_shapes import (
     AccountLine,
@@ -45,7 +45,6 @@ if TYPE_CHECKING:
 
 _Shape = TypeVar("_Shape", bound="DataclassInstance")
 
-_LIVE = (PairState.PENDING, PairState.ACTIVE, PairState.RETIRING)
 _MAILS = 20  # of an account; those of a case are all shown
 _USES = 20
 _LATELY = timedelta(days=7)
@@ -53,22 +52,16 @@ _LATELY = timedelta(days=7)
 
 def list_accounts(session: Session, *, limit: int | None = None) -> tuple[AccountLine, ...]:
     """Return accounts, newest first."""
-    live = (
-        select(func.count())
-        .where(KeyPair.account_id == Account.id, col(KeyPair.state).in_(_LIVE))
-        .correlate(Account)
-        .scalar_subquery()
-    )
-    unsettled = (
-        select(func.count())
-        .where(Incident.account_id == Account.id, col(Incident.closed_at).is_(None))
-        .correlate(Account)
-        .scalar_subquery()
-    )
+    live = _count_of_account(KeyPair.account_id, col(KeyPair.state) != PairState.RETIRED)
+    unsettled = _count_of_account(Incident.account_id, col(Incident.closed_at).is_(None))
     rows = session.exec(select(Account, live, unsettled).order_by(col(Account.id).desc()).limit(limit))
     return tuple(
         _shape(AccountLine, account, live_pairs=pairs, open_incidents=incidents) for account, pairs, incidents in rows
     )
+
+
+def _count_of_account(owner: Any, which: Any) -> Any:
+    return select(func.count()).where(owner == Account.id, which).correlate(Account).scalar_subquery()
 
 
 def account_of(session: Session, reference: str) -> Account:

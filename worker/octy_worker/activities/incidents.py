@@ -8,16 +8,8 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.database import Database
-from octy_middleware.models import (
-    Answer,
-    Cause,
-    Confirmation,
-    Incident,
-    IncidentState,
-    Regeneration,
-    RegenerationState,
-    Resolution,
-)
+from octy_middleware.models import Confirmation, Incident, Regeneration
+from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
 from octy_worker import cases, regenerations
 from octy_workflows.messages import (
     Choice,

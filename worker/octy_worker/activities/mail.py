@@ -16,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
-from octy_middleware.models import MailState
+from octy_middleware.states import MailState
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.facts import Draft, draft

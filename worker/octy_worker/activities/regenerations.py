@@ -8,7 +8,7 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.database import Database
 from octy_middleware.keys import KeyHasher
-from octy_middleware.models import IncidentState, RegenerationState
+from octy_middleware.states import IncidentState, RegenerationState
 from octy_worker import cases, regenerations
 from octy_worker.sealed import Sealer
 from octy_workflows.messages import FinishOrder, LinkOrder, OverlapOrder, RegenerationNote, Step

@@ -11,7 +11,8 @@ from sqlmodel import Session, col, func, select
 from octy_middleware import outbox, pairs
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Account, Cause, KeyPair, PairState, Regeneration, RegenerationState
+from octy_middleware.models import Account, KeyPair, Regeneration
+from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_worker import cases
 from octy_worker.cli.audit import record
 from octy_worker.cli.exits import RefusedError

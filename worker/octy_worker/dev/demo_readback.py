@@ -11,17 +11,9 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.database import Database
-from octy_middleware.models import (
-    Account,
-    Answer,
-    Cause,
-    Confirmation,
-    Incident,
-    IncidentEvent,
-    OutcomeMinute,
-    Regeneration,
-)
+from octy_middleware.models import Account, Confirmation, Incident, IncidentEvent, OutcomeMinute, Regeneration
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import Answer, Cause
 from octy_worker.cases import CUSTOMER
 from octy_worker.dev.demo_oracle import Alert
 from octy_worker.dev.inbox import ReceivedMail

@@ -12,7 +12,8 @@ from datetime import datetime, timedelta
 from sqlmodel import Session, and_, col, func, or_, select
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Account, Mail, MailState
+from octy_middleware.models import Account, Mail
+from octy_middleware.states import MailState
 from octy_workflows.messages import MailKind
 
 CAPPED = (MailKind.ALERT, MailKind.REMINDER)

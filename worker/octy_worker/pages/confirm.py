@@ -17,7 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
-from octy_middleware.models import Answer
+from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, SourceCount, answer_case, load_case
 from octy_worker.links import Links, Purpose

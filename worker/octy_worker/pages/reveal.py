@@ -17,7 +17,8 @@ from starlette.responses import Response
 
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
-from octy_middleware.models import PairState, RegenerationState, SealedSecret
+from octy_middleware.models import SealedSecret
+from octy_middleware.states import PairState, RegenerationState
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import clean_id, read_form

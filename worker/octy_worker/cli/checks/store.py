@@ -13,7 +13,8 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
 from octy_middleware.errors import OctyError, SchemaError
-from octy_middleware.models import KeyPair, Outbox, PairState, SealedSecret
+from octy_middleware.models import KeyPair, Outbox, SealedSecret
+from octy_middleware.states import PairState
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.console import moment
 from octy_worker.cli.surroundings import now

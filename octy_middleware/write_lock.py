@@ -1,0 +1,79 @@
+"""An exclusive lock between processes and threads, by flock on a side file.
+
+Here: holding it, with a time limit and through a fork. Not here: what it protects (`database`).
+"""
+
+import errno
+import fcntl
+import os
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from octy_middleware.errors import StoreUnavailableError
+
+_POLL = 0.0005  # seconds between two looks
+_FORK_PATIENCE = 5.0  # seconds that a fork waits for the writer of this process
+
+
+class FileLock:
+    """An exclusive lock between processes and threads, by flock on a side file.
+
+    SQLite's own busy handler sleeps in steps and starves processes (p99 55 ms against 4.6 ms with four writers).
+    A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self.restart()
+
+    def restart(self) -> None:
+        """Begin without a descriptor: flock belongs to it, and parent and child would hold the lock together."""
+        self._descriptor: int | None = None
+        self._threads = threading.Lock()
+        self._resting = False
+
+    def before_fork(self) -> None:
+        """Wait for the writer of this process, and close the descriptor."""
+        self._resting = self._threads.acquire(timeout=_FORK_PATIENCE)
+        if self._resting and self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+
+    def after_fork(self) -> None:
+        """Let writers in again."""
+        if self._resting:
+            self._resting = False
+            self._threads.release()
+
+    @contextmanager
+    def hold(self, timeout: float) -> Iterator[None]:
+        """Hold the lock; raise StoreUnavailableError when it can't be had within `timeout` seconds."""
+        if not self._threads.acquire(timeout=timeout):
+            raise StoreUnavailableError(f"the database was busy for {timeout:g} s")
+        try:
+            descriptor = self._acquire(timeout)
+            try:
+                yield
+            finally:
+                fcntl.flock(descriptor, fcntl.LOCK_UN)
+        finally:
+            self._threads.release()
+
+    def _acquire(self, timeout: float) -> int:
+        deadline = time.monotonic() + timeout
+        if self._descriptor is None:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        while True:
+            try:
+                fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+            else:
+                return self._descriptor
+            if time.monotonic() > deadline:
+                raise StoreUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
+            time.sleep(_POLL)

@@ -1,0 +1,83 @@
+"""Settings from files, the database's schema, and fresh keys."""
+
+import re
+
+import pytest
+from cli_rig import Octy, octy_for
+from support.world import World
+
+from octy_middleware.keychain import Keychain
+from octy_worker.cli.surroundings import read_env_file
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    return octy_for(world)
+
+
+# Settings from a file
+
+
+def test_the_file_wins_over_the_environment_and_the_option_over_the_file(world, octy, tmp_path):
+    file = tmp_path / "octy.env"
+    file.write_text(
+        "# a comment, then what `octy dev` and people write\n\n"
+        f"OCTY_DATABASE_URL='{world.url}'\n"
+        'export OCTY_ACTOR="file"\n'
+        "PATH=/nowhere\n"
+        "OCTY_MAIL_FROM='Octy <security@octy.example>'  # behind\n"
+    )
+    found = read_env_file(file)
+    assert found == {
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_ACTOR": "file",
+        "OCTY_MAIL_FROM": "Octy <security@octy.example>",
+    }
+    octy("--env-file", str(file), "accounts", "list", OCTY_DATABASE_URL="sqlite:////none/none.db").must()
+    done = octy("--env-file", str(file), "--database", "sqlite:////none/none.db", "accounts", "list").must(2)
+    assert "/none/none.db" in done.stderr
+
+
+@pytest.mark.parametrize("line", ["OCTY_PEPPERS", "OCTY_PEPPERS=k1:abc def", "x y=1", "OCTY_PEPPERS='k1:abc", "=1"])
+def test_a_line_that_is_no_setting_is_named_without_its_content(octy, tmp_path, line):
+    file = tmp_path / "octy.env"
+    file.write_text(f"OCTY_ACTOR=ada\n{line}\n")
+    done = octy("--env-file", str(file), "accounts", "list").must(2)
+    assert f"{file}, line 2: this is not NAME=value" in done.stderr
+    assert "abc" not in done.stderr
+
+
+def test_staff_hosts_need_no_keys(octy):
+    assert set(octy.variables) == {"OCTY_DATABASE_URL", "OCTY_ACTOR"}
+    octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must()
+    for words in (("accounts", "list"), ("accounts", "show", "acme"), ("incidents", "list"), ("keys", "list")):
+        octy(*words).must()
+
+
+# Upkeep
+
+
+def test_a_database_is_made_and_brought_up_to_date(tmp_path):
+    octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
+    assert "was at schema none and is at 0001 now" in octy("db", "upgrade").must().stdout
+    assert "is at schema 0001 already" in octy("db", "upgrade").must().stdout
+    assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
+    assert octy("db", "check").must().stdout == ""
+
+
+def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
+    first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
+    assert first != second
+    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 3
+    variables = dict(line.split("=", 1) for line in first.splitlines())
+    assert list(variables) == ["OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"]
+    rotated = dict(line.split("=", 1) for line in octy("secrets", "--rotate", **variables).must().stdout.splitlines())
+    for name, text in rotated.items():
+        old, new = Keychain.parse(variables[name], name=name), Keychain.parse(text, name=name)
+        assert list(new) == ["k1", "k2"]
+        assert new["k1"] == old["k1"]
+        assert new.newest[0] == "k2"
+    odd = dict.fromkeys(variables, "k2:" + "ab" * 32)
+    assert "k2:" + "ab" * 32 + ",k3:" in octy("secrets", "--rotate", **odd).must().stdout
+    bad = octy("secrets", "--rotate", **{**variables, "OCTY_PEPPERS": "k1:abcd"}).must(2)
+    assert "abcd" not in bad.stderr
