@@ -4,6 +4,7 @@ Here: starting it once for a file of tests, and cases whose workflows run. Not h
 """
 
 import json
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -11,14 +12,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cli_rig import Ended, Octy, fail, octy_for
+from cli_rig import Ended, Octy, octy_for, open_case
 from support.world import Keys, World
 
 from octy_middleware.keychain import Keychain
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
-from octy_worker.dev.temporal_server import start_temporal
+from octy_worker.dev.temporal_server import find_temporal, start_temporal
 
 PATIENCE = 30.0
 
@@ -32,15 +33,15 @@ class Office:
     group: ProcessGroup
     temporal: str
     inbox: str
-    worker: Process
+    worker: Process | None = None
+    first_case: str = ""
+    before_any_worker: Ended | None = None  # what became of a decision about the first case
     made: int = 0
 
     def attacked(self) -> tuple[Keys, str]:
         """Return an attacked customer's keys and its open case, whose workflow runs."""
         self.made += 1
-        keys = self.world.register(f"c{self.made}")
-        fail(self.world, keys)
-        [(incident_id,)] = self.world.rows("SELECT id FROM incident WHERE public_key = :key", key=keys.public_key)
+        keys, incident_id = open_case(self.world, f"c{self.made}")
         self.until(lambda: self.state(incident_id) == "waiting")
         return keys, incident_id
 
@@ -60,12 +61,34 @@ class Office:
     def until(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not ready():
+            assert self.worker is not None
             self.worker.check()
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
-    def restart_worker(self) -> None:
-        self.worker = _start_worker(self.group)
+    def start(self) -> None:
+        """Decide about a first case before there is a worker; then start it."""
+        _, self.first_case = open_case(self.world, "first")
+        self._start_workflow(self.first_case)
+        more = ("--reason", "nobody is there", "--timeout", "1", "--decision-id", "d-1")
+        self.before_any_worker = self.decide(self.first_case, "dismiss", *more)
+        self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
+
+    def _start_workflow(self, incident_id: str) -> None:
+        """Start a case's workflow as the relay would."""
+        case = json.dumps({"incident_id": incident_id})
+        what = ["--type", "KeyIncidentWorkflow", "--task-queue", "octy", "--input", case]
+        self._temporal("start", incident_id, *what)
+
+    def wait_for_end(self, incident_id: str) -> None:
+        """Wait until the case's workflow has ended; SQL is a step ahead of it."""
+        self._temporal("result", incident_id)
+
+    def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
+        command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-incident-{incident_id}"]
+        subprocess.run(
+            [*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=PATIENCE
+        )
 
 
 @contextmanager
@@ -89,11 +112,8 @@ def open_office(folder: Path) -> Iterator[Office]:
     with ProcessGroup(folder / "logs", octy.environment(PYTHONWARNINGS="")) as group:
         start_temporal(group, folder / "temporal.db", port=temporal, ui_port=None)
         group.start("mail", sink_command(folder / "mail", certificate, smtp_port=smtp, page_port=inbox))
-        worker = _start_worker(group)
-        yield Office(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}", worker)
+        office = Office(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
+        office.start()
+        yield office
         octy.close()
     world.database.close()
-
-
-def _start_worker(group: ProcessGroup) -> Process:
-    return group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])

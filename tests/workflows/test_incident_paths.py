@@ -291,6 +291,18 @@ PATHS = [
         "regenerated",
     ),
     Path(
+        "after_an_abandoned_regeneration_the_customer_may_answer_anew",
+        [
+            *(at(HOUR), customer(Choice.REGENERATE), at(15 * DAY), regeneration("abandoned")),
+            *(comes("note regeneration_abandoned needs_staff"), customer(Choice.DISMISS)),
+        ],
+        [
+            *(OPENED, ALERT, "1h regenerate", "1h note regenerating regenerating"),
+            *("360h note regeneration_abandoned needs_staff", "360h close false_alarm"),
+        ],
+        "false_alarm",
+    ),
+    Path(
         "after_an_abandoned_regeneration_staff_dismisses",
         [
             *(at(HOUR), update(EVE), regeneration("abandoned")),

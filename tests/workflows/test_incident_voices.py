@@ -251,8 +251,8 @@ async def test_a_repeated_ending_is_not_taken_for_that_of_the_next_regeneration(
     assert await play.result() == "regenerated"
 
 
-@played
-async def test_a_decision_overtaken_by_a_whole_regeneration_decides_nothing(stage: Stage) -> None:
+async def overtaken(stage: Stage) -> tuple[Play, asyncio.Event, Coroutine[Any, Any, Any]]:
+    """Staff decides, and before SQL is asked the customer answers and that regeneration is abandoned."""
     taking = asyncio.Event()
     play = await stage.incident(slow={"take_decision": taking})
     deciding = await play.handle.start_update(Case.decide, DAN, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
@@ -261,9 +261,24 @@ async def test_a_decision_overtaken_by_a_whole_regeneration_decides_nothing(stag
     end = RegenerationEnd(play.books.regeneration_id, "abandoned")
     await play.handle.signal(Case.regeneration_finished, end)
     await play.comes("note regeneration_abandoned needs_staff")
+    return play, taking, deciding.result()
+
+
+@played
+async def test_a_decision_overtaken_by_a_whole_regeneration_decides_nothing(stage: Stage) -> None:
+    play, taking, report = await overtaken(stage)
     taking.set()
-    assert (await refused(deciding.result())).type == "TooLate"
+    assert (await refused(report)).type == "TooLate"
     assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+
+
+@played
+async def test_a_decision_that_sql_takes_after_the_abandonment_stands(stage: Stage) -> None:
+    play, taking, report = await overtaken(stage)
+    play.books.standing = None
+    taking.set()
+    assert (await report).accepted
+    assert await play.result() == "false_alarm"
 
 
 @played

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from octy_middleware import models
+from octy_middleware import states
 from octy_workflows import messages
 from octy_workflows.messages import StaffDecision, read_decision
 
@@ -73,10 +73,10 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (messages.CaseState, models.IncidentState),
-        (messages.Resolution, models.Resolution),
-        ([*messages.Ending, messages.COLLECTED], models.RegenerationState),
-        (messages.MailEnd, models.MailState),
+        (messages.CaseState, states.IncidentState),
+        (messages.Resolution, states.Resolution),
+        ([*messages.Ending, messages.COLLECTED], states.RegenerationState),
+        (messages.MailEnd, states.MailState),
     ],
     ids=["case", "resolution", "regeneration", "mail"],
 )

@@ -261,7 +261,7 @@ class KeyIncidentWorkflow(Correspondent):
         order = DecisionOrder(self._id, decision, workflow.time(), after=self._abandoned)
         report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
         self._reports[decision.decision_id] = report
-        if order.after == self._abandoned:
+        if report.accepted or order.after == self._abandoned:  # else it speaks of an answer that came to nothing
             self._let_stand(_Answer.of(report))
         return report
 
