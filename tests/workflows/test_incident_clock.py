@@ -6,7 +6,8 @@ import pytest
 from workflow_stage import SLACK, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import DAY, HOUR, Choice, IncidentTimes, StaffDecision
+from octy_workflows.messages import DAY, HOUR, IncidentTimes
+from octy_workflows.staff import Choice, StaffDecision
 
 MINUTE = 60.0
 DOWN_FOR_GOOD = ["down"] * 1000

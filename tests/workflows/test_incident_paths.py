@@ -8,16 +8,8 @@ import pytest
 from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import (
-    DAY,
-    HOUR,
-    STAFF_DECISION,
-    Choice,
-    Growth,
-    IncidentTimes,
-    RegenerationEnd,
-    StaffDecision,
-)
+from octy_workflows.messages import DAY, HOUR, Growth, IncidentTimes, RegenerationEnd
+from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
 
 Event = Callable[[Play], Awaitable[Any]]
 

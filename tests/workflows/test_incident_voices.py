@@ -16,17 +16,14 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import (
     DAY,
     HOUR,
-    STAFF_DECISION,
-    Choice,
     CustomerAnswer,
     DecisionOrder,
     Growth,
     IncidentNote,
     IncidentStatus,
     RegenerationEnd,
-    StaffDecision,
-    read_decision,
 )
+from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision, read_decision
 
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

@@ -7,7 +7,7 @@ import pytest
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.messages import StaffDecision, read_decision
+from octy_workflows.staff import StaffDecision, read_decision
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}

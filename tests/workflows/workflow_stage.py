@@ -30,7 +30,6 @@ from octy_workflows import activities
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     COLLECTED,
-    Choice,
     CloseOrder,
     CustomerAnswer,
     DecisionOrder,
@@ -51,6 +50,7 @@ from octy_workflows.messages import (
     Step,
 )
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0

@@ -6,6 +6,7 @@ decision comes too late, which is `incident`.
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from dataclasses import replace
 from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
@@ -15,7 +16,7 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows.board import Board
-    from octy_workflows.messages import STAFF_DECISION, StaffDecision, read_decision
+    from octy_workflows.staff import STAFF_DECISION, StaffDecision, read_decision
 
 HOW_TO_DECIDE = (
     f"To decide, send the update `decide` or the signal `{STAFF_DECISION}` with one JSON object: "
@@ -58,6 +59,11 @@ def decision_signalled(name: str, said: Sequence[RawValue]) -> StaffDecision:
     except Exception:  # noqa: BLE001  # whatever ails it, it is no decision
         raise refusal("a decision must be readable as JSON", INVALID) from None
     return decision_in(value)
+
+
+def identified(decision: StaffDecision) -> StaffDecision:
+    """Return the decision with an id, so that it can be repeated and audited under it."""
+    return decision if decision.decision_id else replace(decision, decision_id=str(workflow.uuid4()))
 
 
 def guarded(

@@ -23,11 +23,11 @@ with workflow.unsafe.imports_passed_through():
         decision_in,
         decision_signalled,
         guarded,
+        identified,
         refusal,
     )
     from octy_workflows.messages import (
         CaseState,
-        Choice,
         CloseOrder,
         CustomerAnswer,
         DecisionOrder,
@@ -43,9 +43,9 @@ with workflow.unsafe.imports_passed_through():
         RegenerationEnd,
         RegenerationOrder,
         Resolution,
-        StaffDecision,
     )
     from octy_workflows.policies import PATIENTLY, came_true
+    from octy_workflows.staff import Choice, StaffDecision
 
 _HEADLINE = {
     CaseState.OPENING: "The case is being opened",
@@ -194,7 +194,7 @@ class KeyIncidentWorkflow(Correspondent):
         Fails as "Invalid" or "TooLate", with the answer that stands. A repeat of `decision_id` gets the same
         report again.
         """
-        return await self._decide(decision_in(said))
+        return await self._decide(identified(decision_in(said)))
 
     @decide.validator
     def _refuse(self, said: Any) -> None:
@@ -207,12 +207,13 @@ class KeyIncidentWorkflow(Correspondent):
         Dynamic, so that a misspelled name, no content or any content arrives here: what can't be taken is
         answered in the timeline and the details, never dropped and never fatal.
         """
+        decision: StaffDecision | None = None
         try:
-            await self._decide(decision_signalled(name, said))
+            decision = identified(decision_signalled(name, said))
+            await self._decide(decision)
         except FailureError as error:
-            self._refusals += 1
             self.board.show(signal=f"A signal was refused: {error.message}.")
-            await self._note("decision_refused", key=str(self._refusals), detail={"why": error.message})
+            await self._note_refused(decision, error.message)
 
     @workflow.signal
     @guarded
@@ -247,8 +248,6 @@ class KeyIncidentWorkflow(Correspondent):
 
     async def _decide(self, decision: StaffDecision) -> DecisionReport:
         """Decide one at a time: a decision that stands makes the next one come too late."""
-        if not decision.decision_id:
-            decision = replace(decision, decision_id=str(workflow.uuid4()))
         async with self._deciding:
             report = self._reports.get(decision.decision_id) or await self._take(decision)
         if not report.accepted:
@@ -284,6 +283,26 @@ class KeyIncidentWorkflow(Correspondent):
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=remark)
         await self._note(what, key=key, state=CaseState.NEEDS_STAFF)
+
+    async def _note_refused(self, decision: StaffDecision | None, why: str) -> None:
+        """Audit a refused signal: who, what and why, as far as it could be read.
+
+        The key is the one that `take_decision` uses, so a refusal by SQL is noted once.
+        """
+        if decision is None:
+            self._refusals += 1
+            await self._note("decision_refused", key=str(self._refusals), detail={"why": why})
+            return
+        detail: Detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
+        note = IncidentNote(
+            self._id,
+            f"refused-{decision.decision_id}",
+            "decision_refused",
+            workflow.time(),
+            actor=decision.actor,
+            detail=detail,
+        )
+        await workflow.execute_activity(activities.note_incident, note, **PATIENTLY)
 
     async def _note(
         self, what: str, *, key: str = "", state: CaseState | None = None, detail: Detail | None = None

@@ -11,14 +11,8 @@ from octy_middleware.database import Database
 from octy_middleware.models import Confirmation, Incident, Regeneration
 from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
 from octy_worker import cases, regenerations
-from octy_workflows.messages import (
-    Choice,
-    CloseOrder,
-    DecisionOrder,
-    DecisionReport,
-    IncidentNote,
-    RegenerationOrder,
-)
+from octy_workflows.messages import CloseOrder, DecisionOrder, DecisionReport, IncidentNote, RegenerationOrder
+from octy_workflows.staff import Choice
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _CHOICES = {answer: choice for choice, answer in _ANSWERS.items()}

@@ -24,7 +24,8 @@ from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
 from octy_workflows.hearing import INVALID, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Choice, StaffDecision, incident_workflow_id
+from octy_workflows.messages import incident_workflow_id
+from octy_workflows.staff import Choice, StaffDecision
 
 
 def decide(

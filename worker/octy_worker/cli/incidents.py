@@ -115,7 +115,7 @@ def decide(
     """Ask the case's workflow, and tell what it said."""
     from octy_worker.cli import deciding
     from octy_worker.reports import find_incident
-    from octy_workflows.messages import StaffDecision
+    from octy_workflows.staff import StaffDecision
 
     who = staff_actor(context, actor)
     said = StaffDecision(decision, who, reason, leaked, decision_id or str(uuid4()))

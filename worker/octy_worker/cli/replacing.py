@@ -18,7 +18,7 @@ from octy_worker.cli.audit import record
 from octy_worker.cli.exits import RefusedError
 from octy_worker.regenerations import current_pair, finish, open_regeneration
 from octy_worker.reports import account_of, open_incident_of, pair_of
-from octy_workflows.messages import Choice, StaffDecision
+from octy_workflows.staff import Choice, StaffDecision
 
 
 @dataclass(frozen=True, slots=True)
