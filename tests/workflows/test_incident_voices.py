@@ -333,3 +333,18 @@ async def test_status_and_details_tell_where_the_case_stands(stage: Stage) -> No
     await play.result()
     assert await play.handle.query(Case.status) == IncidentStatus("closed", "regenerate", "eve")
     assert "Closed as regenerated" in await play.details()
+
+
+@played
+async def test_a_late_signal_is_audited_with_who_what_and_why(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.execute_update(Case.decide, StaffDecision("regenerate", "ann", "phone call"))
+    await play.handle.signal(STAFF_DECISION, {**GOOD, "decision_id": "late-1"})
+    await play.comes("note decision_refused")
+    [note] = [
+        order for order in play.books.orders if isinstance(order, IncidentNote) and order.what == "decision_refused"
+    ]
+    assert (note.actor, note.key) == (GOOD["actor"], "refused-late-1")
+    assert note.detail["decision"] == GOOD["decision"]
+    assert note.detail["reason"] == GOOD["reason"]
+    assert "too late" in str(note.detail["why"])
