@@ -5,10 +5,10 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 p
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= examples/data/login-attempts.csv
-REPORT ?= demo-report.json
+REPORT ?= demo-report.json bench-report.json
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test check format lock clean
+.PHONY: help install demo dev test bench faults check format lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -33,6 +33,13 @@ dev: install ## The whole stack, left running; Ctrl-C stops it
 test: install ## All tests
 	@$(BIN)/python -m pytest
 
+bench: install ## What a request costs: interleaved rounds with a control
+	@$(BIN)/python tests/benchmarks/in_process.py
+
+faults: install ## Kill and stop every part under load, and check from the outside that nothing was lost
+	@$(BIN)/python -m pytest tests/story/test_outages.py -v
+	@echo "octy: nothing was lost"
+
 check: install ## Format, lint, types, import contract
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
@@ -52,4 +59,4 @@ lock: install ## Renew requirements.lock (hashes, no hosts)
 	@echo "octy: requirements.lock is renewed"
 
 clean: ## Remove what the targets made
-	rm -rf $(VENV) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json
+	rm -rf $(VENV) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json bench-report.json

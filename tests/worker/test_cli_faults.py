@@ -180,7 +180,9 @@ def test_ctrl_c_ends_with_130(world, octy):
     with subprocess.Popen(command, env=octy.environment(PYTHONUNBUFFERED="1"), **pipes) as child:
         said = b""
         while not said.endswith(b"[y/N] "):
-            said += child.stderr.read(1)
+            letter = child.stderr.read(1)
+            assert letter, said.decode()
+            said += letter
         child.send_signal(signal.SIGINT)
         child.wait(30)
         rest = child.stderr.read()
