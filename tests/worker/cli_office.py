@@ -58,6 +58,13 @@ class Office:
     def decide(self, incident_id: str, *words: str, **variables: str) -> Ended:
         return self.octy.shell("incidents", "decide", incident_id, *words, **variables)
 
+    def close(self) -> None:
+        """End the worker as a service manager does; it must say that all went well."""
+        self.octy.close()
+        assert self.worker is not None
+        self.worker.stop(PATIENCE)
+        assert self.worker.returncode == 0, self.worker.log_tail()
+
     def until(self, ready: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
         while not ready():
@@ -115,5 +122,5 @@ def open_office(folder: Path) -> Iterator[Office]:
         office = Office(world, octy, group, f"127.0.0.1:{temporal}", f"http://127.0.0.1:{inbox}")
         office.start()
         yield office
-        octy.close()
+        office.close()
     world.database.close()

@@ -4,6 +4,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 
 import pytest
 from cli_rig import Octy, octy_for, open_case
@@ -19,6 +20,14 @@ WHY = ("--reason", "ticket 4711")
 @pytest.fixture
 def octy(world: World) -> Octy:
     return octy_for(world)
+
+
+@pytest.fixture(scope="module")
+def lasting(tmp_path_factory) -> Iterator[Octy]:
+    """One empty database for the commands that change nothing."""
+    world = World(tmp_path_factory.mktemp("lasting"))
+    yield octy_for(world)
+    world.database.close()
 
 
 @pytest.fixture
@@ -42,6 +51,7 @@ def nowhere(tmp_path) -> Octy:
         (("incidents", "show", "0123"), 2, "no case has the id '0123'"),
         (("incidents", "show", ""), 2, "no case has the id ''"),
         (("incidents", "show", "%"), 2, "no case has the id '%'"),
+        (("incidents", "decide", "0123", "dismiss", *WHY), 2, "no case has the id '0123'"),
         (("incidents", "decide", "0123", "maybe", *WHY), 2, "'maybe' is not one of"),
         (("keys", "show", "pk_none"), 2, "no pair has the public key 'pk_none'"),
         (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no pair has the public key"),
@@ -55,8 +65,8 @@ def nowhere(tmp_path) -> Octy:
         (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
     ],
 )
-def test_what_was_typed_or_set_wrong_is_told_in_one_line(octy, words, code, said):
-    done = octy(*words).must(code)
+def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, said):
+    done = lasting(*words).must(code)
     assert said in done.stderr
     assert done.stdout == ""
     assert all(line.startswith("octy: ") for line in done.stderr.splitlines())
@@ -108,25 +118,25 @@ def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
         octy("accounts", "list")
 
 
-def test_every_exit_code_is_explained_on_the_first_help_page(octy):
-    page = octy("--help").must().stdout
+def test_every_exit_code_is_explained_on_the_first_help_page(lasting):
+    page = lasting("--help").must().stdout
     assert set(MEANING) == set(Exit)
     for code, meaning in MEANING.items():
         assert f"{code.value}  {meaning}" in page
 
 
 @pytest.mark.parametrize("words", [(), ("accounts",), ("incidents",), ("keys",), ("db",)])
-def test_a_command_that_lacks_its_second_word_shows_its_help(octy, words):
-    done = octy(*words).must(2)
+def test_a_command_that_lacks_its_second_word_shows_its_help(lasting, words):
+    done = lasting(*words).must(2)
     assert "Usage: octy" in done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("package", ["httpx", "aiosmtpd", "trustme"])
 @pytest.mark.parametrize("command", ["dev", "demo"])
-def test_a_missing_extra_is_named_with_its_remedy(octy, monkeypatch, command, package):
+def test_a_missing_extra_is_named_with_its_remedy(lasting, monkeypatch, command, package):
     monkeypatch.setattr(dev, "find_spec", lambda name: None if name.startswith(package) else object())
     monkeypatch.setattr(dev, "_TOOLS", (package,))
-    done = octy(command).must(2)
+    done = lasting(command).must(2)
     assert package in done.stderr
     assert "pip install 'octy-middleware[dev]'" in done.stderr
 
@@ -196,9 +206,8 @@ def test_a_reader_who_goes_away_is_no_traceback(world, octy):
     reader, writer = os.pipe()
     os.close(reader)
     command = [sys.executable, "-m", "octy_worker", "incidents", "list", "--json"]
-    done = subprocess.run(
-        command, env=octy.environment(), stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False
-    )
+    environment = octy.environment(PYTHONUNBUFFERED="")  # so that the last words are said at the very end
+    done = subprocess.run(command, check=False, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
 

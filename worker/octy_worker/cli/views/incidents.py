@@ -89,8 +89,7 @@ def _timeline(found: Sequence[TimelineLine]) -> Table:
 
 
 def _more(detail: Mapping[str, object]) -> str:
-    said = {
-        name: {True: "yes", False: "no"}.get(value, value) if isinstance(value, bool) else value
-        for name, value in detail.items()
-    }
+    """Return the details in words; a mail's key stands in the table of mails."""
+    words = {True: "yes", False: "no"}
+    said = {name: words[value] if isinstance(value, bool) else value for name, value in detail.items() if name != "key"}
     return ", ".join(f"{name}: {value}" for name, value in said.items())
