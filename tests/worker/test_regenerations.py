@@ -117,6 +117,10 @@ def test_an_order_against_the_uncollected_new_pair_supersedes(world: World) -> N
     assert world.rows("SELECT state FROM regeneration WHERE id = :id", id=first.regeneration_id) == [("superseded",)]
     assert regenerations.collect(world.database, world.sealer, first.regeneration_id, 1, NOW) is None
     assert states(world)[new_key] == "retired"
+    # The second one replaces what the first was to replace: no pair is forgotten.
+    assert world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=second.regeneration_id) == [
+        (pair_id(world, old),)
+    ]
     assert len(world.rows("SELECT id FROM outbox WHERE kind = 'regeneration_superseded'")) == 1
 
 
@@ -202,3 +206,25 @@ def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
         )
     with world.database.read_session() as session:
         assert not regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)
+
+
+def test_a_second_first_order_joins(world: World) -> None:
+    made = register(world.database, "acme", {"contact_email_address": "a@b.example"}, actor="ann", now=NOW)
+    with world.database.write_session() as session:
+        again = regenerations.open_regeneration(
+            session, made.account_id, Cause.STAFF, old_pair_id=None, leaked=False, actor="ann", now=NOW
+        )
+    assert again == regenerations.Opened(made.regeneration_id, joined=True)
+
+
+@pytest.mark.parametrize("finished", [False, True])
+def test_a_pair_that_was_replaced_already_is_not_replaced_again(world: World, finished: bool) -> None:
+    """A case of the old pair that is answered during or after the overlap joins what replaced it."""
+    old = world.register()
+    first = order(world, old)
+    new = world.complete(first.regeneration_id)
+    if finished:
+        finish(world, first.regeneration_id, RegenerationState.DONE)
+    second = order(world, old, old=old, leaked=True)
+    assert (second.regeneration_id, second.joined) == (first.regeneration_id, True)
+    assert states(world) == {old.public_key: "retired", new.public_key: "active"}

@@ -9,10 +9,8 @@ can be reached.
 import asyncio
 import contextlib
 import logging
-import os
 import secrets
 import signal
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -130,14 +128,6 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
     parts = Parts(settings)
     return asyncio.run(_serve(parts, pages=pages))
-
-
-def leave(code: int) -> None:
-    """End the process at once: about one clean exit in twelve aborts in the interpreter's end (sdk-python#300)."""
-    logging.shutdown()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    os._exit(code)
 
 
 async def _serve(parts: Parts, *, pages: bool) -> int:

@@ -79,24 +79,18 @@ def open_regeneration(  # who, what and why of one order
 ) -> Opened:
     """Order a new pair for an account; its workflow is started through the outbox.
 
-    One at a time is on its way to the customer. A second order for the same old pair joins it. An order to replace
-    the very pair that is on its way supersedes: the waiting secret is erased and its link dies.
+    A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
+    once. An order against the very pair that waits for its collection supersedes: the waiting secret is erased, its
+    link dies, and the new order replaces what the first one was to replace.
     """
-    waiting = session.exec(
-        select(Regeneration).where(
-            Regeneration.account_id == account_id,
-            col(Regeneration.collected_at).is_(None),
-            col(Regeneration.finished_at).is_(None),
-        )
-    ).first()
-    connection = session.connection()
+    standing = _replacement_of(session, account_id, old_pair_id)
+    if standing is not None:
+        _note_leak(session, standing, leaked=leaked, now=now)
+        return Opened(standing.id, joined=True)
+    waiting = _on_its_way(session, account_id)
     if waiting is not None:
-        if waiting.old_pair_id == old_pair_id and waiting.new_pair_id != old_pair_id:
-            if leaked and old_pair_id is not None:
-                waiting.leaked = True
-                session.add(waiting)
-                pairs.retire(connection, old_pair_id, now)
-            return Opened(waiting.id, joined=True)
+        if waiting.new_pair_id == old_pair_id:
+            old_pair_id, leaked = waiting.old_pair_id, waiting.leaked
         _supersede(session, waiting, now)
     regeneration = Regeneration(
         id=uuid7(now),
@@ -111,10 +105,39 @@ def open_regeneration(  # who, what and why of one order
     session.add(regeneration)
     session.flush()
     if leaked and old_pair_id is not None:
-        pairs.retire(connection, old_pair_id, now)
+        pairs.retire(session.connection(), old_pair_id, now)
     detail = {"leaked": leaked, "replaces": old_pair_id is not None}
-    outbox.put(connection, outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
+    outbox.put(session.connection(), outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
     return Opened(regeneration.id, joined=False)
+
+
+def _on_its_way(session: Session, account_id: str) -> Regeneration | None:
+    """Return the account's one regeneration whose keys nobody has collected yet."""
+    return session.exec(
+        select(Regeneration).where(
+            Regeneration.account_id == account_id,
+            col(Regeneration.collected_at).is_(None),
+            col(Regeneration.finished_at).is_(None),
+        )
+    ).first()
+
+
+def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) -> Regeneration | None:
+    """Return what replaces or has replaced this pair; without a pair, the first issue if it is on its way."""
+    if old_pair_id is None:
+        waiting = _on_its_way(session, account_id)
+        return waiting if waiting is not None and waiting.old_pair_id is None else None
+    in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
+    return session.exec(
+        select(Regeneration).where(Regeneration.old_pair_id == old_pair_id, col(Regeneration.state).not_in(in_vain))
+    ).first()
+
+
+def _note_leak(session: Session, regeneration: Regeneration, *, leaked: bool, now: float) -> None:
+    if leaked and regeneration.old_pair_id is not None:
+        regeneration.leaked = True
+        session.add(regeneration)
+        pairs.retire(session.connection(), regeneration.old_pair_id, now)
 
 
 def _supersede(session: Session, regeneration: Regeneration, now: float) -> None:
@@ -276,6 +299,14 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
         detail = {"regeneration_id": regeneration_id, "state": str(state)}
         outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
     return state
+
+
+def tell_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:
+    """Tell a case that joined a regeneration after its end what that end was; nobody else will."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.finished_at is not None:
+        detail = {"regeneration_id": regeneration_id, "state": regeneration.state}
+        outbox.put(session.connection(), outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
 
 
 def waiting_cases(connection: Connection, regeneration_id: str) -> list[str]:

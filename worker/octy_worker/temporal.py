@@ -3,20 +3,35 @@
 Here: connecting. Not here: what is started or signalled (`relay`, `cli`), what runs (`daemon`).
 """
 
+from typing import Protocol
+
 from temporalio.client import Client
 
-from octy_middleware.errors import OctyError
-from octy_worker.settings import WorkerSettings
+from octy_middleware.errors import ConfigurationError, OctyError
 
 
 class TemporalUnavailableError(OctyError):
     """Temporal can't be reached; the text says where it was looked for."""
 
 
-async def connect(settings: WorkerSettings) -> Client:
+class Place(Protocol):
+    """Where Temporal is; worker settings are one."""
+
+    @property
+    def temporal_address(self) -> str:
+        """Host and port."""
+
+    @property
+    def temporal_namespace(self) -> str:
+        """The namespace of the workflows."""
+
+
+async def connect(settings: Place) -> Client:
     """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries."""
     try:
         return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
+    except ValueError as error:
+        raise ConfigurationError(f"temporal_address (OCTY_TEMPORAL_ADDRESS): {error}") from None
     except RuntimeError as error:
         raise TemporalUnavailableError(
             f"Temporal can't be reached at {settings.temporal_address} "

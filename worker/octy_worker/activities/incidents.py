@@ -103,6 +103,8 @@ class IncidentActivities:
             )
             incident.regeneration_id = opened.regeneration_id
             session.add(incident)
+            session.flush()
+            regenerations.tell_if_finished(session, opened.regeneration_id, order.incident_id, order.at)
             return opened.regeneration_id
 
     @activity.defn(name="close_incident")

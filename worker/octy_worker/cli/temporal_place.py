@@ -6,13 +6,13 @@ Loading this loads the Temporal SDK: commands import it on use, and `octy_worker
 
 import asyncio
 from datetime import UTC, datetime
-from typing import cast
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import BaseSettings
 from octy_worker.cli.exits import UnavailableError, UsageFaultError
 from octy_worker.settings import WorkerSettings
@@ -37,17 +37,14 @@ class TemporalPlace(BaseSettings):
 async def reach(place: TemporalPlace) -> Client:
     """Return a connected client; raise UnavailableError with what to do."""
     to_do = "start it, or set OCTY_TEMPORAL_ADDRESS; `octy doctor` looks at everything"
-    settings = cast("WorkerSettings", place)  # `connect` reads address and namespace, which is what a place has
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            return await connect(settings)
+            return await connect(place)
     except (TemporalUnavailableError, TimeoutError):  # their texts are for developers
         where = f"{place.temporal_address} (namespace {place.temporal_namespace})"
         raise UnavailableError(f"Temporal can't be reached at {where}", to_do) from None
-    except ValueError as error:
-        raise UsageFaultError(
-            f"OCTY_TEMPORAL_ADDRESS: {place.temporal_address!r} is no address: {error}", "use host:port"
-        ) from None
+    except ConfigurationError as error:
+        raise UsageFaultError(str(error), "use host:port") from None
 
 
 async def has_worker(client: Client, place: TemporalPlace, now: float) -> bool:
