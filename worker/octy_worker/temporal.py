@@ -31,7 +31,9 @@ async def connect(settings: Place) -> Client:
     try:
         return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
     except ValueError as error:
-        raise ConfigurationError(f"temporal_address (OCTY_TEMPORAL_ADDRESS): {error}") from None
+        raise ConfigurationError(
+            f"OCTY_TEMPORAL_ADDRESS: {settings.temporal_address!r} is no address: {error}"
+        ) from None
     except RuntimeError as error:
         raise TemporalUnavailableError(
             f"Temporal can't be reached at {settings.temporal_address} "
