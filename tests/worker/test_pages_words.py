@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from pages_rig import World
 from pages_rules import text_of
 
-from octy_worker.pages.words import amount, plain, span
+from octy_worker.pages.words import plain
+from octy_worker.words import amount, span
 
 HOSTILE = [
     "<script>alert(1)</script>",
@@ -99,7 +100,7 @@ def test_plain_text_marks_what_it_took_out(text, shown):
     ("seconds", "words"),
     [
         (86_400, "24 hours"),
-        (172_800, "2 days"),
+        (172_800, "48 hours"),
         (604_800, "7 days"),
         (3600, "1 hour"),
         (5400, "90 minutes"),

@@ -13,6 +13,7 @@ from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
+from octy_worker import words
 from octy_worker.mail import phrasing
 from octy_worker.mail.harmless import Harmless
 from octy_worker.settings import WorkerSettings
@@ -101,7 +102,7 @@ class Letters:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(moment=phrasing.moment, span=phrasing.span, amount=phrasing.amount)
+        self._templates.filters.update(moment=words.moment, span=words.span, amount=words.amount)
         self._templates.globals.update(
             product=settings.product_name,
             support=settings.support_contact,

@@ -1,36 +1,15 @@
-"""PURE. Numbers and times in words, and lines of a width that mail programs leave alone.
+"""PURE. A pace in words, and lines of a width that mail programs leave alone.
 
-Here: how a time, a span, a pace and a paragraph are written. Not here: sentences, which are in the templates.
+Here: how a pace and a paragraph are written. Not here: sentences, which are in the templates.
 """
 
 import re
 import textwrap
-from datetime import datetime, timedelta
+from datetime import timedelta
 
 WIDTH = 76
-_UNITS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 _PACES = ((1, "second"), (60, "minute"), (3_600, "hour"), (86_400, "day"))
-_DAYS_FROM = 3 * 86_400  # "24 hours" and "48 hours" say more than "1 day"
 _BULLET = re.compile(r"\s*(?:\* |\d+\. )?")
-
-
-def moment(time: datetime) -> str:
-    """Return `2026-02-03 14:15:16 UTC`."""
-    return f"{time:%Y-%m-%d %H:%M:%S} UTC"
-
-
-def span(seconds: float) -> str:
-    """Return a span in its largest whole unit: `24 hours`, `14 days`, `90 minutes`."""
-    whole = max(round(seconds), 1)
-    for size, name in _UNITS:
-        if whole % size == 0 and not (name == "day" and whole < _DAYS_FROM):
-            return amount(whole // size, name)
-    raise AssertionError(whole)  # every whole number is a multiple of one second
-
-
-def amount(number: int, noun: str) -> str:
-    """Return `1 attempt`, `2 attempts`, `12,000 attempts`."""
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
 def pace(count: int, within: timedelta) -> str:

@@ -24,8 +24,8 @@ from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import clean_id, read_form
 from octy_worker.pages.render import Renderer
-from octy_worker.pages.words import amount
 from octy_worker.settings import WorkerSettings
+from octy_worker.words import amount
 
 _SOURCES_SHOWN = 5
 _BUTTONS = {str(answer): answer for answer in Answer}

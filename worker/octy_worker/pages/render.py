@@ -16,15 +16,16 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from octy_worker.pages import words
+from octy_worker import words
 from octy_worker.pages.notices import Notice
+from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
 
 _LONGEST_TEXT = 2000  # characters of one printed value
 
 
 class Renderer:
-    """Makes the pages. Every text that a template prints is escaped and passes `words.plain` first."""
+    """Makes the pages. Every text that a template prints is escaped and passes `plain` first."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         style = (files(__package__) / "templates" / "pages.css").read_text("utf-8")
@@ -61,12 +62,12 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(moment=words.moment, span=words.span, amount=words.amount, plain=words.plain)
+    environment.filters.update(moment=words.moment, span=words.span, amount=words.amount, plain=plain)
     return environment
 
 
 def _harmless(value: object) -> object:
-    return words.plain(value, _LONGEST_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return plain(value, _LONGEST_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(contact: str) -> str | None:
