@@ -5,7 +5,7 @@ PYTHON ?= $(shell for p in python3.14 python3.13 python3.12 python3.11 python3 p
 VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= examples/data/login-attempts.csv
-REPORT ?= demo-report.json bench-report.json
+REPORT ?= demo-report.json
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo dev test bench faults check format lock clean

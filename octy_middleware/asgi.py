@@ -46,8 +46,10 @@ class AsgiRequest:
     @property
     def path(self) -> str:
         """The path below the place where the app is mounted, which is what `exempt_paths` speak of."""
-        path, root = str(self._scope["path"]), str(self._scope.get("root_path", ""))
-        return path[len(root) :] if root and path.startswith(root) else path
+        path, root = str(self._scope["path"]), str(self._scope.get("root_path", "")).rstrip("/")
+        if root and (path == root or path.startswith(f"{root}/")):
+            return path[len(root) :] or "/"
+        return path
 
     @property
     def peer(self) -> str | None:
@@ -107,9 +109,15 @@ class OctyASGIMiddleware:
             verdict = await loop.run_in_executor(self._threads, self.gate.resolve, verdict, request)
         if verdict.committed is None:
             return verdict
+        # Not wait_for: it would cancel the commit when a client goes away, and an attempt is an attempt.
+        waiting = asyncio.wrap_future(verdict.committed)
+        waiting.add_done_callback(_retrieve)
+        await asyncio.wait([waiting], timeout=self.gate.settings.commit_timeout)
+        if not waiting.done() and verdict.committed.cancel():
+            return verdict.uncommitted()
         try:
-            await asyncio.wait_for(asyncio.wrap_future(verdict.committed), self.gate.settings.commit_timeout)
-        except (OctyError, TimeoutError):
+            await waiting
+        except OctyError:
             return verdict.uncommitted()
         return verdict
 
@@ -140,3 +148,9 @@ class OctyASGIMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_and_close)
+
+
+def _retrieve(committed: "asyncio.Future[None]") -> None:
+    """Take note of a fault that nobody waits for any more; asyncio would complain of it."""
+    if not committed.cancelled():
+        committed.exception()

@@ -76,7 +76,9 @@ class Database:
         self._lock.after_fork()
 
     def _make_engine(self) -> Engine:
-        engine = create_engine(self.url, pool_size=20, max_overflow=30, pool_timeout=self._busy_timeout)
+        engine = create_engine(  # parameters hold digests, sealed secrets and reasons: no error text may show them
+            self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=self._busy_timeout
+        )
         event.listen(engine, "connect", self._prepare_sqlite)
         event.listen(engine, "begin", _begin_sqlite)
         return engine

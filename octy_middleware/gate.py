@@ -10,6 +10,7 @@ one look-up, one digest, one commit. A stranger learns nothing from its bytes, n
 
 import re
 import time
+from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from octy_middleware.clock import Clock, uuid7
@@ -37,7 +38,8 @@ class Gate:
         """Check the set-up; raises ConfigurationError. The store may still be away: it is asked on first use."""
         check_realm(settings.realm)
         self.settings = settings
-        self.database = database or Database(settings.database_url)
+        # Half the clients' patience: a commit that waits for the write lock gives up before they do.
+        self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
         self._clock = clock
         self._hasher = KeyHasher(settings.peppers)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
@@ -51,6 +53,7 @@ class Gate:
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
             sources_per_minute=settings.sources_per_minute,
+            networks=settings.networks,
             clock=clock,
         )
         self._recorder = Recorder(ledger.write, limit=settings.queue_limit, linger=settings.linger)
@@ -99,9 +102,18 @@ class Gate:
             return verdict
         try:
             verdict.committed.result(self.settings.commit_timeout)
-        except (OctyError, FutureTimeoutError):
+        except FutureTimeoutError:
+            if verdict.committed.cancel():
+                return verdict.uncommitted()
+            return self._outcome_of(verdict, verdict.committed)
+        except OctyError:
             return verdict.uncommitted()
         return verdict
+
+    @staticmethod
+    def _outcome_of(verdict: Verdict, committed: "Future[None]") -> Verdict:
+        """Wait for a commit that has begun: only its end says whether the attempt counts."""
+        return verdict if committed.exception() is None else verdict.uncommitted()
 
     def health(self) -> Health:
         """Return how the recorder is doing."""

@@ -14,7 +14,6 @@ from sqlalchemy import text
 
 from octy_middleware.clock import Clock, to_micros
 from octy_middleware.database import Database
-from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.states import PairState
 
@@ -123,17 +122,21 @@ class Keyring:
         with self._lock:
             if self._thread is None:
                 self._read_feed()
-                self._thread = threading.Thread(target=self._follow, name="octy-key-feed", daemon=True)
+                self._thread = threading.Thread(
+                    target=self._follow, args=(self._stop,), name="octy-key-feed", daemon=True
+                )
                 self._thread.start()
 
-    def _follow(self) -> None:
+    def _follow(self, stop: threading.Event) -> None:
         silent = False
-        while not self._stop.wait(self._interval):
+        while not stop.wait(self._interval):
             try:
                 changed = self._read_feed()
-            except StoreUnavailableError as error:
+            except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
                 if not silent:
-                    _logger.warning("key feed: %s; known pairs are accepted for %g s", error, self._grace)
+                    _logger.warning(
+                        "key feed: %s: %s; known pairs are accepted for %g s", type(error).__name__, error, self._grace
+                    )
                 silent = True
                 continue
             if silent:
@@ -155,7 +158,9 @@ class Keyring:
         return [row[1] for row in rows]
 
     def close(self) -> None:
-        """Stop following the feed."""
+        """Stop following the feed and forget everything. A later look-up begins anew."""
+        thread = self._thread
         self._stop.set()
-        if self._thread is not None:
-            self._thread.join(timeout=5)
+        if thread is not None:
+            thread.join(timeout=5)
+        self.restart()

@@ -5,8 +5,8 @@ transitions of a streak (`streak`). Plain statements with tuples: ORM objects co
 """
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from sqlalchemy import Connection, insert
 
@@ -19,10 +19,14 @@ from octy_middleware.states import PairState
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
 
 _MICROS = 1_000_000
+_LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _CHUNK = 400  # keys a query, well under SQLite's limit of variables
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 OVERFLOW = "*"
-"""The source under which counts go once a key has had too many sources in one minute."""
+"""The source or network under which all go for which there is no room: attackers choose theirs freely."""
+
+DECOY = ""
+"""The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +46,19 @@ class Entry:
     request_id: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """A key's pair and its open incident, if there is one; times are stored microseconds."""
+
+    public_key: str
+    pair_id: str
+    account_id: str
+    state: str
+    quiet_until: int | None
+    incident_id: str | None
+    notify_at: int
+
+
 class Ledger:
     """Writes batches into one database. Used by one thread at a time."""
 
@@ -52,12 +69,14 @@ class Ledger:
         threshold: int,
         attempts_per_minute: int,
         sources_per_minute: int,
+        networks: int,
         clock: Clock,
     ) -> None:
         self._database = database
         self._threshold = threshold
         self._attempts_per_minute = attempts_per_minute
         self._sources_per_minute = sources_per_minute
+        self._networks = networks
         self._clock = clock
         self._used: dict[str, float] = {}
 
@@ -91,48 +110,59 @@ class Ledger:
         return (wanted & present) | set(sorted(wanted - present)[:room])
 
     def _advance_streaks(self, connection: Connection, batch: Sequence[Entry]) -> None:
-        hits: defaultdict[str, list[Hit]] = defaultdict(list)
-        for entry in batch:
-            if entry.outcome is Outcome.ACCEPTED or entry.outcome.counts:
-                success = entry.outcome is Outcome.ACCEPTED
-                hits[entry.public_key].append(Hit(success, entry.network, entry.at, entry.request_id))
-        networks = {key: {POLICY, *(hit.network for hit in some)} for key, some in hits.items()}
+        hits = _hits_by_key(batch)
+        networks = {key: {POLICY, OVERFLOW, *(hit.network for hit in some)} for key, some in hits.items()}
         stored = _load_runs(connection, networks)
         for public_key in sorted(hits):
             before = stored.get(public_key, {})
-            folded = fold(before, hits[public_key], self._threshold)
+            bounded = self._bounded(connection, public_key, before, hits[public_key])
+            folded = fold(before, bounded, self._threshold)
             _store_runs(connection, public_key, before, folded)
-            if folded.crossing is not None:
-                self._open_or_grow(connection, public_key, folded, folded.crossing)
+            if any(not hit.success for hit in bounded):
+                case = _find_case(connection, public_key)  # before the threshold and for the decoy too: equal work
+                if folded.crossing is not None:
+                    self._open_or_grow(connection, case, folded, folded.crossing)
 
-    def _open_or_grow(self, connection: Connection, public_key: str, folded: Folded, crossing: Crossing) -> None:
-        pair_id, account_id, state, quiet_until = connection.exec_driver_sql(
-            "SELECT id, account_id, state, quiet_until FROM key_pair WHERE public_key = ?", (public_key,)
-        ).one()
+    def _bounded(
+        self, connection: Connection, public_key: str, before: Mapping[str, Run], hits: Sequence[Hit]
+    ) -> list[Hit]:
+        """Let failures of networks beyond the cap share one streak; attackers choose their networks freely.
+
+        A success ends what its own network has, but never the shared streak: others stand in it.
+        """
+        new = {hit.network for hit in hits if not hit.success} - before.keys()
+        if not new:
+            return list(hits)
+        (present,) = connection.exec_driver_sql("SELECT COUNT(*) FROM streak WHERE public_key = ?", (public_key,)).one()
+        kept = set(sorted(new)[: max(0, self._networks - present)])
+        return [
+            replace(hit, network=OVERFLOW) if not hit.success and hit.network in new - kept else hit for hit in hits
+        ]
+
+    def _open_or_grow(self, connection: Connection, case: _Case, folded: Folded, crossing: Crossing) -> None:
         longest = max(run.length for run in folded.runs.values())
-        row = connection.exec_driver_sql(
-            "SELECT id, notify_at FROM incident WHERE key_pair_id = ? AND closed_at IS NULL", (pair_id,)
-        ).first()
-        if row is not None:
-            if longest >= row[1]:
-                self._grow(connection, row[0], longest)
-            return
-        quiet = quiet_until is not None and to_micros(crossing.at) < quiet_until
-        if state == PairState.ACTIVE and not quiet:
-            self._open(connection, public_key, pair_id, account_id, crossing)
-            if longest >= self._threshold * 2:
-                self._grow(connection, _open_incident_id(connection, pair_id), longest)
+        if case.incident_id is None:
+            quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
+            if case.state != PairState.ACTIVE or quiet:
+                return
+            case = replace(
+                case,
+                incident_id=self._open(connection, case, crossing),
+                notify_at=next_notice(crossing.length, self._threshold),
+            )
+        if longest >= case.notify_at and case.incident_id is not None:
+            self._grow(connection, case.incident_id, longest)
 
-    def _open(self, connection: Connection, public_key: str, pair_id: str, account_id: str, crossing: Crossing) -> None:
-        """Open the case and its outbox row; the partial unique index holds it to one per pair."""
+    def _open(self, connection: Connection, case: _Case, crossing: Crossing) -> str:
+        """Open the case and its outbox row; the partial unique index holds it to one per pair. Return its id."""
         now = self._clock()
         incident_id = uuid7(now)
         connection.execute(
             insert(Incident).values(
                 id=incident_id,
-                key_pair_id=pair_id,
-                account_id=account_id,
-                public_key=public_key,
+                key_pair_id=case.pair_id,
+                account_id=case.account_id,
+                public_key=case.public_key,
                 rule=crossing.rule,
                 network=crossing.network,
                 length=crossing.length,
@@ -145,6 +175,7 @@ class Ledger:
         )
         connection.execute(insert(Confirmation).values(incident_id=incident_id, leaked=False))
         outbox.put(connection, outbox.Event.INCIDENT_OPENED, incident_id, now)
+        return incident_id
 
     def _grow(self, connection: Connection, incident_id: str, failures: int) -> None:
         connection.exec_driver_sql(
@@ -168,11 +199,29 @@ class Ledger:
         )
 
 
-def _open_incident_id(connection: Connection, pair_id: str) -> str:
-    row = connection.exec_driver_sql(
-        "SELECT id FROM incident WHERE key_pair_id = ? AND closed_at IS NULL", (pair_id,)
-    ).one()
-    return str(row[0])
+def _hits_by_key(batch: Sequence[Entry]) -> dict[str, list[Hit]]:
+    """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy."""
+    hits: defaultdict[str, list[Hit]] = defaultdict(list)
+    for entry in batch:
+        if entry.outcome is Outcome.ACCEPTED or entry.outcome.counts:
+            success = entry.outcome is Outcome.ACCEPTED
+            hits[entry.public_key].append(Hit(success, entry.network, entry.at, entry.request_id))
+        elif entry.outcome in _LIKE_WRONG:
+            hits[DECOY].append(Hit(success=False, network=entry.network, at=entry.at))
+    return hits
+
+
+def _find_case(connection: Connection, public_key: str) -> _Case:
+    """Return what a crossing needs to know of the key. The decoy has neither pair nor incident."""
+    pair = connection.exec_driver_sql(
+        "SELECT id, account_id, state, quiet_until FROM key_pair WHERE public_key = ?", (public_key,)
+    ).first()
+    pair_id, account_id, state, quiet_until = pair or ("", "", PairState.RETIRED, None)
+    incident = connection.exec_driver_sql(
+        "SELECT id, notify_at FROM incident WHERE key_pair_id = ? AND closed_at IS NULL", (pair_id,)
+    ).first()
+    incident_id, notify_at = incident or (None, 0)
+    return _Case(public_key, pair_id, account_id, state, quiet_until, incident_id, notify_at)
 
 
 def _add_counts(connection: Connection, counts: Counter[tuple[str, int, str, str]]) -> None:
@@ -184,15 +233,16 @@ def _add_counts(connection: Connection, counts: Counter[tuple[str, int, str, str
 
 
 def _add_attempts(connection: Connection, batch: Sequence[Entry], limit: int) -> None:
-    """Write refused attempts in detail, the first `limit` of a key and minute."""
-    by_minute: defaultdict[tuple[str, int], list[Entry]] = defaultdict(list)
+    """Write refused attempts in detail, the first `limit` of a key, minute and outcome."""
+    places: defaultdict[tuple[str, int, str], list[Entry]] = defaultdict(list)
     for entry in batch:
         if entry.outcome is not Outcome.ACCEPTED:
-            by_minute[entry.public_key, int(entry.at) // 60].append(entry)
+            places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
     rows: list[tuple[object, ...]] = []
-    for (public_key, minute), entries in by_minute.items():
+    for (public_key, minute, outcome), entries in places.items():
         present = connection.exec_driver_sql(
-            "SELECT COUNT(*) FROM attempt WHERE public_key = ? AND minute = ?", (public_key, minute)
+            "SELECT COUNT(*) FROM attempt WHERE public_key = ? AND minute = ? AND outcome = ?",
+            (public_key, minute, outcome),
         ).scalar_one()
         rows.extend(_attempt_row(entry, minute) for entry in entries[: max(0, limit - present)])
     if rows:

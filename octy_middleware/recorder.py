@@ -30,7 +30,7 @@ Write = Callable[[Sequence[Entry]], None]
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """How the recorder is doing. `lost` counts accepted outcomes given up because the queue was full."""
+    """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours."""
 
     queued: int
     lost: int
@@ -78,11 +78,16 @@ class Recorder:
         self._queue.append(_Item(entry))
         if not self._some.is_set():
             self._some.set()
+        if self._thread is None:
             self._ensure_thread()
         return None
 
     def submit(self, entry: Entry) -> "Future[None]":
-        """Write the entry now. The future is done after its commit, or fails with StoreUnavailableError."""
+        """Write the entry now. The future is done after its commit, or fails with StoreUnavailableError.
+
+        Until the commit begins it can be cancelled: the entry is then written as `store_unavailable`, which is what
+        its client was told.
+        """
         if len(self._queue) < self._limit:
             return self._enqueue(entry)
         refused: Future[None] = Future()
@@ -129,8 +134,8 @@ class Recorder:
             self._some.clear()
             self._urgent.clear()
             while batch := self._drain():
-                self._commit(batch)
-                if self._last_error:
+                if not self._commit(batch):
+                    self._some.set()
                     break
         self._thread = None
         atexit.unregister(self.close)
@@ -139,32 +144,54 @@ class Recorder:
 
     def _drain(self) -> list[_Item]:
         queue = self._queue
-        return [queue.popleft() for _ in range(min(len(queue), _BATCH))]
+        return [self._claimed(queue.popleft()) for _ in range(min(len(queue), _BATCH))]
 
-    def _commit(self, batch: list[_Item]) -> None:
+    def _claimed(self, item: _Item) -> _Item:
+        """From here on nobody can withdraw it. Who did so before was told 503: it is no failed attempt of his."""
+        if item.committed is None or item.committed.set_running_or_notify_cancel():
+            return item
+        return _Item(_unanswered(item.entry))
+
+    def _commit(self, batch: list[_Item]) -> bool:
+        """Write the batch and tell those who wait. False when the store did not take it."""
         try:
             self._write([item.entry for item in batch])
-        except Exception as error:  # noqa: BLE001  # whatever it is, no client may wait for ever and no thread may die
+        except OctyError as error:
             self._give_back(batch, error)
-            return
+            return False
+        except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
+            self._commit_singly(batch, error)
+            return True
         if self._last_error:
             _logger.warning("recorder: the store takes outcomes again")
             self._last_error = ""
         for item in batch:
             if item.committed is not None:
                 item.committed.set_result(None)
+        return True
 
-    def _give_back(self, batch: list[_Item], error: Exception) -> None:
+    def _commit_singly(self, batch: list[_Item], error: Exception) -> None:
+        """Find the entry that can't be written, so that it takes no other with it, and give it up."""
+        if len(batch) > 1:
+            for item in batch:
+                self._commit([item])
+            return
+        [item] = batch
+        _logger.error("recorder: an outcome (%s) can't be written: given up", item.entry.outcome, exc_info=error)
+        self._lost += 1
+        if item.committed is not None:
+            item.committed.set_exception(StoreUnavailableError("the outcome could not be written"))
+
+    def _give_back(self, batch: list[_Item], error: OctyError) -> None:
         """Answer those who wait, keep what can still be written later, and let the store recover a moment."""
         if not self._last_error:
-            _logger.error("recorder: %s: %s", type(error).__name__, error, exc_info=not isinstance(error, OctyError))
+            _logger.error("recorder: %s: %s", type(error).__name__, error)
         self._last_error = f"{type(error).__name__}: {error}"[:300]
         kept = [_Item(_unanswered(item.entry) if item.committed else item.entry) for item in batch]
         if self._closing:
             self._lost += len(kept)
         else:
             self._queue.extendleft(reversed(kept))
-            self._some.set()
         fault = StoreUnavailableError("the outcome could not be written")
         for item in batch:
             if item.committed is not None:

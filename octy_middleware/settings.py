@@ -88,6 +88,7 @@ class Settings(BaseSettings):
     linger: float = Field(default=0.05, ge=0, le=1.0)  # accepted outcomes wait so long for company
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
+    networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"
 
 
 class Options(TypedDict, total=False):
@@ -112,3 +113,4 @@ class Options(TypedDict, total=False):
     linger: float
     attempts_per_minute: int
     sources_per_minute: int
+    networks: int

@@ -1,6 +1,8 @@
 """Both doors over real apps: Starlette and Flask say the same of the same request, and pass on what they should."""
 
+import asyncio
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,6 +23,7 @@ from support.world import World, basic
 from werkzeug.test import Client
 
 from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware.asgi import AsgiRequest
 
 UNKNOWN = "pk_" + "0" * 28
 
@@ -234,3 +237,71 @@ def test_bad_set_up_fails_at_once_with_what_to_do(middleware: Any, monkeypatch: 
         middleware(lambda *_: None, peppers=f"k1:{'00' * 32}", realm='Oc"ty')
     with pytest.raises(ConfigurationError, match="trusted_proxies"):
         middleware(lambda *_: None, peppers=f"k1:{'00' * 32}", trusted_proxies=("proxy.example",))
+
+
+@pytest.mark.parametrize("name", DOORS)
+def test_a_write_lock_held_for_too_long_is_503_counts_nothing_and_is_survived(world: World, name: str) -> None:
+    keys = world.register()
+    with world.gate(commit_timeout=0.4) as gate, DOORS[name](gate) as ask:
+        assert ask("/who", keys.basic()).status == 200
+        with world.database.write():
+            assert [ask("/who", keys.basic("no")).status for _ in range(3)] == [503, 503, 503]
+            assert ask("/who", keys.basic()).status == 200
+        deadline = time.monotonic() + 10
+        while ask("/who", keys.basic("no")).status != 401:
+            assert time.monotonic() < deadline
+    assert world.rows("SELECT length FROM streak WHERE public_key = :key AND network = ''", key=keys.public_key) == [
+        (1,)
+    ]
+    recorded = world.recorded(keys.public_key)
+    assert (recorded["wrong_secret"], recorded["accepted"]) == (1, 2)
+    assert recorded["store_unavailable"] >= 3
+
+
+def test_a_client_that_goes_away_takes_nothing_with_it(world: World) -> None:
+    """Its task is cancelled while the commit is awaited: the attempt counts, and the recorder lives on."""
+    keys = world.register()
+
+    async def story(middleware: OctyASGIMiddleware) -> None:
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "scheme": "https",
+            "client": ("192.0.2.1", 1),
+            "headers": [(b"authorization", keys.basic("no").encode())],
+        }
+
+        async def receive() -> dict[str, Any]:
+            return {"type": "http.request"}
+
+        async def send(_message: Any) -> None:
+            return
+
+        for _ in range(5):
+            task = asyncio.create_task(middleware(dict(scope), receive, send))
+            await asyncio.sleep(0.0005)
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
+        await middleware(dict(scope), receive, send)
+
+    async def app(*_: Any) -> None:
+        raise AssertionError("refused requests never come here")
+
+    with world.gate() as gate:
+        asyncio.run(story(OctyASGIMiddleware(app, gate=gate)))
+    assert 1 <= world.recorded(keys.public_key)["wrong_secret"] <= 6
+
+
+@pytest.mark.parametrize(
+    ("root", "path", "expected"),
+    [
+        ("", "/health", "/health"),
+        ("/api", "/api/health", "/health"),
+        ("/api", "/api", "/"),
+        ("/api", "/apix/health", "/apix/health"),
+        ("/api/", "/api/health", "/health"),
+    ],
+)
+def test_paths_are_those_below_the_mount_point(root: str, path: str, expected: str) -> None:
+    assert AsgiRequest({"path": path, "root_path": root, "headers": []}).path == expected

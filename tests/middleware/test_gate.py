@@ -4,6 +4,7 @@ import shutil
 import time
 
 import pytest
+from sqlalchemy import event
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
@@ -82,6 +83,38 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
             verdict = gate.resolve(claim, FakeRequest(header))
             assert verdict.committed is not None
             verdict.committed.result(5)
+
+
+def test_wrong_unknown_and_retired_cost_the_same_statements(world: World) -> None:
+    """Equal work as a fact that no slow day can change: the store is asked the same things for each of them."""
+    keys, old = world.register(), world.register("old")
+    set_state(world, old, "retired")
+    headers = {
+        "wrong": keys.basic("sk_wrong"),
+        "unknown": basic(KNOWN_SHAPE, "x"),
+        "retired": old.basic(),
+        "retired, wrong": old.basic("sk_wrong"),
+    }
+    asked: dict[str, list[str]] = {}
+    with world.gate(feed_interval=0.5) as gate:
+        for _ in range(25):  # up to the alert and beyond
+            for header in headers.values():
+                gate.decide(FakeRequest(header))
+        gate._keyring._stop.set()
+        time.sleep(0.6)
+        for name, header in headers.items():
+            some = asked[name] = []
+
+            def listen(*call: object, some: list[str] = some) -> None:
+                some.append(str(call[2]))
+
+            event.listen(gate.database.engine, "before_cursor_execute", listen)
+            gate.decide(FakeRequest(header))
+            event.remove(gate.database.engine, "before_cursor_execute", listen)
+    assert len(asked["wrong"]) > 5
+    assert asked["unknown"] == asked["wrong"]
+    assert asked["retired"] == asked["wrong"]
+    assert asked["retired, wrong"] == asked["wrong"]
 
 
 @pytest.mark.parametrize(

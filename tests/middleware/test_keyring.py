@@ -161,3 +161,38 @@ def test_what_is_live(world: World, state: str, ends_in: float | None, live: boo
     assert record is not None
     assert record.is_live(now) is live
     keyring.close()
+
+
+def test_after_a_close_it_begins_anew_and_follows_the_feed(world: World) -> None:
+    keys, keyring = world.register(), make_keyring(Database(world.url))
+    keyring.look_up(keys.public_key)
+    keyring.close()
+    assert keyring.remembered(keys.public_key) is None
+    keyring.look_up(keys.public_key)
+    with world.database.write() as connection:  # as another process would: by the feed only
+        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (keys.public_key,))
+    deadline = time.monotonic() + 1.0
+    while keyring.remembered(keys.public_key) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    keyring.close()
+
+
+def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys, keyring = world.register(), make_keyring(world.database)
+    keyring.look_up(keys.public_key)
+    read, faults = keyring._read_feed, iter([ZeroDivisionError("a bug"), ValueError("another")])
+
+    def stumble() -> list[str]:
+        for fault in faults:
+            raise fault
+        return read()
+
+    monkeypatch.setattr(keyring, "_read_feed", stumble)
+    with world.database.write() as connection:
+        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (keys.public_key,))
+    deadline = time.monotonic() + 2.0
+    while keyring.remembered(keys.public_key) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    keyring.close()

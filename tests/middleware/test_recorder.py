@@ -8,14 +8,14 @@ import pytest
 from support.world import Keys, World
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.ledger import OVERFLOW, Entry, Ledger
+from octy_middleware.ledger import DECOY, OVERFLOW, Entry, Ledger
 from octy_middleware.recorder import Recorder
 
 NOW = 1_800_000_000.0
 
 
 def make_ledger(world: World, **options: int) -> Ledger:
-    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256}
+    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
     return Ledger(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
@@ -65,7 +65,7 @@ def test_the_case_is_told_at_doublings_only(world: World) -> None:
 def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outcome) -> None:
     keys = world.register()
     make_ledger(world).write([entry(keys, outcome, n) for n in range(30)])
-    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM streak WHERE public_key <> :decoy", decoy=DECOY) == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     assert world.recorded(keys.public_key) == {str(outcome): 30}
 
@@ -241,3 +241,77 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     assert recorder.health().lost >= 3
     store.fault = None
     recorder.close()
+
+
+def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: World) -> None:
+    keys, ledger = world.register(), make_ledger(world, networks=5)
+    ledger.write([entry(keys, number=n, source=f"10.0.{n}.1") for n in range(19)])
+    ledger.write([entry(keys, Outcome.ACCEPTED, source="192.0.2.1")])
+    lengths = dict(world.rows("SELECT network, length FROM streak"))
+    assert len(lengths) <= 7
+    assert lengths[OVERFLOW] >= 13
+    ledger.write([entry(keys, number=n, source=f"10.1.{n}.1") for n in range(10)])
+    assert world.rows("SELECT rule, network FROM incident") == [("source", OVERFLOW)]
+
+
+def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
+    ledger = make_ledger(world)
+    ledger.write([Entry(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
+    ledger.write([Entry(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
+    assert world.rows("SELECT outcome, COUNT(*) FROM attempt GROUP BY outcome ORDER BY 1") == [
+        ("missing", 60),
+        ("unknown_key", 1),
+    ]
+
+
+def test_who_withdraws_before_the_commit_is_no_failed_attempt() -> None:
+    store = Store()
+    store.gate.clear()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    first = recorder.submit(one())
+    while recorder.health().queued:
+        pass
+    withdrawn, kept = recorder.submit(one(number=1)), recorder.submit(one(number=2))
+    assert withdrawn.cancel()
+    assert not first.cancel()  # its commit is under way
+    store.gate.set()
+    kept.result(5)
+    recorder.close()
+    assert store.outcomes == [Outcome.WRONG_SECRET, Outcome.STORE_UNAVAILABLE, Outcome.WRONG_SECRET]
+
+
+def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
+    written: list[Entry] = []
+
+    def write(batch: Sequence[Entry]) -> None:
+        if any(entry.request_id == "13" for entry in batch):
+            raise ZeroDivisionError("a bug")
+        written.extend(batch)
+
+    recorder = Recorder(write, limit=100, linger=0.2)
+    for number in range(12):
+        recorder.note(one(Outcome.ACCEPTED, number))
+    poison, last = recorder.submit(one(number=13)), recorder.submit(one(number=14))
+    last.result(5)
+    with pytest.raises(StoreUnavailableError):
+        poison.result(5)
+    recorder.close()
+    assert [int(entry.request_id) for entry in written] == [*range(12), 14]
+    assert recorder.health().lost == 1
+
+
+def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    store.gate.clear()
+    recorder.submit(one())
+    while recorder.health().queued:
+        pass
+    closing = threading.Thread(target=recorder.close)
+    closing.start()
+    store.gate.set()
+    closing.join()
+    for _ in range(3):
+        recorder.note(one(Outcome.ACCEPTED))
+        recorder.close()
+    assert store.outcomes.count(Outcome.ACCEPTED) == 3

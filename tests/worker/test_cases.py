@@ -17,7 +17,7 @@ NOW = time.time()
 
 def open_case(world: World, keys: Keys, times: int = 20) -> str:
     """Fail so often that a case is open; return its id."""
-    ledger = Ledger(world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, clock=lambda: NOW)
+    ledger = Ledger(world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: NOW)
     hits = [
         Entry(
             Outcome.WRONG_SECRET, NOW, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
