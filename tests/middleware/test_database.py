@@ -4,6 +4,7 @@ import multiprocessing
 import os
 import sqlite3
 import threading
+import traceback
 from pathlib import Path
 
 import pytest
@@ -177,3 +178,21 @@ def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
     counts = dict(world.rows("SELECT public_key, COUNT(*) FROM key_change GROUP BY public_key"))
     assert counts == {"pk_parent": written, "pk_child": 5}
     assert world.rows("PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) -> None:
+    """Such errors end up in logs and in Temporal's histories; parameters hold digests and sealed secrets."""
+    canary = "$octy-b2$canary" * 1000
+    with pytest.raises(StoreUnavailableError, match="full") as caught, world.database.write() as connection:
+        [(pages,)] = connection.exec_driver_sql("PRAGMA page_count").all()
+        connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
+        statement = text("INSERT INTO key_change (public_key, at) VALUES (:key, 1)")
+        for _ in range(100):
+            connection.execute(statement, {"key": canary})
+    told = "".join(traceback.format_exception(caught.value))
+    assert "OperationalError" in told
+    assert canary[:40] not in told
+    world.database.close()
+    with world.database.write() as connection:
+        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_later', 1)"))
+    assert world.rows("SELECT public_key FROM key_change") == [("pk_later",)]
