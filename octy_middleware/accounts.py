@@ -6,7 +6,7 @@ Here: the contact data of CONTRACT.md and the rule of the security address. Not 
 import re
 import time
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from sqlmodel import Session, select
 
@@ -22,7 +22,11 @@ CONTACT_FIELDS = (
     "webhook_url",
     "authenticated_id_key",
 )
-_ADDRESS = re.compile(r"[^@\s<>\"(),:;\\\x00-\x1f\x7f]{1,64}@[A-Za-z0-9.-]{1,253}")  # the mailer checks in full
+_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
+_LABEL = r"(?!(?![Xx][Nn])..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # "ab--…" is reserved (RFC 5890 2.3.1)
+_LENGTHS = r"(?=.{1,254}\Z)(?=[^@]{1,64}@)"
+# RFC 5321 4.1.2 without quotes and address literals, and nothing beyond ASCII; the mailer checks in full
+_ADDRESS = re.compile(rf"{_LENGTHS}{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _FIELD_LIMIT = 500
 _SETTLING = timedelta(days=7)
 
@@ -95,7 +99,7 @@ def change_contact(session: Session, account: Account, contact: Mapping[str, str
     fields = _checked(contact)
     address = fields.get("contact_email_address", account.contact_email_address)
     if address != account.contact_email_address:
-        account.security_email = _settled(account, now)
+        account.security_email, account.previous_security_email, account.previous_until = _settled(account, now)
         account.contact_changed_at = None if address == account.security_email else utc(now)
     account.sqlmodel_update(fields)
     session.add(account)
@@ -104,13 +108,11 @@ def change_contact(session: Session, account: Account, contact: Mapping[str, str
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:
     """Return whom to write to: first the address for everything, then those that get alerts only.
 
-    For 7 days after a change it is the old address; for 7 more the new one with a copy of alerts to the old one.
+    For 7 days after a change it is the old address; for 7 more the new one with a copy of alerts to the old one,
+    whatever is changed meanwhile.
     """
-    settled = _settled(account, now)
-    changed = account.contact_changed_at
-    if changed is None or settled == account.security_email or utc(now) >= changed + 2 * _SETTLING:
-        return (settled,)
-    return (settled, account.security_email)
+    first, previous, until = _settled(account, now)
+    return (first,) if until is None or utc(now) >= until else (first, previous)
 
 
 def contact_data(account: Account) -> dict[str, str]:
@@ -118,11 +120,15 @@ def contact_data(account: Account) -> dict[str, str]:
     return {name: getattr(account, name) for name in CONTACT_FIELDS}
 
 
-def _settled(account: Account, now: float) -> str:
+def _settled(account: Account, now: float) -> tuple[str, str, datetime | None]:
+    """Return the security address, the one before it, and until when that one gets copies.
+
+    One is enough: an address lasts 7 days at least, so the one before the previous has had all its copies by then.
+    """
     changed = account.contact_changed_at
-    if changed is not None and utc(now) >= changed + _SETTLING:
-        return account.contact_email_address
-    return account.security_email
+    if changed is None or utc(now) < changed + _SETTLING:
+        return account.security_email, account.previous_security_email, account.previous_until
+    return account.contact_email_address, account.security_email, changed + 2 * _SETTLING
 
 
 def _checked(contact: Mapping[str, str]) -> dict[str, str]:

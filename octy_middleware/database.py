@@ -76,22 +76,17 @@ class Database:
         self._lock.after_fork()
 
     def _make_engine(self) -> Engine:
-        engine = create_engine(  # parameters hold digests, sealed secrets and reasons: no error text may show them
-            self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=self._busy_timeout
-        )
-        event.listen(engine, "connect", self._prepare_sqlite)
-        event.listen(engine, "begin", _begin_sqlite)
-        return engine
+        timeout = self._busy_timeout
 
-    def _prepare_sqlite(self, connection: sqlite3.Connection, _record: object) -> None:
-        connection.isolation_level = None  # transactions are begun here, not guessed by the driver
-        for pragma in (
-            f"busy_timeout={int(self._busy_timeout * 1000)}",
-            "journal_mode=WAL",
-            "synchronous=FULL",  # a refusal that a client saw survives a power cut
-            "foreign_keys=ON",
-        ):
-            connection.execute(f"PRAGMA {pragma}").close()
+        def prepare(connection: sqlite3.Connection, _record: object) -> None:
+            _prepare_sqlite(connection, timeout)
+
+        # Parameters hold digests, sealed secrets and reasons: no error text may show them.
+        engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
+        event.listen(engine, "connect", prepare)
+        event.listen(engine, "begin", _begin_sqlite)
+        weakref.finalize(self, engine.dispose)  # whoever forgets `close` leaves no connection open all the same
+        return engine
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -155,6 +150,17 @@ class Database:
     def close(self) -> None:
         """Close this process's connections."""
         self.engine.dispose()
+
+
+def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout: float) -> None:
+    connection.isolation_level = None  # transactions are begun here, not guessed by the driver
+    for pragma in (
+        f"busy_timeout={int(busy_timeout * 1000)}",
+        "journal_mode=WAL",
+        "synchronous=FULL",  # a refusal that a client saw survives a power cut
+        "foreign_keys=ON",
+    ):
+        connection.execute(f"PRAGMA {pragma}").close()
 
 
 def _begin_sqlite(connection: Connection) -> None:

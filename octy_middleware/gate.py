@@ -120,9 +120,10 @@ class Gate:
         return self._recorder.health()
 
     def close(self) -> None:
-        """Write what is queued and stop the threads. A later request starts them again."""
+        """Write what is queued, stop the threads, close the connections. A later request starts them again."""
         self._recorder.close()
         self._keyring.close()
+        self.database.close()
 
     def _is_exempt(self, path: str) -> bool:
         return path in self._exempt or (bool(self._exempt_below) and path.startswith(self._exempt_below))

@@ -73,6 +73,8 @@ class Account(Table, table=True):
     authenticated_id_key: str = ""
     security_email: str  # see accounts.security_addresses: follows the contact address after 7 days
     contact_changed_at: datetime | None = _time_or_none()
+    previous_security_email: str = ""  # gets copies of alerts until `previous_until`
+    previous_until: datetime | None = _time_or_none()
     created_at: datetime = _time()
 
 

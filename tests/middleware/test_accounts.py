@@ -1,10 +1,16 @@
 """Accounts: what is taken, and the security address that a thief of keys can't move at once (T3)."""
 
+from contextlib import nullcontext
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlmodel import Session
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
 from octy_middleware.accounts import change_contact, create_account, find_account, security_addresses
+from octy_middleware.models import Account
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -53,7 +59,11 @@ def test_a_reference_is_taken_once(world: World) -> None:
         ([(0, "thief"), (3, "a")], 8, ["a@acme.example"]),
         ([(0, "x"), (6, "y")], 8, ["a@acme.example"]),
         ([(0, "x"), (6, "y")], 13, ["y@acme.example", "a@acme.example"]),
-        ([(0, "x"), (8, "y")], 9, ["x@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 7.5, ["evil1@acme.example", "a@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 13.99, ["evil1@acme.example", "a@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 14, ["evil1@acme.example"]),
+        ([(0, "evil1"), (8, "evil2"), (9, "evil1")], 13.99, ["evil1@acme.example", "a@acme.example"]),
+        ([(0, "x"), (8, "y")], 14.99, ["x@acme.example"]),
         ([(0, "x"), (8, "y")], 15, ["y@acme.example", "x@acme.example"]),
     ],
 )
@@ -65,6 +75,79 @@ def test_the_security_address_follows_after_seven_days(
         for day, name in changes:
             change_contact(session, account, {"contact_email_address": f"{name}@acme.example"}, NOW + day * DAY)
         assert list(security_addresses(account, NOW + days * DAY)) == expected
+
+
+_TICKS = 14  # in 7 days: time goes by half days here
+
+
+@settings(deadline=None)
+@given(st.dictionaries(st.integers(0, 80), st.sampled_from("abc"), max_size=20))
+def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(changes: dict[int, str]) -> None:
+    account = Account(id="", reference="", contact_email_address="a@x.example", security_email="a@x.example")
+    session, contacts, told = Session(), [], []
+    for tick in range(100):
+        now = NOW + tick * 7 * DAY / _TICKS
+        if tick in changes:
+            change_contact(session, account, {"contact_email_address": f"{changes[tick]}@x.example"}, now)
+        contacts.append(account.contact_email_address)
+        told.append(security_addresses(account, now))
+    for tick, (first, *copies) in enumerate(told):
+        assert first not in copies
+        assert all(first in later for later in told[tick : tick + _TICKS])
+        if tick and first != told[tick - 1][0]:
+            assert contacts[tick - _TICKS : tick] == [first] * _TICKS
+        if tick > _TICKS and len(set(contacts[tick - _TICKS : tick + 1])) == 1:
+            assert first == contacts[tick]
+
+
+@pytest.mark.parametrize(
+    ("address", "taken"),
+    [
+        ("ada@acme.example", True),
+        ("Ada.Byron+octy@mail-1.Acme.example", True),
+        ("o'hara!#$%&*/=?^_`{|}~-@acme.example", True),
+        ("ops@relay", True),
+        ("a@xn--bcher-kva.example", True),
+        (f"{'a' * 64}@acme.example", True),
+        (f"{'a' * 65}@acme.example", False),
+        (f"a@{'b' * 63}.example", True),
+        (f"a@{'b' * 64}.example", False),
+        (f"a@{'.'.join(['b' * 49] * 5)}.cc", True),
+        (f"ab@{'.'.join(['b' * 49] * 5)}.cc", False),
+        ("a..b@x.com", False),
+        (".a@x.com", False),
+        ("a.@x.com", False),
+        ("zoë@x.com", False),
+        ("a\u212a@x.com", False),
+        ("a@\u212a.com", False),
+        ("a@bücher.example", False),
+        ("a@.x.com", False),
+        ("a@x.com.", False),
+        ("a@x..com", False),
+        ("a@-x.com", False),
+        ("a@x-.com", False),
+        ("a@ab--c.example", False),
+        ("a@x_y.com", False),
+        ("a@[192.0.2.1]", False),
+        ('"a b"@x.com', False),
+        ("a b@x.com", False),
+        ("a@b@x.com", False),
+        ("Ada <a@x.com>", False),
+        ("a@x.com, b@x.com", False),
+        ("@x.com", False),
+        ("a@", False),
+        ("", False),
+    ],
+)
+def test_an_address_that_no_mail_can_reach_is_not_taken(world: World, address: str, *, taken: bool) -> None:
+    said = nullcontext() if taken else pytest.raises(InvalidInputError, match="no mail address")
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", CONTACT, NOW)
+        with said:
+            change_contact(session, account, {"contact_email_address": address}, NOW)
+        with said:
+            create_account(session, "other", {"contact_email_address": address}, NOW)
+        assert account.contact_email_address == (address if taken else CONTACT["contact_email_address"])
 
 
 def test_a_host_app_reads_and_sets_contact_data(world: World) -> None:

@@ -68,7 +68,7 @@ def test_a_wrong_secret_setting_is_not_echoed() -> None:
     assert caught.value.__cause__ is None
 
 
-def test_worker_settings_read_lists_of_seconds_and_give_the_middlewares_part() -> None:
+def test_worker_settings_read_lists_of_seconds_and_share_the_middlewares_names() -> None:
     environ = {
         **PEPPERS,
         "OCTY_SEALING_KEYS": f"s1:{KEY}",
@@ -79,7 +79,7 @@ def test_worker_settings_read_lists_of_seconds_and_give_the_middlewares_part() -
     settings = WorkerSettings.from_environment(environ)
     assert settings.incident_times.remind_after == (60.0, 120.0)
     assert settings.regeneration_times.overlap == 86_400.0
-    assert settings.middleware.threshold == 7
+    assert settings.threshold == 7
     assert KEY not in repr(settings)
 
 

@@ -21,6 +21,8 @@ def upgrade() -> None:
         sa.Column("authenticated_id_key", sa.String(), nullable=False),
         sa.Column("security_email", sa.String(), nullable=False),
         sa.Column("contact_changed_at", sa.BigInteger(), nullable=True),
+        sa.Column("previous_security_email", sa.String(), nullable=False),
+        sa.Column("previous_until", sa.BigInteger(), nullable=True),
         sa.Column("created_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         sa.UniqueConstraint("reference", name=op.f("uq_account_reference")),
