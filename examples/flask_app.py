@@ -6,7 +6,8 @@ OCTY_PEPPERS and OCTY_DATABASE_URL come from the environment (`octy secrets` mak
 
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, abort, jsonify, request
+from werkzeug.exceptions import HTTPException
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings
 from octy_middleware.envelope import failure, success
@@ -15,6 +16,8 @@ settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versio
 accounts = Accounts(Database(settings.database_url))
 
 app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = 65_536  # bytes
+app.url_map.merge_slashes = False  # Octy's clients are never redirected
 app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, settings=settings)  # type: ignore[method-assign]
 
 
@@ -30,9 +33,11 @@ def read_account() -> Response:
 
 @app.post("/v1/configurations/account/set")
 def set_account() -> Response | tuple[dict[str, Any], int]:
+    if not request.is_json:
+        abort(415)
     try:
         data = accounts.change_contact(str(request.remote_user), request.get_json(silent=True))
-    except InvalidInputError as error:
+    except (InvalidInputError, RecursionError) as error:  # the second: JSON that is nested without end
         return failure(422, str(error), "Send a JSON object with the account's fields."), 422
     return jsonify(success("Account configurations were set.", account_data=data))
 
@@ -40,3 +45,13 @@ def set_account() -> Response | tuple[dict[str, Any], int]:
 @app.get("/v1/admin/application/versioning")
 def versioning() -> Response:
     return jsonify(success("Versions.", versions={"cli": "1.0.0"}))
+
+
+@app.errorhandler(HTTPException)
+def refuse(error: HTTPException) -> Response:
+    """Answer what Flask itself refuses, 404 and 405 among it, in the shape that Octy's clients read."""
+    status = error.code or 500
+    response = jsonify(failure(status, error.name, error.description or ""))
+    response.headers.update({name: value for name, value in error.get_headers() if name == "Allow"})
+    response.status_code = status
+    return response

@@ -6,8 +6,10 @@ OCTY_PEPPERS and OCTY_DATABASE_URL come from the environment (`octy secrets` mak
 
 import asyncio
 import json
+from typing import Any
 
 from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
@@ -15,6 +17,8 @@ from starlette.routing import Route
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings
 from octy_middleware.envelope import failure, success
+
+BODY_LIMIT = 65_536  # bytes
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
 accounts = Accounts(Database(settings.database_url))
@@ -31,14 +35,31 @@ async def read_account(request: Request) -> JSONResponse:
 
 async def set_account(request: Request) -> JSONResponse:
     try:
-        data = await asyncio.to_thread(accounts.change_contact, request.user.identity, await request.json())
-    except (InvalidInputError, json.JSONDecodeError, UnicodeDecodeError) as error:
+        data = await asyncio.to_thread(accounts.change_contact, request.user.identity, await read_json(request))
+    except (InvalidInputError, ValueError, RecursionError) as error:  # the last two: what JSON can go wrong with
         return JSONResponse(failure(422, str(error), "Send a JSON object with the account's fields."), status_code=422)
     return JSONResponse(success("Account configurations were set.", account_data=data))
 
 
+async def read_json(request: Request) -> Any:
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415)
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > BODY_LIMIT:
+            raise HTTPException(413)
+    return json.loads(body)
+
+
 async def versioning(_request: Request) -> JSONResponse:
     return JSONResponse(success("Versions.", versions={"cli": "1.0.0"}))
+
+
+async def refuse(_request: Request, error: Exception) -> JSONResponse:
+    """Answer what Starlette itself refuses, 404 and 405 among it, in the shape that Octy's clients read."""
+    assert isinstance(error, HTTPException)
+    return JSONResponse(failure(error.status_code, error.detail), status_code=error.status_code, headers=error.headers)
 
 
 app = Starlette(
@@ -49,4 +70,6 @@ app = Starlette(
         Route("/v1/admin/application/versioning", versioning),
     ],
     middleware=[Middleware(OctyASGIMiddleware, settings=settings)],
+    exception_handlers={HTTPException: refuse},
 )
+app.router.redirect_slashes = False  # Octy's clients are never redirected

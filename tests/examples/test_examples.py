@@ -85,11 +85,18 @@ def go_client(keys: Keys, secret: str | None = None) -> dict[str, str]:
 
 def go_error(body: bytes) -> str:
     """Read a failure as the Go command line does; it crashes, or takes it for success, where this asserts."""
+    error = json.loads(body)["error"]
+    assert error["code"] in (400, 401, 422, 500)
+    return assert_is_a_failure(body, error["code"])
+
+
+def assert_is_a_failure(body: bytes, status: int) -> str:
+    """Assert that this is Octy's envelope, and return its message."""
     answer: dict[str, Any] = json.loads(body)
     assert answer["request_meta"]["request_status"] == "Failed"
     error = answer["error"]
     assert error["reason"]
-    assert error["code"] in (400, 401, 422, 500)
+    assert error["code"] == status
     assert len(error["errors"]) >= 1
     assert "::" not in error["errors"][0]["error_message"]
     return str(error["errors"][0]["error_message"])
@@ -130,6 +137,46 @@ def test_a_bad_configuration_is_422_and_changes_nothing(keys: Keys, api: str, bo
     assert answer.status_code == 422
     assert go_error(answer.content)
     assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
+
+
+SET = "/v1/configurations/account/set"
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "headers", "body", "status"),
+    [
+        ("GET", "/v1/account/authenticate/", {}, b"", 404),
+        ("GET", "/v1//account/authenticate", {}, b"", 404),
+        ("GET", f"{SET}/", {}, b"", 404),
+        ("GET", "/", {}, b"", 404),
+        ("GET", "/v1/account/%2e%2e/::", {}, b"", 404),
+        ("GET", SET, {}, b"", 405),
+        ("DELETE", "/v1/account/authenticate", {}, b"", 405),
+        ("POST", SET, {}, b" " * 65_537, 413),
+        ("POST", SET, {"Content-Type": "text/plain"}, b"{}", 415),
+        ("POST", SET, {"Content-Type": ""}, b"{}", 415),
+        ("POST", SET, {}, b"[" * 65_000, 422),
+        ("POST", SET, {}, b'{"contact_name": ' + b"1" * 5000 + b"}", 422),
+        ("POST", SET, {"Content-Type": "Application/JSON; charset=utf-8"}, b"{}", 200),
+    ],
+)
+def test_what_is_not_served_is_refused_in_octys_shape_and_never_redirected(
+    keys: Keys, api: str, *, method: str, path: str, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    answer = httpx2.request(method, f"{api}{path}", headers={**go_client(keys), **headers}, content=body)
+    assert answer.status_code == status
+    assert "location" not in answer.headers
+    assert answer.headers["content-type"] == "application/json"
+    assert ("allow" in answer.headers) == (status == 405)
+    if status != 200:
+        assert_is_a_failure(answer.content, status)
+
+
+def test_a_body_without_a_length_is_bounded_too(keys: Keys, api: str) -> None:
+    chunks = (b" " * 1000 for _ in range(66))
+    answer = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=chunks)
+    assert answer.status_code in (413, 422)  # Flask cuts it at the limit
+    assert_is_a_failure(answer.content, answer.status_code)
 
 
 def test_versioning_needs_no_credentials(world: World, api: str) -> None:

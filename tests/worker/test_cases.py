@@ -4,12 +4,13 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from support.world import Keys, World
+from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
+from octy_middleware.clock import utc
 from octy_middleware.ledger import Entry, Ledger
-from octy_middleware.states import Answer, IncidentState, Resolution
-from octy_worker import cases
+from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
+from octy_worker import cases, regenerations
 from octy_worker.cases import CUSTOMER
 
 NOW = time.time()
@@ -17,16 +18,21 @@ NOW = time.time()
 
 def open_case(world: World, keys: Keys, times: int = 20) -> str:
     """Fail so often that a case is open; return its id."""
-    ledger = Ledger(world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: NOW)
+    fail(world, keys, times, NOW)
+    [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
+    return incident_id
+
+
+def fail(world: World, keys: Keys, times: int, now: float) -> None:
+    limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
+    ledger = Ledger(world.database, **limits, clock=lambda: now)
     hits = [
         Entry(
-            Outcome.WRONG_SECRET, NOW, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
+            Outcome.WRONG_SECRET, now, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
         )
         for n in range(times)
     ]
     ledger.write(hits)
-    [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
-    return incident_id
 
 
 def answer(world: World, incident_id: str, said: Answer, **more: object) -> cases.Standing:
@@ -77,6 +83,48 @@ def test_one_transaction_holds_answer_leak_and_outbox(
     assert (standing.taken, standing.answer, standing.answered_by) == (True, said, "customer")
     assert pair_state(world, keys) == state
     assert told(world, "incident_answered") == [(detail,)]
+
+
+@pytest.mark.parametrize("end", [None, RegenerationState.SUPERSEDED, RegenerationState.ABANDONED])
+@pytest.mark.parametrize("leaked", [True, False])
+def test_a_leak_on_a_pair_that_nobody_collected_cuts_the_one_in_use(
+    world: World, leaked: bool, end: RegenerationState | None
+) -> None:
+    """The customer holds no other secret than the one that the attacked pair was to replace."""
+    old = world.register()
+    new = replace_uncollected(world, old)
+    incident_id = open_case(world, new)
+    if end is not None:
+        with world.database.write() as connection:
+            regenerations.finish(connection, new.regeneration_id, end, NOW)
+    answer(world, incident_id, Answer.NOT_US, leaked=leaked)
+    assert pair_state(world, old) == ("retired" if leaked else "active")
+    assert pair_state(world, new) == ("retired" if leaked or end else "active")
+
+
+def test_a_leak_on_a_pair_that_was_collected_leaves_its_predecessor_to_its_own_end(world: World) -> None:
+    old = world.register()
+    new = world.complete(replace_uncollected(world, old).regeneration_id)
+    answer(world, open_case(world, new), Answer.NOT_US, leaked=True)
+    assert (pair_state(world, old), pair_state(world, new)) == ("active", "retired")
+
+
+def replace_uncollected(world: World, old: Keys) -> Keys:
+    """Order a replacement up to the link that waits; the secret is unknown."""
+    with world.database.write_session() as session:
+        current = regenerations.current_pair(session, old.account_id)
+        assert current is not None
+        opened = regenerations.open_regeneration(
+            session, old.account_id, Cause.STAFF, old_pair_id=current.id, leaked=False, actor="ann", now=NOW
+        )
+    with world.database.write_session() as session:
+        regenerations.issue(session, world.hasher, world.sealer, opened.regeneration_id, life=LIFE, now=NOW)
+        regenerations.activate(session, opened.regeneration_id, NOW)
+    [(public_key,)] = world.rows(
+        "SELECT public_key FROM key_pair JOIN regeneration ON new_pair_id = key_pair.id WHERE regeneration.id = :id",
+        id=opened.regeneration_id,
+    )
+    return Keys(old.reference, old.account_id, opened.regeneration_id, public_key, "")
 
 
 def test_fifty_clicks_of_both_buttons_give_one_answer(world: World) -> None:
@@ -147,6 +195,32 @@ def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None
     with world.database.write() as connection:
         cases.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert open_case(world, keys) != first
+
+
+def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
+    keys = world.register()
+    first = open_case(world, keys)
+    with world.database.write() as connection:
+        cases.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
+    fail(world, keys, 30, NOW + 180)
+    with world.database.read_session() as session:
+        view = cases.load_case(session, first)
+    assert view is not None
+    assert view.failures == sum(source.count for source in view.sources) == 20
+    seen = [source.last_at for source in view.sources]
+    assert max(at for at in seen if at is not None) < utc(NOW + 120)
+
+
+def test_a_refused_decision_is_noted_once(world: World) -> None:
+    incident_id = open_case(world, world.register())
+    for why in ("by the workflow", "by SQL"):
+        with world.database.write() as connection:
+            cases.note_refused_decision(
+                connection, incident_id, decision_id="d1", actor="ann", detail={"why": why}, now=NOW
+            )
+    assert world.rows("SELECT key, actor, what, detail FROM incident_event") == [
+        (f"{incident_id}/refused-d1", "ann", "decision_refused", '{"why": "by the workflow"}')
+    ]
 
 
 def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:

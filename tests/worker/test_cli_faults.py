@@ -11,6 +11,7 @@ from cli_rig import Octy, octy_for, open_case
 from support.world import World
 
 from octy_middleware.database import Database
+from octy_middleware.keys import make_pair
 from octy_worker import dev
 from octy_worker.cli.exits import MEANING, Exit
 
@@ -37,6 +38,9 @@ def nowhere(tmp_path) -> Octy:
 
 
 # Exit codes
+
+RIGHT = make_pair(bytes).public_key
+MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
 
 
 @pytest.mark.parametrize(
@@ -71,6 +75,23 @@ def test_what_was_typed_or_set_wrong_is_told_in_one_line(lasting, words, code, s
     assert done.stdout == ""
     assert all(line.startswith("octy: ") for line in done.stderr.splitlines())
     assert len(done.stderr.splitlines()) == (3 if words == ("worker",) else 1)
+
+
+@pytest.mark.parametrize("command", [("keys", "show"), ("keys", "revoke", "--yes", *WHY)])
+@pytest.mark.parametrize(
+    ("key", "mistyped"),
+    [
+        (MISTYPED, True),
+        (RIGHT, False),
+        (MISTYPED[:-1], False),  # of no known shape: nothing tells
+        ("pk_9b2f17a3-4573-4a9b-9128-53ee910ef2", False),
+        ("pk_" + "ab" * 32, False),
+    ],
+)
+def test_a_mistyped_key_is_called_so(lasting, command, key, *, mistyped):
+    said = lasting(*command, key).must(2).stderr
+    assert f"no pair has the public key '{key}'" in said
+    assert ("mistyped" in said) == mistyped
 
 
 @pytest.mark.parametrize("words", [("accounts", "list"), ("incidents", "list"), ("db", "current"), ("db", "check")])

@@ -244,6 +244,16 @@ def test_a_key_shows_where_it_was_used_from_lately(world, octy):
     assert "192.0.2.3" not in page
 
 
+def test_sources_that_are_no_address_are_worded_as_in_mails(world, octy):
+    pair, incident_id = open_case(world)
+    for source in ("*", "unix", "unknown"):
+        fail(world, pair, 1, source=source)
+    for words in (("keys", "show", pair.public_key), ("incidents", "show", incident_id)):
+        page = octy(*words).must().stdout
+        assert all(said in page for said in ("many other addresses", "a local connection", "an unknown address"))
+        assert {use["source"] for use in octy("keys", "show", pair.public_key, "--json").must().json["uses"]} >= {"*"}
+
+
 @pytest.mark.parametrize(
     ("age", "everything", "copies"),
     [

@@ -64,7 +64,7 @@ def test_hostile_text_is_shown_harmless(world, octy):
 
 
 def test_ids_are_whole_outside_of_terminals_and_on_narrow_ones(world, octy):
-    pair, incident_id = open_case(world, "a-customer-with-" + "a-very-long-reference-" * 8)
+    pair, incident_id = open_case(world, "a-customer-with-" + ".".join(["a-very-long-reference"] * 8))
     assert incident_id in octy("incidents", "list", COLUMNS="40").must().stdout
     assert pair.public_key in octy("keys", "list", COLUMNS="40", FORCE_COLOR="1").must().stdout
     assert pair.reference in octy("accounts", "list", COLUMNS="40").must().stdout

@@ -5,9 +5,11 @@ from datetime import timedelta
 import pytest
 
 from octy_middleware.clock import utc
+from octy_middleware.ledger import OVERFLOW
+from octy_middleware.network import UNIX, UNKNOWN, network_of
 from octy_worker.mail.harmless import harmless, harmless_name
 from octy_worker.mail.phrasing import pace, wrapped
-from octy_worker.words import amount, moment, span
+from octy_worker.words import amount, moment, origin, span
 
 START = 1_770_000_000.0
 DAY = 86_400.0
@@ -101,6 +103,21 @@ def test_paces(count, seconds, words):
 def test_words_for_numbers_and_times():
     assert (amount(1, "attempt"), amount(12_000, "attempt")) == ("1 attempt", "12,000 attempts")
     assert moment(utc(START)) == "2026-02-02 02:40:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (OVERFLOW, "many other addresses"),
+        (UNKNOWN, "an unknown address"),
+        (UNIX, "a local connection"),
+        ("192.0.2.1", "192.0.2.1"),
+        (network_of("2001:db8::1"), "2001:db8::/64"),
+        (network_of(""), "an unknown address"),
+    ],
+)
+def test_words_for_where_requests_came_from(source, shown):
+    assert origin(source) == shown
 
 
 def test_wrapping_keeps_links_whole_and_lists_indented():

@@ -1,15 +1,21 @@
 """The way out, against real servers: verified TLS or nothing, and what each ending means."""
 
+import re
 import smtplib
 import socket
 import ssl
 import warnings
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from smtp_servers import Authority, Inbox, Scripted, Server, running
+from sqlmodel import Session
 
-from octy_middleware.errors import ConfigurationError
+from octy_middleware.accounts import change_contact
+from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keychain import Keychain
+from octy_middleware.models import Account
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.mail.letters import Letter
@@ -257,6 +263,24 @@ def test_the_table_of_faults(error, verdict, code):
 )
 def test_addresses_are_checked_before_the_library_sees_them(address, taken):
     assert recipient(address) == taken
+
+
+_ATOMS = st.text("abzAZ059!#$%&'*+-/=?^_`{|}~.", min_size=1, max_size=66)
+_DOMAINS = st.text("abzAZ059-.", min_size=1, max_size=40) | st.from_regex(r"[a-z0-9.-]{,66}\.com", fullmatch=True)
+_RESERVED = re.compile(r"(.*\.)?(arpa|invalid|local|localhost|onion)|(.*\.)?xn--.*", re.IGNORECASE)
+
+
+@settings(max_examples=500, deadline=None)
+@given(local=_ATOMS | st.text(max_size=4), domain=_DOMAINS)
+def test_what_accounts_take_can_be_sent_to(local, domain):
+    """But for names reserved for other uses, and made-up Punycode, that `recipient` looks into."""
+    account = Account(contact_email_address="", security_email="")
+    try:
+        change_contact(Session(), account, {"contact_email_address": f"{local}@{domain}"}, 0.0)
+    except InvalidInputError:
+        return
+    assume(not _RESERVED.fullmatch(domain))
+    assert recipient(account.contact_email_address) is not None
 
 
 @pytest.mark.parametrize("text", ["", "Octy", "Octy <octy>", "a@b\r\nBcc: eve@evil.example", "Octy <a b@c.example>"])

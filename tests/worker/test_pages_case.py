@@ -62,6 +62,16 @@ def test_many_sources_are_summed_up(world):
     assert "and 196 attempts from many more addresses" in capped
 
 
+def test_sources_that_are_no_address_are_worded_as_in_mails(world):
+    sources = (("*", 30, ""), ("unix", 20, "curl"), ("unknown", 10, ""))
+    page = text_of(world.browser().get(world.case_path(world.case(sources=sources))).text)
+    assert "many other addresses not named 30" in page
+    assert "a local connection curl 20" in page
+    assert "an unknown address not named 10" in page
+    local = world.case(rule="source", network="unix")
+    assert "from one network (a local connection)" in text_of(world.browser().get(world.case_path(local)).text)
+
+
 def test_case_whose_details_are_deleted_still_shows(world):
     page = text_of(world.browser().get(world.case_path(world.case(sources=()))).text)
     assert "No details are kept any more." in page

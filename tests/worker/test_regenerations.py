@@ -79,7 +79,7 @@ def test_every_step_twice_is_every_step_once(world: World) -> None:
     assert states(world) == {old.public_key: "active", new.public_key: "active"}
     for _ in range(2):
         with world.database.write_session() as session:
-            regenerations.begin_overlap(session, opened.regeneration_id, retire_at=NOW + 60, now=NOW)
+            regenerations.begin_overlap(session, opened.regeneration_id, overlap=60, now=NOW)
     assert states(world)[old.public_key] == "retiring"
     assert accepts(world, old)
     for _ in range(2):
@@ -122,6 +122,56 @@ def test_an_order_against_the_uncollected_new_pair_supersedes(world: World) -> N
         (pair_id(world, old),)
     ]
     assert len(world.rows("SELECT id FROM outbox WHERE kind = 'regeneration_superseded'")) == 1
+
+
+@pytest.mark.parametrize(("first_leaked", "second_leaked"), [(True, False), (False, True), (True, True)])
+def test_superseding_keeps_a_leak_and_cuts_what_it_inherits(
+    world: World, first_leaked: bool, second_leaked: bool
+) -> None:
+    old = world.register()
+    first = order(world, old, leaked=first_leaked)
+    issue(world, first.regeneration_id)
+    activate(world, first.regeneration_id)
+    second = order(world, old, leaked=second_leaked)
+    assert not second.joined
+    assert world.rows("SELECT leaked, old_pair_id FROM regeneration WHERE id = :id", id=second.regeneration_id) == [
+        (1, pair_id(world, old))
+    ]
+    assert set(states(world).values()) == {"retired"}
+    [(told,)] = world.rows(
+        "SELECT detail FROM outbox WHERE kind = 'regeneration_opened' AND subject_id = :id", id=second.regeneration_id
+    )
+    assert told == '{"leaked": true, "replaces": true}'
+
+
+@pytest.mark.parametrize("end", ["abandoned", "superseded"])
+def test_an_order_against_a_pair_that_nobody_ever_collected_is_about_the_one_in_use(world: World, end: str) -> None:
+    old = world.register()
+    first = order(world, old)
+    issue(world, first.regeneration_id)
+    activate(world, first.regeneration_id)
+    [(never_collected,)] = world.rows("SELECT new_pair_id FROM regeneration WHERE id = :id", id=first.regeneration_id)
+    later = None
+    if end == "superseded":
+        later = order(world, old).regeneration_id
+    else:
+        finish(world, first.regeneration_id, RegenerationState.ABANDONED)
+    with world.database.write_session() as session:
+        opened = regenerations.open_regeneration(
+            session,
+            old.account_id,
+            Cause.STAFF,
+            old_pair_id=never_collected,
+            leaked=False,
+            actor="ann",
+            reason="test",
+            now=NOW,
+        )
+    assert opened.joined is (end == "superseded")
+    assert later in (None, opened.regeneration_id)
+    assert world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=opened.regeneration_id) == [
+        (pair_id(world, old),)
+    ]
 
 
 def test_fifty_collectors_get_the_secret_once(world: World) -> None:
@@ -228,3 +278,44 @@ def test_a_pair_that_was_replaced_already_is_not_replaced_again(world: World, fi
     second = order(world, old, old=old, leaked=True)
     assert (second.regeneration_id, second.joined) == (first.regeneration_id, True)
     assert states(world) == {old.public_key: "retired", new.public_key: "active"}
+
+
+def begin_overlap(world: World, regeneration_id: str, now: float) -> float:
+    with world.database.write_session() as session:
+        return regenerations.begin_overlap(session, regeneration_id, overlap=3600, now=now)
+
+
+def test_the_overlap_counts_from_the_collection_however_late_it_begins(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    world.complete(opened.regeneration_id, NOW)
+    assert begin_overlap(world, opened.regeneration_id, NOW + 600) == pytest.approx(NOW + 3600, abs=1e-5)
+    assert begin_overlap(world, opened.regeneration_id, NOW + 900) == pytest.approx(NOW + 3600, abs=1e-5)
+    [(retire_at, state)] = world.rows("SELECT retire_at, state FROM key_pair WHERE public_key = :k", k=old.public_key)
+    assert (retire_at / 1e6, state) == (pytest.approx(NOW + 3600, abs=1e-5), "retiring")
+
+
+def test_an_end_that_was_set_already_stands(world: World) -> None:
+    old = world.register()
+    opened = order(world, old)
+    world.complete(opened.regeneration_id, NOW)
+    begin_overlap(world, opened.regeneration_id, NOW)
+    with world.database.write_session() as session:
+        again = regenerations.begin_overlap(session, opened.regeneration_id, overlap=60, now=NOW)
+    assert again == pytest.approx(NOW + 3600, abs=1e-5)
+
+
+def test_there_is_nothing_to_wait_for_when_the_old_pair_is_cut_or_was_never_there(world: World) -> None:
+    old = world.register()
+    assert begin_overlap(world, old.regeneration_id, NOW + 600) == NOW + 600
+    opened = order(world, old, leaked=True)
+    world.complete(opened.regeneration_id, NOW)
+    assert begin_overlap(world, opened.regeneration_id, NOW + 600) == NOW + 600
+    assert states(world)[old.public_key] == "retired"
+
+
+def test_nothing_is_renewed_of_what_ended_before_a_pair_was_issued(world: World) -> None:
+    opened = order(world, world.register())
+    finish(world, opened.regeneration_id, RegenerationState.SUPERSEDED)
+    with world.database.write_session() as session:
+        assert regenerations.renew(session, opened.regeneration_id, 2, life=LIFE, now=NOW) == 0

@@ -107,3 +107,16 @@ async def test_an_activity_that_fails_for_a_while_delays_no_deadline(stage: Stag
     await play.comes("mail reminder-2")
     await eventually(lambda: play.books.tries["reminder-2"] == 1, play.books)
     assert 3 * DAY <= play.when("mail reminder-2")[0] < 3 * DAY + SLACK
+
+
+@played
+async def test_a_mail_has_time_to_leave_and_nothing_else_waits_as_long(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.comes("mail alert-1")
+    attributes = [
+        event.activity_task_scheduled_event_attributes
+        for event in (await play.handle.fetch_history()).events
+        if event.HasField("activity_task_scheduled_event_attributes")
+    ]
+    seconds = {asked.activity_type.name: asked.start_to_close_timeout.seconds for asked in attributes}
+    assert seconds == {"note_incident": 30, "send_mail": 60}

@@ -5,10 +5,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from workflow_stage import Play, Stage, played
+from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import DAY, HOUR, Growth, IncidentTimes, RegenerationEnd
+from octy_workflows.messages import DAY, HOUR, CustomerAnswer, Growth, IncidentTimes
 from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
 
 Event = Callable[[Play], Awaitable[Any]]
@@ -47,6 +47,22 @@ def customer(choice: Choice, *, leaked: bool = False) -> Event:
     )
 
 
+def told_again(choice: Choice) -> Event:
+    """The outbox delivers the customer's answer once more."""
+    return lambda play: play.handle.signal(KeyIncidentWorkflow.customer_answered, CustomerAnswer(choice))
+
+
+def at_once(*events: Event) -> Event:
+    """The workflow hears of all this in one activation."""
+
+    async def happens(play: Play) -> None:
+        async with play.one_activation():
+            for event in events:
+                await event(play)
+
+    return happens
+
+
 def customer_clicks_unheard(choice: Choice) -> Event:
     """SQL has the answer; its signal is still in the outbox."""
 
@@ -68,15 +84,25 @@ def grows(failures: int) -> Event:
     return lambda play: play.handle.signal(KeyIncidentWorkflow.attempts_grew, Growth(failures))
 
 
-def regeneration(state: str) -> Event:
-    """The regeneration under way ends."""
+def regeneration(state: str, *, later: str = "") -> Event:
+    """The regeneration under way ends; `later` is the one that takes its place."""
 
     async def ends(play: Play) -> None:
         await play.comes("note regenerating regenerating")
-        end = RegenerationEnd(play.books.regeneration_id, state)
-        await play.handle.signal(KeyIncidentWorkflow.regeneration_finished, end)
+        play.books.later_id = later
+        await play.handle.signal(KeyIncidentWorkflow.regeneration_finished, play.books.ends(state))
 
     return ends
+
+
+def rejoined(regeneration_id: str) -> Event:
+    """The case waits for this regeneration."""
+
+    async def waits(play: Play) -> None:
+        key = f"regenerating-{regeneration_id}"
+        await eventually(lambda: any(getattr(told, "key", "") == key for told in play.books.orders), play.books.orders)
+
+    return waits
 
 
 PATHS = [
@@ -111,19 +137,36 @@ PATHS = [
         "false_alarm",
     ),
     Path(
-        "customer_answers_twice",
-        [at(5 * HOUR), customer(Choice.REGENERATE), customer(Choice.REGENERATE), regeneration("done")],
+        "an_answer_told_twice_is_one",
+        [at(5 * HOUR), customer(Choice.REGENERATE), told_again(Choice.REGENERATE), regeneration("done")],
         [OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h close regenerated"],
         "regenerated",
     ),
     Path(
-        "a_later_regeneration_supersedes",
-        [at(5 * HOUR), customer(Choice.REGENERATE), regeneration("superseded")],
+        "a_superseded_regeneration_delivered_nothing_so_the_case_joins_the_later_one",
         [
-            *(OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating"),
-            *("5h note superseded", "5h close regenerated"),
+            *(at(5 * HOUR), customer(Choice.REGENERATE), regeneration("superseded", later="r-of-staff")),
+            *(rejoined("r-of-staff"), at(30 * HOUR), regeneration("done")),
+        ],
+        [
+            *(OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h note superseded"),
+            *("5h regenerate", "5h note regenerating regenerating", "30h close regenerated"),
         ],
         "regenerated",
+    ),
+    Path(
+        "a_later_regeneration_that_is_abandoned_calls_staff",
+        [
+            *(at(5 * HOUR), customer(Choice.REGENERATE), regeneration("superseded", later="r-of-staff-2")),
+            *(rejoined("r-of-staff-2"), regeneration("abandoned")),
+            *(comes("note regeneration_abandoned needs_staff"), update(DAN)),
+        ],
+        [
+            *(OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h note superseded"),
+            *("5h regenerate", "5h note regenerating regenerating", "5h note regeneration_abandoned needs_staff"),
+            *("5h take dismiss of dan", "5h close false_alarm"),
+        ],
+        "false_alarm",
     ),
     Path(
         "nobody_answers",

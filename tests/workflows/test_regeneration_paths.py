@@ -47,12 +47,17 @@ def comes(line: str) -> Event:
 async def collects(play: Play) -> None:
     """The customer presses the button: SQL has it, and the signal follows."""
     await collects_unheard(play)
-    await play.handle.signal(Regeneration.keys_collected)
+    await hears_of_it(play)
 
 
 async def collects_unheard(play: Play) -> None:
     """SQL has it; its signal is still in the outbox."""
-    play.books.collected = True
+    play.books.collected_at = await play.now()
+
+
+async def hears_of_it(play: Play) -> None:
+    """The outbox delivers the signal."""
+    await play.handle.signal(Regeneration.keys_collected)
 
 
 async def superseded(play: Play) -> None:
@@ -107,6 +112,26 @@ PATHS = [
         times=RegenerationTimes(overlap=2 * HOUR),
     ),
     Path(
+        "an_outage_does_not_prolong_the_overlap",
+        [at(HOUR), collects_unheard, at(8 * HOUR), hears_of_it, at(2 * DAY)],
+        [*SENT, "8h overlap until 25h", "25h retire", "25h mail keys_retired-1", "25h finish done"],
+        "done",
+    ),
+    Path(
+        "after_an_outage_longer_than_the_overlap_the_old_pair_is_retired_at_once",
+        [at(HOUR), collects_unheard, at(8 * HOUR), hears_of_it],
+        [*SENT, "8h overlap until 3h", "8h retire", "8h mail keys_retired-1", "8h finish done"],
+        "done",
+        times=RegenerationTimes(overlap=2 * HOUR),
+    ),
+    Path(
+        "an_old_pair_cut_meanwhile_is_not_waited_for",
+        [at(HOUR), collects],
+        [*SENT, "1h overlap until 1h", "1h retire", "1h mail keys_retired-1", "1h finish done"],
+        "done",
+        books={"retired": True},
+    ),
+    Path(
         "uncollected_keys_are_sent_again_with_a_fresh_link",
         [at(30 * HOUR), collects, at(3 * DAY)],
         [
@@ -126,14 +151,14 @@ PATHS = [
         [at(13 * DAY), collects_unheard, at(16 * DAY)],
         [
             *(*SENT, *RESENT, "168h note not_collected needs_staff"),
-            *("336h overlap until 360h", "360h retire", "360h mail keys_retired-1", "360h finish done"),
+            *("336h overlap until 336h", "336h retire", "336h mail keys_retired-1", "336h finish done"),
         ],
         "done",
     ),
     Path(
         "collected_just_before_a_fresh_link_is_due",
-        [at(23 * HOUR), collects_unheard, at(25 * HOUR), collects, at(3 * DAY)],
-        [*SENT, "25h overlap until 49h", "49h retire", "49h mail keys_retired-1", "49h finish done"],
+        [at(23 * HOUR), collects_unheard, at(25 * HOUR), hears_of_it, at(3 * DAY)],
+        [*SENT, "25h overlap until 47h", "47h retire", "47h mail keys_retired-1", "47h finish done"],
         "done",
     ),
     Path(
@@ -260,11 +285,13 @@ async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
     await play.comes("mail new_keys-1")
     await collects(play)
     await play.comes("overlap until 24h")
-    [overlap] = (order for order in play.books.orders if hasattr(order, "until"))
-    assert overlap.until - overlap.at == DAY
-    await play.until(overlap.until - play.books.start + 1)
+    assert play.books.collected_at is not None
+    end = play.books.collected_at - play.books.start + DAY
+    await play.until(end - 1)
+    assert [moment for moment in play.when("retire") if moment < end] == []
+    await play.until(end + 1)
     await play.comes("retire")
-    assert 0 <= play.when("retire")[0] - (overlap.until - play.books.start) < SLACK
+    assert end <= play.when("retire")[0] < end + SLACK
 
 
 @played
@@ -323,7 +350,7 @@ async def test_the_regeneration_waits_for_those_who_are_still_being_heard(stage:
 async def test_signals_with_unexpected_contents_do_not_kill_the_regeneration(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
-    play.books.collected = True
+    await collects_unheard(play)
     for name in ("keys_collected", "superseded", "keys_collected"):
         await play.handle.signal(name, args=[{}, {}])
     await collects(play)

@@ -8,17 +8,19 @@ import asyncio
 import itertools
 import shutil
 import sys
+import threading
 from collections import Counter
-from collections.abc import Callable, Coroutine, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager, contextmanager
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
 from typing import Any
 
 from temporalio import activity
-from temporalio.api.enums.v1 import EventType, PendingActivityState
+from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
 from temporalio.client import WorkflowHandle, WorkflowHistory
@@ -34,6 +36,7 @@ from octy_workflows.messages import (
     CustomerAnswer,
     DecisionOrder,
     DecisionReport,
+    Ending,
     FinishOrder,
     IncidentCase,
     IncidentNote,
@@ -43,6 +46,7 @@ from octy_workflows.messages import (
     MailReport,
     OverlapOrder,
     RegenerationCase,
+    RegenerationEnd,
     RegenerationNote,
     RegenerationOrder,
     RegenerationTimes,
@@ -55,6 +59,7 @@ from octy_workflows.staff import Choice
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
+HANDS = 4  # of the worker, for workflow tasks
 WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow]
 
 _numbers = itertools.count(1)
@@ -77,11 +82,13 @@ class Books:
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     standing: DecisionReport | None = None  # the confirmation's row
-    decisions: dict[str, DecisionReport] = field(default_factory=dict)
+    standing_id: str = ""  # of the decision that gave it; none when the customer did
     regeneration_id: str = ""
+    later_id: str = ""  # the regeneration that an order joins instead of opening one
     resolution: str = ""
     generation: int = 1
-    collected: bool = False
+    collected_at: float | None = None
+    retired: bool = False  # the old pair
     ending: str = ""
 
     def tell(self, at: float, line: str, order: object) -> None:
@@ -90,8 +97,21 @@ class Books:
 
     def customer_says(self, choice: Choice, *, leaked: bool = False) -> CustomerAnswer:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
-        self.standing = DecisionReport(False, choice, leaked, "customer")
+        assert self.take(DecisionReport(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
         return CustomerAnswer(choice, leaked)
+
+    def take(self, answer: DecisionReport, decision_id: str) -> bool:
+        """Let the first answer stand, until the question is reopened or the case closed."""
+        if self.standing is not None or self.resolution:
+            return False
+        self.standing, self.standing_id = answer, decision_id
+        return True
+
+    def ends(self, state: str) -> RegenerationEnd:
+        """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
+        if state == Ending.ABANDONED:
+            self.standing, self.standing_id = None, ""
+        return RegenerationEnd(self.regeneration_id, state)
 
 
 def _when(seconds: float) -> str:
@@ -139,18 +159,17 @@ class Recorder:
     @activity.defn
     async def take_decision(self, order: DecisionOrder) -> DecisionReport:
         books, decision = await self._open(order.incident_id), order.decision
-        if decision.decision_id not in books.decisions:
-            if books.standing is None or order.after:
-                books.standing = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
-            books.decisions[decision.decision_id] = books.standing
-            books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
-        return books.decisions[decision.decision_id]
+        given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
+        taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id
+        books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
+        stands = books.standing or DecisionReport(False, Choice.DISMISS, False, "")
+        return replace(stands, accepted=taken)
 
     @activity.defn
     async def open_regeneration(self, order: RegenerationOrder) -> str:
         books = await self._open(order.incident_id)
         if books.regeneration_id == order.after:
-            books.regeneration_id = f"{order.incident_id}-r{next(_numbers)}"
+            books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
         books.tell(order.at, f"regenerate{' leaked' if order.leaked else ''}", order)
         return books.regeneration_id
 
@@ -178,16 +197,19 @@ class Recorder:
     @activity.defn
     async def renew_link(self, order: LinkOrder) -> int:
         books = await self._open(order.regeneration_id)
-        if books.collected or books.ending:
+        if books.collected_at is not None or books.ending:
             return 0
         books.generation = max(books.generation, order.generation)
         books.tell(order.at, f"renew {books.generation}", order)
         return books.generation
 
     @activity.defn
-    async def begin_overlap(self, order: OverlapOrder) -> None:
+    async def begin_overlap(self, order: OverlapOrder) -> float:
         books = await self._open(order.regeneration_id)
-        books.tell(order.at, f"overlap until {_when(order.until - books.start)}", order)
+        assert books.collected_at is not None
+        end = order.at if books.retired else books.collected_at + order.overlap
+        books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
+        return end
 
     @activity.defn
     async def retire_old_pair(self, step: Step) -> None:
@@ -196,7 +218,7 @@ class Recorder:
     @activity.defn
     async def finish_regeneration(self, order: FinishOrder) -> str:
         books = await self._open(order.regeneration_id)
-        if books.collected and order.state != "done":
+        if books.collected_at is not None and order.state != Ending.DONE:
             return COLLECTED
         books.ending = books.ending or order.state
         books.tell(order.at, f"finish {books.ending}", order)
@@ -215,11 +237,35 @@ class Play:
     env: WorkflowEnvironment
     handle: WorkflowHandle[Any, Any]
     books: Books
+    hands: ThreadPoolExecutor
+
+    async def now(self) -> float:
+        """Return what the workflow's clock reads, in Unix seconds."""
+        return (await self.env.get_current_time(self.handle)).timestamp()
+
+    @asynccontextmanager
+    async def one_activation(self) -> AsyncIterator[None]:
+        """Have the workflow hear at one and the same moment whatever is signalled inside.
+
+        The worker is kept busy with a task of its own meanwhile, so that the server puts the signals together.
+        """
+        await self.rest()
+        busy = threading.Event()
+        for _ in range(HANDS):
+            self.hands.submit(busy.wait, PATIENCE)
+        try:
+            await self.handle.signal("attempts_grew", args=[])  # too little content: it only begins a task
+            async with asyncio.timeout(PATIENCE):
+                while not _started((await self.handle.describe()).raw_description):  # noqa: ASYNC110  # the server calls nobody
+                    await asyncio.sleep(0.005)
+            yield
+        finally:
+            busy.set()
 
     async def until(self, seconds: float) -> None:
         """Let the workflow's clock reach so many seconds after its start; steps that fall due are done on the way."""
         await self.rest()
-        now = (await self.env.get_current_time(self.handle)).timestamp() - self.books.start
+        now = await self.now() - self.books.start
         if now < seconds:
             async with asyncio.timeout(PATIENCE):
                 await self.env.fast_forward(self.handle, timedelta(seconds=seconds - now))
@@ -278,6 +324,12 @@ def _busy(described: DescribeWorkflowExecutionResponse, but: str) -> bool:
     return described.HasField("pending_workflow_task") or not all(waiting)
 
 
+def _started(described: DescribeWorkflowExecutionResponse) -> bool:
+    """Tell whether the worker holds a task of the workflow."""
+    started = PendingWorkflowTaskState.PENDING_WORKFLOW_TASK_STATE_STARTED
+    return described.HasField("pending_workflow_task") and described.pending_workflow_task.state == started
+
+
 def _task_failures(history: WorkflowHistory) -> list[str]:
     """Return why workflow tasks failed: errors that Temporal would retry for ever."""
     return [
@@ -294,6 +346,7 @@ class Stage:
     env: WorkflowEnvironment
     recorder: Recorder
     runner: asyncio.Runner
+    hands: ThreadPoolExecutor
     plays: list[Play] = field(default_factory=list)
 
     def act(self, act: Coroutine[Any, Any, None]) -> None:
@@ -333,7 +386,7 @@ class Stage:
         with self.env.with_time_skipping_disabled():  # else the clock would run away before the first line
             handle = await client.start_workflow(run, case, id=subject_id, task_queue=TASK_QUEUE)
         books.start = (await handle.describe()).start_time.timestamp()
-        self.plays.append(Play(self.env, handle, books))
+        self.plays.append(Play(self.env, handle, books, self.hands))
         return self.plays[-1]
 
 
@@ -350,17 +403,23 @@ def played(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]
 @contextmanager
 def open_stage() -> Iterator[Stage]:
     """Start the server and the worker, for as many acts as you like."""
-    with asyncio.Runner() as runner:
-        env, recorder, worker = runner.run(_start())
+    with asyncio.Runner() as runner, ThreadPoolExecutor(HANDS) as hands:
+        env, recorder, worker = runner.run(_start(hands))
         try:
-            yield Stage(env, recorder, runner)
+            yield Stage(env, recorder, runner, hands)
         finally:
             runner.run(_stop(env, worker))
 
 
-async def _start() -> tuple[WorkflowEnvironment, Recorder, Worker]:
+async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, Worker]:
     env, recorder = await _server(), Recorder()
-    worker = Worker(env.client, task_queue=TASK_QUEUE, workflows=WORKFLOWS, activities=recorder.activities())
+    worker = Worker(
+        env.client,
+        task_queue=TASK_QUEUE,
+        workflows=WORKFLOWS,
+        activities=recorder.activities(),
+        workflow_task_executor=hands,
+    )
     await worker.__aenter__()
     return env, recorder, worker
 

@@ -26,9 +26,11 @@ from octy_middleware.models import (
 )
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
+from octy_worker.held import held_pair_id
 
 SYSTEM = "system"
 CUSTOMER = "customer"
+_NO_END = 2**62  # a minute that never comes
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,14 +91,17 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
 
 
 def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
-    """Return the wrong attempts since the streak's first one, most frequent source first."""
-    first_minute = int(incident.first_at.timestamp()) // 60
+    """Return the wrong attempts from the streak's first one to the case's end, most frequent source first.
+
+    Both ends count by the minute, as the counts do: what follows a case within its last minute is taken for its own.
+    """
+    first_minute, last_minute = _minutes(incident)
     counts = session.exec(
         select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
         .where(
             OutcomeMinute.public_key == incident.public_key,
             OutcomeMinute.outcome == Outcome.WRONG_SECRET,
-            OutcomeMinute.minute >= first_minute,
+            col(OutcomeMinute.minute).between(first_minute, last_minute),
         )
         .group_by(OutcomeMinute.source)
         .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
@@ -105,7 +110,7 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
         select(func.max(Attempt.id))
         .where(
             Attempt.public_key == incident.public_key,
-            Attempt.minute >= first_minute,
+            col(Attempt.minute).between(first_minute, last_minute),
             Attempt.outcome == Outcome.WRONG_SECRET,
         )
         .group_by(Attempt.source)
@@ -120,6 +125,12 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
         )
         for source, count in counts
     )
+
+
+def _minutes(incident: Incident) -> tuple[int, int]:
+    """Return the first and the last minute of a case."""
+    first, last = incident.first_at, incident.closed_at
+    return int(first.timestamp()) // 60, _NO_END if last is None else int(last.timestamp()) // 60
 
 
 def answer_case(  # the one place where customer and staff race
@@ -144,7 +155,7 @@ def answer_case(  # the one place where customer and staff race
         if taken:
             incident = session.get_one(Incident, incident_id)
             if leaked:
-                pairs.retire(connection, incident.key_pair_id, now)
+                _cut_leaked(session, incident.key_pair_id, now)
             detail = {"answer": str(answer), "leaked": leaked}
             append_event(
                 connection,
@@ -160,6 +171,13 @@ def answer_case(  # the one place where customer and staff race
         if session.get(Incident, incident_id) is None:
             return None
         return standing(connection, incident_id, taken=taken, decision_id=decision_id)
+
+
+def _cut_leaked(session: Session, pair_id: str, now: float) -> None:
+    """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
+    held = held_pair_id(session, pair_id)
+    for leaked in {pair_id, held or pair_id}:
+        pairs.retire(session.connection(), leaked, now)
 
 
 def _take(  # the columns of one UPDATE
@@ -238,6 +256,27 @@ def append_event(  # the columns of one row
         )
     )
     return True
+
+
+def note_refused_decision(
+    connection: Connection,
+    incident_id: str,
+    *,
+    decision_id: str,
+    actor: str,
+    detail: Mapping[str, object],
+    now: float,
+) -> None:
+    """Audit a decision that was not taken, once however many of those who refused it say so."""
+    append_event(
+        connection,
+        incident_id,
+        key=f"refused-{decision_id}",
+        actor=actor,
+        what="decision_refused",
+        detail=detail,
+        now=now,
+    )
 
 
 def set_state(connection: Connection, incident_id: str, state: IncidentState) -> None:

@@ -91,6 +91,7 @@ class Parts:
                 mail.send_mail,
             ],
             activity_executor=executor,
+            max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
 
@@ -140,26 +141,42 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
+    unasked = [] if stop.is_set() else [task for task in tasks if task.done()]
     stop.set()
-    results = await asyncio.gather(*tasks, return_exceptions=True)
-    faults = [result for result in results if isinstance(result, BaseException)]
-    for fault in faults:
-        _logger.error("worker: stopped by %s: %s", type(fault).__name__, fault)
+    await asyncio.wait([stopping, *tasks])
+    faults = [(task.get_name(), why) for task in tasks if (why := _why(task, unasked=task in unasked))]
+    for name, why in faults:
+        _logger.error("worker: stopped by its part %r: %s", name, why)
     parts.database.close()
     return 1 if faults else 0
 
 
+def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
+    """Return in one line why a part ended, or nothing when it was told to. An error's further lines hold values."""
+    if task.cancelled():
+        return "it was cancelled"
+    error = task.exception()
+    if error is not None:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
+    return "it ended by itself" if unasked else ""
+
+
 async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
     server = parts.pages()
-    serving = asyncio.create_task(server.serve())
+    serving = asyncio.create_task(_listen(server))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
     server.should_exit = True
     stopping.cancel()
+    await serving
+
+
+async def _listen(server: PagesServer) -> None:
     try:
-        await serving
-    except SystemExit:  # uvicorn's way to say that it could not bind
-        raise OSError(f"the pages can't listen on {parts.settings.pages_host}:{parts.settings.pages_port}") from None
+        await server.serve()
+    except SystemExit:  # uvicorn's way to say that it could not bind; out of a task it would end the loop itself
+        where = f"{server.config.host}:{server.config.port}"
+        raise OSError(f"the pages can't listen on {where}") from None
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:
@@ -175,11 +192,13 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
             )
             relaying = asyncio.create_task(relay.run())
             stopping = asyncio.create_task(stop.wait())
-            await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
-            stopping.cancel()
-            relaying.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await relaying
+            try:
+                await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
+            finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
+                stopping.cancel()
+                relaying.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await relaying
 
 
 async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:

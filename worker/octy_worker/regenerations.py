@@ -18,6 +18,7 @@ from octy_middleware.keys import KeyHasher, make_pair
 from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_worker import cases
+from octy_worker.held import held_pair_id
 from octy_worker.sealed import Sealer
 
 
@@ -81,16 +82,18 @@ def open_regeneration(  # who, what and why of one order
 
     A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
     once. An order against the very pair that waits for its collection supersedes: the waiting secret is erased, its
-    link dies, and the new order replaces what the first one was to replace.
+    link dies, and the new order replaces what the first one was to replace. If either of the two was for a leak, that
+    pair is cut with this order: the customer holds no other secret that could have leaked.
     """
-    standing = _replacement_of(session, account_id, old_pair_id)
-    if standing is not None:
-        _note_leak(session, standing, leaked=leaked, now=now)
-        return Opened(standing.id, joined=True)
-    waiting = _on_its_way(session, account_id)
+    held = held_pair_id(session, old_pair_id)
+    waiting = on_its_way(session, account_id)
+    if waiting is None or old_pair_id is None or waiting.new_pair_id != old_pair_id:
+        standing = _replacement_of(session, account_id, held)
+        if standing is not None:
+            _note_leak(session, standing, leaked=leaked, now=now)
+            return Opened(standing.id, joined=True)
     if waiting is not None:
-        if waiting.new_pair_id == old_pair_id:
-            old_pair_id, leaked = waiting.old_pair_id, waiting.leaked
+        leaked = leaked or (waiting.leaked and waiting.old_pair_id == held)
         _supersede(session, waiting, now)
     regeneration = Regeneration(
         id=uuid7(now),
@@ -99,19 +102,19 @@ def open_regeneration(  # who, what and why of one order
         actor=actor,
         reason=reason,
         leaked=leaked,
-        old_pair_id=old_pair_id,
+        old_pair_id=held,
         opened_at=utc(now),
     )
     session.add(regeneration)
     session.flush()
-    if leaked and old_pair_id is not None:
-        pairs.retire(session.connection(), old_pair_id, now)
-    detail = {"leaked": leaked, "replaces": old_pair_id is not None}
+    if leaked and held is not None:
+        pairs.retire(session.connection(), held, now)
+    detail = {"leaked": leaked, "replaces": held is not None}
     outbox.put(session.connection(), outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
     return Opened(regeneration.id, joined=False)
 
 
-def _on_its_way(session: Session, account_id: str) -> Regeneration | None:
+def on_its_way(session: Session, account_id: str) -> Regeneration | None:
     """Return the account's one regeneration whose keys nobody has collected yet."""
     return session.exec(
         select(Regeneration).where(
@@ -125,7 +128,7 @@ def _on_its_way(session: Session, account_id: str) -> Regeneration | None:
 def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) -> Regeneration | None:
     """Return what replaces or has replaced this pair; without a pair, the first issue if it is on its way."""
     if old_pair_id is None:
-        waiting = _on_its_way(session, account_id)
+        waiting = on_its_way(session, account_id)
         return waiting if waiting is not None and waiting.old_pair_id is None else None
     in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
     return session.exec(
@@ -213,8 +216,8 @@ def renew(session: Session, regeneration_id: str, generation: int, *, life: floa
 
     Return the generation that now counts, or 0 when there is nothing left to renew.
     """
-    sealed = session.get_one(SealedSecret, regeneration_id)
-    if sealed.sealed is None:
+    sealed = session.get(SealedSecret, regeneration_id)  # none when it ended before a pair was issued
+    if sealed is None or sealed.sealed is None:
         return 0
     if sealed.generation < generation:
         sealed.generation = generation
@@ -254,11 +257,19 @@ def collect(database: Database, sealer: Sealer, regeneration_id: str, generation
         return keys
 
 
-def begin_overlap(session: Session, regeneration_id: str, *, retire_at: float, now: float) -> None:
-    """Set the old pair's end; it is accepted until then."""
+def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float:
+    """Let the old pair live on for `overlap` seconds after the collection, as the customer was told with the new keys.
+
+    Return its end in Unix seconds: one that is set already stands; `now` when there is no old pair that still works.
+    """
     regeneration = session.get_one(Regeneration, regeneration_id)
-    if regeneration.old_pair_id is not None:
-        pairs.begin_retiring(session.connection(), regeneration.old_pair_id, retire_at=utc(retire_at), now=now)
+    old_pair_id = regeneration.old_pair_id
+    if old_pair_id is None:
+        return now
+    retire_at = (regeneration.collected_at or utc(now)) + timedelta(seconds=overlap)
+    pairs.begin_retiring(session.connection(), old_pair_id, retire_at=retire_at, now=now)
+    old = session.get_one(KeyPair, old_pair_id)
+    return old.retire_at.timestamp() if old.state == PairState.RETIRING and old.retire_at is not None else now
 
 
 def retire_old(session: Session, regeneration_id: str, now: float) -> None:

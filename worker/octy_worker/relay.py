@@ -6,6 +6,9 @@ Here: reading the outbox, and what each event is to a workflow. Not here: puttin
 Everything is a signal-with-start or a start: should a message about a case come before its workflow runs, the
 workflow starts with it. A closed workflow is not started again; its message is delivered, for there is nobody to
 hear it.
+
+An outage holds everything back until it is over. A message that is itself at fault holds nothing back: it is tried
+five times, then set aside, and stays in the outbox as undelivered, with its fault.
 """
 
 import asyncio
@@ -19,7 +22,7 @@ from sqlmodel import col, select
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
-from temporalio.service import RPCError
+from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
@@ -44,7 +47,19 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 _logger = logging.getLogger(__name__)
 
 _BATCH = 100
+_TRIES = 5  # of a message that is itself at fault; then it is set aside
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
+
+_OF_THE_MESSAGE = frozenset(
+    {
+        RPCStatusCode.INVALID_ARGUMENT,
+        RPCStatusCode.ALREADY_EXISTS,
+        RPCStatusCode.OUT_OF_RANGE,
+        RPCStatusCode.DATA_LOSS,
+    }
+)
+"""What Temporal answers to one message. Every other status is an outage: a server that is away or ill, a namespace or
+a right that is missing would meet all messages alike, and giving up on them one by one would lose every alert."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +73,14 @@ class Call:
     content: object = None
 
 
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What became of the messages that waited; a failed one has its fault in its row."""
+
+    delivered: int
+    failed: int
+
+
 class Relay:
     """Delivers the outbox of one database. One relay a database is enough; two do no harm."""
 
@@ -68,30 +91,37 @@ class Relay:
         self._clock = clock
 
     async def run(self) -> None:
-        """Deliver until cancelled. Faults of the store or of Temporal are waited out."""
+        """Deliver until cancelled; nothing else ends it. What goes wrong for all messages is waited out."""
         wait = interval = self._settings.relay_interval
         while True:
             try:
-                delivered = await self.deliver_some()
-                wait = interval
-            except (RPCError, OctyError) as error:
-                wait = min(max(wait, 0.25) * 2, _BACKOFF_LIMIT)
-                _logger.warning("relay: %s; next try in %.1f s", _reason(error), wait)
-                delivered = 0
-            if delivered < _BATCH:
-                await asyncio.sleep(wait)
+                done = await self.deliver_some()
+            except Exception as error:  # noqa: BLE001  # an outage, or a fault of ours: messages wait, none is lost
+                wait = _longer(wait)
+                _logger.warning("relay: %s; next try in %.1f s", _told(error), wait)
+            else:
+                in_vain = done.failed > 0 and done.delivered == 0
+                wait = _longer(wait) if in_vain else interval
+                if done.delivered == _BATCH:
+                    continue
+            await asyncio.sleep(wait)
 
-    async def deliver_some(self) -> int:
-        """Deliver what waits, oldest first, at most a hundred messages; return how many."""
-        messages = await asyncio.to_thread(self._undelivered)
-        for message in messages:
+    async def deliver_some(self) -> Round:
+        """Deliver what waits, oldest first, at most a hundred messages. An outage is raised, at the first message."""
+        numbers = await asyncio.to_thread(self._undelivered)
+        failed = 0
+        for number in numbers:
             try:
-                await self._send(await asyncio.to_thread(self._call, message))
-            except (RPCError, OctyError) as error:
-                await asyncio.to_thread(self._mark, message, _reason(error))
-                raise
-            await asyncio.to_thread(self._mark, message, None)
-        return len(messages)
+                await self._send(await asyncio.to_thread(self._call, number))
+            except Exception as error:
+                if _is_outage(error):
+                    await asyncio.to_thread(self._update, number, last_error=_fault(error))
+                    raise
+                failed += 1
+                await asyncio.to_thread(self._note_failure, number, _fault(error))
+            else:
+                await asyncio.to_thread(self._note_delivery, number)
+        return Round(len(numbers) - failed, failed)
 
     async def _send(self, call: Call) -> None:
         more: dict[str, Any] = (
@@ -110,7 +140,9 @@ class Relay:
         except WorkflowAlreadyStartedError:
             _logger.info("relay: %s has ended; nobody hears %s", call.workflow_id, call.signal or "its start")
 
-    def _call(self, message: Outbox) -> Call:  # noqa: PLR0911  # a row for each event
+    def _call(self, number: int) -> Call:  # noqa: PLR0911  # a row for each event
+        with self._database.read_session() as session:
+            message = session.get_one(Outbox, number)
         event, subject, detail = Event(message.kind), message.subject_id, message.detail
         match event:
             case Event.INCIDENT_OPENED:
@@ -147,23 +179,62 @@ class Relay:
         )
         return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
 
-    def _undelivered(self) -> Sequence[Outbox]:
-        with self._database.read_session() as session:
-            return session.exec(
-                select(Outbox).where(col(Outbox.delivered_at).is_(None)).order_by(col(Outbox.id)).limit(_BATCH)
-            ).all()
+    def _undelivered(self) -> Sequence[int]:
+        """Return ids alone: a row that can't even be read must not hide the others."""
+        waiting = (
+            select(col(Outbox.id))
+            .where(col(Outbox.delivered_at).is_(None), Outbox.tries < _TRIES)
+            .order_by(col(Outbox.id))
+            .limit(_BATCH)
+        )
+        with self._database.read() as connection:
+            return [row.id for row in connection.execute(waiting)]
 
-    def _mark(self, message: Outbox, fault: str | None) -> None:
-        values = {"delivered_at": utc(self._clock())} if fault is None else {"last_error": fault}
-        with self._database.write() as connection:
-            connection.execute(
-                update(Outbox).where(col(Outbox.id) == message.id).values(tries=Outbox.tries + 1, **values)
+    def _note_delivery(self, number: int) -> None:
+        self._update(number, tries=Outbox.tries + 1, delivered_at=utc(self._clock()))
+
+    def _note_failure(self, number: int, fault: str) -> None:
+        tries = self._update(number, tries=Outbox.tries + 1, last_error=fault)
+        if tries == _TRIES:
+            _logger.error(
+                "relay: message %d of the outbox is set aside after %d tries: %s; it is tried again once its row "
+                "says tries = 0",
+                number,
+                tries,
+                fault,
             )
+        else:
+            _logger.warning("relay: message %d of the outbox, try %d of %d: %s", number, tries, _TRIES, fault)
+
+    def _update(self, number: int, **values: Any) -> int:
+        """Set columns of one row; return how often its message was tried."""
+        statement = update(Outbox).where(col(Outbox.id) == number).values(**values).returning(col(Outbox.tries))
+        with self._database.write() as connection:
+            row = connection.execute(statement).first()
+        return 0 if row is None else int(row[0])
 
 
 def _arguments(call: Call) -> list[object]:
     return [] if call.content is None else [call.content]
 
 
-def _reason(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}"[:300]
+def _longer(wait: float) -> float:
+    return min(max(wait, 0.25) * 2, _BACKOFF_LIMIT)
+
+
+def _is_outage(error: Exception) -> bool:
+    if isinstance(error, RPCError):
+        return error.status not in _OF_THE_MESSAGE
+    return isinstance(error, OctyError)
+
+
+def _fault(error: Exception) -> str:
+    """Return type and code: an error's text may repeat what the message holds."""
+    name = type(error).__name__
+    return f"{name} {error.status.name}" if isinstance(error, RPCError) else name
+
+
+def _told(error: Exception) -> str:
+    """Return what the log says: Temporal's words and ours are about servers, not about customers."""
+    text = f": {error}" if isinstance(error, RPCError | OctyError) and _is_outage(error) else ""
+    return f"{_fault(error)}{text}"[:300]

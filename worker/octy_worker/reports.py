@@ -4,6 +4,7 @@ Here: the queries behind the `octy` command's lists and pages. Not here: their s
 drawn (`cli.views`), single steps of a case or regeneration (`cases`, `regenerations`).
 """
 
+import re
 from dataclasses import fields
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,6 +15,7 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.accounts import find_account, security_addresses
 from octy_middleware.clock import EPOCH, utc
 from octy_middleware.errors import InvalidInputError
+from octy_middleware.keys import has_valid_checksum
 from octy_middleware.models import (
     Account,
     Confirmation,
@@ -48,6 +50,7 @@ _Shape = TypeVar("_Shape", bound="DataclassInstance")
 _MAILS = 20  # of an account; those of a case are all shown
 _USES = 20
 _LATELY = timedelta(days=7)
+_NEW_SHAPE = re.compile(r"pk_[0-9A-Za-z]{28}")
 
 
 def list_accounts(session: Session, *, limit: int | None = None) -> tuple[AccountLine, ...]:
@@ -111,8 +114,13 @@ def list_pairs(
 def pair_of(session: Session, public_key: str) -> KeyPair:
     """Return the pair; raise InvalidInputError when there is none."""
     pair = session.exec(select(KeyPair).where(KeyPair.public_key == public_key)).first()
+    if pair is None and public_key.startswith("sk_"):
+        raise InvalidInputError("that looks like a secret key, which nobody needs to show → give the public key, pk_…")
     if pair is None:
-        raise InvalidInputError(f"no pair has the public key {public_key[:100]!r} → `octy keys list` shows all")
+        wrong = f"no pair has the public key {public_key[:100]!r}"
+        if _NEW_SHAPE.fullmatch(public_key) and not has_valid_checksum(public_key):
+            wrong += ": it is mistyped, its last 6 characters don't fit the rest"
+        raise InvalidInputError(f"{wrong} → `octy keys list` shows all")
     return pair
 
 

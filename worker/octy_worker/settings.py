@@ -8,10 +8,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
-from octy_middleware.settings import BaseSettings, Keys, Settings, Texts
+from octy_middleware.settings import BaseSettings, Keys
 from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
-
-__all__ = ["Texts", "WorkerSettings"]
 
 
 def _seconds(value: object) -> object:
@@ -91,8 +89,3 @@ class WorkerSettings(BaseSettings):
             staff_after=self.collect_staff_after,
             abandon_after=self.collect_abandon_after,
         )
-
-    @property
-    def middleware(self) -> Settings:
-        """The part that the middleware's own rooms take."""
-        return Settings.build(database_url=self.database_url, peppers=self.peppers, threshold=self.threshold)

@@ -1,10 +1,17 @@
-"""PURE. Times, lengths of time and numbers in the words that mails and pages share.
+"""PURE. Times, lengths of time, numbers and sources in the words that mails, pages and the `octy` command share.
 
 Here: value in, text out. Not here: strangers' text (`mail.harmless`, `pages.words`), sentences (the templates).
 """
 
 from datetime import datetime
 
+from octy_middleware.ledger import OVERFLOW
+from octy_middleware.network import UNIX, UNKNOWN
+
+SOURCES_SHOWN = 5
+"""How many sources of a case mails and pages name one by one; the rest is summed up."""
+
+_ORIGINS = {OVERFLOW: "many other addresses", UNKNOWN: "an unknown address", UNIX: "a local connection"}
 _UNITS = (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1))
 _DAYS_FROM = 3 * 86_400  # "24 hours" and "48 hours" say more than "1 day"
 
@@ -26,3 +33,8 @@ def span(seconds: float) -> str:
 def amount(count: int, noun: str) -> str:
     """Return "1 attempt", "2 attempts", "12,000 attempts"."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def origin(source: str) -> str:
+    """Return where requests came from: an address or network as it is, what has none in words."""
+    return _ORIGINS.get(source, source)

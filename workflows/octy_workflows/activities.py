@@ -49,7 +49,8 @@ def take_decision(order: DecisionOrder) -> DecisionReport:
 def open_regeneration(order: RegenerationOrder) -> str:
     """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
-    Its workflow is started by the relay; the case hears of its end by the signal `regeneration_finished`.
+    With `after`, what replaces the pair after that one: a later order is joined, or the pair is ordered anew. Its
+    workflow is started by the relay; the case hears of its end by the signal `regeneration_finished`.
     """
     raise NotImplementedError
 
@@ -98,8 +99,12 @@ def renew_link(order: LinkOrder) -> int:
 
 
 @activity.defn
-def begin_overlap(order: OverlapOrder) -> None:
-    """Mark the old pair as retiring: accepted until the order's `until`. A retired one stays retired."""
+def begin_overlap(order: OverlapOrder) -> float:
+    """Mark the old pair as retiring, and return its end in Unix seconds: it is accepted until then.
+
+    The end is counted from the collection as SQL holds it, not from `at`: what the customer was promised holds
+    however late the workflow hears of it. Returns `at` when the old pair is retired already; it stays so.
+    """
     raise NotImplementedError
 
 
@@ -113,6 +118,7 @@ def retire_old_pair(step: Step) -> None:
 def finish_regeneration(order: FinishOrder) -> str:
     """Finish the row, erase an uncollected secret, and tell the cases that wait for it, once, by the outbox.
 
+    An abandonment reopens the answer of these cases in the same transaction.
     Returns the state that stands: the order's, or `COLLECTED` when the customer collected before it could be
     abandoned or superseded (nothing is finished then), or the ending that it already has.
     """

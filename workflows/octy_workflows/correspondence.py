@@ -14,7 +14,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.messages import DAY, Detail, MailEnd, MailOrder, MailReport
-    from octy_workflows.policies import PATIENTLY, Condition, came_true
+    from octy_workflows.policies import MAILING, Condition, came_true
 
 
 class Correspondent(ABC):
@@ -62,7 +62,7 @@ class Correspondent(ABC):
 
 async def _sent_unless(stop: Condition, order: MailOrder) -> MailReport | None:
     """Temporal retries the mail for days; don't wait for it longer than for `stop`."""
-    sending = workflow.start_activity(activities.send_mail, order, **PATIENTLY, summary=order.kind)
+    sending = workflow.start_activity(activities.send_mail, order, **MAILING, summary=order.kind)
     await workflow.wait_condition(lambda: sending.done() or stop())
     if not sending.done():
         sending.cancel()

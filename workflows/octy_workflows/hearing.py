@@ -1,7 +1,7 @@
 """Who is heard, and how: what people type into the Web UI or the command line is read with suspicion.
 
 Here: the way from a payload to a `StaffDecision`, refusals, and the guard of signals. Not here: whether a
-decision comes too late, which is `incident`.
+decision comes too late, which is `question`.
 """
 
 import inspect

@@ -1,12 +1,12 @@
 """KeyIncidentWorkflow: alert → wait for the customer or staff → regenerate or close.
 
-Here: when what happens in a case, and who is heard. Not here: SQL, where customer and staff race and the
-answer stands; mail; the replacement of the keys, which is `regeneration`.
+Here: when what happens in a case, and who is heard. Not here: which answer stands, which is `question`; mail; the
+replacement of the keys, which is `regeneration`.
 """
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, assert_never
 
 from temporalio import workflow
@@ -19,18 +19,15 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import (
         HOW_TO_DECIDE,
-        TOO_LATE,
         decision_in,
         decision_signalled,
         guarded,
         identified,
-        refusal,
     )
     from octy_workflows.messages import (
         CaseState,
         CloseOrder,
         CustomerAnswer,
-        DecisionOrder,
         DecisionReport,
         Detail,
         Ending,
@@ -45,6 +42,7 @@ with workflow.unsafe.imports_passed_through():
         Resolution,
     )
     from octy_workflows.policies import PATIENTLY, came_true
+    from octy_workflows.question import Answer, Question
     from octy_workflows.staff import Choice, StaffDecision
 
 _HEADLINE = {
@@ -54,23 +52,7 @@ _HEADLINE = {
     CaseState.NEEDS_STAFF: "Support staff is needed",
     CaseState.CLOSED: "Closed",
 }
-
-
-@dataclass(frozen=True)
-class _Answer:
-    """The answer that stands, as SQL holds it."""
-
-    choice: Choice
-    leaked: bool
-    by: str
-
-    @classmethod
-    def of(cls, report: DecisionReport) -> "_Answer":
-        return cls(report.standing_choice, report.standing_leaked, report.answered_by)
-
-    def __str__(self) -> str:
-        leaked = ", the secret leaked" if self.leaked else ""
-        return f"{self.choice}{leaked}, decided by {self.by}"
+_MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
 
 
 @workflow.defn
@@ -82,28 +64,26 @@ class KeyIncidentWorkflow(Correspondent):
         self._case = case
         self._id = case.incident_id
         self._state = CaseState.OPENING
-        self._answer: _Answer | None = None
-        self._resolution: Resolution | None = None
-        self._deciding = asyncio.Lock()
-        self._reports: dict[str, DecisionReport] = {}  # by decision id
+        self._regeneration_id = ""  # of the newest regeneration for this case
         self._endings: dict[str, str] = {}  # by regeneration id
-        self._abandoned = ""  # the regeneration that came to nothing last
+        self._superseded = 0  # how many of them
         self._refusals = 0
         self.board = Board(f"Case {case.incident_id}")
+        self._question = Question(case.incident_id, self.board)
 
     # The story of a case
 
     @workflow.run
     async def run(self, _case: IncidentCase) -> Resolution:
-        """Ask, act on the answer, and ask staff again whenever the new keys could not be delivered."""
+        """Ask, act on the answer as long as it stands, and ask again when the new keys could not be delivered."""
         self.board.show(how=HOW_TO_DECIDE)
         await self._note("opened", state=CaseState.WAITING)
         await self._ask()
-        while self._resolution is None:
-            await workflow.wait_condition(lambda: self._answer is not None)
+        while self._question.resolution is None:
+            await workflow.wait_condition(lambda: self._question.answer is not None)
             await self._act_on_answer()
         await workflow.wait_condition(workflow.all_handlers_finished)
-        return self._resolution
+        return self._question.resolution
 
     async def _ask(self) -> None:
         """Write to the customer and watch the calendar, side by side, until the case is settled."""
@@ -126,66 +106,84 @@ class KeyIncidentWorkflow(Correspondent):
 
     async def _end_silence(self) -> None:
         """Close, or regenerate where that is configured. SQL tells whether the customer just answered."""
-        async with self._deciding:
-            if self._answer is not None:
+        async with self._question.deciding:
+            if self._question.answer is not None:
                 return
             if not self._case.times.regenerate_on_silence:
                 await self._close(Resolution.UNANSWERED)
                 return
             silence = StaffDecision(Choice.REGENERATE, "system", "nobody answered in time")
-            await self._take(replace(silence, decision_id=f"{self._id}-silence"))
+            await self._question.take(replace(silence, decision_id=f"{self._id}-silence"))
 
     async def _act_on_answer(self) -> None:
-        assert self._answer is not None
-        match self._answer.choice:
+        answer = self._question.answer
+        assert answer is not None
+        match answer.choice:
             case Choice.REGENERATE:
-                await self._regenerate(leaked=self._answer.leaked)
+                await self._regenerate(leaked=answer.leaked)
             case Choice.DISMISS:
                 await self._close(Resolution.FALSE_ALARM)
             case unknown:
                 assert_never(unknown)
 
     async def _regenerate(self, *, leaked: bool) -> None:
-        """Have the keys replaced, and wait for the end of that."""
-        order = RegenerationOrder(self._id, leaked, workflow.time(), after=self._abandoned)
-        regeneration_id = await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY)
-        self.board.show(keys=f"Regeneration {regeneration_id} is on its way.")
-        await self._note("regenerating", key=regeneration_id, state=CaseState.REGENERATING)
-        await workflow.wait_condition(lambda: regeneration_id in self._endings)
-        match Ending(self._endings[regeneration_id]):
+        """Have the keys replaced, and wait for the end of that.
+
+        A superseded regeneration has delivered nothing, and the answer still stands: it is acted on again, and SQL
+        then names the later regeneration, which this case joins. So a case is closed as regenerated only when new
+        keys have been collected, or after one supersession too many.
+        """
+        order = RegenerationOrder(self._id, leaked, workflow.time(), after=self._regeneration_id)
+        self._regeneration_id = await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY)
+        self.board.show(keys=f"Regeneration {self._regeneration_id} is on its way.")
+        await self._note("regenerating", key=self._regeneration_id, state=CaseState.REGENERATING)
+        await workflow.wait_condition(lambda: self._regeneration_id in self._endings)
+        match Ending(self._endings[self._regeneration_id]):
             case Ending.DONE:
                 await self._close(Resolution.REGENERATED)
             case Ending.SUPERSEDED:
-                await self._note("superseded", key=regeneration_id)
-                await self._close(Resolution.REGENERATED)
+                await self._go_on_with_the_later_one()
             case Ending.ABANDONED:
-                await self._ask_staff_again(regeneration_id)
+                await self._ask_again()
             case unknown:
                 assert_never(unknown)
 
-    async def _ask_staff_again(self, regeneration_id: str) -> None:
-        self._abandoned, self._answer = regeneration_id, None
-        self.board.show(keys=f"Regeneration {regeneration_id} was abandoned.", answer="", how=HOW_TO_DECIDE)
-        await self._call_staff("regeneration_abandoned", "Please decide again.", key=regeneration_id)
+    async def _go_on_with_the_later_one(self) -> None:
+        """Note it. Two cases that go on superseding each other must not do so for ever."""
+        self._superseded += 1
+        await self._note("superseded", key=self._regeneration_id)
+        if self._superseded > _MOST_SUPERSEDED:
+            await self._close(Resolution.REGENERATED)
+
+    async def _ask_again(self) -> None:
+        """Call staff, unless a new answer stands already; the question is open since the abandonment was told."""
+        if self._question.settled():
+            await self._note("regeneration_abandoned", key=self._regeneration_id)
+        else:
+            await self._call_staff("regeneration_abandoned", "Please decide again.", key=self._regeneration_id)
 
     async def _close(self, resolution: Resolution) -> None:
         """Close the case, unless SQL holds an answer that silence would pass over: then act on that."""
         order = CloseOrder(self._id, resolution, workflow.time())
         standing = await workflow.execute_activity(activities.close_incident, order, **PATIENTLY)
         if standing is None:
-            self._state, self._resolution = CaseState.CLOSED, resolution
+            self._state, self._question.resolution = CaseState.CLOSED, resolution
             self.board.show(_HEADLINE[self._state], end=f"Closed as {resolution}.", how="", staff="")
         else:
-            self._let_stand(_Answer.of(standing))
+            self._question.let_stand(Answer.of(standing))
 
     # Who is heard
 
     @workflow.signal
     @guarded
     async def customer_answered(self, answer: CustomerAnswer) -> None:
-        """Act on the customer's answer: SQL holds it, so it stands. A repeat changes nothing."""
-        if not self._settled():
-            self._let_stand(_Answer(answer.choice, answer.leaked, "customer"))
+        """Act on the customer's answer: SQL holds it, so it stands.
+
+        One that is told while an answer stands is a repeat, and changes nothing: the outbox tells in order, so a new
+        answer comes after the abandonment that reopened the question.
+        """
+        if not self._question.settled():
+            self._question.let_stand(Answer(answer.choice, answer.leaked, "customer"))
 
     @workflow.update
     async def decide(self, said: Any) -> DecisionReport:
@@ -194,11 +192,11 @@ class KeyIncidentWorkflow(Correspondent):
         Fails as "Invalid" or "TooLate", with the answer that stands. A repeat of `decision_id` gets the same
         report again.
         """
-        return await self._decide(identified(decision_in(said)))
+        return await self._question.decide(identified(decision_in(said)))
 
     @decide.validator
     def _refuse(self, said: Any) -> None:
-        self._refuse_if_late(decision_in(said))
+        self._question.refuse_if_late(decision_in(said))
 
     @workflow.signal(dynamic=True, description=HOW_TO_DECIDE)
     async def hear(self, name: str, said: Sequence[RawValue]) -> None:
@@ -210,7 +208,7 @@ class KeyIncidentWorkflow(Correspondent):
         decision: StaffDecision | None = None
         try:
             decision = identified(decision_signalled(name, said))
-            await self._decide(decision)
+            await self._question.decide(decision)
         except FailureError as error:
             self.board.show(signal=f"A signal was refused: {error.message}.")
             await self._note_refused(decision, error.message)
@@ -225,60 +223,36 @@ class KeyIncidentWorkflow(Correspondent):
     @workflow.signal
     @guarded
     async def regeneration_finished(self, end: RegenerationEnd) -> None:
-        """Remember the ending; it may be told before `open_regeneration` has returned the id."""
+        """Remember the ending; it may be told before `open_regeneration` has returned the id.
+
+        With an abandonment SQL has reopened the question, so it is open here from the first word of it: the next
+        message may be the new answer. A repeat changes nothing, for it may come after that answer.
+        """
+        if end.regeneration_id in self._endings:
+            return
         self._endings[end.regeneration_id] = end.state
+        if end.state == Ending.ABANDONED:
+            self.board.show(keys=f"Regeneration {end.regeneration_id} was abandoned.")
+            self._question.reopen()
 
     @workflow.query
     def status(self) -> IncidentStatus:
         """Tell where the case stands."""
-        if self._answer is None:
+        answer = self._question.answer
+        if answer is None:
             return IncidentStatus(self._state, None, None)
-        return IncidentStatus(self._state, self._answer.choice, self._answer.by)
+        return IncidentStatus(self._state, answer.choice, answer.by)
 
     # How it is done
 
-    def _settled(self) -> bool:
-        return self._answer is not None or self._resolution is not None
-
     async def _settled_by(self, after: float, waiting_for: str) -> bool:
-        return await came_true(self._settled, by=self._due(after), waiting_for=waiting_for)
+        return await came_true(self._question.settled, by=self._due(after), waiting_for=waiting_for)
 
     def _due(self, after: float) -> float:
         return workflow.info().workflow_start_time.timestamp() + after
 
-    async def _decide(self, decision: StaffDecision) -> DecisionReport:
-        """Decide one at a time: a decision that stands makes the next one come too late."""
-        async with self._deciding:
-            report = self._reports.get(decision.decision_id) or await self._take(decision)
-        if not report.accepted:
-            raise refusal(f"too late, somebody was faster: {_Answer.of(report)}", TOO_LATE)
-        return report
-
-    async def _take(self, decision: StaffDecision) -> DecisionReport:
-        """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
-        self._refuse_if_late(decision)
-        order = DecisionOrder(self._id, decision, workflow.time(), after=self._abandoned)
-        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
-        self._reports[decision.decision_id] = report
-        if report.accepted or order.after == self._abandoned:  # else it speaks of an answer that came to nothing
-            self._let_stand(_Answer.of(report))
-        return report
-
-    def _refuse_if_late(self, decision: StaffDecision) -> None:
-        if decision.decision_id in self._reports:
-            return
-        if self._resolution is not None:
-            by = self._answer or "nobody answered"
-            raise refusal(f"too late, the case is closed as {self._resolution}: {by}", TOO_LATE)
-        if self._answer is not None:
-            raise refusal(f"too late, an answer stands: {self._answer}", TOO_LATE)
-
-    def _let_stand(self, answer: _Answer) -> None:
-        self._answer = answer
-        self.board.show(answer=f"Answer: {answer}.", how="", staff="")
-
     async def _write(self, kind: MailKind, number: int) -> None:
-        await self._mail(MailOrder(self._id, kind, number, workflow.time()), stop=self._settled)
+        await self._mail(MailOrder(self._id, kind, number, workflow.time()), stop=self._question.settled)
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=remark)

@@ -110,7 +110,8 @@ class Growth:
 class RegenerationEnd:
     """Signal to the cases that wait for this regeneration: it ended; `state` is an `Ending`.
 
-    The id tells a late repeat about an abandoned one from word about its successor.
+    The id tells a late repeat about an abandoned one from word about its successor. With an abandonment SQL has
+    reopened the answer of these cases.
     """
 
     regeneration_id: str
@@ -189,14 +190,12 @@ class IncidentNote:
 class DecisionOrder:
     """Ask to take a staff decision in SQL, where the customer may have answered first.
 
-    `decision_id` is never empty here. `after` is the regeneration whose abandonment reopened the question:
-    this decision then takes the place of the answer that led to it. Silence decides as actor "system".
+    `decision_id` is never empty here. Silence decides as actor "system".
     """
 
     incident_id: str
     decision: StaffDecision
     at: float
-    after: str = ""
 
 
 @dataclass(frozen=True)
@@ -213,8 +212,8 @@ class DecisionReport:
 class RegenerationOrder:
     """Ask for the regeneration of a case's pair; the same order twice is one row.
 
-    `after` is the abandoned regeneration of this case that the new one follows: the case's regeneration is
-    replaced only while it is still that one.
+    `after` is the regeneration of this case that ended in vain, abandoned or superseded, and that the new one
+    follows: the case's regeneration is replaced only while it is still that one.
     """
 
     incident_id: str
@@ -242,11 +241,11 @@ class LinkOrder:
 
 @dataclass(frozen=True)
 class OverlapOrder:
-    """Ask to let the old pair live on beside the new one, until workflow time `until`."""
+    """Ask to let the old pair live on beside the new one, for `overlap` seconds from the collection."""
 
     regeneration_id: str
     at: float
-    until: float
+    overlap: float
 
 
 @dataclass(frozen=True)

@@ -24,6 +24,12 @@ PATIENTLY: _Patience = {
 }
 """An activity lasts a second or two, and is retried until it says that it failed for good."""
 
+MAILING: _Patience = {**PATIENTLY, "start_to_close_timeout": timedelta(seconds=60)}
+"""A mail may go to two addresses, and each step of SMTP may last 10 s: 30 s could cut off one that is leaving.
+
+No longer than that: the mail of a worker that was killed is tried again only when this time is over.
+"""
+
 Condition = Callable[[], bool]
 
 

@@ -112,10 +112,9 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _overlap(self) -> None:
         self.board.show("The customer has the new keys; the old ones still work")
-        begun = workflow.time()
-        order = OverlapOrder(self._id, begun, begun + self._case.times.overlap)
-        await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
-        await came_true(never, by=order.until, waiting_for="the end of the old keys")
+        order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
+        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
+        await came_true(never, by=end, waiting_for="the end of the old keys")
         await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()), **PATIENTLY)
 
     # Who is heard

@@ -1,7 +1,7 @@
 """PURE. What support staff decides, and what of it can be taken.
 
 Here: the decision as a value, its faults in words, and reading it from JSON that a person typed. Not here: whether it
-comes too late (`incident`), how it arrives (`hearing`).
+comes too late (`question`), how it arrives (`hearing`).
 """
 
 import re

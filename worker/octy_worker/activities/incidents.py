@@ -3,13 +3,12 @@
 Here: translation of orders into steps of `cases` and `regenerations`. Not here: SQL of its own, mail (`mail`).
 """
 
-from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.database import Database
-from octy_middleware.models import Confirmation, Incident, Regeneration
-from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
+from octy_middleware.models import Confirmation, Incident
+from octy_middleware.states import Answer, Cause, IncidentState, Resolution
 from octy_worker import cases, regenerations
 from octy_workflows.messages import CloseOrder, DecisionOrder, DecisionReport, IncidentNote, RegenerationOrder
 from octy_workflows.staff import Choice
@@ -30,7 +29,7 @@ class IncidentActivities:
         self._database = database
         self._quiet = quiet
 
-    @activity.defn(name="note_incident")
+    @activity.defn(name="note_incident", no_thread_cancel_exception=True)
     def note_incident(self, note: IncidentNote) -> None:
         """Append the event to the timeline, and set the state when one is given."""
         with self._database.write() as connection:
@@ -46,12 +45,11 @@ class IncidentActivities:
             if new and note.state is not None:
                 cases.set_state(connection, note.incident_id, IncidentState(note.state))
 
-    @activity.defn(name="take_decision")
+    @activity.defn(name="take_decision", no_thread_cancel_exception=True)
     def take_decision(self, order: DecisionOrder) -> DecisionReport:
         """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
 
-        An abandoned regeneration has already reopened the answer (`regenerations.finish`), so `after` needs no
-        special case here.
+        An abandoned regeneration has already reopened the answer (`regenerations.finish`).
         """
         decision = order.decision
         standing = cases.answer_case(
@@ -72,25 +70,28 @@ class IncidentActivities:
 
     def _note_refused(self, order: DecisionOrder) -> None:
         decision = order.decision
+        detail = {"decision": decision.decision, "reason": decision.reason, "why": "an earlier answer stands"}
         with self._database.write() as connection:
-            cases.append_event(
+            cases.note_refused_decision(
                 connection,
                 order.incident_id,
-                key=f"refused-{decision.decision_id}",
+                decision_id=decision.decision_id,
                 actor=decision.actor,
-                what="decision_refused",
-                detail={"decision": decision.decision, "reason": decision.reason, "why": "an earlier answer stands"},
+                detail=detail,
                 now=order.at,
             )
 
-    @activity.defn(name="open_regeneration")
+    @activity.defn(name="open_regeneration", no_thread_cancel_exception=True)
     def open_regeneration(self, order: RegenerationOrder) -> str:
-        """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way."""
+        """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
+
+        The case's own is replaced only while it still is `order.after`, the one that came to nothing.
+        """
         with self._database.write_session() as session:
             incident = session.get_one(Incident, order.incident_id)
-            known = _standing_regeneration(session, incident)
-            if known is not None:
-                return known
+            standing = incident.regeneration_id
+            if standing is not None and standing != order.after:
+                return standing
             confirmation = session.get_one(Confirmation, order.incident_id)
             opened = regenerations.open_regeneration(
                 session,
@@ -107,7 +108,7 @@ class IncidentActivities:
             regenerations.tell_if_finished(session, opened.regeneration_id, order.incident_id, order.at)
             return opened.regeneration_id
 
-    @activity.defn(name="close_incident")
+    @activity.defn(name="close_incident", no_thread_cancel_exception=True)
     def close_incident(self, order: CloseOrder) -> DecisionReport | None:
         """Close the case, or return the answer that silence would have passed over."""
         with self._database.write() as connection:
@@ -121,11 +122,3 @@ def _report(standing: cases.Standing) -> DecisionReport:
     # A case closed without an answer ended as unanswered: nothing was replaced.
     answer = standing.answer or Answer.IT_WAS_US
     return DecisionReport(standing.taken, choice_of(answer), standing.leaked, standing.answered_by)
-
-
-def _standing_regeneration(session: Session, incident: Incident) -> str | None:
-    """Return the case's regeneration, unless it was abandoned and staff decided anew."""
-    if incident.regeneration_id is None:
-        return None
-    regeneration = session.get_one(Regeneration, incident.regeneration_id)
-    return None if regeneration.state == RegenerationState.ABANDONED else regeneration.id

@@ -65,7 +65,7 @@ class MailActivities:
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock
 
-    @activity.defn(name="send_mail")
+    @activity.defn(name="send_mail", no_thread_cancel_exception=True)
     def send_mail(self, order: MailOrder) -> MailReport:
         """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
         with self._database.read_session() as session:

@@ -5,7 +5,7 @@
                   the faces: what can be typed, with its help
     frame, exits  every fault becomes one line on stderr and an exit code
     surroundings  variables, the store
-    deciding, replacing, temporal_place
+    deciding, temporal_place
                   what commands do beyond reading
     checks        what `octy doctor` looks at
     views, console

@@ -116,16 +116,10 @@ def _audit_refusal(database: Database, incident_id: str, decision: StaffDecision
     taken = _fits(replace(decision, actor="fits"))
     detail = {"decision": decision.decision, "why": why, **({"reason": decision.reason} if taken else {})}
     at = now()
-    key = decision.decision_id if decision.fault() is None else uuid7(at)
+    decision_id = decision.decision_id if decision.fault() is None else uuid7(at)
     with database.write() as connection:
-        cases.append_event(
-            connection,
-            incident_id,
-            key=f"refused-{key}",  # as the worker's own, should it have noted this refusal already
-            actor=actor,
-            what="decision_refused",
-            detail=detail,
-            now=at,
+        cases.note_refused_decision(
+            connection, incident_id, decision_id=decision_id, actor=actor, detail=detail, now=at
         )
     record("decision_refused", actor, why=why, **{**facts, "reason": detail.get("reason")})
 

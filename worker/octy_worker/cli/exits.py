@@ -59,6 +59,11 @@ def exit_of(error: Exception) -> Exit | None:
     """Return the exit code of an expected fault; None for a fault of ours, which deserves its traceback."""
     if isinstance(error, CommandError):
         return error.exit
+    if "octy_worker.staff_orders" in sys.modules:
+        from octy_worker.staff_orders import OrderRefusedError  # noqa: PLC0415  # slow; see `app`
+
+        if isinstance(error, OrderRefusedError):
+            return Exit.REFUSED
     if "octy_middleware" not in sys.modules:  # then it raised nothing either, and need not be loaded to ask it
         return None
     from octy_middleware.errors import OctyError, StoreUnavailableError  # noqa: PLC0415  # slow; see `app`

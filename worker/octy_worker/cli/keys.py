@@ -1,6 +1,6 @@
 """`octy keys`: what can be typed, with its help.
 
-Here: options and the order of steps. Not here: SQL (`reports`, `replacing`), tables (`views`).
+Here: options and the order of steps. Not here: SQL (`reports`, `staff_orders`), tables (`views`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -15,7 +15,7 @@ from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_worker.cli.replacing import Revoked
+    from octy_worker.staff_orders import Revoked
 
 app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, their replacement.")
 
@@ -87,11 +87,14 @@ def regenerate(
     as_json: AsJson = False,
 ) -> None:
     """Order a new pair."""
-    from octy_worker.cli import replacing
+    from octy_worker import staff_orders
+    from octy_worker.cli.audit import record
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        ordered = replacing.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
+        ordered = staff_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
+    ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
+    record("regeneration_ordered", who, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
     if as_json:
         show_json(ordered)
         return
@@ -132,12 +135,13 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Cut a pair."""
-    from octy_worker.cli import replacing
+    from octy_worker import staff_orders
+    from octy_worker.cli.audit import record
     from octy_worker.reports import list_pairs, pair_of
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        replacing.check_staff(who, reason)
+        staff_orders.check_staff(who, reason)
         with database.read_session() as session:
             pair_of(session, public_key)
             pair = list_pairs(session, public_key=public_key)[0]
@@ -145,7 +149,9 @@ def revoke(
             note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             if not confirmed("Cut it for good?"):
                 raise CommandError("nothing was done")
-        revoked = replacing.revoke(database, public_key, actor=who, reason=reason, now=now())
+        revoked = staff_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
+    ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
+    record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
     if as_json:
         show_json(revoked)
         return

@@ -16,17 +16,12 @@ from octy_worker.links import Links
 from octy_worker.mail.harmless import Harmless, harmless, harmless_name
 from octy_worker.mail.letters import CaseFacts, Facts, NewKeysFacts, RetiredFacts, SourceLine
 from octy_worker.regenerations import load_regeneration
+from octy_worker.words import SOURCES_SHOWN, origin
 from octy_workflows.messages import MailKind, MailOrder
 
-_SOURCES_SHOWN = 5
 _CLIENT_LIMIT = 60
 _KEY_LIMIT = 200
 _ID_LIMIT = 60
-_SOURCE_WORDS = {
-    "*": Harmless("many other addresses"),  # beyond the recorder's cap on sources a minute
-    "unknown": Harmless("an unknown address"),
-    "unix": Harmless("a local connection"),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +45,7 @@ def _case_draft(session: Session, links: Links, order: MailOrder, now: float) ->
     case = load_case(session, order.subject_id)
     if case is None:
         return None
-    incident, others = case.incident, case.sources[_SOURCES_SHOWN:]
+    incident, others = case.incident, case.sources[SOURCES_SHOWN:]
     seen = [source.last_at for source in case.sources if source.last_at is not None]
     facts = CaseFacts(
         kind=order.kind,
@@ -62,7 +57,7 @@ def _case_draft(session: Session, links: Links, order: MailOrder, now: float) ->
         opened_at=incident.opened_at,
         last_at=max([incident.opened_at, *seen]),
         network=_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
-        sources=tuple(_source_line(source) for source in case.sources[:_SOURCES_SHOWN]),
+        sources=tuple(_source_line(source) for source in case.sources[:SOURCES_SHOWN]),
         other_sources=len(others),
         other_count=sum(source.count for source in others),
         request_id=harmless(incident.request_id, _ID_LIMIT),
@@ -116,7 +111,7 @@ def _incident_of(session: Session, regeneration_id: str) -> str | None:
 
 
 def _source(source: str) -> Harmless:
-    return _SOURCE_WORDS.get(source) or harmless(source, _ID_LIMIT)
+    return harmless(origin(source), _ID_LIMIT)
 
 
 def _source_line(found: SourceCount) -> SourceLine:

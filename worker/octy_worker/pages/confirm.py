@@ -17,6 +17,7 @@ from starlette.responses import RedirectResponse, Response
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
+from octy_middleware.ledger import OVERFLOW
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, SourceCount, answer_case, load_case
@@ -25,9 +26,8 @@ from octy_worker.pages import notices
 from octy_worker.pages.forms import clean_id, read_form
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
-from octy_worker.words import amount
+from octy_worker.words import SOURCES_SHOWN, amount, origin
 
-_SOURCES_SHOWN = 5
 _BUTTONS = {str(answer): answer for answer in Answer}
 _BOX = {"": False, "yes": True}
 
@@ -86,7 +86,7 @@ class CasePages:
 
     def _show(self, view: CaseView, status: int = 200, problem: str = "", *, leak_ticked: bool = False) -> Response:
         incident, confirmation = view.incident, view.confirmation
-        shown, rest = view.sources[:_SOURCES_SHOWN], view.sources[_SOURCES_SHOWN:]
+        shown, rest = view.sources[:SOURCES_SHOWN], view.sources[SOURCES_SHOWN:]
         return self._render.page(
             "case.html",
             status,
@@ -115,7 +115,7 @@ def _rule_in_words(view: CaseView) -> str:
     wrong = f"{amount(view.incident.length, 'request')} in a row"
     if view.incident.rule == Rule.SOURCE:
         return (
-            f"{wrong} from one network ({view.incident.network}) with your public key and a wrong secret key, "
+            f"{wrong} from one network ({origin(view.incident.network)}) with your public key and a wrong secret key, "
             "and no accepted request from that network in between"
         )
     return f"{wrong} with your public key and a wrong secret key, and no accepted request in between"
@@ -125,6 +125,6 @@ def _rest_in_words(rest: tuple[SourceCount, ...]) -> str:
     if not rest:
         return ""
     attempts = amount(sum(source.count for source in rest), "attempt")
-    if any(source.source == "*" for source in rest):  # the recorder's name for what exceeds its cap
+    if any(source.source == OVERFLOW for source in rest):
         return f"and {attempts} from many more addresses"
     return f"and {attempts} from {len(rest):,} more {'address' if len(rest) == 1 else 'addresses'}"

@@ -62,7 +62,8 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(moment=words.moment, span=words.span, amount=words.amount, plain=plain)
+    environment.filters.update(plain=plain, moment=words.moment, span=words.span)
+    environment.filters.update(amount=words.amount, origin=words.origin)
     return environment
 
 

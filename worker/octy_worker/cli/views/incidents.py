@@ -9,9 +9,9 @@ from octy_worker.cases import SourceCount
 from octy_worker.cli.console import Cell, Column, facts, moment, table
 from octy_worker.cli.views import mails
 from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
+from octy_worker.words import origin
 
 _RULES = {"key": "in a row for this key, from anywhere", "source": "in a row for this key from one network"}
-_SOURCES = {"*": "many other addresses", "unknown": "an unknown address", "unix": "a local connection"}
 
 
 def lines(found: Sequence[IncidentLine], *, title: str = "") -> Table:
@@ -39,7 +39,7 @@ def page(report: IncidentReport) -> list[RenderableType]:
                 ("public key", case.public_key),
                 ("state", _state(case)),
                 ("opened", case.opened_at),
-                ("why", f"{case.length} wrong secrets {_RULES.get(case.rule, case.rule)} {case.network}".strip()),
+                ("why", _why(case)),
                 ("since", report.first_at),
                 ("opening request", report.request_id),
                 ("failures so far", report.failures),
@@ -56,6 +56,10 @@ def page(report: IncidentReport) -> list[RenderableType]:
         parts.append(mails.mails_table(report.mails, title="Mails"))
     parts.append(_timeline(report.timeline))
     return parts
+
+
+def _why(line: IncidentLine) -> str:
+    return f"{line.length} wrong secrets {_RULES.get(line.rule, line.rule)} {origin(line.network)}".strip()
 
 
 def _state(line: IncidentLine) -> str:
@@ -78,7 +82,7 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
 
 def _sources(found: Sequence[SourceCount]) -> Table:
     columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("client"))
-    rows = ((_SOURCES.get(line.source, line.source), line.count, line.last_at, line.client) for line in found)
+    rows = ((origin(line.source), line.count, line.last_at, line.client) for line in found)
     return table(columns, rows, title="From where")
 
 

@@ -7,6 +7,7 @@ from rich.table import Table
 
 from octy_worker.cli.console import Column, facts, moment, table
 from octy_worker.report_shapes import KeyReport, PairLine, RegenerationLine
+from octy_worker.words import origin
 
 
 def lines(found: Sequence[PairLine]) -> Table:
@@ -70,7 +71,7 @@ def page(report: KeyReport) -> list[RenderableType]:
     columns = (Column("source", whole=True), Column("outcome"), Column("times"), Column("last in the minute of"))
     uses = table(
         columns,
-        ((use.source, use.outcome, use.count, use.last_at) for use in report.uses),
+        ((origin(use.source), use.outcome, use.count, use.last_at) for use in report.uses),
         title=f"Used since {moment(report.since)}, most frequent first",
     )
     return [head, uses if report.uses else f"Not used since {moment(report.since)}."]

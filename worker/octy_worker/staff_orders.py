@@ -1,7 +1,7 @@
-"""What staff does to a pair outside of a case: order its replacement, or cut it.
+"""What staff orders for a pair outside of a case: its replacement, or its end.
 
-Here: the steps in SQL, each one transaction, with their refusals and their trace. Not here: how pairs are replaced
-(`octy_worker.regenerations`), what can be typed (`keys`).
+Here: each order as one transaction, with its refusals and its trace in the case. Not here: decisions of cases
+(`cases.answer_case`), how pairs are replaced (`regenerations`), the `octy` command and its audit line (`cli.keys`).
 """
 
 from dataclasses import dataclass
@@ -11,14 +11,16 @@ from sqlmodel import Session, col, func, select
 from octy_middleware import outbox, pairs
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Account, KeyPair, Regeneration
+from octy_middleware.models import Account, KeyPair
 from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_worker import cases
-from octy_worker.cli.audit import record
-from octy_worker.cli.exits import RefusedError
-from octy_worker.regenerations import current_pair, finish, open_regeneration
+from octy_worker.regenerations import current_pair, finish, on_its_way, open_regeneration
 from octy_worker.reports import account_of, open_incident_of, pair_of
 from octy_workflows.staff import Choice, StaffDecision
+
+
+class OrderRefusedError(Exception):
+    """The order was understood and is refused, for the reason that the text gives; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class Revoked:
 
 
 def check_staff(actor: str, reason: str) -> None:
-    """Raise RefusedError unless actor and reason can be kept: the same rules as for decisions."""
+    """Raise OrderRefusedError unless actor and reason can be kept: the same rules as for decisions."""
     fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
     if fault is not None:
-        raise RefusedError(fault)
+        raise OrderRefusedError(fault)
 
 
 def regenerate(database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float) -> Ordered:
@@ -68,44 +70,25 @@ def regenerate(database: Database, reference: str, *, actor: str, reason: str, l
             reason=reason,
             now=now,
         )
-        old_key = old.public_key if old else None
-        ordered = Ordered(account.reference, opened.regeneration_id, opened.joined, leaked, old_key)
-    record(
-        "regeneration_ordered",
-        actor,
-        reason=reason,
-        regeneration=ordered.regeneration_id,
-        joined=ordered.joined,
-        leaked=leaked,
-        old_public_key=old_key,
-    )
-    return ordered
+        return Ordered(
+            account.reference, opened.regeneration_id, opened.joined, leaked, old.public_key if old else None
+        )
 
 
 def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
     """Return the pair in use. While new keys wait for collection it is the one that they replace."""
-    waiting = _on_its_way(session, account.id)
+    waiting = on_its_way(session, account.id)
     if waiting is None:
         return current_pair(session, account.id)
     return None if waiting.old_pair_id is None else session.get_one(KeyPair, waiting.old_pair_id)
 
 
-def _on_its_way(session: Session, account_id: str) -> Regeneration | None:
-    return session.exec(
-        select(Regeneration).where(
-            Regeneration.account_id == account_id,
-            col(Regeneration.collected_at).is_(None),
-            col(Regeneration.finished_at).is_(None),
-        )
-    ).first()
-
-
 def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
     incident_id = open_incident_of(session, pair.id) if pair else None
     if incident_id is not None:
-        raise RefusedError(
-            f"the case {incident_id} is open on this pair",
-            f"octy incidents decide {incident_id} regenerate --reason …, so that the case ends with it",
+        raise OrderRefusedError(
+            f"the case {incident_id} is open on this pair → octy incidents decide {incident_id} regenerate --reason …, "
+            "so that the case ends with it"
         )
 
 
@@ -120,7 +103,7 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
         pairs.retire(session.connection(), pair.id, now)
         if changed and incident_id is not None:
             _note_in_case(session, incident_id, actor, reason, now)
-        revoked = Revoked(
+        return Revoked(
             public_key=public_key,
             account=session.get_one(Account, pair.account_id).reference,
             changed=changed,
@@ -128,8 +111,6 @@ def revoke(database: Database, public_key: str, *, actor: str, reason: str, now:
             incident_id=incident_id,
             live_pairs=_count_live(session, pair.account_id),
         )
-    record("key_revoked", actor, reason=reason, public_key=public_key, changed=changed, incident=incident_id)
-    return revoked
 
 
 def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
@@ -138,7 +119,7 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     Cases that wait for it are asked anew (`regenerations.finish`); its workflow ends by the same message as when a
     later one takes its place, and finds the ending that stands.
     """
-    waiting = _on_its_way(session, pair.account_id)
+    waiting = on_its_way(session, pair.account_id)
     if waiting is None or waiting.new_pair_id != pair.id:
         return False
     finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)

@@ -1,0 +1,109 @@
+"""The composition root: what the worker registers, and that it says why it stops."""
+
+import asyncio
+import logging
+import socket
+from collections.abc import Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from support.temporal import Temporal, open_temporal
+from support.world import World
+from temporalio import activity
+
+from octy_worker import daemon
+from octy_worker.settings import WorkerSettings
+from octy_workflows import activities
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+def settings(world: World, **options: object) -> WorkerSettings:
+    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+
+
+def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
+    async def build() -> dict:
+        with ThreadPoolExecutor(daemon._THREADS) as executor:
+            worker = daemon.Parts(settings(world)).worker(temporal.client, executor)
+            return dict(worker.config())
+
+    config = temporal.run(build())
+    registered = [activity._Definition.must_from_callable(done) for done in config["activities"]]
+    declared = [name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")]
+    assert sorted(definition.name for definition in registered) == sorted(declared)
+    assert {found.__name__ for found in config["workflows"]} == {"KeyIncidentWorkflow", "KeyRegenerationWorkflow"}
+    # None waits for a thread, and none is torn out of a transaction.
+    assert config["max_concurrent_activities"] == daemon._THREADS
+    assert all(definition.no_thread_cancel_exception for definition in registered)
+
+
+async def _idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+    await stop.wait()
+
+
+async def _end(_parts: daemon.Parts, _stop: asyncio.Event) -> None: ...
+
+
+async def _fall(_parts: daemon.Parts, _stop: asyncio.Event) -> None:
+    raise ValueError("namespace nowhere is not found\n[parameters: ('ann@customer.example',)]")
+
+
+async def _be_stopped(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+    stop.set()
+
+
+Part = Callable[[daemon.Parts, asyncio.Event], Coroutine[None, None, None]]
+
+
+@pytest.mark.parametrize(
+    ("work", "pages", "why"),
+    [
+        (_fall, _idle, "stopped by its part 'worker': ValueError: namespace nowhere is not found"),
+        (_idle, _fall, "stopped by its part 'pages': ValueError: namespace nowhere is not found"),
+        (_idle, _end, "stopped by its part 'pages': it ended by itself"),
+    ],
+)
+def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: Part, pages: Part, why: str
+) -> None:
+    monkeypatch.setattr(daemon, "_work", work)
+    monkeypatch.setattr(daemon, "_show_pages", pages)
+    assert daemon.serve(settings(world), pages=True) == 1
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert line == f"worker: {why}"
+
+
+def test_a_worker_that_is_told_to_stop_says_nothing(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(daemon, "_work", _be_stopped)
+    monkeypatch.setattr(daemon, "_show_pages", _idle)
+    assert daemon.serve(settings(world), pages=True) == 0
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+def test_pages_whose_port_is_taken_stop_the_worker_with_the_reason(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(daemon, "_work", _idle)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert daemon.serve(settings(world, pages_port=port), pages=True) == 1
+    assert f"stopped by its part 'pages': OSError: the pages can't listen on 127.0.0.1:{port}" in caplog.text
+
+
+def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(
+    world: World, temporal: Temporal, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A namespace that isn't there is fatal to the SDK's worker, which then cancels the task around it."""
+    asked = settings(world, temporal_address=temporal.address, temporal_namespace="nowhere")
+    assert daemon.serve(asked, pages=False) == 1
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert line.startswith("worker: stopped by its part 'worker': ")
+    assert "nowhere" in line

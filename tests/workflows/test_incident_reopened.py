@@ -1,0 +1,180 @@
+"""The question is open again after an abandonment: whose answer counts then, however closely the messages follow."""
+
+import asyncio
+
+import pytest
+from workflow_stage import Play, Stage, eventually, played
+
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import CustomerAnswer, DecisionOrder, IncidentStatus
+from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
+
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+OPEN = IncidentStatus("needs_staff", None, None)
+ABANDONED = "note regeneration_abandoned needs_staff"
+
+
+async def regenerating(stage: Stage) -> Play:
+    play = await stage.incident()
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    return play
+
+
+async def abandons(play: Play) -> None:
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+
+
+async def customer_answers(play: Play, choice: Choice = Choice.DISMISS) -> None:
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(choice))
+
+
+async def old_answer_is_told_again(play: Play) -> None:
+    await play.handle.signal(Case.customer_answered, CustomerAnswer(Choice.REGENERATE))
+
+
+@played
+async def test_a_new_answer_in_the_same_activation_as_the_abandonment_is_acted_on(stage: Stage) -> None:
+    play = await regenerating(stage)
+    async with play.one_activation():
+        await abandons(play)
+        await customer_answers(play)
+    assert await play.result() == "false_alarm"
+    assert [line.partition(" ")[2] for line in play.books.story[-2:]] == [
+        "note regeneration_abandoned",  # nobody of staff is needed
+        "close false_alarm",
+    ]
+
+
+@played
+async def test_a_new_order_in_the_same_activation_as_the_abandonment_replaces_the_keys_anew(stage: Stage) -> None:
+    play = await regenerating(stage)
+    first = play.books.regeneration_id
+    async with play.one_activation():
+        await abandons(play)
+        await customer_answers(play, Choice.REGENERATE)
+    await eventually(lambda: play.books.regeneration_id != first, play.books.story)
+    await eventually(lambda: play.books.story[-1].endswith("note regenerating regenerating"), play.books.story)
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    details = await play.details()
+    assert "Answer: regenerate, decided by customer" in details
+    assert "To decide" not in details
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    assert await play.result() == "regenerated"
+
+
+@played
+async def test_a_new_answer_while_the_abandonment_is_being_noted_is_acted_on(stage: Stage) -> None:
+    play = await regenerating(stage)
+    play.books.slow["regeneration_abandoned"] = noting = asyncio.Event()
+    await abandons(play)
+    await play.rest(but="note_incident")
+    await customer_answers(play)
+    noting.set()
+    assert await play.result() == "false_alarm"
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in_one_activation", "apart"])
+@played
+async def test_an_answer_told_before_the_abandonment_is_the_old_one(stage: Stage, together: bool) -> None:
+    play = await regenerating(stage)
+    if together:
+        async with play.one_activation():
+            await old_answer_is_told_again(play)
+            await abandons(play)
+    else:
+        await old_answer_is_told_again(play)
+        await play.rest()
+        await abandons(play)
+    await play.comes(ABANDONED)
+    assert await play.handle.query(Case.status) == OPEN
+    details = await play.details()
+    assert "To decide" in details
+    assert "Answer:" not in details
+    await play.handle.execute_update(Case.decide, DAN)
+    assert await play.result() == "false_alarm"
+
+
+@played
+async def test_an_answer_that_only_sql_knows_comes_to_light_with_the_next_decision(stage: Stage) -> None:
+    play = await regenerating(stage)
+    await abandons(play)
+    await play.comes(ABANDONED)
+    play.books.customer_says(Choice.DISMISS)
+    await play.handle.signal(STAFF_DECISION, StaffDecision("regenerate", "eve", "called them"))
+    assert await play.result() == "false_alarm"
+
+
+@pytest.mark.parametrize("together", [True, False], ids=["in_one_activation", "apart"])
+@played
+async def test_a_repeated_abandonment_does_not_touch_the_new_answer(stage: Stage, together: bool) -> None:
+    play = await regenerating(stage)
+    first = play.books.ends("abandoned")
+    answer = play.books.customer_says(Choice.REGENERATE, leaked=True)
+    if together:
+        async with play.one_activation():
+            await play.handle.signal(Case.regeneration_finished, first)
+            await play.handle.signal(Case.customer_answered, answer)
+            await play.handle.signal(Case.regeneration_finished, first)
+    else:
+        for signal, content in (("regeneration_finished", first), ("customer_answered", answer)):
+            await play.handle.signal(signal, content)
+            await play.rest()
+        await play.handle.signal("regeneration_finished", first)
+    await play.comes("regenerate leaked")
+    await play.rest()
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+
+
+@played
+async def test_staff_decides_in_the_same_activation_as_the_abandonment(stage: Stage) -> None:
+    play = await regenerating(stage)
+    async with play.one_activation():
+        await abandons(play)
+        await play.handle.signal(STAFF_DECISION, DAN)
+    assert await play.result() == "false_alarm"
+    assert not any("decision_refused" in line for line in play.books.story)
+
+
+@pytest.mark.parametrize("faster", ["customer", "staff"])
+@played
+async def test_staff_and_customer_both_answer_anew_and_sql_tells_who_was_first(stage: Stage, faster: str) -> None:
+    play = await regenerating(stage)
+    async with play.one_activation():
+        await abandons(play)
+        await play.handle.signal(STAFF_DECISION, DAN)
+        if faster == "customer":
+            await customer_answers(play, Choice.REGENERATE)
+    if faster == "staff":
+        assert await play.result() == "false_alarm"
+        return
+    await play.comes("note decision_refused")
+    await play.rest()
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    assert sum(isinstance(order, DecisionOrder) for order in play.books.orders) == 1
+
+
+@played
+async def test_staff_decides_between_the_abandonment_and_the_old_answer_told_again(stage: Stage) -> None:
+    play = await regenerating(stage)
+    deciding = asyncio.Event()
+    await abandons(play)
+    await play.comes(ABANDONED)
+    play.books.slow["close_incident"] = deciding
+    await play.handle.execute_update(Case.decide, DAN)
+    await old_answer_is_told_again(play)
+    deciding.set()
+    assert await play.result() == "false_alarm"
+
+
+@played
+async def test_cases_that_supersede_each_other_come_to_an_end(stage: Stage) -> None:
+    play = await regenerating(stage)
+    for _ in range(3):
+        before = play.books.regeneration_id
+        await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
+        await eventually(lambda before=before: play.books.regeneration_id != before, play.books.story)
+        await play.rest()
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
+    assert await play.result() == "regenerated"
+    assert len(play.when("note superseded")) == 4

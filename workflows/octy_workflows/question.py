@@ -1,0 +1,92 @@
+"""The question of a case: "was it you?", answered once, by the customer, by staff or by silence.
+
+Here: the answer that stands, staff decisions one at a time, and what comes too late. Not here: who was first, which
+SQL decides; what follows from the answer, which is `incident`; what people type, which is `hearing`.
+"""
+
+import asyncio
+from dataclasses import dataclass
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.hearing import HOW_TO_DECIDE, TOO_LATE, refusal
+    from octy_workflows.messages import DecisionOrder, DecisionReport, Resolution
+    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.staff import Choice, StaffDecision
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer that stands, as SQL holds it."""
+
+    choice: Choice
+    leaked: bool
+    by: str
+
+    @classmethod
+    def of(cls, report: DecisionReport) -> "Answer":
+        """Return the answer that stands according to a report."""
+        return cls(report.standing_choice, report.standing_leaked, report.answered_by)
+
+    def __str__(self) -> str:
+        leaked = ", the secret leaked" if self.leaked else ""
+        return f"{self.choice}{leaked}, decided by {self.by}"
+
+
+class Question:
+    """One case's question; support staff sees on the board what stands, or how to decide."""
+
+    def __init__(self, incident_id: str, board: Board) -> None:
+        self.answer: Answer | None = None
+        self.resolution: Resolution | None = None  # of the case, once it is closed
+        self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
+        self._incident_id = incident_id
+        self._board = board
+        self._reports: dict[str, DecisionReport] = {}  # by decision id
+        self._reopened = 0
+
+    def settled(self) -> bool:
+        """Tell whether no answer is waited for."""
+        return self.answer is not None or self.resolution is not None
+
+    def let_stand(self, answer: Answer) -> None:
+        """Take the answer that SQL holds."""
+        self.answer = answer
+        self._board.show(answer=f"Answer: {answer}.", how="", staff="")
+
+    def reopen(self) -> None:
+        """Forget the answer, as SQL has done: the next one is a new one, whoever gives it."""
+        self.answer = None
+        self._reopened += 1
+        self._board.show(answer="", how=HOW_TO_DECIDE)
+
+    async def decide(self, decision: StaffDecision) -> DecisionReport:
+        """Decide one at a time: a decision that stands makes the next one come too late, which is refused."""
+        async with self.deciding:
+            report = self._reports.get(decision.decision_id) or await self.take(decision)
+        if not report.accepted:
+            raise refusal(f"too late, somebody was faster: {Answer.of(report)}", TOO_LATE)
+        return report
+
+    async def take(self, decision: StaffDecision) -> DecisionReport:
+        """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
+        self.refuse_if_late(decision)
+        order, reopened = DecisionOrder(self._incident_id, decision, workflow.time()), self._reopened
+        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
+        self._reports[decision.decision_id] = report
+        if report.accepted or reopened == self._reopened:  # else it speaks of an answer that came to nothing
+            self.let_stand(Answer.of(report))
+        return report
+
+    def refuse_if_late(self, decision: StaffDecision) -> None:
+        """Raise a refusal when an answer stands or the case is closed; a repeat is no late decision."""
+        if decision.decision_id in self._reports:
+            return
+        if self.resolution is not None:
+            by = self.answer or "nobody answered"
+            raise refusal(f"too late, the case is closed as {self.resolution}: {by}", TOO_LATE)
+        if self.answer is not None:
+            raise refusal(f"too late, an answer stands: {self.answer}", TOO_LATE)
