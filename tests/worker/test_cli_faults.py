@@ -94,6 +94,13 @@ def test_a_mistyped_key_is_called_so(lasting, command, key, *, mistyped):
     assert ("mistyped" in said) == mistyped
 
 
+@pytest.mark.parametrize("command", [("keys", "show"), ("keys", "revoke", "--yes", *WHY)])
+def test_a_pasted_secret_is_not_echoed(lasting, command):
+    said = lasting(*command, "sk_" + "canary7" * 7).must(2).stderr
+    assert "looks like a secret key" in said
+    assert "canary" not in said
+
+
 @pytest.mark.parametrize("words", [("accounts", "list"), ("incidents", "list"), ("db", "current"), ("db", "check")])
 def test_a_missing_database_is_told_and_not_made(nowhere, words):
     done = nowhere(*words).must(2)
