@@ -57,7 +57,8 @@ class Database:
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout
         path = Path(str(self.url.database))
-        self._lock = FileLock(path.with_name(path.name + ".lock-file"))
+        self._lock = FileLock(path.with_name(path.name + ".lock-file"), like=path)
+        self._file = _File(path)
         self.engine = self._make_engine()
         rest_while_forking(self)
 
@@ -78,8 +79,11 @@ class Database:
     def _make_engine(self) -> Engine:
         timeout = self._busy_timeout
 
+        file = self._file
+
         def prepare(connection: sqlite3.Connection, _record: object) -> None:
             _prepare_sqlite(connection, timeout)
+            file.note()
 
         # Parameters hold digests, sealed secrets and reasons: no error text may show them.
         engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
@@ -91,14 +95,16 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
-        with _as_store_errors(), self.engine.begin() as connection:
-            yield connection
+        with _as_store_errors():
+            self._refuse_ghost()
+            with self.engine.begin() as connection:
+                yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception."""
         changed: list[str] = []
-        with _as_store_errors(), self._lock.hold(self._busy_timeout), self.engine.connect() as connection:
+        with _as_store_errors(), self._lock.hold(self._busy_timeout), self._connect() as connection:
             writer = connection.execution_options(octy_write=True)
             try:
                 with writer.begin():
@@ -113,6 +119,19 @@ class Database:
     def tell_changes_to(self, listener: KeyListener) -> None:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
+
+    def _connect(self) -> Connection:
+        self._refuse_ghost()
+        return self.engine.connect()
+
+    def _refuse_ghost(self) -> None:
+        """Raise StoreUnavailableError when the file was removed or replaced; the next use opens what is there then.
+
+        Without this, connections go on writing into the unlinked file, where nobody will ever read it.
+        """
+        if self._file.is_another():
+            self.engine.dispose()
+            raise StoreUnavailableError(f"{self.url.database} was removed or replaced")
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
@@ -150,6 +169,32 @@ class Database:
     def close(self) -> None:
         """Close this process's connections."""
         self.engine.dispose()
+
+
+class _File:
+    """Which file the connections have open, by device and inode."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._known: tuple[int, int] | None = None
+
+    def note(self) -> None:
+        """Take the file that a new connection has opened for the right one."""
+        self._known = self._look()
+
+    def is_another(self) -> bool:
+        """Tell, once, that the path leads to another file or to none."""
+        if self._known is None or self._look() == self._known:
+            return False
+        self._known = None
+        return True
+
+    def _look(self) -> tuple[int, int] | None:
+        try:
+            found = self._path.stat()
+        except OSError:
+            return None
+        return found.st_dev, found.st_ino
 
 
 def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout: float) -> None:

@@ -8,6 +8,7 @@ remembered pair. Everything else, right or wrong, known or unknown, takes one an
 one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
 """
 
+import logging
 import re
 import time
 from concurrent.futures import Future
@@ -28,7 +29,10 @@ from octy_middleware.settings import Settings
 from octy_middleware.verdict import EXEMPT, Claim, Principal, Request, Verdict
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-_CLIENT_LIMIT, _PATH_LIMIT, _REQUEST_ID_LIMIT, _METHOD_LIMIT = 200, 200, 100, 16
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
+
+_logger = logging.getLogger(__name__)
 
 
 class Gate:
@@ -85,6 +89,8 @@ class Gate:
             self._recorder.note(self._entry(Outcome.STORE_UNAVAILABLE, request, claim.client))
             return Verdict(Outcome.STORE_UNAVAILABLE)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
+        if record is not None and not self._hasher.can_judge(record.digest):
+            return self._unable(record, request, claim.client)
         if record is None or not record.is_known:
             return self._refuse(Outcome.UNKNOWN_KEY, claim, request, None)
         if not record.is_live(self._clock()):
@@ -165,6 +171,15 @@ class Gate:
         )
         return Verdict(outcome, committed=self._recorder.submit(entry))
 
+    def _unable(self, record: KeyRecord, request: Request, client: Client) -> Verdict:
+        """Answer 503 where this host lacks a pair's pepper: even its owner's secret would be called wrong."""
+        pepper = self._hasher.pepper_of(record.digest)
+        _logger.error(
+            "OCTY_PEPPERS lacks the key %r that a pair is digested with: its requests are answered 503", pepper
+        )
+        self._recorder.note(self._entry(Outcome.STORE_UNAVAILABLE, request, client))
+        return Verdict(Outcome.STORE_UNAVAILABLE)
+
     def _note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
         return Verdict(outcome, committed=self._recorder.note(self._entry(outcome, request, client)))
 
@@ -182,13 +197,18 @@ class Gate:
             client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
             method=_printable(request.method, _METHOD_LIMIT),
             path=_printable(request.path, _PATH_LIMIT),
-            request_id=_printable(_first(request, b"x-request-id"), _REQUEST_ID_LIMIT) or uuid7(now),
+            request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now),
         )
 
 
 def _first(request: Request, name: bytes) -> str:
     values = request.header(name)
     return values[0].decode("latin-1") if values else ""
+
+
+def _request_id(text: str) -> str:
+    """Return an id that is one; free text would stand in the alert mail as if it were ours."""
+    return text if _is_request_id(text) else ""
 
 
 def _printable(text: str, limit: int) -> str:

@@ -108,6 +108,12 @@ class Keyring:
             for public_key in public_keys:
                 self._records.pop(public_key, None)
 
+    def _forget_all(self) -> None:
+        _logger.warning("key feed: the store stands before what was read of it; everything remembered is dropped")
+        with self._lock:
+            self._epoch += 1
+            self._records.clear()
+
     def _remember(self, record: KeyRecord, epoch: int) -> None:
         with self._lock:
             if epoch != self._epoch:
@@ -149,11 +155,13 @@ class Keyring:
         """Read what changed since the last look. The first look only notes where the feed stands."""
         asked_at = self._monotonic()
         with self._database.read() as connection:
+            last = int(connection.execute(_LAST_CHANGE).scalar_one())
             if self._seq is None:
-                self._seq = int(connection.execute(_LAST_CHANGE).scalar_one())
+                self._seq = last
             rows = connection.execute(_CHANGES, {"seq": self._seq}).all()
-        if rows:
-            self._seq = rows[-1][0]
+        if last < self._seq:  # a backup was restored: what changed since is unknown
+            self._forget_all()
+        self._seq = last
         self._read_at = asked_at
         return [row[1] for row in rows]
 

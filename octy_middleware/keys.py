@@ -108,6 +108,14 @@ class KeyHasher:
             fits = self._verify_imported(text, known)
         return fits and stored is not None
 
+    def can_judge(self, stored: str) -> bool:
+        """Tell whether the pepper of this digest is held here; without it even the right secret looks wrong."""
+        return not self.is_fast(stored) or self.pepper_of(stored) in self._states
+
+    def pepper_of(self, stored: str) -> str:
+        """Return the id of the pepper that a digest of ours was made with."""
+        return stored[len(_DIGEST_PREFIX) :].partition("$")[0]
+
     def is_fast(self, stored: str) -> bool:
         """Tell whether verifying takes under a microsecond; imported hashes take up to hundreds of milliseconds."""
         return stored.startswith(_DIGEST_PREFIX)

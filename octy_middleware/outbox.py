@@ -12,6 +12,9 @@ from sqlalchemy import Connection, insert
 from octy_middleware.clock import utc
 from octy_middleware.models import Outbox
 
+TRIES = 5
+"""Deliveries of a message that is itself at fault; then it is set aside, undelivered and visible."""
+
 
 class Event(StrEnum):
     """What happened, and in brackets whose id `subject_id` is."""

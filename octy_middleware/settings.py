@@ -33,7 +33,9 @@ Keys = Annotated[Keychain, BeforeValidator(_keychain)]
 class BaseSettings(BaseModel):
     """Frozen, complete, and never silent about an unknown or wrong name."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", arbitrary_types_allowed=True, hide_input_in_errors=True)
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", arbitrary_types_allowed=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:

@@ -6,10 +6,11 @@ Here: holding it, with a time limit and through a fork. Not here: what it protec
 import errno
 import fcntl
 import os
+import stat
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from octy_middleware.errors import StoreUnavailableError
@@ -25,8 +26,10 @@ class FileLock:
     A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, like: Path | None = None) -> None:
+        """Lock by `path`, which gets owner and mode of `like`: whoever may write the one may lock the other."""
         self._path = path
+        self._like = like
         self.restart()
 
     def restart(self) -> None:
@@ -58,9 +61,20 @@ class FileLock:
             try:
                 yield
             finally:
+                self._take_after(descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             self._threads.release()
+
+    def _take_after(self, descriptor: int) -> None:
+        if self._like is None:
+            return
+        with suppress(OSError):  # not ours to change, or not there yet
+            model = self._like.stat()
+            os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
+            if os.geteuid() == 0:
+                os.fchown(descriptor, model.st_uid, model.st_gid)
+            self._like = None
 
     def _acquire(self, timeout: float) -> int:
         deadline = time.monotonic() + timeout

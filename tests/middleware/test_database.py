@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import sqlite3
+import stat
 import threading
 import traceback
 from pathlib import Path
@@ -196,3 +197,34 @@ def test_a_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) 
     with world.database.write() as connection:
         connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_later', 1)"))
     assert world.rows("SELECT public_key FROM key_change") == [("pk_later",)]
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_a_removed_or_replaced_file_is_noticed_and_the_new_one_is_used(world: World, use: str) -> None:
+    """Connections would go on in the unlinked file: refusals "on disk" where nobody will ever read them."""
+    other = world.folder / "other.db"
+    with world.database.write() as connection:
+        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_old', 1)"))
+    replacement = Database(f"sqlite:///{other}")
+    upgrade(replacement)
+    replacement.close()
+    for file in world.folder.glob("octy.db*"):
+        file.unlink()
+    other.rename(world.folder / "octy.db")
+    with pytest.raises(StoreUnavailableError, match="removed or replaced"), getattr(world.database, use)():
+        pass
+    with world.database.write() as connection:
+        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_new', 1)"))
+    assert world.rows("SELECT public_key FROM key_change") == [("pk_new",)]
+
+
+def test_the_lock_file_may_be_used_by_whoever_may_use_the_database(world: World) -> None:
+    database, lock = world.folder / "octy.db", world.folder / "octy.db.lock-file"
+    lock.unlink(missing_ok=True)
+    database.chmod(0o666)
+    fresh = Database(world.url)
+    with fresh.write():
+        pass
+    assert stat.S_IMODE(lock.stat().st_mode) == 0o666
+    assert (lock.stat().st_uid, lock.stat().st_gid) == (database.stat().st_uid, database.stat().st_gid)
+    fresh.close()

@@ -8,6 +8,7 @@ from sqlalchemy import event
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
+from octy_middleware.keychain import Keychain
 from octy_middleware.verdict import Claim
 
 KNOWN_SHAPE = "pk_" + "0" * 28
@@ -184,10 +185,37 @@ def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: W
     with world.gate() as gate:
         decide(gate, basic(KNOWN_SHAPE, "x"), headers=headers, path="/\x1b]0;title\x07" + "p" * 500)
     [(client, path, request_id)] = world.rows("SELECT client, path, request_id FROM attempt")
-    for text, limit in ((client, 200), (path, 200), (request_id, 100)):
+    for text, length in ((client, 200), (path, 200), (request_id, 36)):  # an id of ours takes the place of free text
         assert text.isascii()
         assert text.isprintable()
-        assert len(text) == limit
+        assert len(text) == length
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("145", True),
+        ("01a209b2-d425.x_Y", True),
+        ("a" * 65, False),
+        ("Reply to us", False),
+        ("x@y.example", False),
+    ],
+)
+def test_a_request_id_is_kept_if_it_is_one(world: World, given: str, kept: bool) -> None:
+    with world.gate() as gate:
+        decide(gate, basic(KNOWN_SHAPE, "x"), headers={b"x-request-id": [given.encode()]})
+    [(request_id,)] = world.rows("SELECT request_id FROM attempt")
+    assert (request_id == given) is kept
+
+
+def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: World) -> None:
+    """A rotation that reached the worker first must not alert every customer."""
+    keys = world.register()
+    with world.gate(peppers=Keychain.generate("k2")) as gate:
+        for header in (keys.basic(), keys.basic("sk_wrong")):
+            assert {decide(gate, header) for _ in range(25)} == {Outcome.STORE_UNAVAILABLE}
+    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
 
 def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -> None:

@@ -196,3 +196,26 @@ def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypa
         assert time.monotonic() < deadline
         time.sleep(0.01)
     keyring.close()
+
+
+def test_a_restored_backup_drops_everything_that_is_remembered(world: World) -> None:
+    """The feed then stands before what was read of it, and would hide the changes to come."""
+    keys, other = world.register(), world.register("other")
+    world.database.close()
+    backup = world.folder / "backup.db"
+    with sqlite3.connect(world.folder / "octy.db") as live, sqlite3.connect(backup) as copy:
+        live.backup(copy)
+    for connection in (live, copy):
+        connection.close()
+    retire(world, other)
+    keyring = make_keyring(world.database)
+    keyring.look_up(keys.public_key)
+    with sqlite3.connect(backup) as copy, sqlite3.connect(world.folder / "octy.db") as live:
+        copy.backup(live)
+    for connection in (live, copy):
+        connection.close()
+    deadline = time.monotonic() + 1.0
+    while keyring.remembered(keys.public_key) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    keyring.close()

@@ -83,6 +83,14 @@ def test_worker_settings_read_lists_of_seconds_and_share_the_middlewares_names()
     assert KEY not in repr(settings)
 
 
+@pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])
+@pytest.mark.parametrize("name", ["OCTY_REVEAL_LIFE", "OCTY_OVERLAP", "OCTY_RESEND_AFTER", "OCTY_SMTP_TIMEOUT"])
+def test_a_time_that_is_none_is_refused(name: str, value: str) -> None:
+    environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", name: value}
+    with pytest.raises(ConfigurationError, match=name):
+        WorkerSettings.from_environment(environ)
+
+
 def test_a_keychain_keeps_order_and_exports_what_it_parses() -> None:
     chain = Keychain.parse(f"old:{'00' * 32},new:{'ff' * 32}", name="X")
     assert chain.newest == ("new", b"\xff" * 32)

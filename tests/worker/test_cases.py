@@ -231,3 +231,16 @@ def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:
             cases.set_state(connection, incident_id, IncidentState.WAITING)
     assert world.rows("SELECT seq, what FROM incident_event ORDER BY seq") == [(1, "a"), (2, "b")]
     assert world.rows("SELECT state FROM incident") == [("waiting",)]
+
+
+def test_a_reported_leak_can_not_become_a_false_alarm(world: World) -> None:
+    """After an abandoned regeneration the case is asked anew, but the leak stays reported."""
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    answer(world, incident_id, Answer.NOT_US, leaked=True)
+    with world.database.write() as connection:
+        cases.reopen_answer(connection, incident_id)
+    denied = answer(world, incident_id, Answer.IT_WAS_US, by="ann", decision_id="d1", reason="phone")
+    assert (denied.taken, denied.answer, denied.leaked) == (False, None, True)
+    again = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d2", reason="phone")
+    assert (again.taken, again.leaked) == (True, True)

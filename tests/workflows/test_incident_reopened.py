@@ -3,6 +3,7 @@
 import asyncio
 
 import pytest
+from temporalio.client import WorkflowUpdateFailedError
 from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
@@ -10,6 +11,7 @@ from octy_workflows.messages import CustomerAnswer, DecisionOrder, IncidentStatu
 from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
 
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")
 OPEN = IncidentStatus("needs_staff", None, None)
 ABANDONED = "note regeneration_abandoned needs_staff"
 
@@ -178,3 +180,16 @@ async def test_cases_that_supersede_each_other_come_to_an_end(stage: Stage) -> N
     await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
     assert await play.result() == "regenerated"
     assert len(play.when("note superseded")) == 4
+
+
+@played
+async def test_a_reported_leak_can_not_be_dismissed_after_an_abandonment(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE, leaked=True))
+    await play.comes("note regenerating regenerating")
+    await abandons(play)
+    await play.comes(ABANDONED)
+    with pytest.raises(WorkflowUpdateFailedError) as refused:
+        await play.handle.execute_update(Case.decide, DAN)
+    assert "can't be dismissed" in str(refused.value.cause)
+    assert (await play.handle.execute_update(Case.decide, EVE)).accepted

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, delete, func, insert, update
+from sqlalchemy import Connection, delete, func, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
 from octy_middleware import outbox, pairs
@@ -129,7 +129,7 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
 
 def _minutes(incident: Incident) -> tuple[int, int]:
     """Return the first and the last minute of a case."""
-    first, last = incident.first_at, incident.closed_at
+    first, last = min(incident.first_at, incident.opened_at), incident.closed_at  # the clock may have gone back
     return int(first.timestamp()) // 60, _NO_END if last is None else int(last.timestamp()) // 60
 
 
@@ -197,8 +197,16 @@ def _take(  # the columns of one UPDATE
             col(Confirmation.incident_id) == incident_id,
             col(Confirmation.answer).is_(None),
             still_open.exists(),
+            # A leak that was reported stays reported: nobody can call the same case a false alarm later.
+            or_(literal(answer is Answer.NOT_US), col(Confirmation.leaked).is_(False)),
         )
-        .values(answer=answer, leaked=leaked, answered_at=utc(now), answered_by=by, decision_id=decision_id)
+        .values(
+            answer=answer,
+            leaked=or_(literal(leaked), col(Confirmation.leaked)),
+            answered_at=utc(now),
+            answered_by=by,
+            decision_id=decision_id,
+        )
     )
     return result.rowcount == 1
 

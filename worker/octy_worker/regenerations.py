@@ -235,6 +235,8 @@ def collect(database: Database, sealer: Sealer, regeneration_id: str, generation
         view = load_regeneration(session, regeneration_id)
         if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
             return None
+        if view.new_pair.state == PairState.RETIRED:  # cut by a leak before it was collected
+            return None
         keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
         erased = connection.execute(
             update(SealedSecret)

@@ -28,7 +28,7 @@ from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.models import Outbox, Regeneration
-from octy_middleware.outbox import Event
+from octy_middleware.outbox import TRIES, Event
 from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
 from octy_worker.settings import WorkerSettings
@@ -47,7 +47,6 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 _logger = logging.getLogger(__name__)
 
 _BATCH = 100
-_TRIES = 5  # of a message that is itself at fault; then it is set aside
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
 
 _OF_THE_MESSAGE = frozenset(
@@ -183,7 +182,7 @@ class Relay:
         """Return ids alone: a row that can't even be read must not hide the others."""
         waiting = (
             select(col(Outbox.id))
-            .where(col(Outbox.delivered_at).is_(None), Outbox.tries < _TRIES)
+            .where(col(Outbox.delivered_at).is_(None), Outbox.tries < TRIES)
             .order_by(col(Outbox.id))
             .limit(_BATCH)
         )
@@ -195,7 +194,7 @@ class Relay:
 
     def _note_failure(self, number: int, fault: str) -> None:
         tries = self._update(number, tries=Outbox.tries + 1, last_error=fault)
-        if tries == _TRIES:
+        if tries == TRIES:
             _logger.error(
                 "relay: message %d of the outbox is set aside after %d tries: %s; it is tried again once its row "
                 "says tries = 0",
@@ -204,7 +203,7 @@ class Relay:
                 fault,
             )
         else:
-            _logger.warning("relay: message %d of the outbox, try %d of %d: %s", number, tries, _TRIES, fault)
+            _logger.warning("relay: message %d of the outbox, try %d of %d: %s", number, tries, TRIES, fault)
 
     def _update(self, number: int, **values: Any) -> int:
         """Set columns of one row; return how often its message was tried."""

@@ -23,7 +23,8 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
-Seconds = Annotated[tuple[float, ...], BeforeValidator(_seconds)]
+Time = Annotated[float, Field(ge=0)]
+Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
@@ -59,16 +60,16 @@ class WorkerSettings(BaseSettings):
     pages_certificate: str = ""  # PEM files; empty: plain HTTP, behind a proxy that ends TLS
     pages_private_key: str = ""
 
-    incident_remind_after: Seconds = (DAY, 3 * DAY)
-    incident_staff_after: float = 7 * DAY
-    incident_close_after: float = 14 * DAY
+    incident_remind_after: Times = (DAY, 3 * DAY)
+    incident_staff_after: Time = 7 * DAY
+    incident_close_after: Time = 14 * DAY
     regenerate_on_silence: bool = False
-    quiet_after_false_alarm: float = DAY
-    reveal_life: float = DAY  # a one-time link; re-sent links get a fresh life
-    overlap: float = DAY  # old pair lives on after the new secret was collected
-    resend_after: Seconds = (DAY, 3 * DAY)
-    collect_staff_after: float = 7 * DAY
-    collect_abandon_after: float = 14 * DAY
+    quiet_after_false_alarm: Time = DAY
+    reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
+    overlap: Time = DAY  # old pair lives on after the new secret was collected
+    resend_after: Times = (DAY, 3 * DAY)
+    collect_staff_after: Time = 7 * DAY
+    collect_abandon_after: Time = 14 * DAY
 
     @property
     def incident_times(self) -> IncidentTimes:

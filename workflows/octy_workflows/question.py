@@ -12,7 +12,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.hearing import HOW_TO_DECIDE, TOO_LATE, refusal
+    from octy_workflows.hearing import HOW_TO_DECIDE, INVALID, TOO_LATE, refusal
     from octy_workflows.messages import DecisionOrder, DecisionReport, Resolution
     from octy_workflows.policies import PATIENTLY
     from octy_workflows.staff import Choice, StaffDecision
@@ -47,6 +47,7 @@ class Question:
         self._board = board
         self._reports: dict[str, DecisionReport] = {}  # by decision id
         self._reopened = 0
+        self._leaked = False  # once reported, for the rest of the case
 
     def settled(self) -> bool:
         """Tell whether no answer is waited for."""
@@ -55,6 +56,7 @@ class Question:
     def let_stand(self, answer: Answer) -> None:
         """Take the answer that SQL holds."""
         self.answer = answer
+        self._leaked = self._leaked or answer.leaked
         self._board.show(answer=f"Answer: {answer}.", how="", staff="")
 
     def reopen(self) -> None:
@@ -82,7 +84,10 @@ class Question:
         return report
 
     def refuse_if_late(self, decision: StaffDecision) -> None:
-        """Raise a refusal when an answer stands or the case is closed; a repeat is no late decision."""
+        """Raise a refusal when an answer stands, the case is closed, or it would deny a reported leak.
+
+        A repeat is no late decision.
+        """
         if decision.decision_id in self._reports:
             return
         if self.resolution is not None:
@@ -90,3 +95,5 @@ class Question:
             raise refusal(f"too late, the case is closed as {self.resolution}: {by}", TOO_LATE)
         if self.answer is not None:
             raise refusal(f"too late, an answer stands: {self.answer}", TOO_LATE)
+        if self._leaked and decision.decision == Choice.DISMISS:
+            raise refusal("a case whose secret leaked can't be dismissed", INVALID)

@@ -160,7 +160,7 @@ class Stack:
                 *(sys.executable, "-m", "uvicorn", f"{APP}:app", "--app-dir", str(self._examples)),
                 *("--host", LOOPBACK, "--port", str(self._ports.api)),
                 *("--ssl-certfile", str(self._certificate.chain), "--ssl-keyfile", str(self._certificate.key)),
-                *("--no-proxy-headers", "--no-access-log", "--log-level", "warning"),
+                *("--http", "h11", "--no-proxy-headers", "--no-access-log", "--log-level", "warning"),
             ],
             {"OCTY_TRUSTED_PROXIES": LOOPBACK},
         )

@@ -32,6 +32,7 @@ _BUTTONS = {str(answer): answer for answer in Answer}
 _BOX = {"": False, "yes": True}
 
 _STALE = (400, "This form was out of date. Nothing was recorded: please answer again below.")
+_LEAKED = (400, "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.")
 _NO_BUTTON = (400, "No answer arrived. Nothing was recorded: please press one of the two buttons below.")
 _TOO_LATE = (409, "This case was settled before your click, so your click changed nothing. This is what stands:")
 
@@ -77,6 +78,8 @@ class CasePages:
         leaked = _BOX.get(form.get("leaked", ""))
         if answer is None or leaked is None:
             return self._show(view, *_NO_BUTTON, leak_ticked=bool(leaked))
+        if answer is Answer.IT_WAS_US and view.confirmation.leaked and view.confirmation.answer is None:
+            return self._show(view, *_LEAKED)
         standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
             _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)

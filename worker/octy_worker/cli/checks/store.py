@@ -14,6 +14,7 @@ from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
 from octy_middleware.errors import OctyError, SchemaError
 from octy_middleware.models import KeyPair, Outbox, SealedSecret
+from octy_middleware.outbox import TRIES
 from octy_middleware.states import PairState
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.console import moment
@@ -117,6 +118,15 @@ def _put_back(variable: str, lost: list[str]) -> str:
 
 
 def _look_at_outbox(session: Session, _settings: WorkerSettings) -> Check:
+    aside = session.exec(
+        select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
+    ).one()
+    if aside:
+        return wrong(
+            "outbox",
+            f"{aside} messages are set aside after {TRIES} tries",
+            "see their last_error in the table outbox and the worker's log; `tries = 0` in a row has it tried again",
+        )
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
     ).one()
