@@ -9,7 +9,7 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings
+from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings, StoreUnavailableError
 from octy_middleware.envelope import failure, success
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
@@ -45,6 +45,12 @@ def set_account() -> Response | tuple[dict[str, Any], int]:
 @app.get("/v1/admin/application/versioning")
 def versioning() -> Response:
     return jsonify(success("Versions.", versions={"cli": "1.0.0"}))
+
+
+@app.errorhandler(StoreUnavailableError)
+def unavailable(_error: StoreUnavailableError) -> tuple[dict[str, Any], int, dict[str, str]]:
+    body = failure(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
+    return body, 503, {"Retry-After": "5"}  # seconds
 
 
 @app.errorhandler(HTTPException)

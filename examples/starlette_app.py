@@ -15,7 +15,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings
+from octy_middleware import (
+    Accounts,
+    Database,
+    InvalidInputError,
+    OctyASGIMiddleware,
+    Settings,
+    StoreUnavailableError,
+)
 from octy_middleware.envelope import failure, success
 
 BODY_LIMIT = 65_536  # bytes
@@ -56,6 +63,11 @@ async def versioning(_request: Request) -> JSONResponse:
     return JSONResponse(success("Versions.", versions={"cli": "1.0.0"}))
 
 
+async def unavailable(_request: Request, _error: Exception) -> JSONResponse:
+    body = failure(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
+    return JSONResponse(body, status_code=503, headers={"Retry-After": "5"})  # seconds
+
+
 async def refuse(_request: Request, error: Exception) -> JSONResponse:
     """Answer what Starlette itself refuses, 404 and 405 among it, in the shape that Octy's clients read."""
     assert isinstance(error, HTTPException)
@@ -70,6 +82,6 @@ app = Starlette(
         Route("/v1/admin/application/versioning", versioning),
     ],
     middleware=[Middleware(OctyASGIMiddleware, settings=settings)],
-    exception_handlers={HTTPException: refuse},
+    exception_handlers={HTTPException: refuse, StoreUnavailableError: unavailable},
 )
 app.router.redirect_slashes = False  # Octy's clients are never redirected

@@ -179,6 +179,16 @@ def test_a_body_without_a_length_is_bounded_too(keys: Keys, api: str) -> None:
     assert_is_a_failure(answer.content, answer.status_code)
 
 
+def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World, keys: Keys, api: str) -> None:
+    before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()
+    with world.database.write():
+        answer = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=b'{"contact_name": "Ada"}', timeout=30)
+    assert answer.status_code == 503
+    assert answer.headers["retry-after"] == "5"
+    assert assert_is_a_failure(answer.content, 503) == "The service is unavailable for the moment."
+    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json() == before
+
+
 def test_versioning_needs_no_credentials(world: World, api: str) -> None:
     headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
     assert httpx2.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers).status_code == 200

@@ -60,6 +60,15 @@ def test_another_schema_says_what_to_do(world: World, found: str, message: str) 
         world.database.check_schema()
 
 
+@pytest.mark.parametrize(("found", "message"), [("0000", "knows no way from there"), ("9999", "install the newer")])
+def test_an_unknown_schema_is_left_as_it_is(world: World, found: str, message: str) -> None:
+    with world.database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+    with pytest.raises(SchemaError, match=f"at schema {found}, .*{message}"):
+        upgrade(world.database)
+    assert world.database.schema() == found
+
+
 def test_migrations_make_what_the_models_say(world: World) -> None:
     from alembic.autogenerate import compare_metadata
     from alembic.migration import MigrationContext

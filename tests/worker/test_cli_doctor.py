@@ -115,6 +115,7 @@ def test_a_sound_store_is_found_sound(world):
     ("url", "said"),
     [
         ("sqlite:///{folder}/none.db", "there is no file"),
+        (f"sqlite:///{{folder}}/{'n' * 300}.db", "there is no file"),
         ("sqlite:///{folder}", "the store did not answer"),
         ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
         ("sqlite:///{folder}/text.db", "is the path right"),

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from cli_rig import Octy, octy_for, open_case
@@ -40,6 +41,8 @@ def nowhere(tmp_path) -> Octy:
 # Exit codes
 
 RIGHT = make_pair(bytes).public_key
+BYTES = os.fsdecode(b"\xff")
+LONG, NUL = f"sqlite:///{'n' * 300}.db", "sqlite:///a%00b.db"
 MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
 
 
@@ -50,6 +53,11 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("accounts", "add"), 2, "Missing option '--reference'"),
         (("accounts", "list", "--nonsense"), 2, "No such option"),
         (("accounts", "list", "--limit", "-1"), 2, "Invalid value for '--limit'"),
+        *(((name, "list", "--limit", str(2**63 - 1)), 2, "--limit") for name in ("accounts", "incidents", "keys")),
+        *(((name, "show", BYTES), 2, "is no UTF-8 text") for name in ("accounts", "incidents", "keys")),
+        (("keys", "revoke", BYTES, "--yes", *WHY), 2, "is no UTF-8 text"),
+        (("keys", "list", "--account", BYTES), 2, "is no UTF-8 text"),
+        ((BYTES,), 2, "is no UTF-8 text"),
         (("accounts", "show", "nobody"), 2, "no account has the reference 'nobody'"),
         (("incidents", "list", "--account", "nobody"), 2, "octy accounts list"),
         (("incidents", "show", "0123"), 2, "no case has the id '0123'"),
@@ -64,6 +72,9 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("--database", "mysql://x/y", "keys", "list"), 2, "SQLite only"),
         (("--database", "sqlite://", "keys", "list"), 2, "name a file"),
         (("--database", "what?", "keys", "list"), 2, "database_url"),
+        *((("--database", LONG, *words), 2, "File name too long") for words in (("keys", "list"), ("db", "current"))),
+        (("--database", LONG, "db", "upgrade"), 4, "the store did not answer"),
+        *((("--database", NUL, *words), 2, "holds a NUL") for words in (("keys", "list"), ("db", "upgrade"))),
         (("secrets", "--rotate"), 2, "OCTY_PEPPERS is not set"),
         (("worker",), 2, "OCTY_PEPPERS is not set"),
         (("demo", "--data", "none.csv"), 2, "none.csv: No such file"),
@@ -238,6 +249,42 @@ def test_a_reader_who_goes_away_is_no_traceback(world, octy):
     done = subprocess.run(command, check=False, env=environment, stdout=writer, stderr=subprocess.PIPE, timeout=60)
     os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("secrets",), "the output can't be written: No space left on device"),
+        (("--version",), "the output can't be written"),
+        (("incidents", "list", "--json"), "the output can't be written"),
+        (("accounts", "add", "--reference", "acme", "--email", "a@acme.example"), "account acme is open"),
+    ],
+)
+def test_a_full_disk_is_told_in_one_line(world, octy, words, said, unbuffered):
+    command = [sys.executable, "-m", "octy_worker", *words]
+    environment = octy.environment(PYTHONUNBUFFERED=unbuffered)
+    with Path("/dev/full").open("wb") as full:
+        done = subprocess.run(
+            command, check=False, env=environment, stdout=full, stderr=subprocess.PIPE, text=True, timeout=60
+        )
+    lines = [line for line in done.stderr.splitlines() if not line.startswith("octy-audit: ")]
+    assert (done.returncode, len(lines)) == (1, 1), done.stderr
+    assert said in lines[0]
+    assert world.rows("SELECT COUNT(*) FROM account") == [(int(words[0] == "accounts"),)]
+
+
+def test_a_mistyped_database_stops_the_worker_before_it_makes_one(octy, nowhere):
+    keys = dict(line.split("=", 1) for line in octy("secrets").must().stdout.splitlines())
+    others = {
+        "OCTY_PUBLIC_URL": "https://octy.example",
+        "OCTY_MAIL_FROM": "Octy <octy@octy.example>",
+        "OCTY_SMTP_HOST": "127.0.0.1",
+        "OCTY_SUPPORT_CONTACT": "support@octy.example",
+    }
+    done = nowhere.process("worker", **keys, **others).must(2)
+    assert "there is no database" in done.stderr
+    assert not list(nowhere.folder.glob("none.db*"))
 
 
 def test_a_terminal_of_few_letters_is_no_traceback(octy):

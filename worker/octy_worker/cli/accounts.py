@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_list, tell
+from octy_worker.cli.console import show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, Who, one_more
 from octy_worker.cli.surroundings import now, staff_actor, store
@@ -63,16 +63,17 @@ def add(
     with store(context) as database:
         made = register(database, reference, contact, actor=who, now=now())
     record("account_added", who, account=made.account_id, regeneration=made.regeneration_id)
-    if as_json:
-        ids = {"account_id": made.account_id, "regeneration_id": made.regeneration_id}
-        show_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
-        return
-    tell(
-        f"Account {reference.strip()} is open ({made.account_id}).",
-        f"Its first key pair is ordered. As soon as `octy worker` runs, a mail goes to {email.strip()}: with the "
-        "public key, and a link that shows the secret once.",
-        f"To follow it: octy accounts show {reference.strip()}",
-    )
+    with telling(f"account {reference.strip()} is open ({made.account_id}) and its first key pair is ordered"):
+        if as_json:
+            ids = {"account_id": made.account_id, "regeneration_id": made.regeneration_id}
+            show_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
+            return
+        tell(
+            f"Account {reference.strip()} is open ({made.account_id}).",
+            f"Its first key pair is ordered. As soon as `octy worker` runs, a mail goes to {email.strip()}: with the "
+            "public key, and a link that shows the secret once.",
+            f"To follow it: octy accounts show {reference.strip()}",
+        )
 
 
 @app.command(

@@ -8,7 +8,8 @@ import io
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
 from datetime import datetime
 from typing import Any
@@ -17,6 +18,8 @@ from rich import box
 from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
+
+from octy_worker.cli.exits import CommandError
 
 _OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _UNBOUNDED = 100_000  # columns of a file or a pipe: nothing is ever cut or folded there
@@ -130,6 +133,16 @@ def show_list(
 def tell(*lines: str) -> None:
     """Print plain lines to stdout."""
     show(Text("\n".join(plain(line) for line in lines)))
+
+
+@contextmanager
+def telling(done: str) -> Iterator[None]:
+    """Print about what was done; when stdout takes nothing, raise CommandError, which says that it was done."""
+    try:
+        yield
+        sys.stdout.flush()
+    except OSError as error:
+        raise CommandError(f"{done}, but stdout can't be written: {error.strerror}") from None
 
 
 def show_json(value: object) -> None:

@@ -3,16 +3,20 @@
 Here: the one place where faults are caught. Not here: the commands, and what their faults mean (`exits`).
 """
 
+import errno
+import sys
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import typer
 from typer.core import TyperGroup
 
 from octy_worker.cli.console import complain
-from octy_worker.cli.exits import Exit, exit_of
+from octy_worker.cli.exits import CommandError, Exit, UsageFaultError, exit_of
 
 # typer came with click as a dependency and later with a copy inside; this is the UsageError of either.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
 class Frame(TyperGroup):
@@ -24,7 +28,11 @@ class Frame(TyperGroup):
 
     def _run(self, *args: Any, **extra: Any) -> int:
         try:
-            return super().main(*args, **{**extra, "standalone_mode": False}) or Exit.OK
+            _check_words(*args, **extra)
+            code = super().main(*args, **{**extra, "standalone_mode": False}) or Exit.OK
+            sys.stdout.flush()  # here, where it can be told that nothing was printed
+        except BrokenPipeError:  # nobody reads any more
+            return Exit.WRONG
         except KeyboardInterrupt:
             return Exit.INTERRUPTED
         except _USAGE_ERROR as error:
@@ -35,11 +43,30 @@ class Frame(TyperGroup):
             complain(f"the package {error.name} is missing → pip install 'octy-middleware[worker]'")
             return Exit.INPUT
         except Exception as error:
-            code = exit_of(error)
-            if code is None:
+            explained = _explain(error)
+            if explained is None:
                 raise
-            complain(str(error))
-            return code
+            return explained
+        return code
+
+
+def _check_words(args: Sequence[str] | None = None, *_others: Any, **_extra: Any) -> None:
+    """Raise UsageFaultError for a word that is no UTF-8: neither the store nor JSON could take it."""
+    for word in sys.argv[1:] if args is None else args:
+        try:
+            word.encode()
+        except UnicodeEncodeError:
+            raise UsageFaultError(f"{word[:100]!r} is no UTF-8 text", "type it in UTF-8") from None
+
+
+def _explain(error: Exception) -> int | None:
+    """Say what happened and return the exit code; None for a fault of ours."""
+    if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
+        error = CommandError(f"the output can't be written: {error.strerror}", "make room, or write it elsewhere")
+    code = exit_of(error)
+    if code is not None:
+        complain(str(error))
+    return code
 
 
 def _explain_usage(error: Any) -> int:

@@ -10,7 +10,7 @@ from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_list, tell
+from octy_worker.cli.console import show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
 from octy_worker.cli.surroundings import staff_actor, store, temporal_place
@@ -127,15 +127,16 @@ def decide(
             deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
         except RefusedError as error:
             refusal = error
-    if as_json:
-        ids = {"incident_id": incident_id, "decision_id": said.decision_id}
-        told = {"decision": decision, "leaked": leaked, "actor": who}
-        show_json({**ids, **told, "accepted": refusal is None, "why": str(refusal) if refusal else ""})
-    elif refusal is None:
-        tell(
-            f"Decided: {decision}{', the secret leaked' if leaked else ''}, by {who}.",
-            "New keys are on their way to the customer." if decision is Decision.REGENERATE else "The case closes.",
-            f"To follow it: octy incidents show {incident_id}",
-        )
+    with telling(f"refused: {refusal}" if refusal else f"the decision {decision} is taken"):
+        if as_json:
+            ids = {"incident_id": incident_id, "decision_id": said.decision_id}
+            told = {"decision": decision, "leaked": leaked, "actor": who}
+            show_json({**ids, **told, "accepted": refusal is None, "why": str(refusal) if refusal else ""})
+        elif refusal is None:
+            tell(
+                f"Decided: {decision}{', the secret leaked' if leaked else ''}, by {who}.",
+                "New keys are on their way to the customer." if decision is Decision.REGENERATE else "The case closes.",
+                f"To follow it: octy incidents show {incident_id}",
+            )
     if refusal is not None:
         raise refusal

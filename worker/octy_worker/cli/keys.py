@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import confirmed, note, show, show_json, show_list, tell
+from octy_worker.cli.console import confirmed, note, show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import CommandError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
 from octy_worker.cli.surroundings import now, staff_actor, store
@@ -95,16 +95,18 @@ def regenerate(
         ordered = staff_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
     record("regeneration_ordered", who, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
-    if as_json:
-        show_json(ordered)
-        return
-    tell(
-        f"New keys for {ordered.account} were on their way already; this order joins them."
-        if ordered.joined
-        else f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the customer.",
-        _fate_of(ordered.old_public_key, leaked=leaked),
-        f"To follow it: octy accounts show {ordered.account}",
-    )
+    with telling(f"new keys for {ordered.account} are ordered"):
+        if as_json:
+            show_json(ordered)
+            return
+        tell(
+            f"New keys for {ordered.account} were on their way already; this order joins them."
+            if ordered.joined
+            else f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the "
+            "customer.",
+            _fate_of(ordered.old_public_key, leaked=leaked),
+            f"To follow it: octy accounts show {ordered.account}",
+        )
 
 
 def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
@@ -152,10 +154,11 @@ def revoke(
         revoked = staff_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
     record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
-    if as_json:
-        show_json(revoked)
-        return
-    tell(*_outcome(revoked))
+    with telling(f"{revoked.public_key} is {'cut' if revoked.changed else 'retired, as it was before'}"):
+        if as_json:
+            show_json(revoked)
+            return
+        tell(*_outcome(revoked))
 
 
 def _outcome(revoked: "Revoked") -> list[str]:

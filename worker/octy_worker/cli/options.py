@@ -5,7 +5,7 @@ from typing import Annotated
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
-Limit = Annotated[int, typer.Option(min=0, help="Show the newest so many; 0: all.")]
+Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="Show the newest so many; 0: all.")]
 Who = Annotated[
     str | None,
     typer.Option(

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.surroundings import variables_of
+from octy_worker.cli.surroundings import refuse_missing_file, variables_of
 from octy_worker.cli.teaching import teach
 
 WORKER_HELP = teach(
@@ -57,9 +57,11 @@ def worker(
     log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
 ) -> None:
     """Run the daemon; its exit code is ours."""
+    from octy_middleware.database import Database
     from octy_worker.settings import WorkerSettings
 
     settings = WorkerSettings.from_environment(variables_of(context))
+    refuse_missing_file(Database(settings.database_url))
     _log(log_level)
     from octy_worker import daemon
 

@@ -82,7 +82,10 @@ def database_url(variables: Variables) -> str:
     """Return where the store is; the default is the worker's."""
     from octy_worker.settings import WorkerSettings  # noqa: PLC0415
 
-    return variables.get("OCTY_DATABASE_URL") or str(WorkerSettings.model_fields["database_url"].default)
+    url = variables.get("OCTY_DATABASE_URL") or str(WorkerSettings.model_fields["database_url"].default)
+    if "%00" in url or "\0" in url:
+        raise UsageFaultError("the database's file name holds a NUL", "mend OCTY_DATABASE_URL or --database")
+    return url
 
 
 @contextmanager
@@ -102,11 +105,18 @@ def store(context: typer.Context) -> Iterator["Database"]:
 def refuse_missing_file(database: "Database") -> None:
     """Raise UsageFaultError when there is no database yet: SQLite would make an empty one."""
     path = Path(str(database.url.database)).absolute()
-    if not path.exists():
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a NUL in it
         raise UsageFaultError(
             f"there is no database {path}",
             "set OCTY_DATABASE_URL or give `octy --database URL …`; `octy db upgrade` makes a new one",
-        )
+        ) from None
+    except OSError as error:
+        raise UsageFaultError(
+            f"the database {path} can't be reached: {error.strerror}",
+            "set OCTY_DATABASE_URL or give `octy --database URL …`",
+        ) from None
 
 
 def temporal_place(context: typer.Context) -> "TemporalPlace":
