@@ -3,8 +3,13 @@
 Here: the shape of bodies. Not here: status lines and headers (`refusal`).
 """
 
+import re
 from http import HTTPStatus
 from typing import Any
+
+from octy_middleware.errors import StoreUnavailableError
+
+_RETRY_AFTER = 5  # seconds
 
 
 def success(message: str, **data: Any) -> dict[str, Any]:
@@ -18,7 +23,7 @@ def failure(status: int, text: str, help_text: str = "") -> dict[str, Any]:
     Octy's command line takes a failure with an empty list of errors for success, so there always is one. It cuts
     `text` at `::`, so that is replaced.
     """
-    text = text.replace("::", ":")
+    text = re.sub("::+", ":", text)
     reason = HTTPStatus(status).phrase
     return {
         "request_meta": {"request_status": "Failed", "message": text},
@@ -32,3 +37,17 @@ def failure(status: int, text: str, help_text: str = "") -> dict[str, Any]:
         "status": status,
         "detail": text,
     }
+
+
+def fault(error: Exception, status: int | None = None) -> tuple[dict[str, Any], int, dict[str, str]]:
+    """Return body, status and headers of the answer to an exception in a host app's view.
+
+    `status` is that of a framework's own HTTP exception. Without it a StoreUnavailableError is 503, and all else 422:
+    InvalidInputError, and what JSON can go wrong with (ValueError; RecursionError when it is nested without end).
+    """
+    if isinstance(error, StoreUnavailableError):
+        body = failure(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")
+        return body, 503, {"Retry-After": str(_RETRY_AFTER)}
+    if status is not None:
+        return failure(status, HTTPStatus(status).phrase), status, {}
+    return failure(422, str(error), "Send a JSON object with the fields of this route."), 422, {}

@@ -152,9 +152,6 @@ SET = "/v1/configurations/account/set"
         ("GET", "/v1/account/%2e%2e/::", {}, b"", 404),
         ("GET", SET, {}, b"", 405),
         ("DELETE", "/v1/account/authenticate", {}, b"", 405),
-        ("POST", SET, {}, b" " * 65_537, 413),
-        ("POST", SET, {"Content-Type": "text/plain"}, b"{}", 415),
-        ("POST", SET, {"Content-Type": ""}, b"{}", 415),
         ("POST", SET, {}, b"[" * 65_000, 422),
         ("POST", SET, {}, b'{"contact_name": ' + b"1" * 5000 + b"}", 422),
         ("POST", SET, {"Content-Type": "Application/JSON; charset=utf-8"}, b"{}", 200),
@@ -170,13 +167,6 @@ def test_what_is_not_served_is_refused_in_octys_shape_and_never_redirected(
     assert ("allow" in answer.headers) == (status == 405)
     if status != 200:
         assert_is_a_failure(answer.content, status)
-
-
-def test_a_body_without_a_length_is_bounded_too(keys: Keys, api: str) -> None:
-    chunks = (b" " * 1000 for _ in range(66))
-    answer = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=chunks)
-    assert answer.status_code in (413, 422)  # Flask cuts it at the limit
-    assert_is_a_failure(answer.content, answer.status_code)
 
 
 def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World, keys: Keys, api: str) -> None:

@@ -1,0 +1,48 @@
+"""Octy's envelope: what its clients parse, for refusals and for the host app's own answers."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octy_middleware.envelope import failure, fault, success
+from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+
+
+def test_success_carries_data_beside_the_meta() -> None:
+    assert success("Done.", account_data={"a": "b"}) == {
+        "request_meta": {"request_status": "Success", "message": "Done."},
+        "account_data": {"a": "b"},
+    }
+
+
+@given(st.sampled_from([400, 401, 403, 404, 422, 429, 431, 500, 503]), st.text(), st.text())
+def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: str) -> None:
+    body = failure(status, text, help_text)
+    assert body["request_meta"]["request_status"] == "Failed"
+    assert body["error"]["code"] == body["status"] == status
+    assert body["error"]["reason"]
+    [error] = body["error"]["errors"]  # an empty list is a success to Octy's command line
+    assert "::" not in error["error_message"]
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "expected", "headers"),
+    [
+        (StoreUnavailableError("disk full"), None, 503, {"Retry-After": "5"}),
+        (InvalidInputError("contact_name must be text"), None, 422, {}),
+        (ValueError("Expecting value"), None, 422, {}),
+        (RecursionError("too deep"), None, 422, {}),
+        (RuntimeError("a framework's own"), 404, 404, {}),
+    ],
+)
+def test_faults_of_a_view_become_answers(
+    error: Exception, status: int | None, expected: int, headers: dict[str, str]
+) -> None:
+    body, found, sent = fault(error, status)
+    assert (found, sent, body["error"]["code"]) == (expected, headers, expected)
+    assert "disk full" not in str(body)
+
+
+def test_a_message_with_two_colons_in_a_row_leaves_none() -> None:
+    for text in ("a::b", "a:::b", "a::::b", "::", ":::"):
+        assert "::" not in failure(400, text)["error"]["errors"][0]["error_message"]
