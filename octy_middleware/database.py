@@ -53,6 +53,8 @@ class Database:
             raise ConfigurationError(f"database_url: {error}") from None
         if self.url.get_backend_name() != "sqlite":
             raise ConfigurationError("database_url: this release stores in SQLite only; use sqlite:///<file>")
+        if self.url.drivername not in ("sqlite", "sqlite+pysqlite") or self.url.query or "\0" in str(self.url.database):
+            raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
         if self.url.database in (None, "", ":memory:"):
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout

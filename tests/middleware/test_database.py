@@ -26,6 +26,10 @@ from octy_middleware.write_lock import FileLock
         ("sqlite://", "in-memory"),
         ("sqlite:///:memory:", "in-memory"),
         ("mysql://host/db", "SQLite only"),
+        ("sqlite+foo:///octy.db", "another driver"),
+        ("sqlite:///octy.db?timeout=abc", "options"),
+        ("sqlite:///file:octy.db?mode=memory&uri=true", "options"),
+        ("sqlite:///a%00b.db", "give sqlite:///<file>"),
     ],
 )
 def test_an_unfit_url_is_refused_with_what_to_do(url: str, message: str) -> None:

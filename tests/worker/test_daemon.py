@@ -11,6 +11,7 @@ from support.temporal import Temporal, open_temporal
 from support.world import World
 from temporalio import activity
 
+from octy_middleware import ConfigurationError
 from octy_worker import daemon
 from octy_worker.settings import WorkerSettings
 from octy_workflows import activities
@@ -107,3 +108,18 @@ def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line.startswith("worker: stopped by its part 'worker': ")
     assert "nowhere" in line
+
+
+@pytest.mark.parametrize(
+    ("certificate", "key"), [("missing.pem", "missing.key"), ("broken.pem", "broken.pem"), ("", "only.key")]
+)
+def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
+    world: World, certificate: str, key: str
+) -> None:
+    (world.folder / "broken.pem").write_text("no certificate", encoding="utf-8")
+    paths = {
+        "pages_certificate": str(world.folder / certificate) if certificate else "",
+        "pages_private_key": str(world.folder / key),
+    }
+    with pytest.raises(ConfigurationError, match="OCTY_PAGES_CERTIFICATE"):
+        daemon.Parts(settings(world, **paths))

@@ -11,6 +11,7 @@ import contextlib
 import logging
 import secrets
 import signal
+import ssl
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from octy_middleware.database import Database
-from octy_middleware.errors import OctyError
+from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
@@ -50,6 +51,7 @@ class Parts:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
+        _check_certificate(settings)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
@@ -111,6 +113,17 @@ class Parts:
                 log_config=None,
             )
         )
+
+
+def _check_certificate(settings: WorkerSettings) -> None:
+    """Raise ConfigurationError, which names the settings, before anything is started with a pair that can't serve."""
+    certificate, key = settings.pages_certificate, settings.pages_private_key
+    if not certificate and not key:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigurationError(f"OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY can't be used: {error}") from None
 
 
 class PagesServer(uvicorn.Server):
