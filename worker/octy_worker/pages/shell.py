@@ -45,18 +45,25 @@ class Shell:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        started = False
+        started = unsendable = False
 
         async def send_with_headers(message: Message) -> None:
-            nonlocal started
+            nonlocal started, unsendable
             if message["type"] == "http.response.start":
                 started = True
                 MutableHeaders(scope=message).update(self._headers)
-            await send(message)
+            try:
+                await send(message)
+            except Exception:
+                unsendable = True
+                raise
 
         try:
             await self._app(scope, receive, send_with_headers)
         except Exception as error:  # noqa: BLE001 - the last net
+            if unsendable:  # the client broke the protocol or went away: no fault of the page's
+                _log.info("a response could not be sent: %s", type(error).__name__)
+                return
             _log.error("a page failed: %s", _describe(error))
             if started:
                 raise ConnectionAbortedError("the response had begun") from None
