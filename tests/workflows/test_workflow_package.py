@@ -5,7 +5,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from workflow_stage import Recorder, declared
+from workflow_books import Recorder, declared
 
 import octy_workflows
 

@@ -1,0 +1,204 @@
+"""What SQL and mail would do for one case or regeneration, kept in memory, and the story of what was asked.
+
+Here: `Books`, the double of the store; `Recorder`, the activities over it. Not here: the server, its clock, and running
+workflows (`workflow_stage`).
+"""
+
+import asyncio
+import itertools
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from temporalio import activity
+from temporalio.exceptions import ApplicationError
+
+from octy_workflows import activities
+from octy_workflows.messages import (
+    COLLECTED,
+    CloseOrder,
+    CustomerAnswer,
+    DecisionOrder,
+    DecisionReport,
+    Ending,
+    FinishOrder,
+    IncidentNote,
+    LinkOrder,
+    MailOrder,
+    MailReport,
+    OverlapOrder,
+    RegenerationEnd,
+    RegenerationNote,
+    RegenerationOrder,
+    Resolution,
+    Step,
+)
+from octy_workflows.staff import Choice
+
+_numbers = itertools.count(1)  # of regenerations, across all books
+
+
+def declared() -> set[str]:
+    """Return the names of the activities that workflows may ask for."""
+    return {name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")}
+
+
+@dataclass
+class Books:
+    """What SQL and the mailer hold for one case or regeneration, and what they were asked, in order."""
+
+    start: float = 0.0
+    story: list[str] = field(default_factory=list)
+    orders: list[Any] = field(default_factory=list)
+    mail_ends: dict[str, list[str]] = field(default_factory=dict)  # by mail, one end a try; "down" raises; then "sent"
+    tries: Counter[str] = field(default_factory=Counter)  # by mail
+    broken: set[str] = field(default_factory=set)  # activities that fail for good
+    slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
+    standing: DecisionReport | None = None  # the confirmation's row
+    standing_id: str = ""  # of the decision that gave it; none when the customer did
+    regeneration_id: str = ""
+    later_id: str = ""  # the regeneration that an order joins instead of opening one
+    resolution: str = ""
+    generation: int = 1
+    collected_at: float | None = None
+    retired: bool = False  # the old pair
+    ending: str = ""
+
+    def tell(self, at: float, line: str, order: object) -> None:
+        self.story.append(f"{_when(at - self.start)} {line}")
+        self.orders.append(order)
+
+    def customer_says(self, choice: Choice, *, leaked: bool = False) -> CustomerAnswer:
+        """Take the customer's answer as the page does: SQL holds it before anybody is told."""
+        assert self.take(DecisionReport(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
+        return CustomerAnswer(choice, leaked)
+
+    def take(self, answer: DecisionReport, decision_id: str) -> bool:
+        """Let the first answer stand, until the question is reopened or the case closed."""
+        if self.standing is not None or self.resolution:
+            return False
+        self.standing, self.standing_id = answer, decision_id
+        return True
+
+    def ends(self, state: str) -> RegenerationEnd:
+        """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
+        if state == Ending.ABANDONED:
+            self.standing, self.standing_id = None, ""
+        return RegenerationEnd(self.regeneration_id, state)
+
+
+def _when(seconds: float) -> str:
+    """Tell hours, rounded: a test may take seconds of real time, a deadline is hours away."""
+    return f"{seconds / 3600:.1f}h".replace(".0h", "h")
+
+
+class Recorder:
+    """Every declared activity, in memory."""
+
+    def __init__(self) -> None:
+        self.books: dict[str, Books] = {}
+
+    def activities(self) -> list[Callable[..., Any]]:
+        found = (getattr(self, name) for name in dir(self))
+        return [value for value in found if hasattr(value, "__temporal_activity_definition")]
+
+    async def _open(self, subject_id: str) -> Books:
+        books, name = self.books[subject_id], activity.info().activity_type
+        if name in books.slow:
+            await books.slow[name].wait()
+        if name in books.broken:
+            raise ApplicationError(f"{name} failed for good", non_retryable=True)
+        return books
+
+    @activity.defn
+    async def send_mail(self, order: MailOrder) -> MailReport:
+        books = await self._open(order.subject_id)
+        mail = f"{order.kind}-{order.number}"
+        ends = books.mail_ends.get(mail, [])
+        end = ends.pop(0) if ends else "sent"
+        books.tries[mail] += 1
+        if end == "down":
+            raise ApplicationError("no mail server answers")
+        books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
+        return MailReport(end, "a reason" if end != "sent" else "")
+
+    @activity.defn
+    async def note_incident(self, note: IncidentNote) -> None:
+        books = await self._open(note.incident_id)
+        if note.what in books.slow:
+            await books.slow[note.what].wait()
+        books.tell(note.at, f"note {note.what}{f' {note.state}' if note.state else ''}", note)
+
+    @activity.defn
+    async def take_decision(self, order: DecisionOrder) -> DecisionReport:
+        books, decision = await self._open(order.incident_id), order.decision
+        given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
+        taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id
+        books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
+        stands = books.standing or DecisionReport(False, Choice.DISMISS, False, "")
+        return replace(stands, accepted=taken)
+
+    @activity.defn
+    async def open_regeneration(self, order: RegenerationOrder) -> str:
+        books = await self._open(order.incident_id)
+        if books.regeneration_id == order.after:
+            books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
+        books.tell(order.at, f"regenerate{' leaked' if order.leaked else ''}", order)
+        return books.regeneration_id
+
+    @activity.defn
+    async def close_incident(self, order: CloseOrder) -> DecisionReport | None:
+        books = await self._open(order.incident_id)
+        if order.resolution == Resolution.UNANSWERED and books.standing is not None:
+            return books.standing
+        books.resolution = order.resolution
+        books.tell(order.at, f"close {order.resolution}", order)
+        return None
+
+    @activity.defn
+    async def issue_pair(self, step: Step) -> None:
+        (await self._open(step.regeneration_id)).tell(step.at, "issue", step)
+
+    @activity.defn
+    async def prove_pair(self, step: Step) -> None:
+        (await self._open(step.regeneration_id)).tell(step.at, "prove", step)
+
+    @activity.defn
+    async def activate_pair(self, step: Step) -> None:
+        (await self._open(step.regeneration_id)).tell(step.at, "activate", step)
+
+    @activity.defn
+    async def renew_link(self, order: LinkOrder) -> int:
+        books = await self._open(order.regeneration_id)
+        if books.collected_at is not None or books.ending:
+            return 0
+        books.generation = max(books.generation, order.generation)
+        books.tell(order.at, f"renew {books.generation}", order)
+        return books.generation
+
+    @activity.defn
+    async def begin_overlap(self, order: OverlapOrder) -> float:
+        books = await self._open(order.regeneration_id)
+        assert books.collected_at is not None
+        end = order.at if books.retired else books.collected_at + order.overlap
+        books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
+        return end
+
+    @activity.defn
+    async def retire_old_pair(self, step: Step) -> None:
+        (await self._open(step.regeneration_id)).tell(step.at, "retire", step)
+
+    @activity.defn
+    async def finish_regeneration(self, order: FinishOrder) -> str:
+        books = await self._open(order.regeneration_id)
+        if books.collected_at is not None and order.state != Ending.DONE:
+            return COLLECTED
+        books.ending = books.ending or order.state
+        books.tell(order.at, f"finish {books.ending}", order)
+        return books.ending
+
+    @activity.defn
+    async def note_regeneration(self, note: RegenerationNote) -> None:
+        books = await self._open(note.regeneration_id)
+        books.tell(note.at, f"note {note.what}{' needs_staff' if note.needs_staff else ''}", note)
