@@ -10,10 +10,12 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, select
 
+from octy_middleware import notices
 from octy_middleware.clock import Clock, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.models import Account
+from octy_middleware.states import NoticeKind
 
 CONTACT_FIELDS = (
     "contact_name",
@@ -99,10 +101,18 @@ def change_contact(session: Session, account: Account, contact: Mapping[str, str
     fields = _checked(contact)
     address = fields.get("contact_email_address", account.contact_email_address)
     if address != account.contact_email_address:
-        account.security_email, account.previous_security_email, account.previous_until = _settled(account, now)
-        account.contact_changed_at = None if address == account.security_email else utc(now)
+        _change_address(session, account, address, now)
     account.sqlmodel_update(fields)
     session.add(account)
+
+
+def _change_address(session: Session, account: Account, address: str, now: float) -> None:
+    """Start the 7 days, and have both addresses told; a change that is taken back ends them, and changes nothing."""
+    account.security_email, account.previous_security_email, account.previous_until = _settled(account, now)
+    account.contact_changed_at = None if address == account.security_email else utc(now)
+    if account.contact_changed_at is not None:
+        addresses = {"old": account.security_email, "new": address}
+        notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, addresses)
 
 
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:

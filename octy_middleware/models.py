@@ -82,11 +82,22 @@ class KeyPair(Table, table=True):
     """A public key and the digest of its secret."""
 
     __tablename__ = "key_pair"
+    __table_args__ = (
+        Index(
+            "ix_key_pair_imported_scheme",
+            "imported_scheme",
+            sqlite_where=text("imported_scheme IS NOT NULL"),
+            postgresql_where=text("imported_scheme IS NOT NULL"),
+        ),
+    )
 
     id: str = Field(primary_key=True, max_length=36)
     account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
     public_key: str = Field(unique=True, max_length=200)
     secret_digest: str
+    imported_scheme: str | None = Field(
+        default=None, max_length=32
+    )  # of a hash from elsewhere, until its first success
     state: str = Field(default=PairState.PENDING, max_length=16)
     cause: str = Field(max_length=16)
     replaced_by: str | None = Field(default=None, max_length=36)
@@ -97,6 +108,7 @@ class KeyPair(Table, table=True):
     first_used_at: datetime | None = _time_or_none()
     last_used_at: datetime | None = _time_or_none()
     quiet_until: datetime | None = _time_or_none()  # after "it was us": recorded, but no new incident
+    exposed_at: datetime | None = _time_or_none()  # seen over plain HTTP, as the customer was last told
 
 
 class KeyChange(Table, table=True):
@@ -264,6 +276,18 @@ class Mail(Table, table=True):
     last_error: str = ""
     created_at: datetime = _time()
     sent_at: datetime | None = _time_or_none()
+
+
+class Notice(Table, table=True):
+    """Something that a customer is told and that is no case; its mail leads to a page that replaces the keys."""
+
+    id: str = Field(primary_key=True, max_length=36)
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    kind: str = Field(max_length=32)  # states.NoticeKind
+    key_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # see `notices`
+    at: datetime = _time()
+    regeneration_id: str | None = Field(default=None, max_length=36)  # ordered on its page
 
 
 class Outbox(Table, table=True):

@@ -26,6 +26,7 @@ class Event(StrEnum):
     REGENERATION_COLLECTED = "regeneration_collected"  # (regeneration)
     REGENERATION_SUPERSEDED = "regeneration_superseded"  # (regeneration)
     REGENERATION_FINISHED = "regeneration_finished"  # (incident that waited for it) state
+    NOTICE_GIVEN = "notice_given"  # (notice)
 
 
 def put(

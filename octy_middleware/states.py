@@ -60,9 +60,18 @@ class RegenerationState(StrEnum):
     ABANDONED = "abandoned"  # never collected, or failed; the old pair was not cut unless it leaked
 
 
+class NoticeKind(StrEnum):
+    """What a notice tells."""
+
+    EXPOSED = "exposed"  # a live pair came over plain HTTP
+    CONTACT_CHANGED = "contact_changed"
+
+
 class Cause(StrEnum):
     """Why a pair was issued."""
 
     FIRST = "first"
     INCIDENT = "incident"
     STAFF = "staff"
+    EXPOSURE = "exposure"  # the customer, told that the pair came over plain HTTP
+    CUSTOMER = "customer"  # the customer, told that the contact address changed

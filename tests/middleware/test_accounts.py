@@ -1,16 +1,17 @@
 """Accounts: what is taken, and the security address that a thief of keys can't move at once (T3)."""
 
+import json
 from contextlib import nullcontext
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlmodel import Session
+from sqlmodel import Session, create_engine
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
 from octy_middleware.accounts import change_contact, create_account, find_account, security_addresses
-from octy_middleware.models import Account
+from octy_middleware.models import Account, Table
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -77,6 +78,26 @@ def test_the_security_address_follows_after_seven_days(
         assert list(security_addresses(account, NOW + days * DAY)) == expected
 
 
+def test_a_changed_address_is_told_to_the_old_one_and_the_new_one_unless_it_is_taken_back(world: World) -> None:
+    changes = ["a", "new", "new", "other", "a"]
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", {"contact_email_address": "a@acme.example"}, NOW)
+        for day, name in enumerate(changes):
+            change_contact(session, account, {"contact_email_address": f"{name}@acme.example"}, NOW + day * DAY)
+    expected = [
+        ("contact_changed", {"old": "a@acme.example", "new": "new@acme.example"}),
+        ("contact_changed", {"old": "a@acme.example", "new": "other@acme.example"}),
+    ]
+    found = world.rows(
+        "SELECT n.kind, n.detail, o.kind FROM notice n JOIN outbox o ON o.subject_id = n.id ORDER BY n.at"
+    )
+    assert [(kind, json.loads(detail), event) for kind, detail, event in found] == [
+        (*told, "notice_given") for told in expected
+    ]
+
+
+_NOTEBOOK = create_engine("sqlite://")  # the changes of one example, rolled back after it
+Table.metadata.create_all(_NOTEBOOK)
 _TICKS = 14  # in 7 days: time goes by half days here
 
 
@@ -84,13 +105,14 @@ _TICKS = 14  # in 7 days: time goes by half days here
 @given(st.dictionaries(st.integers(0, 80), st.sampled_from("abc"), max_size=20))
 def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(changes: dict[int, str]) -> None:
     account = Account(id="", reference="", contact_email_address="a@x.example", security_email="a@x.example")
-    session, contacts, told = Session(), [], []
+    session, contacts, told = Session(_NOTEBOOK.connect()), [], []
     for tick in range(100):
         now = NOW + tick * 7 * DAY / _TICKS
         if tick in changes:
             change_contact(session, account, {"contact_email_address": f"{changes[tick]}@x.example"}, now)
         contacts.append(account.contact_email_address)
         told.append(security_addresses(account, now))
+    session.get_bind().close()
     for tick, (first, *copies) in enumerate(told):
         assert first not in copies
         assert all(first in later for later in told[tick : tick + _TICKS])

@@ -102,6 +102,7 @@ def upgrade() -> None:
         sa.Column("account_id", sa.String(length=36), nullable=False),
         sa.Column("public_key", sa.String(length=200), nullable=False),
         sa.Column("secret_digest", sa.String(), nullable=False),
+        sa.Column("imported_scheme", sa.String(length=32), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("cause", sa.String(length=16), nullable=False),
         sa.Column("replaced_by", sa.String(length=36), nullable=True),
@@ -112,12 +113,36 @@ def upgrade() -> None:
         sa.Column("first_used_at", sa.BigInteger(), nullable=True),
         sa.Column("last_used_at", sa.BigInteger(), nullable=True),
         sa.Column("quiet_until", sa.BigInteger(), nullable=True),
+        sa.Column("exposed_at", sa.BigInteger(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_key_pair_account_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_pair")),
         sa.UniqueConstraint("public_key", name=op.f("uq_key_pair_public_key")),
     )
     with op.batch_alter_table("key_pair", schema=None) as batch_op:
         batch_op.create_index(batch_op.f("ix_key_pair_account_id"), ["account_id"], unique=False)
+        batch_op.create_index(
+            "ix_key_pair_imported_scheme",
+            ["imported_scheme"],
+            unique=False,
+            sqlite_where=sa.text("imported_scheme IS NOT NULL"),
+            postgresql_where=sa.text("imported_scheme IS NOT NULL"),
+        )
+
+    op.create_table(
+        "notice",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("key_pair_id", sa.String(length=36), nullable=True),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("regeneration_id", sa.String(length=36), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_notice_account_id")),
+        sa.ForeignKeyConstraint(["key_pair_id"], ["key_pair.id"], name=op.f("fk_notice_key_pair_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+    )
+    with op.batch_alter_table("notice", schema=None) as batch_op:
+        batch_op.create_index(batch_op.f("ix_notice_account_id"), ["account_id"], unique=False)
 
     op.create_table(
         "mail",
@@ -269,7 +294,16 @@ def downgrade() -> None:
         batch_op.drop_index(batch_op.f("ix_mail_account_id"))
 
     op.drop_table("mail")
+    with op.batch_alter_table("notice", schema=None) as batch_op:
+        batch_op.drop_index(batch_op.f("ix_notice_account_id"))
+
+    op.drop_table("notice")
     with op.batch_alter_table("key_pair", schema=None) as batch_op:
+        batch_op.drop_index(
+            "ix_key_pair_imported_scheme",
+            sqlite_where=sa.text("imported_scheme IS NOT NULL"),
+            postgresql_where=sa.text("imported_scheme IS NOT NULL"),
+        )
         batch_op.drop_index(batch_op.f("ix_key_pair_account_id"))
 
     op.drop_table("key_pair")
