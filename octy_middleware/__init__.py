@@ -24,8 +24,9 @@ from octy_middleware.errors import (
 )
 from octy_middleware.gate import Gate
 from octy_middleware.outcome import Outcome
+from octy_middleware.refusal import Refusal
 from octy_middleware.settings import Settings
-from octy_middleware.verdict import Principal
+from octy_middleware.verdict import Principal, Stranger
 from octy_middleware.wsgi import OctyWSGIMiddleware
 
 __all__ = [
@@ -39,8 +40,10 @@ __all__ = [
     "OctyWSGIMiddleware",
     "Outcome",
     "Principal",
+    "Refusal",
     "SchemaError",
     "Settings",
     "StoreUnavailableError",
+    "Stranger",
     "__version__",
 ]

@@ -9,10 +9,9 @@ from typing import Any, Unpack
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.gate import Gate
-from octy_middleware.outcome import Outcome
-from octy_middleware.refusal import refuse
+from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
-from octy_middleware.verdict import Claim, Verdict
+from octy_middleware.verdict import STRANGER, Claim, SlowClaim, Verdict
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -30,13 +29,21 @@ class Grants:
     scopes: list[str]
 
 
+_NO_GRANTS = Grants([])
+
+
 class AsgiRequest:
-    """A gate's view of an ASGI scope."""
+    """A gate's view of an ASGI scope.
 
-    __slots__ = ("_scope",)
+    Peer and scheme are those of the connection itself where the server lets us see it. uvicorn and gunicorn rewrite
+    both by forwarding headers that a local peer sends, before any middleware; whom to trust is our own setting (T9).
+    """
 
-    def __init__(self, scope: Scope) -> None:
+    __slots__ = ("_scope", "_transport")
+
+    def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
         self._scope = scope
+        self._transport = None if receive is None else _transport_of(receive)
 
     @property
     def method(self) -> str:
@@ -53,13 +60,19 @@ class AsgiRequest:
 
     @property
     def peer(self) -> str | None:
-        """The server's idea of the client's address."""
+        """The address of the connection's other end."""
         client = self._scope.get("client")
+        if self._transport is not None:
+            client = self._transport.get_extra_info("peername", client)
+        if isinstance(client, str):  # a unix socket's own name, mostly empty
+            return None
         return client[0] if client else None
 
     @property
     def scheme(self) -> str:
         """`https`, `wss`, or their plain kin."""
+        if self._transport is not None:
+            return "http" if self._transport.get_extra_info("ssl_object") is None else "https"
         return str(self._scope.get("scheme", "http"))
 
     def header(self, name: bytes) -> list[bytes]:
@@ -67,46 +80,78 @@ class AsgiRequest:
         return [value for key, value in self._scope["headers"] if key.lower() == name]
 
 
+def _transport_of(receive: Receive) -> asyncio.BaseTransport | None:
+    """Return the connection behind uvicorn's and gunicorn's `receive`, unless somebody wrapped that."""
+    owner = getattr(receive, "__self__", None)
+    transport = getattr(getattr(owner, "protocol", owner), "transport", None)
+    return transport if isinstance(transport, asyncio.BaseTransport) else None
+
+
 class OctyASGIMiddleware:
     """Authenticate every request of an ASGI app by its Octy key pair, and record how each one ended.
 
-    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables. Raises ConfigurationError at
-    once when one is missing or wrong. On success `scope["user"]` is a `Principal`, `scope["auth"]` its scopes. Other
-    scopes than http and websocket pass; at the end of a lifespan what is queued is written.
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
+    own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
+    is a `Principal`, `scope["auth"]` its scopes; where no credentials are needed the user is a `Stranger` without
+    scopes, unless somebody before us has set one. Other scopes than http and websocket pass; at the end of a lifespan
+    what is queued is written.
     """
 
     def __init__(
-        self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Unpack[Options]
+        self,
+        app: App,
+        *,
+        settings: Settings | None = None,
+        gate: Gate | None = None,
+        shape_refusal: Shape | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = gate or Gate(settings or Settings.from_environment(**options))
+        self.gate = gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape_refusal)
         self._grants = Grants(list(self.gate.settings.scopes))
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
         """Have threads of this process's own."""
+        settings = self.gate.settings
         self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="octy-look-up")
+        # One more than the slow lane has places: it finds the lane full, and says so at once.
+        self._slow_threads = ThreadPoolExecutor(
+            settings.slow_checks + settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
+        )
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
         if scope["type"] not in ("http", "websocket"):
             await self._pass(scope, receive, send)
             return
-        verdict = await self._decide(AsgiRequest(scope))
+        request = AsgiRequest(scope, receive)
+        verdict = await self._decide(request)
+        if self.gate.settings.hsts:
+            send = _adding(self.gate.transport_headers(request), send)
         if not verdict.passes:
-            await self._refuse(verdict, scope, receive, send)
+            await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return
         if verdict.principal is not None:
             scope["user"] = verdict.principal
             scope["auth"] = self._grants
+        elif "user" not in scope:
+            scope["user"] = STRANGER
+            scope["auth"] = _NO_GRANTS
         await self.app(scope, receive, send)
 
     async def _decide(self, request: AsgiRequest) -> Verdict:
         verdict = self.gate.admit(request)
         if isinstance(verdict, Claim):
             loop = asyncio.get_running_loop()
-            verdict = await loop.run_in_executor(self._threads, self.gate.resolve, verdict, request)
+            found = await loop.run_in_executor(self._threads, self.gate.resolve, verdict, request)
+            if isinstance(found, SlowClaim):
+                found = await loop.run_in_executor(self._slow_threads, self.gate.prove, found, request)
+            verdict = found
+        return await self._committed(verdict)
+
+    async def _committed(self, verdict: Verdict) -> Verdict:
         if verdict.committed is None:
             return verdict
         # Not wait_for: it would cancel the commit when a client goes away, and an attempt is an attempt.
@@ -121,10 +166,7 @@ class OctyASGIMiddleware:
             return verdict.uncommitted()
         return verdict
 
-    async def _refuse(self, verdict: Verdict, scope: Scope, receive: Receive, send: Send) -> None:
-        outcome = verdict.outcome or Outcome.STORE_UNAVAILABLE
-        accept = next(iter(AsgiRequest(scope).header(b"accept")), None)
-        refusal = refuse(outcome, realm=self.gate.settings.realm, accept=accept)
+    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = "http.response"
         if scope["type"] == "websocket":
             await receive()  # websocket.connect
@@ -148,6 +190,21 @@ class OctyASGIMiddleware:
             await send(message)
 
         await self.app(scope, receive, send_and_close)
+
+
+def _adding(headers: Headers, send: Send) -> Send:
+    """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
+    if not headers:
+        return send
+    names = {name for name, _ in headers}
+
+    async def send_more(message: Message) -> None:
+        if message["type"] == "http.response.start":
+            others = [item for item in message.get("headers", ()) if item[0].lower() not in names]
+            message = {**message, "headers": [*others, *headers]}
+        await send(message)
+
+    return send_more
 
 
 def _retrieve(committed: "asyncio.Future[None]") -> None:

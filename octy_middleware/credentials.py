@@ -69,10 +69,11 @@ class Secret:
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a well-formed header holds; the secret may be empty."""
+    """What a well-formed header holds; the secret may be empty. `schemeless`: sent the way only Octy's clients do."""
 
     public_key: str
     secret: Secret
+    schemeless: bool = False
 
 
 def is_public_key(text: str) -> bool:
@@ -95,7 +96,7 @@ def read_credentials(values: Sequence[bytes], *, schemeless: bool, limit: int = 
     if scheme.rstrip(b" ").lower() == b"basic" or (schemeless and not scheme):
         decoded = _decode(token)
         if decoded:
-            return _read_pair(decoded)
+            return _read_pair(decoded, schemeless=not scheme)
     return _name_fault(value)
 
 
@@ -109,14 +110,14 @@ def _decode(token: bytes) -> bytes | None:
     return decoded if binascii.b2a_base64(decoded, newline=False) == token else None
 
 
-def _read_pair(decoded: bytes) -> Credentials | Outcome:
+def _read_pair(decoded: bytes, *, schemeless: bool) -> Credentials | Outcome:
     try:
         text = decoded.decode()
     except UnicodeDecodeError:
         return Outcome.MALFORMED
     pair = _match_pair(text)
     if pair is not None:
-        return Credentials(pair[1], Secret(pair[2]))
+        return Credentials(pair[1], Secret(pair[2]), schemeless)
     return Outcome.AMBIGUOUS if _find_control(text) else Outcome.MALFORMED
 
 

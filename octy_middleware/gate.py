@@ -9,28 +9,30 @@ one look-up, one digest, one commit. A stranger learns nothing from its bytes, n
 """
 
 import logging
-import re
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from math import ceil
 
-from octy_middleware.clock import Clock, uuid7
-from octy_middleware.credentials import Credentials, read_credentials
+from octy_middleware import pairs
+from octy_middleware.clock import Clock
+from octy_middleware.credentials import Credentials, Secret, read_credentials
 from octy_middleware.database import Database
+from octy_middleware.entries import describe
 from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.exemptions import Exemptions
 from octy_middleware.keyring import KeyRecord, Keyring
-from octy_middleware.keys import KeyHasher
+from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.ledger import Entry, Ledger
 from octy_middleware.network import Client, TrustedProxies, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
-from octy_middleware.refusal import check_realm
+from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
+from octy_middleware.request import Request
 from octy_middleware.settings import Settings
-from octy_middleware.verdict import EXEMPT, Claim, Principal, Request, Verdict
-
-_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
-_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
+from octy_middleware.slow_lane import SlowLane
+from octy_middleware.throttle import Throttle
+from octy_middleware.verdict import OPEN, Claim, Principal, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
 
@@ -38,7 +40,14 @@ _logger = logging.getLogger(__name__)
 class Gate:
     """One per middleware. Safe for threads and after fork."""
 
-    def __init__(self, settings: Settings, *, database: Database | None = None, clock: Clock = time.time) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        shape_refusal: Shape | None = None,
+        database: Database | None = None,
+        clock: Clock = time.time,
+    ) -> None:
         """Check the set-up; raises ConfigurationError. The store may still be away: it is asked on first use."""
         check_realm(settings.realm)
         self.settings = settings
@@ -47,8 +56,10 @@ class Gate:
         self._clock = clock
         self._hasher = KeyHasher(settings.peppers)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
-        self._exempt = frozenset(path for path in settings.exempt_paths if not path.endswith("*"))
-        self._exempt_below = tuple(path[:-1] for path in settings.exempt_paths if path.endswith("*"))
+        self._exemptions = Exemptions(settings.exempt_paths)
+        self._throttle = Throttle(settings.throttle) if settings.throttle else None
+        self._hsts = hsts_header(settings.hsts)
+        self._shape = shape_refusal
         self._keyring = Keyring(
             self.database, size=settings.cache_size, interval=settings.feed_interval, grace=settings.grace
         )
@@ -61,49 +72,61 @@ class Gate:
             clock=clock,
         )
         self._recorder = Recorder(ledger.write, limit=settings.queue_limit, linger=settings.linger)
+        self._slow_lane = SlowLane(width=settings.slow_checks, queue=settings.slow_queue)
 
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `resolve` takes."""
-        if self._is_exempt(request.path):
-            return EXEMPT
-        client = self._client(request)
-        if self.settings.require_https and client.scheme != "https":
-            return self._note(Outcome.PLAIN_HTTP, request, client)
+        if self._exemptions.cover(request.method, request.path):
+            return OPEN
+        client = self.client(request)
+        plain = self.settings.require_https and client.scheme != "https"
         credentials = read_credentials(
             request.header(b"authorization"),
             schemeless=self.settings.schemeless,
             limit=self.settings.header_limit,
         )
         if isinstance(credentials, Outcome):
-            return self._note(credentials, request, client)
+            if self.settings.optional and credentials is Outcome.MISSING and not plain:
+                return OPEN
+            return self._note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
+        if plain:
+            return Claim(credentials, client, plain=True)
         record = self._keyring.remembered(credentials.public_key)
         if record is not None and self._hasher.is_fast(record.digest) and self._opens(credentials, record):
             return self._accept(record, client)
         return Claim(credentials, client)
 
-    def resolve(self, claim: Claim, request: Request) -> Verdict:
-        """Decide by the store. Blocks for one look-up; the verdict may still wait for its commit."""
+    def resolve(self, claim: Claim, request: Request) -> Verdict | SlowClaim:
+        """Decide by the store, or return the slow claim that `prove` takes. Blocks for one look-up.
+
+        The verdict may still wait for its commit.
+        """
         try:
             record = self._keyring.look_up(claim.credentials.public_key)
         except StoreUnavailableError:
-            self._recorder.note(self._entry(Outcome.STORE_UNAVAILABLE, request, claim.client))
-            return Verdict(Outcome.STORE_UNAVAILABLE)
+            return self._undecided(claim, request)
+        if record is not None and not self._hasher.is_fast(record.digest):
+            return SlowClaim(claim, record, record.digest, decoy=False)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
-        if record is not None and not self._hasher.can_judge(record.digest):
-            return self._unable(record, request, claim.client)
-        if record is None or not record.is_known:
-            return self._refuse(Outcome.UNKNOWN_KEY, claim, request, None)
-        if not record.is_live(self._clock()):
-            return self._refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
-        if not right:
-            return self._refuse(Outcome.WRONG_SECRET, claim, request, record)
-        return self._accept(record, claim.client)
+        decoy = None if right else self._decoy(claim.credentials.public_key)
+        if decoy is not None:
+            return SlowClaim(claim, record, decoy, decoy=True)
+        return self._judge(claim, request, record, right=right)
+
+    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Decide by an imported hash. Blocks for the hash, and for those before it; 503 when these are too many."""
+        right = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
+        if right is None:
+            return self._undecided(slow.claim, request)
+        return self._judge(slow.claim, request, slow.record, right=right and not slow.decoy)
 
     def decide(self, request: Request) -> Verdict:
         """Decide and wait for the commit: the whole story, for a door that may block."""
-        verdict = self.admit(request)
+        verdict: Verdict | Claim | SlowClaim = self.admit(request)
         if isinstance(verdict, Claim):
             verdict = self.resolve(verdict, request)
+        if isinstance(verdict, SlowClaim):
+            verdict = self.prove(verdict, request)
         if verdict.committed is None:
             return verdict
         try:
@@ -121,6 +144,34 @@ class Gate:
         """Wait for a commit that has begun: only its end says whether the attempt counts."""
         return verdict if committed.exception() is None else verdict.uncommitted()
 
+    def answer(self, verdict: Verdict, request: Request) -> Refusal:
+        """Return what a refused client gets, in the host's shape if it has one."""
+        refusal = refuse(
+            verdict.told or verdict.outcome or Outcome.STORE_UNAVAILABLE,
+            realm=self.settings.realm,
+            accept=next(iter(request.header(b"accept")), None),
+            retry_after=verdict.retry_after,
+        )
+        return refusal if self._shape is None else shaped(refusal, request, self._shape)
+
+    def transport_headers(self, request: Request) -> Headers:
+        """Return what every answer to this request carries: HSTS, if configured, over HTTPS only (RFC 6797 7.2)."""
+        if not self._hsts or self.client(request).scheme != "https":
+            return ()
+        return self._hsts
+
+    def client(self, request: Request) -> Client:
+        """Return source and scheme of a request, behind the proxies that we were told to trust."""
+        if not self.settings.trusted_proxies:
+            return self._proxies.client(request.peer, request.scheme, (), (), ())
+        return self._proxies.client(
+            request.peer,
+            request.scheme,
+            request.header(b"x-forwarded-for"),
+            request.header(b"x-forwarded-proto"),
+            request.header(b"forwarded"),
+        )
+
     def health(self) -> Health:
         """Return how the recorder is doing."""
         return self._recorder.health()
@@ -131,19 +182,37 @@ class Gate:
         self._keyring.close()
         self.database.close()
 
-    def _is_exempt(self, path: str) -> bool:
-        return path in self._exempt or (bool(self._exempt_below) and path.startswith(self._exempt_below))
+    def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
+        if record is not None and not self._hasher.can_judge(record.digest):
+            return self._unable(record, request, claim)
+        live = record is not None and record.is_live(self._clock())
+        if claim.plain:
+            return self._note_plain(claim, request, record, exposed=right and live)
+        if record is None or not record.is_known:
+            return self._refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+        if not live:
+            return self._refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+        if not right:
+            return self._refuse(Outcome.WRONG_SECRET, claim, request, record)
+        if self._hasher.needs_upgrade(record.digest):
+            self._upgrade(record, claim.credentials.secret)
+        return self._accept(record, claim.client)
 
-    def _client(self, request: Request) -> Client:
-        if not self.settings.trusted_proxies:
-            return self._proxies.client(request.peer, request.scheme, (), (), ())
-        return self._proxies.client(
-            request.peer,
-            request.scheme,
-            request.header(b"x-forwarded-for"),
-            request.header(b"x-forwarded-proto"),
-            request.header(b"forwarded"),
-        )
+    def _decoy(self, public_key: str) -> str | None:
+        """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
+        imported = self._keyring.imported
+        if not imported or has_valid_checksum(public_key):
+            return None
+        return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
+
+    def _upgrade(self, record: KeyRecord, secret: Secret) -> None:
+        """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
+        fresh = self._hasher.digest(secret)
+        try:
+            with self.database.write() as connection:
+                pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
+        except StoreUnavailableError as error:
+            _logger.warning("a pair's digest could not be renewed yet: %s", error)
 
     def _opens(self, credentials: Credentials, record: KeyRecord) -> bool:
         return self._hasher.verify(credentials.secret, record.digest) and record.is_live(self._clock())
@@ -162,55 +231,43 @@ class Gate:
 
     def _refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
         key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
-        entry = self._entry(
-            outcome,
+        public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
+        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
+        throttled = Outcome.THROTTLED if wait else outcome
+        entry = describe(throttled, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        if not wait:
+            return Verdict(outcome, committed=self._recorder.submit(entry))
+        # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
+        told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
+        return Verdict(throttled, committed=self._recorder.note(entry), told=told, retry_after=ceil(wait))
+
+    def _note_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
+        """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
+        known = record if record is not None and record.is_known else None
+        entry = describe(
+            Outcome.PLAIN_HTTP,
             request,
             claim.client,
-            public_key="" if record is None else record.public_key,
-            key_hash=key_hash if record is None else "",
+            self._clock(),
+            public_key=known.public_key if known else "",
+            pair_id=known.pair_id if known and exposed else "",
         )
-        return Verdict(outcome, committed=self._recorder.submit(entry))
+        return Verdict(Outcome.PLAIN_HTTP, committed=self._recorder.note(entry))
 
-    def _unable(self, record: KeyRecord, request: Request, client: Client) -> Verdict:
-        """Answer 503 where this host lacks a pair's pepper: even its owner's secret would be called wrong."""
-        pepper = self._hasher.pepper_of(record.digest)
-        _logger.error(
-            "OCTY_PEPPERS lacks the key %r that a pair is digested with: its requests are answered 503", pepper
-        )
-        self._recorder.note(self._entry(Outcome.STORE_UNAVAILABLE, request, client))
-        return Verdict(Outcome.STORE_UNAVAILABLE)
+    def _undecided(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        return self._note(outcome, request, claim.client)
+
+    def _unable(self, record: KeyRecord, request: Request, claim: Claim) -> Verdict:
+        """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
+        _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
+        return self._undecided(claim, request)
+
+    def _lack_of(self, record: KeyRecord) -> str:
+        if self._hasher.is_fast(record.digest):
+            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}"
+        return "the library of its imported hash is missing: pip install 'octy-middleware[imports]'"
 
     def _note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
-        return Verdict(outcome, committed=self._recorder.note(self._entry(outcome, request, client)))
-
-    def _entry(
-        self, outcome: Outcome, request: Request, client: Client, *, public_key: str = "", key_hash: str = ""
-    ) -> Entry:
-        now = self._clock()
-        return Entry(
-            outcome,
-            now,
-            client.source,
-            network_of(client.source),
-            public_key=public_key,
-            key_hash=key_hash,
-            client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
-            method=_printable(request.method, _METHOD_LIMIT),
-            path=_printable(request.path, _PATH_LIMIT),
-            request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now),
-        )
-
-
-def _first(request: Request, name: bytes) -> str:
-    values = request.header(name)
-    return values[0].decode("latin-1") if values else ""
-
-
-def _request_id(text: str) -> str:
-    """Return an id that is one; free text would stand in the alert mail as if it were ours."""
-    return text if _is_request_id(text) else ""
-
-
-def _printable(text: str, limit: int) -> str:
-    """Keep what can go into a log, a mail or a terminal without doing anything there (T11)."""
-    return _UNPRINTABLE.sub("?", text[:limit])
+        return Verdict(outcome, committed=self._recorder.note(describe(outcome, request, client, self._clock())))

@@ -24,6 +24,16 @@ _LOOK_UP = text(
     "FROM key_pair p JOIN account a ON a.id = p.account_id WHERE p.public_key = :public_key"
 )
 _CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
+# One hash of each imported scheme, by a loose scan of the partial index: a million imports cost a few look-ups.
+_IMPORTED = text(
+    "WITH RECURSIVE found(scheme) AS ("
+    " SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme IS NOT NULL"
+    " UNION ALL"
+    " SELECT (SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme > found.scheme)"
+    " FROM found WHERE found.scheme IS NOT NULL) "
+    "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
+    "FROM found WHERE found.scheme IS NOT NULL"
+)
 _LAST_CHANGE = text("SELECT COALESCE(MAX(seq), 0) FROM key_change")
 
 
@@ -79,6 +89,7 @@ class Keyring:
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self._seq: int | None = None
         self._read_at = 0.0
+        self._imported: tuple[str, ...] = ()
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -87,6 +98,11 @@ class Keyring:
         if self._monotonic() - self._read_at > self._grace:
             return None  # the feed has been silent for too long to trust memory
         return self._records.get(public_key)
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """One stored hash of each imported scheme that some pair still has; known once a key was looked up."""
+        return self._imported
 
     def look_up(self, public_key: str) -> KeyRecord | None:
         """Return the record as the store has it now, or None. Raises StoreUnavailableError."""
@@ -156,9 +172,12 @@ class Keyring:
         asked_at = self._monotonic()
         with self._database.read() as connection:
             last = int(connection.execute(_LAST_CHANGE).scalar_one())
+            first = self._seq is None
             if self._seq is None:
                 self._seq = last
             rows = connection.execute(_CHANGES, {"seq": self._seq}).all()
+            if rows or first:
+                self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
         if last < self._seq:  # a backup was restored: what changed since is unknown
             self._forget_all()
         self._seq = last

@@ -14,6 +14,7 @@ from octy_middleware import outbox
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.models import Confirmation, Incident
+from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import PairState
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
@@ -31,7 +32,10 @@ DECOY = ""
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand."""
+    """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
+
+    `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.
+    """
 
     outcome: Outcome
     at: float
@@ -87,6 +91,7 @@ class Ledger:
             _add_attempts(connection, batch, self._attempts_per_minute)
             self._advance_streaks(connection, batch)
             self._note_usage(connection, batch)
+            _note_exposures(connection, batch)
 
     def _counts(self, connection: Connection, batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
         counts = Counter((e.public_key, int(e.at) // 60, e.source, str(e.outcome)) for e in batch)
@@ -197,6 +202,13 @@ class Ledger:
             "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, ?), last_used_at = ? WHERE id = ?",
             [(to_micros(at), to_micros(at), pair_id) for pair_id, at in sorted(due.items())],
         )
+
+
+def _note_exposures(connection: Connection, batch: Sequence[Entry]) -> None:
+    exposed = {entry.pair_id: entry for entry in batch if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
+    for pair_id, entry in sorted(exposed.items()):
+        detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
+        note_exposure(connection, pair_id, detail, entry.at)
 
 
 def _hits_by_key(batch: Sequence[Entry]) -> dict[str, list[Hit]]:

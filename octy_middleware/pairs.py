@@ -59,6 +59,22 @@ def retire(connection: Connection, pair_id: str, now: float) -> bool:
     return _move(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
 
 
+def renew_digest(connection: Connection, pair_id: str, old: str, new: str, now: float) -> bool:
+    """Store a fresh digest of the same secret in place of an imported hash or an old pepper's digest.
+
+    True when this call did it; a digest that changed meanwhile stands.
+    """
+    row = connection.execute(
+        update(KeyPair)
+        .where(col(KeyPair.id) == pair_id, col(KeyPair.secret_digest) == old)
+        .values(secret_digest=new, imported_scheme=None)
+        .returning(col(KeyPair.public_key))
+    ).first()
+    if row is not None:
+        announce(connection, row[0], now)
+    return row is not None
+
+
 def announce(connection: Connection, public_key: str, now: float) -> None:
     """Tell every process to drop what it remembers of this key: this one at its commit, the others by the feed."""
     mark_changed(connection, public_key)

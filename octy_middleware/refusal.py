@@ -5,33 +5,53 @@ Here: status line and headers, the challenge, what Accept prefers. Not here: whi
 """
 
 import json
+import logging
 import re
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from http import HTTPStatus
 
 from octy_middleware.envelope import failure
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.outcome import Meaning, Outcome
+from octy_middleware.request import Request
+
+_logger = logging.getLogger(__name__)
 
 Headers = tuple[tuple[bytes, bytes], ...]
 
 _JSON = b"application/json"
 _PROBLEM = b"application/problem+json"
 _RETRY_AFTER = {429: 60, 503: 5}  # seconds, when the caller knows no better
+_ALWAYS = (b"www-authenticate", b"cache-control", b"retry-after")
 _MAX_ACCEPT = 512  # bytes; longer ones are not worth reading and would fill the cache
 
+_is_header = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch  # RFC 9110 5.6.2, in lower case
+_is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch  # RFC 9110 5.5
 _is_realm = re.compile(r"[ !#-\[\]-~]+").fullmatch  # a quoted-string that needs no escapes (RFC 9110 5.6.4)
 _is_weight = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch  # RFC 9110 12.4.2
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """An answer, complete. Header names are in lower case, as ASGI wants them."""
+    """An answer, complete. Header names are in lower case, as ASGI wants them.
+
+    `text` and `help_text` are what the body says, for those who say it in another form.
+    """
 
     status: int
     headers: Headers
     body: bytes
+    text: str = ""
+    help_text: str = ""
+
+
+Shape = Callable[[Refusal, Request], Refusal]
+"""A host's own form of an answer: it gets ours and the request, and returns what is sent.
+
+It does not learn more than the client does: whether a key was unknown, wrong or retired is not for it to show.
+"""
 
 
 def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None) -> Refusal:
@@ -43,7 +63,40 @@ def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_a
         raise ValueError("an accepted request is not refused")
     body = _BODIES[outcome]
     headers = _headers(outcome.status, realm, prefers_problem(accept), len(body), retry_after)
-    return Refusal(outcome.status, headers, body)
+    return Refusal(outcome.status, headers, body, outcome.meaning.public_text, outcome.meaning.help_text)
+
+
+def shaped(refusal: Refusal, request: Request, shape: Shape) -> Refusal:
+    """Return the host's form of an answer, with the headers that it can't do without; ours, if that fails.
+
+    A 401 names its challenge (RFC 9110 11.6.1), nothing is stored, the length is that of the body. Never raises:
+    a fault of the host's must let nobody in, and no refusal become a 500.
+    """
+    try:
+        answer = shape(refusal, request)
+        _check_shape(answer, refusal.status)
+    except Exception:
+        _logger.exception("shape_refusal failed; the answer goes out as it was")
+        return refusal
+    kept = {name: value for name, value in refusal.headers if name in _ALWAYS}
+    headers = {**dict(answer.headers), **kept, b"content-length": b"%d" % len(answer.body)}
+    return replace(answer, headers=tuple(headers.items()))
+
+
+def _check_shape(answer: Refusal, status: int) -> None:
+    """Raise for what can't be sent; the status stays, for clients act on it."""
+    if answer.status != status:
+        raise ValueError(f"the status must stay {status}, it became {answer.status!r}")
+    names = [name for name, _ in answer.headers]
+    if len(set(names)) < len(names) or not all(_is_header(name) and _is_value(value) for name, value in answer.headers):
+        raise ValueError("headers must be pairs of bytes without line ends, each name in lower case and once")
+    if not isinstance(answer.body, bytes):
+        raise TypeError("the body must be bytes")
+
+
+def hsts_header(seconds: int) -> Headers:
+    """Return Strict-Transport-Security for so many seconds (RFC 6797 6.1), or nothing for none."""
+    return ((b"strict-transport-security", b"max-age=%d" % seconds),) if seconds else ()
 
 
 def check_realm(realm: str) -> str:

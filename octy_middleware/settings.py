@@ -73,18 +73,23 @@ class Settings(BaseSettings):
     threshold: int = Field(default=20, ge=2, le=10_000)  # consecutive failures that open an incident
 
     realm: str = "Octy API"
-    exempt_paths: Texts = ()  # exact, or a prefix ending in '*'; these need no credentials
+    exempt_paths: Texts = ()  # '/health', '/static/*', 'GET /versions', 'OPTIONS *': these need no credentials
+    optional: bool = False  # requests without any credentials pass, as nobody; wrong ones are still refused
     schemeless: bool = True  # Octy's Go clients send base64(pk:sk) without "Basic"
     header_limit: int = Field(default=1024, ge=64, le=65_536)
     scopes: Texts = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
 
     require_https: bool = True
+    hsts: int = Field(default=0, ge=0)  # seconds of Strict-Transport-Security on answers over HTTPS; 0: none
     trusted_proxies: Texts = ()  # networks whose forwarding headers are believed; none by default
     forwarded_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"  # which family those proxies write
 
     cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
     grace: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
     feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
+    throttle: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
+    slow_checks: int = Field(default=2, ge=1, le=64)  # imported hashes verified at once; each may take 0.3 s
+    slow_queue: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
     linger: float = Field(default=0.05, ge=0, le=1.0)  # accepted outcomes wait so long for company
@@ -101,15 +106,20 @@ class Options(TypedDict, total=False):
     threshold: int
     realm: str
     exempt_paths: tuple[str, ...] | str
+    optional: bool
     schemeless: bool
     header_limit: int
     scopes: tuple[str, ...] | str
     require_https: bool
+    hsts: int
     trusted_proxies: tuple[str, ...] | str
     forwarded_header: Literal["x-forwarded", "forwarded"]
     cache_size: int
     grace: float
     feed_interval: float
+    throttle: int
+    slow_checks: int
+    slow_queue: int
     queue_limit: int
     commit_timeout: float
     linger: float

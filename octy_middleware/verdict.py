@@ -1,39 +1,15 @@
-"""What doors and gate tell each other: a request, a principal, a verdict.
+"""What the gate tells the doors: a principal, a verdict, or a claim that must be looked into.
 
 Here: these values. Not here: how a verdict is found (`gate`).
 """
 
-from collections.abc import Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass
-from typing import Protocol
 
 from octy_middleware.credentials import Credentials
+from octy_middleware.keyring import KeyRecord
 from octy_middleware.network import Client
 from octy_middleware.outcome import Outcome
-
-
-class Request(Protocol):
-    """What a door must be able to say of a request."""
-
-    @property
-    def method(self) -> str:
-        """The HTTP method."""
-
-    @property
-    def path(self) -> str:
-        """The path below the place where the app is mounted, without the query."""
-
-    @property
-    def peer(self) -> str | None:
-        """The address of the connection's other end, as the server knows it."""
-
-    @property
-    def scheme(self) -> str:
-        """`http` or `https`, or a WebSocket's own names for them."""
-
-    def header(self, name: bytes) -> Sequence[bytes]:
-        """All raw values of a header, given in lower case."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,13 +36,26 @@ class Principal:
         return self.reference
 
 
+class Stranger:
+    """Who sent a request without credentials where none are needed. It serves as Starlette's `request.user`."""
+
+    is_authenticated = False
+    display_name = ""
+    identity = ""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How the request ends. No outcome at all: its path is exempt. `committed`: answer only after it."""
+    """How the request ends. No outcome at all: it needs no credentials. `committed`: answer only after it.
+
+    `told` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
+    """
 
     outcome: Outcome | None
     principal: Principal | None = None
     committed: "Future[None] | None" = None
+    told: Outcome | None = None
+    retry_after: int | None = None
 
     @property
     def passes(self) -> bool:
@@ -80,10 +69,25 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """Credentials that memory alone can't judge."""
+    """Credentials that memory alone can't judge. `plain`: they came over plain HTTP and can't be accepted."""
 
     credentials: Credentials
     client: Client
+    plain: bool = False
 
 
-EXEMPT = Verdict(None)
+@dataclass(frozen=True, slots=True)
+class SlowClaim:
+    """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
+
+    `decoy`: the hash is another key's, verified in vain, so that time tells nobody whether this key exists (T7).
+    """
+
+    claim: Claim
+    record: KeyRecord | None
+    stored: str
+    decoy: bool
+
+
+OPEN = Verdict(None)
+STRANGER = Stranger()

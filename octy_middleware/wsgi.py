@@ -1,12 +1,12 @@
 """The WSGI door: for Flask, Django and every other WSGI app (PEP 3333). It translates and decides nothing."""
 
+import ssl
 from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
 from octy_middleware.gate import Gate
-from octy_middleware.outcome import Outcome
-from octy_middleware.refusal import refuse
+from octy_middleware.refusal import Headers, Shape
 from octy_middleware.settings import Options, Settings
 
 if TYPE_CHECKING:
@@ -42,7 +42,13 @@ class WsgiRequest:
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`."""
+        """`http` or `https`, of the connection itself where we see it.
+
+        gunicorn takes it from headers that a local peer sends; whom to trust is our own setting (T9).
+        """
+        connection = self._environ.get("gunicorn.socket")
+        if connection is not None:
+            return "https" if isinstance(connection, ssl.SSLSocket) else "http"
         return str(self._environ.get("wsgi.url_scheme", "http"))
 
     def header(self, name: bytes) -> list[bytes]:
@@ -72,28 +78,34 @@ _VARIABLES = {
 class OctyWSGIMiddleware:
     """Authenticate every request of a WSGI app by its Octy key pair, and record how each one ended.
 
-    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables. Raises ConfigurationError at
-    once when one is missing or wrong. On success `environ["octy.principal"]` is a `Principal` and `REMOTE_USER` the
-    account's reference.
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
+    own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success
+    `environ["octy.principal"]` is a `Principal` and `REMOTE_USER` the account's reference; where no credentials are
+    needed neither is there.
     """
 
     def __init__(
-        self, app: App, *, settings: Settings | None = None, gate: Gate | None = None, **options: Unpack[Options]
+        self,
+        app: App,
+        *,
+        settings: Settings | None = None,
+        gate: Gate | None = None,
+        shape_refusal: Shape | None = None,
+        **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = gate or Gate(settings or Settings.from_environment(**options))
+        self.gate = gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape_refusal)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
         environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
         request = WsgiRequest(environ)
         verdict = self.gate.decide(request)
+        if self.gate.settings.hsts:
+            start_response = _adding(self.gate.transport_headers(request), start_response)
         if not verdict.passes:
-            accept = next(iter(request.header(b"accept")), None)
-            outcome = verdict.outcome or Outcome.STORE_UNAVAILABLE
-            refusal = refuse(outcome, realm=self.gate.settings.realm, accept=accept)
-            headers = [(name.decode("latin-1"), value.decode("latin-1")) for name, value in refusal.headers]
-            start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", headers)
+            refusal = self.gate.answer(verdict, request)
+            start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", _as_text(refusal.headers))
             return [] if request.method == "HEAD" else [refusal.body]
         if verdict.principal is not None:
             environ["octy.principal"] = verdict.principal
@@ -104,3 +116,20 @@ class OctyWSGIMiddleware:
     def close(self) -> None:
         """Write what is queued and stop the threads; also done when the interpreter ends."""
         self.gate.close()
+
+
+def _as_text(headers: Headers) -> list[tuple[str, str]]:
+    return [(name.decode("latin-1"), value.decode("latin-1")) for name, value in headers]
+
+
+def _adding(headers: Headers, start_response: "StartResponse") -> "StartResponse":
+    """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
+    if not headers:
+        return start_response
+    names = {name.decode("latin-1") for name, _ in headers}
+
+    def start_with_more(status: str, given: list[tuple[str, str]], *more: Any) -> Callable[[bytes], object]:
+        others = [item for item in given if item[0].lower() not in names]
+        return start_response(status, [*others, *_as_text(headers)], *more)
+
+    return start_with_more

@@ -48,7 +48,7 @@ async def needs_billing(request: Request) -> JSONResponse:
 
 
 async def anybody(request: Request) -> JSONResponse:
-    return JSONResponse({"user": "user" in request.scope})
+    return JSONResponse({"user": request.user.is_authenticated})
 
 
 def starlette_app(gate: Gate) -> Starlette:

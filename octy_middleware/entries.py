@@ -1,0 +1,57 @@
+"""What is recorded of a request: its words made harmless, its length bounded.
+
+Here: request → `Entry`. Not here: the outcome (`gate`), and how entries are written (`ledger`).
+"""
+
+import re
+
+from octy_middleware.clock import uuid7
+from octy_middleware.ledger import Entry
+from octy_middleware.network import Client, network_of
+from octy_middleware.outcome import Outcome
+from octy_middleware.request import Request
+
+_UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
+_is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
+_CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
+
+
+def describe(  # what is known of the key beside what the request says of itself
+    outcome: Outcome,
+    request: Request,
+    client: Client,
+    now: float,
+    *,
+    public_key: str = "",
+    pair_id: str = "",
+    key_hash: str = "",
+) -> Entry:
+    """Return the entry of a refused request in detail."""
+    return Entry(
+        outcome,
+        now,
+        client.source,
+        network_of(client.source),
+        public_key=public_key,
+        pair_id=pair_id,
+        key_hash=key_hash,
+        client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
+        method=_printable(request.method, _METHOD_LIMIT),
+        path=_printable(request.path, _PATH_LIMIT),
+        request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now),
+    )
+
+
+def _first(request: Request, name: bytes) -> str:
+    values = request.header(name)
+    return values[0].decode("latin-1") if values else ""
+
+
+def _request_id(text: str) -> str:
+    """Return an id that is one; free text would stand in the alert mail as if it were ours."""
+    return text if _is_request_id(text) else ""
+
+
+def _printable(text: str, limit: int) -> str:
+    """Keep what can go into a log, a mail or a terminal without doing anything there (T11)."""
+    return _UNPRINTABLE.sub("?", text[:limit])

@@ -1,0 +1,50 @@
+r"""PURE. Which requests need no credentials: the entries of `exempt_paths`, read once.
+
+An entry is a path, or a prefix ending in `*`, with or without a method before it: `/health`, `/static/*`,
+`GET /v1/versions`, `OPTIONS *`. GET stands for HEAD too. Here: reading and matching them. Not here: what a request's
+path is (the doors).
+
+A prefix covers only plain paths. In `/static/../admin`, `/static//x` or `/static/..\admin` a router may see another
+place than we do, so these need credentials; an exact entry has no such doubt.
+"""
+
+import re
+from collections.abc import Iterable
+
+from octy_middleware.errors import ConfigurationError
+
+_match_entry = re.compile(r"(?:([A-Z]+) +)?(/[^*\s]*\*?|\*)").fullmatch
+_is_devious = re.compile(r"//|\\|(?:^|/)\.{1,2}(?:/|$)|[\x00-\x1f\x7f]").search
+_ANY = ""
+
+
+class Exemptions:
+    """Raises ConfigurationError for an entry that is none."""
+
+    def __init__(self, entries: Iterable[str]) -> None:
+        exact: set[tuple[str, str]] = set()
+        below: dict[str, tuple[str, ...]] = {}
+        for entry in entries:
+            match = _match_entry(entry)
+            if match is None:
+                raise ConfigurationError(
+                    f"exempt_paths: {entry!r} is no path like '/health', '/static/*', 'GET /versions' or 'OPTIONS *'"
+                )
+            method, path = match[1] or _ANY, match[2]
+            if path.endswith("*"):
+                below[method] = (*below.get(method, ()), path[:-1])
+            else:
+                exact.add((method, path))
+        self._exact = frozenset(exact)
+        self._below = below
+        self._none = not (exact or below)
+
+    def cover(self, method: str, path: str) -> bool:
+        """Tell whether a request passes without credentials."""
+        if self._none:
+            return False
+        method = "GET" if method == "HEAD" else method
+        if (_ANY, path) in self._exact or (method, path) in self._exact:
+            return True
+        prefixes = self._below.get(_ANY, ()) + self._below.get(method, ())
+        return bool(prefixes) and path.startswith(prefixes) and _is_devious(path) is None

@@ -1,0 +1,30 @@
+"""PURE. What a door must be able to say of a request, whatever its server.
+
+Here: the one interface between doors and gate. Not here: an implementation (`asgi`, `wsgi`).
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+
+class Request(Protocol):
+    """What a door must be able to say of a request."""
+
+    @property
+    def method(self) -> str:
+        """The HTTP method."""
+
+    @property
+    def path(self) -> str:
+        """The path below the place where the app is mounted, without the query."""
+
+    @property
+    def peer(self) -> str | None:
+        """The address of the connection's other end, as the server knows it."""
+
+    @property
+    def scheme(self) -> str:
+        """`http` or `https`, or a WebSocket's own names for them."""
+
+    def header(self, name: bytes) -> Sequence[bytes]:
+        """All raw values of a header, given in lower case."""
