@@ -61,7 +61,11 @@ class Gate:
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
         self._keyring = Keyring(
-            self.database, size=settings.cache_size, interval=settings.feed_interval, grace=settings.grace
+            self.database,
+            size=settings.cache_size,
+            interval=settings.feed_interval,
+            grace=settings.grace,
+            keep=lambda digest: not self._hasher.needs_upgrade(digest),
         )
         ledger = Ledger(
             self.database,
@@ -92,7 +96,7 @@ class Gate:
         if plain:
             return Claim(credentials, client, plain=True)
         record = self._keyring.remembered(credentials.public_key)
-        if record is not None and self._hasher.is_fast(record.digest) and self._opens(credentials, record):
+        if record is not None and self._opens(credentials, record):
             return self._accept(record, client)
         return Claim(credentials, client)
 
@@ -106,19 +110,20 @@ class Gate:
         except StoreUnavailableError:
             return self._undecided(claim, request)
         if record is not None and not self._hasher.is_fast(record.digest):
-            return SlowClaim(claim, record, record.digest, decoy=False)
+            return SlowClaim(claim, record, record.digest, right=None)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
-        decoy = None if right else self._decoy(claim.credentials.public_key)
+        accepted = right and record is not None and record.is_live(self._clock())
+        decoy = None if accepted else self._decoy(claim.credentials.public_key)
         if decoy is not None:
-            return SlowClaim(claim, record, decoy, decoy=True)
+            return SlowClaim(claim, record, decoy, right=right)
         return self._judge(claim, request, record, right=right)
 
     def prove(self, slow: SlowClaim, request: Request) -> Verdict:
         """Decide by an imported hash. Blocks for the hash, and for those before it; 503 when these are too many."""
-        right = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
-        if right is None:
+        fits = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
+        if fits is None:
             return self._undecided(slow.claim, request)
-        return self._judge(slow.claim, request, slow.record, right=right and not slow.decoy)
+        return self._judge(slow.claim, request, slow.record, right=fits if slow.right is None else slow.right)
 
     def decide(self, request: Request) -> Verdict:
         """Decide and wait for the commit: the whole story, for a door that may block."""

@@ -7,7 +7,7 @@ here: verifying (`keys`), deciding (`gate`). Unknown keys are never remembered, 
 import logging
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import text
@@ -71,12 +71,15 @@ class Keyring:
         size: int,
         interval: float,
         grace: float,
+        keep: Callable[[str], bool] = lambda _digest: True,
         monotonic: Clock = time.monotonic,
     ) -> None:
+        """Remember at most `size` records, of those whose digest is to `keep`: one to be renewed is looked up until then."""
         self._database = database
         self._size = size
         self._interval = interval
         self._grace = grace
+        self._keep = keep
         self._monotonic = monotonic
         self.restart()
         restart_after_fork(self)
@@ -113,7 +116,7 @@ class Keyring:
         if row is None:
             return None
         record = KeyRecord(row[0], row[1], row[2], public_key, row[3], row[4], row[5])
-        if record.is_known:
+        if record.is_known and self._keep(record.digest):
             self._remember(record, epoch)
         return record
 

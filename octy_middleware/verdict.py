@@ -80,13 +80,14 @@ class Claim:
 class SlowClaim:
     """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
 
-    `decoy`: the hash is another key's, verified in vain, so that time tells nobody whether this key exists (T7).
+    `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
+    key's, verified in vain, so that time tells nobody whether this key exists (T7).
     """
 
     claim: Claim
     record: KeyRecord | None
     stored: str
-    decoy: bool
+    right: bool | None
 
 
 OPEN = Verdict(None)

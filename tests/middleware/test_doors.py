@@ -3,22 +3,15 @@
 import asyncio
 import json
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
-from wsgiref.validate import validator
 
 import pytest
-from flask import Flask, jsonify, request
 from starlette.applications import Starlette
-from starlette.authentication import requires
 from starlette.middleware import Middleware
-from starlette.requests import Request
-from starlette.responses import JSONResponse
-from starlette.routing import Mount, Route, WebSocketRoute
+from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
+from support.doors import DOORS, Answer, asgi, starlette_app
 from support.world import World, basic
 from werkzeug.test import Client
 
@@ -26,71 +19,6 @@ from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWS
 from octy_middleware.asgi import AsgiRequest
 
 UNKNOWN = "pk_" + "0" * 28
-
-
-@dataclass
-class Answer:
-    status: int
-    headers: dict[str, str]
-    body: bytes
-
-
-Ask = Callable[..., Answer]
-
-
-async def who(request: Request) -> JSONResponse:
-    return JSONResponse({"user": request.user.display_name, "scopes": request.auth.scopes})
-
-
-@requires("billing")
-async def needs_billing(request: Request) -> JSONResponse:
-    return JSONResponse({})
-
-
-async def anybody(request: Request) -> JSONResponse:
-    return JSONResponse({"user": request.user.is_authenticated})
-
-
-def starlette_app(gate: Gate) -> Starlette:
-    routes = [Route("/who", who), Route("/billing", needs_billing), Route("/open", anybody)]
-    return Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
-
-
-def flask_app(gate: Gate) -> Flask:
-    app = Flask(__name__)
-    app.add_url_rule(
-        "/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)})
-    )
-    app.add_url_rule("/open", "open", lambda: jsonify({"user": "octy.principal" in request.environ}))
-    app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, gate=gate)  # type: ignore[method-assign]
-    return app
-
-
-@contextmanager
-def asgi(gate: Gate) -> Iterator[Ask]:
-    with TestClient(starlette_app(gate), base_url="https://api.example", raise_server_exceptions=True) as client:
-
-        def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
-            sent = {"Authorization": authorization, **headers} if authorization is not None else headers
-            answer = client.request(method, path, headers=sent)
-            return Answer(answer.status_code, {k.lower(): v for k, v in answer.headers.items()}, answer.content)
-
-        yield ask
-
-
-@contextmanager
-def wsgi(gate: Gate) -> Iterator[Ask]:
-    client = Client(validator(flask_app(gate)))  # wsgiref's checker sees every call
-
-    def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
-        sent = {"Authorization": authorization, **headers} if authorization is not None else headers
-        with client.open(path, method=method, headers=sent, base_url="https://api.example") as answer:
-            return Answer(answer.status_code, {k.lower(): v for k, v in answer.headers}, answer.data)
-
-    yield ask
-
-
-DOORS = {"asgi": asgi, "wsgi": wsgi}
 
 
 @pytest.fixture(params=DOORS)

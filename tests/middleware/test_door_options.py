@@ -1,0 +1,196 @@
+"""What a host may set, alike at both doors: optional credentials, HSTS, the shape of refusals, the throttle."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from support.doors import DOORS, Ask, asgi, wsgi
+from support.world import World, basic
+
+from octy_middleware import Gate, Refusal
+from octy_middleware.request import Request
+
+UNKNOWN = "pk_" + "0" * 28
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Any:
+    return DOORS[request.param]
+
+
+def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wrong_ones(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate(optional=True) as gate, door(gate) as ask:
+        assert json.loads(ask("/maybe").body) == {"user": None}
+        assert json.loads(ask("/maybe", "").body) == {"user": None}
+        assert json.loads(ask("/maybe", keys.basic()).body) == {"user": "acme"}
+        refused = [ask("/maybe", header).status for header in (keys.basic("no"), basic(UNKNOWN, "x"), "Basic !", "x,y")]
+        assert refused == [401, 401, 401, 400]
+    assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 1, "malformed": 1, "ambiguous": 1}
+
+
+def test_optional_does_not_open_plain_http(world: World, door: Any) -> None:
+    with world.gate(optional=True) as gate, door(gate, scheme="http") as ask:
+        assert ask("/maybe").status == 403
+    with world.gate(optional=True, require_https=False) as gate, door(gate, scheme="http") as ask:
+        assert json.loads(ask("/maybe").body) == {"user": None}
+
+
+def test_starlettes_requires_refuses_nobody_in_optional_mode(world: World) -> None:
+    with world.gate(optional=True, scopes=("billing",)) as gate, asgi(gate) as ask:
+        assert ask("/billing").status == 403
+        assert ask("/billing", world.register().basic()).status == 200
+
+
+def test_a_method_may_be_exempt_alone(world: World, door: Any) -> None:
+    with world.gate(exempt_paths=("OPTIONS *", "GET /maybe")) as gate, door(gate) as ask:
+        assert [ask("/maybe", method=method).status for method in ("GET", "HEAD", "POST")] == [200, 200, 401]
+        assert ask("/who", method="OPTIONS").status in (200, 405)  # the app's own answer
+
+
+@pytest.mark.parametrize(
+    ("options", "scheme", "expected"),
+    [
+        ({}, "https", None),
+        ({"hsts": 31_536_000}, "https", "max-age=31536000"),
+        ({"hsts": 60, "require_https": False}, "http", None),
+    ],
+)
+def test_hsts_stands_on_every_answer_over_https_and_on_no_other(
+    world: World, door: Any, options: dict[str, Any], scheme: str, expected: str | None
+) -> None:
+    keys = world.register()
+    with world.gate(exempt_paths=("/open",), **options) as gate, door(gate, scheme=scheme) as ask:
+        answers = [ask("/who", keys.basic()), ask("/who"), ask("/open")]
+    assert [answer.status for answer in answers] == [200, 401, 200]
+    assert [answer.headers.get("strict-transport-security") for answer in answers] == [expected] * 3
+
+
+def test_hsts_takes_the_place_of_the_apps_own(world: World, door: Any) -> None:
+    with world.gate(hsts=60, exempt_paths=("/hsts",)) as gate, door(gate) as ask:
+        assert ask("/hsts").headers["strict-transport-security"] == "max-age=60"
+
+
+def plain_text(refusal: Refusal, request: Request) -> Refusal:
+    body = f"{refusal.status} {refusal.text} {request.path}".encode()
+    return Refusal(refusal.status, ((b"content-type", b"text/plain"), (b"x-shaped", b"yes")), body)
+
+
+def shaping(world: World, shape: Callable[[Refusal, Request], Refusal], **options: object) -> Gate:
+    return Gate(world.settings(**options), shape_refusal=shape)
+
+
+def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: Any) -> None:
+    gate = shaping(world, plain_text)
+    with door(gate) as ask:
+        answer, head = ask("/who"), ask("/who", method="HEAD")
+    gate.close()
+    assert (answer.status, answer.body) == (401, b"401 No API keys were sent. /who")
+    assert answer.headers["content-type"] == "text/plain"
+    assert answer.headers["x-shaped"] == "yes"
+    assert answer.headers["www-authenticate"] == 'Basic realm="Octy API", charset="UTF-8"'
+    assert answer.headers["cache-control"] == "no-store"
+    assert answer.headers["content-length"] == str(len(answer.body)) == head.headers["content-length"]
+    assert head.body == b""
+
+
+def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
+    keys, old = world.register("now"), world.register("old")
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (old.public_key,))
+    gate = shaping(world, plain_text)
+    with door(gate) as ask:
+        answers = [ask("/who", header) for header in (basic(UNKNOWN, "x"), keys.basic("no"), old.basic())]
+    gate.close()
+    assert answers[0] == answers[1] == answers[2]
+
+
+def _raise(refusal: Refusal, request: Request) -> Refusal:
+    raise RuntimeError("a fault of the host's")
+
+
+@pytest.mark.parametrize(
+    "shape",
+    [
+        _raise,
+        lambda refusal, request: None,
+        lambda refusal, request: replace(refusal, status=200),
+        lambda refusal, request: replace(refusal, status=302),
+        lambda refusal, request: replace(refusal, body="text"),
+        lambda refusal, request: replace(refusal, headers=((b"x-a", b"1\r\nset-cookie: a=b"),)),
+        lambda refusal, request: replace(refusal, headers=((b"X-Upper", b"1"),)),
+        lambda refusal, request: replace(refusal, headers=((b"x a", b"1"),)),
+        lambda refusal, request: replace(refusal, headers=(("x-a", "1"),)),
+        lambda refusal, request: replace(refusal, headers=((b"x-a", b"1"), (b"x-a", b"2"))),
+        lambda refusal, request: replace(refusal, headers=((b"x-a",),)),
+    ],
+    ids=["raises", "none", "200", "302", "text", "line end", "upper case", "space", "text header", "twice", "no pair"],
+)
+def test_a_shape_that_fails_lets_nobody_in_and_sends_ours(
+    world: World, door: Any, shape: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    gate = shaping(world, shape)
+    with door(gate) as ask:
+        answer = ask("/who")
+    gate.close()
+    assert answer.status == 401
+    assert json.loads(answer.body)["error"]["code"] == 401
+    assert "shape_refusal failed" in caplog.text
+
+
+def refusals(ask: Ask, header: str, number: int) -> list[int]:
+    return [ask("/who", header).status for _ in range(number)]
+
+
+def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate(throttle=5) as gate, door(gate) as ask:
+        assert refusals(ask, keys.basic("no"), 8) == [401] * 5 + [429] * 3
+        assert refusals(ask, basic(UNKNOWN, "x"), 2) == [429] * 2
+        assert refusals(ask, keys.basic(), 3) == [200] * 3
+        answer = ask("/who", keys.basic("no"))
+    assert 1 <= int(answer.headers["retry-after"]) <= 12
+    assert json.loads(answer.body)["error"]["code"] == 429
+    assert world.recorded(keys.public_key) == {"wrong_secret": 5, "throttled": 4, "accepted": 3}
+    assert world.recorded("") == {"throttled": 2}
+    assert world.rows("SELECT length FROM streak WHERE network = '' AND public_key = :key", key=keys.public_key) == []
+
+
+def test_throttled_attempts_do_not_count_and_those_before_them_do(world: World) -> None:
+    keys = world.register()
+    with world.gate(throttle=5) as gate, wsgi(gate) as ask:
+        refusals(ask, keys.basic("no"), 30)
+    assert world.rows("SELECT length FROM streak WHERE network = '' AND public_key = :key", key=keys.public_key) == [
+        (5,)
+    ]
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+
+
+def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate(throttle=2) as gate, door(gate) as ask:
+        refusals(ask, keys.basic("no"), 3)
+        theirs = ask("/who", keys.basic("no").removeprefix("Basic "))
+        plain = ask("/who", basic(UNKNOWN, "x").removeprefix("Basic "))
+    assert theirs.status == 401
+    assert theirs == plain
+    assert "retry-after" not in theirs.headers
+    assert world.recorded(keys.public_key) == {"wrong_secret": 2, "throttled": 2}
+
+
+def test_another_source_is_not_throttled(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate(throttle=1, trusted_proxies=("127.0.0.1",)) as gate, door(gate, peer="127.0.0.1") as ask:
+
+        def attempt(source: str) -> int:
+            forwarded = {"X-Forwarded-For": source, "X-Forwarded-Proto": "https"}
+            return ask("/who", keys.basic("no"), **forwarded).status
+
+        assert [attempt("192.0.2.1"), attempt("192.0.2.2"), attempt("198.51.100.1"), attempt("2001:db8::1")] == [
+            401,
+            429,  # the same network
+            401,
+            401,
+        ]

@@ -1,0 +1,75 @@
+"""Exempt paths: what an entry covers, and that a prefix covers no path that a router might see elsewhere."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octy_middleware import ConfigurationError
+from octy_middleware.exemptions import Exemptions
+
+ENTRIES = ("/health", "/static/*", "GET /versions", "POST /hooks/*", "OPTIONS *")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "covered"),
+    [
+        ("GET", "/health", True),
+        ("DELETE", "/health", True),
+        ("GET", "/health/", False),
+        ("GET", "/healthz", False),
+        ("GET", "/Health", False),
+        ("GET", "//health", False),
+        ("GET", "/static/", True),
+        ("GET", "/static/a/b.css", True),
+        ("GET", "/static", False),
+        ("GET", "/staticx", False),
+        ("GET", "/static/../admin", False),
+        ("GET", "/static/./x", False),
+        ("GET", "/static/..", False),
+        ("GET", "/static//x", False),
+        ("GET", "/static/..\\admin", False),
+        ("GET", "/static/a\x00b", False),
+        ("GET", "/static/..a/.b/c..", True),
+        ("GET", "/versions", True),
+        ("HEAD", "/versions", True),
+        ("POST", "/versions", False),
+        ("get", "/versions", False),
+        ("POST", "/hooks/github", True),
+        ("GET", "/hooks/github", False),
+        ("OPTIONS", "/who", True),
+        ("OPTIONS", "*", True),
+        ("OPTIONS", "/a/../b", False),
+        ("GET", "/who", False),
+        ("", "/who", False),
+    ],
+)
+def test_what_the_entries_cover(method: str, path: str, covered: bool) -> None:
+    assert Exemptions(ENTRIES).cover(method, path) is covered
+
+
+def test_no_entries_cover_nothing() -> None:
+    assert not Exemptions(()).cover("GET", "/")
+
+
+@pytest.mark.parametrize(
+    "entry", ["", "health", "/a*b", "/a/**", "get /x", "GET", "GET  ", "/a b", "/a\n", "https://x/health", "/a?b*c"]
+)
+def test_what_is_no_entry_is_named(entry: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"exempt_paths: .*'/static/\*'"):
+        Exemptions([entry])
+
+
+_PIECES = st.sampled_from(["..", ".", "", "a", "static", "b.css", "\\", "..a", "%2e%2e"])
+
+
+@given(st.lists(_PIECES, max_size=6).map(lambda pieces: "/static/" + "/".join(pieces)))
+def test_a_prefix_never_covers_a_path_that_leads_out_of_it(path: str) -> None:
+    stack: list[str] = []
+    for piece in path.replace("\\", "/").split("/"):
+        if piece == "..":
+            stack = stack[:-1]
+        elif piece not in ("", "."):
+            stack.append(piece)
+    if Exemptions(["/static/*"]).cover("GET", path):
+        assert stack[:1] == ["static"]
+        assert path.rstrip("/") in ("/" + "/".join(stack), "/static")

@@ -1,0 +1,289 @@
+"""Pairs with hashes from elsewhere: verified off the fast path, upgraded at first success, alike to a stranger (T7)."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from passlib.hash import argon2, pbkdf2_sha256
+from sqlalchemy import event
+from support.doors import asgi
+from support.world import FakeRequest, Keys, World, basic
+
+from octy_middleware import Gate, OctyASGIMiddleware, Outcome
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher
+from octy_middleware.verdict import Claim, SlowClaim
+
+OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"
+OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
+
+
+def slow(secret: str, rounds: int = 1) -> str:
+    return str(pbkdf2_sha256.using(rounds=rounds).hash(secret))
+
+
+def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
+    """Make a pair an imported one."""
+    with world.database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE key_pair SET secret_digest = ?, imported_scheme = ?, public_key = ? WHERE public_key = ?",
+            (stored, scheme, public_key, keys.public_key),
+        )
+        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (public_key,))
+    return Keys(keys.reference, keys.account_id, keys.regeneration_id, public_key, keys.secret)
+
+
+def stored(world: World, keys: Keys) -> tuple:
+    (row,) = world.rows(
+        "SELECT secret_digest, imported_scheme FROM key_pair WHERE public_key = :key", key=keys.public_key
+    )
+    return row
+
+
+@pytest.fixture
+def old(world: World) -> Keys:
+    keys = world.register()
+    return have(world, keys, slow(keys.secret), "pbkdf2_sha256")
+
+
+def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(world: World, old: Keys) -> None:
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+        assert stored(world, old)[1] == "pbkdf2_sha256"
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        digest, scheme = stored(world, old)
+        assert digest.startswith("$octy-b2$")
+        assert scheme is None
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
+        assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+    assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
+
+
+def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
+    with world.gate() as first, world.gate() as second:
+        claim = second.admit(FakeRequest(old.basic("no")))
+        assert isinstance(claim, Claim)
+        assert isinstance(second.resolve(claim, FakeRequest()), SlowClaim)
+        assert first.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert second.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert not isinstance(second.admit(FakeRequest(old.basic())), Claim)
+
+
+def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None:
+    keys = world.register()
+    both = Keychain({**world.peppers, "k2": bytes(32)})
+    with world.gate(peppers=both) as gate:
+        assert gate.decide(FakeRequest(keys.basic("no"))).outcome is Outcome.WRONG_SECRET
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    assert stored(world, keys)[0].startswith("$octy-b2$k2$")
+    with world.gate(peppers=both) as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+
+
+def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from octy_middleware import StoreUnavailableError, pairs
+
+    def away(*_: object) -> bool:
+        raise StoreUnavailableError("away")
+
+    with world.gate() as gate:
+        with monkeypatch.context() as broken:
+            broken.setattr(pairs, "renew_digest", away)
+            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert stored(world, old)[1] == "pbkdf2_sha256"
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+    assert stored(world, old)[1] is None
+
+
+def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None:
+    from octy_middleware import pairs
+
+    ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
+    with world.database.write() as connection:
+        assert not pairs.renew_digest(connection, pair_id, "another", "new", 0.0)
+    assert stored(world, old)[1] == "pbkdf2_sha256"
+
+
+def work_of(gate: Gate, header: str) -> str:
+    """Say which hash a refusal took: ours only, or an imported one as well."""
+    claim = gate.admit(FakeRequest(header))
+    assert isinstance(claim, Claim)
+    found = gate.resolve(claim, FakeRequest(header))
+    return "slow" if isinstance(found, SlowClaim) else "fast"
+
+
+def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
+    upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
+    with world.database.write() as connection:
+        for name, keys in (("1", upgraded), ("2", retired)):
+            connection.exec_driver_sql(
+                "UPDATE key_pair SET public_key = ?, state = ? WHERE public_key = ?",
+                (f"pk_{name * 64}", "active" if name == "1" else "retired", keys.public_key),
+            )
+    headers = {
+        "imported, wrong": old.basic("no"),
+        "unknown": basic(OLD_UNKNOWN, "x"),
+        "upgraded, wrong": basic("pk_" + "1" * 64, "x"),
+        "retired, right": basic("pk_" + "2" * 64, retired.secret),
+        "retired, wrong": basic("pk_" + "2" * 64, "x"),
+    }
+    ours = {"unknown of our shape": basic(world_shape(world), "x"), "of our shape, wrong": new.basic("no")}
+    with world.gate() as gate:
+        gate.decide(FakeRequest(old.basic("no")))
+        assert {name: work_of(gate, header) for name, header in headers.items()} == dict.fromkeys(headers, "slow")
+        assert {name: work_of(gate, header) for name, header in ours.items()} == dict.fromkeys(ours, "fast")
+        outcomes = [gate.decide(FakeRequest(header)).outcome for header in headers.values()]
+        assert outcomes == [
+            Outcome.WRONG_SECRET,
+            Outcome.UNKNOWN_KEY,
+            Outcome.WRONG_SECRET,
+            Outcome.RETIRED,
+            Outcome.RETIRED_WRONG,
+        ]
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        deadline = time.monotonic() + 5
+        while work_of(gate, headers["unknown"]) == "slow":  # none is left: the feed tells
+            assert time.monotonic() < deadline
+
+
+def world_shape(world: World) -> str:
+    """Return an unknown key of our own shape, checksum and all."""
+    from octy_middleware.keys import make_pair
+
+    return make_pair().public_key
+
+
+def test_a_decoy_is_another_keys_hash_and_opens_nothing(world: World, old: Keys) -> None:
+    """The secret that fits the decoy authenticates nobody under a key that isn't its own."""
+    with world.gate() as gate:
+        gate.decide(FakeRequest(old.basic("no")))
+        assert work_of(gate, basic(OLD_UNKNOWN, old.secret)) == "slow"
+        assert gate.decide(FakeRequest(basic(OLD_UNKNOWN, old.secret))).outcome is Outcome.UNKNOWN_KEY
+
+
+def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: World, old: Keys) -> None:
+    second = world.register("second")
+    have(world, second, str(argon2.using(rounds=1, memory_cost=8, parallelism=1).hash("x")), "argon2", "pk_" + "3" * 64)
+    keys = [f"pk_{number:064}" for number in range(40)]
+    with world.gate() as gate:
+        gate.decide(FakeRequest(old.basic("no")))
+        assert len(gate._keyring.imported) == 2
+
+        def schemes() -> list[str]:
+            found = []
+            for key in keys:
+                claim = gate.admit(FakeRequest(basic(key, "x")))
+                assert isinstance(claim, Claim)
+                slow_claim = gate.resolve(claim, FakeRequest())
+                assert isinstance(slow_claim, SlowClaim)
+                found.append(slow_claim.stored.split("$")[1])
+            return found
+
+        first = schemes()
+        assert set(first) == {"argon2id", "pbkdf2-sha256"}
+        assert schemes() == first
+
+
+def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(world: World, old: Keys) -> None:
+    asked: dict[str, list[str]] = {"wrong": [], "unknown": []}
+    headers = {"wrong": old.basic("no"), "unknown": basic(OLD_UNKNOWN, "x")}
+    with world.gate(feed_interval=0.5) as gate:
+        for _ in range(25):
+            for header in headers.values():
+                gate.decide(FakeRequest(header))
+        gate._keyring._stop.set()
+        time.sleep(0.6)
+        for name, header in headers.items():
+
+            def listen(*call: object, some: list[str] = asked[name]) -> None:
+                some.append(str(call[2]))
+
+            event.listen(gate.database.engine, "before_cursor_execute", listen)
+            gate.decide(FakeRequest(header))
+            event.remove(gate.database.engine, "before_cursor_execute", listen)
+    assert len(asked["wrong"]) > 5
+    assert asked["unknown"] == asked["wrong"]
+
+
+def hold_slow_checks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Semaphore]:
+    """Let slow hashes take as long as the test wants."""
+    go, begun = threading.Event(), threading.Semaphore(0)
+    verify = KeyHasher.verify
+
+    def held(self: KeyHasher, secret: Any, known: str | None) -> bool:
+        if known is not None and not self.is_fast(known):
+            begun.release()
+            assert go.wait(20)
+        return verify(self, secret, known)
+
+    monkeypatch.setattr(KeyHasher, "verify", held)
+    return go, begun
+
+
+def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fast = world.register("fast")
+    go, begun = hold_slow_checks(monkeypatch)
+
+    async def story(gate: Gate) -> None:
+        middleware = OctyASGIMiddleware(app, gate=gate)
+        slow_ones = [asyncio.create_task(status(middleware, old.basic("no"))) for _ in range(2 + 4)]
+        for _ in range(2):
+            await asyncio.to_thread(begun.acquire)
+        await asyncio.to_thread(_until, lambda: gate._slow_lane._places._value == 0)
+        assert await status(middleware, old.basic()) == 503  # no room to find out
+        assert await status(middleware, fast.basic()) == 200
+        assert await status(middleware, fast.basic("no")) == 401
+        assert await status(middleware, fast.basic()) == 200
+        go.set()
+        assert await asyncio.gather(*slow_ones) == [401] * 6
+        assert await status(middleware, old.basic()) == 200
+
+    with world.gate(slow_checks=2, slow_queue=4) as gate:
+        asyncio.run(story(gate))
+    assert world.recorded(old.public_key)["wrong_secret"] == 6
+    assert world.recorded("") == {"store_unavailable": 1}
+
+
+def _until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+
+
+async def app(scope: Any, receive: Any, send: Any) -> None:
+    await send({"type": "http.response.start", "status": 200, "headers": []})
+    await send({"type": "http.response.body", "body": b""})
+
+
+async def status(middleware: OctyASGIMiddleware, header: str) -> int:
+    sent: list[Any] = []
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.request"}
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "GET",
+        "path": "/",
+        "scheme": "https",
+        "client": ("192.0.2.1", 1),
+        "headers": [(b"authorization", header.encode())],
+    }
+    await asyncio.wait_for(middleware(scope, receive, send), 10)
+    return int(sent[0]["status"])
+
+
+def test_an_imported_pair_is_accepted_through_a_real_door(world: World, old: Keys) -> None:
+    with world.gate() as gate, asgi(gate) as ask:
+        assert [ask("/who", header).status for header in (old.basic("no"), old.basic(), old.basic())] == [401, 200, 200]

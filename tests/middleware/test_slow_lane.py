@@ -1,0 +1,64 @@
+"""The slow lane: so many at once, so many waiting, the next is told at once; also in a forked child."""
+
+import os
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from octy_middleware.slow_lane import SlowLane
+
+
+def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> None:
+    lane, go, running = SlowLane(width=2, queue=3), threading.Event(), threading.Semaphore(0)
+    peak, now = [0], [0]
+    lock = threading.Lock()
+
+    def work() -> str:
+        with lock:
+            now[0] += 1
+            peak[0] = max(peak[0], now[0])
+        running.release()
+        assert go.wait(10)
+        with lock:
+            now[0] -= 1
+        return "done"
+
+    with ThreadPoolExecutor(5) as threads:
+        calls = [threads.submit(lane.run, work) for _ in range(5)]
+        assert running.acquire(timeout=10)
+        assert running.acquire(timeout=10)
+        while lane._places._value:
+            pass
+        assert lane.run(lambda: "never") is None
+        go.set()
+        assert [call.result(10) for call in calls] == ["done"] * 5
+    assert peak == [2]
+    assert lane.run(lambda: "free again") == "free again"
+
+
+def test_work_that_fails_leaves_its_place() -> None:
+    lane = SlowLane(width=1, queue=1)
+    for _ in range(5):
+        with pytest.raises(ZeroDivisionError):
+            lane.run(lambda: 1 // 0)
+    assert lane.run(lambda: 1) == 1
+
+
+@pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
+def test_a_forked_child_begins_with_an_empty_lane() -> None:
+    lane, go, running = SlowLane(width=1, queue=1), threading.Event(), threading.Event()
+
+    def work() -> bool:
+        running.set()
+        return go.wait(10)
+
+    with ThreadPoolExecutor(1) as threads:
+        call = threads.submit(lane.run, work)
+        assert running.wait(10)
+        child = os.fork()
+        if child == 0:
+            os._exit(lane.run(lambda: 7) or 1)
+        go.set()
+        assert call.result(10)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

@@ -1,0 +1,62 @@
+"""The throttle: a rate a minute and source, bursts up to that rate, bounded memory."""
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from octy_middleware import throttle
+from octy_middleware.throttle import Throttle
+
+
+class Watch:
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
+    watch = Watch()
+    limit = Throttle(10, monotonic=watch)
+    assert [limit.wait("a") for _ in range(10)] == [0.0] * 10
+    assert limit.wait("a") == pytest.approx(6.0)
+    assert limit.wait("b") == 0.0
+    watch.now += 5.9
+    assert limit.wait("a") == pytest.approx(0.1)
+    watch.now += 0.2
+    assert limit.wait("a") == 0.0
+    assert limit.wait("a") > 5
+
+
+def test_a_minute_of_peace_allows_the_whole_rate_again() -> None:
+    watch = Watch()
+    limit = Throttle(3, monotonic=watch)
+    for _ in range(4):
+        assert [limit.wait("a") > 0 for _ in range(5)] == [False, False, False, True, True]
+        watch.now += 60
+
+
+@given(st.integers(1, 30), st.lists(st.floats(0, 30), min_size=1, max_size=80))
+def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_waits(
+    rate: int, gaps: list[float]
+) -> None:
+    watch, passed = Watch(), []
+    limit = Throttle(rate, monotonic=watch)
+    steady = Throttle(rate, monotonic=watch)
+    for gap in gaps:
+        watch.now += gap
+        if limit.wait("a") == 0.0:
+            passed.append(watch.now)
+        assert sum(1 for at in passed if at > watch.now - 60) <= 2 * rate
+        watch.now += 60 / rate + 1e-6
+        assert steady.wait("a") == 0.0
+
+
+def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttle, "_SOURCES", 3)
+    limit = Throttle(1, monotonic=Watch())
+    for source in "abcd":
+        assert limit.wait(source) == 0.0
+    assert len(limit._due) == 3
+    assert limit.wait("d") > 0
+    assert limit.wait("a") == 0.0

@@ -1,0 +1,193 @@
+"""Plain HTTP: refused, never redirected; a live pair that came over it is marked and its customer is told (T10).
+
+And whose word counts for scheme and source: the connection's, then that of the proxies in our own setting (T9).
+"""
+
+import asyncio
+import json
+import socket
+import ssl
+from typing import Any
+
+import pytest
+from support.doors import DOORS
+from support.world import FakeRequest, Keys, World, basic
+
+from octy_middleware import Outcome
+from octy_middleware.asgi import AsgiRequest
+from octy_middleware.wsgi import WsgiRequest
+
+DAY = 86_400.0
+UNKNOWN = "pk_" + "0" * 28
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Any:
+    return DOORS[request.param]
+
+
+def set_state(world: World, keys: Keys, state: str) -> None:
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = ? WHERE public_key = ?", (state, keys.public_key))
+
+
+def notices(world: World) -> list[tuple]:
+    return world.rows(
+        "SELECT n.kind, p.public_key, n.detail, o.kind FROM notice n JOIN key_pair p ON p.id = n.key_pair_id "
+        "JOIN outbox o ON o.subject_id = n.id ORDER BY n.at"
+    )
+
+
+def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.gate() as gate, door(gate, scheme="http", peer="192.0.2.7") as ask:
+        sent = {"User-Agent": "curl/8", "X-Request-Id": "r-1"}
+        answer = ask("/who", keys.basic(), **sent)
+    assert answer.status == 403
+    assert json.loads(answer.body)["error"]["errors"][0]["error_message"] == "HTTPS is required."
+    assert "location" not in answer.headers
+    ((kind, public_key, detail, event),) = notices(world)
+    assert (kind, public_key, event) == ("exposed", keys.public_key, "notice_given")
+    assert json.loads(detail) == {"source": "192.0.2.7", "client": "curl/8", "request_id": "r-1"}
+    ((exposed_at,),) = world.rows("SELECT exposed_at FROM key_pair WHERE public_key = :key", key=keys.public_key)
+    assert exposed_at is not None
+    assert world.recorded(keys.public_key) == {"plain_http": 1}
+
+
+@pytest.mark.parametrize(
+    ("state", "header", "exposed"),
+    [
+        ("active", "right", True),
+        ("active", "scheme-less", True),
+        ("retiring", "right", True),
+        ("active", "wrong", False),
+        ("active", "empty", False),
+        ("retired", "right", False),
+        ("pending", "right", False),
+        ("active", "unknown", False),
+        ("active", None, False),
+        ("active", "Basic !!", False),
+        ("active", "Basic " + "A" * 2000, False),
+    ],
+)
+def test_what_exposes_a_pair_and_all_of_it_is_403(world: World, state: str, header: str | None, exposed: bool) -> None:
+    keys = world.register()
+    set_state(world, keys, state)
+    headers = {
+        "right": keys.basic(),
+        "scheme-less": keys.basic().removeprefix("Basic "),
+        "wrong": keys.basic("sk_wrong"),
+        "empty": keys.basic(""),
+        "unknown": basic(UNKNOWN, "x"),
+    }
+    with world.gate() as gate:
+        for _ in range(3):
+            request = FakeRequest(headers.get(header or "", header), scheme="http")
+            assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+    assert len(notices(world)) == exposed
+    assert sum(world.recorded().values()) == world.recorded()["plain_http"] == 3
+    assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
+
+
+def test_a_customer_is_told_once_a_day_however_often_it_happens(world: World) -> None:
+    keys, now = world.register(), [1_800_000_000.0]
+    other = world.register("other")
+    from octy_middleware import Gate
+
+    told = []
+    gates = [Gate(world.settings(), clock=lambda: now[0]) for _ in range(2)]  # two processes, as it were
+    for hour in range(0, 50, 5):
+        now[0] = 1_800_000_000.0 + hour * 3600
+        for gate in gates:
+            for _ in range(3):
+                gate.decide(FakeRequest(keys.basic(), scheme="http"))
+        told.append(len(notices(world)) if all(_wrote(gate) for gate in gates) else None)
+    for gate in gates:
+        gate.decide(FakeRequest(other.basic(), scheme="http"))
+        gate.close()
+    assert told == [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]
+    assert len(notices(world)) == 3
+
+
+def _wrote(gate: Any) -> bool:
+    """Have everything noted so far written."""
+    gate.decide(FakeRequest(basic(UNKNOWN, "x")))
+    return gate.health().queued == 0
+
+
+def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
+    assert len(notices(world)) == 1
+
+
+def test_plain_http_is_403_while_the_store_is_away(world: World, tmp_path: Any) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        world.database.close()
+        path = world.folder / "octy.db"
+        path.rename(tmp_path / "away")
+        assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
+        (tmp_path / "away").rename(path)
+
+
+# Whose word counts
+
+
+class Owner:
+    """A server's own object, whose bound method an app gets as `receive`."""
+
+    def __init__(self, transport: Any) -> None:
+        self.transport = transport
+
+    async def receive(self) -> dict[str, Any]:
+        return {"type": "http.request"}
+
+
+class Nested:
+    def __init__(self, transport: Any) -> None:
+        self.protocol = Owner(transport)
+
+    async def receive(self) -> dict[str, Any]:
+        return {"type": "http.request"}
+
+
+class Wire(asyncio.Transport):
+    """A connection as asyncio shows it."""
+
+
+REWRITTEN = {"scheme": "https", "client": ("192.0.2.66", 0), "headers": []}
+
+
+async def bare() -> dict[str, Any]:
+    return {"type": "http.request"}
+
+
+@pytest.mark.parametrize(
+    ("receive", "peer", "scheme"),
+    [
+        (Owner(Wire({"peername": ("127.0.0.1", 5)})).receive, "127.0.0.1", "http"),
+        (Owner(Wire({"peername": ("127.0.0.1", 5), "ssl_object": object()})).receive, "127.0.0.1", "https"),
+        (Nested(Wire({"peername": ("::1", 5, 0, 0)})).receive, "::1", "http"),
+        (Owner(Wire({"peername": ""})).receive, None, "http"),
+        (Owner(object()).receive, "192.0.2.66", "https"),
+        (bare, "192.0.2.66", "https"),
+    ],
+    ids=["plain", "tls", "nested", "unix socket", "no transport", "a function"],
+)
+def test_the_connection_itself_tells_peer_and_scheme_where_it_can_be_seen(
+    receive: Any, peer: str | None, scheme: str
+) -> None:
+    request = AsgiRequest(dict(REWRITTEN), receive)
+    assert (request.peer, request.scheme) == (peer, scheme)
+
+
+def test_gunicorns_own_socket_tells_the_scheme() -> None:
+    left, right = socket.socketpair()
+    secure = ssl.create_default_context().wrap_socket(right, do_handshake_on_connect=False, server_hostname="x")
+    with left, secure:
+        assert WsgiRequest({"wsgi.url_scheme": "https", "gunicorn.socket": left}).scheme == "http"
+        assert WsgiRequest({"wsgi.url_scheme": "http", "gunicorn.socket": secure}).scheme == "https"
+    assert WsgiRequest({"wsgi.url_scheme": "https"}).scheme == "https"
