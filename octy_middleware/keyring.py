@@ -74,7 +74,7 @@ class Keyring:
         keep: Callable[[str], bool] = lambda _digest: True,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """Remember at most `size` records, of those whose digest is to `keep`: one to be renewed is looked up until then."""
+        """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time."""
         self._database = database
         self._size = size
         self._interval = interval

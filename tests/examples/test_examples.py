@@ -17,6 +17,7 @@ from support.world import Keys, World
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
 
 ROOT = Path(__file__).parents[2]
+SET = "/v1/configurations/account/set"
 FIELDS = ("contact_name", "contact_surname", "contact_email_address", "webhook_url", "authenticated_id_key")
 SERVERS = {
     "starlette": [
@@ -115,6 +116,40 @@ def test_a_wrong_key_is_401_with_a_body_that_clients_can_read(keys: Keys, api: s
     assert go_error(answer.content) == "The API keys are not valid."
 
 
+@pytest.mark.parametrize(
+    ("authorization", "status", "text"),
+    [
+        (None, 401, "No API keys were sent."),
+        ("", 401, "No API keys were sent."),
+        ("Bearer token", 401, "The Authorization header can't be read."),
+        ("cGtfeHh4OnNrX3h4eA==", 401, "The Authorization header can't be read."),  # the placeholders pk_xxx:sk_xxx
+        (b64encode(b"pk_" + b"0" * 64 + b":sk_x").decode(), 401, "The API keys are not valid."),
+        ("{right}, {right}", 400, "The Authorization header is ambiguous."),
+        ("Basic " + "A" * 2000, 431, "The Authorization header is too long."),
+    ],
+)
+def test_every_refusal_of_keys_can_be_read_by_octys_clients(
+    keys: Keys, api: str, *, authorization: str | None, status: int, text: str
+) -> None:
+    headers = go_client(keys)
+    del headers["Authorization"]
+    if authorization is not None:
+        headers["Authorization"] = authorization.format(right=keys.basic())
+    answer = httpx2.get(f"{api}/v1/account/authenticate", headers=headers)
+    assert answer.status_code == status
+    assert assert_is_a_failure(answer.content, status) == text
+
+
+def test_a_changed_contact_address_is_noted_for_both_addresses_to_be_told(world: World, keys: Keys, api: str) -> None:
+    new = {"contact_email_address": "new@acme.example"}
+    written = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=json.dumps(new))
+    assert written.json()["account_data"]["contact_email_address"] == "new@acme.example"
+    told = world.rows("SELECT kind, detail FROM notice WHERE account_id = :id", id=keys.account_id)
+    assert [(kind, json.loads(detail)) for kind, detail in told] == [
+        ("contact_changed", {"old": f"security@{keys.reference}.example", "new": "new@acme.example"})
+    ]
+
+
 def test_the_configuration_is_read_and_set(keys: Keys, api: str) -> None:
     read = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys))
     assert read.status_code == 200
@@ -137,9 +172,6 @@ def test_a_bad_configuration_is_422_and_changes_nothing(keys: Keys, api: str, bo
     assert answer.status_code == 422
     assert go_error(answer.content)
     assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
-
-
-SET = "/v1/configurations/account/set"
 
 
 @pytest.mark.parametrize(
