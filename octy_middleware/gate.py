@@ -1,7 +1,7 @@
 """The story of a request: read → verify → record → verdict. Synchronous and free of any server.
 
 Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
-questions' own details (`credentials`, `network`, `keyring`, `keys`), writing (`recorder`, `ledger`).
+questions' own details (`credentials`, `network`, `keyring`, `keys`), what each end writes (`endings`).
 
 `admit` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
 remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `resolve`:
@@ -12,27 +12,25 @@ import logging
 import time
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
-from math import ceil
 
 from octy_middleware import pairs
 from octy_middleware.clock import Clock
 from octy_middleware.credentials import Credentials, Secret, read_credentials
 from octy_middleware.database import Database
-from octy_middleware.entries import describe
+from octy_middleware.endings import Endings
 from octy_middleware.errors import OctyError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.keyring import KeyRecord, Keyring
 from octy_middleware.keys import KeyHasher, has_valid_checksum
-from octy_middleware.ledger import Entry, Ledger
-from octy_middleware.network import Client, TrustedProxies, network_of
+from octy_middleware.ledger import Ledger
+from octy_middleware.network import Client, TrustedProxies
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
 from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
-from octy_middleware.throttle import Throttle
-from octy_middleware.verdict import OPEN, Claim, Principal, SlowClaim, Verdict
+from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
 
@@ -57,7 +55,6 @@ class Gate:
         self._hasher = KeyHasher(settings.peppers)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
         self._exemptions = Exemptions(settings.exempt_paths)
-        self._throttle = Throttle(settings.throttle) if settings.throttle else None
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
         self._keyring = Keyring(
@@ -76,6 +73,7 @@ class Gate:
             clock=clock,
         )
         self._recorder = Recorder(ledger.write, limit=settings.queue_limit, linger=settings.linger)
+        self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
         self._slow_lane = SlowLane(width=settings.slow_checks, queue=settings.slow_queue)
 
     def admit(self, request: Request) -> Verdict | Claim:
@@ -92,12 +90,12 @@ class Gate:
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
                 return OPEN
-            return self._note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
+            return self._end.note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
         if plain:
             return Claim(credentials, client, plain=True)
         record = self._keyring.remembered(credentials.public_key)
         if record is not None and self._opens(credentials, record):
-            return self._accept(record, client)
+            return self._end.accept(record, client)
         return Claim(credentials, client)
 
     def resolve(self, claim: Claim, request: Request) -> Verdict | SlowClaim:
@@ -108,7 +106,7 @@ class Gate:
         try:
             record = self._keyring.look_up(claim.credentials.public_key)
         except StoreUnavailableError:
-            return self._undecided(claim, request)
+            return self._end.undecided(claim, request)
         if record is not None and not self._hasher.is_fast(record.digest):
             return SlowClaim(claim, record, record.digest, right=None)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
@@ -122,7 +120,7 @@ class Gate:
         """Decide by an imported hash. Blocks for the hash, and for those before it; 503 when these are too many."""
         fits = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
         if fits is None:
-            return self._undecided(slow.claim, request)
+            return self._end.undecided(slow.claim, request)
         return self._judge(slow.claim, request, slow.record, right=fits if slow.right is None else slow.right)
 
     def decide(self, request: Request) -> Verdict:
@@ -189,19 +187,19 @@ class Gate:
 
     def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
         if record is not None and not self._hasher.can_judge(record.digest):
-            return self._unable(record, request, claim)
+            return self._end.unable(record, request, claim)
         live = record is not None and record.is_live(self._clock())
         if claim.plain:
-            return self._note_plain(claim, request, record, exposed=right and live)
+            return self._end.refuse_plain(claim, request, record, exposed=right and live)
         if record is None or not record.is_known:
-            return self._refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+            return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
         if not live:
-            return self._refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+            return self._end.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
         if not right:
-            return self._refuse(Outcome.WRONG_SECRET, claim, request, record)
+            return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
         if self._hasher.needs_upgrade(record.digest):
             self._upgrade(record, claim.credentials.secret)
-        return self._accept(record, claim.client)
+        return self._end.accept(record, claim.client)
 
     def _decoy(self, public_key: str) -> str | None:
         """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
@@ -221,58 +219,3 @@ class Gate:
 
     def _opens(self, credentials: Credentials, record: KeyRecord) -> bool:
         return self._hasher.verify(credentials.secret, record.digest) and record.is_live(self._clock())
-
-    def _accept(self, record: KeyRecord, client: Client) -> Verdict:
-        entry = Entry(
-            Outcome.ACCEPTED,
-            self._clock(),
-            client.source,
-            network_of(client.source),
-            record.public_key,
-            record.pair_id,
-        )
-        principal = Principal(record.reference, record.account_id, record.public_key)
-        return Verdict(Outcome.ACCEPTED, principal, self._recorder.note(entry))
-
-    def _refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
-        key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
-        public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
-        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
-        throttled = Outcome.THROTTLED if wait else outcome
-        entry = describe(throttled, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
-        if not wait:
-            return Verdict(outcome, committed=self._recorder.submit(entry))
-        # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
-        told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
-        return Verdict(throttled, committed=self._recorder.note(entry), told=told, retry_after=ceil(wait))
-
-    def _note_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
-        """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
-        known = record if record is not None and record.is_known else None
-        entry = describe(
-            Outcome.PLAIN_HTTP,
-            request,
-            claim.client,
-            self._clock(),
-            public_key=known.public_key if known else "",
-            pair_id=known.pair_id if known and exposed else "",
-        )
-        return Verdict(Outcome.PLAIN_HTTP, committed=self._recorder.note(entry))
-
-    def _undecided(self, claim: Claim, request: Request) -> Verdict:
-        """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
-        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
-        return self._note(outcome, request, claim.client)
-
-    def _unable(self, record: KeyRecord, request: Request, claim: Claim) -> Verdict:
-        """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
-        _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
-        return self._undecided(claim, request)
-
-    def _lack_of(self, record: KeyRecord) -> str:
-        if self._hasher.is_fast(record.digest):
-            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}"
-        return "the library of its imported hash is missing: pip install 'octy-middleware[imports]'"
-
-    def _note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
-        return Verdict(outcome, committed=self._recorder.note(describe(outcome, request, client, self._clock())))

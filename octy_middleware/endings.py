@@ -1,0 +1,90 @@
+"""How a request ends: each way is recorded, and becomes the verdict that a door acts on.
+
+Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`gate`), how it looks
+(`refusal`).
+"""
+
+import logging
+from math import ceil
+
+from octy_middleware.clock import Clock
+from octy_middleware.entries import describe
+from octy_middleware.keyring import KeyRecord
+from octy_middleware.keys import KeyHasher
+from octy_middleware.ledger import Entry
+from octy_middleware.network import Client, network_of
+from octy_middleware.outcome import Outcome
+from octy_middleware.recorder import Recorder
+from octy_middleware.request import Request
+from octy_middleware.throttle import Throttle
+from octy_middleware.verdict import Claim, Principal, Verdict
+
+_logger = logging.getLogger(__name__)
+
+
+class Endings:
+    """One per gate. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
+
+    def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, throttle: int) -> None:
+        self._recorder = recorder
+        self._hasher = hasher
+        self._clock = clock
+        self._throttle = Throttle(throttle) if throttle else None
+
+    def accept(self, record: KeyRecord, client: Client) -> Verdict:
+        """Let the request pass. Its entry lingers for company, and nobody waits for it."""
+        entry = Entry(
+            Outcome.ACCEPTED,
+            self._clock(),
+            client.source,
+            network_of(client.source),
+            record.public_key,
+            record.pair_id,
+        )
+        principal = Principal(record.reference, record.account_id, record.public_key)
+        return Verdict(Outcome.ACCEPTED, principal, self._recorder.note(entry))
+
+    def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
+        """Refuse well-formed credentials, after the commit; or at once beyond the rate of their source."""
+        key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
+        public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
+        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
+        throttled = Outcome.THROTTLED if wait else outcome
+        entry = describe(throttled, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        if not wait:
+            return Verdict(outcome, committed=self._recorder.submit(entry))
+        # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
+        told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
+        return Verdict(throttled, committed=self._recorder.note(entry), told=told, retry_after=ceil(wait))
+
+    def refuse_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
+        """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
+        known = record if record is not None and record.is_known else None
+        entry = describe(
+            Outcome.PLAIN_HTTP,
+            request,
+            claim.client,
+            self._clock(),
+            public_key=known.public_key if known else "",
+            pair_id=known.pair_id if known and exposed else "",
+        )
+        return Verdict(Outcome.PLAIN_HTTP, committed=self._recorder.note(entry))
+
+    def undecided(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        return self.note(outcome, request, claim.client)
+
+    def unable(self, record: KeyRecord, request: Request, claim: Claim) -> Verdict:
+        """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
+        _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
+        return self.undecided(claim, request)
+
+    def _lack_of(self, record: KeyRecord) -> str:
+        if self._hasher.is_fast(record.digest):
+            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}"
+        return "the library of its imported hash is missing: pip install 'octy-middleware[imports]'"
+
+    def note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
+        """Refuse what touches no streak; its entry is written soon."""
+        return Verdict(outcome, committed=self._recorder.note(describe(outcome, request, client, self._clock())))
