@@ -6,9 +6,10 @@ VENV := .venv
 BIN := $(VENV)/bin
 DATA ?= examples/data/login-attempts.csv
 REPORT ?= demo-report.json
+HEADERS ?= 10000000
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test bench faults check format lock clean
+.PHONY: help install demo dev test bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +36,16 @@ test: install ## All tests
 
 bench: install ## What a request costs: interleaved rounds with a control
 	@$(BIN)/python tests/benchmarks/in_process.py
+
+conformance: install ## Every framework on every server: the table of docs/conformance.md, made anew
+	@PYTHONPATH=tests $(BIN)/python -m conformance --write docs/conformance.md
+
+fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEED=n)
+	@PYTHONPATH=tests $(BIN)/python -m fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
+
+load: install ## Floods, revocation and outages on real servers, with figures
+	@for proof in refusals revocation keyring_flood outages; do PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
+	@PYTHONPATH=tests $(BIN)/python -m security.timing --samples 5000
 
 faults: install ## Kill and stop every part under load, and check from the outside that nothing was lost
 	@$(BIN)/python -m pytest tests/story/test_outages.py -v

@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Any, Unpack
+from typing import Any, Protocol, Unpack
 
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
@@ -80,11 +80,18 @@ class AsgiRequest:
         return [value for key, value in self._scope["headers"] if key.lower() == name]
 
 
-def _transport_of(receive: Receive) -> asyncio.BaseTransport | None:
+def _transport_of(receive: Receive) -> "_Transport | None":
     """Return the connection behind uvicorn's and gunicorn's `receive`, unless somebody wrapped that."""
     owner = getattr(receive, "__self__", None)
     transport = getattr(getattr(owner, "protocol", owner), "transport", None)
-    return transport if isinstance(transport, asyncio.BaseTransport) else None
+    return transport if hasattr(transport, "get_extra_info") else None
+
+
+class _Transport(Protocol):
+    """What asyncio's, uvloop's and other loops' transports have in common (asyncio.BaseTransport)."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        """Return what is known of the connection."""
 
 
 class OctyASGIMiddleware:

@@ -158,6 +158,13 @@ class Wire(asyncio.Transport):
     """A connection as asyncio shows it."""
 
 
+class OtherWire:
+    """A connection as uvloop shows it: alike, and no subclass."""
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        return {"peername": ("127.0.0.1", 5)}.get(name, default)
+
+
 REWRITTEN = {"scheme": "https", "client": ("192.0.2.66", 0), "headers": []}
 
 
@@ -171,11 +178,12 @@ async def bare() -> dict[str, Any]:
         (Owner(Wire({"peername": ("127.0.0.1", 5)})).receive, "127.0.0.1", "http"),
         (Owner(Wire({"peername": ("127.0.0.1", 5), "ssl_object": object()})).receive, "127.0.0.1", "https"),
         (Nested(Wire({"peername": ("::1", 5, 0, 0)})).receive, "::1", "http"),
+        (Owner(OtherWire()).receive, "127.0.0.1", "http"),
         (Owner(Wire({"peername": ""})).receive, None, "http"),
         (Owner(object()).receive, "192.0.2.66", "https"),
         (bare, "192.0.2.66", "https"),
     ],
-    ids=["plain", "tls", "nested", "unix socket", "no transport", "a function"],
+    ids=["plain", "tls", "nested", "another loop", "unix socket", "no transport", "a function"],
 )
 def test_the_connection_itself_tells_peer_and_scheme_where_it_can_be_seen(
     receive: Any, peer: str | None, scheme: str
