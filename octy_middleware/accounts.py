@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlmodel import Session, select
 
@@ -30,7 +31,8 @@ _LENGTHS = r"(?=.{1,254}\Z)(?=[^@]{1,64}@)"
 # RFC 5321 4.1.2 without quotes and address literals, and nothing beyond ASCII; the mailer checks in full
 _ADDRESS = re.compile(rf"{_LENGTHS}{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _FIELD_LIMIT = 500
-_SETTLING = timedelta(days=7)
+SETTLING = timedelta(days=7)
+"""How long after a change of the contact address the security address follows."""
 
 
 class Accounts:
@@ -64,26 +66,35 @@ def _existing(session: Session, reference: str) -> Account:
 
 def create_account(session: Session, reference: str, contact: Mapping[str, str], now: float) -> Account:
     """Add an account; raise InvalidInputError when the reference is taken or a field can't be accepted."""
-    reference = reference.strip()
-    if not reference or len(reference) > 200 or not reference.isprintable():  # noqa: PLR2004
-        raise InvalidInputError("the reference must be 1 to 200 printable characters")
+    reference = checked_reference(reference)
     if find_account(session, reference) is not None:
         raise InvalidInputError(f"an account with the reference {reference!r} exists already")
-    fields = _checked(contact)
-    if "contact_email_address" not in fields:
-        raise InvalidInputError("contact_email_address is missing: it is where alerts and new keys are sent")
-    address = fields.pop("contact_email_address")
-    account = Account(
-        id=uuid7(now),
-        reference=reference,
-        contact_email_address=address,
-        security_email=address,
-        created_at=utc(now),
-    )
-    account.sqlmodel_update(fields)
+    account = Account(**account_values(reference, contact, now))
     session.add(account)
     session.flush()
     return account
+
+
+def account_values(reference: str, contact: Mapping[str, str], now: float) -> dict[str, Any]:
+    """Return the columns of a new account; raise InvalidInputError when a field can't be accepted."""
+    fields = checked_contact(contact)
+    if "contact_email_address" not in fields:
+        raise InvalidInputError("contact_email_address is missing: it is where alerts and new keys are sent")
+    return {
+        "id": uuid7(now),
+        "reference": checked_reference(reference),
+        **{name: fields.get(name, "") for name in CONTACT_FIELDS},
+        "security_email": fields["contact_email_address"],
+        "created_at": utc(now),
+    }
+
+
+def checked_reference(reference: str) -> str:
+    """Return a reference as it is stored; raise InvalidInputError when it can't be one."""
+    reference = reference.strip()
+    if not reference or len(reference) > 200 or not reference.isprintable():  # noqa: PLR2004
+        raise InvalidInputError("the reference must be 1 to 200 printable characters")
+    return reference
 
 
 def find_account(session: Session, reference: str) -> Account | None:
@@ -98,7 +109,7 @@ def change_contact(session: Session, account: Account, contact: Mapping[str, str
     The contact address can be changed with the API keys themselves, so a thief could otherwise have the new keys
     sent to himself (SECURITY.md, T3). Raises InvalidInputError and changes nothing on a field that can't be taken.
     """
-    fields = _checked(contact)
+    fields = checked_contact(contact)
     address = fields.get("contact_email_address", account.contact_email_address)
     if address != account.contact_email_address:
         _change_address(session, account, address, now)
@@ -136,12 +147,13 @@ def _settled(account: Account, now: float) -> tuple[str, str, datetime | None]:
     One is enough: an address lasts 7 days at least, so the one before the previous has had all its copies by then.
     """
     changed = account.contact_changed_at
-    if changed is None or utc(now) < changed + _SETTLING:
+    if changed is None or utc(now) < changed + SETTLING:
         return account.security_email, account.previous_security_email, account.previous_until
-    return account.contact_email_address, account.security_email, changed + 2 * _SETTLING
+    return account.contact_email_address, account.security_email, changed + 2 * SETTLING
 
 
-def _checked(contact: Mapping[str, str]) -> dict[str, str]:
+def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
+    """Return contact fields as they are stored; raise InvalidInputError for one that can't be taken."""
     fields: dict[str, str] = {}
     for name, value in contact.items():
         if name not in CONTACT_FIELDS:

@@ -6,6 +6,9 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+from sqlmodel import col, select
+
+from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.keychain import Keychain
@@ -16,13 +19,15 @@ from octy_middleware.models import (
     Incident,
     KeyPair,
     Mail,
+    Notice,
     OutcomeMinute,
     Regeneration,
     SealedSecret,
     Table,
 )
+from octy_middleware.notices import give
 from octy_middleware.outcome import Outcome
-from octy_middleware.states import Cause, PairState
+from octy_middleware.states import Cause, NoticeKind, PairState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.links import Links
 from octy_worker.mail.facts import draft
@@ -166,6 +171,35 @@ class World:
             ),
         )
         return regeneration_id
+
+    def exposure(self, source="203.0.113.7", client="curl/8.5.0", request_id="req-7f3a9c1d"):
+        """The pair came over plain HTTP; return the notice's id."""
+        detail = {"source": source, "client": client, "request_id": request_id}
+        with self.database.write() as connection:
+            return give(connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id)
+
+    def move_to(self, address):
+        """The contact address is changed as a host app does it; return the newest notice's id."""
+        Accounts(self.database, clock=lambda: self.now).change_contact("customer", {"contact_email_address": address})
+        with self.database.read_session() as session:
+            changes = select(Notice.id).where(Notice.kind == NoticeKind.CONTACT_CHANGED)
+            return session.exec(changes.order_by(col(Notice.at).desc())).first()
+
+    def subject(self, kind):
+        """Put down what a mail of this kind is about, and return its id."""
+        match kind:
+            case MailKind.ALERT | MailKind.REMINDER:
+                return self.incident()
+            case MailKind.EXPOSED:
+                return self.exposure()
+            case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+                return self.move_to("new@elsewhere.example")
+            case MailKind.NEW_KEYS:
+                return self.regeneration()
+            case MailKind.KEYS_RETIRED:
+                regeneration_id = self.regeneration()
+                self.retire_old_pair()
+                return regeneration_id
 
     def rename(self, name):
         with self.database.write_session() as session:

@@ -15,6 +15,7 @@ from pages_browser import BASE, Browser, path_of
 from sqlalchemy import event
 from starlette.applications import Starlette
 
+from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
@@ -26,13 +27,15 @@ from octy_middleware.models import (
     Confirmation,
     Incident,
     KeyPair,
+    Notice,
     OutcomeMinute,
     Regeneration,
     SealedSecret,
     Table,
 )
+from octy_middleware.notices import give
 from octy_middleware.outcome import Outcome
-from octy_middleware.states import Cause, IncidentState, PairState, RegenerationState
+from octy_middleware.states import Cause, IncidentState, NoticeKind, PairState, RegenerationState
 from octy_middleware.streak import Rule
 from octy_worker.links import Links
 from octy_worker.pages import build_pages
@@ -163,6 +166,19 @@ class World:
             )
         )
         return row.id
+
+    def exposure(self, pair: KeyPair | None = None, **detail: str) -> str:
+        """A pair came over plain HTTP an hour before now; return the notice's id."""
+        told = {"source": "192.0.2.7", "client": "curl/8.5", "request_id": "req-1", **detail}
+        pair_id = (pair or self.pair()).id
+        with self.database.write() as connection:
+            return give(connection, NoticeKind.EXPOSED, self.account_id, START, told, key_pair_id=pair_id)
+
+    def move_to(self, address: str) -> str:
+        """The contact address was changed an hour before now; return the newest notice's id."""
+        accounts = Accounts(self.database, clock=lambda: START)
+        accounts.change_contact("customer-1", {"contact_email_address": address})
+        return self.rows(Notice)[-1]["id"]
 
     def change(self, table: type[Table], row_id: str, **values: object) -> None:
         with self.database.write_session() as session:

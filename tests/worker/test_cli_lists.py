@@ -13,11 +13,14 @@ from octy_middleware import Outcome
 from octy_middleware.accounts import change_contact, create_account
 from octy_middleware.clock import utc
 from octy_middleware.models import Mail
+from octy_middleware.notices import note_exposure
 from octy_middleware.states import Answer, MailState
 from octy_worker import cases
 from octy_worker.cli import accounts, incidents, keys
+from octy_worker.notices import order_keys
 
 DAY = 86_400.0
+NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
 
 
 @pytest.fixture
@@ -73,10 +76,37 @@ def compare(value, names: dict[str, dict | None]) -> None:
             compare(value[name], inner)
 
 
+def expose(world: World, public_key: str) -> str:
+    """A pair came over plain HTTP, and its customer was told; return the notice's id."""
+    [(pair_id, account_id)] = world.rows("SELECT id, account_id FROM key_pair WHERE public_key = :key", key=public_key)
+    with world.database.write() as connection:
+        note_exposure(connection, pair_id, {"source": "192.0.2.1", "client": "curl/8.5", "request_id": "r"}, NOW)
+    [(notice_id,)] = world.rows("SELECT id FROM notice WHERE key_pair_id = :id", id=pair_id)
+    put_mail(world, account_id, f"{notice_id}/exposed", MailState.SENT)
+    return notice_id
+
+
+def put_mail(world: World, account_id: str, name: str, state: MailState, fault: str = "") -> None:
+    subject_id, kind = name.split("/")
+    row = Mail(
+        key=f"{name}/1",
+        account_id=account_id,
+        kind=kind,
+        message_id=f"<{subject_id}.{kind}.1@octy.example>",
+        state=state,
+        last_error=fault,
+        created_at=utc(NOW),
+        sent_at=utc(NOW) if state is MailState.SENT else None,
+    )
+    with world.database.write_session() as session:
+        session.add(row)
+
+
 @pytest.fixture
 def busy(world: World) -> tuple[str, str]:
-    """A customer with all there is: a case, its answer, mails, a used key."""
+    """A customer with all there is: a case, its answer, mails, a notice, a used key."""
     pair, incident_id = open_case(world)
+    expose(world, pair.public_key)
     fail(world, pair, 3, source="198.51.100.4", outcome=Outcome.ACCEPTED)
     now = time.time()
     with world.database.write_session() as session:
@@ -96,6 +126,7 @@ def busy(world: World) -> tuple[str, str]:
                 )
             )
     cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by=cases.CUSTOMER, now=now + 10)
+    fail(world, pair, 2, source="198.51.100.5", outcome=Outcome.RETIRED, at=now + 60)
     return pair.public_key, incident_id
 
 
@@ -271,3 +302,48 @@ def test_an_account_shows_where_security_mails_go_after_a_change(world, octy, ag
     assert report["contact_email_address"] == "new@acme.example"
     assert report["security_addresses"] == [everything, *copies]
     assert "follow after 7 days" in octy("accounts", "show", "acme").must().stdout
+
+
+def test_a_key_tells_that_it_came_over_plain_http(world, octy):
+    pair, other = world.register("acme"), world.register("other")
+    expose(world, pair.public_key)
+    assert (
+        octy("keys", "show", pair.public_key, "--json").must().json["pair"]["exposed_at"] == "2026-02-02T02:40:00.000Z"
+    )
+    assert re.search(r"seen over plain HTTP +2026-02-02 02:40:00Z", octy("keys", "show", pair.public_key).must().stdout)
+    assert re.search(r"seen over plain HTTP +–", octy("keys", "show", other.public_key).must().stdout)
+
+
+def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(world, octy):
+    pair = world.register("acme")
+    exposed = expose(world, pair.public_key)
+    with world.database.write_session() as session:
+        account = create_account(session, "other", {"contact_email_address": "old@other.example"}, NOW)
+        change_contact(session, account, {"contact_email_address": "new@other.example"}, NOW)
+        other_id = account.id
+    [(changed,)] = world.rows("SELECT id FROM notice WHERE kind = 'contact_changed'")
+    put_mail(world, other_id, f"{changed}/contact_changed", MailState.FAILED, "rcpt-550")
+    put_mail(world, other_id, f"{changed}/new_contact", MailState.SENT)
+    assert order_keys(world.database, exposed, leaked=False, now=NOW + 60)
+
+    report = octy("accounts", "show", "acme", "--json").must().json
+    [notice] = report["notices"]
+    assert (notice["id"], notice["kind"], notice["public_key"]) == (exposed, "exposed", pair.public_key)
+    assert {each["cause"]: each["id"] for each in report["regenerations"]}["exposure"] == notice["regeneration_id"]
+    assert [(mail["key"], mail["state"]) for mail in notice["mails"]] == [(f"{exposed}/exposed/1", "sent")]
+    page = octy("accounts", "show", "acme").must().stdout
+    assert re.search(rf"keys came over plain HTTP +2026-02-02 02:40:00Z +exposed sent +open +{exposed}", page)
+
+    [notice] = octy("accounts", "show", "other", "--json").must().json["notices"]
+    assert (notice["public_key"], notice["regeneration_id"]) == (None, None)
+    page = octy("accounts", "show", "other").must().stdout
+    told = r"contact_changed failed \(rcpt-550\), new_contact sent +– "
+    assert re.search(rf"contact address changed +2026-02-02 02:40:00Z +{told}", page)
+
+
+def test_a_notice_whose_mail_is_not_ordered_yet_says_so(world, octy):
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", {"contact_email_address": "old@acme.example"}, NOW)
+        change_contact(session, account, {"contact_email_address": "new@acme.example"}, NOW)
+    assert "on their way" in octy("accounts", "show", "acme").must().stdout
+    assert octy("accounts", "show", "acme", "--json").must().json["notices"][0]["mails"] == []

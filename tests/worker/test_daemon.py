@@ -10,6 +10,7 @@ import pytest
 from support.temporal import Temporal, open_temporal
 from support.world import World
 from temporalio import activity
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from octy_middleware import ConfigurationError
 from octy_worker import daemon
@@ -38,10 +39,21 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
     registered = [activity._Definition.must_from_callable(done) for done in config["activities"]]
     declared = [name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")]
     assert sorted(definition.name for definition in registered) == sorted(declared)
-    assert {found.__name__ for found in config["workflows"]} == {"KeyIncidentWorkflow", "KeyRegenerationWorkflow"}
+    assert {found.__name__ for found in config["workflows"]} == {
+        "KeyIncidentWorkflow",
+        "KeyRegenerationWorkflow",
+        "KeyNoticeWorkflow",
+    }
     # None waits for a thread, and none is torn out of a transaction.
     assert config["max_concurrent_activities"] == daemon._THREADS
     assert all(definition.no_thread_cancel_exception for definition in registered)
+
+
+def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
+    """With httptools installed, uvicorn would take that, which reads trailers as headers."""
+    config = daemon.Parts(settings(world)).pages().config
+    config.load()
+    assert config.http_protocol_class is H11Protocol
 
 
 async def _idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:

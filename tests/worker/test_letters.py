@@ -5,9 +5,11 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from mail_rig import DAY, PUBLIC_KEY, SECRET, START, World, alert
+from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, World, alert
 
+from octy_middleware.accounts import security_addresses
 from octy_middleware.clock import utc
+from octy_middleware.models import Account
 from octy_middleware.outcome import Outcome
 from octy_workflows.messages import MailKind, MailOrder
 
@@ -237,12 +239,81 @@ def test_keys_retired(world, leaked, last_used, said):
             assert fact in form
 
 
+def test_an_exposed_pair(world):
+    notice = world.exposure()
+    letter = world.letter(MailOrder(notice, MailKind.EXPOSED, 1, START))
+    url = world.links.notice_url(notice)
+    assert letter.subject == "Octy security notice: your API keys came over plain HTTP"
+    assert f"\n\n{url}\n\n" in letter.text
+    assert Page(letter.html).links == {url}
+    for form in both(letter):
+        for fact in (
+            "Hello Ada,",
+            PUBLIC_KEY,
+            "First seen today",
+            "2026-02-02 02:40:00 UTC",
+            "203.0.113.7",
+            "curl/8.5.0",
+            "could have read both keys",
+            "We refused it",
+            "the address that begins with https",
+            "until 24 hours after you have collected the new one",
+            "req-7f3a9c1d",
+            notice,
+        ):
+            assert fact in form
+
+
+def test_a_changed_address_told_to_the_old_one(world):
+    notice = world.move_to("eve@evil.example")
+    letter = world.letter(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+    url = world.links.notice_url(notice)
+    assert letter.subject == "Octy security notice: your contact address was changed"
+    assert f"\n\n{url}\n\n" in letter.text
+    assert Page(letter.html).links == {url}
+    for form in both(letter):
+        for fact in (
+            "Hello Ada,",
+            "eve[at]evil[.]example",
+            "If it was not, somebody has your API keys",
+            "2026-02-02 02:40:00 UTC",  # changed
+            "2026-02-09 02:40:00 UTC",  # security mails follow
+            "stops at once if you tick the box",
+            notice,
+        ):
+            assert fact in form
+
+
+def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):
+    world.move_to("new@elsewhere.example")
+    with world.database.read_session() as session:
+        account = session.get_one(Account, world.account_id)
+        assert security_addresses(account, START + 7 * DAY - 1)[0] == ADDRESS
+        assert security_addresses(account, START + 7 * DAY)[0] == "new@elsewhere.example"
+
+
+def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_address(world):
+    letter = world.letter(MailOrder(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
+    assert Page(letter.html).links == set()
+    assert not URL.search(letter.text + letter.html)
+    assert letter.subject == "Octy: this address was named as a contact address"
+    for form in both(letter):
+        for fact in (
+            "Hello,",
+            "2026-02-09 02:40:00 UTC",
+            "security mails of the account come here from",
+            "Write to us",
+        ):
+            assert fact in form
+        for absent in ("Ada", "customer", PUBLIC_KEY, "evil", "/notice/", "yours is the security address"):
+            assert absent not in form
+
+
 @pytest.mark.parametrize("kind", list(MailKind))
 def test_lines_are_short_and_pages_load_nothing(world, kind):
     world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, client="Mozilla/5.0 " + "long.words." * 30)
     case = kind in (MailKind.ALERT, MailKind.REMINDER)
-    subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.regeneration()
-    world.retire_old_pair()
+    subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.subject(kind)
     letter = world.letter(MailOrder(subject, kind, 1, START))
     assert [line for line in letter.text.splitlines() if len(line) > 78 and not URL.fullmatch(line)] == []
     assert letter.text.isascii()
@@ -289,3 +360,29 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
     assert "\nBcc:" not in plain.text
     assert plain.subject.isprintable()
     assert len(plain.html) < 40_000
+
+
+@pytest.mark.parametrize("hostile", HOSTILE)
+def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
+    notice = world.exposure(source=hostile, client=hostile, request_id=hostile)
+    world.rename(hostile)
+    letter = world.letter(MailOrder(notice, MailKind.EXPOSED, 1, START))
+    page, url = Page(letter.html), world.links.notice_url(notice)
+    assert page.links == {url}
+    assert set(URL.findall(letter.text)) == {url, "https://keys.octy.example"}
+    assert not page.tags & {"script", "img"}
+    assert not re.search(r"evil\.example|@evil|210021", letter.text + letter.html)
+    assert not {char for char in letter.text + letter.html if unicodedata.category(char) in ("Cc", "Cf")} - {"\n"}
+    assert max(map(len, (line for line in letter.text.splitlines() if line != url))) <= 78
+
+
+@pytest.mark.parametrize(
+    "address", ["o'hara!#$%&*/=?^_`{|}~-@evil.example", "www.evil.com@evil.example", f"{'a' * 64}@{'b' * 63}.example"]
+)
+def test_a_new_address_is_shown_whole_and_is_no_link(world, address):
+    letter = world.letter(MailOrder(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
+    for form in both(letter):
+        assert address not in form
+        told = form.replace("[at]", "@").replace("[.]", ".")
+        assert address.replace("'", "\u2019") in told.replace("'", "\u2019")
+    assert not re.search(r"evil\.(example|com)|@evil", letter.text + letter.html)

@@ -69,6 +69,7 @@ def test_token_is_the_same_whenever_it_is_rebuilt():
 
 def test_addresses_hold_purpose_subject_and_token():
     assert LINKS.case_url("a") == f"{URL}/case/a/{LINKS.token(Purpose.CASE, 'a')}"
+    assert LINKS.notice_url("a") == f"{URL}/notice/a/{LINKS.token(Purpose.NOTICE, 'a')}"
     assert LINKS.reveal_url("a", 3) == f"{URL}/keys/a/{LINKS.token(Purpose.REVEAL, 'a', 3)}"
 
 

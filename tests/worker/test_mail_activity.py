@@ -21,6 +21,7 @@ from octy_workflows.messages import MailKind, MailOrder, MailReport
 
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
 OLD_ADDRESS = "ada@old.example"
+NEW_ADDRESS = "new@elsewhere.example"
 
 
 @pytest.fixture
@@ -64,21 +65,21 @@ def test_it_is_the_declared_activity(world):
 @pytest.mark.parametrize("kind", list(MailKind))
 def test_each_kind_goes_out_over_smtp(world, relay, kind):
     activities = world.activities(smtp(relay))
-    subject = world.incident() if kind in (MailKind.ALERT, MailKind.REMINDER) else world.regeneration()
-    if kind is MailKind.KEYS_RETIRED:
-        world.retire_old_pair()
+    subject = world.subject(kind)
     order = MailOrder(subject, kind, 1, START)
     assert activities.send_mail(order) == MailReport("sent")
     (mail,) = relay.handler.sent
-    assert mail.recipients == [ADDRESS]
-    assert mail.message["To"] == ADDRESS
-    assert mail.message["Message-ID"] == f"<{subject}.{kind}.1@octy.example>"
+    to = NEW_ADDRESS if kind is MailKind.NEW_CONTACT else ADDRESS
+    assert mail.recipients == [to]
+    assert mail.message["To"] == to
+    message_id = mail.message["Message-ID"].strip()  # a long one stands on a line of its own
+    assert message_id == f"<{subject}.{kind}.1@octy.example>"
     assert mail.message["Auto-Submitted"] == "auto-generated"
-    assert PUBLIC_KEY in mail.part("plain")
+    assert (PUBLIC_KEY in mail.part("plain")) is (kind not in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT))
     assert SECRET not in mail.part("plain") + mail.part("html")
     row = world.mail(f"{subject}/{kind}/1")
     assert (row.state, row.tries, row.last_error, row.sent_at) == (MailState.SENT, 1, "", utc(START))
-    assert row.message_id == mail.message["Message-ID"]
+    assert row.message_id == message_id
 
 
 def test_the_row_is_there_before_the_mail_is(world):
@@ -192,6 +193,102 @@ def test_the_daily_cap(world):
     assert world.mail(f"{fourth}/alert/1").created_at == utc(world.now)
 
 
+def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it(world):
+    mailer = Told()
+    activities = world.activities(mailer)
+    for number in range(50):  # somebody who has the keys changes the address again and again
+        notice = world.move_to(f"victim-{number}@elsewhere.example")
+        told = activities.send_mail(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+        if told.state == "sent":
+            activities.send_mail(MailOrder(notice, MailKind.NEW_CONTACT, 1, START))
+        world.now += 60
+    sent = [envelope.recipient for envelope in mailer.envelopes]
+    assert sent == [ADDRESS, "victim-0@elsewhere.example", ADDRESS]
+    assert activities.send_mail(alert(world.incident())) == MailReport("skipped", "daily-cap")
+    assert activities.send_mail(MailOrder(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
+
+
+def test_a_flood_of_changes_is_one_mail_next_day(world):
+    mailer = Told()
+    activities = world.activities(mailer, mail_daily_cap=1)
+    activities.send_mail(alert(world.incident()))
+    notices = []
+    for number in range(5):
+        world.now += 60
+        notices.append(world.move_to(f"victim-{number}@elsewhere.example"))
+        order = MailOrder(notices[-1], MailKind.CONTACT_CHANGED, 1, START)
+        assert activities.send_mail(order) == MailReport("skipped", "daily-cap")
+    world.now += DAY
+    reports = [
+        activities.send_mail(MailOrder(notice, kind, 1, START))
+        for notice in notices
+        for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)
+    ]
+    assert reports == [MailReport("skipped", "overtaken")] * 8 + [
+        MailReport("sent"),
+        MailReport("skipped", "daily-cap"),
+    ]
+    row = world.mail(f"{notices[0]}/contact_changed/1")
+    assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "overtaken", 0, None)
+    assert "victim-4" in mailer.envelopes[-1].letter.text
+
+
+def test_an_address_that_was_changed_back_is_told_to_nobody(world):
+    notice, mailer = world.move_to(NEW_ADDRESS), Told()
+    world.now += 60
+    world.move_to(ADDRESS)
+    for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
+        assert world.activities(mailer).send_mail(MailOrder(notice, kind, 1, START)) == MailReport(
+            "skipped", "overtaken"
+        )
+    assert mailer.envelopes == []
+
+
+def test_what_was_sent_stays_sent_when_it_is_overtaken(world):
+    notice, activities = world.move_to(NEW_ADDRESS), world.activities(Told())
+    order = MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START)
+    assert activities.send_mail(order) == MailReport("sent")
+    world.now += 60
+    world.move_to("third@elsewhere.example")
+    assert activities.send_mail(order) == MailReport("sent")
+    assert world.mail(f"{notice}/contact_changed/1").sent_at == utc(START)
+
+
+def test_a_late_notice_still_goes_to_the_old_address_and_never_with_a_link_to_the_new_one(world):
+    notice, mailer = world.move_to(NEW_ADDRESS), Told()
+    world.now += 8 * DAY  # the mail server was away; by now security mails go to the new address
+    activities = world.activities(mailer)
+    for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
+        assert activities.send_mail(MailOrder(notice, kind, 1, START)) == MailReport("sent")
+    told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
+    assert told == [(ADDRESS, True), (NEW_ADDRESS, False)]
+
+
+def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(moved):
+    mailer = Told()
+    activities = moved.activities(mailer)
+    notice = moved.exposure()
+    assert activities.send_mail(MailOrder(notice, MailKind.EXPOSED, 1, START)) == MailReport("sent")
+    assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS, OLD_ADDRESS]
+    late = moved.exposure()
+    moved.retire_old_pair()
+    assert activities.send_mail(MailOrder(late, MailKind.EXPOSED, 1, START)) == MailReport("skipped", "overtaken")
+    assert len(mailer.envelopes) == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "kind"),
+    [
+        (MailKind.EXPOSED, MailKind.CONTACT_CHANGED),
+        (MailKind.EXPOSED, MailKind.NEW_CONTACT),
+        (MailKind.CONTACT_CHANGED, MailKind.EXPOSED),
+    ],
+)
+def test_a_notice_tells_only_what_it_is_about(world, given, kind):
+    order = MailOrder(world.subject(given), kind, 1, START)
+    assert world.activities(Told()).send_mail(order) == MailReport("failed", "unknown-subject")
+
+
 def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
     waiting, mailer = world.incident(), Told(LATER, SENT)
     activities = world.activities(mailer, mail_daily_cap=1)
@@ -275,7 +372,9 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
     relay.handler.replies = {} if reply.startswith("250") else {"RCPT": reply}
     regeneration, incident = world.regeneration(), world.incident()
     said = []
-    for order in (alert(incident), MailOrder(regeneration, MailKind.NEW_KEYS, 1, START)):
+    notice = world.move_to(NEW_ADDRESS)
+    orders = [MailOrder(notice, kind, 1, START) for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)]
+    for order in (alert(incident), MailOrder(regeneration, MailKind.NEW_KEYS, 1, START), *orders):
         try:
             said.append(repr(world.activities(mailer).send_mail(order)))
         except ApplicationError as error:
@@ -283,7 +382,14 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
     ours = [record.getMessage() for record in caplog.records if not record.name.startswith("mail.")]
     assert any(record.name == "octy.mail" for record in caplog.records)
     rows = [repr(world.mail(f"{incident}/alert/1")), repr(world.mail(f"{regeneration}/new_keys/1"))]
-    for secret in ("@customer", "https://", "keys.octy.example", world.links.case_url(incident)[-32:], SECRET):
+    for secret in (
+        "@customer",
+        "@elsewhere",
+        "https://",
+        "keys.octy.example",
+        world.links.case_url(incident)[-32:],
+        SECRET,
+    ):
         assert secret not in "\n".join([*said, *ours, *rows])
 
 

@@ -40,7 +40,7 @@ def test_https_addresses_are_pinned_to_https(world):
 def strange_paths(world: World) -> list[str]:
     """Return addresses that must all look like an address that was never there."""
     case, other = world.case(), world.case()
-    keys = world.regeneration(make_pair().secret)
+    keys, notice = world.regeneration(make_pair().secret), world.exposure()
     case_token, other_token = (world.links.token(Purpose.CASE, name) for name in (case, other))
     keys_token = world.links.token(Purpose.REVEAL, keys, 1)
     return [
@@ -62,6 +62,14 @@ def strange_paths(world: World) -> list[str]:
         f"/case/%ed%a0%80/{case_token}",
         f"/case/{case}",
         f"/keys/{keys}/{case_token}",
+        f"/notice/{notice}/{world.links.token(Purpose.NOTICE, case)}",  # of another notice
+        f"/notice/{notice}/{world.links.token(Purpose.CASE, notice)}",
+        f"/notice/{notice}/{world.links.token(Purpose.NOTICE_FORM, notice)}",
+        f"/notice/{case}/{case_token}",
+        f"/notice/{STRANGE_ID}/{world.links.token(Purpose.NOTICE, STRANGE_ID)}",  # a deleted notice
+        f"/notice/{notice.upper()}/{world.links.token(Purpose.NOTICE, notice)}",
+        f"/notice/{notice}/{world.links.token(Purpose.NOTICE, notice)}/",
+        f"/notice/x/{world.links.token(Purpose.NOTICE, NO_ID)}",
         f"/keys/{case}/{keys_token}",
         f"/keys/{keys}/{world.links.token(Purpose.REVEAL_FORM, keys, 1)}",
         f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 1)}",
@@ -87,9 +95,14 @@ def test_all_that_strangers_can_try_gets_the_same_bytes(world):
     assert world.dump() == before
 
 
-@pytest.mark.parametrize("kind", ["case", "keys"])
+@pytest.mark.parametrize("kind", ["case", "keys", "notice"])
 def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, kind, monkeypatch):
-    real = world.case() if kind == "case" else world.regeneration(make_pair().secret, generation=5)
+    rows = {
+        "case": world.case,
+        "keys": lambda: world.regeneration(make_pair().secret, generation=5),
+        "notice": world.exposure,
+    }
+    real = rows[kind]()
     checks: list[str] = []
     check = world.links.check
     monkeypatch.setattr(world.links, "check", lambda *given: checks.append(given[1]) or check(*given))
@@ -106,11 +119,13 @@ def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, ki
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods_are_405(world, method):
-    path, before = world.case_path(world.case()), world.dump()
-    response = world.browser().send(method, path)
-    assert response.status_code == 405
-    assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
-    assert "use the buttons on the page" in response.text
+    paths = [world.case_path(world.case()), path_of(world.links.notice_url(world.exposure()))]
+    before = world.dump()
+    for path in paths:
+        response = world.browser().send(method, path)
+        assert response.status_code == 405
+        assert set(response.headers["allow"].split(", ")) == {"GET", "HEAD", "POST"}
+        assert "use the buttons on the page" in response.text
     assert world.dump() == before
 
 
@@ -127,26 +142,32 @@ UNREADABLE, TOO_LONG = "The form could not be read", "That was too much"
     [
         (b"", {}, 415, UNREADABLE),
         (b"{}", {"content-type": "application/json"}, 415, UNREADABLE),
-        (b"form=TOKEN&answer=not_us&reveal=once", {"content-type": "text/plain"}, 415, UNREADABLE),
+        (b"form=TOKEN&answer=not_us&reveal=once&order=replace", {"content-type": "text/plain"}, 415, UNREADABLE),
         (b"--x\r\n", {"content-type": "multipart/form-data; boundary=x"}, 415, UNREADABLE),
         (b"a=b", {"content-type": "\xff/\x00".encode("latin-1")}, 415, UNREADABLE),
-        (b"form=TOKEN&answer=not_us&answer=it_was_us&reveal=once&reveal=once", URLENCODED, 400, UNREADABLE),
-        (b"form=TOKEN&answer=not_us&reveal=once" + b"&a=1" * 9, URLENCODED, 400, UNREADABLE),
-        (b"form=TOKEN&answer=not_us&reveal=once&1=&2=&3=&4=&5=&6=", URLENCODED, 400, UNREADABLE),
+        (
+            b"form=TOKEN&answer=not_us&answer=it_was_us&reveal=once&reveal=once&order=replace&order=replace",
+            URLENCODED,
+            400,
+            UNREADABLE,
+        ),
+        (b"form=TOKEN&answer=not_us&reveal=once&order=replace" + b"&a=1" * 9, URLENCODED, 400, UNREADABLE),
+        (b"form=TOKEN&answer=not_us&reveal=once&order=replace&1=&2=&3=&4=&5=&6=", URLENCODED, 400, UNREADABLE),
         (b"answer", URLENCODED, 400, UNREADABLE),
         (b"\xff\xfe=\x00", URLENCODED, 400, UNREADABLE),
         (b"%ff%fe=%00&answer=%F0%9F", URLENCODED, 400, "please"),
         (b"", {"content-type": "Application/X-WWW-Form-URLencoded; charset=utf-8"}, 400, "please"),
-        (b"form=TOKEN&answer=not_us&reveal=once&a=" + b"a" * LIMIT, URLENCODED, 413, TOO_LONG),
+        (b"form=TOKEN&answer=not_us&reveal=once&order=replace&a=" + b"a" * LIMIT, URLENCODED, 413, TOO_LONG),
         (b"a=" + b"a" * 5_000_000, URLENCODED, 413, TOO_LONG),
     ],
 )
 def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, status, title):
-    case, keys = world.case(), world.regeneration(make_pair().secret)
+    case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
     browser, before = world.browser(), world.dump()
     for path, token in (
         (world.case_path(case), world.links.token(Purpose.CASE_FORM, case)),
         (path_of(world.links.reveal_url(keys, 1)), world.links.token(Purpose.REVEAL_FORM, keys, 1)),
+        (path_of(world.links.notice_url(notice)), world.links.token(Purpose.NOTICE_FORM, notice)),
     ):
         response = browser.send("POST", path, content=body.replace(b"TOKEN", token.encode()), headers=headers)
         assert response.status_code == status

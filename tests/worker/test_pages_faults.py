@@ -39,10 +39,10 @@ def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
 
 
 def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, world):
-    case, keys = world.case(), world.regeneration(make_pair().secret)
+    case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
     gone = Database(f"sqlite:///{tmp_path}/nowhere/octy.db")
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
-    for url in (world.links.case_url(case), world.links.reveal_url(keys, 1)):
+    for url in (world.links.case_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
         response = browser.get(path_of(url))
         assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         assert "Nothing was changed" in response.text
@@ -91,8 +91,8 @@ def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
 
 def test_addresses_can_not_write_lines_of_their_own_into_the_log(world, caplog):
     caplog.set_level(logging.DEBUG)
-    for kind in ("case", "keys"):
+    for kind in ("case", "keys", "notice"):
         world.browser().get(f"/{kind}/x%0d%0aforged%20line%1b%5b31m/{'A' * 32}")
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("octy_worker")]
-    assert [line.isprintable() for line in ours] == [True, True]
+    assert [line.isprintable() for line in ours] == [True, True, True]
     assert "forged" not in str(ours)

@@ -17,13 +17,16 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware import outbox
 from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.notices import give
 from octy_middleware.outbox import Event
-from octy_middleware.states import Cause
+from octy_middleware.states import Cause, NoticeKind
 from octy_worker import regenerations
 from octy_worker.relay import Relay, Round
 from octy_worker.settings import WorkerSettings
+from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import CustomerAnswer, Growth, IncidentCase, RegenerationCase, RegenerationEnd
+from octy_workflows.messages import CustomerAnswer, Growth, IncidentCase, NoticeCase, RegenerationCase, RegenerationEnd
+from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice
 
@@ -111,6 +114,7 @@ MEANINGS = [
     (Event.REGENERATION_OPENED, {}, None, []),
     (Event.REGENERATION_COLLECTED, {}, "keys_collected", []),
     (Event.REGENERATION_SUPERSEDED, {}, "superseded", []),
+    (Event.NOTICE_GIVEN, {}, None, []),
 ]
 
 
@@ -118,23 +122,29 @@ def test_every_event_has_a_meaning() -> None:
     assert {event for event, *_ in MEANINGS} == set(Event)
 
 
+def addressed(world: World, event: Event) -> tuple:
+    """Return the workflow that an event is for: its class, its id, its subject and its input."""
+    known, keys = settings(world), world.register()
+    if event is Event.NOTICE_GIVEN:
+        with world.database.write() as connection:
+            notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
+        case = NoticeCase(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
+        return KeyNoticeWorkflow, f"octy-notice-{notice}", notice, case
+    if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
+        subject = keys.regeneration_id
+        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times)
+        return KeyRegenerationWorkflow, f"octy-regeneration-{subject}", subject, new
+    return KeyIncidentWorkflow, "octy-incident-i1", "i1", IncidentCase("i1", known.incident_times)
+
+
 @pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
 def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event, detail, signal, content) -> None:
-    of_regeneration = event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED
-    subject = world.register().regeneration_id if of_regeneration else "i1"
+    room, name, subject, case = addressed(world, event)
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")
     number = put(world, event, subject, **detail)
     ear = Ear()
     assert deliver(world, ear) == Round(1, 0)
-    known = settings(world)
-    case = (
-        RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times)
-        if of_regeneration
-        else IncidentCase(subject, known.incident_times)
-    )
-    room = KeyRegenerationWorkflow if of_regeneration else KeyIncidentWorkflow
-    name = f"octy-{'regeneration' if of_regeneration else 'incident'}-{subject}"
     assert ear.heard == [(room.run, case, name, signal, content)]
     assert signal is None or signal in workflow._Definition.must_from_class(room).signals
     assert ear.options == {
@@ -183,6 +193,7 @@ POISON = [
     (Event.INCIDENT_GREW, {"failures": "ann@customer.example"}, "ValueError"),
     (Event.INCIDENT_ANSWERED, {"answer": "perhaps", "leaked": False}, "ValueError"),
     (Event.REGENERATION_OPENED, {}, "NoResultFound"),
+    (Event.NOTICE_GIVEN, {}, "NoResultFound"),
 ]
 
 

@@ -77,8 +77,9 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
         (messages.Resolution, states.Resolution),
         ([*messages.Ending, messages.COLLECTED], states.RegenerationState),
         (messages.MailEnd, states.MailState),
+        (messages.NoticeKind, states.NoticeKind),
     ],
-    ids=["case", "resolution", "regeneration", "mail"],
+    ids=["case", "resolution", "regeneration", "mail", "notice"],
 )
 def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
     assert {str(word) for word in ours} <= {str(word) for word in theirs}
@@ -86,4 +87,5 @@ def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
 
 def test_workflow_ids_are_functions_of_the_subject() -> None:
     assert messages.incident_workflow_id("1") == messages.incident_workflow_id("1")
-    assert messages.incident_workflow_id("1") != messages.regeneration_workflow_id("1")
+    functions = (messages.incident_workflow_id, messages.regeneration_workflow_id, messages.notice_workflow_id)
+    assert len({function("1") for function in functions}) == len(functions)

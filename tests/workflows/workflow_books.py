@@ -1,4 +1,4 @@
-"""What SQL and mail would do for one case or regeneration, kept in memory, and the story of what was asked.
+"""What SQL and mail would do for one case, regeneration or notice, kept in memory, and the story of what was asked.
 
 Here: `Books`, the double of the store; `Recorder`, the activities over it. Not here: the server, its clock, and running
 workflows (`workflow_stage`).
@@ -17,6 +17,7 @@ from temporalio.exceptions import ApplicationError
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
+    OVERTAKEN,
     CloseOrder,
     CustomerAnswer,
     DecisionOrder,
@@ -46,12 +47,13 @@ def declared() -> set[str]:
 
 @dataclass
 class Books:
-    """What SQL and the mailer hold for one case or regeneration, and what they were asked, in order."""
+    """What SQL and the mailer hold for one case, regeneration or notice, and what they were asked, in order."""
 
     start: float = 0.0
     story: list[str] = field(default_factory=list)
     orders: list[Any] = field(default_factory=list)
-    mail_ends: dict[str, list[str]] = field(default_factory=dict)  # by mail, one end a try; "down" raises; then "sent"
+    # By mail, one end a try; "down" raises, "overtaken" is skipped for good; then "sent".
+    mail_ends: dict[str, list[str]] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # by mail
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
@@ -121,6 +123,8 @@ class Recorder:
         if end == "down":
             raise ApplicationError("no mail server answers")
         books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
+        if end == OVERTAKEN:
+            return MailReport("skipped", OVERTAKEN)
         return MailReport(end, "a reason" if end != "sent" else "")
 
     @activity.defn

@@ -28,18 +28,22 @@ from workflow_books import Books, Recorder
 
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
+    DAY,
     IncidentCase,
     IncidentTimes,
+    NoticeCase,
+    NoticeKind,
     RegenerationCase,
     RegenerationTimes,
 )
+from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow]
+WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow]
 
 _numbers = itertools.count(1)
 
@@ -193,6 +197,11 @@ class Stage:
         regeneration_id = f"r{next(_numbers)}"
         case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
+
+    async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
+        """Give a notice."""
+        notice_id = f"n{next(_numbers)}"
+        return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
         self.recorder.books[subject_id] = books

@@ -16,31 +16,19 @@ from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import (
     Account,
-    Attempt,
     Confirmation,
     Incident,
     IncidentEvent,
     KeyPair,
-    OutcomeMinute,
     Streak,
 )
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
 from octy_worker.held import held_pair_id
+from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, sources_of
 
 SYSTEM = "system"
 CUSTOMER = "customer"
-_NO_END = 2**62  # a minute that never comes
-
-
-@dataclass(frozen=True, slots=True)
-class SourceCount:
-    """How many failures came from one source since the streak began; the client is the last one seen there."""
-
-    source: str
-    count: int
-    client: str
-    last_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +42,7 @@ class CaseView:
     events: tuple[IncidentEvent, ...]
     sources: tuple[SourceCount, ...]
     failures: int
+    late_uses: tuple[LateUse, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,6 +76,7 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
         ),
         sources=sources,
         failures=max(incident.failures, sum(source.count for source in sources)),
+        late_uses=late_uses(session, incident.account_id, incident.opened_at),
     )
 
 
@@ -95,42 +85,13 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
 
     Both ends count by the minute, as the counts do: what follows a case within its last minute is taken for its own.
     """
-    first_minute, last_minute = _minutes(incident)
-    counts = session.exec(
-        select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
-        .where(
-            OutcomeMinute.public_key == incident.public_key,
-            OutcomeMinute.outcome == Outcome.WRONG_SECRET,
-            col(OutcomeMinute.minute).between(first_minute, last_minute),
-        )
-        .group_by(OutcomeMinute.source)
-        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
-    ).all()
-    newest = (
-        select(func.max(Attempt.id))
-        .where(
-            Attempt.public_key == incident.public_key,
-            col(Attempt.minute).between(first_minute, last_minute),
-            Attempt.outcome == Outcome.WRONG_SECRET,
-        )
-        .group_by(Attempt.source)
-    )
-    latest = {attempt.source: attempt for attempt in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
-    return tuple(
-        SourceCount(
-            source,
-            int(count),
-            latest[source].client if source in latest else "",
-            latest[source].at if source in latest else None,
-        )
-        for source, count in counts
-    )
+    return sources_of(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
 
 
 def _minutes(incident: Incident) -> tuple[int, int]:
     """Return the first and the last minute of a case."""
     first, last = min(incident.first_at, incident.opened_at), incident.closed_at  # the clock may have gone back
-    return int(first.timestamp()) // 60, _NO_END if last is None else int(last.timestamp()) // 60
+    return int(first.timestamp()) // 60, NO_END if last is None else int(last.timestamp()) // 60
 
 
 def answer_case(  # the one place where customer and staff race

@@ -37,6 +37,7 @@ from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 _logger = logging.getLogger(__name__)
@@ -76,7 +77,7 @@ class Parts:
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow],
+            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -107,6 +108,7 @@ class Parts:
                 port=settings.pages_port,
                 ssl_certfile=settings.pages_certificate or None,
                 ssl_keyfile=settings.pages_private_key or None,
+                http="h11",  # the same parser wherever we run; uvicorn would take httptools where it is installed
                 access_log=False,
                 proxy_headers=False,
                 server_header=False,

@@ -23,6 +23,8 @@ class Purpose(StrEnum):
     REVEAL = "keys"  # collect a new secret
     CASE_FORM = "case-form"  # the hidden field of the answer's form
     REVEAL_FORM = "keys-form"
+    NOTICE = "notice"  # have the keys replaced that a notice is about
+    NOTICE_FORM = "notice-form"
 
 
 class Links:
@@ -55,6 +57,10 @@ class Links:
     def reveal_url(self, regeneration_id: str, generation: int) -> str:
         """Return the address of the page that shows the new secret once."""
         return f"{self._public_url}/keys/{regeneration_id}/{self.token(Purpose.REVEAL, regeneration_id, generation)}"
+
+    def notice_url(self, notice_id: str) -> str:
+        """Return the address of the page on which the customer has the keys replaced."""
+        return f"{self._public_url}/notice/{notice_id}/{self.token(Purpose.NOTICE, notice_id)}"
 
 
 def _token(key: bytes, purpose: Purpose, subject_id: str, generation: int) -> str:

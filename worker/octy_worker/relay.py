@@ -27,7 +27,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
-from octy_middleware.models import Outbox, Regeneration
+from octy_middleware.models import Notice, Outbox, Regeneration
 from octy_middleware.outbox import TRIES, Event
 from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
@@ -37,11 +37,15 @@ from octy_workflows.messages import (
     CustomerAnswer,
     Growth,
     IncidentCase,
+    NoticeCase,
+    NoticeKind,
     RegenerationCase,
     RegenerationEnd,
     incident_workflow_id,
+    notice_workflow_id,
     regeneration_workflow_id,
 )
+from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 _logger = logging.getLogger(__name__)
@@ -66,7 +70,7 @@ class Call:
     """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any."""
 
     run: Any
-    argument: IncidentCase | RegenerationCase
+    argument: IncidentCase | RegenerationCase | NoticeCase
     workflow_id: str
     signal: str | None = None
     content: object = None
@@ -160,6 +164,8 @@ class Relay:
                 return self._regeneration(subject, "keys_collected")
             case Event.REGENERATION_SUPERSEDED:
                 return self._regeneration(subject, "superseded")
+            case Event.NOTICE_GIVEN:
+                return self._notice(subject)
             case unknown:
                 assert_never(unknown)
 
@@ -177,6 +183,12 @@ class Relay:
             times=self._settings.regeneration_times,
         )
         return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
+
+    def _notice(self, notice_id: str) -> Call:
+        with self._database.read_session() as session:
+            row = session.get_one(Notice, notice_id)
+        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
+        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
 
     def _undelivered(self) -> Sequence[int]:
         """Return ids alone: a row that can't even be read must not hide the others."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from octy_worker.cases import SourceCount
+from octy_worker.sources import LateUse, SourceCount
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +38,7 @@ class PairLine:
     first_used_at: datetime | None
     last_used_at: datetime | None
     quiet_until: datetime | None
+    exposed_at: datetime | None
     replaced_by: str | None
 
 
@@ -93,6 +94,18 @@ class RegenerationLine:
 
 
 @dataclass(frozen=True, slots=True)
+class NoticeLine:
+    """Something that the customer was told and that is no case; `mails` are those that told it."""
+
+    id: str
+    kind: str
+    at: datetime
+    public_key: str | None
+    regeneration_id: str | None
+    mails: tuple[MailLine, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TimelineLine:
     """One thing that happened in a case."""
 
@@ -129,6 +142,7 @@ class AccountReport:
     pairs: tuple[PairLine, ...]
     open_incidents: tuple[IncidentLine, ...]
     regenerations: tuple[RegenerationLine, ...]
+    notices: tuple[NoticeLine, ...]
     mails: tuple[MailLine, ...]
 
 
@@ -144,6 +158,7 @@ class IncidentReport:
     workflow_id: str
     regeneration: RegenerationLine | None
     sources: tuple[SourceCount, ...]
+    late_uses: tuple[LateUse, ...]
     mails: tuple[MailLine, ...]
     timeline: tuple[TimelineLine, ...]
 
@@ -156,3 +171,4 @@ class KeyReport:
     open_incident: str | None
     since: datetime
     uses: tuple[UseLine, ...]
+    late_uses: tuple[LateUse, ...]

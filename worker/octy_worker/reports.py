@@ -7,10 +7,11 @@ drawn (`cli.views`), single steps of a case or regeneration (`cases`, `regenerat
 import re
 from dataclasses import fields
 from datetime import timedelta
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sqlalchemy.orm import aliased
-from sqlmodel import Session, col, func, select
+from sqlmodel import Session, and_, col, func, select
 
 from octy_middleware.accounts import find_account, security_addresses
 from octy_middleware.clock import EPOCH, utc
@@ -23,6 +24,7 @@ from octy_middleware.models import (
     IncidentEvent,
     KeyPair,
     Mail,
+    Notice,
     OutcomeMinute,
     Regeneration,
 )
@@ -35,11 +37,13 @@ from octy_worker.report_shapes import (
     IncidentReport,
     KeyReport,
     MailLine,
+    NoticeLine,
     PairLine,
     RegenerationLine,
     TimelineLine,
     UseLine,
 )
+from octy_worker.sources import late_uses_of
 from octy_workflows.messages import incident_workflow_id
 
 if TYPE_CHECKING:
@@ -48,6 +52,8 @@ if TYPE_CHECKING:
 _Shape = TypeVar("_Shape", bound="DataclassInstance")
 
 _MAILS = 20  # of an account; those of a case are all shown
+_NOTICES = 20  # of an account, the latest
+_ID_LENGTH = 36
 _USES = 20
 _LATELY = timedelta(days=7)
 _NEW_SHAPE = re.compile(r"pk_[0-9A-Za-z]{28}")
@@ -85,6 +91,7 @@ def show_account(session: Session, reference: str, now: float) -> AccountReport:
         pairs=list_pairs(session, account_id=account.id),
         open_incidents=list_incidents(session, account_id=account.id, closed=False),
         regenerations=_regenerations(session, Regeneration.account_id == account.id),
+        notices=_notices(session, account.id),
         mails=_mails(session, Mail.account_id == account.id, limit=_MAILS),
     )
 
@@ -154,6 +161,7 @@ def show_key(session: Session, public_key: str, now: float) -> KeyReport:
             UseLine(source, outcome, int(count), EPOCH + timedelta(minutes=minute))
             for source, outcome, count, minute in uses
         ),
+        late_uses=late_uses_of(session, pair, utc(now)),
     )
 
 
@@ -217,6 +225,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         workflow_id=incident_workflow_id(incident_id),
         regeneration=regenerations[0] if regenerations else None,
         sources=case.sources,
+        late_uses=case.late_uses,
         mails=mails,
         timeline=_timeline(case.events, mails),
     )
@@ -238,6 +247,28 @@ def _mail_event(mail: MailLine) -> TimelineLine:
 def _mails(session: Session, which: Any, *, limit: int | None = None) -> tuple[MailLine, ...]:
     query = select(Mail).where(which).order_by(col(Mail.created_at).desc(), col(Mail.key)).limit(limit)
     return tuple(_shape(MailLine, mail) for mail in session.exec(query))
+
+
+def _notices(session: Session, account_id: str) -> tuple[NoticeLine, ...]:
+    """Return the account's latest notices, each with its mails; the key of a mail begins with its subject's id."""
+    rows = session.exec(
+        select(Notice, KeyPair.public_key)
+        .outerjoin(KeyPair, col(KeyPair.id) == Notice.key_pair_id)
+        .where(Notice.account_id == account_id)
+        .order_by(col(Notice.at).desc(), col(Notice.id).desc())
+        .limit(_NOTICES)
+    ).all()
+    about = func.substr(Mail.key, 1, _ID_LENGTH)
+    mails = _mails(session, and_(Mail.account_id == account_id, about.in_([notice.id for notice, _ in rows])))
+    return tuple(
+        _shape(
+            NoticeLine,
+            notice,
+            public_key=public_key,
+            mails=tuple(sorted((mail for mail in mails if mail.key.startswith(notice.id)), key=attrgetter("key"))),
+        )
+        for notice, public_key in rows
+    )
 
 
 def _regenerations(session: Session, which: Any) -> tuple[RegenerationLine, ...]:

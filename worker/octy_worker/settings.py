@@ -50,7 +50,7 @@ class WorkerSettings(BaseSettings):
     smtp_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
     smtp_timeout: float = Field(default=10.0, gt=0)
     mail_from: str = "Octy Security <security@octy.invalid>"
-    mail_daily_cap: int = Field(default=3, ge=1)  # alerts and reminders an account and day
+    mail_daily_cap: int = Field(default=3, ge=1)  # alerts, reminders and notices an account and day
     product_name: str = "Octy"
     support_contact: str = "support@octy.invalid"
 

@@ -1,4 +1,4 @@
-"""Mails to the customer, which may take days; the same for both workflows.
+"""Mails to the customer, which may take days; the same for all workflows.
 
 Here: one mail, from its order to the word of what became of it. Not here: when a mail is due, and what it says.
 """

@@ -23,6 +23,11 @@ def regeneration_workflow_id(regeneration_id: str) -> str:
     return f"octy-regeneration-{regeneration_id}"
 
 
+def notice_workflow_id(notice_id: str) -> str:
+    """Return the id of the notice's one workflow."""
+    return f"octy-notice-{notice_id}"
+
+
 @dataclass(frozen=True)
 class RegenerationTimes:
     """Seconds, counted from the order for the new keys' first mail (overlap: from their collection)."""
@@ -59,6 +64,30 @@ class RegenerationCase:
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
+
+
+class NoticeKind(StrEnum):
+    """What a notice tells; the values of its `kind` column."""
+
+    EXPOSED = "exposed"  # a live pair came over plain HTTP
+    CONTACT_CHANGED = "contact_changed"
+
+
+@dataclass(frozen=True)
+class NoticeCase:
+    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried."""
+
+    notice_id: str
+    kind: NoticeKind
+    life: float = 14 * DAY
+
+
+class NoticeEnd(StrEnum):
+    """How a notice ends."""
+
+    TOLD = "told"  # each of its mails left
+    OVERTAKEN = "overtaken"  # what came later left nothing to tell
+    FAILED = "failed"  # somebody could not be told: support staff is needed
 
 
 class CaseState(StrEnum):
@@ -138,11 +167,14 @@ class MailKind(StrEnum):
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
     KEYS_RETIRED = "keys_retired"
+    EXPOSED = "exposed"
+    CONTACT_CHANGED = "contact_changed"  # to the old address, with a link
+    NEW_CONTACT = "new_contact"  # to the new address, which may be a thief's: it gets no link
 
 
 @dataclass(frozen=True)
 class MailOrder:
-    """Ask for one mail. `subject_id` is an incident's id, or a regeneration's for key mails.
+    """Ask for one mail. `subject_id` is the id of an incident, of a regeneration for key mails, or of a notice.
 
     The key of the mail is `subject_id/kind/number`: the same order twice is one mail.
     """
@@ -157,16 +189,20 @@ class MailEnd(StrEnum):
     """What can become of a mail; the values of its `state` column."""
 
     SENT = "sent"
-    SKIPPED = "skipped"  # withheld by the daily cap
+    SKIPPED = "skipped"  # withheld by the daily cap, or for good: see `OVERTAKEN`
     FAILED = "failed"  # refused for good
+
+
+OVERTAKEN = "overtaken"
+"""Why a notice's mail is skipped for good: what it would tell is no longer so."""
 
 
 @dataclass(frozen=True)
 class MailReport:
     """What became of it: `state` is a `MailEnd`.
 
-    Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then. `why`
-    is a code or plain words, no address: it is kept in the history and shown to staff.
+    Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then, unless it
+    was `OVERTAKEN`. `why` is a code or plain words, no address: it is kept in the history and shown to staff.
     """
 
     state: str

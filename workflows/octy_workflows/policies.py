@@ -1,4 +1,4 @@
-"""How patiently workflows ask and wait; shared by the two of them.
+"""How patiently workflows ask and wait; shared by all of them.
 
 Here: retries, time-outs, waiting by the workflow's clock. Not here: what is asked, and what follows.
 """

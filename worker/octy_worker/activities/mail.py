@@ -21,11 +21,11 @@ from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.facts import Draft, draft
 from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend
+from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import Envelope, Mailer
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import MailOrder, MailReport
+from octy_workflows.messages import OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"
 _log = logging.getLogger("octy.mail")
@@ -74,6 +74,8 @@ class MailActivities:
             _log.error("mail %s: there is nothing to write about", _key(order))
             return MailReport(MailState.FAILED, "unknown-subject")
         first, *others = self._copies(order, found)
+        if found.overtaken:
+            return _report(order, [self._withdraw(first)])
         standings = [self._settle(first, found)]
         if standings[0].state is not MailState.SKIPPED:
             standings += [self._settle(copy, found) for copy in others]
@@ -110,6 +112,10 @@ class MailActivities:
             complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
         _tell(copy.intent.key, delivery)
         return Standing(state, delivery.code)
+
+    def _withdraw(self, copy: _Copy) -> Standing:
+        with self._database.write_session() as session:
+            return withdraw(session, copy.intent, OVERTAKEN, self._clock())
 
     def _deliver(self, copy: _Copy, found: Draft) -> Delivery:
         address = recipient(copy.address)

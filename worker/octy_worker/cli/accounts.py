@@ -20,7 +20,8 @@ ADDED = "account_id, regeneration_id, reference, contact_email_address"
 LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more"
 SHOWN = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
-    "security_addresses, contact_changed_at, created_at, pairs, open_incidents, regenerations, mails"
+    "security_addresses, contact_changed_at, created_at, pairs, open_incidents, regenerations, "
+    "notices[id, kind, at, public_key, regeneration_id, mails], mails"
 )
 
 
@@ -99,7 +100,7 @@ def list_all(context: typer.Context, limit: Limit = 200, as_json: AsJson = False
 @app.command(
     "show",
     help=teach(
-        "Show one account: contact data, whom security mails go to, keys, open cases, mails.",
+        "Show one account: contact data, whom security mails go to, keys, open cases, notices, mails.",
         "octy accounts show acme",
         json=SHOWN,
     ),

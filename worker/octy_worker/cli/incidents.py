@@ -26,7 +26,8 @@ LISTED = (
 )
 SHOWN = (
     "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
-    "sources[source, count, client, last_at], mails, timeline[at, actor, what, detail]"
+    "sources[source, count, client, last_at], late_uses[public_key, retired_at, used_by[source, count, client, "
+    "last_at]], mails, timeline[at, actor, what, detail]"
 )
 DECIDED = "incident_id, decision_id, decision, leaked, actor, accepted, why"
 

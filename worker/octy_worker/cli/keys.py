@@ -23,9 +23,12 @@ _Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The public key,
 
 LISTED = (
     "keys[public_key, account, state, cause, created_at, activated_at, retire_at, retired_at, first_used_at, "
-    "last_used_at, quiet_until, replaced_by], more"
+    "last_used_at, quiet_until, exposed_at, replaced_by], more"
 )
-SHOWN = "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at]"
+SHOWN = (
+    "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], "
+    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]]"
+)
 ORDERED = "account, regeneration_id, joined, leaked, old_public_key"
 REVOKED = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
 
@@ -48,7 +51,7 @@ def list_some(context: typer.Context, account: OfAccount = None, limit: Limit = 
 @app.command(
     "show",
     help=teach(
-        "Show one pair: its state, when it was used first and last, and from where in the last 7 days.",
+        "Show one pair: its state, its use and from where in the last 7 days, whether it came over plain HTTP.",
         "octy keys show pk_4fT…",
         json=SHOWN,
     ),

@@ -16,9 +16,16 @@ from octy_middleware.models import Account, Mail
 from octy_middleware.states import MailState
 from octy_workflows.messages import MailKind
 
-CAPPED = (MailKind.ALERT, MailKind.REMINDER)
+CAPPED = (
+    MailKind.ALERT,
+    MailKind.REMINDER,
+    MailKind.EXPOSED,
+    MailKind.CONTACT_CHANGED,
+    MailKind.NEW_CONTACT,
+)
 _WINDOW = timedelta(hours=24)
 _COPY = "/copy-"
+_FINAL = (MailState.SENT, MailState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,8 +58,8 @@ def intend(session: Session, intent: Intent, now: float) -> Standing:
     # Two mails of one account wait for each other here, so that together they can't pass the cap.
     session.exec(select(Account.id).where(Account.id == intent.account_id).with_for_update()).one()
     mail = session.get(Mail, intent.key)
-    if mail is not None and mail.state in (MailState.SENT, MailState.FAILED):
-        return Standing(MailState(mail.state), mail.last_error)
+    if mail is not None and mail.state in _FINAL:
+        return _standing(mail)
     time = utc(now)
     if mail is None:
         mail = _new(intent, time)
@@ -63,7 +70,16 @@ def intend(session: Session, intent: Intent, now: float) -> Standing:
     mail.last_error = "daily-cap" if full else ""
     mail.tries += 0 if full else 1
     session.add(mail)
-    return Standing(MailState(mail.state), mail.last_error)
+    return _standing(mail)
+
+
+def withdraw(session: Session, intent: Intent, why: str, now: float) -> Standing:
+    """Put down why this mail is not to be sent any more, or find that it was sent or refused before."""
+    mail = session.get(Mail, intent.key) or _new(intent, utc(now))
+    if mail.state not in _FINAL:
+        mail.state, mail.last_error = MailState.SKIPPED, why
+    session.add(mail)
+    return _standing(mail)
 
 
 def complete(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
@@ -75,6 +91,10 @@ def complete(session: Session, key: str, state: MailState, now: float, *, code: 
     mail.last_error = code
     mail.sent_at = utc(now) if state is MailState.SENT else None
     session.add(mail)
+
+
+def _standing(mail: Mail) -> Standing:
+    return Standing(MailState(mail.state), mail.last_error)
 
 
 def _new(intent: Intent, time: datetime) -> Mail:

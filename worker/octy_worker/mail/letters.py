@@ -1,23 +1,19 @@
-"""The letters: what each kind of mail is told, and how it becomes a subject, a text and a page.
+"""The letters: how facts become a subject, a text and a page.
 
-Here: the facts of each kind, and rendering. Not here: where facts come from (`facts`), sentences (`templates`, one
-folder a mail), sending.
+Here: rendering. Not here: the facts of each kind and where they come from (`facts`), sentences (`templates`, one folder
+a mail), sending.
 
-Text from outside enters as `Harmless` only. HTML is escaped by the templates, and nothing in it is loaded from
-anywhere: no image, no font, no style sheet.
+HTML is escaped by the templates, and nothing in it is loaded from anywhere: no image, no font, no style sheet.
 """
 
 from dataclasses import dataclass, field
-from datetime import datetime
-from typing import ClassVar
 
 from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescape
 
 from octy_worker import words
 from octy_worker.mail import phrasing
-from octy_worker.mail.harmless import Harmless
+from octy_worker.mail.facts.shapes import Facts
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import MailKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,68 +23,6 @@ class Letter:
     subject: str
     text: str = field(repr=False)
     html: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class SourceLine:
-    """One source of failed attempts, and the client that it last claimed to be."""
-
-    source: Harmless
-    count: int
-    client: Harmless
-
-
-@dataclass(frozen=True, slots=True)
-class CaseFacts:
-    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case."""
-
-    kind: MailKind
-    incident_id: str
-    public_key: Harmless
-    streak: int
-    total: int
-    first_at: datetime
-    opened_at: datetime
-    last_at: datetime
-    network: Harmless
-    sources: tuple[SourceLine, ...]
-    other_sources: int
-    other_count: int
-    request_id: Harmless
-    name: Harmless = field(repr=False)
-    url: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class NewKeysFacts:
-    """What the mail with a collection link tells. No old key: it is the customer's first pair."""
-
-    kind: ClassVar[MailKind] = MailKind.NEW_KEYS
-    regeneration_id: str
-    public_key: Harmless
-    old_public_key: Harmless | None
-    leaked: bool
-    renewed: bool
-    expires_at: datetime
-    name: Harmless = field(repr=False)
-    url: str = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class RetiredFacts:
-    """What the mail about the end of an old pair tells."""
-
-    kind: ClassVar[MailKind] = MailKind.KEYS_RETIRED
-    regeneration_id: str
-    public_key: Harmless
-    new_public_key: Harmless | None
-    leaked: bool
-    retired_at: datetime
-    last_used_at: datetime | None
-    name: Harmless = field(repr=False)
-
-
-Facts = CaseFacts | NewKeysFacts | RetiredFacts
 
 
 class Letters:

@@ -23,7 +23,9 @@ from octy_worker.links import Links
 from octy_worker.pages import notices
 from octy_worker.pages.confirm import CasePages
 from octy_worker.pages.forms import FormError
+from octy_worker.pages.linked import linked
 from octy_worker.pages.render import Renderer
+from octy_worker.pages.replace import ReplacePages
 from octy_worker.pages.reveal import KeyPages
 from octy_worker.pages.shell import Shell
 from octy_worker.sealed import Sealer
@@ -42,10 +44,12 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
     render = Renderer(settings)
     cases = CasePages(settings, database, links, render=render, clock=clock)
     keys = KeyPages(settings, database, links, sealer, render=render, clock=clock)
+    replacements = ReplacePages(settings, database, links, render=render, clock=clock)
     app = Starlette(
         routes=[
-            Route("/case/{incident_id}/{token}", cases.endpoint, methods=["GET", "POST"]),
-            Route("/keys/{regeneration_id}/{token}", keys.endpoint, methods=["GET", "POST"]),
+            linked("case", cases.respond),
+            linked("keys", keys.respond),
+            linked("notice", replacements.respond),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
         middleware=[Middleware(Shell, render=render, strict_transport=_may_insist(settings.public_url))],

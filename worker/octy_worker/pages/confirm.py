@@ -9,10 +9,7 @@ strangers can try takes the same way to the same page.
 """
 
 import logging
-from collections.abc import Mapping
 
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from octy_middleware.clock import Clock
@@ -20,16 +17,17 @@ from octy_middleware.database import Database
 from octy_middleware.ledger import OVERFLOW
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
-from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, SourceCount, answer_case, load_case
+from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
-from octy_worker.pages.forms import clean_id, read_form
+from octy_worker.pages.forms import read_box
+from octy_worker.pages.linked import Form
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
+from octy_worker.sources import SourceCount
 from octy_worker.words import SOURCES_SHOWN, amount, origin
 
 _BUTTONS = {str(answer): answer for answer in Answer}
-_BOX = {"": False, "yes": True}
 
 _STALE = (400, "This form was out of date. Nothing was recorded: please answer again below.")
 _LEAKED = (400, "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.")
@@ -51,13 +49,8 @@ class CasePages:
         self._render = render
         self._clock = clock
 
-    async def endpoint(self, request: Request) -> Response:
-        """Serve one request; SQL runs in a thread."""
-        form = await read_form(request) if request.method == "POST" else None
-        incident_id = clean_id(request.path_params["incident_id"])
-        return await run_in_threadpool(self._respond, incident_id, request.path_params["token"], form)
-
-    def _respond(self, incident_id: str, token: str, form: Mapping[str, str] | None) -> Response:
+    def respond(self, incident_id: str, token: str, form: Form | None) -> Response:
+        """Answer one request."""
         if not self._links.check(token, Purpose.CASE, incident_id):
             _log.info("case %s: a link that we did not make was refused", incident_id)
             return self._render.notice(notices.NOT_FOUND)
@@ -70,12 +63,12 @@ class CasePages:
         with self._database.read_session() as session:
             return load_case(session, incident_id)
 
-    def _answer(self, view: CaseView, token: str, form: Mapping[str, str]) -> Response:
+    def _answer(self, view: CaseView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
         if not self._links.check(form.get("form", ""), Purpose.CASE_FORM, incident_id):
             return self._show(view, *_STALE)
         answer = _BUTTONS.get(form.get("answer", ""))
-        leaked = _BOX.get(form.get("leaked", ""))
+        leaked = read_box(form, "leaked")
         if answer is None or leaked is None:
             return self._show(view, *_NO_BUTTON, leak_ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.confirmation.leaked and view.confirmation.answer is None:
@@ -104,6 +97,7 @@ class CasePages:
             rule=_rule_in_words(view),
             sources=shown,
             rest=_rest_in_words(rest),
+            late_uses=view.late_uses[:SOURCES_SHOWN],
             form_token=self._links.token(Purpose.CASE_FORM, incident.id),
             quiet=self._settings.quiet_after_false_alarm,
             overlap=self._settings.overlap,

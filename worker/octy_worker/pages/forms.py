@@ -14,6 +14,7 @@ from octy_worker.pages.notices import Notice
 
 LIMIT = 4096  # bytes; our longest form has about 90
 _FIELDS = 8
+_BOX = {"": False, "yes": True}
 _TYPE = "application/x-www-form-urlencoded"
 
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
@@ -48,6 +49,11 @@ async def read_form(request: Request) -> Mapping[str, str]:
     if len(fields) != len(pairs):
         raise FormError(notices.BAD_FORM)
     return fields
+
+
+def read_box(form: Mapping[str, str], name: str) -> bool | None:
+    """Tell whether a box was ticked; None when its field holds anything else than a browser sends."""
+    return _BOX.get(form.get(name, ""))
 
 
 async def _read_body(request: Request) -> bytes:

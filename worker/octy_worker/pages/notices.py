@@ -73,6 +73,22 @@ LINK_EXPIRED = Notice(
     "Look for a newer mail from us. If there is none, we gladly send you a new link.",
     "Ask for a new link at",
 )
+NOTICE_EXPIRED = Notice(
+    410,
+    "This link has expired",
+    "For your safety the link in our mail works for a limited time only. What was ordered through it before stays "
+    "ordered; nothing was changed now.",
+    "If you still want new keys, ask us.",
+    "Ask for new keys at",
+)
+ADDRESS_MOVED = Notice(
+    410,
+    "Security mails go to another address by now",
+    "The contact address was changed more than a week ago, so new keys would be sent to the new address. That is why "
+    "none can be ordered here any more. Nothing was changed.",
+    "If you know nothing of this change, tell us at once: we reach the owner of the account in another way.",
+    "Tell us at",
+)
 LINK_REPLACED = Notice(
     410,
     "There is a newer link",

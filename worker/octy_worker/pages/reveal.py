@@ -7,12 +7,9 @@ The secret stands in the body of one POST's response and nowhere else: no redire
 """
 
 import logging
-from collections.abc import Mapping
 from datetime import datetime, timedelta
 
 from sqlmodel import select
-from starlette.concurrency import run_in_threadpool
-from starlette.requests import Request
 from starlette.responses import Response
 
 from octy_middleware.clock import Clock, utc
@@ -21,7 +18,7 @@ from octy_middleware.models import SealedSecret
 from octy_middleware.states import PairState, RegenerationState
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
-from octy_worker.pages.forms import clean_id, read_form
+from octy_worker.pages.linked import Form
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.render import Renderer
 from octy_worker.regenerations import RegenerationView, collect, load_regeneration
@@ -54,13 +51,8 @@ class KeyPages:
         self._render = render
         self._clock = clock
 
-    async def endpoint(self, request: Request) -> Response:
-        """Serve one request; SQL runs in a thread."""
-        form = await read_form(request) if request.method == "POST" else None
-        regeneration_id = clean_id(request.path_params["regeneration_id"])
-        return await run_in_threadpool(self._respond, regeneration_id, request.path_params["token"], form)
-
-    def _respond(self, regeneration_id: str, token: str, form: Mapping[str, str] | None) -> Response:
+    def respond(self, regeneration_id: str, token: str, form: Form | None) -> Response:
+        """Answer one request."""
         now = self._clock()
         generation = self._generation_of(token, regeneration_id)
         view = None if generation is None else self._load(regeneration_id)
@@ -102,7 +94,7 @@ class KeyPages:
             form_token=self._links.token(Purpose.REVEAL_FORM, view.regeneration.id, sealed.generation),
         )
 
-    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, form: Mapping[str, str], now: float) -> Response:
+    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, form: Form, now: float) -> Response:
         regeneration_id, generation = view.regeneration.id, sealed.generation
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation

@@ -6,7 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from octy_worker.cli.console import Column, facts, moment, table
-from octy_worker.cli.views import incidents, keys, mails
+from octy_worker.cli.views import incidents, keys, mails, notices
 from octy_worker.report_shapes import AccountLine, AccountReport
 
 
@@ -53,6 +53,8 @@ def page(report: AccountReport) -> list[RenderableType]:
         parts.append(incidents.lines(report.open_incidents, title="Open cases"))
     if report.regenerations:
         parts.append(keys.regenerations_table(report.regenerations))
+    if report.notices:
+        parts.append(notices.notices_table(report.notices, report.regenerations))
     if report.mails:
         parts.append(mails.mails_table(report.mails, title="Latest mails"))
     return parts

@@ -5,10 +5,11 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cases import SourceCount
 from octy_worker.cli.console import Cell, Column, facts, moment, table
 from octy_worker.cli.views import mails
+from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
+from octy_worker.sources import SourceCount
 from octy_worker.words import origin
 
 _RULES = {"key": "in a row for this key, from anywhere", "source": "in a row for this key from one network"}
@@ -52,6 +53,8 @@ def page(report: IncidentReport) -> list[RenderableType]:
         ),
         _sources(report.sources),
     ]
+    if report.late_uses:
+        parts.append(late_uses_table(report.late_uses))
     if report.mails:
         parts.append(mails.mails_table(report.mails, title="Mails"))
     parts.append(_timeline(report.timeline))

@@ -6,6 +6,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from octy_worker.cli.console import Column, facts, moment, table
+from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.report_shapes import KeyReport, PairLine, RegenerationLine
 from octy_worker.words import origin
 
@@ -65,6 +66,7 @@ def page(report: KeyReport) -> list[RenderableType]:
             ("retired", pair.retired_at),
             ("replaced by", pair.replaced_by),
             ("quiet until", pair.quiet_until),
+            ("seen over plain HTTP", pair.exposed_at),
             ("open case", report.open_incident),
         ]
     )
@@ -74,4 +76,5 @@ def page(report: KeyReport) -> list[RenderableType]:
         ((origin(use.source), use.outcome, use.count, use.last_at) for use in report.uses),
         title=f"Used since {moment(report.since)}, most frequent first",
     )
-    return [head, uses if report.uses else f"Not used since {moment(report.since)}."]
+    parts: list[RenderableType] = [head, uses if report.uses else f"Not used since {moment(report.since)}."]
+    return [*parts, late_uses_table(report.late_uses)] if report.late_uses else parts

@@ -1,0 +1,127 @@
+"""What is no case: a changed contact address, told to both; keys over plain HTTP, told once; new keys by the link."""
+
+import asyncio
+import time
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+import httpx2
+import pytest
+
+from octy_worker.dev.customer import CustomerError, Keys
+from octy_worker.dev.inbox import ReceivedMail
+from story.api import PATIENCE, Api, Crew
+from story.test_canary import contents, histories
+
+Connect = Callable[[str], Api]
+
+
+def link_in(mail: ReceivedMail) -> str:
+    [link] = [link for link in mail.links if urlsplit(link).path.startswith("/notice/")]
+    return link
+
+
+def order_new_keys(crew: Crew, mail: ReceivedMail, *, leaked: bool = False) -> str:
+    """Press the button on the mail's page; return the page that follows."""
+    return crew.customer._press(link_in(mail), ("order", "replace"), ["leaked"] if leaked else [])
+
+
+def mail_to(crew: Crew, address: str, kind: str) -> ReceivedMail:
+    return crew.stack.wait_for_mail(f"{kind} mail", lambda mail: (mail.to, mail.kind) == (address, kind), PATIENCE)
+
+
+def set_contact(crew: Crew, door: str, keys: Keys, address: str) -> int:
+    """Set the contact address as Octy's command line does."""
+    with httpx2.Client(base_url=door, verify=crew.stack.tls_context(), trust_env=False, timeout=30) as client:
+        auth, body = (keys.public_key, keys.secret), {"contact_email_address": address}
+        return client.post("/v1/configurations/account/set", auth=auth, json=body).status_code
+
+
+def over_plain_http(api: Api, keys: Keys, secret: str | None = None) -> int:
+    """Send a request that a trusted proxy says came over plain HTTP."""
+    return api.status(keys, secret, **{"X-Forwarded-Proto": "http", "X-Forwarded-For": "198.51.100.66"})
+
+
+def notices_of(crew: Crew) -> list[tuple]:
+    return crew.rows(
+        "SELECT n.kind, n.regeneration_id IS NOT NULL FROM notice n JOIN account a ON a.id = n.account_id "
+        "WHERE a.reference = :reference ORDER BY n.at",
+        reference=crew.reference,
+    )
+
+
+def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(crew: Crew, connect: Connect, door: str) -> None:
+    api, old, thief = connect(door), crew.register(), f"thief-{crew.address}"
+    assert set_contact(crew, door, old, thief) == 200
+    warned, named = mail_to(crew, crew.address, "contact_changed"), mail_to(crew, thief, "new_contact")
+    assert "If it was not, somebody has your API keys" in " ".join(warned.text.split())
+    assert "thief-" in warned.text
+    assert "security mails of the account come here from" in " ".join(named.text.split())
+    assert named.links == ()
+    for told_to_the_owner_only in (crew.address.partition("@")[0] + "@", link_in(warned), old.public_key):
+        assert told_to_the_owner_only not in (named.text + named.html).replace(thief, "")
+
+    page = order_new_keys(crew, warned, leaked=True)
+    assert "Your new keys are ordered" in page
+    assert api.refused_within(old, 1.0)
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))  # in the old inbox
+    assert (api.status(new), api.status(old)) == (200, 401)
+    assert {mail.kind for mail in crew.stack.mails.messages() if mail.to == thief} == {"new_contact"}
+    with pytest.raises(CustomerError, match="no form"):
+        order_new_keys(crew, warned)
+    assert notices_of(crew) == [("contact_changed", 1)]
+
+
+def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, door: str) -> None:
+    keys = crew.register()
+    addresses = [f"victim-{number}-{crew.address}" for number in range(6)]
+    for address in addresses:
+        assert set_contact(crew, door, keys, address) == 200
+    deadline = time.monotonic() + PATIENCE
+    while len(crew.rows("SELECT 1 FROM outbox WHERE delivered_at IS NULL")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    crew.wait_for_mail("contact_changed")
+    time.sleep(1)  # whatever else would come
+    strangers = [mail for mail in crew.stack.mails.messages() if mail.to in addresses]
+    assert len(strangers) + len(crew.mails("contact_changed")) <= 3
+    assert len(notices_of(crew)) == 6
+
+
+def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Connect, door: str) -> None:
+    api, old = connect(door), crew.register()
+    assert over_plain_http(api, old, "sk_wrong") == 403
+    assert [over_plain_http(api, old) for _ in range(5)] == [403] * 5
+    told = crew.wait_for_mail("exposed")
+    for fact in (old.public_key, "198.51.100.66", "python-httpx2", "could have read both keys"):
+        assert fact in " ".join(told.text.split())
+    assert over_plain_http(api, old) == 403
+    assert api.status(old) == 200  # nothing is locked
+    order_new_keys(crew, told)
+    new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
+    assert (api.status(new), api.status(old)) == (200, 200)  # the overlap
+    assert len(crew.mails("exposed")) == 1
+    assert notices_of(crew) == [("exposed", 1)]
+    assert crew.incidents() == []
+
+
+def test_a_wrong_secret_over_plain_http_tells_nobody(crew: Crew, connect: Connect, door: str) -> None:
+    api, keys = connect(door), crew.register()
+    assert [over_plain_http(api, keys, "sk_wrong") for _ in range(3)] == [403] * 3
+    assert api.status(keys) == 200  # recorded after the others
+    assert notices_of(crew) == []
+
+
+def test_no_address_and_no_link_in_histories_and_logs(crew: Crew) -> None:
+    keys, thief = crew.register(), f"thief-{crew.address}"
+    assert set_contact(crew, crew.stack.api, keys, thief) == 200
+    link = link_in(mail_to(crew, crew.address, "contact_changed"))
+    mail_to(crew, thief, "new_contact")
+    notice_id, token = link.split("/")[-2:]
+    told = asyncio.run(histories(crew.stack))
+    history = told[f"octy-notice-{notice_id}"]
+    assert history.count("EVENT_TYPE_ACTIVITY_TASK_SCHEDULED") == 2
+    for private in (crew.reference, crew.address, keys.public_key, token):
+        assert private not in history
+    for path, content in contents(crew.stack, "logs/*", "temporal.db*"):
+        for private in (crew.address, token):
+            assert private.encode() not in content, path

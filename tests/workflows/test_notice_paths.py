@@ -1,0 +1,160 @@
+"""The paths of a notice, as a table: what becomes of its mails, and the story and the end that come of it."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from workflow_stage import SLACK, Play, Stage, eventually, played
+
+from octy_workflows.messages import DAY, HOUR, NoticeKind
+
+Event = Callable[[Play], Awaitable[Any]]
+CHANGED = NoticeKind.CONTACT_CHANGED
+
+
+@dataclass(frozen=True)
+class Path:
+    """A row: what happens in order, the whole story, how it ended (or "" while it goes on), and what staff reads."""
+
+    name: str
+    kind: NoticeKind
+    mails: dict[str, list[str]]
+    story: list[str]
+    ended: str
+    shown: str = "**The customer was told**"
+    happens: list[Event] = field(default_factory=list)
+    life: float = 14 * DAY
+
+
+def at(seconds: float) -> Event:
+    return lambda play: play.until(seconds)
+
+
+def tried(mail: str) -> Event:
+    """Wait, in real time, for a first try."""
+    return lambda play: eventually(lambda: play.books.tries[mail] > 0, play.books.tries)
+
+
+PATHS = [
+    Path("exposed_is_one_mail", NoticeKind.EXPOSED, {}, ["0h mail exposed-1"], "told"),
+    Path(
+        "a_changed_address_is_told_to_the_old_one_then_to_the_new_one",
+        CHANGED,
+        {},
+        ["0h mail contact_changed-1", "0h mail new_contact-1"],
+        "told",
+    ),
+    Path(
+        "a_withheld_mail_is_ordered_again_next_day_and_the_new_address_waits_for_the_old_one",
+        CHANGED,
+        {"contact_changed-1": ["skipped", "skipped"]},
+        [
+            "0h mail contact_changed-1 skipped",
+            "24h mail contact_changed-1 skipped",
+            "48h mail contact_changed-1",
+            "48h mail new_contact-1",
+        ],
+        "told",
+        happens=[at(3 * DAY)],
+    ),
+    Path(
+        "what_was_overtaken_is_told_to_nobody",
+        CHANGED,
+        {"contact_changed-1": ["overtaken"]},
+        ["0h mail contact_changed-1 overtaken"],
+        "overtaken",
+        "**There was nothing left to tell**",
+    ),
+    Path(
+        "overtaken_while_the_cap_withheld_it",
+        CHANGED,
+        {"contact_changed-1": ["skipped", "overtaken"]},
+        ["0h mail contact_changed-1 skipped", "24h mail contact_changed-1 overtaken"],
+        "overtaken",
+        "**There was nothing left to tell**",
+        [at(2 * DAY)],
+    ),
+    Path(
+        "overtaken_between_the_two_addresses",
+        CHANGED,
+        {"new_contact-1": ["overtaken"]},
+        ["0h mail contact_changed-1", "0h mail new_contact-1 overtaken"],
+        "overtaken",
+        "**There was nothing left to tell**",
+    ),
+    Path(
+        "an_old_address_that_is_dead_is_for_staff_and_the_new_one_is_told",
+        CHANGED,
+        {"contact_changed-1": ["failed"]},
+        ["0h mail contact_changed-1 failed", "0h mail new_contact-1"],
+        "failed",
+        "Support staff is needed. The mail can't be delivered.",
+    ),
+    Path(
+        "a_new_address_that_does_not_exist_is_for_staff",
+        CHANGED,
+        {"new_contact-1": ["failed"]},
+        ["0h mail contact_changed-1", "0h mail new_contact-1 failed"],
+        "failed",
+        "Support staff is needed. The mail can't be delivered.",
+    ),
+    Path(
+        "failed_stays_failed_when_the_rest_is_overtaken",
+        CHANGED,
+        {"contact_changed-1": ["failed"], "new_contact-1": ["overtaken"]},
+        ["0h mail contact_changed-1 failed", "0h mail new_contact-1 overtaken"],
+        "failed",
+        "Support staff is needed. The mail can't be delivered.",
+    ),
+    Path(
+        "without_a_mail_server_it_is_given_up_at_the_end_of_its_life",
+        NoticeKind.EXPOSED,
+        {"exposed-1": ["down"] * 1000},
+        [],
+        "failed",
+        "Support staff is needed. The mail did not leave in time.",
+        [tried("exposed-1"), at(600 + SLACK)],
+        life=600,
+    ),
+    Path(
+        "withheld_until_the_end_of_its_life",
+        NoticeKind.EXPOSED,
+        {"exposed-1": ["skipped"] * 10},
+        ["0h mail exposed-1 skipped", "24h mail exposed-1 skipped"],
+        "failed",
+        "Support staff is needed. The mail did not leave in time.",
+        [at(DAY + HOUR), at(2 * DAY)],
+        life=1.5 * DAY,
+    ),
+]
+
+
+@pytest.mark.parametrize("path", PATHS, ids=lambda path: path.name)
+@played
+async def test_a_notice_tells_its_story(stage: Stage, path: Path) -> None:
+    play = await stage.notice(path.kind, path.life, mail_ends={mail: list(ends) for mail, ends in path.mails.items()})
+    for event in path.happens:
+        await event(play)
+    assert await play.result() == path.ended
+    await play.tells(*path.story)
+    assert path.shown in await play.details()
+
+
+@played
+async def test_giving_up_is_on_time_and_not_before(stage: Stage) -> None:
+    play = await stage.notice(NoticeKind.EXPOSED, 4 * HOUR, mail_ends={"exposed-1": ["down"] * 1000})
+    await tried("exposed-1")(play)
+    await play.until(3 * HOUR)
+    assert (await play.handle.describe()).close_time is None
+    await play.until(4 * HOUR + SLACK)
+    assert await play.result() == "failed"
+
+
+@played
+async def test_its_history_holds_ids_and_choices_only(stage: Stage) -> None:
+    play = await stage.notice(CHANGED)
+    await play.result()
+    [first, second] = play.books.orders
+    assert {order.subject_id for order in (first, second)} == {play.handle.id}
+    assert (first.kind, first.number, second.kind, second.number) == ("contact_changed", 1, "new_contact", 1)

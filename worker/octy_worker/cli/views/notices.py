@@ -1,0 +1,31 @@
+"""Notices, drawn."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from octy_worker.cli.console import Column, table
+from octy_worker.report_shapes import MailLine, NoticeLine, RegenerationLine
+
+_KINDS = {"exposed": "keys came over plain HTTP", "contact_changed": "contact address changed"}
+
+
+def notices_table(found: Sequence[NoticeLine], regenerations: Sequence[RegenerationLine]) -> Table:
+    """Return a line a notice: what was told, how far its mails are, and what the customer ordered on its page."""
+    columns = (Column("told"), Column("when"), Column("mails"), Column("new keys"), Column("notice"))
+    states = {each.id: each.state for each in regenerations}
+    rows = (
+        (
+            _KINDS.get(notice.kind, notice.kind),
+            notice.at,
+            ", ".join(map(_state, notice.mails)) or "on their way",
+            states.get(notice.regeneration_id or "", notice.regeneration_id),
+            notice.id,
+        )
+        for notice in found
+    )
+    return table(columns, rows, title="Notices")
+
+
+def _state(mail: MailLine) -> str:
+    return f"{mail.kind} {mail.state}{f' ({mail.last_error})' if mail.last_error else ''}"

@@ -1,0 +1,37 @@
+"""From rows to the facts of a letter.
+
+Here: which kind of mail is about what. Not here: SQL (`octy_worker.cases`, `regenerations`, `notices`), sentences
+(`mail.letters`, `mail.templates`).
+
+    shapes    PURE  what each kind of letter tells
+    drafts    a mail to be, and how text from outside is cut
+    cases     alerts and reminders
+    keys      new keys, and the end of old ones
+    notices   what is no case: exposed pairs, changed addresses
+"""
+
+from typing import assert_never
+
+from sqlmodel import Session
+
+from octy_worker.links import Links
+from octy_worker.mail.facts.cases import draft_of_case
+from octy_worker.mail.facts.drafts import Draft
+from octy_worker.mail.facts.keys import draft_of_keys
+from octy_worker.mail.facts.notices import draft_of_notice
+from octy_workflows.messages import MailKind, MailOrder
+
+__all__ = ["Draft", "draft"]
+
+
+def draft(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+    """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there."""
+    match order.kind:
+        case MailKind.ALERT | MailKind.REMINDER:
+            return draft_of_case(session, links, order, now)
+        case MailKind.NEW_KEYS | MailKind.KEYS_RETIRED:
+            return draft_of_keys(session, links, order, now)
+        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+            return draft_of_notice(session, links, order, now)
+        case unknown:
+            assert_never(unknown)

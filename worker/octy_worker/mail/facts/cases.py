@@ -1,0 +1,56 @@
+"""The facts of alerts and reminders. Not here: SQL (`octy_worker.cases`)."""
+
+from sqlmodel import Session
+
+from octy_middleware.accounts import security_addresses
+from octy_middleware.streak import Rule
+from octy_worker.cases import load_case
+from octy_worker.links import Links
+from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
+from octy_worker.mail.facts.shapes import CaseFacts, LateLine, SourceLine
+from octy_worker.mail.harmless import Harmless, harmless, harmless_name
+from octy_worker.sources import LateUse, SourceCount
+from octy_worker.words import SOURCES_SHOWN
+from octy_workflows.messages import MailOrder
+
+
+def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+    """Return the draft of a case's mail, or None when there is no such case."""
+    case = load_case(session, order.subject_id)
+    if case is None:
+        return None
+    incident, others = case.incident, case.sources[SOURCES_SHOWN:]
+    seen = [source.last_at for source in case.sources if source.last_at is not None]
+    facts = CaseFacts(
+        kind=order.kind,
+        incident_id=incident.id,
+        public_key=harmless(incident.public_key, KEY_LIMIT),
+        streak=incident.length,
+        total=case.failures,
+        first_at=incident.first_at,
+        opened_at=incident.opened_at,
+        last_at=max([incident.opened_at, *seen]),
+        network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
+        sources=tuple(_source_line(source) for source in case.sources[:SOURCES_SHOWN]),
+        other_sources=len(others),
+        other_count=sum(source.count for source in others),
+        late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
+        request_id=harmless(incident.request_id, ID_LIMIT),
+        name=harmless_name(case.account.contact_name),
+        url=links.case_url(incident.id),
+    )
+    return Draft(facts, case.account.id, incident.id, security_addresses(case.account, now))
+
+
+def _source_line(found: SourceCount) -> SourceLine:
+    return SourceLine(harmless_source(found.source), found.count, harmless(found.client, CLIENT_LIMIT))
+
+
+def _late_line(use: LateUse) -> LateLine:
+    return LateLine(
+        public_key=harmless(use.public_key, KEY_LIMIT),
+        source=harmless_source(use.used_by.source),
+        client=harmless(use.used_by.client, CLIENT_LIMIT),
+        count=use.used_by.count,
+        last_at=use.used_by.last_at,
+    )

@@ -1,0 +1,33 @@
+"""A mail to be: its facts and whom it goes to; and how text from outside is cut.
+
+Here: what all kinds of mail share. Not here: any one of them.
+"""
+
+from dataclasses import dataclass, field
+
+from octy_worker.mail.facts.shapes import Facts
+from octy_worker.mail.harmless import Harmless, harmless
+from octy_worker.words import origin
+
+CLIENT_LIMIT = 60
+KEY_LIMIT = 200
+ID_LIMIT = 60
+
+
+@dataclass(frozen=True, slots=True)
+class Draft:
+    """A mail to be: the facts, the account, and the addresses; the first one is the one that counts.
+
+    `overtaken`: what it would tell is no longer so, and it is not to be sent.
+    """
+
+    facts: Facts
+    account_id: str
+    incident_id: str | None
+    addresses: tuple[str, ...] = field(repr=False)
+    overtaken: bool = False
+
+
+def harmless_source(source: str) -> Harmless:
+    """Return where requests came from, in words that do nothing."""
+    return harmless(origin(source), ID_LIMIT)

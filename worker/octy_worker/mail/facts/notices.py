@@ -1,0 +1,67 @@
+"""The facts of mails that are no case: an exposed pair, a changed address. Not here: SQL (`octy_worker.notices`).
+
+Whom a changed address is told to stands in the notice: by the time a late mail leaves, the account's own security
+address may be the new one, and the new one must get no link.
+"""
+
+from sqlmodel import Session
+
+from octy_middleware.accounts import security_addresses
+from octy_middleware.states import NoticeKind
+from octy_worker.links import Links
+from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
+from octy_worker.mail.facts.shapes import ContactChangedFacts, ExposedFacts, Facts, NewContactFacts
+from octy_worker.mail.harmless import harmless, harmless_name
+from octy_worker.notices import NoticeView, is_overtaken, load_notice
+from octy_workflows.messages import MailKind, MailOrder
+
+_ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link
+_TELLS = {
+    MailKind.EXPOSED: NoticeKind.EXPOSED,
+    MailKind.CONTACT_CHANGED: NoticeKind.CONTACT_CHANGED,
+    MailKind.NEW_CONTACT: NoticeKind.CONTACT_CHANGED,
+}
+
+
+def draft_of_notice(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+    """Return the draft of a notice's mail, or None when there is no such notice."""
+    view = load_notice(session, order.subject_id)
+    if view is None or view.kind is not _TELLS[order.kind]:
+        return None
+    facts, addresses = _told(view, links, order.kind, now)
+    return Draft(facts, view.account.id, None, addresses, overtaken=is_overtaken(view))
+
+
+def _told(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[Facts, tuple[str, ...]]:
+    detail = view.notice.detail
+    if kind is MailKind.EXPOSED:
+        return _exposed(view, links), security_addresses(view.account, now)
+    if kind is MailKind.CONTACT_CHANGED:
+        return _contact_changed(view, links), (detail["old"],)
+    return NewContactFacts(view.notice.id, view.notice.at, view.follows_at), (detail["new"],)
+
+
+def _exposed(view: NoticeView, links: Links) -> ExposedFacts:
+    notice, detail = view.notice, view.notice.detail
+    return ExposedFacts(
+        notice_id=notice.id,
+        public_key=harmless(view.pair.public_key if view.pair else "", KEY_LIMIT),
+        at=notice.at,
+        source=harmless_source(detail["source"]),
+        client=harmless(detail["client"], CLIENT_LIMIT),
+        request_id=harmless(detail["request_id"], ID_LIMIT),
+        name=harmless_name(view.account.contact_name),
+        url=links.notice_url(notice.id),
+    )
+
+
+def _contact_changed(view: NoticeView, links: Links) -> ContactChangedFacts:
+    notice = view.notice
+    return ContactChangedFacts(
+        notice_id=notice.id,
+        at=notice.at,
+        follows_at=view.follows_at,
+        new_address=harmless(notice.detail["new"], _ADDRESS_LIMIT),
+        name=harmless_name(view.account.contact_name),
+        url=links.notice_url(notice.id),
+    )

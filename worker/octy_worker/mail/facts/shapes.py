@@ -1,0 +1,127 @@
+"""What each kind of letter tells, as values.
+
+Here: names and types; `kind` is also the folder of the letter's templates. Not here: where facts come from (the other
+modules of this package), sentences (`templates`).
+
+Text from outside enters as `Harmless` only.
+"""
+
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import ClassVar
+
+from octy_worker.mail.harmless import Harmless
+from octy_workflows.messages import MailKind
+
+
+@dataclass(frozen=True, slots=True)
+class SourceLine:
+    """One source of failed attempts, and the client that it last claimed to be."""
+
+    source: Harmless
+    count: int
+    client: Harmless
+
+
+@dataclass(frozen=True, slots=True)
+class LateLine:
+    """A retired pair that is still sent with its own secret, by whom, and when last (None: long ago)."""
+
+    public_key: Harmless
+    source: Harmless
+    client: Harmless
+    count: int
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class CaseFacts:
+    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case."""
+
+    kind: MailKind
+    incident_id: str
+    public_key: Harmless
+    streak: int
+    total: int
+    first_at: datetime
+    opened_at: datetime
+    last_at: datetime
+    network: Harmless
+    sources: tuple[SourceLine, ...]
+    other_sources: int
+    other_count: int
+    late_uses: tuple[LateLine, ...]
+    request_id: Harmless
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeysFacts:
+    """What the mail with a collection link tells. No old key: it is the customer's first pair."""
+
+    kind: ClassVar[MailKind] = MailKind.NEW_KEYS
+    regeneration_id: str
+    public_key: Harmless
+    old_public_key: Harmless | None
+    leaked: bool
+    renewed: bool
+    expires_at: datetime
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RetiredFacts:
+    """What the mail about the end of an old pair tells."""
+
+    kind: ClassVar[MailKind] = MailKind.KEYS_RETIRED
+    regeneration_id: str
+    public_key: Harmless
+    new_public_key: Harmless | None
+    leaked: bool
+    retired_at: datetime
+    last_used_at: datetime | None
+    name: Harmless = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ExposedFacts:
+    """What the mail about a pair that came over plain HTTP tells."""
+
+    kind: ClassVar[MailKind] = MailKind.EXPOSED
+    notice_id: str
+    public_key: Harmless
+    at: datetime
+    source: Harmless
+    client: Harmless
+    request_id: Harmless
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChangedFacts:
+    """What the old contact address is told; security mails follow to the new one at `follows_at`."""
+
+    kind: ClassVar[MailKind] = MailKind.CONTACT_CHANGED
+    notice_id: str
+    at: datetime
+    follows_at: datetime
+    new_address: Harmless = field(repr=False)
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class NewContactFacts:
+    """What the new contact address is told. It may be a stranger's or a thief's: no link, no name, no address."""
+
+    kind: ClassVar[MailKind] = MailKind.NEW_CONTACT
+    notice_id: str
+    at: datetime
+    follows_at: datetime
+    name: ClassVar[str] = ""
+
+
+Facts = CaseFacts | NewKeysFacts | RetiredFacts | ExposedFacts | ContactChangedFacts | NewContactFacts

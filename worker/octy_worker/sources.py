@@ -1,0 +1,89 @@
+"""Where requests with a key came from: counted by source, with the client that each last claimed to be.
+
+Here: these queries over counts and attempts. Not here: which key, which outcome and since when (`cases`, `reports`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.models import Attempt, KeyPair, OutcomeMinute
+from octy_middleware.outcome import Outcome
+from octy_middleware.states import PairState
+
+NO_END = 2**62  # a minute that never comes
+LATE_USE_WINDOW = timedelta(days=30)
+"""A retired pair that nobody sent for so long is no integration that somebody forgot."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """How many requests came from one source; the client is the last one seen there."""
+
+    source: str
+    count: int
+    client: str
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class LateUse:
+    """A retired pair that somebody still sends, with its own right secret: a forgotten integration."""
+
+    public_key: str
+    retired_at: datetime
+    used_by: SourceCount
+
+
+def sources_of(
+    session: Session, public_key: str, outcome: Outcome, first_minute: int, last_minute: int
+) -> tuple[SourceCount, ...]:
+    """Return the sources of one outcome between two minutes, both included, most frequent source first."""
+    counts = session.exec(
+        select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
+        .where(
+            OutcomeMinute.public_key == public_key,
+            OutcomeMinute.outcome == outcome,
+            col(OutcomeMinute.minute).between(first_minute, last_minute),
+        )
+        .group_by(OutcomeMinute.source)
+        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
+    ).all()
+    newest = (
+        select(func.max(Attempt.id))
+        .where(
+            Attempt.public_key == public_key,
+            col(Attempt.minute).between(first_minute, last_minute),
+            Attempt.outcome == outcome,
+        )
+        .group_by(Attempt.source)
+    )
+    latest = {attempt.source: attempt for attempt in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
+    return tuple(
+        SourceCount(
+            source,
+            int(count),
+            latest[source].client if source in latest else "",
+            latest[source].at if source in latest else None,
+        )
+        for source, count in counts
+    )
+
+
+def late_uses(session: Session, account_id: str, at: datetime) -> tuple[LateUse, ...]:
+    """Return who still sends retired pairs of an account, from the window before `at` on; latest use first."""
+    retired = session.exec(
+        select(KeyPair).where(KeyPair.account_id == account_id, KeyPair.state == PairState.RETIRED)
+    ).all()
+    uses = [use for pair in retired for use in late_uses_of(session, pair, at)]
+    return tuple(sorted(uses, key=lambda use: use.used_by.last_at or use.retired_at, reverse=True))
+
+
+def late_uses_of(session: Session, pair: KeyPair, at: datetime) -> tuple[LateUse, ...]:
+    """Return who still sends this pair, most frequent source first; nothing while it is not retired."""
+    if pair.retired_at is None:
+        return ()
+    since = max(pair.retired_at, at - LATE_USE_WINDOW)
+    found = sources_of(session, pair.public_key, Outcome.RETIRED, int(since.timestamp()) // 60, NO_END)
+    return tuple(LateUse(pair.public_key, pair.retired_at, source) for source in found)

@@ -1,0 +1,85 @@
+"""KeyNoticeWorkflow: what a customer must be told and that is no case, told by mail.
+
+Here: which mails a notice has, in which order, and when trying ends. Not here: what they say and to whom they go, which
+the activity knows; what the customer does about it, which is `regeneration` when new keys are ordered.
+"""
+
+import asyncio
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows.board import Board
+    from octy_workflows.correspondence import Correspondent
+    from octy_workflows.messages import (
+        OVERTAKEN,
+        Detail,
+        MailKind,
+        MailOrder,
+        NoticeCase,
+        NoticeEnd,
+        NoticeKind,
+    )
+    from octy_workflows.policies import came_true
+
+_MAILS = {
+    NoticeKind.EXPOSED: (MailKind.EXPOSED,),
+    # One after the other: the mail to the new address must not take the old one's place under the daily cap.
+    NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
+}
+_HEADLINE = {
+    NoticeEnd.TOLD: "The customer was told",
+    NoticeEnd.OVERTAKEN: "There was nothing left to tell",
+    NoticeEnd.FAILED: "Support staff is needed",
+}
+
+
+@workflow.defn
+class KeyNoticeWorkflow(Correspondent):
+    """One notice, from its cause to its last mail. Returns how it ended."""
+
+    @workflow.init
+    def __init__(self, case: NoticeCase) -> None:
+        self._case = case
+        self._undelivered = False
+        self._end: NoticeEnd | None = None
+        self.board = Board(f"Notice {case.notice_id}: {case.kind}")
+
+    @workflow.run
+    async def run(self, _case: NoticeCase) -> NoticeEnd:
+        """Write to the customer and watch the calendar, side by side, until there is nothing more to do."""
+        self.board.show("The customer is being told")
+        await asyncio.gather(self._write_to_customer(), self._watch_calendar())
+        assert self._end is not None
+        self.board.show(_HEADLINE[self._end])
+        return self._end
+
+    async def _write_to_customer(self) -> None:
+        """Have every mail sent; one that can't be delivered does not hold back the next."""
+        for kind in _MAILS[self._case.kind]:
+            await self._mail(MailOrder(self._case.notice_id, kind, 1, workflow.time()), stop=self._ended)
+        self._end_as(NoticeEnd.TOLD)
+
+    async def _watch_calendar(self) -> None:
+        """Give up what has not left by the end of the notice's life: nobody waits for old news."""
+        end = workflow.info().workflow_start_time.timestamp() + self._case.life
+        if not await came_true(self._ended, by=end, waiting_for="the end of the notice"):
+            await self._call_staff("mail_late", "The mail did not leave in time.")
+            self._end_as(NoticeEnd.FAILED)
+
+    def _end_as(self, end: NoticeEnd) -> None:
+        """End, once. What could not be delivered is for staff, whatever came after it."""
+        self._end = self._end or (NoticeEnd.FAILED if self._undelivered else end)
+
+    def _ended(self) -> bool:
+        return self._end is not None
+
+    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:  # noqa: ARG002  # no timeline
+        """Tell on the board; `octy accounts show` has the mail's state and fault."""
+        self._undelivered = True
+        self.board.show(staff=f"Support staff is needed. {remark}")
+
+    async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:  # noqa: ARG002  # no timeline
+        """Hear why a mail was skipped: one that was overtaken ends the notice."""
+        if (detail or {}).get("why") == OVERTAKEN:
+            self._end_as(NoticeEnd.OVERTAKEN)
