@@ -1,0 +1,19 @@
+"""Django behind its WSGI door."""
+
+from typing import Any
+
+from django.core.wsgi import get_wsgi_application
+from werkzeug.middleware.dispatcher import DispatcherMiddleware
+
+import conformance.apps.django_urls  # noqa: F401 - Django's set-up
+from conformance.apps import MOUNT
+from conformance.apps.sites import wsgi_sites
+from octy_middleware import OctyWSGIMiddleware
+
+
+def build(**options: Any) -> Any:
+    app = OctyWSGIMiddleware(get_wsgi_application(), **options)
+    return DispatcherMiddleware(app, {MOUNT: app})
+
+
+app = wsgi_sites(build)

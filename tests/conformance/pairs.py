@@ -1,0 +1,81 @@
+"""The accounts whose keys the requests carry, in databases that each cell gets a copy of.
+
+Here: made once a run, so that the bytes of a case are the same in every cell. Not here: what is recorded (`cells`).
+"""
+
+import shutil
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from support.world import Keys, World
+
+UNKNOWN = "pk_" + "0" * 28
+NAMES = ("octy", "neighbour")
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """A live pair of acme's, a retired one, and a live one of the neighbour installation."""
+
+    right: Keys
+    retired: Keys
+    neighbour: Keys
+
+    @property
+    def pair(self) -> bytes:
+        """The right pair in clear."""
+        return f"{self.right.public_key}:{self.right.secret}".encode()
+
+    @property
+    def token(self) -> bytes:
+        """The right pair in base64, which needs no padding."""
+        return b64encode(self.pair)
+
+    @property
+    def basic(self) -> bytes:
+        """The right header."""
+        return b"Authorization: Basic " + self.token
+
+
+def sample() -> Pairs:
+    """Return pairs of the right shape that nobody has: for a look at the table without a database."""
+    keys = Keys("acme", "", "", "pk_" + "a" * 28, "sk_" + "b" * 49)
+    return Pairs(keys, keys, keys)
+
+
+@dataclass(frozen=True)
+class Accounts:
+    """The originals."""
+
+    worlds: dict[str, World]
+    pairs: Pairs
+
+    def copy_to(self, folder: Path) -> dict[str, World]:
+        """Return worlds of a cell's own: the same accounts, the same peppers, nothing recorded."""
+        copies = {}
+        for name, world in self.worlds.items():
+            (folder / name).mkdir(parents=True)
+            copies[name] = World(folder / name, world.peppers)
+            shutil.copy(world.folder / "octy.db", folder / name / "octy.db")
+        return copies
+
+
+@contextmanager
+def accounts(folder: Path) -> Iterator[Accounts]:
+    """Open the accounts in `folder`."""
+    worlds = {}
+    for name in NAMES:
+        (folder / name).mkdir(parents=True)
+        worlds[name] = World(folder / name, *(world.peppers for world in worlds.values()))
+    octy, neighbour = worlds.values()
+    pairs = Pairs(octy.register("acme"), octy.register("old"), neighbour.register("neighbour"))
+    with octy.database.write() as connection:
+        connection.exec_driver_sql(
+            "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (pairs.retired.public_key,)
+        )
+    for world in worlds.values():
+        world.database.close()  # the last connection folds the log into the file
+    yield Accounts(worlds, pairs)

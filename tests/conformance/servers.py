@@ -1,0 +1,105 @@
+"""How each server is started, and the processes that are.
+
+Here: command lines, as users write them, with the server's own reading of forwarding headers off as the README says,
+and once as it comes. Not here: children in general (`octy_worker.dev.processes`), the cells.
+"""
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from octy_worker.dev.processes import Process, free_port, listens
+
+TESTS = Path(__file__).parents[1]
+_START = 30.0  # seconds until a server must listen
+_GRACE = 5.0  # seconds for its end
+Command = Callable[[str, int], Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Server:
+    """One way to serve. `distribution`: whose version the table names."""
+
+    name: str
+    door: str
+    distribution: str
+    command: Command
+
+
+def _uvicorn(http: str, *options: str) -> Command:
+    return lambda app, port: (
+        *("uvicorn", app, "--http", http, "--port", str(port), "--no-access-log", "--log-level", "info"),
+        *options,
+    )
+
+
+def _gunicorn(worker: str, *options: str) -> Command:
+    return lambda app, port: (
+        *("gunicorn", app, "--worker-class", worker, "--bind", f"127.0.0.1:{port}", "--graceful-timeout", "1"),
+        *options,
+    )
+
+
+def _waitress(*options: str) -> Command:
+    return lambda app, port: ("waitress", f"--listen=127.0.0.1:{port}", *options, app)
+
+
+def _granian(interface: str) -> Command:
+    return lambda app, port: ("granian", app, "--interface", interface, "--port", str(port))
+
+
+_MINE = "--no-proxy-headers"
+_NOBODY = ("--forwarded-allow-ips", "")
+_UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
+
+SERVERS = (
+    Server("uvicorn-h11", "asgi", "uvicorn", _uvicorn("h11", _MINE)),
+    Server("uvicorn-httptools", "asgi", "uvicorn", _uvicorn("httptools", _MINE)),
+    Server("hypercorn", "asgi", "hypercorn", lambda app, port: ("hypercorn", app, "--bind", f"127.0.0.1:{port}")),
+    Server("granian-asgi", "asgi", "granian", _granian("asgi")),
+    Server("gunicorn-uvicorn", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER, *_NOBODY)),
+    Server("gunicorn-asgi", "asgi", "gunicorn", _gunicorn("asgi", *_NOBODY)),
+    Server("gunicorn-sync", "wsgi", "gunicorn", _gunicorn("sync", *_NOBODY)),
+    Server("gunicorn-gthread", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4", *_NOBODY)),
+    Server("waitress", "wsgi", "waitress", _waitress("--no-clear-untrusted-proxy-headers")),
+    Server("granian-wsgi", "wsgi", "granian", _granian("wsgi")),
+)
+# As they come, they believe the forwarding headers of whatever runs on the same host.
+TRUSTING = (
+    Server("uvicorn-h11, as it comes", "asgi", "uvicorn", _uvicorn("h11")),
+    Server("uvicorn-httptools, as it comes", "asgi", "uvicorn", _uvicorn("httptools")),
+    Server("gunicorn-uvicorn, as it comes", "asgi", "gunicorn", _gunicorn(_UVICORN_WORKER)),
+    Server("gunicorn-asgi, as it comes", "asgi", "gunicorn", _gunicorn("asgi")),
+    Server("gunicorn-sync, as it comes", "wsgi", "gunicorn", _gunicorn("sync")),
+    Server("gunicorn-gthread, as it comes", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4")),
+    Server("waitress, as it comes", "wsgi", "waitress", _waitress()),
+)
+
+
+class Running:
+    """A started server. Build it in the main thread: the kernel ties a child to the thread that started it."""
+
+    def __init__(self, server: Server, app: str, folder: Path, environment: dict[str, str], *options: str) -> None:
+        self.port = free_port()
+        module, *arguments = server.command(app, self.port)
+        command = [sys.executable, "-m", module, *arguments, *options]
+        self.process = Process(server.name, command, folder / "server.log", _surroundings(environment, folder))
+
+    def wait(self) -> None:
+        """Return when it takes connections; raise ProcessError with the end of its log when it never does."""
+        self.process.wait_until(lambda: listens(self.port), _START)
+
+    def log(self) -> str:
+        """Return all that it has said."""
+        return self.process.log.read_text(errors="replace")
+
+    def stop(self) -> None:
+        self.process.stop(_GRACE)
+
+
+def _surroundings(environment: dict[str, str], folder: Path) -> dict[str, str]:
+    """Return nothing of this process's own that a server or the middleware would read as a setting."""
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "TMPDIR", "VIRTUAL_ENV") if name in os.environ}
+    return {**kept, "HOME": str(folder), "PYTHONPATH": str(TESTS), **environment}

@@ -1,0 +1,52 @@
+"""Every cell of the table, over TCP, and the document that says so."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from conformance.cases import table
+from conformance.cells import AS_THEY_COME, CELLS, Cell
+from conformance.differences import DIFFERENCES
+from conformance.pairs import sample
+from conformance.pipeline import Pipeline, pipeline
+from conformance.table import case_lines
+
+DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
+
+
+@pytest.fixture(scope="session")
+def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+    """Run the selected cells only, in their order."""
+    cells = [item.callspec.params["cell"] for item in request.session.items if "line" in item.fixturenames]
+    with pipeline(tmp_path_factory.mktemp("conformance"), cells) as made:
+        yield made
+
+
+@pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME], ids=str)
+def test_cell(cell: Cell, line: Pipeline) -> None:
+    faults = line.report(cell).faults
+    assert not faults, "\n".join(faults)
+
+
+def test_the_document_names_the_cases_of_the_table() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    documented = [line for line in text[text.index("## Cases") :].splitlines() if line.startswith("- ")]
+    assert documented == case_lines()
+
+
+def test_the_document_names_every_difference() -> None:
+    text = DOCUMENT.read_text(encoding="utf-8")
+    assert [item.why for item in DIFFERENCES if item.why not in text] == []
+
+
+def test_every_difference_is_about_cases_and_cells_that_there_are() -> None:
+    cases = {case.title: case for case in table(sample())}
+    for item in DIFFERENCES:
+        cells = [cell for cell in (*CELLS, *AS_THEY_COME) if item.holds(cell)]
+        named = {name for cell in cells for name in (cell.server.name, cell.server.name.partition(",")[0])}
+        assert set(item.servers) <= named
+        assert set(item.results) <= cases.keys()
+        for title, (answers, recorded) in item.results.items():
+            case = cases[title]
+            assert ((answers,) if isinstance(answers, str) else answers, recorded) != (case.answers, case.recorded)
