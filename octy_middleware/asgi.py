@@ -1,7 +1,6 @@
 """The ASGI door: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
@@ -9,15 +8,10 @@ from typing import Any, Protocol, Unpack
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.gate import Gate
+from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
 from octy_middleware.verdict import STRANGER, Claim, SlowClaim, Verdict
-
-Scope = MutableMapping[str, Any]
-Message = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[Message]]
-Send = Callable[[Message], Awaitable[None]]
-App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 _LOOK_UPS = 8  # threads that wait for the store; more would only wait for one another
 
@@ -131,7 +125,10 @@ class OctyASGIMiddleware:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
         if scope["type"] not in ("http", "websocket"):
-            await self._pass(scope, receive, send)
+            if scope["type"] == "lifespan":
+                await pass_lifespan(self.app, scope, receive, send, self.gate.close)
+            else:
+                await self.app(scope, receive, send)
             return
         request = AsgiRequest(scope, receive)
         verdict = await self._decide(request)
@@ -185,19 +182,6 @@ class OctyASGIMiddleware:
         body = b"" if scope.get("method") == "HEAD" else refusal.body
         await send({"type": f"{prefix}.body", "body": body})
 
-    async def _pass(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Hand other scopes on. When a lifespan ends, write what is queued before the server goes."""
-        if scope["type"] != "lifespan":
-            await self.app(scope, receive, send)
-            return
-
-        async def send_and_close(message: Message) -> None:
-            if message["type"] in ("lifespan.shutdown.complete", "lifespan.shutdown.failed"):
-                await asyncio.to_thread(self.gate.close)
-            await send(message)
-
-        await self.app(scope, receive, send_and_close)
-
 
 def _adding(headers: Headers, send: Send) -> Send:
     """Have every response carry these headers, beside or instead of the app's own ones of the same name."""
@@ -206,7 +190,7 @@ def _adding(headers: Headers, send: Send) -> Send:
     names = {name for name, _ in headers}
 
     async def send_more(message: Message) -> None:
-        if message["type"] == "http.response.start":
+        if message["type"] in ("http.response.start", "websocket.http.response.start"):
             others = [item for item in message.get("headers", ()) if item[0].lower() not in names]
             message = {**message, "headers": [*others, *headers]}
         await send(message)

@@ -114,16 +114,9 @@ def survived(port: int, keys: Keys) -> bool:
 
 
 ENDS = [Cell(framework, server) for server in SERVERS for framework in ("Starlette", "Django (ASGI)", "Flask")]
-# Killed by the signal (waitress), or ended without a lifespan's end and without the interpreter's own (the others):
-# what lingers at that moment, 50 ms by default, is lost. Refusals that count are on disk before they leave.
-LOSE_WHAT_LINGERS = {
-    "Django (ASGI) on uvicorn-h11",
-    "Django (ASGI) on uvicorn-httptools",
-    "Django (ASGI) on gunicorn-uvicorn",
-    "Django (ASGI) on granian-asgi",
-    "Flask on waitress",
-    "Flask on granian-wsgi",
-}
+# WSGI knows no end, and these two end without the interpreter's own: what lingers at that moment, 50 ms by default, is
+# lost. Refusals that count are on disk before they leave.
+LOSE_WHAT_LINGERS = {"Flask on waitress", "Flask on granian-wsgi"}
 
 
 @pytest.mark.parametrize("cell", [cell for cell in ENDS if FRAMEWORKS[cell.framework][0] == cell.server.door], ids=str)

@@ -1,0 +1,81 @@
+"""The lifespan: handed on to apps that know it, served for those that don't, the recorder written out at its end."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from octy_middleware.lifespan import pass_lifespan
+
+EVENTS = ["lifespan.startup", "lifespan.shutdown"]
+SERVED = ["startup.complete", "closed", "shutdown.complete"]
+
+
+async def knows(scope: Any, receive: Any, send: Any) -> None:
+    for _ in EVENTS:
+        message = await receive()
+        await send({"type": f"{message['type']}.complete"})
+
+
+async def fails_at_the_end(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.complete"})
+    await receive()
+    await send({"type": "lifespan.shutdown.failed", "message": "no"})
+
+
+async def fails_to_start(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    await send({"type": "lifespan.startup.failed", "message": "no"})
+
+
+async def raises_while_starting(scope: Any, receive: Any, send: Any) -> None:
+    await receive()
+    raise RuntimeError("the app's own fault")
+
+
+async def refuses_the_scope(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("Django can only handle ASGI/HTTP connections")
+
+
+async def returns(scope: Any, receive: Any, send: Any) -> None:
+    return
+
+
+def run(app: Any) -> list[str]:
+    """Drive a lifespan as servers do, and return what happened in order."""
+    happened: list[str] = []
+
+    async def story() -> None:
+        events = iter(EVENTS)
+
+        async def receive() -> dict[str, Any]:
+            return {"type": next(events)}
+
+        async def send(message: Any) -> None:
+            happened.append(message["type"].removeprefix("lifespan."))
+
+        await pass_lifespan(app, {"type": "lifespan"}, receive, send, lambda: happened.append("closed"))
+
+    asyncio.run(story())
+    return happened
+
+
+@pytest.mark.parametrize(
+    ("app", "happened"),
+    [
+        (knows, SERVED),
+        (fails_at_the_end, ["startup.complete", "closed", "shutdown.failed"]),
+        (fails_to_start, ["startup.failed"]),
+        (refuses_the_scope, SERVED),
+        (returns, SERVED),
+    ],
+    ids=lambda value: getattr(value, "__name__", ""),
+)
+def test_the_recorder_is_closed_before_the_end_is_told(app: Any, happened: list[str]) -> None:
+    assert run(app) == happened
+
+
+def test_a_fault_of_an_app_that_knows_lifespans_is_the_servers_to_see() -> None:
+    with pytest.raises(RuntimeError, match="the app's own fault"):
+        run(raises_while_starting)
