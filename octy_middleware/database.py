@@ -9,10 +9,12 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Protocol
+from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
 
 from octy_middleware.errors import ConfigurationError, SchemaError, StoreUnavailableError
@@ -24,6 +26,7 @@ SCHEMA = "0001"
 
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
 _CHANGED = "octy_changed_keys"
+_FILE = "octy_file"  # in a connection's `info`: which file it has open
 
 _listeners: dict[str, weakref.WeakSet["KeyListener"]] = {}  # by URL: all Database objects of this process
 
@@ -58,9 +61,8 @@ class Database:
         if self.url.database in (None, "", ":memory:"):
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout
-        path = Path(str(self.url.database))
-        self._lock = FileLock(path.with_name(path.name + ".lock-file"), like=path)
-        self._file = _File(path)
+        self._path = Path(str(self.url.database))
+        self._lock = FileLock(self._path.with_name(self._path.name + ".lock-file"), like=self._path)
         self.engine = self._make_engine()
         rest_while_forking(self)
 
@@ -79,17 +81,20 @@ class Database:
         self._lock.after_fork()
 
     def _make_engine(self) -> Engine:
-        timeout = self._busy_timeout
+        path, timeout = self._path, self._busy_timeout
 
-        file = self._file
+        def connect(_dialect: object, record: ConnectionPoolEntry, *_: object) -> sqlite3.Connection:
+            record.info[_FILE] = _identity(path)  # before it is opened: a change meanwhile shows at the checkout
+            return _open_sqlite(path, timeout)
 
-        def prepare(connection: sqlite3.Connection, _record: object) -> None:
-            _prepare_sqlite(connection, timeout)
-            file.note()
+        def check(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+            if record.info[_FILE] != _identity(path):
+                raise DisconnectionError("the file was removed or replaced")
 
         # Parameters hold digests, sealed secrets and reasons: no error text may show them.
         engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
-        event.listen(engine, "connect", prepare)
+        event.listen(engine, "do_connect", connect)
+        event.listen(engine, "checkout", check)
         event.listen(engine, "begin", _begin_sqlite)
         weakref.finalize(self, engine.dispose)  # whoever forgets `close` leaves no connection open all the same
         return engine
@@ -97,20 +102,19 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
-        with _as_store_errors():
-            self._refuse_ghost()
-            with self.engine.begin() as connection:
-                yield connection
+        with _as_store_errors(), self.engine.begin() as connection:
+            yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception."""
         changed: list[str] = []
-        with _as_store_errors(), self._lock.hold(self._busy_timeout), self._connect() as connection:
+        with _as_store_errors(), self._lock.hold(self._busy_timeout), self.engine.connect() as connection:
             writer = connection.execution_options(octy_write=True)
             try:
                 with writer.begin():
                     yield writer
+                self._refuse_ghost(writer)
                 changed = writer.info.get(_CHANGED, [])
             finally:
                 writer.info.pop(_CHANGED, None)
@@ -122,18 +126,18 @@ class Database:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
 
-    def _connect(self) -> Connection:
-        self._refuse_ghost()
-        return self.engine.connect()
+    def _refuse_ghost(self, connection: Connection) -> None:
+        """Raise StoreUnavailableError when the file was removed or replaced during the transaction.
 
-    def _refuse_ghost(self) -> None:
-        """Raise StoreUnavailableError when the file was removed or replaced; the next use opens what is there then.
-
-        Without this, connections go on writing into the unlinked file, where nobody will ever read it.
+        SQLite goes on in an unlinked file, where nobody will ever read what was committed.
         """
-        if self._file.is_another():
-            self.engine.dispose()
-            raise StoreUnavailableError(f"{self.url.database} was removed or replaced")
+        if connection.info[_FILE] != _identity(self._path):
+            raise StoreUnavailableError(f"{self._path} was removed or replaced")
+
+    def create(self) -> None:
+        """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log."""
+        with _as_store_errors():
+            self._path.touch()
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
@@ -149,7 +153,9 @@ class Database:
             session.flush()
 
     def schema(self) -> str | None:
-        """Return the migration that the database is at, or None when it is empty."""
+        """Return the migration that the database is at, or None when it is empty or not there yet."""
+        if _is_missing(self._path):
+            return None
         with self.read() as connection:
             if not inspect(connection).has_table("alembic_version"):
                 return None
@@ -173,33 +179,29 @@ class Database:
         self.engine.dispose()
 
 
-class _File:
-    """Which file the connections have open, by device and inode."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._known: tuple[int, int] | None = None
-
-    def note(self) -> None:
-        """Take the file that a new connection has opened for the right one."""
-        self._known = self._look()
-
-    def is_another(self) -> bool:
-        """Tell, once, that the path leads to another file or to none."""
-        if self._known is None or self._look() == self._known:
-            return False
-        self._known = None
-        return True
-
-    def _look(self) -> tuple[int, int] | None:
-        try:
-            found = self._path.stat()
-        except OSError:
-            return None
-        return found.st_dev, found.st_ino
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Return which file a path leads to, by device and inode."""
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
 
 
-def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout: float) -> None:
+def _is_missing(path: Path) -> bool:
+    """Tell whether just the file is missing; a folder that is away is an outage."""
+    try:
+        path.stat()
+    except FileNotFoundError:
+        return path.parent.is_dir()
+    except OSError:
+        return False
+    return False
+
+
+def _open_sqlite(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open a file that exists. SQLite would make an empty one in its place, and then delete the log beside it."""
+    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, check_same_thread=False)
     connection.isolation_level = None  # transactions are begun here, not guessed by the driver
     for pragma in (
         f"busy_timeout={int(busy_timeout * 1000)}",
@@ -208,6 +210,7 @@ def _prepare_sqlite(connection: sqlite3.Connection, busy_timeout: float) -> None
         "foreign_keys=ON",
     ):
         connection.execute(f"PRAGMA {pragma}").close()
+    return connection
 
 
 def _begin_sqlite(connection: Connection) -> None:

@@ -86,13 +86,15 @@ class Recorder:
         """Write the entry now. The future is done after its commit, or fails with StoreUnavailableError.
 
         Until the commit begins it can be cancelled: the entry is then written as `store_unavailable`, which is what
-        its client was told.
+        its client was told. While the store is away it fails at once, so that refusals don't use up the threads that
+        right keys need; what is queued is tried again and again, and finds out when the store is back.
         """
-        if len(self._queue) < self._limit:
-            return self._enqueue(entry)
-        refused: Future[None] = Future()
-        refused.set_exception(StoreUnavailableError("too many outcomes are waiting for their commit"))
-        return refused
+        if self._last_error:
+            self.note(_unanswered(entry))
+            return _failed("the store takes no outcomes at the moment")
+        if len(self._queue) >= self._limit:
+            return _failed("too many outcomes are waiting for their commit")
+        return self._enqueue(entry)
 
     def _enqueue(self, entry: Entry) -> "Future[None]":
         committed: Future[None] = Future()
@@ -200,6 +202,12 @@ class Recorder:
             self._pause.wait(_RETRY)
 
     _pause = threading.Event()  # never set: a sleep that reads as one
+
+
+def _failed(why: str) -> "Future[None]":
+    refused: Future[None] = Future()
+    refused.set_exception(StoreUnavailableError(why))
+    return refused
 
 
 def _unanswered(entry: Entry) -> Entry:

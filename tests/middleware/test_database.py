@@ -6,6 +6,7 @@ import sqlite3
 import stat
 import threading
 import traceback
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -212,23 +213,99 @@ def test_a_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) 
     assert world.rows("SELECT public_key FROM key_change") == [("pk_later",)]
 
 
-@pytest.mark.parametrize("use", ["read", "write"])
-def test_a_removed_or_replaced_file_is_noticed_and_the_new_one_is_used(world: World, use: str) -> None:
-    """Connections would go on in the unlinked file: refusals "on disk" where nobody will ever read them."""
-    other = world.folder / "other.db"
+def put_change(world: World, public_key: str) -> None:
     with world.database.write() as connection:
-        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_old', 1)"))
-    replacement = Database(f"sqlite:///{other}")
-    upgrade(replacement)
-    replacement.close()
+        connection.execute(
+            text("INSERT INTO key_change (public_key, at) VALUES (:public_key, 1)"), {"public_key": public_key}
+        )
+
+
+def changes(world: World) -> list[str]:
+    return [row[0] for row in world.rows("SELECT public_key FROM key_change ORDER BY seq")]
+
+
+@pytest.fixture
+def other(world: World) -> Path:
+    """Return a file that may take the database's place."""
+    path = world.folder / "other.db"
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    database.close()
+    return path
+
+
+def remove(world: World) -> None:
     for file in world.folder.glob("octy.db*"):
         file.unlink()
+
+
+@pytest.mark.parametrize("use", ["read", "write"])
+def test_a_removed_file_is_unavailable_and_is_not_made_anew(world: World, use: str) -> None:
+    """Connections would go on in the unlinked file: refusals "on disk" where nobody will ever read them."""
+    put_change(world, "pk_old")
+    remove(world)
+    for _ in range(3):
+        with pytest.raises(StoreUnavailableError), getattr(world.database, use)():
+            pass
+    assert not (world.folder / "octy.db").exists()
+
+
+def test_a_replaced_file_is_used_at_once(world: World, other: Path) -> None:
+    put_change(world, "pk_old")
+    remove(world)
     other.rename(world.folder / "octy.db")
-    with pytest.raises(StoreUnavailableError, match="removed or replaced"), getattr(world.database, use)():
-        pass
-    with world.database.write() as connection:
-        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_new', 1)"))
-    assert world.rows("SELECT public_key FROM key_change") == [("pk_new",)]
+    assert changes(world) == []
+    put_change(world, "pk_new")
+    assert changes(world) == ["pk_new"]
+
+
+def test_a_file_that_comes_back_has_lost_nothing(world: World, tmp_path: Path) -> None:
+    """SQLite would make an empty file in its place, and delete the log in which the latest commits are."""
+    put_change(world, "pk_old")
+    path, away = world.folder / "octy.db", tmp_path / "away"
+    path.rename(away)
+    for use in (world.database.read, world.database.write) * 3:
+        with pytest.raises(StoreUnavailableError), use():
+            pass
+    away.rename(path)
+    put_change(world, "pk_new")
+    assert changes(world) == ["pk_old", "pk_new"]
+
+
+def test_what_was_committed_into_a_file_that_went_away_meanwhile_is_not_called_written(
+    world: World, other: Path
+) -> None:
+    put_change(world, "pk_old")
+    with pytest.raises(StoreUnavailableError, match="removed or replaced"), world.database.write() as connection:
+        connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)"))
+        other.replace(world.folder / "octy.db")
+
+
+def test_no_thread_goes_on_in_a_file_that_another_found_gone(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each connection is compared for itself: none of them is lent out on the word of another."""
+    with world.database.read(), world.database.read():
+        pass  # two connections in the pool
+    remove(world)
+    with ThreadPoolExecutor(8) as threads:
+        tries = [threads.submit(_can_read, world) for _ in range(40)]
+        assert not any(each.result() for each in tries)
+
+
+def _can_read(world: World) -> bool:
+    try:
+        with world.database.read():
+            return True
+    except StoreUnavailableError:
+        return False
+
+
+@pytest.mark.parametrize("name", ["a b.db", "a%23b.db", "ä#.db", "a&mode=memory.db"])
+def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
+    database = Database(f"sqlite:///{tmp_path / name}")
+    upgrade(database)
+    assert database.schema() == SCHEMA
+    database.close()
+    assert Path(str(database.url.database)).stat().st_size > 0
 
 
 def test_the_lock_file_may_be_used_by_whoever_may_use_the_database(world: World) -> None:

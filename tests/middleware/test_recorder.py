@@ -1,7 +1,8 @@
 """Recorder and ledger: group commit, exact counts, caps, the incident at the threshold, and a store that fails."""
 
 import threading
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 
 import pytest
@@ -194,10 +195,33 @@ def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
         refused.result(5)
     assert "disk full" in recorder.health().last_error
     store.fault = None
+    until(lambda: recorder.health().last_error == "")
     recorder.submit(one(Outcome.UNKNOWN_KEY)).result(5)
     recorder.close()
     assert sorted(store.outcomes) == ["accepted", "store_unavailable", "unknown_key"]
-    assert recorder.health().last_error == ""
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 10
+    while not true():
+        assert time.monotonic() < deadline
+
+
+def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    store.fault = StoreUnavailableError("locked")
+    with pytest.raises(StoreUnavailableError):
+        recorder.submit(one()).result(5)
+    store.gate.clear()  # the next try hangs, as one that waits for a lock does
+    refused = [recorder.submit(one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
+    assert all(each.done() for each in refused)
+    assert [type(each.exception()) for each in refused] == [StoreUnavailableError] * 3
+    store.fault = None
+    store.gate.set()
+    until(lambda: recorder.health().last_error == "")
+    recorder.close()
+    assert store.outcomes == ["store_unavailable"] * 4
 
 
 def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:

@@ -60,6 +60,7 @@ def _empty_database():
     with TemporaryDirectory() as folder:
         path = Path(folder) / "empty.db"
         database = Database(f"sqlite:///{path}")
+        database.create()
         Table.metadata.create_all(database.engine)
         database.close()
         return path.read_bytes()

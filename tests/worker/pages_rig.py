@@ -218,6 +218,7 @@ def _empty_database() -> bytes:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "empty.db"
         database = Database(f"sqlite:///{path}")
+        database.create()
         Table.metadata.create_all(database.engine)
         database.close()  # the last connection folds the journal in
         return path.read_bytes()

@@ -1,0 +1,11 @@
+"""A short flood of wrong secrets: right pairs pass, counts are exact, one case is opened."""
+
+import pytest
+from support.world import World
+
+from load.refusals import VARIANTS, measure
+
+
+@pytest.mark.parametrize(("door", "processes"), VARIANTS)
+def test_a_flood_is_counted_exactly_and_refuses_no_right_pair(world: World, door: str, processes: int) -> None:
+    assert measure(world, door, processes, refusals=300).faults == []
