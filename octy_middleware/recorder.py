@@ -68,9 +68,11 @@ class Recorder:
         """Write the entry soon; nobody need wait for it.
 
         When the queue is full, the caller gets the future of its commit to wait for: the store sets the pace. When it
-        is full because the store is away, the entry is given up and counted, for the host app must go on.
+        is full because the store is away, the entry is given up and counted, for the host app must go on. What was
+        answered 503 gets half of the queue: it comes fast, and what was accepted ends streaks.
         """
-        if len(self._queue) >= self._limit:
+        limit = self._limit // 2 if entry.outcome is Outcome.STORE_UNAVAILABLE else self._limit
+        if len(self._queue) >= limit:
             if not self._last_error:
                 return self._enqueue(entry)
             self._lost += 1

@@ -207,6 +207,26 @@ def until(true: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+def test_what_was_answered_503_leaves_room_for_what_was_accepted() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    store.fault = StoreUnavailableError("locked")
+    with pytest.raises(StoreUnavailableError):
+        recorder.submit(one()).result(5)
+    store.gate.clear()
+    for _ in range(20):
+        recorder.submit(one())
+    for _ in range(3):
+        recorder.note(one(Outcome.ACCEPTED))
+    assert recorder.health().lost >= 15
+    store.fault = None
+    store.gate.set()
+    until(lambda: recorder.health().last_error == "")
+    recorder.close()
+    assert store.outcomes.count(Outcome.ACCEPTED) == 3
+    assert 4 <= store.outcomes.count(Outcome.STORE_UNAVAILABLE) <= 6
+
+
 def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
