@@ -117,8 +117,12 @@ class Gate:
         return self._judge(claim, request, record, right=right)
 
     def prove(self, slow: SlowClaim, request: Request) -> Verdict:
-        """Decide by an imported hash. Blocks for the hash, and for those before it; 503 when these are too many."""
-        fits = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
+        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
+        try:
+            fits = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
+        except MemoryError:  # argon2 and scrypt take up to a gigabyte
+            _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
+            fits = None
         if fits is None:
             return self._end.undecided(slow.claim, request)
         return self._judge(slow.claim, request, slow.record, right=fits if slow.right is None else slow.right)

@@ -5,13 +5,13 @@ where pairs are kept (`pairs`), who asks (`gate`).
 
 A secret is 256 random bits, so a slow password hash would protect nothing; it is stored as keyed BLAKE2b-256
 (RFC 7693) under a pepper that is not in the database: `$octy-b2$<pepper id>$<64 hex digits>`. Imported secrets may
-carry argon2, bcrypt, scrypt or PBKDF2 hashes; the context verifies them and says when to upgrade.
+carry other systems' hashes (`imported_hashes`); the context verifies them and says when to upgrade.
 """
 
 import re
 import secrets
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Container
 from dataclasses import dataclass
 from hashlib import blake2b
 from hmac import compare_digest
@@ -19,12 +19,12 @@ from importlib import metadata
 from typing import Any, ClassVar
 
 from passlib.context import CryptContext
-from passlib.exc import UnknownHashError
 from passlib.utils import handlers
 
 from octy_middleware.clock import RandomBytes
 from octy_middleware.credentials import Secret
-from octy_middleware.errors import ConfigurationError
+from octy_middleware.errors import ConfigurationError, InvalidInputError
+from octy_middleware.imported_hashes import IMPORTED, ImportedHash, is_verifiable, read_imported, verify_imported
 from octy_middleware.keychain import Keychain
 
 _ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
@@ -33,7 +33,6 @@ _PUBLIC_BYTES, _PUBLIC_LENGTH = 16, 22
 _SECRET_BYTES, _SECRET_LENGTH = 32, 43
 _DIGEST_PREFIX = "$octy-b2$"
 _DIGEST = re.compile(r"\$octy-b2\$([a-z0-9]{1,16})\$([0-9a-f]{64})")
-_IMPORTED = ("argon2", "bcrypt", "scrypt", "pbkdf2_sha256", "pbkdf2_sha512")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,6 +71,21 @@ def _base62(number: int, length: int) -> str:
     return "".join(reversed(digits))
 
 
+def check_imported(stored: str, peppers: Container[str] = ()) -> ImportedHash:
+    """Return the form of a hash to store; one of ours needs its pepper's id among `peppers` and is of no kind.
+
+    Raises InvalidInputError, which says what is wrong and never shows the hash.
+    """
+    if not stored.strip().startswith(_DIGEST_PREFIX):
+        return read_imported(stored)
+    match = _DIGEST.fullmatch(stored.strip())
+    if match is None:
+        raise InvalidInputError("the $octy-b2$ digest is damaged → export it again, whole")
+    if match[1] not in peppers:
+        raise InvalidInputError(f"OCTY_PEPPERS lacks the key {match[1]!r} of this digest → take it over as well")
+    return ImportedHash(match[0], "")
+
+
 class KeyHasher:
     """Digests and verifies secrets. Fast for our own digests, by passlib for imported hashes."""
 
@@ -83,7 +97,7 @@ class KeyHasher:
         self._newest = peppers.newest[0]
         self._hash_state = blake2b(key=peppers.newest[1], digest_size=12, person=b"octy-key-hash")
         self.context = CryptContext(
-            schemes=[_passlib_handler(self._digest, self._newest), *_IMPORTED],
+            schemes=[_passlib_handler(self._digest, self._newest), *IMPORTED],
             default="octy_b2",
             deprecated="auto",
         )
@@ -97,7 +111,10 @@ class KeyHasher:
         return str(self.context.hash(secret.reveal()))
 
     def verify(self, secret: Secret, stored: str | None) -> bool:
-        """Tell whether `secret` has this digest. None (an unknown key) does the same work and is False."""
+        """Tell whether `secret` has this digest. None (an unknown key) does the same work and is False.
+
+        Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
+        """
         text = secret.reveal()
         known = stored if stored is not None else self._decoy
         if known.startswith(_DIGEST_PREFIX):
@@ -105,12 +122,15 @@ class KeyHasher:
             computed = self._digest(text, pepper_id)
             fits = compare_digest(computed.encode(), digest.encode()) and computed != ""
         else:
-            fits = self._verify_imported(text, known)
+            fits = verify_imported(self.context, text, known)
         return fits and stored is not None
 
     def can_judge(self, stored: str) -> bool:
-        """Tell whether the pepper of this digest is held here; without it even the right secret looks wrong."""
-        return not self.is_fast(stored) or self.pepper_of(stored) in self._states
+        """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
+
+        That is its pepper; for an imported hash, that it is sound and its library installed.
+        """
+        return self.pepper_of(stored) in self._states if self.is_fast(stored) else is_verifiable(stored)
 
     def pepper_of(self, stored: str) -> str:
         """Return the id of the pepper that a digest of ours was made with."""
@@ -137,12 +157,6 @@ class KeyHasher:
         state = state.copy()
         state.update(secret.encode())
         return state.hexdigest()
-
-    def _verify_imported(self, secret: str, stored: str) -> bool:
-        try:
-            return bool(self.context.verify(secret, stored))
-        except (UnknownHashError, ValueError):  # a damaged import; the import command refuses these up front
-            return False
 
 
 def _passlib_handler(digest: Callable[[str, str], str], newest: str) -> type[handlers.GenericHandler]:

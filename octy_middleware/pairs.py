@@ -6,9 +6,9 @@ pending → active → retiring → retired, and from any live state to retired 
 All functions work in the caller's transaction and are idempotent: a pair already there is left alone.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from datetime import datetime
-from typing import Any
+from typing import Any, TypedDict
 
 from sqlalchemy import Connection, insert, update
 from sqlmodel import col
@@ -16,7 +16,7 @@ from sqlmodel import col
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import mark_changed
 from octy_middleware.models import KeyChange, KeyPair
-from octy_middleware.states import PairState
+from octy_middleware.states import Cause, PairState
 
 
 def add_pair(  # a row as it is, keyword by keyword
@@ -36,6 +36,26 @@ def add_pair(  # a row as it is, keyword by keyword
         )
     )
     return pair_id
+
+
+class Known(TypedDict):
+    """A pair that its customer has had before it came here. `imported_scheme`: None for a digest of ours."""
+
+    id: str
+    account_id: str
+    public_key: str
+    secret_digest: str
+    imported_scheme: str | None
+    created_at: datetime
+
+
+def adopt(connection: Connection, known: Sequence[Known], now: float) -> None:
+    """Put pairs down that are in use already: active from now on."""
+    life = {"state": PairState.ACTIVE, "cause": Cause.IMPORT, "activated_at": utc(now)}
+    connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
+    connection.execute(insert(KeyChange), [{"public_key": pair["public_key"], "at": utc(now)} for pair in known])
+    for pair in known:
+        mark_changed(connection, pair["public_key"])
 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:

@@ -75,3 +75,4 @@ class Cause(StrEnum):
     STAFF = "staff"
     EXPOSURE = "exposure"  # the customer, told that the pair came over plain HTTP
     CUSTOMER = "customer"  # the customer, told that the contact address changed
+    IMPORT = "import"  # not issued here: the customer had it already

@@ -258,6 +258,21 @@ def _until(true: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
+def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def lacking(*_: object) -> bool:
+        raise MemoryError
+
+    with world.gate() as gate:
+        with monkeypatch.context() as poor:
+            poor.setattr(KeyHasher, "verify", lacking)
+            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.STORE_UNAVAILABLE
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+    assert "not enough memory" in caplog.text
+    assert world.recorded() == {"store_unavailable": 1, "accepted": 1}
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b""})

@@ -145,7 +145,7 @@ def test_the_json_has_the_documented_names(octy, busy):
     [
         *[("accounts", name) for name in ("add", "list", "show")],
         *[("incidents", name) for name in ("list", "show", "decide")],
-        *[("keys", name) for name in ("list", "show", "regenerate", "revoke")],
+        *[("keys", name) for name in ("list", "show", "regenerate", "revoke", "import")],
         ("db", "current"),
         ("doctor",),
     ],

@@ -1,0 +1,244 @@
+"""PURE. The written forms of hashes that other systems made, translated into passlib's own.
+
+Here: argon2, bcrypt, scrypt, PBKDF2, SHA-crypt and plain SHA as passlib, Django and Werkzeug put them down; which of
+them are damaged, or would cost too much. Not here: libraries and verifying (`imported_hashes`).
+
+A scrypt digest of 64 bytes becomes its first 32: scrypt ends with PBKDF2, whose blocks stand side by side (RFC 7914 6,
+RFC 8018 5.2). No text of an error shows the hash, or any part of it.
+"""
+
+import binascii
+import re
+from base64 import b64decode
+from collections.abc import Callable
+from typing import NamedTuple
+
+from passlib.utils.binary import ab64_encode, b64s_encode, bcrypt64
+
+from octy_middleware.errors import InvalidInputError
+
+_MIB = 2**20
+_MOST_MEMORY = 1024 * _MIB
+_MOST_ARGON2 = 4 * _MOST_MEMORY  # memory times passes: libsodium's "sensitive" is just taken
+_MOST_LANES = 64
+_MOST_BCRYPT = 16  # 2**16 rounds, four seconds
+_MOST_PBKDF2 = 5_000_000
+_MOST_SHA_CRYPT = 2_000_000  # rounds in pure Python, a second
+_LEAST_DIGEST = 16  # bytes
+_LONGEST_SALT = 1024
+_SIZES = {"sha1": 20, "sha256": 32, "sha512": 64}
+
+_NUMBER = r"(0|[1-9][0-9]{0,9})"
+_PHC = r"([A-Za-z0-9+/]+)"  # base64 without padding
+_CRYPT = r"[./A-Za-z0-9]"
+_SALT = r"([ -#%-~]{1,1024})"  # of Django and Werkzeug: printable, without $
+
+
+class Form(NamedTuple):
+    """A hash in the form that is stored, its passlib scheme, and its cost in a word."""
+
+    scheme: str
+    cost: str
+    stored: str
+
+
+def read_form(text: str) -> Form:
+    """Return the form to store. Raises InvalidInputError with what is wrong."""
+    for begins, read in _FORMS:
+        if begins.match(text):
+            return read(text)
+    for begins, name in _NOT_TAKEN:
+        if begins.match(text):
+            raise InvalidInputError(f"this is {name}, which is not taken → give these customers new keys")
+    raise InvalidInputError(f"this is no hash that is known here → {_TAKEN}")
+
+
+def refuse_damage(*, damaged: bool) -> None:
+    """Raise InvalidInputError if it is."""
+    if damaged:
+        raise InvalidInputError("the hash is damaged: it has not the form of its scheme → export it again, whole")
+
+
+def _argon2(text: str) -> Form:
+    costs = rf"m={_NUMBER},t={_NUMBER},p={_NUMBER}"
+    match = _parts(rf"(?:argon2)?(\$argon2(?:id|i|d))\$(?:v=(16|19)\$)?{costs}\${_PHC}\${_PHC}", text)
+    memory, passes, lanes = int(match[3]), int(match[4]), int(match[5])
+    _refuse_cost(f"argon2 with more than {_MOST_MEMORY // _MIB} MiB of memory", absurd=memory * 1024 > _MOST_MEMORY)
+    _refuse_cost("argon2 with so many passes over its memory", absurd=memory * 1024 * passes > _MOST_ARGON2)
+    _refuse_cost(f"argon2 with more than {_MOST_LANES} lanes", absurd=lanes > _MOST_LANES)
+    refuse_damage(damaged=passes < 1 or lanes < 1 or memory < 8 * lanes)  # RFC 9106 3.1
+    salt, digest = _from_base64(match[6]), _from_base64(match[7])
+    # RFC 9106 3.1 allows digests of any length; one that is cut is no multiple of a word any more.
+    refuse_damage(damaged=len(salt) < 8 or len(digest) < _LEAST_DIGEST or len(digest) % 4 > 0)  # noqa: PLR2004
+    version = "$v=19" if match[2] == "19" else ""
+    stored = f"{match[1]}{version}$m={memory},t={passes},p={lanes}${match[6]}${match[7]}"
+    return Form("argon2", f"{_magnitude(memory * passes)}-{lanes}", stored)
+
+
+def _bcrypt(text: str) -> Form:
+    match = _parts(rf"(?:bcrypt\$)?(\$2[aby]\$)([0-9]{{2}})\$({_CRYPT}{{22}})({_CRYPT}{{31}})", text)
+    cost = _bcrypt_cost(match[2])
+    return Form("bcrypt", str(cost), f"{match[1]}{match[2]}${_mended(match[3])}{_mended(match[4])}")
+
+
+def _django_bcrypt_sha256(text: str) -> Form:
+    _, cost, stored = _bcrypt(text.removeprefix("bcrypt_sha256$"))
+    return Form("django_bcrypt_sha256", cost, f"bcrypt_sha256${stored}")
+
+
+def _bcrypt_sha256(text: str) -> Form:
+    match = _parts(rf"(\$bcrypt-sha256\$(?:v=2,t=2b,r=|2[ab],))([1-9]?[0-9])\$({_CRYPT}{{22}})\$({_CRYPT}{{31}})", text)
+    cost = _bcrypt_cost(match[2])
+    return Form("bcrypt_sha256", str(cost), f"{match[1]}{cost}${_mended(match[3])}${_mended(match[4])}")
+
+
+def _bcrypt_cost(digits: str) -> int:
+    cost = int(digits)
+    refuse_damage(damaged=cost < 4)  # noqa: PLR2004  # the least there is
+    _refuse_cost(f"bcrypt with a cost over {_MOST_BCRYPT}", absurd=cost > _MOST_BCRYPT)
+    return cost
+
+
+def _mended(part: str) -> str:
+    """Clear the bits of the last character that hold nothing; some libraries leave them set."""
+    return str(bcrypt64.repair_unused(part))
+
+
+def _scrypt(text: str) -> Form:
+    match = _parts(rf"\$scrypt\$ln={_NUMBER},r={_NUMBER},p={_NUMBER}\${_PHC}\${_PHC}", text)
+    return _made_scrypt(int(match[1]), match[2], match[3], _from_base64(match[4]), _from_base64(match[5]))
+
+
+def _django_scrypt(text: str) -> Form:
+    match = _parts(rf"scrypt\${_NUMBER}\${_SALT}\${_NUMBER}\${_NUMBER}\$([A-Za-z0-9+/]+=*)", text)
+    return _made_scrypt(_log2(match[1]), match[3], match[4], match[2].encode(), _from_base64(match[5]))
+
+
+def _werkzeug_scrypt(text: str) -> Form:
+    match = _parts(rf"scrypt:{_NUMBER}:{_NUMBER}:{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
+    return _made_scrypt(_log2(match[1]), match[2], match[3], match[4].encode(), _from_hex(match[5]))
+
+
+def _log2(digits: str) -> int:
+    number = int(digits)
+    refuse_damage(damaged=number.bit_count() != 1)
+    return number.bit_length() - 1
+
+
+def _made_scrypt(log: int, block: str, lanes: str, salt: bytes, digest: bytes) -> Form:
+    size, parallel = int(block), int(lanes)
+    refuse_damage(damaged=log < 1 or size < 1 or parallel < 1 or len(digest) < 32)  # noqa: PLR2004
+    # The logarithm is asked first: two to the power of any number must never be computed.
+    _refuse_cost("scrypt with ln over 20", absurd=log > 20)  # noqa: PLR2004
+    memory = 128 * 2**log * size * parallel
+    _refuse_cost(f"scrypt with more than {_MOST_MEMORY // _MIB} MiB", absurd=memory > _MOST_MEMORY)
+    refuse_damage(damaged=len(salt) > _LONGEST_SALT)
+    stored = f"$scrypt$ln={log},r={size},p={parallel}${_phc(salt)}${_phc(digest[:32])}"
+    return Form("scrypt", f"{log}-{size * parallel}", stored)
+
+
+def _phc(data: bytes) -> str:
+    return str(b64s_encode(data).decode("ascii"))
+
+
+def _pbkdf2(text: str) -> Form:
+    match = _parts(rf"\$pbkdf2(?:-(sha1|sha256|sha512))?\${_NUMBER}\$([./A-Za-z0-9]+)\$([./A-Za-z0-9]+)", text)
+    salt, digest = (_from_base64(part.replace(".", "+")) for part in match.group(3, 4))
+    return _made_pbkdf2(match[1] or "sha1", match[2], salt, digest)
+
+
+def _django_pbkdf2(text: str) -> Form:
+    match = _parts(rf"pbkdf2_(sha1|sha256)\${_NUMBER}\${_SALT}\$([A-Za-z0-9+/]+=*)", text)
+    return _made_pbkdf2(match[1], match[2], match[3].encode(), _from_base64(match[4]))
+
+
+def _werkzeug_pbkdf2(text: str) -> Form:
+    match = _parts(rf"pbkdf2:(sha1|sha256|sha512):{_NUMBER}\${_SALT}\$([0-9a-f]+)", text)
+    return _made_pbkdf2(match[1], match[2], match[3].encode(), _from_hex(match[4]))
+
+
+def _made_pbkdf2(name: str, digits: str, salt: bytes, digest: bytes) -> Form:
+    rounds = int(digits)
+    refuse_damage(damaged=rounds < 1 or len(digest) != _SIZES[name] or len(salt) > _LONGEST_SALT)
+    _refuse_cost(f"PBKDF2 with more than {_MOST_PBKDF2:,} rounds", absurd=rounds > _MOST_PBKDF2)
+    ident = "$pbkdf2$" if name == "sha1" else f"$pbkdf2-{name}$"
+    encoded = (str(ab64_encode(part).decode("ascii")) for part in (salt, digest))
+    return Form(f"pbkdf2_{name}", _magnitude(rounds), ident + "$".join((str(rounds), *encoded)))
+
+
+def _sha_crypt(text: str) -> Form:
+    scheme, length = ("sha256_crypt", 43) if text.startswith("$5$") else ("sha512_crypt", 86)
+    match = _parts(rf"\$[56]\$(?:rounds={_NUMBER}\$)?{_CRYPT}{{1,16}}\${_CRYPT}{{{length}}}", text)
+    rounds = int(match[1] or 5000)
+    refuse_damage(damaged=rounds < 1000)  # noqa: PLR2004  # the least there is
+    _refuse_cost(f"SHA-crypt with more than {_MOST_SHA_CRYPT:,} rounds", absurd=rounds > _MOST_SHA_CRYPT)
+    return Form(scheme, _magnitude(rounds), text)
+
+
+def _plain_sha(text: str) -> Form:
+    return Form({40: "hex_sha1", 64: "hex_sha256", 128: "hex_sha512"}[len(text)], "", text.lower())
+
+
+_FORMS: tuple[tuple[re.Pattern[str], Callable[[str], Form]], ...] = tuple(
+    (re.compile(begins), read)
+    for begins, read in (
+        (r"(?:argon2)?\$argon2(?:id|i|d)\$", _argon2),
+        (r"(?:bcrypt\$)?\$2[aby]\$", _bcrypt),
+        (r"bcrypt_sha256\$(?!bcrypt)", _django_bcrypt_sha256),
+        (r"\$bcrypt-sha256\$", _bcrypt_sha256),
+        (r"\$scrypt\$", _scrypt),
+        (r"scrypt\$", _django_scrypt),
+        (r"scrypt:", _werkzeug_scrypt),
+        (r"\$pbkdf2(?:-sha(?:1|256|512))?\$", _pbkdf2),
+        (r"pbkdf2_sha(?:1|256)\$", _django_pbkdf2),
+        (r"pbkdf2:sha(?:1|256|512):", _werkzeug_pbkdf2),
+        (r"\$[56]\$", _sha_crypt),
+        (r"(?:[0-9A-Fa-f]{40}|[0-9A-Fa-f]{64}|[0-9A-Fa-f]{128})\Z", _plain_sha),
+    )
+)
+_NOT_TAKEN = tuple(
+    (re.compile(begins), name)
+    for begins, name in (
+        (r"\$(?:1|apr1)\$|md5\$|[0-9A-Fa-f]{32}\Z", "MD5"),
+        (r"[0-9A-Fa-f]{56}\Z|[0-9A-Fa-f]{96}\Z", "SHA-224 or SHA-384"),
+        (r"sha1\$|sha(?:256|512)\$|\{S?SHA", "a salted SHA of one round"),
+        (r"\$2x?\$", "an old, faulty bcrypt"),
+        (r"\$(?:7|y|gy)\$", "the crypt form of scrypt, or yescrypt"),
+        (r"\$[PH]\$", "phpass"),
+        (r"[!*]", "no hash but the mark of an account without a secret"),
+    )
+)
+_TAKEN = "what is taken: argon2, bcrypt, scrypt, PBKDF2, SHA-crypt, and plain SHA-1, SHA-256 or SHA-512 in hex"
+
+
+def _parts(pattern: str, text: str) -> re.Match[str]:
+    match = re.fullmatch(pattern, text, re.ASCII)
+    refuse_damage(damaged=match is None)
+    assert match is not None
+    return match
+
+
+def _from_base64(text: str) -> bytes:
+    """Decode base64 with or without padding; other texts than the one canonical form are damage."""
+    bare = text.rstrip("=")
+    try:
+        data = b64decode(bare + "=" * (-len(bare) % 4), validate=True)
+    except binascii.Error:
+        data = b""
+    refuse_damage(damaged=binascii.b2a_base64(data, newline=False).rstrip(b"=") != bare.encode())
+    return data
+
+
+def _from_hex(text: str) -> bytes:
+    refuse_damage(damaged=len(text) % 2 == 1)
+    return bytes.fromhex(text)
+
+
+def _magnitude(cost: int) -> str:
+    """Return the power of two: hashes whose rounds were varied a little are of one kind."""
+    return f"2^{max(cost, 1).bit_length() - 1}"
+
+
+def _refuse_cost(what: str, *, absurd: bool) -> None:
+    if absurd:
+        raise InvalidInputError(f"{what} would let anybody stop the host with wrong secrets → give new keys instead")

@@ -1,0 +1,328 @@
+"""Hashes that other systems made: every form that is taken, what is damaged, what costs too much, what is missing."""
+
+import os
+import re
+import subprocess
+import sys
+from contextlib import suppress
+
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from support.foreign_hashes import CRYPT, CRYPT_SECRET, FOREIGN, SECRET, long_bcrypt
+
+from octy_middleware.credentials import Secret
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher, check_imported
+
+HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
+OURS = HASHER.digest(Secret("x"))
+
+
+def fits(secret: str, stored: str) -> bool:
+    return HASHER.verify(Secret(secret), stored)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_what_a_librarys_own_hash_verifies_is_the_right_secret_alone(name: str) -> None:
+    found = check_imported(f" {FOREIGN[name]}\n")
+    assert fits(SECRET, found.stored)
+    for wrong in (SECRET + "x", SECRET[:-1], SECRET.upper(), "", found.stored, FOREIGN[name]):
+        assert not fits(wrong, found.stored)
+    assert HASHER.can_judge(found.stored)
+    assert HASHER.needs_upgrade(found.stored)
+    assert not HASHER.is_fast(found.stored)
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_the_stored_form_is_stored_as_it_is(name: str) -> None:
+    found = check_imported(FOREIGN[name])
+    assert check_imported(found.stored) == found
+    assert 0 < len(found.kind) <= 32
+
+
+@pytest.mark.parametrize("stored", CRYPT)
+def test_sha_crypt_is_that_of_the_c_library(stored: str) -> None:
+    assert check_imported(stored).stored == stored
+    assert fits(CRYPT_SECRET, stored)
+    assert not fits(CRYPT_SECRET + "!", stored)
+
+
+@pytest.mark.parametrize("length", [71, 72, 73, 80, 500])
+def test_bcrypt_reads_72_bytes_as_it_always_did(length: int) -> None:
+    secret = ("sk_" + "ä1" * length)[: length // 2] + "x" * (length - length // 2)
+    stored = check_imported(long_bcrypt(secret)).stored
+    assert fits(secret, stored)
+    assert not fits("y" + secret[1:], stored)
+
+
+def test_bits_that_hold_nothing_are_cleared() -> None:
+    """Old libraries left them set in a salt's and a digest's last character; today's refuse or warn."""
+    sound = "$2b$04$" + "." * 21 + "u" + "K" * 30 + "u"
+    assert check_imported(sound).stored == sound
+    assert check_imported(sound[:28] + "v" + sound[29:-1] + "v").stored == sound
+
+
+@pytest.mark.parametrize(
+    ("one", "other", "alike"),
+    [
+        ("$2b$10$" + "." * 53, "$2b$12$" + "." * 53, False),
+        (f"$pbkdf2-sha256$29000$c2FsdA${'A' * 43}", f"$pbkdf2-sha256$31000$c2FsdA${'A' * 43}", True),
+        (f"$pbkdf2-sha256$29000$c2FsdA${'A' * 43}", f"$pbkdf2-sha256$290000$c2FsdA${'A' * 43}", False),
+        (f"$pbkdf2-sha256$29000$c2FsdA${'A' * 43}", f"pbkdf2:sha256:29000$salt${'0' * 64}", True),
+    ],
+)
+def test_hashes_of_one_kind_take_about_one_time(one: str, other: str, *, alike: bool) -> None:
+    assert (check_imported(one).kind == check_imported(other).kind) is alike
+
+
+# What is refused
+
+B64 = "c2FsdHNhbHRzYWx0"
+ARGON = "$argon2id$v=19$m={m},t={t},p={p}$" + f"{B64}${'A' * 43}"
+HEX = "0123456789abcdef"
+NOT_TAKEN = "which is not taken"
+DAMAGED = "is damaged"
+COSTLY = "let anybody stop the host"
+
+REFUSED = [
+    ("", "no hash that is known"),
+    ("secret", "no hash that is known"),
+    ("sk_" + "a" * 49, "no hash that is known"),
+    ("pk_9b2f17a3-4573-4a9b-9128-53ee910ef2", "no hash that is known"),
+    ("é" * 64, "no hash that is known"),
+    ("٣" * 64, "no hash that is known"),
+    ("a" * 63, "no hash that is known"),
+    ("a" * 2001, "too long"),
+    ("a" * 32, "MD5, " + NOT_TAKEN),
+    ("$1$abc$def", "MD5, " + NOT_TAKEN),
+    ("$apr1$abc$def", "MD5, " + NOT_TAKEN),
+    ("a" * 56, "SHA-224"),
+    ("a" * 96, "SHA-384"),
+    ("sha1$salt$" + HEX, "one round"),
+    ("{SSHA}abcd", "one round"),
+    ("$2x$04$" + "." * 53, "faulty bcrypt"),
+    ("$2$04$" + "." * 53, "faulty bcrypt"),
+    ("$7$C6..../....SodiumChloride$x", "yescrypt"),
+    ("$P$Babcdef", "phpass"),
+    ("!", "without a secret"),
+    ("$2b$12$" + "." * 52, DAMAGED),
+    ("$2b$12$" + "." * 54, DAMAGED),
+    ("$2b$12$" + "." * 52 + "é", DAMAGED),
+    ("$2b$3$" + "." * 53, DAMAGED),
+    ("$2b$03$" + "." * 53, DAMAGED),
+    ("$2b$17$" + "." * 53, COSTLY),
+    ("$2b$31$" + "." * 53, COSTLY),
+    ("bcrypt_sha256$$2b$31$" + "." * 53, COSTLY),
+    ("$bcrypt-sha256$v=2,t=2b,r=31$" + "." * 22 + "$" + "." * 31, COSTLY),
+    ("$bcrypt-sha256$v=3,t=2b,r=4$" + "." * 22 + "$" + "." * 31, DAMAGED),
+    (ARGON.format(m=65536, t=3, p=4)[:-1], DAMAGED),
+    (ARGON.format(m=65536, t=3, p=4)[:-20] + "!" * 20, DAMAGED),
+    (ARGON.format(m=65536, t=3, p=4)[:-30], DAMAGED),
+    (ARGON.format(m=65536, t=0, p=4), DAMAGED),
+    (ARGON.format(m=16, t=1, p=4), DAMAGED),
+    (ARGON.format(m="", t=1, p=1), DAMAGED),
+    (ARGON.format(m="08", t=1, p=1), DAMAGED),
+    (ARGON.format(m="٨", t=1, p=1), DAMAGED),
+    (ARGON.format(m=64, t=1, p=1).replace("v=19", "v=99"), DAMAGED),
+    (ARGON.format(m=64, t=1, p=1).replace("p=1", "p=1,keyid=abc"), DAMAGED),
+    (ARGON.format(m=64, t=1, p=1).replace("p=1", "p=1,data=abcd"), DAMAGED),
+    (ARGON.format(m=64, t=1, p=1).replace(f"${B64}", "$YWJj"), DAMAGED),
+    (ARGON.format(m=2**20 + 1, t=1, p=1), COSTLY),
+    (ARGON.format(m=2**20, t=5, p=1), COSTLY),
+    (ARGON.format(m=64, t=2**31, p=1), COSTLY),
+    (ARGON.format(m=2**19, t=1, p=65), COSTLY),
+    (f"$scrypt$ln=21,r=8,p=1${B64}${'A' * 43}", COSTLY),
+    (f"$scrypt$ln=9999999999,r=8,p=1${B64}${'A' * 43}", COSTLY),
+    (f"$scrypt$ln=20,r=8,p=2${B64}${'A' * 43}", COSTLY),
+    (f"$scrypt$ln=1,r=9999999999,p=1${B64}${'A' * 43}", COSTLY),
+    (f"$scrypt$ln=0,r=8,p=1${B64}${'A' * 43}", DAMAGED),
+    (f"$scrypt$ln=4,r=8,p=1${B64}${'A' * 20}", DAMAGED),
+    (f"$scrypt$ln=4,r=8${B64}${'A' * 43}", DAMAGED),
+    (f"scrypt:1000:8:1$salt${'0' * 128}", DAMAGED),
+    (f"scrypt:1024:8:1$salt${'0' * 127}", DAMAGED),
+    (f"scrypt:{2**30}:8:1$salt${'0' * 128}", COSTLY),
+    (f"scrypt$16$salt$8$1${'A' * 10}", DAMAGED),
+    (f"$pbkdf2-sha256$5000001$c2FsdA${'A' * 43}", COSTLY),
+    (f"$pbkdf2-sha256$0$c2FsdA${'A' * 43}", DAMAGED),
+    (f"$pbkdf2-sha256$10$c2FsdA${'A' * 42}", DAMAGED),
+    (f"$pbkdf2-sha512$10$c2FsdA${'A' * 43}", DAMAGED),
+    (f"$pbkdf2-sha256$10$c2FsdA${'A' * 42}B", DAMAGED),  # bits behind the last byte
+    (f"pbkdf2_sha256$9999999999$salt${'A' * 43}=", COSTLY),
+    (f"pbkdf2:sha256:10$sal$t${'0' * 64}", DAMAGED),
+    (f"pbkdf2:md5:10$salt${'0' * 32}", "no hash that is known"),
+    (f"$5$rounds=999$salt${'.' * 43}", DAMAGED),
+    (f"$6$rounds=2000001$salt${'.' * 86}", COSTLY),
+    (f"$6$salt${'.' * 43}", DAMAGED),
+    ("$octy-b2$gone$" + "0" * 64, "OCTY_PEPPERS lacks the key 'gone'"),
+]
+
+
+@pytest.mark.parametrize(("text", "said"), REFUSED, ids=[text[:40] for text, _ in REFUSED])
+def test_what_is_refused_is_told_and_not_shown(text: str, said: str) -> None:
+    with pytest.raises(InvalidInputError, match=re.escape(said)) as raised:
+        check_imported(text, ["k1"])
+    assert len(text) < 8 or text[-8:] not in str(raised.value)
+    assert not fits("x", text)
+    assert not HASHER.can_judge(text)
+
+
+def test_the_dearest_that_is_taken() -> None:
+    for text in (
+        ARGON.format(m=2**20, t=4, p=1),
+        "$2b$16$" + "." * 53,
+        f"$scrypt$ln=20,r=8,p=1${B64}${'A' * 43}",
+        f"$pbkdf2-sha256$5000000$c2FsdA${'A' * 43}",
+        f"$6$rounds=2000000$salt${'.' * 86}",
+    ):
+        assert check_imported(text).stored == text
+
+
+def test_a_digest_of_ours_needs_its_pepper() -> None:
+    assert check_imported(OURS, ["k0", "k1"]).stored == OURS
+    assert check_imported(OURS, ["k1"]).kind == ""
+    with pytest.raises(InvalidInputError, match="take it over as well"):
+        check_imported(OURS)
+    with pytest.raises(InvalidInputError, match=DAMAGED):
+        check_imported(OURS[:-1], ["k1"])
+
+
+PIECES = ["$argon2id$", "v=19$", "m=64,t=1,p=1", "$2b$", "04$", "$scrypt$", "ln=4,r=8,p=1", "$pbkdf2-sha256$", "10"]
+PIECES += [
+    "bcrypt$",
+    "argon2",
+    "pbkdf2_sha1$",
+    "scrypt$",
+    "scrypt:",
+    "$5$",
+    "rounds=1000$",
+    "$octy-b2$",
+    "k1",
+    "$",
+    "=",
+]
+
+
+@given(st.one_of(st.text(), st.lists(st.sampled_from([*PIECES, "AAAAAAAAAAAAAAAA", "." * 22, "é", "\n"])).map("".join)))
+@example("$argon2id$\ud800")
+@example("$5$rounds=")
+def test_no_text_does_more_than_be_refused(text: str) -> None:
+    try:
+        found = check_imported(text, ["k1"])
+    except InvalidInputError:
+        assert not HASHER.can_judge(text)
+        assert not fits("x", text)
+    else:
+        assert check_imported(found.stored, ["k1"]) == found
+
+
+@given(st.sampled_from(sorted(FOREIGN)), st.integers(0, 200), st.characters())
+def test_no_damage_does_more_than_be_refused_or_change_the_secret(name: str, place: int, other: str) -> None:
+    text = FOREIGN[name]
+    damaged = text[: place % len(text)] + other + text[place % len(text) + 1 :]
+    with suppress(InvalidInputError):
+        found = check_imported(damaged)
+        assert check_imported(found.stored) == found
+
+
+# Hosts that lack something
+
+
+def run(code: str) -> str:
+    paths = os.pathsep.join(path for path in sys.path if path)
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env={**os.environ, "PYTHONPATH": paths},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+WITHOUT = """
+import sys
+sys.modules.update({{{name!r}: None}})
+from octy_middleware.credentials import Secret
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher, check_imported
+hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
+for _ in range(2):
+    print(hasher.verify(Secret({secret!r}), stored), hasher.can_judge(stored))
+    try:
+        check_imported(stored)
+    except Exception as error:
+        print(type(error).__name__, error)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "form"),
+    [
+        ("argon2", "argon2-cffi", "argon2id"),
+        ("bcrypt", "bcrypt", "bcrypt 2b"),
+        ("bcrypt", "bcrypt", "bcrypt_sha256"),
+        ("bcrypt", "bcrypt", "Django bcrypt_sha256"),
+    ],
+)
+def test_a_missing_library_judges_nothing_and_names_the_remedy(name: str, package: str, form: str) -> None:
+    said = run(WITHOUT.format(name=name, stored=check_imported(FOREIGN[form]).stored, secret=SECRET)).splitlines()
+    refusal = f"InvalidInputError the package {package} is missing → pip install 'octy-middleware[imports]'"
+    assert said == ["False False", refusal] * 2
+
+
+@pytest.mark.parametrize("form", ["scrypt", "pbkdf2_sha256", "sha512_crypt", "SHA-256"])
+def test_the_others_need_no_library(form: str) -> None:
+    stored = check_imported(FOREIGN[form]).stored
+    said = run(WITHOUT.format(name="argon2", stored=stored, secret=SECRET).replace("None}", "None, 'bcrypt': None}"))
+    assert said.splitlines() == ["True True"] * 2
+
+
+TOO_LITTLE = """
+import resource
+from octy_middleware.credentials import Secret
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher, check_imported
+hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
+check_imported(stored)
+resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20,) * 2)
+try:
+    print(hasher.verify(Secret("x"), stored))
+except MemoryError as error:
+    print(error, error.__cause__, error.__suppress_context__)
+"""
+
+
+@pytest.mark.parametrize(
+    ("stored", "scheme"),
+    [(ARGON.format(m=2**20, t=1, p=1), "argon2"), (f"$scrypt$ln=20,r=8,p=1${B64}${'A' * 43}", "scrypt")],
+)
+def test_too_little_memory_is_no_wrong_secret(stored: str, scheme: str) -> None:
+    said = run(TOO_LITTLE.format(stored=stored))
+    assert said == f"a sound {scheme} hash could not be computed: ValueError None True\n"
+
+
+AT_ONCE = """
+import sys, threading
+from octy_middleware.credentials import Secret
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher
+sys.setswitchinterval(1e-6)
+hasher, start, found = KeyHasher(Keychain.generate()), threading.Barrier(8), []
+def first():
+    start.wait()
+    found.append(hasher.verify(Secret({secret!r}), {stored!r}))
+threads = [threading.Thread(target=first) for _ in range(8)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(found)
+"""
+
+
+@pytest.mark.parametrize("form", ["argon2id", "bcrypt 2b", "Django bcrypt_sha256"])
+def test_the_first_requests_may_come_at_once(form: str) -> None:
+    stored = check_imported(FOREIGN[form]).stored
+    assert run(AT_ONCE.format(secret=SECRET, stored=stored)) == f"{[True] * 8}\n"

@@ -1,0 +1,447 @@
+"""Imports: files read line by line, rows checked, all of a file or nothing, and pairs that authenticate afterwards."""
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+from imports_rig import BCRYPT, HEADER, NOW, as_csv, as_json, content_of, imported, key, person, planned
+from sqlalchemy import event
+from support.foreign_hashes import FOREIGN, SECRET
+from support.world import FakeRequest, World, basic
+
+from octy_middleware import Outcome, StoreUnavailableError
+from octy_middleware.accounts import find_account, security_addresses
+from octy_middleware.states import Cause, PairState
+from octy_worker import imports
+from octy_worker.imports import carry_out
+from octy_worker.imports_checking import IN_CLEAR
+from octy_worker.imports_reading import COLUMNS
+
+
+def faults(world: World, content: bytes, **options) -> list[tuple[int, str, str]]:
+    """Return the faults of a file, and make sure that they show nothing of it."""
+    plan = planned(world, content, **options)
+    for fault in plan.faults:
+        assert fault.to_do
+        assert "$2b$" not in f"{fault.wrong} {fault.to_do}"
+        assert "canary" not in f"{fault.wrong} {fault.to_do}"
+    return [(fault.line, fault.column, fault.wrong) for fault in plan.faults]
+
+
+# What is written
+
+
+@pytest.mark.parametrize("write", [as_csv, as_json], ids=["CSV", "JSON lines"])
+def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
+    contact = {
+        "contact_name": "Ada, „Countess“",
+        "contact_surname": 'By"ron',
+        "webhook_url": "https://hooks.example/x",
+        "authenticated_id_key": "id-1",
+    }
+    imported(world, write(person(created_at="2024-02-29T13:00:00+01:00", **contact), person(2)))
+    with world.database.read_session() as session:
+        account = find_account(session, "c1")
+        assert {name: getattr(account, name) for name in contact} == contact
+        assert security_addresses(account, NOW) == ("security@c1.example",)
+        assert account.created_at.isoformat() == "2024-02-29T12:00:00+00:00"
+    rows = world.rows(
+        "SELECT reference, public_key, secret_digest, imported_scheme, state, cause, activated_at, p.created_at "
+        "FROM key_pair p JOIN account a ON a.id = p.account_id ORDER BY reference"
+    )
+    now, life = int(NOW * 1e6), (BCRYPT, "bcrypt-4", PairState.ACTIVE, Cause.IMPORT, int(NOW * 1e6))
+    assert rows == [("c1", key(1), *life, 1_709_208_000_000_000), ("c2", key(2), *life, now)]
+
+
+def test_every_process_hears_of_the_new_pairs_and_nobody_gets_a_mail(world):
+    imported(world, as_csv(person(1), person(2)))
+    assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),), (key(2),)]
+    assert world.rows("SELECT COUNT(*) FROM outbox") == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM regeneration") == [(0,)]
+
+
+def test_lists_show_the_order_of_the_file(world):
+    imported(world, as_csv(*(person(number) for number in range(50))))
+    assert [row[0] for row in world.rows("SELECT reference FROM account ORDER BY id")] == [f"c{n}" for n in range(50)]
+
+
+@pytest.mark.parametrize("name", [*FOREIGN, "ours"])
+def test_an_imported_pair_of_every_scheme_authenticates(world, name):
+    pair = world.register() if name == "ours" else None
+    stored = world.rows("SELECT secret_digest FROM key_pair")[0][0] if pair else FOREIGN[name]
+    secret = pair.secret if pair else SECRET
+    imported(world, as_csv(person(secret_hash=stored)))
+    with world.gate() as gate:
+        for given, outcome in ((secret + "x", Outcome.WRONG_SECRET), ("", Outcome.WRONG_SECRET), (stored, None)):
+            verdict = gate.decide(FakeRequest(basic(key(1), given)))
+            assert verdict.outcome is (outcome or Outcome.WRONG_SECRET)
+        verdict = gate.decide(FakeRequest(basic(key(1), secret)))
+        assert verdict.outcome is Outcome.ACCEPTED
+        assert verdict.principal.reference == "c1"
+        assert gate.decide(FakeRequest(basic(key(1), secret))).outcome is Outcome.ACCEPTED
+        assert gate.decide(FakeRequest(basic(key(1), secret + "x"))).outcome is Outcome.WRONG_SECRET
+
+
+def test_a_process_that_has_met_the_key_before_accepts_it_after_the_import(world):
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.UNKNOWN_KEY
+        imported(world, as_csv(person()))
+        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
+
+
+# Several pairs, and the same file again
+
+
+def test_further_rows_of_a_customer_repeat_the_contact_data_or_leave_them_empty(world):
+    more = {"contact_name": "Ada"}
+    plan = imported(
+        world,
+        as_csv(
+            person(**more),
+            person(reference="c1", public_key=key(2), **more),
+            person(reference="c1", public_key=key(3), contact_email_address=""),
+        ),
+    )
+    assert (len(plan.accounts), len(plan.pairs)) == (1, 3)
+    assert world.rows("SELECT COUNT(*), COUNT(DISTINCT account_id) FROM key_pair") == [(3, 1)]
+
+
+@pytest.mark.parametrize("into_existing", [False, True])
+def test_the_same_file_again_changes_nothing(world, into_existing):
+    content = as_csv(person(1), person(2), person(3, reference="c1", contact_email_address=""))
+    imported(world, content)
+    before = content_of(world)
+    plan = imported(world, content, into_existing=into_existing, now=NOW + 10)
+    assert (plan.rows, plan.already_there, plan.accounts, plan.pairs) == (3, 3, [], [])
+    assert content_of(world) == before
+
+
+def test_the_same_file_again_finds_pairs_whose_hash_gave_way_to_ours(world):
+    imported(world, as_csv(person(1), person(2)))
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
+    assert world.rows("SELECT imported_scheme FROM key_pair ORDER BY public_key") == [(None,), ("bcrypt-4",)]
+    plan = imported(world, as_csv(person(1), person(2), person(3)))
+    assert (plan.already_there, len(plan.pairs)) == (2, 1)
+
+
+def test_an_account_gets_a_further_pair_only_when_that_is_asked_for(world):
+    imported(world, as_csv(person(1)))
+    before = content_of(world)
+    further = as_csv(person(reference="c1", public_key=key(2), contact_email_address=""))
+    assert faults(world, further) == [(2, "reference", "has an account already")]
+    assert content_of(world) == before
+    imported(world, further, into_existing=True)
+    assert world.rows("SELECT COUNT(*), COUNT(DISTINCT account_id) FROM key_pair") == [(2, 1)]
+    assert content_of(world)[0] == before[0]
+
+
+# Rows that are wrong by themselves
+
+PAIR = "is no public key"
+
+
+@pytest.mark.parametrize(
+    ("changed", "column", "wrong"),
+    [
+        ({"reference": ""}, "reference", "must be 1 to 200 printable characters"),
+        ({"reference": "x" * 201}, "reference", "must be 1 to 200 printable characters"),
+        ({"reference": "canary\x1b[2J"}, "reference", "must be 1 to 200 printable characters"),
+        (
+            {"contact_email_address": ""},
+            "contact_email_address",
+            "is missing: it is where alerts and new keys are sent",
+        ),
+        ({"contact_email_address": "canary"}, "contact_email_address", "is no mail address"),
+        ({"contact_email_address": "ä@canary.example"}, "contact_email_address", "is no mail address"),
+        ({"contact_email_address": "a@b@canary.example"}, "contact_email_address", "is no mail address"),
+        (
+            {"contact_email_address": "canary@-.example.-"},
+            "contact_email_address",
+            "is no mail address",
+        ),
+        (
+            {"contact_email_address": "canary@xn--a.example"},
+            "contact_email_address",
+            "is an address that no mail can be sent to",
+        ),
+        ({"webhook_url": "ftp://canary"}, "webhook_url", "must begin with https://"),
+        ({"contact_name": "x" * 501}, "contact_name", "must be printable text of at most 500 characters"),
+        ({"contact_surname": "canary\u202e"}, "contact_surname", "must be printable text of at most 500 characters"),
+        ({"authenticated_id_key": "a\nb"}, "authenticated_id_key", "must be printable text of at most 500 characters"),
+        ({"public_key": ""}, "public_key", PAIR),
+        ({"public_key": "canary"}, "public_key", PAIR),
+        ({"public_key": "pk_canary!"}, "public_key", PAIR),
+        ({"public_key": "pk_" + "a" * 81}, "public_key", PAIR),
+        ({"secret_hash": ""}, "secret_hash", "is missing"),
+        ({"secret_hash": "canary"}, "secret_hash", "this is no hash that is known here"),
+        ({"secret_hash": "$1$canary$x"}, "secret_hash", "this is MD5, which is not taken"),
+        (
+            {"secret_hash": BCRYPT[:-1]},
+            "secret_hash",
+            "the hash is damaged: it has not the form of its scheme",
+        ),
+        ({"secret_hash": "sk_canary7canary7"}, "secret_hash", IN_CLEAR),
+        ({"secret_hash": "pk:sk_canary7canary7"}, "secret_hash", IN_CLEAR),
+        ({"contact_name": "Ada sk_canary7canary7"}, "contact_name", IN_CLEAR),
+        ({"created_at": "canary"}, "created_at", "is no time"),
+        ({"created_at": "2024-02-29"}, "created_at", "has no time zone"),
+        ({"created_at": "2024-02-30T00:00:00Z"}, "created_at", "is no time"),
+        ({"created_at": "2027-01-15T08:00:01Z"}, "created_at", "is not between 1970 and now"),
+        ({"created_at": "1969-12-31T23:59:59Z"}, "created_at", "is not between 1970 and now"),
+        ({"created_at": "0001-01-01T00:00:00+23:59"}, "created_at", "is not between 1970 and now"),
+        ({"created_at": "9999-12-31T23:59:59-23:59"}, "created_at", "is not between 1970 and now"),
+    ],
+)
+@pytest.mark.parametrize("write", [as_csv, as_json], ids=["CSV", "JSON lines"])
+def test_a_wrong_cell_is_told_with_its_line_and_column(world, write, changed, column, wrong):
+    before = content_of(world)
+    line = 3 if write is as_csv else 2
+    assert faults(world, write(person(1), person(2, **changed), person(3))) == [(line, column, wrong)]
+    assert content_of(world) == before
+
+
+def test_the_last_moment_that_is_taken_is_now(world):
+    assert faults(world, as_csv(person(created_at="2027-01-15T08:00:00Z"))) == []
+
+
+def test_all_that_is_wrong_is_told_at_once(world):
+    content = as_csv(person(1, reference="", webhook_url="x", secret_hash="y"), person(2, public_key="z"), person(3))
+    assert [(line, column) for line, column, _ in faults(world, content)] == [
+        (2, "reference"),
+        (2, "secret_hash"),
+        (2, "webhook_url"),
+        (3, "public_key"),
+    ]
+
+
+# Rows that do not go together
+
+
+@pytest.mark.parametrize(
+    ("rows", "expected"),
+    [
+        ([person(1), person(2, public_key=key(1))], (3, "public_key", "stands in line 2 already")),
+        ([person(1), person(1)], (3, "public_key", "stands in line 2 already")),
+        (
+            [person(1), person(2, reference="c1")],
+            (3, "contact_email_address", "differs from the customer's first row"),
+        ),
+        (
+            [person(1), person(2, reference="c1", contact_email_address="", contact_name="canary")],
+            (3, "contact_name", "differs from the customer's first row"),
+        ),
+    ],
+)
+def test_rows_that_contradict_each_other(world, rows, expected):
+    assert faults(world, as_csv(*rows)) == [expected]
+
+
+@pytest.mark.parametrize("into_existing", [False, True])
+def test_rows_that_contradict_the_store(world, into_existing):
+    other = world.register("other")
+    imported(world, as_csv(person(1), person(2)))
+    found = faults(
+        world,
+        as_csv(
+            person(3, public_key=other.public_key),
+            person(1, secret_hash=FOREIGN["argon2id"]),
+            person(2, contact_name="canary"),
+            person(2, public_key=key(1)),
+            person(4, reference=other.account_id),
+        ),
+        into_existing=into_existing,
+    )
+    assert found == [
+        (2, "public_key", "belongs to another account"),
+        (3, "public_key", "is there already with another secret"),
+        (4, "contact_name", "differs from what the account has"),
+        (5, "public_key", "stands in line 3 already"),
+        (6, "reference", "is the id of an account that is there"),
+    ]
+
+
+def test_a_pair_of_another_account_is_not_taken_away(world):
+    imported(world, as_csv(person(1), person(2)))
+    content = as_csv(person(2, public_key=key(1)))
+    assert faults(world, content) == [(2, "public_key", "belongs to another account")]
+
+
+def test_a_pair_that_was_issued_here_is_there_only_with_its_own_digest(world):
+    pair = world.register("c1")
+    (digest,) = world.rows("SELECT secret_digest FROM key_pair")[0]
+    contact = {"reference": "c1", "contact_email_address": "", "public_key": pair.public_key}
+    assert imported(world, as_csv(person(**contact, secret_hash=digest))).already_there == 1
+    wrong = (2, "public_key", "is there already with another secret")
+    assert faults(world, as_csv(person(**contact))) == [wrong]
+
+
+# Files
+
+
+def csv_of(*lines: str) -> bytes:
+    return "\n".join(lines).encode()
+
+
+TOP = ",".join(HEADER)
+ROW = f"c1,security@c1.example,{key(1)},{BCRYPT}"
+GOOD = person()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        csv_of(TOP, ROW),
+        csv_of(TOP, ROW, "", ""),
+        csv_of("", "  ", TOP, "", ROW, ""),
+        b"\xef\xbb\xbf" + csv_of(TOP, ROW),
+        csv_of(TOP, ROW).replace(b"\n", b"\r\n") + b"\r\n",
+        csv_of(TOP.replace(",", " , "), ROW.replace(",", " , ")),
+        csv_of(",".join(reversed(HEADER)), ",".join(reversed(ROW.split(",")))),
+        csv_of(TOP, ",".join(f'"{cell}"' for cell in ROW.split(","))),
+        as_json(GOOD),
+        b"\xef\xbb\xbf" + as_json(GOOD),
+        b"\n \r\n" + as_json(GOOD).replace(b"\n", b"\r\n") + b"\n",
+        as_json(GOOD).rstrip(),
+        as_json(GOOD).replace(b"}", b', "contact_name": null, "created_at": ""}'),
+    ],
+)
+def test_what_is_right_in_every_dialect(world, content):
+    plan = imported(world, content)
+    assert (plan.rows, len(plan.accounts), len(plan.pairs)) == (1, 1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", (1, "", "the file is empty")),
+        (b"\n \n", (1, "", "the file is empty")),
+        (b"\xef\xbb\xbf", (1, "", "the file is empty")),
+        (csv_of(ROW, ROW), (1, "", "this is no header")),
+        (csv_of(TOP.replace(",", ";"), ROW), (1, "", "this is no header")),
+        (csv_of("canary,sk_canary7"), (1, "", "this is no header")),
+        (csv_of(TOP + ",canary7", ROW + ",x"), (1, "", "column 5 of the header has no known name")),
+        (csv_of("reference,contact_email_address,public_key", "c1"), (1, "secret_hash", "is missing in the header")),
+        (csv_of(TOP + ",reference", ROW + ",x"), (1, "reference", "stands twice in the header")),
+        (csv_of(TOP, ROW, "c2,canary"), (3, "", "the row has 2 cells, the header 4")),
+        (csv_of(TOP, "", ROW + ",canary"), (3, "", "the row has 5 cells, the header 4")),
+        (csv_of(TOP, ROW, 'c2,"canary', ROW), (3, "", "this is no CSV (RFC 4180)")),
+        (csv_of(TOP, ROW, 'c2,"canary"x,y,z', ROW), (3, "", "this is no CSV (RFC 4180)")),
+        (csv_of(TOP, ROW.replace("c1,", "c1\r,")), (2, "", "this is no CSV (RFC 4180)")),
+        (csv_of(TOP) + b"\ncan\xe4ry,,,", (2, "", "this is no UTF-8 text")),
+        (csv_of(TOP, ROW).decode().encode("utf-16"), (1, "", "this is no UTF-8 text")),
+        (csv_of(TOP, ROW, "x" * 70_000), (3, "", "the line is longer than 65536 bytes")),
+        (b"[" + as_json(GOOD) + b"]", (1, "", "this is a JSON array")),
+        (as_json(GOOD) + b'{"canary": ', (2, "", "this is no JSON")),
+        (as_json(GOOD) + b'"canary"\n', (2, "", "this is no JSON object")),
+        (as_json(GOOD) + b"{" * 10_000, (2, "", "this is no JSON")),
+        (as_json(GOOD) + b'{"reference": ' + b"[" * 50_000, (2, "", "this is no JSON")),
+        (as_json(GOOD) + b'{"reference": ' + b"9" * 5000 + b"}", (2, "", "this is no JSON")),
+        (as_json(GOOD) + b'{"canary": "x"}', (2, "", "a member has no known name")),
+        (as_json(GOOD) + b'{"reference": "x", "reference": "canary"}', (2, "reference", "stands twice")),
+        (as_json(GOOD) + b'{"reference": 7}', (2, "reference", "is no text")),
+        (as_json(GOOD) + b'{"reference": {"reference": "canary"}}', (2, "reference", "is no text")),
+        (as_json(GOOD) + b"\xff", (2, "", "this is no UTF-8 text")),
+    ],
+)
+def test_what_cant_be_read_is_told_with_its_line(world, content, expected):
+    assert faults(world, content) == [expected]
+
+
+def test_lines_are_counted_through_cells_of_several_lines(world):
+    """The fault stands where its row begins."""
+    two_lines = person(1, contact_name="a\nb")
+    found = faults(world, as_csv(two_lines, person(2, contact_name="c\r\nd\r\ne"), person(3, public_key="x")))
+    assert [(line, column) for line, column, _ in found] == [
+        (2, "contact_name"),
+        (4, "contact_name"),
+        (7, "public_key"),
+    ]
+
+
+def test_a_mistyped_column_is_recognised(world):
+    plan = planned(world, csv_of(TOP + ",contact_nmae", ROW + ",Ada"))
+    assert [fault.to_do for fault in plan.faults] == ["is it contact_name?"]
+
+
+def test_a_customer_without_anything_is_told_everything(world):
+    assert {column for _, column, _ in faults(world, b"{}")} == {"reference", "public_key", "secret_hash"}
+
+
+@given(st.binary(max_size=300))
+@example(b"{}\n{}")
+@example(TOP.encode() + b"\n\x00,\x00,\x00,\x00")
+@example(as_json(person(reference="\ud800", contact_email_address="\udfff", secret_hash="\ud800", created_at="\ud800")))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_no_file_does_more_than_have_faults(world, content):
+    plan = planned(world, content)
+    assert plan.faults or plan.rows == 0
+
+
+@given(st.lists(st.fixed_dictionaries({name: st.text(max_size=20) for name in COLUMNS}), max_size=5))
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_what_a_csv_library_writes_is_read_as_it_was(world, rows):
+    """Whatever stands in the cells: as many rows are read as were written, and each has its fault."""
+    plan = planned(world, as_csv(*({**row, "secret_hash": "wrong"} for row in rows), header=COLUMNS))
+    stops = any("CSV" in fault.wrong for fault in plan.faults)
+    assert stops or plan.rows == len(rows)
+    assert len({fault.line for fault in plan.faults}) == plan.rows
+
+
+# All or nothing
+
+
+def test_a_plan_with_faults_is_never_carried_out(world):
+    before = content_of(world)
+    plan = planned(world, as_csv(person(1), person(2, public_key="x")))
+    with pytest.raises(ValueError, match="faults"):
+        carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
+    assert content_of(world) == before
+
+
+def test_a_fault_in_the_middle_of_writing_leaves_nothing(world, monkeypatch):
+    monkeypatch.setattr(imports, "_CHUNK", 2)
+    before = content_of(world)
+    plan = planned(world, as_csv(*(person(number) for number in range(6))))
+    seen = []
+
+    def break_off(what, done, total):
+        seen.append((what, done, total))
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        carry_out(world.database, plan, now=NOW, progress=break_off)
+    assert seen == [("written", done, 12) for done in (2, 4, 6, 8, 10)]
+    assert content_of(world) == before
+    carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(6,)]
+
+
+@pytest.mark.parametrize("rival", [person(1), person(7, public_key=key(1)), person(1, public_key=key(7))])
+def test_who_writes_the_same_meanwhile_wins(world, rival):
+    plan = planned(world, as_csv(person(1), person(2)))
+    imported(world, as_csv(rival))
+    before = content_of(world)
+    with pytest.raises(StoreUnavailableError, match="run it again") as raised:
+        carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
+    assert "$2b$" not in str(raised.value)
+    assert content_of(world) == before
+
+
+def test_the_plan_is_made_without_the_write_lock(world):
+    content = as_csv(person(1), person(2))
+    with world.database.write():
+        assert len(planned(world, content).pairs) == 2
+
+
+def test_many_rows_take_few_statements(world):
+    """A thousand rows are two statements to compare and three to write; one for each row would take minutes."""
+    statements = []
+
+    def note(_connection, _cursor, statement, *_others):
+        statements.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    imported(world, as_csv(*(person(number) for number in range(1000))))
+    assert len([each for each in statements if each.startswith(("SELECT", "INSERT"))]) == 5
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(1000,)]

@@ -1,0 +1,158 @@
+"""`octy keys import`: what can be typed, with its help, and what is said of an import.
+
+Here: options, the order of steps, progress. Not here: what is imported and how (`octy_worker.imports`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, BinaryIO
+
+import typer
+
+from octy_worker.cli.console import complain, note, show_json, tell, telling
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.options import AsJson, Who
+from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from rich.progress import TaskID
+
+    from octy_worker.imports import Progress
+
+_PATIENCE = 2.0  # seconds between two lines of progress
+IMPORTED = (
+    "imported, rows, accounts, pairs, already_there, hashes[kind, pairs], faults, "
+    "first_faults[line, column, wrong, to_do]"
+)
+IMPORT_HELP = teach(
+    "Take over existing customers, with the keys that they have.",
+    "octy keys import customers.csv --dry-run",
+    "octy keys import customers.csv --reason 'moved from the old portal'",
+    "psql -qtA -f customers-as-json.sql | octy keys import - --reason 'moved from the old portal' --json",
+    more="All of the file is imported, or nothing: each row that is wrong is told with its line, and with --dry-run "
+    "nothing is written in any case. The keys work at once. No mail is sent. What is there already just as the file "
+    "has it is counted and left alone, so the same file can be run again. While it writes, which takes some seconds "
+    "for 100,000 rows, refusals of the apps wait and then are 503; right keys pass.\n\n"
+    "\b\nA CSV file (RFC 4180, UTF-8) with a header, a row for each pair:\n"
+    "  reference,contact_email_address,public_key,secret_hash\n"
+    "  acme,security@acme.example,pk_9b2f17a3-4573-4a9b-9128-53ee910ef2,$2b$12$…\n"
+    '  acme,,pk_1c07d9be-8a51-4f0c-b3e2-7702ad4f1,"$argon2id$v=19$m=65536,t=3,p=4$…"\n\n'
+    "\b\nOr JSON lines, told by the first character:\n"
+    '  {"reference": "acme", "contact_email_address": "a@b.example", "public_key": "pk_9b2f…", "secret_hash": "…"}\n\n'
+    "Columns that may be added: contact_name, contact_surname, webhook_url, authenticated_id_key, and created_at, a "
+    "time like 2024-02-29T12:00:00Z. The first row of a customer gives the contact data; further ones repeat them or "
+    "leave them empty.\n\n"
+    "Hashes: argon2, bcrypt, bcrypt_sha256, scrypt, PBKDF2 and SHA-crypt, as passlib writes them; Django's and "
+    "Werkzeug's forms of argon2, bcrypt, scrypt and PBKDF2; plain SHA-1, SHA-256 and SHA-512 in hex; and Octy's own, "
+    "if OCTY_PEPPERS holds their pepper. argon2 and bcrypt need `pip install 'octy-middleware[imports]'` here and in "
+    "the apps. Each hash gives way to Octy's own at its first right use.\n\n"
+    "Plain SHA is taken by its length alone: 40, 64 or 128 hex digits of anything else (RIPEMD, SHA-3, an HMAC) are "
+    "imported too, and no secret will ever fit them. And until its first use, whoever steals the database can try "
+    "secrets against it as fast as machines hash: replace such pairs soon if their secrets were not random.",
+    json=IMPORTED,
+)
+
+
+def import_pairs(
+    context: typer.Context,
+    *,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON lines; - reads stdin.")],
+    reason: Annotated[
+        str, typer.Option("--reason", help="One line for the next colleague; needed unless --dry-run.")
+    ] = "",
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    into_existing: Annotated[
+        bool, typer.Option("--into-existing", help="Add further pairs to accounts that are there already.")
+    ] = False,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Plan the whole file; write it if nothing is wrong."""
+    from octy_worker.cli.audit import record
+    from octy_worker.imports import carry_out, plan_import
+    from octy_worker.imports_report import fault_lines, report, sentences, verdict
+    from octy_worker.staff_orders import check_staff
+
+    who, at = staff_actor(context, actor), now()
+    if not dry_run:
+        check_staff(who, reason)
+    peppers = _peppers(context)
+    with _opened(file) as source, store(context) as database, _progress() as progress:
+        plan = plan_import(database, source, peppers=peppers, into_existing=into_existing, now=at, progress=progress)
+        imported = not (plan.faults or dry_run)
+        if imported:
+            carry_out(database, plan, now=at, progress=progress)
+    if imported:
+        counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
+        record("keys_imported", who, reason=reason, **counts)
+    with telling(f"{len(plan.pairs)} pairs are imported" if imported else "nothing was imported"):
+        if as_json:
+            show_json(report(plan, imported=imported))
+        elif not plan.faults:
+            tell(*sentences(plan, imported=imported))
+    if plan.faults:
+        complain("\n".join(fault_lines(plan)))
+        raise UsageFaultError(*verdict(plan))
+
+
+def _peppers(context: typer.Context) -> frozenset[str]:
+    """Return the ids of the peppers that are set; a host of support staff has none."""
+    from octy_middleware.keychain import Keychain
+
+    text = variables_of(context).get("OCTY_PEPPERS", "")
+    return frozenset(Keychain.parse(text, name="OCTY_PEPPERS")) if text else frozenset()
+
+
+@contextmanager
+def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-":
+        yield sys.stdin.buffer
+        return
+    try:
+        source = Path(file).open("rb")  # noqa: SIM115  # closed below; faults of the body are not faults of opening
+    except (OSError, ValueError) as error:  # the latter: a NUL in its name
+        why = error.strerror if isinstance(error, OSError) else error
+        raise UsageFaultError(f"the file {file} can't be read: {why}", "name a file, or - for stdin") from None
+    with source:
+        yield source
+
+
+@contextmanager
+def _progress() -> Iterator["Progress"]:
+    """Show a bar on a terminal, a line every two seconds elsewhere; on stderr, for stdout may be JSON."""
+    if not sys.stderr.isatty():
+        yield _Lines().report
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import Progress as Bars
+
+    columns = (TextColumn("rows {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        tasks: dict[str, TaskID] = {}
+
+        def report(what: str, done: int, total: int | None) -> None:
+            if what not in tasks:
+                tasks[what] = bars.add_task(what)
+            bars.update(tasks[what], completed=done, total=total)
+
+        yield report
+
+
+class _Lines:
+    """Progress as plain lines: the end of each step, and where it stands every two seconds."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def report(self, what: str, done: int, total: int | None) -> None:
+        if done != total and time.monotonic() - self._last < _PATIENCE:
+            return
+        self._last = time.monotonic()
+        of = "" if total in {None, done} else f" of {total:,}"
+        note(f"rows {what}: {done:,}{of}")

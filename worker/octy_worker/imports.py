@@ -1,0 +1,237 @@
+"""Customers of another system, brought in with the keys that they have: planned first, then written at one stroke.
+
+Here: rows against the store, and the one transaction. Not here: files (`imports_reading`), what may stand in a row
+(`imports_checking`), the `octy` command (`cli.importing`).
+
+An import adds and never changes: an account that is there stays as it is, and so does a pair. What is there already
+just as the file has it is counted, so that the same file can be run again. Nobody gets a mail.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Container, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NamedTuple
+
+from sqlalchemy import Connection, insert, or_
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import col, select
+
+from octy_middleware.accounts import CONTACT_FIELDS, account_values
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.database import Database
+from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+from octy_middleware.models import Account, KeyPair
+from octy_middleware.pairs import Known, adopt
+from octy_middleware.states import Cause
+from octy_worker.imports_checking import Candidate, Checker
+from octy_worker.imports_reading import Fault, read_rows
+
+Progress = Callable[[str, int, int | None], None]
+"""Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
+
+_CHUNK = 1000  # rows a statement
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an import would write. With faults nothing may be written: all of a file is imported, or nothing."""
+
+    rows: int = 0
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[Known] = field(default_factory=list)
+    already_there: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def kinds(self) -> dict[str, int]:
+        """Count the pairs by scheme and rough cost of their hashes, the most frequent first."""
+        return dict(Counter(pair["imported_scheme"] or "octy_b2" for pair in self.pairs).most_common())
+
+
+def plan_import(
+    database: Database,
+    file: BinaryIO,
+    *,
+    peppers: Container[str],
+    into_existing: bool,
+    now: float,
+    progress: Progress,
+) -> Plan:
+    """Read the whole file, and compare it with the store. Changes nothing."""
+    plan = Plan()
+    candidates = _check(file, Checker(peppers, now), plan, progress)
+    with database.read() as connection:
+        comparison = _Comparison(connection, plan, _ids(2 * len(candidates), now), into_existing=into_existing, now=now)
+        for done, chunk in _chunks(candidates):
+            comparison.add(chunk)
+            progress("compared", done, len(candidates))
+    plan.faults.sort(key=lambda fault: fault.line)
+    return plan
+
+
+def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress) -> None:
+    """Write the plan in one transaction. Raises StoreUnavailableError; then nothing was written."""
+    if plan.faults:
+        raise ValueError("a plan with faults is not to be carried out")
+    total = len(plan.accounts) + len(plan.pairs)
+    try:
+        with database.write() as connection:
+            for done, accounts in _chunks(plan.accounts):
+                connection.execute(insert(Account), accounts)
+                progress("written", done, total)
+            for done, known in _chunks(plan.pairs):
+                adopt(connection, known, now)
+                progress("written", len(plan.accounts) + done, total)
+    except IntegrityError as error:
+        if "unique" not in str(error.orig).lower():
+            raise
+        raise StoreUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
+
+
+def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> list[Candidate]:
+    candidates = []
+    for found in read_rows(file):
+        plan.rows += 1
+        checked = [found] if isinstance(found, Fault) else checker.check(found)
+        if isinstance(checked, Candidate):
+            candidates.append(checked)
+        else:
+            plan.faults.extend(checked)
+        if plan.rows % _CHUNK == 0:
+            progress("read", plan.rows, None)
+    progress("read", plan.rows, plan.rows)
+    return candidates
+
+
+def _ids(count: int, now: float) -> Iterator[str]:
+    """Return so many ids in rising order: lists show the file's order, and an index is written page after page."""
+    return iter(sorted(uuid7(now) for _ in range(count)))
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Return the items in chunks, each with how many are done after it."""
+    for start in range(0, len(items), _CHUNK):
+        chunk = items[start : start + _CHUNK]
+        yield start + len(chunk), chunk
+
+
+class _Standing(NamedTuple):
+    """An account as it is in the store, or as a row of the file will make it."""
+
+    account_id: str
+    contact: dict[str, str]
+    is_new: bool
+
+
+class _Pair(NamedTuple):
+    """A pair in the store."""
+
+    account_id: str
+    digest: str
+    imported_scheme: str | None
+    cause: str
+
+    def is_that_of(self, row: Candidate) -> bool:
+        """Tell whether it is the row's; an imported hash may have given way to a digest of ours since."""
+        upgraded = self.cause == Cause.IMPORT and self.imported_scheme is None
+        return upgraded or self.digest == row.secret_digest
+
+
+class _Comparison:
+    """Compares rows with the store and with the accounts of the rows before them, and adds to the plan."""
+
+    def __init__(
+        self, connection: Connection, plan: Plan, ids: Iterator[str], *, into_existing: bool, now: float
+    ) -> None:
+        self._connection = connection
+        self._plan = plan
+        self._new_ids = ids
+        self._into_existing = into_existing
+        self._now = now
+        self._accounts: dict[str, _Standing] = {}  # by reference
+        self._ids: set[str] = set()
+
+    def add(self, rows: Sequence[Candidate]) -> None:
+        """Add what these rows make, or what is wrong with them."""
+        self._load_accounts({row.reference for row in rows} - self._accounts.keys())
+        there = self._load_pairs([row.public_key for row in rows])
+        for row in rows:
+            faults = list(self._faults_of(row, there.get(row.public_key)))
+            self._plan.faults.extend(faults)
+            if faults:
+                continue
+            if row.public_key in there:
+                self._plan.already_there += 1
+            else:
+                self._plan.pairs.append(self._pair_of(row))
+
+    def _faults_of(self, row: Candidate, pair: _Pair | None) -> Iterator[Fault]:
+        """Return what is wrong with a row; its account stands afterwards."""
+        account = self._accounts.get(row.reference)
+        if pair is not None and (account is None or pair.account_id != account.account_id):
+            yield Fault(row.line, "public_key", "belongs to another account", "is the reference right?")
+        elif account is None:
+            yield from self._open_account(row)
+        else:
+            yield from _differences(row, account)
+            yield from self._faults_of_pair(row, pair, account)
+
+    def _open_account(self, row: Candidate) -> Iterator[Fault]:
+        if row.reference in self._ids:
+            yield Fault(
+                row.line, "reference", "is the id of an account that is there", "give your own id of the customer"
+            )
+            return
+        try:
+            values = account_values(row.reference, row.contact, self._now)
+        except InvalidInputError as error:
+            wrong = str(error).removeprefix("contact_email_address ")
+            yield Fault(row.line, "contact_email_address", wrong, "give it in the customer's first row")
+            return
+        values |= {"id": next(self._new_ids), "created_at": row.created_at or values["created_at"]}
+        self._plan.accounts.append(values)
+        contact = {name: values[name] for name in CONTACT_FIELDS}
+        self._accounts[row.reference] = _Standing(values["id"], contact, is_new=True)
+
+    def _faults_of_pair(self, row: Candidate, pair: _Pair | None, account: _Standing) -> Iterator[Fault]:
+        if pair is None and not account.is_new and not self._into_existing:
+            yield Fault(
+                row.line,
+                "reference",
+                "has an account already",
+                "--into-existing adds the pair to it; is it the same customer?",
+            )
+        elif pair is not None and not pair.is_that_of(row):
+            yield Fault(row.line, "public_key", "is there already with another secret", "an import changes no pair")
+
+    def _pair_of(self, row: Candidate) -> Known:
+        return Known(
+            id=next(self._new_ids),
+            account_id=self._accounts[row.reference].account_id,
+            public_key=row.public_key,
+            secret_digest=row.secret_digest,
+            imported_scheme=row.imported_scheme,
+            created_at=row.created_at or utc(self._now),
+        )
+
+    def _load_accounts(self, references: set[str]) -> None:
+        columns = [col(getattr(Account, name)) for name in ("id", "reference", *CONTACT_FIELDS)]
+        wanted = or_(col(Account.reference).in_(references), col(Account.id).in_(references))
+        for account_id, reference, *contact in self._connection.execute(select(*columns).where(wanted)):
+            self._ids.add(account_id)
+            self._accounts[reference] = _Standing(
+                account_id, dict(zip(CONTACT_FIELDS, contact, strict=True)), is_new=False
+            )
+
+    def _load_pairs(self, public_keys: Sequence[str]) -> dict[str, _Pair]:
+        names = ("public_key", "account_id", "secret_digest", "imported_scheme", "cause")
+        columns = [col(getattr(KeyPair, name)) for name in names]
+        found = self._connection.execute(select(*columns).where(col(KeyPair.public_key).in_(public_keys)))
+        return {public_key: _Pair(*rest) for public_key, *rest in found}
+
+
+def _differences(row: Candidate, account: _Standing) -> Iterator[Fault]:
+    """Compare contact data. An empty cell says nothing; an account is not changed by an import."""
+    other = "differs from the customer's first row" if account.is_new else "differs from what the account has"
+    for name, value in row.contact.items():
+        if value != account.contact[name]:
+            yield Fault(row.line, name, other, "repeat what stands there, or leave the cell empty")
