@@ -202,14 +202,18 @@ def _is_missing(path: Path) -> bool:
 def _open_sqlite(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """Open a file that exists. SQLite would make an empty one in its place, and then delete the log beside it."""
     connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, check_same_thread=False)
-    connection.isolation_level = None  # transactions are begun here, not guessed by the driver
-    for pragma in (
-        f"busy_timeout={int(busy_timeout * 1000)}",
-        "journal_mode=WAL",
-        "synchronous=FULL",  # a refusal that a client saw survives a power cut
-        "foreign_keys=ON",
-    ):
-        connection.execute(f"PRAGMA {pragma}").close()
+    try:
+        connection.isolation_level = None  # transactions are begun here, not guessed by the driver
+        for pragma in (
+            f"busy_timeout={int(busy_timeout * 1000)}",
+            "journal_mode=WAL",
+            "synchronous=FULL",  # a refusal that a client saw survives a power cut
+            "foreign_keys=ON",
+        ):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        connection.close()  # a file that can't be read would cost a descriptor a try
+        raise
     return connection
 
 
