@@ -1,0 +1,165 @@
+"""Playing inputs: each goes one way, and what comes back is checked.
+
+Here: which input goes which way. Most are read by each parser by itself, many by the gate, a share goes through the
+doors, and one in thousands over a socket. A claim costs a look-up and a commit, so only a share of them is decided by
+the store; that the gate read the right pair out of the header is looked at each time. Not here: the checks (`checks`).
+"""
+
+import time
+from collections.abc import Collection
+
+from fuzz import checks
+from fuzz.answers import Answered
+from fuzz.books import Books
+from fuzz.inputs import expect, inputs, origin_of
+from fuzz.installation import HeardGate
+from fuzz.lanes import AsgiLane, Bare, Input, WsgiLane, admit, joined, resolve
+from fuzz.pairs import Pairs
+from fuzz.reference import ACCEPTED, OPEN, Expected
+from fuzz.report import Report, finding
+from fuzz.sockets import REFUSED, Sockets
+from octy_middleware.verdict import Claim
+
+PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "gate", "gate and store", "WSGI door", "ASGI door"
+LANES = (PARSERS, GATE, STORE, WSGI, ASGI)
+_PARSED = 6  # of ten
+_ASGI_SHARE, _WSGI_SHARE = 250, 20  # of a thousand: those that wait for the store side by side, or one by one
+
+Waiting = list[tuple[Input, Expected]]
+
+
+class Campaign:
+    """One process's share of the inputs, against one installation."""
+
+    def __init__(self, seed: int, pairs: Pairs, gates: list[HeardGate], sockets: Sockets) -> None:
+        self.report = Report(seed)
+        self.books = Books(pairs)
+        self._pairs = pairs
+        self._gates = [gate for gate, _ in gates]
+        self._listeners = [listener for _, listener in gates]
+        self._sockets = sockets
+        self._wsgi = [WsgiLane(gate) for gate in self._gates]
+        self._asgi = [AsgiLane(gate) for gate in self._gates]
+
+    def play(self, chunk: int, only: Collection[int] = ()) -> None:
+        """Play a chunk, or only some numbers of it."""
+        begun = time.perf_counter()
+        waiting: list[Waiting] = [[] for _ in self._gates]
+        for given in inputs(self.report.seed, chunk, self._pairs):
+            if not only or given.number in only:
+                self.report.played += 1
+                self._send(given, waiting)
+        for lane, some in zip(self._asgi, waiting, strict=True):
+            self._ask_asgi(lane, some)
+        self.report.seconds += time.perf_counter() - begun
+
+    def close(self) -> None:
+        """Stop the doors' threads; the gates are their owner's to close."""
+        for lane in self._asgi:
+            lane.close()
+
+    def _send(self, given: Input, waiting: list[Waiting]) -> None:
+        turn, throttled = given.number % 1000, given.around.site == len(self._gates) - 1
+        if turn % 10 < _PARSED:
+            self._ask_parsers(given)
+        elif throttled:  # the gate alone tells whether it was throttled
+            self._ask_gate(given, decided=True)
+        elif turn % 10 == 8:
+            self._keep_for_asgi(given, waiting[given.around.site])
+        elif turn % 10 == 9:
+            self._ask_wsgi(joined(given))
+        elif turn in self._sockets.turns and self._sockets.can_carry(given):
+            self._ask_socket(given)
+        else:
+            self._ask_gate(given, decided=turn % 250 == 7)
+
+    def _ask_parsers(self, given: Input) -> None:
+        try:
+            name, fault = checks.parsers(given, self._gates[given.around.site])
+            self.report.seen[PARSERS, name] += 1
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is a finding
+            fault = _words(error)
+        self._check(given, PARSERS, fault)
+
+    def _ask_gate(self, given: Input, *, decided: bool) -> None:
+        """Ask the gate; have a claim decided by the store now and then."""
+        gate, request, expected = self._gates[given.around.site], Bare(given), expect(given, self._pairs)
+        lane = GATE
+        try:
+            self._check(given, lane, checks.client(gate.client(request), origin_of(given)))
+            found = admit(gate, request)
+            if isinstance(found, Claim):
+                self._check(given, lane, checks.claim(found, expected))
+                if not decided:
+                    self.report.seen[lane, checks.CLAIM] += 1
+                    return
+                lane = STORE
+                found = resolve(gate, found, request)
+            self._check(given, lane, checks.verdict(found, gate, request, expected, self._pairs))
+            self._enter(lane, OPEN if found.outcome is None else str(found.outcome), expected)
+        except Exception as error:  # noqa: BLE001
+            self._check(given, lane, _words(error))
+        self._check(given, lane, *self._listeners[given.around.site].take_faults())
+
+    def _keep_for_asgi(self, given: Input, waiting: Waiting) -> None:
+        """Keep it for the ASGI door; of those that wait for the store a share, as they take most of the time."""
+        expected = expect(given, self._pairs)
+        if _needs_store(expected) and given.number % 1000 > _ASGI_SHARE:
+            self._ask_gate(given, decided=False)
+        else:
+            waiting.append((given, expected))
+
+    def _ask_wsgi(self, given: Input) -> None:
+        """Ask the WSGI door for what waits for no commit; those that do would take all the time there is."""
+        expected = expect(given, self._pairs)
+        if _needs_store(expected) and given.number % 1000 > _WSGI_SHARE:
+            self._ask_gate(given, decided=False)
+            return
+        try:
+            self._take(WSGI, given, expected, self._wsgi[given.around.site].ask(given))
+        except Exception as error:  # noqa: BLE001
+            self._check(given, WSGI, _words(error))
+
+    def _ask_asgi(self, lane: AsgiLane, some: Waiting) -> None:
+        """Ask the ASGI door for all of them; those that wait for the store wait together."""
+        slow = [item for item in some if _needs_store(item[1])]
+        quick = [item for item in some if not _needs_store(item[1])]
+        answers = lane.ask_all([given for given, _ in quick], [given for given, _ in slow])
+        for (given, expected), found in zip([*quick, *slow], answers, strict=True):
+            self._take(ASGI, given, expected, found)
+
+    def _ask_socket(self, given: Input) -> None:
+        name, sent, found = self._sockets.ask(given)
+        expected = expect(sent, self._pairs)
+        if found is not None:
+            self._take(name, sent, expected, found)
+        elif self._sockets.may_refuse(sent):
+            self.report.seen[name, REFUSED] += 1
+        else:
+            self._check(sent, name, f"the server refused it or hung up, expected {sorted(expected.outcomes)}")
+
+    def _take(self, lane: str, given: Input, expected: Expected, found: Answered | BaseException) -> None:
+        """Check an answer, and enter what it says into the books."""
+        if isinstance(found, BaseException):
+            self._check(given, lane, _words(found))
+            return
+        self._check(given, lane, checks.answer(found, given, expected, self._pairs))
+        outcome = checks.outcome_of(found, expected)
+        if outcome is not None:
+            self._enter(lane, outcome, expected)
+
+    def _enter(self, lane: str, outcome: str, expected: Expected) -> None:
+        self.report.seen[lane, outcome] += 1
+        self.books.enter(outcome, expected.pair[0] if expected.pair else None)
+
+    def _check(self, given: Input, lane: str, *faults: checks.Fault) -> None:
+        for fault in filter(None, faults):
+            self.report.findings.append(finding(self.report.seed, given, lane, fault))
+
+
+def _needs_store(expected: Expected) -> bool:
+    return expected.pair is not None and ACCEPTED not in expected.outcomes
+
+
+def _words(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}"

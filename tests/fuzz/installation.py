@@ -1,0 +1,135 @@
+"""A real database that holds the pairs, and real gates over it, whose recorders are listened to.
+
+Here: setting up and taking down. Not here: what is asked of the gates (`lanes`), what the database must hold in the end
+(`books`).
+"""
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+from support.world import World
+
+from fuzz.origin import is_canonical, network_of
+from fuzz.pairs import Pairs
+from fuzz.reference import Site
+from octy_middleware import Gate, pairs
+from octy_middleware.accounts import create_account
+from octy_middleware.credentials import Secret
+from octy_middleware.ledger import Entry
+from octy_middleware.recorder import Recorder
+from octy_middleware.states import Cause
+
+_PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48", "unix")
+EXEMPT = ("/health", "/static/*", "GET /v1/versions", "OPTIONS *")
+SITES = (
+    Site(_PROXIES),
+    Site(_PROXIES, forwarded=True, schemeless=False, limit=256, optional=True),
+    Site(_PROXIES[:1], throttled=True),
+)
+Written = TypeVar("Written")
+_REQUEST_ID = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
+
+
+def options(site: Site) -> dict[str, Any]:
+    """Return the settings that make a gate this site's."""
+    return {
+        "trusted_proxies": site.trusted,
+        "forwarded_header": "forwarded" if site.forwarded else "x-forwarded",
+        "schemeless": site.schemeless,
+        "header_limit": site.limit,
+        "optional": site.optional,
+        "throttle": int(site.throttled),
+        "exempt_paths": EXEMPT,
+        "commit_timeout": 60.0,  # a slow disk is no finding
+        "grace": 3600.0,
+        "linger": 1.0,  # whole batches: fewer commits, more headers
+        "queue_limit": 20_000,
+    }
+
+
+class Listener:
+    """Looks at each entry on its way into a recorder: words made harmless, lengths bounded, one form of address."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self.faults: list[str] = []
+        self.heard = 0
+        for name in ("note", "submit"):
+            setattr(recorder, name, self._listening(getattr(recorder, name)))
+
+    def take_faults(self) -> list[str]:
+        """Return what was wrong since the last time, once."""
+        faults, self.faults = self.faults, []
+        return faults
+
+    def _listening(self, write: Callable[[Entry], Written]) -> Callable[[Entry], Written]:
+        def listen(entry: Entry) -> Written:
+            self.heard += 1
+            self._look_at(entry)
+            return write(entry)
+
+        return listen
+
+    def _look_at(self, entry: Entry) -> None:
+        texts = entry.client + entry.method + entry.path
+        if not (texts.isascii() and texts.isprintable()):
+            self.faults.append(f"an entry holds what a terminal would act on: {entry!r}")
+        if len(entry.client) > 200 or len(entry.path) > 200 or len(entry.method) > 16 or len(entry.request_id) > 64:
+            self.faults.append(f"an entry is longer than it may be: {entry!r}")
+        if not _REQUEST_ID.issuperset(entry.request_id):
+            self.faults.append(f"an entry's request id is none: {entry!r}")
+        if not is_canonical(entry.source) or network_of(entry.source) != entry.network:
+            self.faults.append(f"an entry's source or network is in no canonical form: {entry!r}")
+
+
+HeardGate = tuple[Gate, Listener]
+
+
+def install(folder: Path, given: Pairs) -> World:
+    """Put the pairs into a database in `folder`, as issue and retirement would leave them."""
+    world = World(folder)
+    now = time.time()
+    with world.database.write_session() as session:
+        connection = session.connection()
+        for public_key, secret in given.secrets.items():
+            name = given.references[public_key]
+            account = create_account(session, name, {"contact_email_address": f"security@{name}.example"}, now)
+            session.flush()
+            pair_id = pairs.add_pair(
+                connection,
+                account_id=account.id,
+                public_key=public_key,
+                secret_digest=world.hasher.digest(Secret(secret)),
+                cause=Cause.FIRST,
+                now=now,
+            )
+            assert pairs.activate(connection, pair_id, now)
+            if public_key == given.retired[0]:
+                assert pairs.retire(connection, pair_id, now)
+    return world
+
+
+@contextmanager
+def gates(world: World) -> Iterator[list[HeardGate]]:
+    """Open a gate for each site, with a listener at its recorder."""
+    opened = [Gate(world.settings(**options(site))) for site in SITES]
+    try:
+        yield [(gate, Listener(gate._recorder)) for gate in opened]
+    finally:
+        for gate in opened:
+            gate.close()
+        world.database.close()
+
+
+def environment(world: World) -> dict[str, str]:
+    """Return what a server needs to be the first site."""
+    return {
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+        "OCTY_TRUSTED_PROXIES": ",".join(SITES[0].trusted),
+        "OCTY_EXEMPT_PATHS": ",".join(EXEMPT),
+        "OCTY_COMMIT_TIMEOUT": "60",
+        "OCTY_GRACE": "3600",
+    }

@@ -1,0 +1,12 @@
+"""The doors over the smallest apps there are, for real servers to serve. Here: two factories, and nothing else."""
+
+from fuzz.lanes import asgi_app, wsgi_app
+from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware
+
+
+def asgi() -> OctyASGIMiddleware:
+    return OctyASGIMiddleware(asgi_app)
+
+
+def wsgi() -> OctyWSGIMiddleware:
+    return OctyWSGIMiddleware(wsgi_app)

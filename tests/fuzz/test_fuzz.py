@@ -1,0 +1,184 @@
+"""The fuzzer on a small scale: a short run is clean and reaches everything, and faults that are planted are found."""
+
+import json
+import logging
+from base64 import b64decode
+from dataclasses import replace
+
+import pytest
+
+from fuzz import campaign, sockets
+from fuzz.__main__ import LANES
+from fuzz.inputs import inputs
+from fuzz.pairs import make_pairs
+from fuzz.process import Share, run
+from fuzz.reference import ALL, MALFORMED, OPEN
+from fuzz.report import Report
+from octy_middleware import credentials, exemptions, gate, network
+from octy_middleware.keys import KeyHasher
+from octy_middleware.outcome import Outcome
+from octy_middleware.recorder import Recorder
+
+SEED = 20
+
+
+def short(**share):
+    """A few thousand inputs without servers: enough for each fault below."""
+    return run(Share(SEED, 4000, servers=(), **share))
+
+
+@pytest.mark.timeout(300)
+def test_a_short_run_is_clean_and_reaches_every_outcome_by_every_way(capsys):
+    report = run(Share(SEED, 30_000))
+    report.check_coverage(LANES)
+    report.show(LANES)
+    assert [str(found) for found in report.findings] == []
+    assert capsys.readouterr().out.endswith("octy: 30,000 headers, seed 20, 0 exceptions\n")
+
+
+def test_the_same_seed_makes_the_same_inputs():
+    pairs = make_pairs(SEED)
+    assert list(inputs(SEED, 3, pairs)) == list(inputs(SEED, 3, make_pairs(SEED)))
+    assert list(inputs(SEED, 3, pairs)) != list(inputs(SEED, 4, pairs))
+    assert make_pairs(SEED) != make_pairs(SEED + 1)
+
+
+def test_processes_share_the_same_inputs():
+    shares = [Share(SEED, 9500, index, 3) for index in range(3)]
+    assert sorted(chunk for share in shares for chunk in share.chunks) == list(range(10))
+
+
+def test_what_never_came_up_is_a_finding():
+    report = Report(SEED)
+    report.check_coverage(LANES)
+    assert {found.text for found in report.findings} == {f"{name} never came up" for name in (*ALL, *LANES)}
+
+
+def test_figures_are_what_the_table_shows(capsys):
+    report = Report(SEED, played=7)
+    report.seen[campaign.GATE, OPEN] = 4
+    report.seen[sockets.LANES[0], MALFORMED] = 3
+    assert json.loads(json.dumps(report.figures()))["seen"] == {"gate": {"open": 4}, "uvicorn-h11": {"malformed": 3}}
+    report.show(LANES)
+    assert capsys.readouterr().out.endswith("octy: 7 headers, seed 20, 0 exceptions\n")
+
+
+def lenient_base64(patch):
+    """What `b64decode` does by itself: stray signs are dropped, trailing bits may be anything."""
+
+    def decode(token):
+        try:
+            return b64decode(token)
+        except ValueError:
+            return None
+
+    patch.setattr(credentials, "_decode", decode)
+
+
+def raises_on_seldom_input(patch):
+    """A reader that can't take what most requests don't hold."""
+    read = network._weakest
+    patch.setattr(network, "_weakest", lambda protos: protos[99] if b"," in protos else read(protos))
+
+
+def takes_any_secret(patch):
+    patch.setattr(KeyHasher, "verify", lambda self, secret, stored: stored is not None)
+
+
+def counts_garbage(patch):
+    """Each malformed header is a failed attempt against whom it looks like; the client is told the same as ever."""
+    attacked = make_pairs(SEED).attacked[0]
+
+    note = Recorder.note
+
+    def blame(recorder, entry):
+        if entry.outcome is Outcome.MALFORMED:
+            entry = replace(entry, outcome=Outcome.WRONG_SECRET, public_key=attacked)
+        return note(recorder, entry)
+
+    patch.setattr(Recorder, "note", blame)
+
+
+def forgets_an_outcome(patch):
+    """One request in many is answered and not recorded."""
+    note = Recorder.note
+
+    def forget(recorder, entry):
+        return None if entry.outcome is Outcome.OVERSIZE else note(recorder, entry)
+
+    patch.setattr(Recorder, "note", forget)
+
+
+def logs_what_it_reads(patch):
+    read = gate.read_credentials
+
+    def telling(values, **options):
+        got = read(values, **options)
+        if isinstance(got, credentials.Credentials):
+            logging.getLogger("octy_middleware").warning("read %s", got.secret.reveal())
+        return got
+
+    patch.setattr(gate, "read_credentials", telling)
+
+
+def shows_secrets(patch):
+    patch.setattr(credentials.Secret, "__repr__", lambda self: f"Secret({self._text})")
+
+
+def follows_dots(patch):
+    patch.setattr(exemptions, "_is_devious", lambda path: None)
+
+
+def believes_everybody(patch):
+    patch.setattr(network.TrustedProxies, "_look_up", lambda self, source: True)
+
+
+def records_raw_words(patch):
+    patch.setattr("octy_middleware.entries._printable", lambda text, limit: text[:limit])
+
+
+def tells_unknown_keys(patch):
+    """A refusal that differs for keys that were never issued."""
+    refuse = gate.refuse
+
+    def telling(outcome, **words):
+        return refuse(Outcome.MISSING if outcome is Outcome.UNKNOWN_KEY else outcome, **words)
+
+    patch.setattr(gate, "refuse", telling)
+
+
+def crashes_in_the_door(patch):
+    patch.setattr("octy_middleware.wsgi._as_text", lambda headers: headers[9])
+
+
+PLANTED = {
+    lenient_base64: "expected frozenset({'malformed'})",
+    raises_on_seldom_input: "IndexError",
+    takes_any_secret: "accepted, expected ['wrong_secret']",
+    counts_garbage: "the attacked key failed",
+    forgets_an_outcome: "recorded {",
+    logs_what_it_reads: "a log shows a secret",
+    shows_secrets: "credentials show their secret",
+    follows_dots: "exempt: True",
+    believes_everybody: "it is said to come from",
+    records_raw_words: "an entry holds what a terminal would act on",
+    tells_unknown_keys: "the answer says 'missing', expected 'invalid'",
+    crashes_in_the_door: "IndexError",
+}
+
+
+@pytest.mark.parametrize(("plant", "text"), PLANTED.items(), ids=[plant.__name__ for plant in PLANTED])
+def test_a_planted_fault_is_found(monkeypatch, plant, text):
+    plant(monkeypatch)
+    assert any(text in found.text for found in short().findings)
+
+
+def test_a_finding_says_how_to_make_it_again(monkeypatch):
+    with monkeypatch.context() as patch:
+        lenient_base64(patch)
+        found = short().findings[0]
+        assert f"reproduce: PYTHONPATH=tests python -m fuzz --seed {SEED} --only {found.number}" in str(found)
+        assert [(again.number, again.text) for again in short(only=(found.number,)).findings] == [
+            (found.number, found.text)
+        ]
+    assert short(only=(found.number,)).findings == []
