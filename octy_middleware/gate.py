@@ -15,7 +15,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 
 from octy_middleware import pairs
 from octy_middleware.clock import Clock
-from octy_middleware.credentials import Credentials, Secret, read_credentials
+from octy_middleware.credentials import Secret, read_credentials
 from octy_middleware.database import Database
 from octy_middleware.endings import Endings
 from octy_middleware.errors import OctyError, StoreUnavailableError
@@ -94,7 +94,8 @@ class Gate:
         if plain:
             return Claim(credentials, client, plain=True)
         record = self._keyring.remembered(credentials.public_key)
-        if record is not None and self._opens(credentials, record):
+        right = self._hasher.verify(credentials.secret, None if record is None else record.digest)
+        if right and record is not None and record.is_live(self._clock()):
             return self._end.accept(record, client)
         return Claim(credentials, client)
 
@@ -220,6 +221,3 @@ class Gate:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
         except StoreUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
-
-    def _opens(self, credentials: Credentials, record: KeyRecord) -> bool:
-        return self._hasher.verify(credentials.secret, record.digest) and record.is_live(self._clock())

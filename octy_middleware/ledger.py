@@ -7,6 +7,7 @@ transitions of a streak (`streak`). Plain statements with tuples: ORM objects co
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from zlib import crc32
 
 from sqlalchemy import Connection, insert
 
@@ -21,6 +22,8 @@ from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, f
 
 _MICROS = 1_000_000
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
+_ATTEMPT = "at, public_key, key_hash, minute, outcome, source, client, method, path, request_id"
+_BUCKETS = 64  # networks of the decoy
 _CHUNK = 400  # keys a query, well under SQLite's limit of variables
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 OVERFLOW = "*"
@@ -83,6 +86,7 @@ class Ledger:
         self._networks = networks
         self._clock = clock
         self._used: dict[str, float] = {}
+        self._failed = DECOY  # the last known key with a failure
 
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
@@ -106,13 +110,18 @@ class Ledger:
         return bounded
 
     def _allowed_sources(self, connection: Connection, place: tuple[str, int], wanted: set[str]) -> set[str]:
-        """Return which of the wanted sources get rows of their own; attackers choose their addresses freely."""
-        rows = connection.exec_driver_sql(
-            "SELECT DISTINCT source FROM outcome_minute WHERE public_key = ? AND minute = ?", place
-        )
-        present = {row[0] for row in rows}
-        room = max(0, self._sources_per_minute - len(present))
-        return (wanted & present) | set(sorted(wanted - present)[:room])
+        """Return which of the wanted sources get rows of their own; attackers choose their addresses freely.
+
+        All sources of the minute are read only when a new one comes: strangers share theirs, and many rows take time.
+        """
+        new = wanted - _present_sources(connection, place, wanted)
+        if not new:
+            return wanted
+        (present,) = connection.exec_driver_sql(
+            "SELECT COUNT(DISTINCT source) FROM outcome_minute WHERE public_key = ? AND minute = ?", place
+        ).one()
+        room = max(0, self._sources_per_minute - present)
+        return (wanted - new) | set(sorted(new)[:room])
 
     def _advance_streaks(self, connection: Connection, batch: Sequence[Entry]) -> None:
         hits = _hits_by_key(batch)
@@ -124,9 +133,12 @@ class Ledger:
             folded = fold(before, bounded, self._threshold)
             _store_runs(connection, public_key, before, folded)
             if any(not hit.success for hit in bounded):
-                case = _find_case(connection, public_key)  # before the threshold and for the decoy too: equal work
-                if folded.crossing is not None:
-                    self._open_or_grow(connection, case, folded, folded.crossing)
+                # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
+                case = _find_case(connection, self._failed if public_key == DECOY else public_key)
+                if public_key != DECOY:
+                    self._failed = public_key
+                    if folded.crossing is not None:
+                        self._open_or_grow(connection, case, folded, folded.crossing)
 
     def _bounded(
         self, connection: Connection, public_key: str, before: Mapping[str, Run], hits: Sequence[Hit]
@@ -219,8 +231,27 @@ def _hits_by_key(batch: Sequence[Entry]) -> dict[str, list[Hit]]:
             success = entry.outcome is Outcome.ACCEPTED
             hits[entry.public_key].append(Hit(success, entry.network, entry.at, entry.request_id))
         elif entry.outcome in _LIKE_WRONG:
-            hits[DECOY].append(Hit(success=False, network=entry.network, at=entry.at))
+            hits[DECOY].append(Hit(success=False, network=_bucket(entry.network), at=entry.at))
     return hits
+
+
+def _bucket(network: str) -> str:
+    """Return one of a few names for a network: the decoy's streaks are as many as those of a key under attack."""
+    return f"decoy-{crc32(network.encode()) % _BUCKETS}"
+
+
+def _present_sources(connection: Connection, place: tuple[str, int], wanted: set[str]) -> set[str]:
+    present: set[str] = set()
+    some = sorted(wanted)
+    for start in range(0, len(some), _CHUNK):
+        chunk = some[start : start + _CHUNK]
+        marks = ", ".join("?" * len(chunk))
+        rows = connection.exec_driver_sql(
+            f"SELECT DISTINCT source FROM outcome_minute WHERE public_key = ? AND minute = ? AND source IN ({marks})",  # noqa: S608
+            (*place, *chunk),
+        )
+        present.update(row[0] for row in rows)
+    return present
 
 
 def _find_case(connection: Connection, public_key: str) -> _Case:
@@ -245,24 +276,39 @@ def _add_counts(connection: Connection, counts: Counter[tuple[str, int, str, str
 
 
 def _add_attempts(connection: Connection, batch: Sequence[Entry], limit: int) -> None:
-    """Write refused attempts in detail, the first `limit` of a key, minute and outcome."""
+    """Write refused attempts in detail, at most `limit` of a key, minute and outcome: the first ones and the newest.
+
+    Once there are so many, the newest takes the place of the last. So the cost stays the same, and strangers, who share
+    one limit, can't tell by time which keys have a limit of their own (T7).
+    """
     places: defaultdict[tuple[str, int, str], list[Entry]] = defaultdict(list)
     for entry in batch:
         if entry.outcome is not Outcome.ACCEPTED:
             places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
-    rows: list[tuple[object, ...]] = []
+    added: list[tuple[object, ...]] = []
     for (public_key, minute, outcome), entries in places.items():
-        present = connection.exec_driver_sql(
-            "SELECT COUNT(*) FROM attempt WHERE public_key = ? AND minute = ? AND outcome = ?",
+        present, newest = connection.exec_driver_sql(
+            "SELECT COUNT(*), MAX(id) FROM attempt WHERE public_key = ? AND minute = ? AND outcome = ?",
             (public_key, minute, outcome),
-        ).scalar_one()
-        rows.extend(_attempt_row(entry, minute) for entry in entries[: max(0, limit - present)])
-    if rows:
+        ).one()
+        room = max(0, limit - present)
+        kept = entries if len(entries) <= room else [*entries[: max(0, room - 1)], entries[-1]]
+        if room:
+            added.extend(_attempt_row(entry, minute) for entry in kept)
+        else:
+            _replace_attempt(connection, newest, _attempt_row(entries[-1], minute))
+    if added:
         connection.exec_driver_sql(
-            "INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, client, method, path, request_id) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            rows,
+            f"INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
+            added,
         )
+
+
+def _replace_attempt(connection: Connection, attempt_id: int, row: tuple[object, ...]) -> None:
+    connection.exec_driver_sql(
+        f"UPDATE attempt SET ({_ATTEMPT}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",  # noqa: S608
+        (*row, attempt_id),
+    )
 
 
 def _attempt_row(entry: Entry, minute: int) -> tuple[object, ...]:

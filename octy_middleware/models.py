@@ -139,7 +139,7 @@ class Attempt(Table, table=True):
     """One refused attempt in detail; at most 60 a key and minute, the rest stays counted."""
 
     __table_args__ = (
-        Index("ix_attempt_public_key_minute", "public_key", "minute"),
+        Index("ix_attempt_public_key_minute_outcome", "public_key", "minute", "outcome"),
         {"sqlite_autoincrement": True},
     )
 

@@ -44,7 +44,7 @@ def upgrade() -> None:
         sqlite_autoincrement=True,
     )
     with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.create_index("ix_attempt_public_key_minute", ["public_key", "minute"], unique=False)
+        batch_op.create_index("ix_attempt_public_key_minute_outcome", ["public_key", "minute", "outcome"], unique=False)
 
     op.create_table(
         "key_change",
@@ -319,7 +319,7 @@ def downgrade() -> None:
     op.drop_table("outbox")
     op.drop_table("key_change")
     with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.drop_index("ix_attempt_public_key_minute")
+        batch_op.drop_index("ix_attempt_public_key_minute_outcome")
 
     op.drop_table("attempt")
     op.drop_table("account")
