@@ -7,7 +7,7 @@ from typing import Any, Protocol, Unpack
 
 from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.gate import Gate
+from octy_middleware.gate import Gate, open_gate
 from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
@@ -46,9 +46,15 @@ class AsgiRequest:
 
     @property
     def path(self) -> str:
-        """The path below the place where the app is mounted, which is what `exempt_paths` speak of."""
-        path, root = str(self._scope["path"]), str(self._scope.get("root_path", "")).rstrip("/")
-        if root and (path == root or path.startswith(f"{root}/")):
+        """The path below the place where the app is mounted, which is what `exempt_paths` speak of.
+
+        It is read as Starlette's router reads it; any other reading would exempt a path that is routed elsewhere.
+        daphne takes its mount point from a header that clients may send, so then none is removed.
+        """
+        path, root = str(self._scope["path"]), str(self._scope.get("root_path", ""))
+        if not root or self.header(b"daphne-root-path"):
+            return path
+        if path == root or path.startswith(f"{root}/"):
             return path[len(root) :] or "/"
         return path
 
@@ -58,9 +64,9 @@ class AsgiRequest:
         client = self._scope.get("client")
         if self._transport is not None:
             client = self._transport.get_extra_info("peername", client)
-        if isinstance(client, str):  # a unix socket's own name, mostly empty
+        if not client or isinstance(client, str | bytes):  # a unix socket's own name, mostly empty
             return None
-        return client[0] if client else None
+        return str(client[0])
 
     @property
     def scheme(self) -> str:
@@ -94,8 +100,8 @@ class OctyASGIMiddleware:
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
     is a `Principal`, `scope["auth"]` its scopes; where no credentials are needed the user is a `Stranger` without
-    scopes, unless somebody before us has set one. Other scopes than http and websocket pass; at the end of a lifespan
-    what is queued is written.
+    scopes, unless somebody before us has set one. At the end of a lifespan what is queued is written. Raises ValueError
+    for scopes that are neither http nor websocket nor lifespan.
     """
 
     def __init__(
@@ -108,7 +114,7 @@ class OctyASGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape_refusal)
+        self.gate = open_gate(gate, settings, shape_refusal, options)
         self._grants = Grants(list(self.gate.settings.scopes))
         self.restart()
         restart_after_fork(self)
@@ -124,12 +130,11 @@ class OctyASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
-        if scope["type"] not in ("http", "websocket"):
-            if scope["type"] == "lifespan":
-                await pass_lifespan(self.app, scope, receive, send, self.gate.close)
-            else:
-                await self.app(scope, receive, send)
+        if scope["type"] == "lifespan":
+            await pass_lifespan(self.app, scope, receive, send, self.gate.close)
             return
+        if scope["type"] not in ("http", "websocket"):
+            raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
         request = AsgiRequest(scope, receive)
         verdict = await self._decide(request)
         if self.gate.settings.hsts:

@@ -3,6 +3,7 @@
 Here: how a transaction begins, ends and fails. Not here: what is read or written in it.
 """
 
+import os
 import sqlite3
 import weakref
 from collections.abc import Iterable, Iterator
@@ -12,7 +13,7 @@ from typing import Protocol
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlalchemy.pool import ConnectionPoolEntry
 from sqlmodel import Session
@@ -61,7 +62,7 @@ class Database:
         if self.url.database in (None, "", ":memory:"):
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self._busy_timeout = busy_timeout
-        self._path = Path(str(self.url.database))
+        self._path = Path(str(self.url.database)).absolute()  # the host may change its folder later
         self._lock = FileLock(self._path.with_name(self._path.name + ".lock-file"), like=self._path)
         self.engine = self._make_engine()
         rest_while_forking(self)
@@ -102,14 +103,18 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
-        with _as_store_errors(), self.engine.begin() as connection:
+        with _as_store_errors(), self._connect() as connection, connection.begin():
             yield connection
 
     @contextmanager
-    def write(self) -> Iterator[Connection]:
-        """Open a transaction that writes; commits at the end, rolls back on any exception."""
+    def write(self, *, patience: float | None = None) -> Iterator[Connection]:
+        """Open a transaction that writes; commits at the end, rolls back on any exception.
+
+        `patience`: seconds to wait for other writers, where that is not the `busy_timeout`.
+        """
         changed: list[str] = []
-        with _as_store_errors(), self._lock.hold(self._busy_timeout), self.engine.connect() as connection:
+        wait = self._busy_timeout if patience is None else patience
+        with _as_store_errors(), self._lock.hold(wait), self._connect() as connection:
             writer = connection.execution_options(octy_write=True)
             try:
                 with writer.begin():
@@ -126,6 +131,12 @@ class Database:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
 
+    def _connect(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except InvalidRequestError as error:  # the pool gave up: the file changed at every try
+            raise StoreUnavailableError(f"{self._path} is being replaced: {error}") from error
+
     def _refuse_ghost(self, connection: Connection) -> None:
         """Raise StoreUnavailableError when the file was removed or replaced during the transaction.
 
@@ -136,8 +147,11 @@ class Database:
 
     def create(self) -> None:
         """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log."""
-        with _as_store_errors():
+        try:
             self._path.touch()
+        except OSError as error:
+            hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
+            raise StoreUnavailableError(f"{self._path} can't be made ({error.strerror}): {hint}") from error
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
@@ -201,7 +215,8 @@ def _is_missing(path: Path) -> bool:
 
 def _open_sqlite(path: Path, busy_timeout: float) -> sqlite3.Connection:
     """Open a file that exists. SQLite would make an empty one in its place, and then delete the log beside it."""
-    connection = sqlite3.connect(f"file:{quote(str(path))}?mode=rw", uri=True, check_same_thread=False)
+    name = quote(b"/" + os.fsencode(path).lstrip(b"/"))
+    connection = sqlite3.connect(f"file:{name}?mode=rw", uri=True, check_same_thread=False)
     try:
         connection.isolation_level = None  # transactions are begun here, not guessed by the driver
         for pragma in (

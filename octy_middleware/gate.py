@@ -10,20 +10,22 @@ one look-up, one digest, one commit. A stranger learns nothing from its bytes, n
 
 import logging
 import time
+from collections.abc import Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
+from typing import Any
 
 from octy_middleware import pairs
 from octy_middleware.clock import Clock
 from octy_middleware.credentials import Secret, read_credentials
 from octy_middleware.database import Database
 from octy_middleware.endings import Endings
-from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.errors import ConfigurationError, OctyError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.keyring import KeyRecord, Keyring
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.ledger import Ledger
-from octy_middleware.network import Client, TrustedProxies
+from octy_middleware.network import Client, TrustedProxies, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
 from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
@@ -33,6 +35,8 @@ from octy_middleware.slow_lane import SlowLane
 from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
+
+_RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
 
 
 class Gate:
@@ -57,6 +61,7 @@ class Gate:
         self._exemptions = Exemptions(settings.exempt_paths)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
+        self._warned = False  # of a proxy that nobody told us to trust
         self._keyring = Keyring(
             self.database,
             size=settings.cache_size,
@@ -120,13 +125,25 @@ class Gate:
     def prove(self, slow: SlowClaim, request: Request) -> Verdict:
         """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
         try:
-            fits = self._slow_lane.run(lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored))
+            fits = self._slow_lane.run(
+                lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored),
+                who=network_of(slow.claim.client.source),
+            )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
             fits = None
         if fits is None:
             return self._end.undecided(slow.claim, request)
-        return self._judge(slow.claim, request, slow.record, right=fits if slow.right is None else slow.right)
+        try:  # it took a while: the pair may have been retired or renewed meanwhile
+            record = self._keyring.look_up(slow.claim.credentials.public_key)
+        except StoreUnavailableError:
+            return self._end.undecided(slow.claim, request)
+        right = fits if slow.right is None else slow.right
+        if record is not None and slow.record is not None and record.digest != slow.record.digest:
+            right = self._hasher.is_fast(record.digest) and self._hasher.verify(
+                slow.claim.credentials.secret, record.digest
+            )
+        return self._judge(slow.claim, request, record, right=right)
 
     def decide(self, request: Request) -> Verdict:
         """Decide and wait for the commit: the whole story, for a door that may block."""
@@ -195,7 +212,8 @@ class Gate:
             return self._end.unable(record, request, claim)
         live = record is not None and record.is_live(self._clock())
         if claim.plain:
-            return self._end.refuse_plain(claim, request, record, exposed=right and live)
+            exposed = right and live and not self._hides_tls(request)
+            return self._end.refuse_plain(claim, request, record, exposed=exposed)
         if record is None or not record.is_known:
             return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
         if not live:
@@ -205,6 +223,23 @@ class Gate:
         if self._hasher.needs_upgrade(record.digest):
             self._upgrade(record, claim.credentials.secret)
         return self._end.accept(record, claim.client)
+
+    def _hides_tls(self, request: Request) -> bool:
+        """Tell whether a proxy that nobody told us to trust says that TLS ended there.
+
+        Then the pair was not exposed, our settings are wrong; and every customer would be told that it was.
+        """
+        claimed = request.header(b"x-forwarded-proto") or request.header(b"forwarded")
+        if not claimed or self._proxies.trust(request.peer):
+            return False
+        if not self._warned:
+            self._warned = True
+            _logger.error(
+                "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
+                "set OCTY_TRUSTED_PROXIES to it",
+                request.peer,
+            )
+        return True
 
     def _decoy(self, public_key: str) -> str | None:
         """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
@@ -217,7 +252,16 @@ class Gate:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
         fresh = self._hasher.digest(secret)
         try:
-            with self.database.write() as connection:
+            with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
         except StoreUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
+
+
+def open_gate(gate: Gate | None, settings: Settings | None, shape: Shape | None, options: Mapping[str, Any]) -> Gate:
+    """Return a door's gate: a given one, or one by settings, or by options and OCTY_* variables; one way only."""
+    if gate is not None and (settings is not None or shape is not None or options):
+        raise ConfigurationError("give a gate alone: settings, options and shape_refusal are its own")
+    if settings is not None and options:
+        raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
+    return gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape)

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from math import inf
 
 from sqlalchemy import text
 
@@ -84,6 +85,7 @@ class Keyring:
         self._grace = grace
         self._keep = keep
         self._monotonic = monotonic
+        self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
         restart_after_fork(self)
         database.tell_changes_to(self)
@@ -92,9 +94,9 @@ class Keyring:
         """Remember nothing and follow nothing, yet."""
         self._records: dict[str, KeyRecord] = {}
         self._lock = threading.Lock()
-        self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
+        self._epoch += 1
         self._seq: int | None = None
-        self._read_at = 0.0
+        self._read_at = -inf
         self._imported: tuple[str, ...] = ()
         self._stand_in = ""  # some key that exists, once there is one
         self._stop = threading.Event()
@@ -179,14 +181,13 @@ class Keyring:
         asked_at = self._monotonic()
         with self._database.read() as connection:
             last = int(connection.execute(_LAST_CHANGE).scalar_one())
-            first = self._seq is None
-            if self._seq is None:
-                self._seq = last
-            rows = connection.execute(_CHANGES, {"seq": self._seq}).all()
-            if rows or first:
+            known = self._seq
+            rows = [] if known is None else connection.execute(_CHANGES, {"seq": known}).all()
+            restored = known is not None and last < known  # a backup's: what changed since is unknown
+            if known is None or rows or restored:
                 self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
                 self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
-        if last < self._seq:  # a backup was restored: what changed since is unknown
+        if restored:
             self._forget_all()
         self._seq = last
         self._read_at = asked_at

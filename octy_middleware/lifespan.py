@@ -37,12 +37,17 @@ async def pass_lifespan(app: App, scope: Scope, receive: Receive, send: Send, cl
 
     try:
         await app(scope, listen, send_and_close)
-    except Exception:
-        if listened:
+    except Exception as error:
+        if listened or not _knows_none(error):
             raise
         _logger.debug("the app knows no lifespan; it is served in its place", exc_info=True)
     if not listened:
         await _serve(receive, send_and_close)
+
+
+def _knows_none(error: Exception) -> bool:
+    """Tell an app that refuses the scope (Django, Channels, an assert) from one that fails for another reason."""
+    return isinstance(error, AssertionError | NotImplementedError) or "lifespan" in str(error)
 
 
 async def _serve(receive: Receive, send: Send) -> None:

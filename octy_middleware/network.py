@@ -84,6 +84,10 @@ class TrustedProxies:
         small = len(hops) + len(protos) <= _CACHED_BYTES
         return (self._resolve_cached if small else self._resolve)(peer, peer_scheme, hops, protos)
 
+    def trust(self, peer: str | None) -> bool:
+        """Tell whether the forwarding headers of this peer are believed."""
+        return self._trusts(_direct(peer, "http").source)
+
     def _resolve(self, peer: str | None, peer_scheme: str, hops: bytes, protos: bytes) -> Client:
         direct = _direct(peer, peer_scheme)
         if not self._trusts(direct.source):

@@ -9,6 +9,7 @@ import threading
 import time
 
 from octy_middleware.clock import Clock
+from octy_middleware.forking import restart_after_fork
 
 _SOURCES = 65_536  # remembered at most; attackers choose their addresses freely
 
@@ -20,6 +21,11 @@ class Throttle:
         self._interval = 60.0 / rate
         self._burst = self._interval * (rate - 1)
         self._monotonic = monotonic
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Begin anew, with a lock that nobody holds."""
         self._due: dict[str, float] = {}  # when the source's next attempt is due if it kept to the rate, by age
         self._lock = threading.Lock()
 

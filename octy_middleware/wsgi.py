@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
-from octy_middleware.gate import Gate
+from octy_middleware.gate import Gate, open_gate
 from octy_middleware.refusal import Headers, Shape
 from octy_middleware.settings import Options, Settings
 
@@ -94,7 +94,7 @@ class OctyWSGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape_refusal)
+        self.gate = open_gate(gate, settings, shape_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""

@@ -299,6 +299,31 @@ def _can_read(world: World) -> bool:
         return False
 
 
+def test_a_relative_path_holds_when_the_host_changes_its_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    database = Database("sqlite:///octy.db")
+    upgrade(database)
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    database.close()
+    assert database.schema() == SCHEMA
+    with database.write():
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    database.close()
+
+
+@pytest.mark.parametrize(
+    ("path", "hint"), [("gone/octy.db", "make its folder first"), ("file/octy.db", "can't be made")]
+)
+def test_a_file_that_can_not_be_made_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(StoreUnavailableError, match=hint):
+        upgrade(Database(f"sqlite:///{tmp_path / path}"))
+
+
 @pytest.mark.parametrize("name", ["a b.db", "a%23b.db", "ä#.db", "a&mode=memory.db"])
 def test_any_file_name_will_do(tmp_path: Path, name: str) -> None:
     database = Database(f"sqlite:///{tmp_path / name}")

@@ -1,5 +1,6 @@
 """What a host may set, alike at both doors: optional credentials, HSTS, the shape of refusals, the throttle."""
 
+import asyncio
 import json
 from collections.abc import Callable
 from dataclasses import replace
@@ -9,7 +10,8 @@ import pytest
 from support.doors import DOORS, Ask, asgi, wsgi
 from support.world import World, basic
 
-from octy_middleware import Gate, Refusal
+from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Refusal
+from octy_middleware.asgi import AsgiRequest
 from octy_middleware.request import Request
 
 UNKNOWN = "pk_" + "0" * 28
@@ -194,3 +196,32 @@ def test_another_source_is_not_throttled(world: World, door: Any) -> None:
             401,
             401,
         ]
+
+
+@pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
+def test_options_that_would_be_ignored_are_refused(world: World, middleware: Any) -> None:
+    with world.gate() as gate:
+        for more in ({"optional": True}, {"settings": world.settings()}, {"shape_refusal": plain_text}):
+            with pytest.raises(ConfigurationError, match="give a gate alone"):
+                middleware(None, gate=gate, **more)
+    with pytest.raises(ConfigurationError, match="not both: optionl, require_https"):
+        middleware(None, settings=world.settings(), require_https=False, optionl=True)
+
+
+def test_a_scope_that_the_door_does_not_know_never_reaches_the_app(world: World) -> None:
+    reached: list[str] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        reached.append(scope["type"])
+
+    with world.gate() as gate, pytest.raises(ValueError, match="webtransport"):
+        asyncio.run(OctyASGIMiddleware(app, gate=gate)({"type": "webtransport"}, None, None))  # type: ignore[arg-type]
+    assert reached == []
+
+
+def test_a_mount_point_that_clients_name_is_not_removed(world: World) -> None:
+    """daphne takes root_path from a header; another reading of the path than the router's would exempt any route."""
+    scope = {"path": "/v1/things/health", "root_path": "/v1/things", "headers": []}
+    assert AsgiRequest(scope).path == "/health"
+    assert AsgiRequest({**scope, "headers": [(b"Daphne-Root-Path", b"/v1/things")]}).path == "/v1/things/health"
+    assert AsgiRequest({**scope, "root_path": "/v1/things/"}).path == "/v1/things/health"

@@ -234,10 +234,12 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
 
     async def story(gate: Gate) -> None:
         middleware = OctyASGIMiddleware(app, gate=gate)
-        slow_ones = [asyncio.create_task(status(middleware, old.basic("no"))) for _ in range(2 + 4)]
+        slow_ones = [
+            asyncio.create_task(status(middleware, old.basic("no"), f"198.51.{number}.1")) for number in range(2 + 4)
+        ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(_until, lambda: gate._slow_lane._places._value == 0)
+        await asyncio.to_thread(_until, lambda: gate._slow_lane._places.total() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401
@@ -256,6 +258,54 @@ def _until(true: Callable[[], bool]) -> None:
     deadline = time.monotonic() + 10
     while not true():
         assert time.monotonic() < deadline
+
+
+def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from octy_middleware import pairs
+
+    verify = KeyHasher.verify
+    ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
+
+    def revoke_meanwhile(self: KeyHasher, secret: Any, known: str | None) -> bool:
+        if known is not None and not self.is_fast(known):
+            with world.database.write() as connection:
+                pairs.retire(connection, pair_id, time.time())
+        return verify(self, secret, known)
+
+    with world.gate() as gate:
+        monkeypatch.setattr(KeyHasher, "verify", revoke_meanwhile)
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.RETIRED
+
+
+def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_by_the_new_one(
+    world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    verify = KeyHasher.verify
+
+    def renew_meanwhile(self: KeyHasher, secret: Any, known: str | None) -> bool:
+        if known is not None and not self.is_fast(known):
+            with world.database.write() as connection:
+                connection.exec_driver_sql(
+                    "UPDATE key_pair SET secret_digest = ?, imported_scheme = NULL WHERE public_key = ?",
+                    (str(self.context.hash(old.secret)), OLD),
+                )
+        return verify(self, secret, known)
+
+    with world.gate() as gate:
+        monkeypatch.setattr(KeyHasher, "verify", renew_meanwhile)
+        assert gate.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+
+
+def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Keys) -> None:
+    with world.gate() as gate:
+        gate.decide(FakeRequest(old.basic("no")))
+        assert len(gate._keyring.imported) == 1
+        gate._keyring._imported = ()
+        gate._keyring._seq = 10_000  # the feed stood there before the backup was restored
+        _until(lambda: len(gate._keyring.imported) == 1)
 
 
 def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
@@ -282,7 +332,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
     await send({"type": "http.response.body", "body": b""})
 
 
-async def status(middleware: OctyASGIMiddleware, header: str) -> int:
+async def status(middleware: OctyASGIMiddleware, header: str, peer: str = "192.0.2.1") -> int:
     sent: list[Any] = []
 
     async def receive() -> dict[str, Any]:
@@ -296,7 +346,7 @@ async def status(middleware: OctyASGIMiddleware, header: str) -> int:
         "method": "GET",
         "path": "/",
         "scheme": "https",
-        "client": ("192.0.2.1", 1),
+        "client": (peer, 1),
         "headers": [(b"authorization", header.encode())],
     }
     await asyncio.wait_for(middleware(scope, receive, send), 10)

@@ -35,7 +35,15 @@ async def raises_while_starting(scope: Any, receive: Any, send: Any) -> None:
 
 
 async def refuses_the_scope(scope: Any, receive: Any, send: Any) -> None:
-    raise ValueError("Django can only handle ASGI/HTTP connections")
+    raise ValueError("Django can only handle ASGI/HTTP connections, not lifespan.")
+
+
+async def asserts(scope: Any, receive: Any, send: Any) -> None:
+    assert scope["type"] == "http"
+
+
+async def fails_before_it_listens(scope: Any, receive: Any, send: Any) -> None:
+    raise ValueError("settings are missing")
 
 
 async def returns(scope: Any, receive: Any, send: Any) -> None:
@@ -68,6 +76,7 @@ def run(app: Any) -> list[str]:
         (fails_at_the_end, ["startup.complete", "closed", "shutdown.failed"]),
         (fails_to_start, ["startup.failed"]),
         (refuses_the_scope, SERVED),
+        (asserts, SERVED),
         (returns, SERVED),
     ],
     ids=lambda value: getattr(value, "__name__", ""),
@@ -76,6 +85,7 @@ def test_the_recorder_is_closed_before_the_end_is_told(app: Any, happened: list[
     assert run(app) == happened
 
 
-def test_a_fault_of_an_app_that_knows_lifespans_is_the_servers_to_see() -> None:
-    with pytest.raises(RuntimeError, match="the app's own fault"):
-        run(raises_while_starting)
+@pytest.mark.parametrize("app", [raises_while_starting, fails_before_it_listens])
+def test_a_fault_at_the_start_is_the_servers_to_see(app: Any) -> None:
+    with pytest.raises((RuntimeError, ValueError), match=r"the app's own fault|settings are missing"):
+        run(app)

@@ -25,24 +25,39 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
         return "done"
 
     with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(lane.run, work) for _ in range(5)]
+        calls = [threads.submit(lane.run, work, who=str(number)) for number in range(5)]
         assert running.acquire(timeout=10)
         assert running.acquire(timeout=10)
-        while lane._places._value:
+        while lane._places.total() < 5:
             pass
-        assert lane.run(lambda: "never") is None
+        assert lane.run(lambda: "never", who="x") is None
         go.set()
         assert [call.result(10) for call in calls] == ["done"] * 5
     assert peak == [2]
-    assert lane.run(lambda: "free again") == "free again"
+    assert lane.run(lambda: "free again", who="x") == "free again"
+    assert not lane._places
+
+
+def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
+    lane, go = SlowLane(width=1, queue=9), threading.Event()
+    with ThreadPoolExecutor(5) as threads:
+        calls = [threads.submit(lane.run, lambda: go.wait(10), who="flood") for _ in range(4)]
+        while lane._places["flood"] < 4:
+            pass
+        assert lane.run(lambda: True, who="flood") is None
+        calls.append(threads.submit(lane.run, lambda: True, who="customer"))
+        while lane._places["customer"] < 1:
+            pass
+        go.set()
+        assert [call.result(10) for call in calls] == [True] * 5
 
 
 def test_work_that_fails_leaves_its_place() -> None:
     lane = SlowLane(width=1, queue=1)
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
-            lane.run(lambda: 1 // 0)
-    assert lane.run(lambda: 1) == 1
+            lane.run(lambda: 1 // 0, who="x")
+    assert lane.run(lambda: 1, who="x") == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
@@ -54,11 +69,11 @@ def test_a_forked_child_begins_with_an_empty_lane() -> None:
         return go.wait(10)
 
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(lane.run, work)
+        call = threads.submit(lane.run, work, who="x")
         assert running.wait(10)
         child = os.fork()
         if child == 0:
-            os._exit(lane.run(lambda: 7) or 1)
+            os._exit(lane.run(lambda: 7, who="x") or 1)
         go.set()
         assert call.result(10)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7

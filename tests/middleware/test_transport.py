@@ -115,6 +115,20 @@ def _wrote(gate: Any) -> bool:
     return gate.health().queued == 0
 
 
+@pytest.mark.parametrize(("trusted", "told"), [((), 0), (("192.0.2.7",), 1)])
+def test_a_proxy_that_nobody_told_us_to_trust_alarms_staff_and_no_customer(
+    world: World, caplog: pytest.LogCaptureFixture, trusted: tuple[str, ...], told: int
+) -> None:
+    keys = world.register()
+    headers = {b"x-forwarded-proto": [b"http" if trusted else b"https"]}
+    with world.gate(trusted_proxies=trusted) as gate:
+        for _ in range(3):
+            request = FakeRequest(keys.basic(), scheme="http", peer="192.0.2.7", headers=dict(headers))
+            assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+    assert len(notices(world)) == told
+    assert caplog.text.count("set OCTY_TRUSTED_PROXIES") == (0 if trusted else 1)
+
+
 def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
     keys = world.register()
     with world.gate() as gate:
