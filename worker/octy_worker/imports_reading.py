@@ -95,12 +95,16 @@ def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
     if faults:
         yield from faults
         return
+    rows = 0
     for line, cells in records:
+        rows += 1
         if len(cells) != len(names):
             wrong = f"the row has {len(cells)} cells, the header {len(names)}"
             yield Fault(line, "", wrong, "quote cells that hold commas, as argon2 hashes do, or line ends")
         else:
             yield _row(line, dict(zip(names, cells, strict=True)))
+    if not rows:
+        raise _StopError(line + 1, "there is a header, and no row follows it", "look whether the export went wrong")
 
 
 def _records(first: str, lines: _Lines) -> Iterator[tuple[int, list[str]]]:

@@ -17,7 +17,8 @@ Faces import what they need when they run: `octy --help` loads neither SQLAlchem
 import logging
 import os
 import sys
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, TextIO
 
 
 def main() -> NoReturn:
@@ -32,6 +33,8 @@ def main() -> NoReturn:
         sys.exit(2)
     from octy_worker.cli.exits import Exit  # noqa: PLC0415
 
+    sys.stdout = sys.stdout or _nobody()
+    sys.stderr = sys.stderr or _nobody()
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # a terminal of any encoding
     try:
@@ -58,3 +61,8 @@ def leave(code: int) -> NoReturn:
         logging.shutdown()
         os._exit(code)
     sys.exit(code)
+
+
+def _nobody() -> TextIO:
+    """Return a stream for what the caller has closed: nobody listens."""
+    return Path(os.devnull).open("w", encoding="utf-8")

@@ -110,6 +110,8 @@ def _peppers(context: typer.Context) -> frozenset[str]:
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
+    if file == "-" and sys.stdin is None:
+        raise UsageFaultError("stdin is closed", "name a file, or pipe one in")
     if file == "-":
         yield sys.stdin.buffer
         return
