@@ -16,16 +16,16 @@ DOCUMENT = Path(__file__).parents[2] / "docs" / "conformance.md"
 
 
 @pytest.fixture(scope="session")
-def line(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
+def cells_at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Pipeline]:
     """Run the selected cells only, in their order."""
-    cells = [item.callspec.params["cell"] for item in request.session.items if "line" in item.fixturenames]
+    cells = [item.callspec.params["cell"] for item in request.session.items if "cells_at_work" in item.fixturenames]
     with pipeline(tmp_path_factory.mktemp("conformance"), cells) as made:
         yield made
 
 
 @pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME], ids=str)
-def test_cell(cell: Cell, line: Pipeline) -> None:
-    faults = line.report(cell).faults
+def test_cell(cell: Cell, cells_at_work: Pipeline) -> None:
+    faults = cells_at_work.report(cell).faults
     assert not faults, "\n".join(faults)
 
 
