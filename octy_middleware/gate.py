@@ -237,7 +237,7 @@ class Gate:
             _logger.error(
                 "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
                 "set OCTY_TRUSTED_PROXIES to it",
-                request.peer,
+                self.client(request).source,
             )
         return True
 

@@ -93,6 +93,7 @@ class Keyring:
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
         self._records: dict[str, KeyRecord] = {}
+        self._aside: dict[str, KeyRecord] = {}  # of stand-ins; nobody asks it
         self._lock = threading.Lock()
         self._epoch += 1
         self._seq: int | None = None
@@ -123,7 +124,8 @@ class Keyring:
             return None
         record = KeyRecord(*row)
         if record.is_known and self._keep(record.digest):
-            self._remember(record, epoch)
+            # What stood in is put aside by the same steps, so that unknown keys push nothing out.
+            self._remember(record, epoch, self._records if record.public_key == public_key else self._aside)
         return record if record.public_key == public_key else None
 
     def forget(self, public_keys: Iterable[str]) -> None:
@@ -139,13 +141,13 @@ class Keyring:
             self._epoch += 1
             self._records.clear()
 
-    def _remember(self, record: KeyRecord, epoch: int) -> None:
+    def _remember(self, record: KeyRecord, epoch: int, records: dict[str, KeyRecord]) -> None:
         with self._lock:
             if epoch != self._epoch:
                 return
-            if len(self._records) >= self._size and record.public_key not in self._records:
-                del self._records[next(iter(self._records))]
-            self._records[record.public_key] = record
+            if len(records) >= self._size and record.public_key not in records:
+                del records[next(iter(records))]
+            records[record.public_key] = record
 
     def _ensure_reader(self) -> None:
         if self._thread is not None:

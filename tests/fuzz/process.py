@@ -42,8 +42,11 @@ class Share:
         return range(self.index, -(-self.headers // CHUNK), self.processes)
 
 
+_TOLD = "set OCTY_TRUSTED_PROXIES to it"  # of peers that forward and that nobody told us to trust: many here
+
+
 class Watch(logging.Handler):
-    """Keeps what is logged: in a run that goes well it is nothing, and it never is a secret."""
+    """Keeps what is logged: in a run that goes well only that, and it never is a secret."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -68,7 +71,7 @@ def run(share: Share) -> Report:
             health = [gate.health() for gate, _ in opened]
             heard = sum(listener.heard for _, listener in opened)
         report = campaign.report
-        faults = [*campaign.books.faults(world), *(f"logged: {line}" for line in watch.lines)]
+        faults = [*campaign.books.faults(world), *(f"logged: {line}" for line in watch.lines if _TOLD not in line)]
         faults += [] if heard or share.only else ["nobody listened to the recorders"]
         faults += [f"the recorder gave something up: {some}" for some in health if some.lost or some.last_error]
         faults += _shown(pairs, [*watch.lines, *(path.read_text(errors="replace") for path in folder.rglob("*.log"))])
