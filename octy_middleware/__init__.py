@@ -5,7 +5,7 @@
                ├─ credentials         Authorization header -> pair, or why not
                ├─ network             source and scheme behind trusted proxies
                ├─ keyring, keys       the live pair and its digest
-               └─ recorder ─► ledger  counts, streaks, the incident and its outbox row: one commit
+               └─ recorder ─► tallies, ledger  counts; streaks, the incident and its outbox row: one commit
     refusal ◄─ outcome                what a stranger is told
 
 Public names are these; everything else may change between releases.

@@ -8,10 +8,9 @@ import logging
 from math import ceil
 
 from octy_middleware.clock import Clock
-from octy_middleware.entries import describe
+from octy_middleware.entries import Entry, describe
 from octy_middleware.keyring import KeyRecord
 from octy_middleware.keys import KeyHasher
-from octy_middleware.ledger import Entry
 from octy_middleware.network import Client, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder

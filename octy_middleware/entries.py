@@ -1,12 +1,12 @@
 """What is recorded of a request: its words made harmless, its length bounded.
 
-Here: request → `Entry`. Not here: the outcome (`gate`), and how entries are written (`ledger`).
+Here: `Entry`, and request → `Entry`. Not here: the outcome (`gate`), and how entries are written (`tallies`, `ledger`).
 """
 
 import re
+from dataclasses import dataclass
 
 from octy_middleware.clock import uuid7
-from octy_middleware.ledger import Entry
 from octy_middleware.network import Client, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.request import Request
@@ -14,6 +14,29 @@ from octy_middleware.request import Request
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
 _CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
+
+OVERFLOW = "*"
+"""The source or network under which all go for which there is no room: attackers choose theirs freely."""
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
+
+    `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.
+    """
+
+    outcome: Outcome
+    at: float
+    source: str
+    network: str
+    public_key: str = ""
+    pair_id: str = ""
+    key_hash: str = ""
+    client: str = ""
+    method: str = ""
+    path: str = ""
+    request_id: str = ""
 
 
 def describe(  # what is known of the key beside what the request says of itself

@@ -1,10 +1,11 @@
-"""What one transaction writes about a batch of outcomes: counts, details, streaks, the incident and its outbox row.
+"""What one transaction writes about a batch of outcomes: streaks, the incident with its outbox row, uses of pairs.
 
-Here: the SQL of recording, folded in memory first. Not here: when a batch is written and who waits (`recorder`), the
-transitions of a streak (`streak`). Plain statements with tuples: ORM objects cost 20 to 50 times as much.
+Here: the SQL of what outcomes lead to, folded in memory first. Not here: counts and details (`tallies`), when a batch
+is written and who waits (`recorder`), the transitions of a streak (`streak`). Plain statements with tuples: ORM
+objects cost 20 to 50 times as much.
 """
 
-from collections import Counter, defaultdict
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
@@ -14,43 +15,21 @@ from sqlalchemy import Connection, insert
 from octy_middleware import outbox
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
+from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import PairState
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
+from octy_middleware.tallies import add_attempts, add_counts
 
 _MICROS = 1_000_000
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
-_ATTEMPT = "at, public_key, key_hash, minute, outcome, source, client, method, path, request_id"
 _BUCKETS = 64  # networks of the decoy
 _CHUNK = 400  # keys a query, well under SQLite's limit of variables
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
-OVERFLOW = "*"
-"""The source or network under which all go for which there is no room: attackers choose theirs freely."""
-
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
-
-    `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.
-    """
-
-    outcome: Outcome
-    at: float
-    source: str
-    network: str
-    public_key: str = ""
-    pair_id: str = ""
-    key_hash: str = ""
-    client: str = ""
-    method: str = ""
-    path: str = ""
-    request_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,37 +70,11 @@ class Ledger:
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
         with self._database.write() as connection:
-            _add_counts(connection, self._counts(connection, batch))
-            _add_attempts(connection, batch, self._attempts_per_minute)
+            add_counts(connection, batch, sources=self._sources_per_minute)
+            add_attempts(connection, batch, limit=self._attempts_per_minute)
             self._advance_streaks(connection, batch)
             self._note_usage(connection, batch)
             _note_exposures(connection, batch)
-
-    def _counts(self, connection: Connection, batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
-        counts = Counter((e.public_key, int(e.at) // 60, e.source, str(e.outcome)) for e in batch)
-        sources: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-        for public_key, minute, source, _ in counts:
-            sources[public_key, minute].add(source)
-        bounded: Counter[tuple[str, int, str, str]] = Counter()
-        allowed = {place: self._allowed_sources(connection, place, wanted) for place, wanted in sources.items()}
-        for (public_key, minute, source, outcome), count in counts.items():
-            known = source in allowed[public_key, minute]
-            bounded[public_key, minute, source if known else OVERFLOW, outcome] += count
-        return bounded
-
-    def _allowed_sources(self, connection: Connection, place: tuple[str, int], wanted: set[str]) -> set[str]:
-        """Return which of the wanted sources get rows of their own; attackers choose their addresses freely.
-
-        All sources of the minute are read only when a new one comes: strangers share theirs, and many rows take time.
-        """
-        new = wanted - _present_sources(connection, place, wanted)
-        if not new:
-            return wanted
-        (present,) = connection.exec_driver_sql(
-            "SELECT COUNT(DISTINCT source) FROM outcome_minute WHERE public_key = ? AND minute = ?", place
-        ).one()
-        room = max(0, self._sources_per_minute - present)
-        return (wanted - new) | set(sorted(new)[:room])
 
     def _advance_streaks(self, connection: Connection, batch: Sequence[Entry]) -> None:
         hits = _hits_by_key(batch)
@@ -240,20 +193,6 @@ def _bucket(network: str) -> str:
     return f"decoy-{crc32(network.encode()) % _BUCKETS}"
 
 
-def _present_sources(connection: Connection, place: tuple[str, int], wanted: set[str]) -> set[str]:
-    present: set[str] = set()
-    some = sorted(wanted)
-    for start in range(0, len(some), _CHUNK):
-        chunk = some[start : start + _CHUNK]
-        marks = ", ".join("?" * len(chunk))
-        rows = connection.exec_driver_sql(
-            f"SELECT DISTINCT source FROM outcome_minute WHERE public_key = ? AND minute = ? AND source IN ({marks})",  # noqa: S608
-            (*place, *chunk),
-        )
-        present.update(row[0] for row in rows)
-    return present
-
-
 def _find_case(connection: Connection, public_key: str) -> _Case:
     """Return what a crossing needs to know of the key. The decoy has neither pair nor incident."""
     pair = connection.exec_driver_sql(
@@ -265,65 +204,6 @@ def _find_case(connection: Connection, public_key: str) -> _Case:
     ).first()
     incident_id, notify_at = incident or (None, 0)
     return _Case(public_key, pair_id, account_id, state, quiet_until, incident_id, notify_at)
-
-
-def _add_counts(connection: Connection, counts: Counter[tuple[str, int, str, str]]) -> None:
-    connection.exec_driver_sql(
-        "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (public_key, minute, source, outcome) DO UPDATE SET count = outcome_minute.count + excluded.count",
-        [(*place, count) for place, count in sorted(counts.items())],
-    )
-
-
-def _add_attempts(connection: Connection, batch: Sequence[Entry], limit: int) -> None:
-    """Write refused attempts in detail, at most `limit` of a key, minute and outcome: the first ones and the newest.
-
-    Once there are so many, the newest takes the place of the last. So the cost stays the same, and strangers, who share
-    one limit, can't tell by time which keys have a limit of their own (T7).
-    """
-    places: defaultdict[tuple[str, int, str], list[Entry]] = defaultdict(list)
-    for entry in batch:
-        if entry.outcome is not Outcome.ACCEPTED:
-            places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
-    added: list[tuple[object, ...]] = []
-    for (public_key, minute, outcome), entries in places.items():
-        present, newest = connection.exec_driver_sql(
-            "SELECT COUNT(*), MAX(id) FROM attempt WHERE public_key = ? AND minute = ? AND outcome = ?",
-            (public_key, minute, outcome),
-        ).one()
-        room = max(0, limit - present)
-        kept = entries if len(entries) <= room else [*entries[: max(0, room - 1)], entries[-1]]
-        if room:
-            added.extend(_attempt_row(entry, minute) for entry in kept)
-        else:
-            _replace_attempt(connection, newest, _attempt_row(entries[-1], minute))
-    if added:
-        connection.exec_driver_sql(
-            f"INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            added,
-        )
-
-
-def _replace_attempt(connection: Connection, attempt_id: int, row: tuple[object, ...]) -> None:
-    connection.exec_driver_sql(
-        f"UPDATE attempt SET ({_ATTEMPT}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",  # noqa: S608
-        (*row, attempt_id),
-    )
-
-
-def _attempt_row(entry: Entry, minute: int) -> tuple[object, ...]:
-    return (
-        to_micros(entry.at),
-        entry.public_key,
-        entry.key_hash,
-        minute,
-        str(entry.outcome),
-        entry.source,
-        entry.client,
-        entry.method,
-        entry.path,
-        entry.request_id,
-    )
 
 
 def _load_runs(connection: Connection, networks: dict[str, set[str]]) -> dict[str, dict[str, Run]]:

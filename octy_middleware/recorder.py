@@ -15,9 +15,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field, replace
 
+from octy_middleware.entries import Entry
 from octy_middleware.errors import OctyError, StoreUnavailableError
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.ledger import Entry
 from octy_middleware.outcome import Outcome
 
 _logger = logging.getLogger(__name__)

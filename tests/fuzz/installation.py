@@ -18,7 +18,7 @@ from fuzz.reference import Site
 from octy_middleware import Gate, pairs
 from octy_middleware.accounts import create_account
 from octy_middleware.credentials import Secret
-from octy_middleware.ledger import Entry
+from octy_middleware.entries import Entry
 from octy_middleware.recorder import Recorder
 from octy_middleware.states import Cause
 

@@ -1,7 +1,9 @@
 """The gate: every end of a request, what is written of it, and what a stranger can tell apart."""
 
 import shutil
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 from sqlalchemy import event
@@ -84,6 +86,45 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
             verdict = gate.resolve(claim, FakeRequest(header))
             assert verdict.committed is not None
             verdict.committed.result(5)
+
+
+def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) -> None:
+    """Counted in instructions of SQLite's machine: what time over a socket shows, on any day (T7)."""
+    keys, old = world.register(), world.register("old")
+    set_state(world, old, "retired")
+    headers = {
+        "wrong": keys.basic("sk_wrong"),
+        "wrong again": keys.basic("sk_other"),
+        "unknown": basic(KNOWN_SHAPE, "x"),
+        "retired": old.basic(),
+        "retired, wrong": old.basic("sk_wrong"),
+    }
+    steps: list[int] = []
+
+    def count() -> int:
+        steps.append(1)
+        return 0
+
+    def listen(connection: sqlite3.Connection, *_: object) -> None:
+        connection.set_progress_handler(count, 1)
+
+    work: dict[str, int] = {}
+    now = time.time()  # stands still: a new minute would begin new counts in between
+    with closing(Gate(world.settings(feed_interval=0.5, attempts_per_minute=5), clock=lambda: now)) as gate:
+        for _ in range(70):  # beyond the alert, the limit of details, and the last doubling before the count
+            for header in headers.values():
+                gate.decide(FakeRequest(header))
+        gate._keyring._stop.set()
+        time.sleep(0.6)
+        event.listen(gate.database.engine, "checkout", listen)
+        for name, header in headers.items():
+            steps.clear()
+            gate.decide(FakeRequest(header))
+            work[name] = len(steps)
+        event.remove(gate.database.engine, "checkout", listen)
+    assert work["wrong"] > 200
+    apart = {name: abs(count - work["wrong"]) for name, count in work.items()}
+    assert max(apart.values()) <= 9, work  # a row more or less is 12 or more
 
 
 def test_wrong_unknown_and_retired_cost_the_same_statements(world: World) -> None:

@@ -9,7 +9,8 @@ import pytest
 from support.world import Keys, World
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.ledger import DECOY, OVERFLOW, Entry, Ledger
+from octy_middleware.entries import OVERFLOW, Entry
+from octy_middleware.ledger import DECOY, Ledger
 from octy_middleware.recorder import Recorder
 
 NOW = 1_800_000_000.0

@@ -16,7 +16,8 @@ from support.world import Keys, World
 from typer.testing import CliRunner
 
 from octy_middleware import Outcome
-from octy_middleware.ledger import Entry, Ledger
+from octy_middleware.entries import Entry
+from octy_middleware.ledger import Ledger
 from octy_worker.cli.app import app
 
 PATIENCE = 60

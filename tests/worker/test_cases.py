@@ -8,7 +8,8 @@ from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.clock import utc
-from octy_middleware.ledger import Entry, Ledger
+from octy_middleware.entries import Entry
+from octy_middleware.ledger import Ledger
 from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
 from octy_worker import cases, regenerations
 from octy_worker.cases import CUSTOMER

@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 
 from octy_middleware.clock import utc
-from octy_middleware.ledger import OVERFLOW
+from octy_middleware.entries import OVERFLOW
 from octy_middleware.network import UNIX, UNKNOWN, network_of
 from octy_worker.mail.harmless import harmless, harmless_name
 from octy_worker.mail.phrasing import pace, wrapped

@@ -5,7 +5,7 @@ Here: value in, text out. Not here: strangers' text (`mail.harmless`, `pages.wor
 
 from datetime import datetime
 
-from octy_middleware.ledger import OVERFLOW
+from octy_middleware.entries import OVERFLOW
 from octy_middleware.network import UNIX, UNKNOWN
 
 SOURCES_SHOWN = 5

@@ -14,7 +14,7 @@ from starlette.responses import RedirectResponse, Response
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
-from octy_middleware.ledger import OVERFLOW
+from octy_middleware.entries import OVERFLOW
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case
