@@ -4,7 +4,7 @@ Here: `Entry`, and request → `Entry`. Not here: the outcome (`gate`), and how 
 """
 
 import re
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from octy_middleware.clock import uuid7
 from octy_middleware.network import Client, network_of
@@ -19,8 +19,7 @@ OVERFLOW = "*"
 """The source or network under which all go for which there is no room: attackers choose theirs freely."""
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
+class Entry(NamedTuple):
     """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
 
     `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.

@@ -1,24 +1,26 @@
 """What one transaction writes about a batch of outcomes: streaks, the incident with its outbox row, uses of pairs.
 
 Here: the SQL of what outcomes lead to, folded in memory first. Not here: counts and details (`tallies`), when a batch
-is written and who waits (`recorder`), the transitions of a streak (`streak`). Plain statements with tuples: ORM
-objects cost 20 to 50 times as much.
+is written and who waits (`recorder`), the transitions of a streak (`streak`).
 """
 
+import secrets
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
 
 from sqlalchemy import Connection, insert
 
 from octy_middleware import outbox
+from octy_middleware.backends import Writer
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
+from octy_middleware.statements import Batch, run
 from octy_middleware.states import PairState
 from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
 from octy_middleware.tallies import add_attempts, add_counts
@@ -26,10 +28,45 @@ from octy_middleware.tallies import add_attempts, add_counts
 _MICROS = 1_000_000
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _BUCKETS = 64  # networks of the decoy
-_CHUNK = 400  # keys a query, well under SQLite's limit of variables
+_LOCKED = 32  # keys that a recorder locks one by one; with more of them it writes alone
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
+
+_PLACE = {"public_key": "text", "network": "text"}
+_LOAD = Batch(
+    "SELECT s.public_key, s.network, s.length, s.first_at, s.last_at FROM {given} CROSS JOIN streak s "
+    "WHERE s.public_key = given.public_key AND s.network = given.network",
+    **_PLACE,
+)
+_END = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {given})", **_PLACE)
+_GROW = Batch(
+    "INSERT INTO streak (public_key, network, length, first_at, last_at) "
+    "SELECT public_key, network, length, first_at, last_at FROM {given} WHERE true "
+    "ON CONFLICT (public_key, network) DO UPDATE SET "
+    "length = excluded.length, first_at = excluded.first_at, last_at = excluded.last_at",
+    **_PLACE,
+    length="bigint",
+    first_at="bigint",
+    last_at="bigint",
+)
+_COUNT_NETWORKS = Batch(
+    "SELECT given.public_key, (SELECT COUNT(*) FROM streak s WHERE s.public_key = given.public_key) FROM {given}",
+    public_key="text",
+)
+_FIND_CASES = Batch(
+    "SELECT given.public_key, p.id, p.account_id, p.state, p.quiet_until, i.id, i.notify_at FROM {given} "
+    "LEFT JOIN key_pair p ON p.public_key = given.asked "
+    "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
+    public_key="text",
+    asked="text",
+)
+_NOTE_USAGE = Batch(
+    "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, given.at), last_used_at = given.at "
+    "FROM {given} WHERE key_pair.id = given.id",
+    id="text",
+    at="bigint",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,12 +74,12 @@ class _Case:
     """A key's pair and its open incident, if there is one; times are stored microseconds."""
 
     public_key: str
-    pair_id: str
-    account_id: str
-    state: str
+    pair_id: str | None
+    account_id: str | None
+    state: str | None
     quiet_until: int | None
     incident_id: str | None
-    notify_at: int
+    notify_at: int | None
 
 
 class Ledger:
@@ -66,50 +103,71 @@ class Ledger:
         self._clock = clock
         self._used: dict[str, float] = {}
         self._failed = DECOY  # the last known key with a failure
+        self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
-        with self._database.write() as connection:
-            add_counts(connection, batch, sources=self._sources_per_minute)
-            add_attempts(connection, batch, limit=self._attempts_per_minute)
-            self._advance_streaks(connection, batch)
-            self._note_usage(connection, batch)
-            _note_exposures(connection, batch)
-
-    def _advance_streaks(self, connection: Connection, batch: Sequence[Entry]) -> None:
         hits = _hits_by_key(batch)
-        networks = {key: {POLICY, OVERFLOW, *(hit.network for hit in some)} for key, some in hits.items()}
-        stored = _load_runs(connection, networks)
-        for public_key in sorted(hits):
-            before = stored.get(public_key, {})
-            bounded = self._bounded(connection, public_key, before, hits[public_key])
-            folded = fold(before, bounded, self._threshold)
-            _store_runs(connection, public_key, before, folded)
-            if any(not hit.success for hit in bounded):
-                # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-                case = _find_case(connection, self._failed if public_key == DECOY else public_key)
-                if public_key != DECOY:
-                    self._failed = public_key
-                    if folded.crossing is not None:
-                        self._open_or_grow(connection, case, folded, folded.crossing)
+        exposed = {entry.public_key: entry for entry in batch if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
+        keys = (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
+        few = len(keys) <= _LOCKED
+        with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
+            if few:
+                self._database.lock_keys(connection, keys)
+            add_attempts(connection, batch, limit=self._attempts_per_minute)
+            self._advance_streaks(connection, hits)
+            self._note_usage(connection, batch)
+            for _, entry in sorted(exposed.items()):
+                detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
+                note_exposure(connection, entry.pair_id, detail, entry.at)
+            # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
+            add_counts(connection, batch, sources=self._sources_per_minute)
+
+    def _advance_streaks(self, connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> None:
+        failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}
+        ended = {
+            (key, net) for key in hits.keys() - failing.keys() for hit in hits[key] for net in (POLICY, hit.network)
+        }
+        before = _load_runs(connection, failing)
+        failing = self._bounded(connection, before, failing)
+        folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
+        _store_runs(connection, before, folded, ended)
+        if not folded:
+            return
+        # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
+        for case in _find_cases(connection, {key: self._failed if key == DECOY else key for key in folded}):
+            if case.public_key != DECOY:
+                self._failed = case.public_key
+                self._open_or_grow(connection, case, folded[case.public_key])
 
     def _bounded(
-        self, connection: Connection, public_key: str, before: Mapping[str, Run], hits: Sequence[Hit]
-    ) -> list[Hit]:
+        self, connection: Connection, before: Mapping[str, Mapping[str, Run]], hits: Mapping[str, Sequence[Hit]]
+    ) -> dict[str, Sequence[Hit]]:
         """Let failures of networks beyond the cap share one streak; attackers choose their networks freely.
 
         A success ends what its own network has, but never the shared streak: others stand in it.
         """
-        new = {hit.network for hit in hits if not hit.success} - before.keys()
-        if not new:
-            return list(hits)
-        (present,) = connection.exec_driver_sql("SELECT COUNT(*) FROM streak WHERE public_key = ?", (public_key,)).one()
-        kept = set(sorted(new)[: max(0, self._networks - present)])
-        return [
-            replace(hit, network=OVERFLOW) if not hit.success and hit.network in new - kept else hit for hit in hits
-        ]
+        bounded = dict(hits)
+        new = {
+            key: {hit.network for hit in some if not hit.success} - before.get(key, {}).keys()
+            for key, some in hits.items()
+        }
+        newcomers = sorted((key,) for key, networks in new.items() if networks)
+        if not newcomers:
+            return bounded
+        for key, present in _COUNT_NETWORKS.run(connection, newcomers):
+            shared = set(sorted(new[key])[max(0, self._networks - present) :])
+            if shared:
+                bounded[key] = [
+                    replace(hit, network=OVERFLOW) if not hit.success and hit.network in shared else hit
+                    for hit in hits[key]
+                ]
+        return bounded
 
-    def _open_or_grow(self, connection: Connection, case: _Case, folded: Folded, crossing: Crossing) -> None:
+    def _open_or_grow(self, connection: Connection, case: _Case, folded: Folded) -> None:
+        crossing = folded.crossing
+        if crossing is None:
+            return
         longest = max(run.length for run in folded.runs.values())
         if case.incident_id is None:
             quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
@@ -120,7 +178,7 @@ class Ledger:
                 incident_id=self._open(connection, case, crossing),
                 notify_at=next_notice(crossing.length, self._threshold),
             )
-        if longest >= case.notify_at and case.incident_id is not None:
+        if case.incident_id is not None and case.notify_at is not None and longest >= case.notify_at:
             self._grow(connection, case.incident_id, longest)
 
     def _open(self, connection: Connection, case: _Case, crossing: Crossing) -> str:
@@ -148,9 +206,12 @@ class Ledger:
         return incident_id
 
     def _grow(self, connection: Connection, incident_id: str, failures: int) -> None:
-        connection.exec_driver_sql(
+        run(
+            connection,
             "UPDATE incident SET failures = ?, notify_at = ? WHERE id = ?",
-            (failures, next_notice(failures, self._threshold), incident_id),
+            failures,
+            next_notice(failures, self._threshold),
+            incident_id,
         )
         outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
@@ -163,29 +224,32 @@ class Ledger:
         if len(self._used) > 100_000:  # noqa: PLR2004  # only a memory of what need not be written again
             self._used.clear()
         self._used.update(due)
-        connection.exec_driver_sql(
-            "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, ?), last_used_at = ? WHERE id = ?",
-            [(to_micros(at), to_micros(at), pair_id) for pair_id, at in sorted(due.items())],
-        )
+        _NOTE_USAGE.run(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
 
 
-def _note_exposures(connection: Connection, batch: Sequence[Entry]) -> None:
-    exposed = {entry.pair_id: entry for entry in batch if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
-    for pair_id, entry in sorted(exposed.items()):
-        detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
-        note_exposure(connection, pair_id, detail, entry.at)
+def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
+    """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy.
 
-
-def _hits_by_key(batch: Sequence[Entry]) -> dict[str, list[Hit]]:
-    """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy."""
+    The same success again and again is one: accepted requests of a busy key are most of a batch.
+    """
     hits: defaultdict[str, list[Hit]] = defaultdict(list)
+    last: dict[str, Entry] = {}
     for entry in batch:
-        if entry.outcome is Outcome.ACCEPTED or entry.outcome.counts:
-            success = entry.outcome is Outcome.ACCEPTED
-            hits[entry.public_key].append(Hit(success, entry.network, entry.at, entry.request_id))
+        key = entry.public_key
+        if entry.outcome is Outcome.ACCEPTED:
+            if last.get(key) is not entry:
+                hits[key].append(Hit(True, entry.network, entry.at))
+                last[key] = entry
+        elif entry.outcome.counts:
+            hits[key].append(Hit(False, entry.network, entry.at, entry.request_id))
+            last[key] = entry
         elif entry.outcome in _LIKE_WRONG:
-            hits[DECOY].append(Hit(success=False, network=_bucket(entry.network), at=entry.at))
+            hits[DECOY].append(Hit(False, _bucket(entry.network), entry.at))
     return hits
+
+
+def _failed_networks(hits: Iterable[Hit]) -> set[str]:
+    return {hit.network for hit in hits if not hit.success}
 
 
 def _bucket(network: str) -> str:
@@ -193,49 +257,40 @@ def _bucket(network: str) -> str:
     return f"decoy-{crc32(network.encode()) % _BUCKETS}"
 
 
-def _find_case(connection: Connection, public_key: str) -> _Case:
-    """Return what a crossing needs to know of the key. The decoy has neither pair nor incident."""
-    pair = connection.exec_driver_sql(
-        "SELECT id, account_id, state, quiet_until FROM key_pair WHERE public_key = ?", (public_key,)
-    ).first()
-    pair_id, account_id, state, quiet_until = pair or ("", "", PairState.RETIRED, None)
-    incident = connection.exec_driver_sql(
-        "SELECT id, notify_at FROM incident WHERE key_pair_id = ? AND closed_at IS NULL", (pair_id,)
-    ).first()
-    incident_id, notify_at = incident or (None, 0)
-    return _Case(public_key, pair_id, account_id, state, quiet_until, incident_id, notify_at)
+def _find_cases(connection: Connection, asked: Mapping[str, str]) -> list[_Case]:
+    """Return what a crossing needs to know of each key, by way of the key that is asked for it."""
+    return [_Case(*row) for row in _FIND_CASES.run(connection, sorted(asked.items()))]
 
 
-def _load_runs(connection: Connection, networks: dict[str, set[str]]) -> dict[str, dict[str, Run]]:
-    wanted = [(public_key, network) for public_key, some in networks.items() for network in some]
+def _load_runs(connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> dict[str, dict[str, Run]]:
+    wanted = {
+        (key, network) for key, some in hits.items() for network in (POLICY, OVERFLOW, *(h.network for h in some))
+    }
     runs: dict[str, dict[str, Run]] = {}
-    for start in range(0, len(wanted), _CHUNK):
-        chunk = wanted[start : start + _CHUNK]
-        places = ", ".join(["(?, ?)"] * len(chunk))
-        rows = connection.exec_driver_sql(
-            f"SELECT public_key, network, length, first_at, last_at FROM streak "  # noqa: S608  # only question marks
-            f"WHERE (public_key, network) IN (VALUES {places})",
-            tuple(value for pair in chunk for value in pair),
-        )
-        for public_key, network, length, first_at, last_at in rows:
+    if wanted:
+        for public_key, network, length, first_at, last_at in _LOAD.run(connection, sorted(wanted)):
             runs.setdefault(public_key, {})[network] = Run(length, first_at / _MICROS, last_at / _MICROS)
     return runs
 
 
-def _store_runs(connection: Connection, public_key: str, before: dict[str, Run], folded: Folded) -> None:
-    changed = {network: run for network, run in folded.runs.items() if run != before.get(network, NO_RUN)}
-    ended = [(public_key, network) for network, run in changed.items() if run.length == 0]
-    grown = [
-        (public_key, network, run.length, to_micros(run.first_at), to_micros(run.last_at))
-        for network, run in changed.items()
-        if run.length > 0
-    ]
-    if ended:
-        connection.exec_driver_sql("DELETE FROM streak WHERE public_key = ? AND network = ?", ended)
+def _store_runs(
+    connection: Connection,
+    before: Mapping[str, Mapping[str, Run]],
+    folded: Mapping[str, Folded],
+    ended: Iterable[tuple[str, str]],
+) -> None:
+    """Write what changed; `ended` are streaks that ended for certain, if they were there at all."""
+    over, grown = set(ended), []
+    for public_key, found in folded.items():
+        known = before.get(public_key, {})
+        for network, now in found.runs.items():
+            if now == known.get(network, NO_RUN):
+                continue
+            if now.length == 0:
+                over.add((public_key, network))
+            else:
+                grown.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
+    if over:
+        _END.run(connection, sorted(over))
     if grown:
-        connection.exec_driver_sql(
-            "INSERT INTO streak (public_key, network, length, first_at, last_at) VALUES (?, ?, ?, ?, ?) "
-            "ON CONFLICT (public_key, network) DO UPDATE SET "
-            "length = excluded.length, first_at = excluded.first_at, last_at = excluded.last_at",
-            grown,
-        )
+        _GROW.run(connection, sorted(grown))

@@ -311,3 +311,18 @@ class Outbox(Table, table=True):
     delivered_at: datetime | None = _time_or_none()
     tries: int = 0
     last_error: str = ""
+    leased_by: str = Field(default="", max_length=64)  # the relay that delivers it now
+    leased_until: datetime | None = _time_or_none()  # after that another relay takes it
+
+
+class Job(Table, table=True):
+    """A job that one worker at a time does in small steps; the cursor is where it goes on after a crash."""
+
+    name: str = Field(primary_key=True, max_length=40)
+    holder: str = Field(default="", max_length=64)
+    leased_until: datetime | None = _time_or_none()
+    cursor: str = Field(default="", max_length=300)
+    started_at: datetime | None = _time_or_none()
+    finished_at: datetime | None = _time_or_none()  # of the last complete run
+    done: int = Field(default=0, sa_type=BigInteger)  # rows of the run under way, or of the last one
+    last_error: str = ""

@@ -10,6 +10,7 @@ from enum import StrEnum
 from sqlalchemy import Connection, insert
 
 from octy_middleware.clock import utc
+from octy_middleware.database import ring
 from octy_middleware.models import Outbox
 
 TRIES = 5
@@ -41,3 +42,4 @@ def put(
     connection.execute(
         insert(Outbox).values(kind=event, subject_id=subject_id, detail=dict(detail or {}), created_at=utc(now))
     )
+    ring(connection)

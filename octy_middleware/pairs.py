@@ -53,9 +53,8 @@ def adopt(connection: Connection, known: Sequence[Known], now: float) -> None:
     """Put pairs down that are in use already: active from now on."""
     life = {"state": PairState.ACTIVE, "cause": Cause.IMPORT, "activated_at": utc(now)}
     connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
+    mark_changed(connection, *(pair["public_key"] for pair in known))
     connection.execute(insert(KeyChange), [{"public_key": pair["public_key"], "at": utc(now)} for pair in known])
-    for pair in known:
-        mark_changed(connection, pair["public_key"])
 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:

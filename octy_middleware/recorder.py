@@ -13,7 +13,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from octy_middleware.entries import Entry
 from octy_middleware.errors import OctyError, StoreUnavailableError
@@ -214,4 +214,4 @@ def _failed(why: str) -> "Future[None]":
 
 def _unanswered(entry: Entry) -> Entry:
     """What the client of a failed commit was told: 503. It is no failed attempt of his."""
-    return replace(entry, outcome=Outcome.STORE_UNAVAILABLE)
+    return entry._replace(outcome=Outcome.STORE_UNAVAILABLE)

@@ -12,61 +12,92 @@ from sqlalchemy import Connection
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.outcome import Outcome
+from octy_middleware.statements import Batch, run
 
-_ATTEMPT = "at, public_key, key_hash, minute, outcome, source, client, method, path, request_id"
-_CHUNK = 400  # sources a query, well under SQLite's limit of variables
+_Place = tuple[str, int]  # of a key and a minute
+
+_ADD_COUNTS = Batch(
+    "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "
+    "SELECT public_key, minute, source, outcome, count FROM {given} WHERE true "
+    "ON CONFLICT (public_key, minute, source, outcome) DO UPDATE SET count = outcome_minute.count + excluded.count",
+    public_key="text",
+    minute="bigint",
+    source="text",
+    outcome="text",
+    count="bigint",
+)
+_PRESENT_SOURCES = Batch(
+    "SELECT DISTINCT o.public_key, o.minute, o.source FROM {given} CROSS JOIN outcome_minute o "
+    "WHERE o.public_key = given.public_key AND o.minute = given.minute AND o.source = given.source",
+    public_key="text",
+    minute="bigint",
+    source="text",
+)
+_COUNT_SOURCES = "SELECT COUNT(DISTINCT source) FROM outcome_minute WHERE public_key = ? AND minute = ?"
+
+_ATTEMPT = {
+    "at": "bigint",
+    "public_key": "text",
+    "key_hash": "text",
+    "minute": "bigint",
+    "outcome": "text",
+    "source": "text",
+    "client": "text",
+    "method": "text",
+    "path": "text",
+    "request_id": "text",
+}
+_NAMES = ", ".join(_ATTEMPT)
+_ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{given}}", **_ATTEMPT)  # noqa: S608
+_REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
+_PRESENT_ATTEMPTS = Batch(
+    "SELECT given.public_key, given.minute, given.outcome, "
+    "(SELECT COUNT(*) FROM attempt a WHERE a.public_key = given.public_key AND a.minute = given.minute "
+    "AND a.outcome = given.outcome), "
+    "(SELECT MAX(a.id) FROM attempt a WHERE a.public_key = given.public_key AND a.minute = given.minute "
+    "AND a.outcome = given.outcome) FROM {given}",
+    public_key="text",
+    minute="bigint",
+    outcome="text",
+)
 
 
 def add_counts(connection: Connection, batch: Sequence[Entry], *, sources: int) -> None:
     """Add to the exact counts, at most `sources` a key and minute by name; further ones count under `OVERFLOW`."""
-    counts = _bounded(connection, batch, sources)
-    connection.exec_driver_sql(
-        "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) VALUES (?, ?, ?, ?, ?) "
-        "ON CONFLICT (public_key, minute, source, outcome) DO UPDATE SET count = outcome_minute.count + excluded.count",
-        [(*place, count) for place, count in sorted(counts.items())],
-    )
+    counts = _bounded(connection, _counted(batch), sources)
+    _ADD_COUNTS.run(connection, [(*place, count) for place, count in sorted(counts.items())])
 
 
-def _bounded(connection: Connection, batch: Sequence[Entry], most: int) -> Counter[tuple[str, int, str, str]]:
-    counts = Counter((e.public_key, int(e.at) // 60, e.source, str(e.outcome)) for e in batch)
-    sources: defaultdict[tuple[str, int], set[str]] = defaultdict(set)
-    for public_key, minute, source, _ in counts:
-        sources[public_key, minute].add(source)
-    bounded: Counter[tuple[str, int, str, str]] = Counter()
-    allowed = {place: _allowed_sources(connection, place, wanted, most) for place, wanted in sources.items()}
-    for (public_key, minute, source, outcome), count in counts.items():
-        known = source in allowed[public_key, minute]
-        bounded[public_key, minute, source if known else OVERFLOW, outcome] += count
-    return bounded
+def _counted(batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
+    """Count equal entries. An accepted one stands in the batch as often as it was seen, as the same object."""
+    counts: Counter[tuple[str, int, str, str]] = Counter()
+    entries = {id(entry): entry for entry in batch}
+    for identity, count in Counter(map(id, batch)).items():
+        entry = entries[identity]
+        counts[entry.public_key, int(entry.at) // 60, entry.source, str(entry.outcome)] += count
+    return counts
 
 
-def _allowed_sources(connection: Connection, place: tuple[str, int], wanted: set[str], most: int) -> set[str]:
-    """Return which of the wanted sources get rows of their own; attackers choose their addresses freely.
-
-    All sources of the minute are read only when a new one comes: strangers share theirs, and many rows take time.
-    """
-    new = wanted - _present_sources(connection, place, wanted)
+def _bounded(
+    connection: Connection, counts: Counter[tuple[str, int, str, str]], most: int
+) -> Counter[tuple[str, int, str, str]]:
+    """Gather what has no room of its own. All sources of a minute are read only when a new one comes."""
+    wanted = {place[:3] for place in counts}
+    new = wanted - {tuple(row) for row in _PRESENT_SOURCES.run(connection, sorted(wanted))}
     if not new:
-        return wanted
-    (present,) = connection.exec_driver_sql(
-        "SELECT COUNT(DISTINCT source) FROM outcome_minute WHERE public_key = ? AND minute = ?", place
-    ).one()
-    room = max(0, most - present)
-    return (wanted - new) | set(sorted(new)[:room])
-
-
-def _present_sources(connection: Connection, place: tuple[str, int], wanted: set[str]) -> set[str]:
-    present: set[str] = set()
-    some = sorted(wanted)
-    for start in range(0, len(some), _CHUNK):
-        chunk = some[start : start + _CHUNK]
-        marks = ", ".join("?" * len(chunk))
-        rows = connection.exec_driver_sql(
-            f"SELECT DISTINCT source FROM outcome_minute WHERE public_key = ? AND minute = ? AND source IN ({marks})",  # noqa: S608
-            (*place, *chunk),
-        )
-        present.update(row[0] for row in rows)
-    return present
+        return counts
+    newcomers: defaultdict[_Place, list[str]] = defaultdict(list)
+    for public_key, minute, source in sorted(new):
+        newcomers[public_key, minute].append(source)
+    without_room: set[tuple[str, int, str]] = set()
+    for place, some in newcomers.items():
+        room = max(0, most - int(run(connection, _COUNT_SOURCES, *place).scalar_one()))
+        without_room.update((*place, source) for source in some[room:])
+    bounded: Counter[tuple[str, int, str, str]] = Counter()
+    for (public_key, minute, source, outcome), count in counts.items():
+        kept = (public_key, minute, source) not in without_room
+        bounded[public_key, minute, source if kept else OVERFLOW, outcome] += count
+    return bounded
 
 
 def add_attempts(connection: Connection, batch: Sequence[Entry], *, limit: int) -> None:
@@ -79,38 +110,30 @@ def add_attempts(connection: Connection, batch: Sequence[Entry], *, limit: int) 
     for entry in batch:
         if entry.outcome is not Outcome.ACCEPTED:
             places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
+    if not places:
+        return
     added: list[tuple[object, ...]] = []
-    for (public_key, minute, outcome), entries in places.items():
-        present, newest = connection.exec_driver_sql(
-            "SELECT COUNT(*), MAX(id) FROM attempt WHERE public_key = ? AND minute = ? AND outcome = ?",
-            (public_key, minute, outcome),
-        ).one()
+    replaced: dict[int, Entry] = {}
+    for public_key, minute, outcome, present, newest in _PRESENT_ATTEMPTS.run(connection, sorted(places)):
+        entries = places[public_key, minute, outcome]
         room = max(0, limit - present)
         kept = entries if len(entries) <= room else [*entries[: max(0, room - 1)], entries[-1]]
         if room:
-            added.extend(_attempt_row(entry, minute) for entry in kept)
+            added.extend(map(_attempt_row, kept))
         else:
-            _replace_attempt(connection, newest, _attempt_row(entries[-1], minute))
+            replaced[newest] = entries[-1]
     if added:
-        connection.exec_driver_sql(
-            f"INSERT INTO attempt ({_ATTEMPT}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",  # noqa: S608
-            added,
-        )
+        _ADD_ATTEMPTS.run(connection, added)
+    for newest, entry in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
+        run(connection, _REPLACE_ATTEMPT, *_attempt_row(entry), newest)
 
 
-def _replace_attempt(connection: Connection, attempt_id: int, row: tuple[object, ...]) -> None:
-    connection.exec_driver_sql(
-        f"UPDATE attempt SET ({_ATTEMPT}) = (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) WHERE id = ?",  # noqa: S608
-        (*row, attempt_id),
-    )
-
-
-def _attempt_row(entry: Entry, minute: int) -> tuple[object, ...]:
+def _attempt_row(entry: Entry) -> tuple[object, ...]:
     return (
         to_micros(entry.at),
         entry.public_key,
         entry.key_hash,
-        minute,
+        int(entry.at) // 60,
         str(entry.outcome),
         entry.source,
         entry.client,

@@ -7,17 +7,37 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.stores import STORES
 from support.world import World
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
 
 
+@pytest.fixture(params=STORES)
+def store(request: pytest.FixtureRequest) -> str:
+    """Which kind of database; a test marked `sqlite` is about what only a file can do."""
+    return str(request.param)
+
+
+def _is_foreign(item: pytest.Item) -> bool:
+    store = getattr(item, "callspec", None) and item.callspec.params.get("store")  # type: ignore[attr-defined]
+    return item.get_closest_marker("sqlite") is not None and store == "postgresql"
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Keep tests about files away from servers: there is nothing to skip, they have no such case."""
+    foreign = [item for item in items if _is_foreign(item)]
+    items[:] = [item for item in items if item not in foreign]
+    if foreign:
+        config.hook.pytest_deselected(items=foreign)
+
+
 @pytest.fixture
-def world(tmp_path: Path) -> Iterator[World]:
-    world = World(tmp_path)
+def world(tmp_path: Path, store: str) -> Iterator[World]:
+    world = World(tmp_path, store)
     yield world
-    world.database.close()
+    world.close()
 
 
 _exit_status = 0

@@ -22,7 +22,7 @@ def upgrade(database: Database, revision: str = "head") -> None:
         raise ConfigurationError("alembic is missing: run this where `octy-middleware[worker]` is installed") from None
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent))
-    database.create()
+    database.backend.create()
     try:
         with database.write() as connection:
             config.attributes["connection"] = connection

@@ -26,7 +26,7 @@ from octy_middleware.write_lock import FileLock
         ("not a url", "database_url"),
         ("sqlite://", "in-memory"),
         ("sqlite:///:memory:", "in-memory"),
-        ("mysql://host/db", "SQLite only"),
+        ("mysql://host/db", "give sqlite:///<file> or postgresql://"),
         ("sqlite+foo:///octy.db", "another driver"),
         ("sqlite:///octy.db?timeout=abc", "options"),
         ("sqlite:///file:octy.db?mode=memory&uri=true", "options"),

@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import wait
 
 import pytest
+from sqlmodel import select
 from support.world import Keys, World
 
 from octy_middleware import Outcome, StoreUnavailableError
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.ledger import DECOY, Ledger
+from octy_middleware.models import Outbox
 from octy_middleware.recorder import Recorder
+from octy_middleware.statements import run
 
 NOW = 1_800_000_000.0
 
@@ -57,8 +60,9 @@ def test_the_case_is_told_at_doublings_only(world: World) -> None:
     keys, ledger = world.register(), make_ledger(world)
     for start in range(0, 100, 10):
         ledger.write([entry(keys, number=start + n) for n in range(10)])
-    told = world.rows("SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id")
-    assert told == [('{"failures": 40}',), ('{"failures": 80}',)]
+    with world.database.read() as connection:
+        told = select(Outbox.detail).where(Outbox.kind == "incident_grew").order_by(Outbox.id)
+        assert list(connection.scalars(told)) == [{"failures": 40}, {"failures": 80}]
 
 
 @pytest.mark.parametrize(
@@ -76,7 +80,7 @@ def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outco
 def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -> None:
     keys = world.register()
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = ?", (state,))
+        run(connection, "UPDATE key_pair SET state = ?", state)
     make_ledger(world).write([entry(keys, number=n) for n in range(25)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
@@ -84,11 +88,11 @@ def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -
 def test_quiet_time_after_a_false_alarm_opens_nothing_and_its_end_does(world: World) -> None:
     keys, ledger = world.register(), make_ledger(world)
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET quiet_until = ?", (int((NOW + 10) * 1e6),))
+        run(connection, "UPDATE key_pair SET quiet_until = ?", int((NOW + 10) * 1e6))
     ledger.write([entry(keys, number=n) for n in range(30)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET quiet_until = ?", (int(NOW * 1e6),))
+        run(connection, "UPDATE key_pair SET quiet_until = ?", int(NOW * 1e6))
     ledger.write([entry(keys, number=31)])
     assert world.rows("SELECT length FROM incident") == [(31,)]
 

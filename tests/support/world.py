@@ -1,15 +1,11 @@
 """A world without Temporal and mail: a real database, accounts with pairs that are really issued and collected."""
 
-import atexit
 import os
-import shutil
-import tempfile
 import time
 from base64 import b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache
 from pathlib import Path
 
 from sqlalchemy import text
@@ -17,10 +13,11 @@ from sqlalchemy import text
 from octy_middleware import Database, Gate, Settings
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
-from octy_middleware.migrations import upgrade
 from octy_worker import regenerations
 from octy_worker.registration import register
 from octy_worker.sealed import Sealer
+from support.postgres import PostgresServer
+from support.stores import make_database, remove_database
 
 LIFE = 86_400.0
 
@@ -43,32 +40,26 @@ def basic(public_key: str, secret: str) -> str:
     return "Basic " + b64encode(f"{public_key}:{secret}".encode()).decode()
 
 
-@cache
-def _template() -> Path:
-    """A migrated database to copy: the migrations themselves are tested in one place, not before each test."""
-    path = Path(tempfile.mkdtemp(prefix="octy-template-")) / "octy.db"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
-    database = Database(f"sqlite:///{path}")
-    upgrade(database)
-    database.close()  # the last connection folds the log into the file
-    return path
-
-
 @dataclass
 class World:
-    """One database on a file, with its peppers."""
+    """One database, a file in the folder or on a PostgreSQL server, with its peppers."""
 
     folder: Path
+    store: str = "sqlite"
+    server: PostgresServer | None = None  # of a store that is no file; this process's own by default
     peppers: Keychain = field(default_factory=Keychain.generate)
     sealing_keys: Keychain = field(default_factory=Keychain.generate)
 
     def __post_init__(self) -> None:
-        path = self.folder / "octy.db"
-        self.url = f"sqlite:///{path}"
-        shutil.copy(_template(), path)
+        self.url = make_database(self.folder, self.store, self.server)
         self.database = Database(self.url)
         self.hasher = KeyHasher(self.peppers)
         self.sealer = Sealer(self.sealing_keys, os.urandom)
+
+    def close(self) -> None:
+        """Close the connections, and drop what does not go with the folder."""
+        self.database.close()
+        remove_database(self.url, self.server)
 
     def settings(self, **options: object) -> Settings:
         return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})

@@ -59,8 +59,8 @@ def test_staff_hosts_need_no_keys(octy):
 
 def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
-    assert "was at schema none and is at 0001 now" in octy("db", "upgrade").must().stdout
-    assert "is at schema 0001 already" in octy("db", "upgrade").must().stdout
+    assert "was at schema none and is at 0002 now" in octy("db", "upgrade").must().stdout
+    assert "is at schema 0002 already" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
     assert octy("db", "check").must().stdout == ""
 

@@ -1,0 +1,119 @@
+"""What a kind of database must be able to do for `Database`; SQLite and PostgreSQL each have a room of their own.
+
+Here: the interface, who writes beside whom, and which room a URL leads to. Not here: what either one does (`sqlite`,
+`postgres`).
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from octy_middleware.errors import ConfigurationError
+
+
+class Writer(Enum):
+    """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
+
+    OFFICE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
+    IMPORT = "import"  # beside recorders: adds rows that nobody else knows yet, and may take seconds
+    RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
+    CROWD = "crowd"  # a recorder with more keys than can be locked: alone
+
+
+class Alarm(Protocol):
+    """Waits until somebody put a message into the outbox. Used by one thread."""
+
+    def wait(self, timeout: float) -> bool:
+        """Return True at once when messages may have come, False after so many seconds without any.
+
+        Raises StoreUnavailableError.
+        """
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Backend(Protocol):
+    """One database of one kind. Whatever is away raises StoreUnavailableError, or what `is_outage` knows."""
+
+    place: str
+    """Where it is, in an error's words, without a password."""
+
+    def make_engine(self) -> Engine:
+        """Return an engine whose connections are made on first use; each transaction is begun by us."""
+
+    def turn(self, patience: float) -> AbstractContextManager[None]:
+        """Wait for the turn to write, before a connection is taken."""
+
+    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+        """Begin a transaction: of this writer, or one that reads one consistent state."""
+
+    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
+        """Keep other recorders off these keys until the end of the transaction; give them in sorted order."""
+
+    def lock_feed(self, connection: Connection) -> None:
+        """Have entries of the change feed committed in the order of their numbers."""
+
+    def ring(self, connection: Connection) -> None:
+        """Have alarms go off once the transaction has committed."""
+
+    def check_committed(self, connection: Connection) -> None:
+        """Raise StoreUnavailableError when the commit went where nobody will ever read it."""
+
+    def after_commit(self, connection: Connection) -> None:
+        """Do what `ring` has put off until now."""
+
+    def alarm(self) -> Alarm:
+        """Begin to listen for messages in the outbox."""
+
+    def is_missing(self) -> bool:
+        """Tell whether there is no database yet; one that is away is an outage."""
+
+    def create(self) -> None:
+        """Make the empty database where that is ours to do."""
+
+    def is_outage(self, error: BaseException | None) -> bool:
+        """Tell by the driver's own error an outage from a fault of ours."""
+
+    def integrity_fault(self, connection: Connection) -> str:
+        """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
+
+    def restart(self) -> None:
+        """Begin anew in a forked child."""
+
+    def before_fork(self) -> None:
+        """Let this process's writer finish."""
+
+    def after_fork(self) -> None:
+        """Let writers in again."""
+
+
+def open_backend(url: str, busy_timeout: float) -> Backend:
+    """Return the backend for a SQLAlchemy URL. Raises ConfigurationError, with what to do, for any other."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError as error:
+        raise ConfigurationError(f"database_url: {error}") from None
+    return _kind(parsed, busy_timeout)
+
+
+def _kind(url: URL, busy_timeout: float) -> Backend:
+    name = url.get_backend_name()
+    if name == "sqlite":
+        from octy_middleware.sqlite import SqliteBackend  # noqa: PLC0415  # a host loads what it uses
+
+        return SqliteBackend(url, busy_timeout)
+    if name in ("postgresql", "postgres"):
+        from octy_middleware.postgres import PostgresBackend  # noqa: PLC0415
+
+        return PostgresBackend(url, busy_timeout)
+    raise ConfigurationError("database_url: give sqlite:///<file> or postgresql://<user>@<host>/<database>")
+
+
+def is_one_of(error: BaseException | None, names: Iterable[str]) -> bool:
+    """Tell whether a driver's error is of one of these classes, by name: the driver may not be loaded."""
+    return not set(names).isdisjoint(kind.__name__ for kind in type(error).__mro__)

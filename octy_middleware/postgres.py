@@ -1,0 +1,190 @@
+"""PostgreSQL as the store, by psycopg 3: for more than one machine.
+
+Here: how it is reached, who writes beside whom, and what an outage looks like. Not here: transactions as others use
+them (`database`), what is read or written.
+
+Who writes beside whom is settled by advisory locks of the transaction, always taken in this order: the office's own,
+then the one between office and recorders, then those of keys in sorted order, then the feed's. So no two transactions
+wait for each other. Recorders hold a bounded number of them: the server's memory for locks is shared and small.
+"""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, cast
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+
+from octy_middleware.backends import Alarm, Writer, is_one_of
+from octy_middleware.errors import ConfigurationError, StoreUnavailableError
+
+if TYPE_CHECKING:
+    import psycopg
+
+_CHANNEL = "octy_outbox"
+_OURS = 3191  # the class of our advisory locks, so that they meet nobody else's
+_OFFICE, _RECORDERS, _FEED = 1, 2, 3
+_OPTIONS = {
+    "connect_timeout": 3,
+    # A machine that vanished is noticed in seconds; a query to it would wait for ever.
+    "keepalives_idle": 5,
+    "keepalives_interval": 2,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+    "application_name": "octy",
+}
+
+
+def _lock(number: int, *, shared: bool = False) -> str:
+    kind = "_shared" if shared else ""
+    return f"SELECT pg_advisory_xact_lock{kind}({_OURS}, {number})"
+
+
+_LOCKS = {
+    Writer.OFFICE: (_lock(_OFFICE), _lock(_RECORDERS)),
+    Writer.IMPORT: (_lock(_OFFICE),),
+    Writer.RECORDER: (_lock(_RECORDERS, shared=True),),
+    Writer.CROWD: (_lock(_RECORDERS),),
+}
+_LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended(name, 3191)) FROM unnest(%s::text[]) AS name"
+_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class PostgresBackend:
+    """One database of a PostgreSQL server. See `Backend`."""
+
+    def __init__(self, url: URL, busy_timeout: float) -> None:
+        if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+            raise ConfigurationError("database_url: PostgreSQL is reached by psycopg 3: give postgresql://…")
+        if not url.database:
+            raise ConfigurationError("database_url: name the database: postgresql://<user>@<host>/<database>")
+        try:
+            import psycopg  # noqa: F401, PLC0415
+        except ImportError as error:
+            raise ConfigurationError(
+                f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
+            ) from None
+        self._url = url.set(drivername="postgresql+psycopg")
+        self._busy_timeout = busy_timeout
+        self.place = url.render_as_string()
+
+    def make_engine(self) -> Engine:
+        """See `Backend`."""
+        engine = create_engine(
+            self._url,
+            hide_parameters=True,  # they hold digests, sealed secrets and reasons
+            pool_size=5,
+            max_overflow=15,
+            pool_timeout=self._busy_timeout,
+            connect_args=_options(self._url),
+        )
+        event.listen(engine, "connect", _make_durable)
+        return engine
+
+    @contextmanager
+    def turn(self, patience: float) -> Iterator[None]:  # noqa: ARG002
+        """See `Backend`. The server hands out turns, at the beginning of each transaction."""
+        yield
+
+    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+        """See `Backend`. One message to the server, which also finds out whether the connection still lives."""
+        if writer is None:
+            statements: tuple[str, ...] = (_READ,)
+        else:
+            statements = ("BEGIN", f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
+        driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        driver.execute("; ".join(statements).encode(), prepare=False)
+
+    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
+        """See `Backend`."""
+        connection.exec_driver_sql(_LOCK_KEYS, (list(public_keys),))
+
+    def lock_feed(self, connection: Connection) -> None:
+        """See `Backend`. Else a number given out early and committed late would never be read."""
+        connection.exec_driver_sql(_lock(_FEED))
+
+    def ring(self, connection: Connection) -> None:
+        """See `Backend`. The server keeps notifications until the commit."""
+        connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+
+    def check_committed(self, connection: Connection) -> None:
+        """See `Backend`. The server has said so."""
+
+    def after_commit(self, connection: Connection) -> None:
+        """See `Backend`. The server has done so."""
+
+    def alarm(self) -> Alarm:
+        """See `Backend`."""
+        return _ServerAlarm(self._url)
+
+    def is_missing(self) -> bool:
+        """See `Backend`. A database is made by the server's owner."""
+        return False
+
+    def create(self) -> None:
+        """See `Backend`. A database is made by the server's owner."""
+
+    def is_outage(self, error: BaseException | None) -> bool:
+        """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""
+        return is_one_of(error, {"OperationalError", "InterfaceError"})
+
+    def integrity_fault(self, connection: Connection) -> str:
+        """See `Backend`. What can't be read raises; the rest is the server's own business."""
+        connection.exec_driver_sql("SELECT COUNT(*) FROM key_pair")
+        return ""
+
+    def restart(self) -> None:
+        """See `Backend`."""
+
+    def before_fork(self) -> None:
+        """See `Backend`."""
+
+    def after_fork(self) -> None:
+        """See `Backend`."""
+
+
+def _options(url: URL) -> Mapping[str, Any]:
+    """Return what psycopg is told beside the URL, which wins. Transactions are begun here, not by the driver."""
+    return {**{name: value for name, value in _OPTIONS.items() if name not in url.query}, "autocommit": True}
+
+
+def _make_durable(driver: "psycopg.Connection[Any]", _record: object) -> None:
+    """Overrule a server that calls a commit done before it is on disk."""
+    driver.execute(
+        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+    ).close()
+
+
+class _ServerAlarm:
+    """Listens on a connection of its own, made anew when it is lost."""
+
+    def __init__(self, url: URL) -> None:
+        self._url = url
+        self._driver: psycopg.Connection[Any] | None = None
+
+    def wait(self, timeout: float) -> bool:
+        """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
+        import psycopg  # noqa: PLC0415
+
+        try:
+            if self._driver is None:
+                self._driver = self._listen()
+                return True
+            return any(True for _ in self._driver.notifies(timeout=timeout, stop_after=1))
+        except psycopg.OperationalError as error:
+            self.close()
+            raise StoreUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
+
+    def _listen(self) -> "psycopg.Connection[Any]":
+        import psycopg  # noqa: PLC0415
+        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
+
+        _, given = PGDialect_psycopg().create_connect_args(self._url)  # type: ignore[no-untyped-call]
+        driver = psycopg.connect(**{**given, **_options(self._url)})
+        driver.execute(f"LISTEN {_CHANNEL}")
+        return driver
+
+    def close(self) -> None:
+        """See `Alarm`."""
+        if self._driver is not None:
+            self._driver.close()
+            self._driver = None

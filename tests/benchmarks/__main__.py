@@ -1,0 +1,129 @@
+"""`python -m benchmarks [--quick] [--only name,…] [--seed n] [--report FILE] [--write FOLDER]`: measure and compare.
+
+Exit status 0 when everything was measured, whether goals are reached or not: a goal that is missed is a figure.
+"""
+
+import argparse
+import json
+import secrets
+import shlex
+import shutil
+import sys
+import tempfile
+import time
+from dataclasses import asdict
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table as RichTable
+
+from benchmarks import goals, machine
+from benchmarks.catalogue import BENCHES
+from benchmarks.document import documents
+from benchmarks.lab import STORES, Lab
+from benchmarks.presentation import Table
+from benchmarks.sizes import SIZES
+from benchmarks.spread import Spread
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run, print, write."""
+    options = _options(arguments)
+    console = Console()
+    began = time.monotonic()
+    folder = Path(tempfile.mkdtemp(prefix="octy-bench-"))
+    try:
+        report = _run(folder, options, console)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+    report["seconds"] = round(time.monotonic() - began, 1)
+    options.report.write_text(json.dumps(report, indent=2, default=asdict) + "\n", encoding="utf-8")
+    report = json.loads(options.report.read_text(encoding="utf-8"))  # what is shown is what machines read
+    _show(report, console)
+    if options.write:
+        for name, text in documents(report).items():
+            (options.write / name).write_text(text, encoding="utf-8")
+        console.print(f"octy: {options.write}/benchmarks.md and its plots are written")
+    console.print(f"octy: bench is done in {report['seconds']:.0f} s, {options.report} is written")
+    return 0
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="benchmarks", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    size = parser.add_mutually_exclusive_group()
+    size.add_argument("--quick", dest="size", action="store_const", const="quick", help="a look, in two minutes")
+    size.add_argument("--size", choices=SIZES, help="how much of everything", default="full")
+    parser.add_argument(
+        "--only", type=_words(BENCHES), default=tuple(BENCHES), metavar="NAME,…", help=", ".join(BENCHES)
+    )
+    parser.add_argument("--stores", type=_words(STORES), default=STORES, metavar="NAME,…", help=", ".join(STORES))
+    parser.add_argument("--seed", type=int, default=None, help="of the rounds' orders")
+    parser.add_argument("--report", type=Path, default=Path("bench-report.json"), help="figures for machines")
+    parser.add_argument("--write", type=Path, metavar="FOLDER", help="write benchmarks.md and its plots there")
+    options = parser.parse_args(arguments)
+    options.command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
+    options.seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
+    return options
+
+
+def _words(known: Any) -> Any:
+    def read(text: str) -> tuple[str, ...]:
+        words = tuple(word.strip() for word in text.split(","))
+        unknown = [word for word in words if word not in known]
+        if unknown:
+            raise argparse.ArgumentTypeError(f"{', '.join(unknown)}: there are only {', '.join(known)}")
+        return words
+
+    return read
+
+
+def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    benches: dict[str, Any] = {}
+    with Progress(*columns, console=console) as bar:
+        lab = Lab(folder, SIZES[options.size], Random(options.seed), options.stores, bar)
+        try:
+            for name in options.only:
+                began = time.monotonic()
+                figures = BENCHES[name].measure(lab)
+                benches[name] = {**figures, "took_seconds": round(time.monotonic() - began, 1)}
+        finally:
+            lab.close()
+    plain = json.loads(json.dumps(benches, default=asdict))
+    return {
+        "date": datetime.now(UTC).date().isoformat(),
+        "command": options.command,
+        "size": options.size,
+        "seed": options.seed,
+        "machine": machine.facts(),
+        "sync_ms": Spread.of([seconds * 1e3 for seconds in machine.sync_seconds(folder, 200)]),
+        "benches": plain,
+        "goals": goals.verdicts(plain),
+    }
+
+
+def _show(report: dict[str, Any], console: Console) -> None:
+    for name, figures in report["benches"].items():
+        for table in BENCHES[name].tables(figures):
+            _print(table, console)
+    _print(goals.table(report["goals"]), console)
+
+
+def _print(table: Table, console: Console) -> None:
+    rich = RichTable(title=table.title, title_justify="left", title_style="bold", caption=table.note, box=box.SIMPLE)
+    for number, column in enumerate(table.columns):
+        rich.add_column(column, justify="right" if number else "left")
+    for row in table.rows:
+        rich.add_row(*row)
+    console.print(rich, highlight=False)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""The contenders: the same answer of two bytes, bare and behind each way to authenticate."""

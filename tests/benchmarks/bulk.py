@@ -1,0 +1,167 @@
+"""Many keys and many outcomes, by SQL of our own: what years would bring, in a minute or two.
+
+Keys have real digests, and numbers instead of chance, so that any process knows the n-th pair. Outcomes lie as real
+ones do: attempts in bursts on one key and minute and in the order of time, counts by key, minute and source, over
+ninety days. Here: rows. Not here: what is measured on them (`keys`, `tables`).
+"""
+
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from support.world import World, basic
+
+from octy_middleware.credentials import Secret
+
+_CHUNK = 500_000  # rows a transaction
+_BURST = 20  # attempts on a key within a minute
+_MINUTES = 90 * 24 * 60
+_MOST_A_KEY = 1000  # rows
+
+
+def public_key(number: int) -> str:
+    return f"pk_{number:028d}"
+
+
+def secret(number: int) -> str:
+    return f"sk_{number:049d}"
+
+
+def authorization(number: int, *, wrong: bool = False) -> str:
+    """Return the n-th pair's header, or one with a wrong secret."""
+    return basic(public_key(number), "sk_wrong" if wrong else secret(number))
+
+
+def insert_keys(world: World, number: int) -> None:
+    """Put so many accounts down, each with an active pair."""
+    now = int(time.time() * 1e6)
+    accounts = ((_id(n), f"customer-{n}", f"c{n}@bulk.example", f"c{n}@bulk.example", now) for n in range(number))
+    pairs = (
+        (_id(n), _id(n), public_key(n), world.hasher.digest(Secret(secret(n))), "active", "first", now, now)
+        for n in range(number)
+    )
+    with _loading(world) as load:
+        load.rows(
+            "account",
+            ("id", "reference", "contact_email_address", "security_email", "created_at"),
+            accounts,
+            dict.fromkeys(
+                ("contact_name", "contact_surname", "webhook_url", "authenticated_id_key", "previous_security_email"),
+                "",
+            ),
+        )
+        columns = ("id", "account_id", "public_key", "secret_digest", "state", "cause", "created_at", "activated_at")
+        load.rows("key_pair", columns, pairs, {})
+
+
+def insert_outcomes(world: World, number: int) -> None:
+    """Put so many rows down, half of them attempts and half of them counts, and the keys that they are of."""
+    keys = keys_of(number)
+    insert_keys(world, keys)
+    half, last = number // 2, int(time.time()) // 60 - 60
+    with _loading(world) as load:
+        for start in range(0, half, _CHUNK):
+            values = {"start": start, "end": min(start + _CHUNK, half), "half": half, "keys": keys, "last": last}
+            load.generated(_ATTEMPTS, **values)
+            load.generated(_COUNTS, **values)
+
+
+def keys_of(outcomes: int) -> int:
+    """Return how many keys so many rows are of; never fewer than are attacked when it is measured."""
+    return max(50, outcomes // _MOST_A_KEY)
+
+
+def _id(number: int) -> str:
+    return f"{number:036d}"
+
+
+# The same text on both databases: ten zeros and the eighteen last digits of a number with nineteen.
+_KEY = "'pk_0000000000' || substr(CAST(1000000000000000000 + {0} AS TEXT), 2)"
+_SOURCE = "'203.' || (i * 7 % 32) || '.' || (i * 31 % 256) || '.' || (i * 17 % 256)"
+_ATTEMPTS = f"""
+INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, client, method, path, request_id)
+SELECT ({{minute}}) * 60000000 + i % 60 * 1000000, {_KEY.format(f"(i / {_BURST} * 7919) % {{keys}}")}, '', {{minute}},
+  'wrong_secret', {_SOURCE}, 'client/1.0', 'GET', '/v1/account/authenticate',
+  '01890000-0000-7000-8' || substr(CAST(1000000000000000000 + i AS TEXT), 4)
+FROM ({{numbers}}) AS n
+""".replace("{minute}", f"{{last}} - {_MINUTES} + i / {_BURST} * {_BURST} * {_MINUTES} / {{half}}")
+_COUNTS = f"""
+INSERT INTO outcome_minute (public_key, minute, source, outcome, count)
+SELECT {_KEY.format("(i * 7919) % {keys}")}, {{last}} - {_MINUTES} + i * {_MINUTES} / {{half}}, {_SOURCE},
+  CASE WHEN i % 4 = 0 THEN 'wrong_secret' ELSE 'accepted' END, 1 + i % 30
+FROM ({{numbers}}) AS n
+"""
+_NUMBERS = {
+    "sqlite": (
+        "WITH RECURSIVE s(i) AS (SELECT {start} UNION ALL SELECT i + 1 FROM s WHERE i + 1 < {end}) SELECT i FROM s"
+    ),
+    "postgresql": "SELECT generate_series({start}::bigint, {end}::bigint - 1) AS i",
+}
+
+
+class _SqliteLoad:
+    """A connection that may lose everything in a power cut: only until the rows are there."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        raw.execute("PRAGMA synchronous=OFF").close()
+        raw.execute("PRAGMA cache_size=-1000000").close()
+
+    def rows(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], more: dict[str, object]
+    ) -> None:
+        names = (*columns, *more)
+        marks = ", ".join("?" * len(names))
+        self._raw.execute("BEGIN").close()
+        filled = ((*row, *more.values()) for row in rows)
+        self._raw.executemany(f"INSERT INTO {table} ({', '.join(names)}) VALUES ({marks})", filled).close()
+        self._raw.execute("COMMIT").close()
+
+    def generated(self, statement: str, **values: int) -> None:
+        numbers = _NUMBERS["sqlite"].format(**values)
+        self._raw.execute(statement.format(numbers=numbers, **values)).close()
+
+    def finish(self) -> None:
+        """Fold the log into the file, as it would be after a while."""
+        self._raw.execute("PRAGMA wal_checkpoint(TRUNCATE)").close()
+
+
+class _PostgresLoad:
+    """COPY and INSERT ... SELECT, each its own transaction."""
+
+    def __init__(self, raw: Any) -> None:
+        self._raw = raw
+        raw.rollback()
+        raw.autocommit = True
+
+    def rows(
+        self, table: str, columns: Sequence[str], rows: Iterable[Sequence[object]], more: dict[str, object]
+    ) -> None:
+        names = ", ".join((*columns, *more))
+        with self._raw.cursor() as cursor, cursor.copy(f"COPY {table} ({names}) FROM STDIN") as copy:
+            for row in rows:
+                copy.write_row((*row, *more.values()))
+
+    def generated(self, statement: str, **values: int) -> None:
+        numbers = _NUMBERS["postgresql"].format(**values)
+        with self._raw.cursor() as cursor:
+            cursor.execute(statement.format(numbers=numbers, **values))
+
+    def finish(self) -> None:
+        """Do what the server's own housekeeping would soon do: statistics, visibility, and the log."""
+        for statement in ("VACUUM ANALYZE", "CHECKPOINT"):
+            self._raw.execute(statement)
+
+
+@contextmanager
+def _loading(world: World) -> Iterator[_SqliteLoad | _PostgresLoad]:
+    """Lend the driver's own connection; it is not used for anything else after."""
+    pooled = world.database.engine.raw_connection()
+    try:
+        raw = pooled.driver_connection
+        load = _SqliteLoad(raw) if world.url.startswith("sqlite") else _PostgresLoad(raw)
+        yield load
+        load.finish()
+    finally:
+        pooled.invalidate()

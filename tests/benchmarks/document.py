@@ -1,0 +1,63 @@
+"""PURE. A report as Markdown, with its plots beside it.
+
+Here: the document. Not here: its tables and plots (each bench's), the report (`__main__`).
+"""
+
+from typing import Any
+
+from benchmarks import goals
+from benchmarks.catalogue import BENCHES
+from benchmarks.plot import svg
+from benchmarks.presentation import Plot, Table
+
+_HEAD = """# Benchmarks
+
+`make bench` made this page and its plots; it measures everything anew, in one run. Each comparison is made in
+interleaved rounds in random order, with a second copy of the bare app as a control (A/A): what that differs by is
+noise. Figures are medians of rounds with the quartiles in brackets, ratios are taken within a round.
+
+The load generator is a process of its own with plain sockets and epoll, kept connections, no pipelining
+(`tests/benchmarks/generator.py`). It shares the cores below with the servers; where it is what limits throughput, the
+ratio by CPU still tells what a request costs.
+"""
+
+
+def documents(report: dict[str, Any]) -> dict[str, str]:
+    """Return the files of a docs folder by name."""
+    benches = {name: figures for name, figures in report["benches"].items() if name in BENCHES}
+    plots = {name: BENCHES[name].plots(figures) for name, figures in benches.items()}
+    parts = [_HEAD, _machine(report), markdown(goals.table(report["goals"]))]
+    for name, figures in benches.items():
+        parts += [markdown(table) for table in BENCHES[name].tables(figures)]
+        parts += [f"![{plot.title}]({_file(plot)})\n" for plot in plots[name]]
+    drawings = {_file(plot): svg(plot) for some in plots.values() for plot in some}
+    return {"benchmarks.md": "\n".join(parts), **drawings}
+
+
+def markdown(table: Table) -> str:
+    """Return a table under its title."""
+    lines = [f"## {table.title}", ""]
+    lines += [_row(table.columns), _row(["---", *["---:"] * (len(table.columns) - 1)])]
+    lines += [_row(row) for row in table.rows]
+    if table.note:
+        lines += ["", table.note]
+    return "\n".join([*lines, ""])
+
+
+def _row(cells: Any) -> str:
+    return f"| {' | '.join(str(cell).replace('|', '\\|') for cell in cells)} |"
+
+
+def _machine(report: dict[str, Any]) -> str:
+    machine = dict(report["machine"])
+    kind = f"{machine.pop('cores')} cores ({machine.pop('processor')}), {machine.pop('system')}"
+    versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    return (
+        f"Run on {report['date']} in {report['seconds'] / 60:.0f} minutes by `{report['command']}`, seed "
+        f"{report['seed']}: {kind}; {versions}. One fdatasync of 4 KiB took "
+        f"{report['sync_ms']['median']:.2f} ms [{report['sync_ms']['low']:.2f} – {report['sync_ms']['high']:.2f}].\n"
+    )
+
+
+def _file(plot: Plot) -> str:
+    return f"bench-{plot.name}.svg"

@@ -1,0 +1,258 @@
+"""The load generator: one process of its own with plain sockets, epoll, and kept connections without pipelining.
+
+Two ways to ask. `Closed`: each connection asks again as soon as it was answered, for so many seconds. `Open`: streams
+ask at fixed rates whatever the answers do; a request's time begins when it was due, so a server that falls behind
+hides nothing (no coordinated omission). Beside the answers' times the job returns what CPU the server's processes
+used, by their kernel clocks, read until a moment after the last answer, so that what was left for later is counted.
+
+asyncio, or an HTTP library, would take as much time a request as the servers do. Here: asking. Not here: what is asked
+of whom (`over_http`, `refusals`, `flood`).
+"""
+
+import heapq
+import multiprocessing
+import random
+import select
+import socket
+import time
+from collections import deque
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection as Pipe
+from typing import Self
+
+_AFTER = 0.1  # seconds after the last answer until the servers' clocks are read: twice what an outcome lingers
+_PATIENCE = 20.0  # seconds for any answer
+_RECEIVED = 65_536
+
+
+@dataclass(frozen=True)
+class Closed:
+    """Ask on so many connections for so many seconds. Each connection has one of the requests for its own."""
+
+    port: int
+    requests: tuple[bytes, ...]
+    status: int
+    connections: int
+    seconds: float
+    pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Requests of one kind at a fixed rate a second, on connections of their own; each status must be this one."""
+
+    requests: tuple[bytes, ...]
+    status: int
+    rate: float
+    connections: int
+
+
+@dataclass(frozen=True)
+class Open:
+    """Streams at the same server for so many seconds."""
+
+    port: int
+    streams: tuple[Stream, ...]
+    seconds: float
+    seed: int
+    pids: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Load:
+    """What was answered: seconds a request of each stream, how long all took, and the servers' CPU seconds."""
+
+    times: tuple[list[float], ...]
+    seconds: float
+    cpu: float
+
+
+class LoadError(Exception):
+    """An answer that should not be, or none at all: such a run has measured nothing."""
+
+
+def request(path: str, authorization: str) -> bytes:
+    """Return the bytes of a GET, as a small client sends it."""
+    lines = (f"GET {path} HTTP/1.1", "Host: api.example", "User-Agent: bench", "Accept: */*")
+    return "\r\n".join([*lines, f"Authorization: {authorization}", "", ""]).encode()
+
+
+class _Line:
+    """One connection: what it asks, since when, and what it has been answered so far."""
+
+    __slots__ = ("began", "request", "size", "socket", "stream", "text", "wanted")
+
+    def __init__(self, port: int, request: bytes, status: int, stream: int) -> None:
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.request = request
+        self.wanted = b"HTTP/1.1 %d" % status
+        self.stream = stream
+        self.began = 0.0
+        self.size = 0  # bytes of the last answer; the next one is mostly as long
+        self.text = b""
+
+    def ask(self, began: float) -> None:
+        self.began = began
+        self.socket.sendall(self.request)
+
+    def read(self) -> bool:
+        """Read what came; tell whether the answer is complete."""
+        got = self.socket.recv(_RECEIVED)
+        if not got:
+            raise LoadError(f"the server closed a connection; before that it said {self.text[:200]!r}")
+        text = self.text = self.text + got if self.text else got
+        if len(text) != self.size and not self._is_whole(text):
+            return False
+        if not text.startswith(self.wanted):
+            raise LoadError(f"{self.wanted.decode()} was expected, not {text[:300]!r}")
+        self.text = b""
+        return True
+
+    def _is_whole(self, text: bytes) -> bool:
+        head, end, body = text.partition(b"\r\n\r\n")
+        _, _, length = head.lower().partition(b"content-length:")
+        if not end or len(body) < int(length.split(b"\r\n", 1)[0]):
+            return False
+        self.size = len(text)
+        return True
+
+
+def closed(job: Closed) -> Load:
+    """Ask again and again."""
+    lines = [_Line(job.port, job.requests[n % len(job.requests)], job.status, 0) for n in range(job.connections)]
+    times: list[float] = []
+    clock = time.perf_counter
+    with _watching(lines) as (epoll, by_number):
+        before = _cpu(job.pids)
+        begun = clock()
+        end, waiting = begun + job.seconds, len(lines)
+        for line in lines:
+            line.ask(clock())
+        while waiting:
+            for number, _ in _events(epoll):
+                line = by_number[number]
+                if line.read():
+                    now = clock()
+                    times.append(now - line.began)
+                    if now < end:
+                        line.ask(now)
+                    else:
+                        waiting -= 1
+        seconds = clock() - begun
+        time.sleep(_AFTER)
+        return Load((times,), seconds, _cpu(job.pids) - before)
+
+
+def paced(job: Open) -> Load:
+    """Ask when it is due, on a free connection of the stream, or as soon as there is one."""
+    lines = [
+        _Line(job.port, stream.requests[n % len(stream.requests)], stream.status, place)
+        for place, stream in enumerate(job.streams)
+        for n in range(stream.connections)
+    ]
+    free = [deque(line for line in lines if line.stream == place) for place in range(len(job.streams))]
+    times: tuple[list[float], ...] = tuple([] for _ in job.streams)
+    late: tuple[deque[float], ...] = tuple(deque() for _ in job.streams)
+    clock = time.perf_counter
+    with _watching(lines) as (epoll, by_number):
+        before = _cpu(job.pids)
+        begun = clock()
+        due = deque((begun + at, place) for at, place in _schedule(job))
+        left = len(due)
+        while left:
+            while due and due[0][0] <= clock():
+                at, place = due.popleft()
+                if free[place]:
+                    free[place].popleft().ask(at)
+                else:
+                    late[place].append(at)
+            # epoll counts in milliseconds, select in microseconds
+            wait = max(0.0, due[0][0] - clock()) if due else _PATIENCE
+            if not select.select([epoll], [], [], wait)[0] and not due:
+                raise LoadError(f"{left} requests were not answered within {_PATIENCE:g} s")
+            for number, _ in epoll.poll(0):
+                line = by_number[number]
+                if line.read():
+                    left -= 1
+                    times[line.stream].append(clock() - line.began)
+                    if late[line.stream]:
+                        line.ask(late[line.stream].popleft())
+                    else:
+                        free[line.stream].append(line)
+        seconds = clock() - begun
+        time.sleep(_AFTER)
+        return Load(times, seconds, _cpu(job.pids) - before)
+
+
+def _schedule(job: Open) -> Iterator[tuple[float, int]]:
+    """Yield when each request is due: evenly, each somewhere within its slot, so that no two streams march in step."""
+    rng = random.Random(job.seed)
+    slots = (
+        [((number + rng.random()) / stream.rate, place) for number in range(int(stream.rate * job.seconds))]
+        for place, stream in enumerate(job.streams)
+    )
+    return heapq.merge(*slots)
+
+
+def _events(epoll: select.epoll) -> list[tuple[int, int]]:
+    events = epoll.poll(_PATIENCE)
+    if not events:
+        raise LoadError(f"no answer within {_PATIENCE:g} s")
+    return events
+
+
+@contextmanager
+def _watching(lines: list[_Line]) -> Iterator[tuple[select.epoll, dict[int, _Line]]]:
+    with select.epoll() as epoll:
+        for line in lines:
+            epoll.register(line.socket, select.EPOLLIN)
+        try:
+            yield epoll, {line.socket.fileno(): line for line in lines}
+        finally:
+            for line in lines:
+                line.socket.close()
+
+
+def _cpu(pids: tuple[int, ...]) -> float:
+    """Return the CPU seconds of these processes, all threads, to the nanosecond (clock_getcpuclockid(3))."""
+    return sum(time.clock_gettime((~pid << 3) | 2) for pid in pids)
+
+
+@dataclass
+class Generator:
+    """The process that asks. A context manager; it lives as long as the block."""
+
+    _process: multiprocessing.process.BaseProcess | None = field(default=None, init=False)
+
+    def __enter__(self) -> Self:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        self._process = context.Process(target=_serve, args=(theirs,), daemon=True)
+        self._process.start()
+        theirs.close()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._pipe.send(None)
+        assert self._process is not None
+        self._process.join()
+        self._pipe.close()
+
+    def run(self, job: Closed | Open) -> Load:
+        """Run one job; raise LoadError when it measured nothing."""
+        self._pipe.send(job)
+        found = self._pipe.recv()
+        if isinstance(found, str):
+            raise LoadError(found)
+        return found
+
+
+def _serve(pipe: Pipe) -> None:
+    while (job := pipe.recv()) is not None:
+        try:
+            pipe.send(closed(job) if isinstance(job, Closed) else paced(job))
+        except (LoadError, OSError, ValueError) as error:
+            pipe.send(f"{type(error).__name__}: {error}")

@@ -1,0 +1,97 @@
+"""How much of everything a run takes: all of it, a quick look, or so little that only the machinery is tried.
+
+Here: numbers. Not here: what they mean for a bench, which its module says.
+"""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Seconds, requests, rounds. Tables and documents are written of a full run only."""
+
+    name: str
+    process_rounds: int
+    process_requests: int
+    http_rounds: int
+    http_seconds: float
+    connections: int
+    refusal_rounds: int
+    refusal_seconds: float
+    flood_rounds: int
+    flood_seconds: float
+    rates: tuple[int, ...]  # refusals a second, the highest that is sustained counts
+    probes: int  # requests a second with a right pair beside a flood
+    incidents: int
+    keys: tuple[int, ...]
+    key_rounds: int
+    key_requests: int
+    outcomes: tuple[int, ...]
+    outcome_rounds: int
+    outcome_refusals: int
+
+
+FULL = Sizes(
+    name="full",
+    process_rounds=25,
+    process_requests=5_000,
+    http_rounds=10,
+    http_seconds=0.6,
+    connections=64,
+    refusal_rounds=8,
+    refusal_seconds=2.0,
+    flood_rounds=6,
+    flood_seconds=4.0,
+    rates=(2_000, 1_500, 1_000, 500),
+    probes=200,
+    incidents=20,
+    keys=(1_000, 10_000, 100_000, 1_000_000),
+    key_rounds=15,
+    key_requests=400,
+    outcomes=(1_000, 100_000, 10_000_000),
+    outcome_rounds=12,
+    outcome_refusals=250,
+)
+QUICK = Sizes(
+    name="quick",
+    process_rounds=5,
+    process_requests=1_000,
+    http_rounds=3,
+    http_seconds=0.2,
+    connections=64,
+    refusal_rounds=3,
+    refusal_seconds=0.5,
+    flood_rounds=2,
+    flood_seconds=1.0,
+    rates=(2_000, 500),
+    probes=200,
+    incidents=4,
+    keys=(1_000, 10_000),
+    key_rounds=5,
+    key_requests=100,
+    outcomes=(1_000, 100_000),
+    outcome_rounds=4,
+    outcome_refusals=60,
+)
+TINY = Sizes(
+    name="tiny",
+    process_rounds=2,
+    process_requests=20,
+    http_rounds=2,
+    http_seconds=0.05,
+    connections=4,
+    refusal_rounds=2,
+    refusal_seconds=0.1,
+    flood_rounds=2,
+    flood_seconds=0.3,
+    rates=(100,),
+    probes=50,
+    incidents=1,
+    keys=(20, 60),
+    key_rounds=2,
+    key_requests=10,
+    outcomes=(100, 1_000),
+    outcome_rounds=2,
+    outcome_refusals=10,
+)
+SIZES = {sizes.name: sizes for sizes in (FULL, QUICK, TINY)}
