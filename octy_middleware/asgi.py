@@ -5,15 +5,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
-from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.gate import Gate, open_gate
 from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
+from octy_middleware.ticket import LoopTicket
 from octy_middleware.verdict import STRANGER, Claim, SlowClaim, Verdict
-
-_LOOK_UPS = 8  # threads that wait for the store; more would only wait for one another
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +120,6 @@ class OctyASGIMiddleware:
     def restart(self) -> None:
         """Have threads of this process's own."""
         settings = self.gate.settings
-        self._threads = ThreadPoolExecutor(_LOOK_UPS, thread_name_prefix="octy-look-up")
         # One more than the slow lane has places: it finds the lane full, and says so at once.
         self._slow_threads = ThreadPoolExecutor(
             settings.slow_checks + settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
@@ -136,7 +133,9 @@ class OctyASGIMiddleware:
         if scope["type"] not in ("http", "websocket"):
             raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
         request = AsgiRequest(scope, receive)
-        verdict = await self._decide(request)
+        verdict = self.gate.admit(request)
+        if isinstance(verdict, Claim) or verdict.entry is not None:
+            verdict = await self._pursue(verdict, request)
         if self.gate.settings.hsts:
             send = _adding(self.gate.transport_headers(request), send)
         if not verdict.passes:
@@ -150,30 +149,21 @@ class OctyASGIMiddleware:
             scope["auth"] = _NO_GRANTS
         await self.app(scope, receive, send)
 
-    async def _decide(self, request: AsgiRequest) -> Verdict:
-        verdict = self.gate.admit(request)
-        if isinstance(verdict, Claim):
-            loop = asyncio.get_running_loop()
-            found = await loop.run_in_executor(self._threads, self.gate.resolve, verdict, request)
-            if isinstance(found, SlowClaim):
-                found = await loop.run_in_executor(self._slow_threads, self.gate.prove, found, request)
-            verdict = found
-        return await self._committed(verdict)
-
-    async def _committed(self, verdict: Verdict) -> Verdict:
-        if verdict.committed is None:
-            return verdict
-        # Not wait_for: it would cancel the commit when a client goes away, and an attempt is an attempt.
-        waiting = asyncio.wrap_future(verdict.committed)
-        waiting.add_done_callback(_retrieve)
-        await asyncio.wait([waiting], timeout=self.gate.settings.commit_timeout)
-        if not waiting.done() and verdict.committed.cancel():
-            return verdict.uncommitted()
+    async def _pursue(self, found: Verdict | Claim, request: AsgiRequest) -> Verdict:
+        story = self.gate.pursue(found, request, LoopTicket)
+        proven: Verdict | None = None
         try:
-            await waiting
-        except OctyError:
-            return verdict.uncommitted()
-        return verdict
+            while True:
+                step = story.send(proven)
+                proven = None
+                if isinstance(step, SlowClaim):
+                    loop = asyncio.get_running_loop()
+                    proven = await loop.run_in_executor(self._slow_threads, self.gate.prove, step, request)
+                else:
+                    await step.wait(self.gate.settings.commit_timeout)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
 
     async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = "http.response"
@@ -201,9 +191,3 @@ def _adding(headers: Headers, send: Send) -> Send:
         await send(message)
 
     return send_more
-
-
-def _retrieve(committed: "asyncio.Future[None]") -> None:
-    """Take note of a fault that nobody waits for any more; asyncio would complain of it."""
-    if not committed.cancelled():
-        committed.exception()

@@ -32,16 +32,15 @@ class Endings:
 
     def accept(self, record: KeyRecord, client: Client) -> Verdict:
         """Let the request pass. Its entry lingers for company, and nobody waits for it."""
-        entry = Entry(
-            Outcome.ACCEPTED,
-            self._clock(),
-            client.source,
-            network_of(client.source),
-            record.public_key,
-            record.pair_id,
-        )
-        principal = Principal(record.reference, record.account_id, record.public_key)
-        return Verdict(Outcome.ACCEPTED, principal, self._recorder.note(entry))
+        return self._noted(Verdict(Outcome.ACCEPTED, principal_of(record)), self.use_of(record, client.source))
+
+    def accept_again(self, verdict: Verdict, use: Entry) -> Verdict:
+        """Let a request pass like the one before it."""
+        return verdict if self._recorder.note(use) else verdict._replace(entry=use)
+
+    def use_of(self, record: KeyRecord, source: str) -> Entry:
+        """Return what is recorded of an accepted request."""
+        return Entry(Outcome.ACCEPTED, self._clock(), source, network_of(source), record.public_key, record.pair_id)
 
     def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
         """Refuse well-formed credentials, after the commit; or at once beyond the rate of their source."""
@@ -51,10 +50,10 @@ class Endings:
         throttled = Outcome.THROTTLED if wait else outcome
         entry = describe(throttled, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
         if not wait:
-            return Verdict(outcome, committed=self._recorder.submit(entry))
+            return Verdict(outcome, entry=entry)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
         told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
-        return Verdict(throttled, committed=self._recorder.note(entry), told=told, retry_after=ceil(wait))
+        return self._noted(Verdict(throttled, told=told, retry_after=ceil(wait)), entry)
 
     def refuse_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
         """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
@@ -67,7 +66,11 @@ class Endings:
             public_key=known.public_key if known else "",
             pair_id=known.pair_id if known and exposed else "",
         )
-        return Verdict(Outcome.PLAIN_HTTP, committed=self._recorder.note(entry))
+        return self._noted(Verdict(Outcome.PLAIN_HTTP), entry)
+
+    def unanswered(self, claim: Claim) -> Verdict:
+        """Answer 503 for what somebody else has in hand, and will record."""
+        return Verdict(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
 
     def undecided(self, claim: Claim, request: Request) -> Verdict:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
@@ -86,4 +89,13 @@ class Endings:
 
     def note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
         """Refuse what touches no streak; its entry is written soon."""
-        return Verdict(outcome, committed=self._recorder.note(describe(outcome, request, client, self._clock())))
+        return self._noted(Verdict(outcome), describe(outcome, request, client, self._clock()))
+
+    def _noted(self, verdict: Verdict, entry: Entry) -> Verdict:
+        """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
+        return verdict if self._recorder.note(entry) else verdict._replace(entry=entry)
+
+
+def principal_of(record: KeyRecord) -> Principal:
+    """Return who sends the requests of this pair."""
+    return Principal(record.reference, record.account_id, record.public_key)

@@ -37,12 +37,13 @@ class Exemptions:
                 exact.add((method, path))
         self._exact = frozenset(exact)
         self._below = below
-        self._none = not (exact or below)
+
+    def __bool__(self) -> bool:
+        """Whether anything is exempt at all."""
+        return bool(self._exact or self._below)
 
     def cover(self, method: str, path: str) -> bool:
         """Tell whether a request passes without credentials."""
-        if self._none:
-            return False
         method = "GET" if method == "HEAD" else method
         if (_ANY, path) in self._exact or (method, path) in self._exact:
             return True

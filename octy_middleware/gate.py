@@ -4,27 +4,27 @@ Here: the order of the questions and what each answer means. Not here: HTTP (`as
 questions' own details (`credentials`, `network`, `keyring`, `keys`), what each end writes (`endings`).
 
 `admit` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
-remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `resolve`:
+remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `pursue`:
 one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
 """
 
 import logging
 import time
-from collections.abc import Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeoutError
-from typing import Any
+from collections.abc import Callable, Generator, Mapping, Sequence
+from typing import Any, TypeVar
 
 from octy_middleware import pairs
 from octy_middleware.clock import Clock
 from octy_middleware.credentials import Secret, read_credentials
 from octy_middleware.database import Database
 from octy_middleware.endings import Endings
-from octy_middleware.errors import ConfigurationError, OctyError, StoreUnavailableError
+from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
-from octy_middleware.keyring import KeyRecord, Keyring
+from octy_middleware.header_cache import HeaderCache, Known
+from octy_middleware.keyring import KeyRecord, Keyring, unpack
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.ledger import Ledger
+from octy_middleware.look_ups import Asked, LookUps
 from octy_middleware.network import Client, TrustedProxies, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
@@ -32,10 +32,13 @@ from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_h
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
-from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
+from octy_middleware.ticket import ThreadTicket, Ticket
+from octy_middleware.verdict import OPEN, Answer, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
 
+_T = TypeVar("_T", bound=Ticket)
+_CLIENTS = 10_000  # connections' ends whose client is kept
 _RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
 
 
@@ -58,6 +61,8 @@ class Gate:
         self._clock = clock
         self._hasher = KeyHasher(settings.peppers)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
+        self._proxied = bool(settings.trusted_proxies)
+        self._https_only = settings.require_https
         self._exemptions = Exemptions(settings.exempt_paths)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
@@ -77,42 +82,81 @@ class Gate:
             networks=settings.networks,
             clock=clock,
         )
-        self._recorder = Recorder(ledger.write, limit=settings.queue_limit, linger=settings.linger)
+        self._recorder = Recorder(
+            ledger.write, limit=settings.queue_limit, linger=settings.linger, patience=settings.commit_timeout
+        )
         self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
+        self._look_ups = LookUps(self._keyring, self._recorder, self._examine, self._end.undecided)
         self._slow_lane = SlowLane(width=settings.slow_checks, queue=settings.slow_queue)
+        self._headers = HeaderCache(min(settings.cache_size, settings.header_cache))
+        self._clients: dict[tuple[str | None, str], Client] = {}
 
     def admit(self, request: Request) -> Verdict | Claim:
-        """Decide what needs no I/O; else return the claim that `resolve` takes."""
-        if self._exemptions.cover(request.method, request.path):
+        """Decide what needs no I/O; else return the claim that `pursue` takes."""
+        if self._exemptions and self._exemptions.cover(request.method, request.path):
             return OPEN
         client = self.client(request)
-        plain = self.settings.require_https and client.scheme != "https"
-        credentials = read_credentials(
-            request.header(b"authorization"),
-            schemeless=self.settings.schemeless,
-            limit=self.settings.header_limit,
-        )
+        plain = self._https_only and client.scheme != "https"
+        values = request.header(b"authorization")
+        if not plain and len(values) == 1:
+            known = self._headers.recall(values[0])
+            if known is not None and self._keyring.recall(known.key) is known.packed:
+                now = self._clock()
+                if known.record.is_live(now):
+                    return self._accept_again(known, client.source, now)
+        return self._read(request, client, values, plain=plain)
+
+    def _accept_again(self, known: Known, source: str, now: float) -> Verdict:
+        use = known.entry_of(source, now)
+        if use is None:
+            use = known.entries[source] = self._end.use_of(known.record, source)
+        return self._end.accept_again(known.verdict, use)
+
+    def _read(self, request: Request, client: Client, values: Sequence[bytes], *, plain: bool) -> Verdict | Claim:
+        """Read the header; decide by memory whether it is right."""
+        credentials = read_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
                 return OPEN
             return self._end.note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
         if plain:
             return Claim(credentials, client, plain=True)
-        record = self._keyring.remembered(credentials.public_key)
+        packed = self._keyring.recall(credentials.public_key.encode())
+        record = None if packed is None else unpack(credentials.public_key, packed)
         right = self._hasher.verify(credentials.secret, None if record is None else record.digest)
-        if right and record is not None and record.is_live(self._clock()):
-            return self._end.accept(record, client)
+        if right and packed is not None and record is not None and record.is_live(self._clock()):
+            verdict = self._end.accept(record, client)
+            self._headers.remember(values[0], Known(record, packed, verdict.committed()))
+            return verdict
         return Claim(credentials, client)
 
-    def resolve(self, claim: Claim, request: Request) -> Verdict | SlowClaim:
-        """Decide by the store, or return the slow claim that `prove` takes. Blocks for one look-up.
+    def pursue(
+        self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
+    ) -> Generator[_T | SlowClaim, Verdict | None, Verdict]:
+        """Find the verdict that `admit` left open, in steps that a door takes in its own way.
 
-        The verdict may still wait for its commit.
+        Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, to each of which it is
+        sent the verdict that `prove` gives, in a thread that may be kept for long.
         """
-        try:
-            record = self._keyring.look_up(claim.credentials.public_key)
-        except StoreUnavailableError:
-            return self._end.undecided(claim, request)
+        if isinstance(found, Claim):
+            claim, ticket = found, make_ticket()
+            self._look_ups.ask(Asked(claim, request, ticket))
+            yield from _waited_for(ticket)
+            answer = ticket.answer or self._end.unanswered(claim)
+            if isinstance(answer, SlowClaim):
+                proven = yield answer
+                assert proven is not None
+                answer = proven
+            found = answer
+        if found.entry is None:
+            return found
+        ticket = make_ticket()
+        self._recorder.submit(found, ticket)
+        yield from _waited_for(ticket)
+        return ticket.answer if isinstance(ticket.answer, Verdict) else found.uncommitted()
+
+    def _examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
+        """Judge a claim by its record, or return the slow claim that `prove` takes."""
         if record is not None and not self._hasher.is_fast(record.digest):
             return SlowClaim(claim, record, record.digest, right=None)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
@@ -147,27 +191,22 @@ class Gate:
 
     def decide(self, request: Request) -> Verdict:
         """Decide and wait for the commit: the whole story, for a door that may block."""
-        verdict: Verdict | Claim | SlowClaim = self.admit(request)
-        if isinstance(verdict, Claim):
-            verdict = self.resolve(verdict, request)
-        if isinstance(verdict, SlowClaim):
-            verdict = self.prove(verdict, request)
-        if verdict.committed is None:
-            return verdict
+        found = self.admit(request)
+        if isinstance(found, Verdict) and found.entry is None:
+            return found
+        story = self.pursue(found, request, ThreadTicket)
+        proven: Verdict | None = None
         try:
-            verdict.committed.result(self.settings.commit_timeout)
-        except FutureTimeoutError:
-            if verdict.committed.cancel():
-                return verdict.uncommitted()
-            return self._outcome_of(verdict, verdict.committed)
-        except OctyError:
-            return verdict.uncommitted()
-        return verdict
-
-    @staticmethod
-    def _outcome_of(verdict: Verdict, committed: "Future[None]") -> Verdict:
-        """Wait for a commit that has begun: only its end says whether the attempt counts."""
-        return verdict if committed.exception() is None else verdict.uncommitted()
+            while True:
+                step = story.send(proven)
+                proven = None
+                if isinstance(step, SlowClaim):
+                    proven = self.prove(step, request)
+                else:
+                    step.wait(self.settings.commit_timeout)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
 
     def answer(self, verdict: Verdict, request: Request) -> Refusal:
         """Return what a refused client gets, in the host's shape if it has one."""
@@ -187,15 +226,21 @@ class Gate:
 
     def client(self, request: Request) -> Client:
         """Return source and scheme of a request, behind the proxies that we were told to trust."""
-        if not self.settings.trusted_proxies:
-            return self._proxies.client(request.peer, request.scheme, (), (), ())
-        return self._proxies.client(
-            request.peer,
-            request.scheme,
-            request.header(b"x-forwarded-for"),
-            request.header(b"x-forwarded-proto"),
-            request.header(b"forwarded"),
-        )
+        if self._proxied:
+            return self._proxies.client(
+                request.peer,
+                request.scheme,
+                request.header(b"x-forwarded-for"),
+                request.header(b"x-forwarded-proto"),
+                request.header(b"forwarded"),
+            )
+        end = request.peer, request.scheme
+        client = self._clients.get(end)
+        if client is None:
+            if len(self._clients) >= _CLIENTS:
+                self._clients.clear()
+            client = self._clients[end] = self._proxies.client(*end, (), (), ())
+        return client
 
     def health(self) -> Health:
         """Return how the recorder is doing."""
@@ -203,6 +248,7 @@ class Gate:
 
     def close(self) -> None:
         """Write what is queued, stop the threads, close the connections. A later request starts them again."""
+        self._look_ups.close()
         self._recorder.close()
         self._keyring.close()
         self.database.close()
@@ -256,6 +302,13 @@ class Gate:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
         except StoreUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
+
+
+def _waited_for(ticket: _T) -> Generator[_T, object, None]:
+    """Have a ticket waited for; one whose commit has begun once more, for only its end says how the request ends."""
+    yield ticket
+    if ticket.answer is None and not ticket.withdraw():
+        yield ticket
 
 
 def open_gate(gate: Gate | None, settings: Settings | None, shape: Shape | None, options: Mapping[str, Any]) -> Gate:

@@ -1,215 +1,188 @@
-"""Group commit: a thread that writes down whatever queued up during the last commit, in one transaction.
+"""Group commit: whatever queued up during the last commit is written in one transaction.
 
-Here: the queue, the thread, who waits for which commit, and what happens when a commit fails. Not here: what one
-transaction writes (`ledger`).
+Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`drain`), what
+one transaction writes (`ledger`).
 
 Refusals are urgent: their client waits for the commit. Accepted outcomes linger a moment for company. Both stand in
 one queue, so that outcomes of one process commit in the order in which they were decided.
 """
 
-import atexit
 import logging
-import threading
-from collections import deque
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future
-from dataclasses import dataclass, field
+from typing import NamedTuple, TypeAlias
 
+from octy_middleware.clock import Clock
+from octy_middleware.drain import Drain
 from octy_middleware.entries import Entry
-from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.errors import OctyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.outcome import Outcome
+from octy_middleware.ticket import Ticket, settle
+from octy_middleware.verdict import Verdict
 
 _logger = logging.getLogger(__name__)
 
 _BATCH = 1000  # entries a transaction, so that no commit takes long
-_RETRY = 0.5  # seconds between two tries while the store is away
+_JUDGED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 
 Write = Callable[[Sequence[Entry]], None]
 
 
-@dataclass(frozen=True, slots=True)
-class Health:
-    """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours."""
+class Health(NamedTuple):
+    """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours.
+
+    `commit` is what the last commit took, `waiting` how long the one under way has lasted; both in seconds.
+    """
 
     queued: int
     lost: int
     last_error: str
+    commit: float = 0.0
+    waiting: float = 0.0
 
 
-@dataclass(slots=True)
-class _Item:
+class _Awaited(NamedTuple):
+    """An entry whose client waits for the commit."""
+
     entry: Entry
-    committed: "Future[None] | None" = field(default=None)
+    verdict: Verdict
+    ticket: Ticket
+
+
+_Item: TypeAlias = Entry | _Awaited
 
 
 class Recorder:
-    """Writes entries by `write`, at most `limit` of them waiting. Safe for threads; starts anew in a forked child."""
+    """Writes entries by `write`, at most `limit` of them waiting. Safe for threads; starts anew in a forked child.
 
-    def __init__(self, write: Write, *, limit: int, linger: float) -> None:
+    A commit that has lasted for `patience` seconds counts as a store that is away: nobody is made to wait behind it.
+    """
+
+    def __init__(
+        self, write: Write, *, limit: int, linger: float, patience: float = 5.0, monotonic: Clock = time.monotonic
+    ) -> None:
         self._write = write
         self._limit = limit
-        self._linger = linger
+        self._patience = patience
+        self._monotonic = monotonic
+        self._drain: Drain[_Item] = Drain("octy-recorder", self._handle, most=_BATCH, linger=linger)
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Begin with an empty queue; the parent writes what it had."""
-        self._queue: deque[_Item] = deque()
-        self._some = threading.Event()  # there is something to write
-        self._urgent = threading.Event()  # and somebody waits for it
-        self._starting = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._closing = False
+        """Forget the past of another process."""
         self._lost = 0
         self._last_error = ""
+        self._begun: float | None = None  # when the commit under way began
+        self._took = 0.0
 
-    def note(self, entry: Entry) -> "Future[None] | None":
-        """Write the entry soon; nobody need wait for it.
+    def note(self, entry: Entry) -> bool:
+        """Write the entry soon; nobody need wait for it, unless it returns False: then `submit` it.
 
-        When the queue is full, the caller gets the future of its commit to wait for: the store sets the pace. When it
-        is full because the store is away, the entry is given up and counted, for the host app must go on. What was
-        answered 503 gets half of the queue: it comes fast, and what was accepted ends streaks.
+        That is so when the queue is full: the store sets the pace. When it is full because the store is away, the entry
+        is given up and counted, for the host app must go on. What was answered 503 gets half of the queue: it comes
+        fast, and what was accepted ends streaks.
         """
-        limit = self._limit // 2 if entry.outcome is Outcome.STORE_UNAVAILABLE else self._limit
-        if len(self._queue) >= limit:
-            if not self._last_error:
-                return self._enqueue(entry)
+        if len(self._drain) < self._limit // 2:
+            self._drain.put(entry)
+            return True
+        return self._note_in_a_crowd(entry)
+
+    def _note_in_a_crowd(self, entry: Entry) -> bool:
+        if entry.outcome is not Outcome.STORE_UNAVAILABLE and len(self._drain) < self._limit:
+            self._drain.put(entry)
+            return True
+        if self._is_away():
             self._lost += 1
-            return None
-        self._queue.append(_Item(entry))
-        if not self._some.is_set():
-            self._some.set()
-        if self._thread is None:
-            self._ensure_thread()
-        return None
+            return True
+        return False
 
-    def submit(self, entry: Entry) -> "Future[None]":
-        """Write the entry now. The future is done after its commit, or fails with StoreUnavailableError.
+    def submit(self, verdict: Verdict, ticket: Ticket) -> None:
+        """Write the verdict's entry now, and settle the ticket with the verdict after its commit.
 
-        Until the commit begins it can be cancelled: the entry is then written as `store_unavailable`, which is what
-        its client was told. While the store is away it fails at once, so that refusals don't use up the threads that
-        right keys need; what is queued is tried again and again, and finds out when the store is back.
+        A full queue takes no more refusals of credentials; what was noted in vain waits for its turn beyond the limit.
+        Until the commit begins the ticket can be withdrawn: the entry is then written as `store_unavailable`, which is
+        what its client was told. While the store is away the ticket is settled at once, so that refusals don't use up
+        the threads that right keys need; what is queued is tried again and again, and finds out when the store is back.
         """
-        if self._last_error:
+        entry = verdict.entry
+        assert entry is not None
+        if self._is_away():
             self.note(_unanswered(entry))
-            return _failed("the store takes no outcomes at the moment")
-        if len(self._queue) >= self._limit:
-            return _failed("too many outcomes are waiting for their commit")
-        return self._enqueue(entry)
-
-    def _enqueue(self, entry: Entry) -> "Future[None]":
-        committed: Future[None] = Future()
-        self._queue.append(_Item(entry, committed))
-        self._some.set()
-        self._urgent.set()
-        self._ensure_thread()
-        return committed
+        elif len(self._drain) < self._limit or entry.outcome not in _JUDGED:
+            self._drain.put_urgently(_Awaited(entry, verdict.committed(), ticket))
+            return
+        settle([(ticket, verdict.uncommitted())])
 
     def health(self) -> Health:
         """Return the figures for metrics and `octy doctor`."""
-        return Health(len(self._queue), self._lost, self._last_error)
+        begun = self._begun
+        waiting = 0.0 if begun is None else self._monotonic() - begun
+        return Health(len(self._drain), self._lost, self._last_error, self._took, waiting)
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop. Entries that come later start the thread again."""
-        thread = self._thread
-        if thread is None:
-            return
-        self._closing = True
-        self._some.set()
-        self._urgent.set()
-        thread.join(timeout)
+        self._drain.close(timeout)
 
-    def _ensure_thread(self) -> None:
-        if self._thread is not None:
-            return
-        with self._starting:
-            if self._thread is None:
-                self._closing = False
-                self._thread = threading.Thread(target=self._run, name="octy-recorder", daemon=True)
-                self._thread.start()
-                atexit.register(self.close)
-
-    def _run(self) -> None:
-        while not self._closing or self._queue:
-            self._some.wait()
-            if not self._closing:
-                self._urgent.wait(self._linger)
-            self._some.clear()
-            self._urgent.clear()
-            while batch := self._drain():
-                if not self._commit(batch):
-                    self._some.set()
-                    break
-        self._thread = None
-        atexit.unregister(self.close)
-        if self._queue:  # came in while the last batch was on its way
-            self._ensure_thread()
-
-    def _drain(self) -> list[_Item]:
-        queue = self._queue
-        return [self._claimed(queue.popleft()) for _ in range(min(len(queue), _BATCH))]
-
-    def _claimed(self, item: _Item) -> _Item:
-        """From here on nobody can withdraw it. Who did so before was told 503: it is no failed attempt of his."""
-        if item.committed is None or item.committed.set_running_or_notify_cancel():
-            return item
-        return _Item(_unanswered(item.entry))
-
-    def _commit(self, batch: list[_Item]) -> bool:
-        """Write the batch and tell those who wait. False when the store did not take it."""
-        try:
-            self._write([item.entry for item in batch])
-        except OctyError as error:
-            self._give_back(batch, error)
-            return False
-        except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
-            self._commit_singly(batch, error)
+    def _is_away(self) -> bool:
+        if self._last_error:
             return True
+        begun = self._begun
+        return begun is not None and self._monotonic() - begun > self._patience
+
+    def _handle(self, items: list[_Item]) -> list[_Item]:
+        """Write a batch. From here on nobody can withdraw; who did so before was told 503: it is no failure of his."""
+        return self._commit([_claimed(item) if type(item) is _Awaited else item for item in items])
+
+    def _commit(self, batch: list[_Item]) -> list[_Item]:
+        """Write a batch and tell those who wait. Return what the store did not take."""
+        entries = [item.entry if isinstance(item, _Awaited) else item for item in batch]
+        self._begun = begun = self._monotonic()
+        try:
+            self._write(entries)
+        except OctyError as error:
+            return self._give_back(batch, error)
+        except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
+            return self._commit_singly(batch, error)
+        finally:
+            self._begun = None
+            self._took = self._monotonic() - begun
         if self._last_error:
             _logger.warning("recorder: the store takes outcomes again")
             self._last_error = ""
-        for item in batch:
-            if item.committed is not None:
-                item.committed.set_result(None)
-        return True
+        settle([(item.ticket, item.verdict) for item in batch if type(item) is _Awaited])
+        return []
 
-    def _commit_singly(self, batch: list[_Item], error: Exception) -> None:
+    def _commit_singly(self, batch: list[_Item], error: Exception) -> list[_Item]:
         """Find the entry that can't be written, so that it takes no other with it, and give it up."""
         if len(batch) > 1:
-            for item in batch:
-                self._commit([item])
-            return
+            return [left for item in batch for left in self._commit([item])]
         [item] = batch
-        _logger.error("recorder: an outcome (%s) can't be written: given up", item.entry.outcome, exc_info=error)
+        entry = item.entry if isinstance(item, _Awaited) else item
+        _logger.error("recorder: an outcome (%s) can't be written: given up", entry.outcome, exc_info=error)
         self._lost += 1
-        if item.committed is not None:
-            item.committed.set_exception(StoreUnavailableError("the outcome could not be written"))
+        _fail(batch)
+        return []
 
-    def _give_back(self, batch: list[_Item], error: OctyError) -> None:
-        """Answer those who wait, keep what can still be written later, and let the store recover a moment."""
+    def _give_back(self, batch: list[_Item], error: OctyError) -> list[_Item]:
+        """Answer those who wait, and keep what can still be written later."""
         if not self._last_error:
             _logger.error("recorder: %s: %s", type(error).__name__, error)
         self._last_error = f"{type(error).__name__}: {error}"[:300]
-        kept = [_Item(_unanswered(item.entry) if item.committed else item.entry) for item in batch]
-        if self._closing:
-            self._lost += len(kept)
-        else:
-            self._queue.extendleft(reversed(kept))
-        fault = StoreUnavailableError("the outcome could not be written")
-        for item in batch:
-            if item.committed is not None:
-                item.committed.set_exception(fault)
-        if not self._closing:
-            self._pause.wait(_RETRY)
-
-    _pause = threading.Event()  # never set: a sleep that reads as one
+        _fail(batch)
+        if self._drain.closing:
+            self._lost += len(batch)
+            return []
+        return [_unanswered(item.entry) if isinstance(item, _Awaited) else item for item in batch]
 
 
-def _failed(why: str) -> "Future[None]":
-    refused: Future[None] = Future()
-    refused.set_exception(StoreUnavailableError(why))
-    return refused
+def _claimed(item: _Awaited) -> _Item:
+    return item if item.ticket.take() else _unanswered(item.entry)
+
+
+def _fail(batch: Sequence[_Item]) -> None:
+    settle([(item.ticket, item.verdict.uncommitted()) for item in batch if isinstance(item, _Awaited)])
 
 
 def _unanswered(entry: Entry) -> Entry:

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     forwarded_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"  # which family those proxies write
 
     cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
+    header_cache: int = Field(default=10_000, ge=1)  # right Authorization headers kept, as keyed digests
     grace: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
     feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
     throttle: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
@@ -115,6 +116,7 @@ class Options(TypedDict, total=False):
     trusted_proxies: tuple[str, ...] | str
     forwarded_header: Literal["x-forwarded", "forwarded"]
     cache_size: int
+    header_cache: int
     grace: float
     feed_interval: float
     throttle: int

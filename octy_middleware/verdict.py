@@ -3,10 +3,11 @@
 Here: these values. Not here: how a verdict is found (`gate`).
 """
 
-from concurrent.futures import Future
 from dataclasses import dataclass
+from typing import NamedTuple, TypeAlias
 
 from octy_middleware.credentials import Credentials
+from octy_middleware.entries import Entry
 from octy_middleware.keyring import KeyRecord
 from octy_middleware.network import Client
 from octy_middleware.outcome import Outcome
@@ -44,16 +45,15 @@ class Stranger:
     identity = ""
 
 
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """How the request ends. No outcome at all: it needs no credentials. `committed`: answer only after it.
+class Verdict(NamedTuple):
+    """How the request ends. No outcome at all: it needs no credentials. `entry`: answer only after its commit.
 
     `told` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
     """
 
     outcome: Outcome | None
     principal: Principal | None = None
-    committed: "Future[None] | None" = None
+    entry: Entry | None = None
     told: Outcome | None = None
     retry_after: int | None = None
 
@@ -62,13 +62,16 @@ class Verdict:
         """Whether the request goes on to the app."""
         return self.outcome is None or self.outcome is Outcome.ACCEPTED
 
+    def committed(self) -> "Verdict":
+        """What is answered after the commit."""
+        return self._replace(entry=None)
+
     def uncommitted(self) -> "Verdict":
         """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
-        return self if self.passes else Verdict(Outcome.STORE_UNAVAILABLE)
+        return self.committed() if self.passes else Verdict(Outcome.STORE_UNAVAILABLE)
 
 
-@dataclass(frozen=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """Credentials that memory alone can't judge. `plain`: they came over plain HTTP and can't be accepted."""
 
     credentials: Credentials
@@ -76,8 +79,7 @@ class Claim:
     plain: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class SlowClaim:
+class SlowClaim(NamedTuple):
     """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
@@ -89,6 +91,8 @@ class SlowClaim:
     stored: str
     right: bool | None
 
+
+Answer: TypeAlias = Verdict | SlowClaim
 
 OPEN = Verdict(None)
 STRANGER = Stranger()

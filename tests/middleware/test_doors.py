@@ -17,6 +17,7 @@ from werkzeug.test import Client
 
 from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
 from octy_middleware.asgi import AsgiRequest
+from octy_middleware.statements import run
 
 UNKNOWN = "pk_" + "0" * 28
 
@@ -55,7 +56,7 @@ def test_both_doors_answer_with_the_same_bytes(world: World) -> None:
 def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (old.public_key,))
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
     with world.gate() as gate, door(gate) as ask:
         answers = [
             ask("/who", header)

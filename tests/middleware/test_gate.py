@@ -7,11 +7,14 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import event
-from support.world import FakeRequest, Keys, World, basic
+from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Gate, Outcome
 from octy_middleware.keychain import Keychain
-from octy_middleware.verdict import Claim
+from octy_middleware.look_ups import Asked
+from octy_middleware.statements import run
+from octy_middleware.ticket import ThreadTicket
+from octy_middleware.verdict import Claim, Verdict
 
 KNOWN_SHAPE = "pk_" + "0" * 28
 
@@ -22,7 +25,7 @@ def decide(gate: Gate, authorization: str | bytes | None = None, **given: object
 
 def set_state(world: World, keys: Keys, state: str) -> None:
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = ? WHERE public_key = ?", (state, keys.public_key))
+        run(connection, "UPDATE key_pair SET state = ? WHERE public_key = ?", state, keys.public_key)
 
 
 @pytest.mark.parametrize(
@@ -83,11 +86,13 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
             claim = gate.admit(FakeRequest(header))
             assert isinstance(claim, Claim)
-            verdict = gate.resolve(claim, FakeRequest(header))
-            assert verdict.committed is not None
-            verdict.committed.result(5)
+            verdict = look_into(gate, claim, FakeRequest(header))
+            assert isinstance(verdict, Verdict)
+            assert not verdict.passes
+    assert world.recorded(keys.public_key)["wrong_secret"] == 1
 
 
+@pytest.mark.sqlite
 def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) -> None:
     """Counted in instructions of SQLite's machine: what time over a socket shows, on any day (T7)."""
     keys, old = world.register(), world.register("old")
@@ -259,6 +264,7 @@ def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: Worl
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
 
+@pytest.mark.sqlite
 def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -> None:
     keys, secret, typo = world.register(), "sk_" + "canary" * 8, "pk_canarycanarycanary0123456789"
     with world.gate() as gate:
@@ -277,16 +283,20 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
     with world.gate() as gate:
         request = FakeRequest(keys.basic("sk_wrong"))
         claims = [gate.admit(request) for _ in range(10_000)]
-        verdicts = [gate.resolve(claim, request) for claim in claims if isinstance(claim, Claim)]
+        tickets = [ThreadTicket() for _ in claims]
+        for claim, ticket in zip(claims, tickets, strict=True):
+            assert isinstance(claim, Claim)
+            gate._look_ups.ask(Asked(claim, request, ticket))
         assert decide(gate, keys.basic()) is Outcome.ACCEPTED
-        for verdict in verdicts:
-            assert verdict.committed is not None
-            verdict.committed.result(30)
+        for ticket in tickets:
+            ticket.wait(30)
+        assert {ticket.answer.outcome for ticket in tickets} == {Outcome.WRONG_SECRET}
         assert decide(gate, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 10_000, "accepted": 2}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
+@pytest.mark.sqlite
 def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
     keys = world.register()
     with world.gate(commit_timeout=0.5) as gate:

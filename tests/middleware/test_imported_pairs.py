@@ -10,11 +10,12 @@ import pytest
 from passlib.hash import argon2, pbkdf2_sha256
 from sqlalchemy import event
 from support.doors import asgi
-from support.world import FakeRequest, Keys, World, basic
+from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
+from octy_middleware.statements import run
 from octy_middleware.verdict import Claim, SlowClaim
 
 OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"
@@ -28,11 +29,15 @@ def slow(secret: str, rounds: int = 1) -> str:
 def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
     """Make a pair an imported one."""
     with world.database.write() as connection:
-        connection.exec_driver_sql(
+        run(
+            connection,
             "UPDATE key_pair SET secret_digest = ?, imported_scheme = ?, public_key = ? WHERE public_key = ?",
-            (stored, scheme, public_key, keys.public_key),
+            stored,
+            scheme,
+            public_key,
+            keys.public_key,
         )
-        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (public_key,))
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", public_key)
     return Keys(keys.reference, keys.account_id, keys.regeneration_id, public_key, keys.secret)
 
 
@@ -67,7 +72,7 @@ def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
     with world.gate() as first, world.gate() as second:
         claim = second.admit(FakeRequest(old.basic("no")))
         assert isinstance(claim, Claim)
-        assert isinstance(second.resolve(claim, FakeRequest()), SlowClaim)
+        assert isinstance(look_into(second, claim, FakeRequest()), SlowClaim)
         assert first.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert second.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert not isinstance(second.admit(FakeRequest(old.basic())), Claim)
@@ -114,7 +119,7 @@ def work_of(gate: Gate, header: str) -> str:
     """Say which hash a refusal took: ours only, or an imported one as well."""
     claim = gate.admit(FakeRequest(header))
     assert isinstance(claim, Claim)
-    found = gate.resolve(claim, FakeRequest(header))
+    found = look_into(gate, claim, FakeRequest(header))
     return "slow" if isinstance(found, SlowClaim) else "fast"
 
 
@@ -122,9 +127,12 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
     upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
     with world.database.write() as connection:
         for name, keys in (("1", upgraded), ("2", retired)):
-            connection.exec_driver_sql(
+            run(
+                connection,
                 "UPDATE key_pair SET public_key = ?, state = ? WHERE public_key = ?",
-                (f"pk_{name * 64}", "active" if name == "1" else "retired", keys.public_key),
+                f"pk_{name * 64}",
+                "active" if name == "1" else "retired",
+                keys.public_key,
             )
     headers = {
         "imported, wrong": old.basic("no"),
@@ -180,7 +188,7 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
             for key in keys:
                 claim = gate.admit(FakeRequest(basic(key, "x")))
                 assert isinstance(claim, Claim)
-                slow_claim = gate.resolve(claim, FakeRequest())
+                slow_claim = look_into(gate, claim, FakeRequest())
                 assert isinstance(slow_claim, SlowClaim)
                 found.append(slow_claim.stored.split("$")[1])
             return found
@@ -287,9 +295,11 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
     def renew_meanwhile(self: KeyHasher, secret: Any, known: str | None) -> bool:
         if known is not None and not self.is_fast(known):
             with world.database.write() as connection:
-                connection.exec_driver_sql(
+                run(
+                    connection,
                     "UPDATE key_pair SET secret_digest = ?, imported_scheme = NULL WHERE public_key = ?",
-                    (str(self.context.hash(old.secret)), OLD),
+                    str(self.context.hash(old.secret)),
+                    OLD,
                 )
         return verify(self, secret, known)
 

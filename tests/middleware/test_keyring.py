@@ -10,6 +10,7 @@ from support.world import Keys, World
 
 from octy_middleware import Database, StoreUnavailableError, pairs
 from octy_middleware.keyring import Keyring
+from octy_middleware.statements import run
 from octy_middleware.states import PairState
 
 
@@ -19,9 +20,7 @@ def make_keyring(database: Database, **options: float) -> Keyring:
 
 def retire(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
-        [(pair_id,)] = connection.exec_driver_sql(
-            "SELECT id FROM key_pair WHERE public_key = ?", (keys.public_key,)
-        ).all()
+        [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
         assert pairs.retire(connection, pair_id, time.time())
 
 
@@ -116,6 +115,7 @@ def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: Wor
     other.join()
 
 
+@pytest.mark.sqlite
 def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
     now = 1000.0
     keys = world.register()
@@ -131,6 +131,7 @@ def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> 
     keyring.close()
 
 
+@pytest.mark.sqlite
 def test_a_look_up_without_a_store_says_so(world: World) -> None:
     keyring = make_keyring(world.database)
     for file in world.folder.glob("octy.db*"):
@@ -155,7 +156,7 @@ def test_what_is_live(world: World, state: str, ends_in: float | None, live: boo
     keys, now = world.register(), 1_800_000_000.0
     ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = ?, retire_at = ?", (state, ends_at))
+        run(connection, "UPDATE key_pair SET state = ?, retire_at = ?", state, ends_at)
     keyring = make_keyring(world.database)
     record = keyring.look_up(keys.public_key)
     assert record is not None
@@ -170,7 +171,7 @@ def test_after_a_close_it_begins_anew_and_follows_the_feed(world: World) -> None
     assert keyring.remembered(keys.public_key) is None
     keyring.look_up(keys.public_key)
     with world.database.write() as connection:  # as another process would: by the feed only
-        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (keys.public_key,))
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     deadline = time.monotonic() + 1.0
     while keyring.remembered(keys.public_key) is not None:
         assert time.monotonic() < deadline
@@ -190,7 +191,7 @@ def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypa
 
     monkeypatch.setattr(keyring, "_read_feed", stumble)
     with world.database.write() as connection:
-        connection.exec_driver_sql("INSERT INTO key_change (public_key, at) VALUES (?, 0)", (keys.public_key,))
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     deadline = time.monotonic() + 2.0
     while keyring.remembered(keys.public_key) is not None:
         assert time.monotonic() < deadline
@@ -198,6 +199,7 @@ def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypa
     keyring.close()
 
 
+@pytest.mark.sqlite
 def test_a_restored_backup_drops_everything_that_is_remembered(world: World) -> None:
     """The feed then stands before what was read of it, and would hide the changes to come."""
     keys, other = world.register(), world.register("other")

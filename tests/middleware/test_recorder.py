@@ -3,7 +3,6 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import wait
 
 import pytest
 from sqlmodel import select
@@ -15,6 +14,8 @@ from octy_middleware.ledger import DECOY, Ledger
 from octy_middleware.models import Outbox
 from octy_middleware.recorder import Recorder
 from octy_middleware.statements import run
+from octy_middleware.ticket import ThreadTicket
+from octy_middleware.verdict import Verdict
 
 NOW = 1_800_000_000.0
 
@@ -153,17 +154,31 @@ def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> Entry:
     return Entry(outcome, NOW, "s", "n", request_id=str(number))
 
 
+def submit(recorder: Recorder, entry: Entry) -> ThreadTicket:
+    ticket = ThreadTicket()
+    recorder.submit(Verdict(entry.outcome, entry=entry), ticket)
+    return ticket
+
+
+def told(ticket: ThreadTicket) -> Outcome | None:
+    """Return what the client of a ticket is told."""
+    ticket.wait(5)
+    assert isinstance(ticket.answer, Verdict)
+    assert ticket.answer.entry is None
+    return ticket.answer.outcome
+
+
 def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=100, linger=0)
     store.gate.clear()
-    first = recorder.submit(one())
+    first = submit(recorder, one())
     while recorder.health().queued != 0:
         pass
-    rest = [recorder.submit(one(number=n)) for n in range(30)]
-    assert not first.done()
+    rest = [submit(recorder, one(number=n)) for n in range(30)]
+    assert first.answer is None
     store.gate.set()
-    wait([first, *rest], timeout=5)
+    assert {told(each) for each in [first, *rest]} == {Outcome.WRONG_SECRET}
     assert [len(batch) for batch in store.batches] == [1, 30]
     recorder.close()
 
@@ -173,7 +188,7 @@ def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
     recorder = Recorder(store.write, limit=1000, linger=0.01)
     for number in range(50):
         recorder.note(one(Outcome.ACCEPTED, number * 2))
-        recorder.submit(one(number=number * 2 + 1))
+        submit(recorder, one(number=number * 2 + 1))
     recorder.close()
     numbers = [int(entry.request_id) for batch in store.batches for entry in batch]
     assert numbers == list(range(100))
@@ -185,7 +200,7 @@ def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
     recorder.note(one(Outcome.ACCEPTED))
     recorder.close()
     assert store.outcomes == [Outcome.ACCEPTED]
-    recorder.submit(one()).result(5)
+    assert told(submit(recorder, one())) is Outcome.WRONG_SECRET
     recorder.close()
     assert store.outcomes == [Outcome.ACCEPTED, Outcome.WRONG_SECRET]
 
@@ -195,13 +210,12 @@ def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = StoreUnavailableError("disk full")
     recorder.note(one(Outcome.ACCEPTED))
-    refused = recorder.submit(one())
-    with pytest.raises(StoreUnavailableError):
-        refused.result(5)
+    refused = submit(recorder, one())
+    assert told(refused) is Outcome.STORE_UNAVAILABLE
     assert "disk full" in recorder.health().last_error
     store.fault = None
     until(lambda: recorder.health().last_error == "")
-    recorder.submit(one(Outcome.UNKNOWN_KEY)).result(5)
+    assert told(submit(recorder, one(Outcome.UNKNOWN_KEY))) is Outcome.UNKNOWN_KEY
     recorder.close()
     assert sorted(store.outcomes) == ["accepted", "store_unavailable", "unknown_key"]
 
@@ -216,11 +230,10 @@ def test_what_was_answered_503_leaves_room_for_what_was_accepted() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = StoreUnavailableError("locked")
-    with pytest.raises(StoreUnavailableError):
-        recorder.submit(one()).result(5)
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
     store.gate.clear()
     for _ in range(20):
-        recorder.submit(one())
+        submit(recorder, one())
     for _ in range(3):
         recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
@@ -236,12 +249,11 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = StoreUnavailableError("locked")
-    with pytest.raises(StoreUnavailableError):
-        recorder.submit(one()).result(5)
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
     store.gate.clear()  # the next try hangs, as one that waits for a lock does
-    refused = [recorder.submit(one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
-    assert all(each.done() for each in refused)
-    assert [type(each.exception()) for each in refused] == [StoreUnavailableError] * 3
+    refused = [submit(recorder, one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
+    assert all(each.answer is not None for each in refused)
+    assert [told(each) for each in refused] == [Outcome.STORE_UNAVAILABLE] * 3
     store.fault = None
     store.gate.set()
     until(lambda: recorder.health().last_error == "")
@@ -253,8 +265,7 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
     recorder = Recorder(store.write, limit=10, linger=0)
-    with pytest.raises(StoreUnavailableError):
-        recorder.submit(one()).result(5)
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
     store.fault = None
     recorder.close()
 
@@ -263,17 +274,17 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
     store = Store()
     store.gate.clear()
     recorder = Recorder(store.write, limit=3, linger=0)
-    recorder.submit(one())
+    submit(recorder, one())
     while recorder.health().queued:
         pass
     for _ in range(3):
-        recorder.submit(one())
-    with pytest.raises(StoreUnavailableError, match="too many"):
-        recorder.submit(one()).result(1)
-    paced = recorder.note(one(Outcome.ACCEPTED))
-    assert paced is not None
+        submit(recorder, one())
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    assert not recorder.note(one(Outcome.ACCEPTED))
+    paced = submit(recorder, one(Outcome.ACCEPTED))
+    assert paced.answer is None
     store.gate.set()
-    paced.result(5)
+    assert told(paced) is Outcome.ACCEPTED
     recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 1
     assert recorder.health().lost == 0
@@ -283,10 +294,9 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     store = Store()
     store.fault = StoreUnavailableError("away")
     recorder = Recorder(store.write, limit=2, linger=0)
-    with pytest.raises(StoreUnavailableError):
-        recorder.submit(one()).result(5)
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
     for _ in range(5):
-        assert recorder.note(one(Outcome.ACCEPTED)) is None
+        assert recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 3
     store.fault = None
     recorder.close()
@@ -317,14 +327,14 @@ def test_who_withdraws_before_the_commit_is_no_failed_attempt() -> None:
     store = Store()
     store.gate.clear()
     recorder = Recorder(store.write, limit=10, linger=0)
-    first = recorder.submit(one())
+    first = submit(recorder, one())
     while recorder.health().queued:
         pass
-    withdrawn, kept = recorder.submit(one(number=1)), recorder.submit(one(number=2))
-    assert withdrawn.cancel()
-    assert not first.cancel()  # its commit is under way
+    withdrawn, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
+    assert withdrawn.withdraw()
+    assert not first.withdraw()  # its commit is under way
     store.gate.set()
-    kept.result(5)
+    assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
     assert store.outcomes == [Outcome.WRONG_SECRET, Outcome.STORE_UNAVAILABLE, Outcome.WRONG_SECRET]
 
@@ -340,10 +350,9 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
     recorder = Recorder(write, limit=100, linger=0.2)
     for number in range(12):
         recorder.note(one(Outcome.ACCEPTED, number))
-    poison, last = recorder.submit(one(number=13)), recorder.submit(one(number=14))
-    last.result(5)
-    with pytest.raises(StoreUnavailableError):
-        poison.result(5)
+    poison, last = submit(recorder, one(number=13)), submit(recorder, one(number=14))
+    assert told(last) is Outcome.WRONG_SECRET
+    assert told(poison) is Outcome.STORE_UNAVAILABLE
     recorder.close()
     assert [int(entry.request_id) for entry in written] == [*range(12), 14]
     assert recorder.health().lost == 1
@@ -353,7 +362,7 @@ def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
     store.gate.clear()
-    recorder.submit(one())
+    submit(recorder, one())
     while recorder.health().queued:
         pass
     closing = threading.Thread(target=recorder.close)

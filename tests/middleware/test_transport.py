@@ -15,6 +15,7 @@ from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Outcome
 from octy_middleware.asgi import AsgiRequest
+from octy_middleware.statements import run
 from octy_middleware.wsgi import WsgiRequest
 
 DAY = 86_400.0
@@ -28,7 +29,7 @@ def door(request: pytest.FixtureRequest) -> Any:
 
 def set_state(world: World, keys: Keys, state: str) -> None:
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = ? WHERE public_key = ?", (state, keys.public_key))
+        run(connection, "UPDATE key_pair SET state = ? WHERE public_key = ?", state, keys.public_key)
 
 
 def notices(world: World) -> list[tuple]:

@@ -1,23 +1,27 @@
 """Where a test's database is: a SQLite file, or a database of a PostgreSQL server; each a copy of a migrated one.
 
-Here: making and removing them. Not here: the server (`postgres`), what is put into them (`world`).
+Here: making and removing them. Not here: the server (`postgres`), used databases made as new (`laundry`), what is put
+into them (`world`).
 """
 
 import atexit
 import shutil
 import tempfile
+from collections import defaultdict
 from functools import cache
 from itertools import count
 from pathlib import Path
 
 from octy_middleware import Database
 from octy_middleware.migrations import upgrade
+from support.laundry import look, wash
 from support.postgres import PostgresServer, shared_server
 
 STORES = ("sqlite", "postgresql")
 _TEMPLATE = "octy_template"
 _numbers = count(1)
-_migrated: set[int] = set()  # ports of servers that have the template
+_looks: dict[int, str] = {}  # by port of a server: what its template looks like
+_clean: defaultdict[int, list[str]] = defaultdict(list)  # by port: databases that are as new
 
 
 def make_database(folder: Path, store: str, server: PostgresServer | None = None) -> str:
@@ -27,19 +31,41 @@ def make_database(folder: Path, store: str, server: PostgresServer | None = None
         shutil.copy(_template_file(), path)
         return f"sqlite:///{path}"
     server = server or shared_server()
-    if server.port not in _migrated:
+    if server.port not in _looks:
         server.create(_TEMPLATE)
         _migrate(server.url(_TEMPLATE))
-        _migrated.add(server.port)
+        _looks[server.port] = look(server.url(_TEMPLATE))
+    if _clean[server.port]:
+        return _clean[server.port].pop()
+    return make_empty_database(folder, store, server, template=_TEMPLATE)
+
+
+def make_empty_database(
+    folder: Path, store: str, server: PostgresServer | None = None, *, template: str = "template0"
+) -> str:
+    """Return the URL of a database without tables; of a file there is none yet."""
+    if store == "sqlite":
+        return f"sqlite:///{folder / 'empty.db'}"
+    server = server or shared_server()
     name = f"octy_{next(_numbers)}"
-    server.create(name, template=_TEMPLATE)
+    server.create(name, template=template)
     return server.url(name)
 
 
+def away_url(folder: Path, store: str) -> str:
+    """Return where a database could be, and is not: its folder is away, or nothing listens there."""
+    return f"sqlite:///{folder}/nowhere/octy.db" if store == "sqlite" else "postgresql://octy@127.0.0.1:9/octy"
+
+
 def remove_database(url: str, server: PostgresServer | None = None) -> None:
-    """Drop a database of a server; a file goes with its folder."""
-    if url.startswith("postgresql"):
-        (server or shared_server()).drop(url.rpartition("/")[2])
+    """Give back a database of a server; a file goes with its folder. Making one costs ten times as much as washing."""
+    if not url.startswith("postgresql"):
+        return
+    server = server or shared_server()
+    if server.port in _looks and wash(url, like=_looks[server.port]):
+        _clean[server.port].append(url)
+    else:
+        server.drop(url.rpartition("/")[2])
 
 
 @cache

@@ -13,6 +13,8 @@ from sqlalchemy import text
 from octy_middleware import Database, Gate, Settings
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
+from octy_middleware.ticket import ThreadTicket
+from octy_middleware.verdict import Claim, SlowClaim, Verdict
 from octy_worker import regenerations
 from octy_worker.registration import register
 from octy_worker.sealed import Sealer
@@ -120,3 +122,18 @@ class FakeRequest:
 
     def header(self, name: bytes) -> list[bytes]:
         return self._headers.get(name, [])
+
+
+def look_into(gate: Gate, claim: Claim, request: FakeRequest) -> Verdict | SlowClaim:
+    """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
+    story = gate.pursue(claim, request, ThreadTicket)
+    ticket = next(story)
+    assert isinstance(ticket, ThreadTicket)
+    ticket.wait(10)
+    try:
+        slow = story.send(None)
+    except StopIteration as end:
+        verdict: Verdict = end.value
+        return verdict
+    assert isinstance(slow, SlowClaim)
+    return slow

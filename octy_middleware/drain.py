@@ -1,0 +1,114 @@
+"""A queue and the thread that handles whatever gathered in it while it handled the last of it.
+
+Here: when the thread wakes, what it takes, and how it ends; also after a fork. Not here: what is done with the items
+(`recorder`, `look_ups`).
+"""
+
+import atexit
+import threading
+from collections import deque
+from collections.abc import Callable
+from typing import Generic, TypeVar
+
+from octy_middleware.forking import restart_after_fork
+
+Item = TypeVar("Item")
+_PAUSE = 0.5  # seconds between two tries while items are given back
+
+
+class Drain(Generic[Item]):
+    """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
+
+    `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
+    hurry linger so many seconds for company.
+    """
+
+    def __init__(
+        self, name: str, handle: Callable[[list[Item]], list[Item]], *, most: int, linger: float = 0.0
+    ) -> None:
+        self._name = name
+        self._handle = handle
+        self._most = most
+        self._linger = linger
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Begin with an empty queue; the parent handles what it had."""
+        self._queue: deque[Item] = deque()
+        self._some = threading.Event()  # there is something to handle
+        self._urgent = threading.Event()  # and somebody waits for it
+        self._called = False  # whether `_some` is set: looked at once a request
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self.closing = False
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def put(self, item: Item) -> None:
+        """Have the item handled soon."""
+        self._queue.append(item)
+        if not self._called:
+            self._called = True
+            self._some.set()
+            if self._thread is None:
+                self._ensure_thread()
+
+    def put_urgently(self, item: Item) -> None:
+        """Have the item handled now, after those before it."""
+        self._queue.append(item)
+        self._called = True
+        self._some.set()
+        self._urgent.set()
+        if self._thread is None:
+            self._ensure_thread()
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Handle what is queued and stop. Items that come later start the thread again."""
+        thread = self._thread
+        if thread is None:
+            return
+        self.closing = True
+        self._some.set()
+        self._urgent.set()
+        thread.join(timeout)
+
+    def _ensure_thread(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self.closing = False
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+                atexit.register(self.close)
+
+    def _run(self) -> None:
+        while not self.closing or self._queue:
+            self._some.wait()
+            if self._linger and not self.closing:
+                self._urgent.wait(self._linger)
+            self._some.clear()
+            self._urgent.clear()
+            self._called = False  # before the queue is read: who comes now calls again
+            while batch := self._take():
+                given_back = self._handle(batch)
+                if given_back:
+                    self._try_later(given_back)
+                    break
+        self._thread = None
+        atexit.unregister(self.close)
+        if self._queue:  # came in while the last batch was on its way
+            self._ensure_thread()
+
+    def _take(self) -> list[Item]:
+        queue = self._queue
+        return [queue.popleft() for _ in range(min(len(queue), self._most))]
+
+    def _try_later(self, items: list[Item]) -> None:
+        self._queue.extendleft(reversed(items))
+        self._called = True
+        self._some.set()
+        if not self.closing:
+            self._never.wait(_PAUSE)
+
+    _never = threading.Event()  # never set: a sleep that reads as one

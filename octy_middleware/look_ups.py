@@ -1,0 +1,84 @@
+"""Look-ups in company: whatever claims gathered during the last one are asked of the store in one statement.
+
+Here: the queue, and who gets which answer. Not here: the statement (`keyring`), what an answer means (`gate`).
+
+It has a thread of its own, apart from the recorder's: a store that can be read but not written still lets right pairs
+in, and a first use waits for no commit.
+"""
+
+import logging
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from octy_middleware.drain import Drain
+from octy_middleware.errors import OctyError
+from octy_middleware.keyring import KeyRecord, Keyring
+from octy_middleware.outcome import Outcome
+from octy_middleware.recorder import Recorder
+from octy_middleware.request import Request
+from octy_middleware.ticket import Ticket, settle
+from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict
+
+_logger = logging.getLogger(__name__)
+_BATCH = 256  # claims a look-up: the first of them waits for the last
+
+
+class Asked(NamedTuple):
+    """A claim whose client waits."""
+
+    claim: Claim
+    request: Request
+    ticket: Ticket
+
+
+Judge = Callable[[Claim, Request, KeyRecord | None], Answer]
+Excuse = Callable[[Claim, Request], Verdict]
+
+
+class LookUps:
+    """Finds the record of each claim and has it judged. `excuse` gives the verdict where the store did not answer.
+
+    Verdicts that must be committed first go on to the recorder with their tickets; all others are settled at once.
+    """
+
+    def __init__(self, keyring: Keyring, recorder: Recorder, judge: Judge, excuse: Excuse) -> None:
+        self._keyring = keyring
+        self._recorder = recorder
+        self._judge = judge
+        self._excuse = excuse
+        self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH)
+
+    def ask(self, asked: Asked) -> None:
+        """Have the ticket settled soon."""
+        self._drain.put_urgently(asked)
+
+    def close(self) -> None:
+        """Answer who has asked, and stop. Who asks later starts the thread again."""
+        self._drain.close()
+
+    def _handle(self, batch: list[Asked]) -> list[Asked]:
+        answers: list[Answer]
+        try:
+            records = self._keyring.look_up_all({asked.claim.credentials.public_key for asked in batch})
+            answers = [self._answer(asked, records) for asked in batch]
+        except Exception as error:  # no client may wait for ever, no thread may die
+            if not isinstance(error, OctyError):
+                _logger.exception("a look-up failed by a fault of ours")
+            answers = [self._excuse(asked.claim, asked.request) for asked in batch]
+        settled: list[tuple[Ticket, Answer]] = []
+        for asked, answer in zip(batch, answers, strict=True):
+            if isinstance(answer, SlowClaim) or answer.entry is None:
+                settled.append((asked.ticket, answer))
+            else:
+                self._recorder.submit(answer, asked.ticket)
+        settle(settled)
+        return []
+
+    def _answer(self, asked: Asked, records: Mapping[str, KeyRecord]) -> Answer:
+        if asked.ticket.withdrawn:  # it was told 503 meanwhile
+            return self._excuse(asked.claim, asked.request)
+        try:
+            return self._judge(asked.claim, asked.request, records.get(asked.claim.credentials.public_key))
+        except Exception:  # a host's own request class, or a fault of ours: the others go on
+            _logger.exception("a claim can't be judged")
+            return Verdict(Outcome.STORE_UNAVAILABLE)
