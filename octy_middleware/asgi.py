@@ -22,6 +22,7 @@ class Grants:
 
 
 _NO_GRANTS = Grants([])
+_PAIRS = (tuple, list)
 
 
 class AsgiRequest:
@@ -35,7 +36,8 @@ class AsgiRequest:
 
     def __init__(self, scope: Scope, receive: Receive | None = None) -> None:
         self._scope = scope
-        self._transport = None if receive is None else _transport_of(receive)
+        owner = getattr(receive, "__self__", None)
+        self._transport = None if owner is None else _transport_of(owner)
 
     @property
     def method(self) -> str:
@@ -50,7 +52,7 @@ class AsgiRequest:
         daphne takes its mount point from a header that clients may send, so then none is removed.
         """
         path, root = str(self._scope["path"]), str(self._scope.get("root_path", ""))
-        if not root or self.header(b"daphne-root-path"):
+        if not root or any(name.lower() == b"daphne-root-path" for name, _ in self._scope["headers"]):
             return path
         if path == root or path.startswith(f"{root}/"):
             return path[len(root) :] or "/"
@@ -62,7 +64,7 @@ class AsgiRequest:
         client = self._scope.get("client")
         if self._transport is not None:
             client = self._transport.get_extra_info("peername", client)
-        if not client or isinstance(client, str | bytes):  # a unix socket's own name, mostly empty
+        if not isinstance(client, _PAIRS) or not client:  # a unix socket has a name of its own, mostly empty
             return None
         return str(client[0])
 
@@ -74,13 +76,12 @@ class AsgiRequest:
         return str(self._scope.get("scheme", "http"))
 
     def header(self, name: bytes) -> list[bytes]:
-        """All values of a header."""
-        return [value for key, value in self._scope["headers"] if key.lower() == name]
+        """All values of a header; servers write its name in lower case (ASGI HTTP 2.x)."""
+        return [value for key, value in self._scope["headers"] if key == name]
 
 
-def _transport_of(receive: Receive) -> "_Transport | None":
-    """Return the connection behind uvicorn's and gunicorn's `receive`, unless somebody wrapped that."""
-    owner = getattr(receive, "__self__", None)
+def _transport_of(owner: object) -> "_Transport | None":
+    """Return the connection behind uvicorn's and gunicorn's `receive`, by its owner, unless somebody wrapped it."""
     transport = getattr(getattr(owner, "protocol", owner), "transport", None)
     return transport if hasattr(transport, "get_extra_info") else None
 

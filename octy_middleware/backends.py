@@ -14,6 +14,8 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from octy_middleware.errors import ConfigurationError
 
+_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
+
 
 class Writer(Enum):
     """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
@@ -40,6 +42,8 @@ class Alarm(Protocol):
 class Backend(Protocol):
     """One database of one kind. Whatever is away raises StoreUnavailableError, or what `is_outage` knows."""
 
+    url: URL
+    """How it is reached. Its text hides the password, wherever that was given."""
     place: str
     """Where it is, in an error's words, without a password."""
 
@@ -96,8 +100,10 @@ def open_backend(url: str, busy_timeout: float) -> Backend:
     """Return the backend for a SQLAlchemy URL. Raises ConfigurationError, with what to do, for any other."""
     try:
         parsed = make_url(url)
-    except SQLAlchemyError as error:
-        raise ConfigurationError(f"database_url: {error}") from None
+    except (SQLAlchemyError, ValueError):  # their words may hold a piece of the password
+        raise ConfigurationError(
+            f"database_url: this is no URL: {_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
+        ) from None
     return _kind(parsed, busy_timeout)
 
 
@@ -111,7 +117,7 @@ def _kind(url: URL, busy_timeout: float) -> Backend:
         from octy_middleware.postgres import PostgresBackend  # noqa: PLC0415
 
         return PostgresBackend(url, busy_timeout)
-    raise ConfigurationError("database_url: give sqlite:///<file> or postgresql://<user>@<host>/<database>")
+    raise ConfigurationError(f"database_url: {_FORMS}")
 
 
 def is_one_of(error: BaseException | None, names: Iterable[str]) -> bool:

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Protocol
 
-from sqlalchemy import Connection, Engine, inspect, make_url
+from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
@@ -60,7 +60,7 @@ class Database:
     def __init__(self, url: str, *, busy_timeout: float = _BUSY_TIMEOUT) -> None:
         """Raises ConfigurationError for a URL that leads to no database of ours."""
         self.backend = open_backend(url, busy_timeout)
-        self.url = make_url(url)
+        self.url = self.backend.url
         self._busy_timeout = busy_timeout
         self.engine = self._make_engine()
         rest_while_forking(self)
@@ -157,7 +157,8 @@ class Database:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if not lost and not self.backend.is_outage(cause):
                 raise
-            raise StoreUnavailableError(f"the store did not answer: {type(cause).__name__}: {cause}") from error
+            told = " ".join(str(cause).split())  # some drivers take several lines
+            raise StoreUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
@@ -193,6 +194,17 @@ class Database:
             raise SchemaError(
                 f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release"
             )
+
+    def refuse_other_schema(self) -> None:
+        """Raise SchemaError, with what to do, when the database is there and at another schema, or is empty.
+
+        One that is away comes back: a host app starts without it.
+        """
+        try:
+            if not self.backend.is_missing():
+                self.check_schema()
+        except StoreUnavailableError:
+            pass
 
     def close(self) -> None:
         """Close this process's connections."""

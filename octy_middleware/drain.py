@@ -35,30 +35,34 @@ class Drain(Generic[Item]):
 
     def restart(self) -> None:
         """Begin with an empty queue; the parent handles what it had."""
-        self._queue: deque[Item] = deque()
+        self.queue: deque[Item] = deque()
         self._some = threading.Event()  # there is something to handle
         self._urgent = threading.Event()  # and somebody waits for it
-        self._called = False  # whether `_some` is set: looked at once a request
+        self.called = False
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self.closing = False
 
     def __len__(self) -> int:
-        return len(self._queue)
+        return len(self.queue)
 
     def put(self, item: Item) -> None:
         """Have the item handled soon."""
-        self._queue.append(item)
-        if not self._called:
-            self._called = True
-            self._some.set()
-            if self._thread is None:
-                self._ensure_thread()
+        self.queue.append(item)
+        if not self.called:
+            self.call()
+
+    def call(self) -> None:
+        """Have the thread look into the queue, unless it is `called` already."""
+        self.called = True
+        self._some.set()
+        if self._thread is None:
+            self._ensure_thread()
 
     def put_urgently(self, item: Item) -> None:
         """Have the item handled now, after those before it."""
-        self._queue.append(item)
-        self._called = True
+        self.queue.append(item)
+        self.called = True
         self._some.set()
         self._urgent.set()
         if self._thread is None:
@@ -83,13 +87,13 @@ class Drain(Generic[Item]):
                 atexit.register(self.close)
 
     def _run(self) -> None:
-        while not self.closing or self._queue:
+        while not self.closing or self.queue:
             self._some.wait()
             if self._linger and not self.closing:
                 self._urgent.wait(self._linger)
             self._some.clear()
             self._urgent.clear()
-            self._called = False  # before the queue is read: who comes now calls again
+            self.called = False  # before the queue is read: who comes now calls again
             while batch := self._take():
                 given_back = self._handle(batch)
                 if given_back:
@@ -97,16 +101,16 @@ class Drain(Generic[Item]):
                     break
         self._thread = None
         atexit.unregister(self.close)
-        if self._queue:  # came in while the last batch was on its way
+        if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
 
     def _take(self) -> list[Item]:
-        queue = self._queue
+        queue = self.queue
         return [queue.popleft() for _ in range(min(len(queue), self._most))]
 
     def _try_later(self, items: list[Item]) -> None:
-        self._queue.extendleft(reversed(items))
-        self._called = True
+        self.queue.extendleft(reversed(items))
+        self.called = True
         self._some.set()
         if not self.closing:
             self._never.wait(_PAUSE)

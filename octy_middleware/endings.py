@@ -32,15 +32,16 @@ class Endings:
 
     def accept(self, record: KeyRecord, client: Client) -> Verdict:
         """Let the request pass. Its entry lingers for company, and nobody waits for it."""
-        return self._noted(Verdict(Outcome.ACCEPTED, principal_of(record)), self.use_of(record, client.source))
-
-    def accept_again(self, verdict: Verdict, use: Entry) -> Verdict:
-        """Let a request pass like the one before it."""
-        return verdict if self._recorder.note(use) else verdict._replace(entry=use)
-
-    def use_of(self, record: KeyRecord, source: str) -> Entry:
-        """Return what is recorded of an accepted request."""
-        return Entry(Outcome.ACCEPTED, self._clock(), source, network_of(source), record.public_key, record.pair_id)
+        entry = Entry(
+            Outcome.ACCEPTED,
+            self._clock(),
+            client.source,
+            network_of(client.source),
+            record.public_key,
+            record.pair_id,
+        )
+        principal = Principal(record.reference, record.account_id, record.public_key)
+        return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
 
     def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
         """Refuse well-formed credentials, after the commit; or at once beyond the rate of their source."""
@@ -94,8 +95,3 @@ class Endings:
     def _noted(self, verdict: Verdict, entry: Entry) -> Verdict:
         """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
         return verdict if self._recorder.note(entry) else verdict._replace(entry=entry)
-
-
-def principal_of(record: KeyRecord) -> Principal:
-    """Return who sends the requests of this pair."""
-    return Principal(record.reference, record.account_id, record.public_key)

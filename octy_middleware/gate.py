@@ -20,7 +20,7 @@ from octy_middleware.database import Database
 from octy_middleware.endings import Endings
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
-from octy_middleware.header_cache import HeaderCache, Known
+from octy_middleware.express import ExpressLane
 from octy_middleware.keyring import KeyRecord, Keyring, unpack
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.ledger import Ledger
@@ -64,6 +64,7 @@ class Gate:
         self._proxied = bool(settings.trusted_proxies)
         self._https_only = settings.require_https
         self._exemptions = Exemptions(settings.exempt_paths)
+        self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
         self._warned = False  # of a proxy that nobody told us to trust
@@ -88,29 +89,24 @@ class Gate:
         self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
         self._look_ups = LookUps(self._keyring, self._recorder, self._examine, self._end.undecided)
         self._slow_lane = SlowLane(width=settings.slow_checks, queue=settings.slow_queue)
-        self._headers = HeaderCache(min(settings.cache_size, settings.header_cache))
+        self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
 
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
-        if self._exemptions and self._exemptions.cover(request.method, request.path):
+        if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
-        client = self.client(request)
+        end = request.peer, request.scheme
+        client = None if self._proxied else self._clients.get(end)
+        if client is None:
+            client = self.client(request)
         plain = self._https_only and client.scheme != "https"
         values = request.header(b"authorization")
         if not plain and len(values) == 1:
-            known = self._headers.recall(values[0])
-            if known is not None and self._keyring.recall(known.key) is known.packed:
-                now = self._clock()
-                if known.record.is_live(now):
-                    return self._accept_again(known, client.source, now)
+            verdict = self._express.recall(values[0], client.source)
+            if verdict is not None:
+                return verdict
         return self._read(request, client, values, plain=plain)
-
-    def _accept_again(self, known: Known, source: str, now: float) -> Verdict:
-        use = known.entry_of(source, now)
-        if use is None:
-            use = known.entries[source] = self._end.use_of(known.record, source)
-        return self._end.accept_again(known.verdict, use)
 
     def _read(self, request: Request, client: Client, values: Sequence[bytes], *, plain: bool) -> Verdict | Claim:
         """Read the header; decide by memory whether it is right."""
@@ -126,7 +122,7 @@ class Gate:
         right = self._hasher.verify(credentials.secret, None if record is None else record.digest)
         if right and packed is not None and record is not None and record.is_live(self._clock()):
             verdict = self._end.accept(record, client)
-            self._headers.remember(values[0], Known(record, packed, verdict.committed()))
+            self._express.remember(values[0], record, packed, verdict.committed())
             return verdict
         return Claim(credentials, client)
 

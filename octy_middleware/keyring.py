@@ -74,6 +74,16 @@ class KeyRecord(NamedTuple):
         return self.state != PairState.PENDING
 
 
+class Memory:
+    """What is remembered: packed records by public key, and until when (monotonic seconds) they may be trusted."""
+
+    __slots__ = ("records", "trusted_until")
+
+    def __init__(self) -> None:
+        self.records: dict[bytes, bytes] = {}  # packed: a million of them fit into 300 MB
+        self.trusted_until = -inf
+
+
 class Keyring:
     """Key records by public key. Safe for threads; starts anew in a forked child."""
 
@@ -94,6 +104,7 @@ class Keyring:
         self._grace = grace
         self._keep = keep
         self._monotonic = monotonic
+        self.memory = Memory()
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
         restart_after_fork(self)
@@ -101,12 +112,12 @@ class Keyring:
 
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
-        self._records: dict[bytes, bytes] = {}  # packed: a million of them fit into 300 MB
+        self.memory.records = {}
+        self.memory.trusted_until = -inf  # the feed has told nothing yet
         self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
         self._lock = threading.Lock()
         self._epoch += 1
         self._seq: int | None = None
-        self._read_at = -inf
         self._imported: tuple[str, ...] = ()
         self._stand_in = ""  # some key that exists, once there is one
         self._stop = threading.Event()
@@ -118,10 +129,11 @@ class Keyring:
         return None if packed is None else unpack(public_key, packed)
 
     def recall(self, public_key: bytes) -> bytes | None:
-        """Return the packed record from memory, the same object for as long as nothing changed, or None."""
-        if self._monotonic() - self._read_at > self._grace:
-            return None  # the feed has been silent for too long to trust memory
-        return self._records.get(public_key)
+        """Return the packed record from memory, the same object for as long as nothing changed, or None.
+
+        None also when the feed has been silent for too long to trust memory.
+        """
+        return None if self._monotonic() > self.memory.trusted_until else self.memory.records.get(public_key)
 
     @property
     def imported(self) -> tuple[str, ...]:
@@ -144,7 +156,7 @@ class Keyring:
             real = record.public_key == asked
             if record.is_known and self._keep(record.digest):
                 # What stood in is put aside by the same steps, so that unknown keys push nothing out.
-                self._remember(record, epoch, self._records if real else self._aside)
+                self._remember(record, epoch, self.memory.records if real else self._aside)
             if real:
                 found[asked] = record
         return found
@@ -154,13 +166,13 @@ class Keyring:
         with self._lock:
             self._epoch += 1
             for public_key in public_keys:
-                self._records.pop(public_key.encode(), None)
+                self.memory.records.pop(public_key.encode(), None)
 
     def _forget_all(self) -> None:
         _logger.warning("key feed: the store stands before what was read of it; everything remembered is dropped")
         with self._lock:
             self._epoch += 1
-            self._records.clear()
+            self.memory.records.clear()
 
     def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         key, packed = record.public_key.encode(), pack(record)
@@ -217,7 +229,7 @@ class Keyring:
         if restored:
             self._forget_all()
         self._seq = last
-        self._read_at = asked_at
+        self.memory.trusted_until = asked_at + self._grace
         return [row[1] for row in rows]
 
     def close(self) -> None:

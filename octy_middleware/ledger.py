@@ -8,6 +8,7 @@ import secrets
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import groupby
 from zlib import crc32
 
 from sqlalchemy import Connection, insert
@@ -107,16 +108,18 @@ class Ledger:
 
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
-        hits = _hits_by_key(batch)
-        exposed = {entry.public_key: entry for entry in batch if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
+        # An accepted request stands in the batch as an entry that its like share: each is looked at once.
+        once = list({id(entry): entry for entry in batch}.values())
+        hits = _hits_by_key(entry for _, (entry, *_) in groupby(batch, id))
+        exposed = {entry.public_key: entry for entry in once if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
         keys = (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
         few = len(keys) <= _LOCKED
         with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            add_attempts(connection, batch, limit=self._attempts_per_minute)
+            add_attempts(connection, once, limit=self._attempts_per_minute)
             self._advance_streaks(connection, hits)
-            self._note_usage(connection, batch)
+            self._note_usage(connection, once)
             for _, entry in sorted(exposed.items()):
                 detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
                 note_exposure(connection, entry.pair_id, detail, entry.at)

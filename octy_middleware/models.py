@@ -18,7 +18,8 @@ from sqlmodel import Field, SQLModel
 from octy_middleware.clock import EPOCH
 from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState
 
-_BIG_ID = BigInteger().with_variant(Integer, "sqlite")  # SQLite counts up only an INTEGER PRIMARY KEY
+# SQLite counts up only an INTEGER PRIMARY KEY, and every INTEGER of SQLite is as big.
+_BIG = BigInteger().with_variant(Integer, "sqlite")
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -117,7 +118,7 @@ class KeyChange(Table, table=True):
     __tablename__ = "key_change"
     __table_args__ = {"sqlite_autoincrement": True}
 
-    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
+    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
     public_key: str = Field(max_length=200)
     at: datetime = _time()
 
@@ -143,7 +144,7 @@ class Attempt(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
     at: datetime = _time()
     public_key: str = Field(max_length=200)
     key_hash: str = Field(default="", max_length=32)  # keyed hash of an unknown key, never the typed text
@@ -187,12 +188,12 @@ class Incident(Table, table=True):
     public_key: str = Field(max_length=200)
     rule: str = Field(max_length=16)  # streak.Rule
     network: str = Field(default="", max_length=64)  # the streak's network when rule is "source"
-    length: int
+    length: int = Field(sa_type=_BIG)
     request_id: str = Field(max_length=100)
     first_at: datetime = _time()  # first failure of the streak
     opened_at: datetime = _time()
-    failures: int  # of this streak so far, as last told to the workflow
-    notify_at: int  # the length at which the workflow is told next: 40, 80, …
+    failures: int = Field(sa_type=_BIG)  # of this streak so far, as last told to the workflow
+    notify_at: int = Field(sa_type=_BIG)  # the length at which the workflow is told next: 40, 80, …
     regeneration_id: str | None = Field(default=None, index=True, max_length=36)
     state: str = Field(default=IncidentState.OPENING, max_length=16)
     resolution: str | None = Field(default=None, max_length=16)
@@ -303,7 +304,7 @@ class Outbox(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG_ID)
+    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
     kind: str = Field(max_length=40)
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
@@ -311,7 +312,9 @@ class Outbox(Table, table=True):
     delivered_at: datetime | None = _time_or_none()
     tries: int = 0
     last_error: str = ""
-    leased_by: str = Field(default="", max_length=64)  # the relay that delivers it now
+    leased_by: str = Field(
+        default="", max_length=64, sa_column_kwargs={"server_default": ""}
+    )  # the relay that delivers it now
     leased_until: datetime | None = _time_or_none()  # after that another relay takes it
 
 

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 
 from octy_middleware.backends import Alarm, Writer, is_one_of
-from octy_middleware.errors import ConfigurationError, StoreUnavailableError
+from octy_middleware.errors import ConfigurationError, InvalidInputError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import psycopg
+    from sqlalchemy.engine import ExceptionContext
 
 _CHANNEL = "octy_outbox"
 _OURS = 3191  # the class of our advisory locks, so that they meet nobody else's
@@ -46,6 +47,20 @@ _LOCKS = {
     Writer.CROWD: (_lock(_RECORDERS),),
 }
 _LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended(name, 3191)) FROM unnest(%s::text[]) AS name"
+_OUTAGES = frozenset(
+    {
+        "OperationalError",
+        "InterfaceError",
+        "ReadOnlySqlTransaction",  # a standby, where the primary was
+        "InternalError_",
+        "DataCorrupted",
+        "IndexCorrupted",
+        "UndefinedTable",  # as SQLite has it: another schema than ours
+        "UndefinedColumn",
+        "InsufficientPrivilege",
+    }
+)
+_WHERE = ("host", "port", "service")  # of the options, what an error may show
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -55,6 +70,8 @@ class PostgresBackend:
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ConfigurationError("database_url: PostgreSQL is reached by psycopg 3: give postgresql://…")
+        if "@" in (url.host or ""):
+            raise ConfigurationError("database_url: in a password write @ as %40")  # the host is half of it
         if not url.database:
             raise ConfigurationError("database_url: name the database: postgresql://<user>@<host>/<database>")
         try:
@@ -63,21 +80,23 @@ class PostgresBackend:
             raise ConfigurationError(
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
-        self._url = url.set(drivername="postgresql+psycopg")
+        self.url = _with_password_in_its_place(url)
         self._busy_timeout = busy_timeout
-        self.place = url.render_as_string()
+        told = {name: value for name, value in url.query.items() if name in _WHERE}
+        self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
         engine = create_engine(
-            self._url,
+            self.url.set(drivername="postgresql+psycopg"),
             hide_parameters=True,  # they hold digests, sealed secrets and reasons
             pool_size=5,
             max_overflow=15,
             pool_timeout=self._busy_timeout,
-            connect_args=_options(self._url),
+            connect_args=_options(self.url),
         )
         event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "handle_error", _hide_values)
         return engine
 
     @contextmanager
@@ -114,7 +133,7 @@ class PostgresBackend:
 
     def alarm(self) -> Alarm:
         """See `Backend`."""
-        return _ServerAlarm(self._url)
+        return _ServerAlarm(self.url)
 
     def is_missing(self) -> bool:
         """See `Backend`. A database is made by the server's owner."""
@@ -125,7 +144,7 @@ class PostgresBackend:
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""
-        return is_one_of(error, {"OperationalError", "InterfaceError"})
+        return is_one_of(error, _OUTAGES)
 
     def integrity_fault(self, connection: Connection) -> str:
         """See `Backend`. What can't be read raises; the rest is the server's own business."""
@@ -140,6 +159,29 @@ class PostgresBackend:
 
     def after_fork(self) -> None:
         """See `Backend`."""
+
+
+def _with_password_in_its_place(url: URL) -> URL:
+    """Return the URL with a password out of its options: only there it is hidden in every text."""
+    password = url.query.get("password")
+    if not isinstance(password, str):
+        return url
+    return url.difference_update_query(["password"]).set(password=password)
+
+
+def _hide_values(context: "ExceptionContext") -> None:
+    """Keep stored values out of error texts: they end up in logs, and in Temporal's histories.
+
+    The server's details show whole rows. A NUL, which only its owner can have typed, is told as what it is.
+    """
+    error, wrapped = context.original_exception, context.sqlalchemy_exception
+    if is_one_of(error, {"DataError"}) and "NUL" in str(error):
+        raise InvalidInputError("a text holds a NUL character, which can't be kept") from None
+    told = getattr(getattr(error, "diag", None), "message_primary", None)
+    if told is not None:
+        error.args = (told,)
+        if wrapped is not None:
+            wrapped.args = (f"({type(error).__name__}) {told}",)
 
 
 def _options(url: URL) -> Mapping[str, Any]:

@@ -23,7 +23,7 @@ from octy_middleware.verdict import Verdict
 
 _logger = logging.getLogger(__name__)
 
-_BATCH = 1000  # entries a transaction, so that no commit takes long
+_BATCH = 2000  # entries a transaction, so that no commit takes long
 _JUDGED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 
 Write = Callable[[Sequence[Entry]], None]
@@ -64,6 +64,7 @@ class Recorder:
     ) -> None:
         self._write = write
         self._limit = limit
+        self._half = limit // 2
         self._patience = patience
         self._monotonic = monotonic
         self._drain: Drain[_Item] = Drain("octy-recorder", self._handle, most=_BATCH, linger=linger)
@@ -84,8 +85,11 @@ class Recorder:
         is given up and counted, for the host app must go on. What was answered 503 gets half of the queue: it comes
         fast, and what was accepted ends streaks.
         """
-        if len(self._drain) < self._limit // 2:
-            self._drain.put(entry)
+        drain = self._drain
+        if len(drain.queue) < self._half:
+            drain.queue.append(entry)  # `Drain.put`, without the call: every accepted request comes by here
+            if not drain.called:
+                drain.call()
             return True
         return self._note_in_a_crowd(entry)
 
@@ -137,10 +141,11 @@ class Recorder:
 
     def _commit(self, batch: list[_Item]) -> list[_Item]:
         """Write a batch and tell those who wait. Return what the store did not take."""
-        entries = [item.entry if isinstance(item, _Awaited) else item for item in batch]
+        awaited = [item for item in batch if type(item) is _Awaited]
+        entries = [item.entry if type(item) is _Awaited else item for item in batch] if awaited else batch
         self._begun = begun = self._monotonic()
         try:
-            self._write(entries)
+            self._write(entries)  # type: ignore[arg-type]
         except OctyError as error:
             return self._give_back(batch, error)
         except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
@@ -151,7 +156,7 @@ class Recorder:
         if self._last_error:
             _logger.warning("recorder: the store takes outcomes again")
             self._last_error = ""
-        settle([(item.ticket, item.verdict) for item in batch if type(item) is _Awaited])
+        settle([(item.ticket, item.verdict) for item in awaited])
         return []
 
     def _commit_singly(self, batch: list[_Item], error: Exception) -> list[_Item]:

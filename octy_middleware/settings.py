@@ -68,7 +68,7 @@ def _explain(item: Any) -> str:
 class Settings(BaseSettings):
     """What the middleware in a host app needs. Times are seconds, sizes bytes or entries."""
 
-    database_url: str = "sqlite:///octy.db"
+    database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
     peppers: Keys  # keys of the secrets' digests, kept outside the database
     threshold: int = Field(default=20, ge=2, le=10_000)  # consecutive failures that open an incident
 

@@ -39,7 +39,7 @@ class SqliteBackend:
             raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
         if url.database in (None, "", ":memory:"):
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
-        self._url = url
+        self.url = url
         self._busy_timeout = busy_timeout
         self.path = Path(str(url.database)).absolute()  # the host may change its folder later
         self.place = str(self.path)
@@ -62,7 +62,7 @@ class SqliteBackend:
                 raise DisconnectionError("the file was removed or replaced")
 
         # Parameters hold digests, sealed secrets and reasons: no error text may show them.
-        engine = create_engine(self._url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
+        engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
         event.listen(engine, "do_connect", connect)
         event.listen(engine, "checkout", check)
         return engine

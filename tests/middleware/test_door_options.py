@@ -13,6 +13,7 @@ from support.world import World, basic
 from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Refusal
 from octy_middleware.asgi import AsgiRequest
 from octy_middleware.request import Request
+from octy_middleware.statements import run
 
 UNKNOWN = "pk_" + "0" * 28
 
@@ -101,7 +102,7 @@ def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: 
 def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (old.public_key,))
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
     gate = shaping(world, plain_text)
     with door(gate) as ask:
         answers = [ask("/who", header) for header in (basic(UNKNOWN, "x"), keys.basic("no"), old.basic())]

@@ -1,4 +1,4 @@
-"""Leases: several relays share the outbox, and one worker at a time does a job."""
+"""Leases: several relays share the outbox, and one worker at a time does a job. Counts of a case have 64 bits."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -24,9 +24,18 @@ def upgrade() -> None:
         sa.Column("last_error", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_job")),
     )
+    _alter_counts(sa.BigInteger(), "{}")
 
 
 def downgrade() -> None:
+    _alter_counts(sa.Integer(), "LEAST({}, 2147483647)")
     op.drop_table("job")
     op.drop_column("outbox", "leased_until")
     op.drop_column("outbox", "leased_by")
+
+
+def _alter_counts(kind: sa.Integer, value: str) -> None:
+    """An attack of a day can count beyond 32 bits; any integer of SQLite holds that already."""
+    if op.get_bind().dialect.name != "sqlite":
+        for name in ("length", "failures", "notify_at"):
+            op.alter_column("incident", name, type_=kind, postgresql_using=value.format(name))

@@ -1,0 +1,352 @@
+"""Migrations: forward and back, from nothing and from the release before, on both databases, and what they make."""
+
+import shutil
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from alembic import command
+from alembic.config import Config
+from sqlalchemy import Column, MetaData, Table, inspect, text
+from support.stores import make_empty_database, remove_database
+from support.world import World
+
+from octy_middleware import Database, SchemaError, StoreUnavailableError, migrations
+from octy_middleware.database import SCHEMA
+from octy_middleware.migrations import check_tables, comparison, upgrade
+from octy_middleware.models import Table as Ours
+
+PREVIOUS = "0001"
+SCRIPTS = Path(str(migrations.__file__)).parent
+
+
+@pytest.fixture
+def empty(tmp_path: Path, store: str) -> Iterator[Database]:
+    """A database without tables."""
+    url = make_empty_database(tmp_path, store)
+    database = Database(url)
+    yield database
+    database.close()
+    remove_database(url)
+
+
+def go_back(database: Database, revision: str, scripts: Path = SCRIPTS) -> None:
+    config = Config()
+    config.set_main_option("script_location", str(scripts))
+    with database.write() as connection:
+        config.attributes["connection"] = connection
+        command.downgrade(config, revision)
+
+
+def tables_of(database: Database) -> dict[str, Table]:
+    """Return the tables as they are, whatever the models say."""
+    found = MetaData()
+    with database.read() as connection:
+        found.reflect(connection)
+    return {name: table for name, table in found.tables.items() if not name.startswith("sqlite_")}
+
+
+def shape(database: Database) -> dict[str, object]:
+    """Return all that the database itself tells of its tables; columns by name, for migrations add them at the end."""
+    with database.read() as connection:
+        inspector = inspect(connection)
+        return {
+            name: {
+                "columns": sorted(
+                    (column["name"], str(column["type"]), column["nullable"], column.get("default"))
+                    for column in inspector.get_columns(name)
+                ),
+                "indexes": sorted(
+                    (
+                        index["name"],
+                        index["column_names"],
+                        index["unique"],
+                        sorted((name, str(value)) for name, value in index.get("dialect_options", {}).items()),
+                    )
+                    for index in inspector.get_indexes(name)
+                ),
+                "unique": sorted(
+                    (each["name"], each["column_names"]) for each in inspector.get_unique_constraints(name)
+                ),
+                "foreign": sorted((each["name"], str(each)) for each in inspector.get_foreign_keys(name)),
+                "primary": inspector.get_pk_constraint(name),
+                "options": inspector.get_table_options(name),
+            }
+            for name in inspector.get_table_names()
+            if name != "alembic_version"
+        }
+
+
+def value_of(column: Column, number: int) -> object:
+    """Return something of the column's type and length, another for each row."""
+    kind = column.type.python_type
+    if kind is int and column.primary_key:
+        return number
+    if kind is int:
+        return 2**31 - 1 if column.type.__class__.__name__ == "INTEGER" else 2**40 + number
+    if kind is bool:
+        return number % 2 == 0
+    if kind is str:
+        return f"ä'%?:x-{number}"[: getattr(column.type, "length", None) or 40]
+    return {"kind": "Ω", "n": number}
+
+
+def fill(database: Database) -> dict[str, list[tuple]]:
+    """Put three rows into every table as it is, each pointing at rows of others; return them all."""
+    tables = tables_of(database)
+    ours = [tables[table.name] for table in Ours.metadata.sorted_tables if table.name in tables]
+    for table in ours:
+        for number in range(1, 4):
+            row = {
+                column.name: f"{next(iter(column.foreign_keys)).column.table.name[:8]}-{number}"
+                if column.foreign_keys
+                else f"{table.name[:8]}-{number}"
+                if column.primary_key and column.type.python_type is str
+                else value_of(column, number)
+                for column in table.columns
+            }
+            with database.write() as connection:
+                connection.execute(table.insert(), row)
+    return rows(database, ours)
+
+
+def rows(database: Database, tables: list[Table]) -> dict[str, list[tuple]]:
+    """Return all rows of these tables, by the columns that they are known to have."""
+    with database.read() as connection:
+        return {table.name: sorted(map(tuple, connection.execute(table.select())), key=str) for table in tables}
+
+
+def test_migrations_make_what_the_models_say(empty: Database, tmp_path: Path, store: str) -> None:
+    """Compared with what the models would make themselves, by the database's own catalogue."""
+    upgrade(empty)
+    check_tables(empty)
+    (tmp_path / "models").mkdir()
+    url = make_empty_database(tmp_path / "models", store)
+    modelled = Database(url)
+    modelled.backend.create()
+    with modelled.write() as connection:
+        Ours.metadata.create_all(connection)
+    assert set(shape(empty)) == set(Ours.metadata.tables)
+    assert shape(empty) == shape(modelled)
+    modelled.close()
+    remove_database(url)
+
+
+def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
+    assert upgrade(empty) is None
+    before = shape(empty)
+    assert upgrade(empty) == SCHEMA
+    assert shape(empty) == before
+    empty.check_schema()
+
+
+def test_rows_of_the_previous_release_survive_up_and_down_and_up(empty: Database) -> None:
+    upgrade(empty, PREVIOUS)
+    before, there = shape(empty), list(tables_of(empty).values())
+    there = [table for table in there if table.name != "alembic_version"]
+    kept = fill(empty)
+    assert {name for name, found in kept.items() if len(found) == 3} == {table.name for table in there}
+    assert upgrade(empty) == PREVIOUS
+    check_tables(empty)
+    assert rows(empty, there) == kept
+    go_back(empty, PREVIOUS)
+    assert empty.schema() == PREVIOUS
+    assert shape(empty) == before
+    assert rows(empty, there) == kept
+    upgrade(empty)
+    check_tables(empty)
+    assert rows(empty, there) == kept
+
+
+def test_rows_of_this_release_go_back_and_forth_but_for_what_is_new(empty: Database) -> None:
+    upgrade(empty)
+    kept = fill(empty)
+    assert {name for name, found in kept.items() if len(found) == 3} == set(Ours.metadata.tables)
+    go_back(empty, PREVIOUS)
+    upgrade(empty)
+    check_tables(empty)
+    with empty.read() as connection:
+        assert connection.execute(text("SELECT COUNT(*) FROM outbox")).scalar_one() == 3
+
+
+def test_back_to_nothing_and_forward_again(empty: Database) -> None:
+    upgrade(empty)
+    go_back(empty, "base")
+    assert set(tables_of(empty)) == {"alembic_version"}
+    upgrade(empty)
+    check_tables(empty)
+
+
+BROKEN = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "0009", "{head}", None, None
+
+
+def upgrade() -> None:
+    op.create_table("half", sa.Column("id", sa.Integer(), primary_key=True))
+    op.add_column("account", sa.Column("half", sa.Integer(), nullable=True))
+    op.execute("UPDATE account SET contact_name = 'spoilt'")
+    op.execute("INSERT INTO nowhere VALUES (1)")
+"""
+
+
+def test_a_failing_migration_leaves_everything_as_it_was(
+    empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(empty)
+    kept, before = fill(empty), shape(empty)
+    scripts = tmp_path / "scripts"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0009_broken.py").write_text(BROKEN.format(head=SCHEMA))
+    monkeypatch.setattr(migrations, "__file__", str(scripts / "__init__.py"))
+    with pytest.raises(StoreUnavailableError, match="nowhere"):
+        upgrade(empty)
+    assert empty.schema() == SCHEMA
+    assert shape(empty) == before
+    assert rows(empty, [tables_of(empty)[name] for name in kept]) == kept
+    check_tables(empty)
+
+
+def test_of_two_that_upgrade_at_once_one_does_it_and_the_other_finds_it_done(empty: Database) -> None:
+    """Both begin before either is done; another `Database` shares no lock with this one but that of the store."""
+    others = [Database(empty.url.render_as_string(hide_password=False), busy_timeout=60) for _ in range(4)]
+    start = threading.Barrier(len(others))
+    found: list[str | None] = []
+
+    def go(database: Database) -> None:
+        start.wait()
+        found.append(upgrade(database))
+
+    threads = [threading.Thread(target=go, args=(database,)) for database in others]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(map(str, found)) == [SCHEMA, SCHEMA, SCHEMA, "None"]
+    check_tables(empty)
+    for database in others:
+        database.close()
+
+
+def test_who_waits_for_an_upgrade_under_way_reads_what_it_left(empty: Database) -> None:
+    other = Database(empty.url.render_as_string(hide_password=False), busy_timeout=60)
+    late: list[str | None] = []
+    waiting = threading.Thread(target=lambda: late.append(upgrade(other)))
+    empty.backend.create()
+    config = Config()
+    config.set_main_option("script_location", str(SCRIPTS))
+    with empty.write() as connection:
+        config.attributes["connection"] = connection
+        command.upgrade(config, "head")
+        waiting.start()
+        waiting.join(0.3)
+        assert waiting.is_alive()
+    waiting.join()
+    assert late == [SCHEMA]
+    other.close()
+
+
+# What `octy db check` tells
+
+
+def both(statement: str) -> dict[str, str]:
+    return {"sqlite": statement, "postgresql": statement}
+
+
+@pytest.mark.parametrize(
+    ("damage", "told"),
+    [
+        (both("DROP TABLE job"), ["the table job is missing"]),
+        (both("ALTER TABLE outbox DROP COLUMN tries"), ["the table outbox lacks the column tries"]),
+        (
+            both("ALTER TABLE outbox ADD COLUMN more INTEGER"),
+            ["the table outbox has a column more that is not ours"],
+        ),
+        (both("DROP INDEX uq_incident_open"), ["the index uq_incident_open is missing"]),
+        (
+            both(
+                "DROP INDEX uq_incident_open; "
+                "CREATE UNIQUE INDEX uq_incident_open ON incident (key_pair_id) WHERE closed_at IS NOT NULL"
+            ),
+            ["the index uq_incident_open has another condition"],
+        ),
+        (
+            both("DROP INDEX uq_incident_open; CREATE UNIQUE INDEX uq_incident_open ON incident (key_pair_id)"),
+            ["the index uq_incident_open has another condition"],
+        ),
+        (both("CREATE TABLE theirs (id INTEGER)"), []),
+        (
+            {"postgresql": "ALTER TABLE account ALTER COLUMN reference TYPE VARCHAR(20)"},
+            ["in account, the column reference is of the type VARCHAR(20) and should be VARCHAR(200)"],
+        ),
+        (
+            {"postgresql": "ALTER TABLE incident ALTER COLUMN failures TYPE INTEGER"},
+            ["in incident, the column failures is of the type INTEGER and should be BIGINT"],
+        ),
+        (
+            {"postgresql": "ALTER TABLE account ALTER COLUMN reference DROP NOT NULL"},
+            ["in account, the column reference should not take NULL"],
+        ),
+        (
+            {"postgresql": "ALTER TABLE outbox ALTER COLUMN leased_by DROP DEFAULT"},
+            ["in outbox, the column leased_by has another default of the server's"],
+        ),
+        (
+            {"postgresql": "ALTER TABLE key_pair DROP CONSTRAINT uq_key_pair_public_key"},
+            ["the constraint uq_key_pair_public_key is missing"],
+        ),
+        (
+            {"postgresql": "ALTER TABLE key_pair DROP CONSTRAINT fk_key_pair_account_id"},
+            ["the foreign key fk_key_pair_account_id is missing"],
+        ),
+    ],
+)
+def test_tables_that_are_not_the_models_are_told(world: World, damage: dict[str, str], told: list[str]) -> None:
+    with world.database.write() as connection:
+        for statement in damage.get(world.store, "SELECT 1").split("; "):
+            connection.exec_driver_sql(statement)
+    expected = told if world.store in damage else []
+    with world.database.read() as connection:
+        assert comparison.differences(connection) == expected
+    if expected:
+        with pytest.raises(SchemaError, match=r"its tables are others: .*→ undo what was changed by hand"):
+            check_tables(world.database)
+    else:
+        check_tables(world.database)
+
+
+# A start against another schema
+
+
+def older(database: Database) -> None:
+    go_back(database, PREVIOUS)
+
+
+def newer(database: Database) -> None:
+    with database.write() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+
+
+def nothing(database: Database) -> None:
+    go_back(database, "base")
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (older, f"at schema 0001, this release needs {SCHEMA}: run `octy db upgrade`"),
+        (newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
+        (nothing, "no tables yet: run `octy db upgrade`"),
+    ],
+)
+def test_a_start_against_another_schema_says_so_and_stops(
+    world: World, change: Callable[[Database], None], told: str
+) -> None:
+    world.database.refuse_other_schema()
+    change(world.database)
+    for check in (world.database.check_schema, world.database.refuse_other_schema):
+        with pytest.raises(SchemaError, match=told):
+            check()
