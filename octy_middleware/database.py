@@ -7,7 +7,7 @@ in it, and what is special to one kind (`sqlite`, `postgres`).
 import weakref
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol, cast
 
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
@@ -18,10 +18,14 @@ from octy_middleware.backends import Alarm, Writer, open_backend
 from octy_middleware.errors import SchemaError, StoreUnavailableError
 from octy_middleware.forking import rest_while_forking
 
+if TYPE_CHECKING:
+    from sqlalchemy.engine.interfaces import DBAPIConnection
+
 SCHEMA = "0002"
 """The migration that this release's tables are at."""
 
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
+_POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
 _BACKEND = "octy_backend"  # in a connection's `info`: for those who are handed one of our connections alone
 
@@ -127,21 +131,29 @@ class Database:
 
     @contextmanager
     def _connect(self, writer: Writer | None, patience: float = 0.0) -> Iterator[Connection]:
-        """Take a connection and begin. One that died in the pool is replaced: nothing was asked of it yet."""
+        """Take a connection and begin."""
         try:
             connection = self.engine.connect()
         except InvalidRequestError as error:  # the pool gave up: the file changed at every try
             raise StoreUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
         with connection:
+            self._begin(connection, writer, patience)
+            connection.info[_BACKEND] = self.backend
+            yield connection
+
+    def _begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+        """Begin on a connection that lives. One that died in the pool is replaced: nothing was asked of it yet."""
+        for _ in range(_POOLED):  # a server that was restarted has cut them all
+            driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
             try:
                 self.backend.begin(connection, writer, patience)
             except Exception as error:
-                if not self.engine.dialect.is_disconnect(error, None, None):  # type: ignore[arg-type]
+                if not self.engine.dialect.is_disconnect(error, driver, None):  # type: ignore[arg-type]
                     raise
                 connection.invalidate(error)
-                self.backend.begin(connection, writer, patience)
-            connection.info[_BACKEND] = self.backend
-            yield connection
+            else:
+                return
+        raise StoreUnavailableError(f"every connection to {self.backend.place} breaks")
 
     @contextmanager
     def _as_store_errors(self) -> Iterator[None]:

@@ -149,7 +149,7 @@ class Keyring:
         self._ensure_reader()
         epoch, stand_in = self._epoch, self._stand_in
         with self._database.read() as connection:
-            rows = _LOOK_UP.run(connection, [(public_key, stand_in) for public_key in public_keys]).all()
+            rows = _LOOK_UP.fetch(connection, [(public_key, stand_in) for public_key in public_keys])
         found = {}
         for asked, *columns in rows:
             record = KeyRecord(*columns)

@@ -158,7 +158,7 @@ class Ledger:
         newcomers = sorted((key,) for key, networks in new.items() if networks)
         if not newcomers:
             return bounded
-        for key, present in _COUNT_NETWORKS.run(connection, newcomers):
+        for key, present in _COUNT_NETWORKS.fetch(connection, newcomers):
             shared = set(sorted(new[key])[max(0, self._networks - present) :])
             if shared:
                 bounded[key] = [
@@ -227,7 +227,7 @@ class Ledger:
         if len(self._used) > 100_000:  # noqa: PLR2004  # only a memory of what need not be written again
             self._used.clear()
         self._used.update(due)
-        _NOTE_USAGE.run(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
+        _NOTE_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
 
 
 def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
@@ -262,7 +262,7 @@ def _bucket(network: str) -> str:
 
 def _find_cases(connection: Connection, asked: Mapping[str, str]) -> list[_Case]:
     """Return what a crossing needs to know of each key, by way of the key that is asked for it."""
-    return [_Case(*row) for row in _FIND_CASES.run(connection, sorted(asked.items()))]
+    return [_Case(*row) for row in _FIND_CASES.fetch(connection, sorted(asked.items()))]
 
 
 def _load_runs(connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> dict[str, dict[str, Run]]:
@@ -271,7 +271,7 @@ def _load_runs(connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> dic
     }
     runs: dict[str, dict[str, Run]] = {}
     if wanted:
-        for public_key, network, length, first_at, last_at in _LOAD.run(connection, sorted(wanted)):
+        for public_key, network, length, first_at, last_at in _LOAD.fetch(connection, sorted(wanted)):
             runs.setdefault(public_key, {})[network] = Run(length, first_at / _MICROS, last_at / _MICROS)
     return runs
 
@@ -294,6 +294,6 @@ def _store_runs(
             else:
                 grown.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
     if over:
-        _END.run(connection, sorted(over))
+        _END.execute(connection, sorted(over))
     if grown:
-        _GROW.run(connection, sorted(grown))
+        _GROW.execute(connection, sorted(grown))

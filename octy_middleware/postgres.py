@@ -75,12 +75,17 @@ class PostgresBackend:
         if not url.database:
             raise ConfigurationError("database_url: name the database: postgresql://<user>@<host>/<database>")
         try:
-            import psycopg  # noqa: F401, PLC0415
+            from psycopg import ProgrammingError  # noqa: PLC0415
+            from psycopg.conninfo import make_conninfo  # noqa: PLC0415
         except ImportError as error:
             raise ConfigurationError(
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
         self.url = _with_password_in_its_place(url)
+        try:
+            make_conninfo(**_driver_options(self.url))
+        except ProgrammingError as error:
+            raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
         told = {name: value for name, value in url.query.items() if name in _WHERE}
         self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
@@ -93,7 +98,7 @@ class PostgresBackend:
             pool_size=5,
             max_overflow=15,
             pool_timeout=self._busy_timeout,
-            connect_args=_options(self.url),
+            connect_args={**_defaults(self.url), "autocommit": True},  # transactions are begun here
         )
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "handle_error", _hide_values)
@@ -184,9 +189,17 @@ def _hide_values(context: "ExceptionContext") -> None:
             wrapped.args = (f"({type(error).__name__}) {told}",)
 
 
-def _options(url: URL) -> Mapping[str, Any]:
-    """Return what psycopg is told beside the URL, which wins. Transactions are begun here, not by the driver."""
-    return {**{name: value for name, value in _OPTIONS.items() if name not in url.query}, "autocommit": True}
+def _defaults(url: URL) -> Mapping[str, Any]:
+    """Return what libpq is told beside the URL, which wins."""
+    return {name: value for name, value in _OPTIONS.items() if name not in url.query}
+
+
+def _driver_options(url: URL) -> dict[str, Any]:
+    """Return all that libpq is told."""
+    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
+
+    _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+    return {**given, **_defaults(url)}
 
 
 def _make_durable(driver: "psycopg.Connection[Any]", _record: object) -> None:
@@ -218,10 +231,8 @@ class _ServerAlarm:
 
     def _listen(self) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415
-        from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
-        _, given = PGDialect_psycopg().create_connect_args(self._url)  # type: ignore[no-untyped-call]
-        driver = psycopg.connect(**{**given, **_options(self._url)})
+        driver = psycopg.connect(**_driver_options(self._url), autocommit=True)
         driver.execute(f"LISTEN {_CHANNEL}")
         return driver
 

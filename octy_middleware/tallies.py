@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.outcome import Outcome
-from octy_middleware.statements import Batch, run
+from octy_middleware.statements import Batch, execute, run
 
 _Place = tuple[str, int]  # of a key and a minute
 
@@ -65,7 +65,7 @@ _PRESENT_ATTEMPTS = Batch(
 def add_counts(connection: Connection, batch: Sequence[Entry], *, sources: int) -> None:
     """Add to the exact counts, at most `sources` a key and minute by name; further ones count under `OVERFLOW`."""
     counts = _bounded(connection, _counted(batch), sources)
-    _ADD_COUNTS.run(connection, [(*place, count) for place, count in sorted(counts.items())])
+    _ADD_COUNTS.execute(connection, [(*place, count) for place, count in sorted(counts.items())])
 
 
 def _counted(batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
@@ -83,7 +83,7 @@ def _bounded(
 ) -> Counter[tuple[str, int, str, str]]:
     """Gather what has no room of its own. All sources of a minute are read only when a new one comes."""
     wanted = {place[:3] for place in counts}
-    new = wanted - {tuple(row) for row in _PRESENT_SOURCES.run(connection, sorted(wanted))}
+    new = wanted - set(_PRESENT_SOURCES.fetch(connection, sorted(wanted)))
     if not new:
         return counts
     newcomers: defaultdict[_Place, list[str]] = defaultdict(list)
@@ -91,7 +91,8 @@ def _bounded(
         newcomers[public_key, minute].append(source)
     without_room: set[tuple[str, int, str]] = set()
     for place, some in newcomers.items():
-        room = max(0, most - int(run(connection, _COUNT_SOURCES, *place).scalar_one()))
+        [(present,)] = run(connection, _COUNT_SOURCES, *place)
+        room = max(0, most - present)
         without_room.update((*place, source) for source in some[room:])
     bounded: Counter[tuple[str, int, str, str]] = Counter()
     for (public_key, minute, source, outcome), count in counts.items():
@@ -114,7 +115,7 @@ def add_attempts(connection: Connection, batch: Sequence[Entry], *, limit: int) 
         return
     added: list[tuple[object, ...]] = []
     replaced: dict[int, Entry] = {}
-    for public_key, minute, outcome, present, newest in _PRESENT_ATTEMPTS.run(connection, sorted(places)):
+    for public_key, minute, outcome, present, newest in _PRESENT_ATTEMPTS.fetch(connection, sorted(places)):
         entries = places[public_key, minute, outcome]
         room = max(0, limit - present)
         kept = entries if len(entries) <= room else [*entries[: max(0, room - 1)], entries[-1]]
@@ -123,9 +124,9 @@ def add_attempts(connection: Connection, batch: Sequence[Entry], *, limit: int) 
         else:
             replaced[newest] = entries[-1]
     if added:
-        _ADD_ATTEMPTS.run(connection, added)
+        _ADD_ATTEMPTS.execute(connection, added)
     for newest, entry in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
-        run(connection, _REPLACE_ATTEMPT, *_attempt_row(entry), newest)
+        execute(connection, _REPLACE_ATTEMPT, *_attempt_row(entry), newest)
 
 
 def _attempt_row(entry: Entry) -> tuple[object, ...]:

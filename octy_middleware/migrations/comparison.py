@@ -56,7 +56,7 @@ def _told(change: tuple[Any, ...]) -> str:
     kind, *rest = change
     parts = [getattr(part, "name", part) for part in rest]
     takes_null = "" if kind != "modify_nullable" or rest[-1] else "not "
-    return _WORDS.get(kind, kind).format(*map(str, parts), not_=takes_null)
+    return _WORDS.get(kind, str(kind)).format(*map(str, parts), not_=takes_null)
 
 
 def _wrong_conditions(connection: Connection) -> Iterator[str]:

@@ -7,7 +7,7 @@ from contextlib import closing
 
 import pytest
 from sqlalchemy import event
-from support.world import FakeRequest, Keys, World, basic, look_into
+from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, Outcome
 from octy_middleware.keychain import Keychain
@@ -150,14 +150,8 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World) -> Non
         gate._keyring._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
-            some = asked[name] = []
-
-            def listen(*call: object, some: list[str] = some) -> None:
-                some.append(str(call[2]))
-
-            event.listen(gate.database.engine, "before_cursor_execute", listen)
-            gate.decide(FakeRequest(header))
-            event.remove(gate.database.engine, "before_cursor_execute", listen)
+            with listening(gate.database) as asked[name]:
+                gate.decide(FakeRequest(header))
     assert len(asked["wrong"]) > 5
     assert asked["unknown"] == asked["wrong"]
     assert asked["retired"] == asked["wrong"]

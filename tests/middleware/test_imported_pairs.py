@@ -8,9 +8,8 @@ from typing import Any
 
 import pytest
 from passlib.hash import argon2, pbkdf2_sha256
-from sqlalchemy import event
 from support.doors import asgi
-from support.world import FakeRequest, Keys, World, basic, look_into
+from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
 from octy_middleware.keychain import Keychain
@@ -208,13 +207,8 @@ def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(wor
         gate._keyring._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
-
-            def listen(*call: object, some: list[str] = asked[name]) -> None:
-                some.append(str(call[2]))
-
-            event.listen(gate.database.engine, "before_cursor_execute", listen)
-            gate.decide(FakeRequest(header))
-            event.remove(gate.database.engine, "before_cursor_execute", listen)
+            with listening(gate.database) as asked[name]:
+                gate.decide(FakeRequest(header))
     assert len(asked["wrong"]) > 5
     assert asked["unknown"] == asked["wrong"]
 

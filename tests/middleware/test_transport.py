@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from support.doors import DOORS
+from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Outcome
@@ -138,14 +139,12 @@ def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
     assert len(notices(world)) == 1
 
 
-def test_plain_http_is_403_while_the_store_is_away(world: World, tmp_path: Any) -> None:
+def test_plain_http_is_403_while_the_store_is_away(world: World) -> None:
     keys = world.register()
     with world.gate() as gate:
         world.database.close()
-        path = world.folder / "octy.db"
-        path.rename(tmp_path / "away")
-        assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
-        (tmp_path / "away").rename(path)
+        with taken_away(world.url):
+            assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
 
 
 # Whose word counts

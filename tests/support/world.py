@@ -1,16 +1,17 @@
 """A world without Temporal and mail: a real database, accounts with pairs that are really issued and collected."""
 
+import json
 import os
 import time
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sqlalchemy import text
+from sqlalchemy import Connection, event, text
 
-from octy_middleware import Database, Gate, Settings
+from octy_middleware import Database, Gate, Settings, statements
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
 from octy_middleware.ticket import ThreadTicket
@@ -98,13 +99,18 @@ class World:
 
     def rows(self, statement: str, **values: object) -> list[tuple]:
         with self.database.read() as connection:
-            return [tuple(row) for row in connection.execute(text(statement), values)]
+            return [tuple(map(_as_text, row)) for row in connection.execute(text(statement), values)]
 
     def recorded(self, public_key: str | None = None) -> dict[str, int]:
         """Return the counted outcomes, of one key or of all."""
         where = "" if public_key is None else "WHERE public_key = :key"
         rows = self.rows(f"SELECT outcome, SUM(count) FROM outcome_minute {where} GROUP BY outcome", key=public_key)
         return {outcome: int(count) for outcome, count in rows}
+
+
+def _as_text(value: object) -> object:
+    """Return JSON as SQLite has it: a driver of PostgreSQL reads it for us."""
+    return json.dumps(value) if isinstance(value, dict | list) else value
 
 
 class FakeRequest:
@@ -137,3 +143,29 @@ def look_into(gate: Gate, claim: Claim, request: FakeRequest) -> Verdict | SlowC
         return verdict
     assert isinstance(slow, SlowClaim)
     return slow
+
+
+@contextmanager
+def listening(database: Database) -> Iterator[list[str]]:
+    """Yield the statements that this process sends to the database, by SQLAlchemy or by the driver itself."""
+    heard: list[str] = []
+    real = statements._driver
+
+    class Heard:
+        def __init__(self, connection: Connection) -> None:
+            self._driver = real(connection)
+
+        def execute(self, statement: str, values: Sequence[object]) -> object:
+            heard.append(statement)
+            return self._driver.execute(statement, values)
+
+    def note(*call: object) -> None:
+        heard.append(str(call[2]))
+
+    event.listen(database.engine, "before_cursor_execute", note)
+    statements._driver = Heard
+    try:
+        yield heard
+    finally:
+        statements._driver = real
+        event.remove(database.engine, "before_cursor_execute", note)

@@ -1,0 +1,328 @@
+"""PostgreSQL itself: away, restarted, hanging, wrong or strange, and what errors may say of it."""
+
+import logging
+import subprocess
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import psycopg
+import pytest
+from sqlalchemy import text
+from support.postgres import PostgresServer, shared_server
+from support.stores import make_database
+from support.world import World
+
+from octy_middleware import ConfigurationError, Database, InvalidInputError, Settings, StoreUnavailableError, statements
+from octy_middleware.backends import Writer
+from octy_worker.settings import WorkerSettings
+
+CANARY = "s3cr3t-canary"
+
+
+@pytest.fixture
+def store() -> str:
+    return "postgresql"
+
+
+@pytest.fixture(scope="module")
+def own() -> Iterator[PostgresServer]:
+    """A server that may be stopped."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.fixture
+def away(own: PostgresServer, tmp_path: Path) -> Iterator[Database]:
+    """A database of that server."""
+    own.start()
+    database = Database(make_database(tmp_path, "postgresql", own))
+    yield database
+    own.resume()
+    database.close()
+
+
+def count(database: Database) -> int:
+    with database.read() as connection:
+        return int(connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one())
+
+
+def put(database: Database, public_key: str = "pk_x") -> None:
+    with database.write() as connection:
+        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
+
+
+# Away, and back
+
+
+@pytest.mark.parametrize("end", ["fast", "immediate", "kill"])
+def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_back(
+    own: PostgresServer, away: Database, end: str
+) -> None:
+    put(away)
+    with away.read(), away.read():
+        pass  # two connections in the pool
+    if end == "kill":
+        own.kill()
+    else:
+        own.stop(end)
+    for use in (away.read, away.write, away.schema, away.check_schema):
+        with pytest.raises(StoreUnavailableError, match=r"the store did not answer: .*refused"):
+            use().__enter__()
+    away.refuse_other_schema()  # a host app starts without it
+    own.start()
+    for _ in range(3):
+        assert count(away) == 1
+    put(away)
+    assert count(away) == 2
+
+
+def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
+    own: PostgresServer, away: Database
+) -> None:
+    with away.read(), away.read(), away.read():
+        pass
+    own.stop()
+    own.start()
+    for _ in range(3):
+        put(away)
+    assert count(away) == 3
+
+
+def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer, away: Database) -> None:
+    with pytest.raises(StoreUnavailableError), away.write() as connection:
+        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
+        own.stop("immediate")
+        own.start()
+        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 2)")
+    assert count(away) == 0
+
+
+def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_was(
+    own: PostgresServer, away: Database
+) -> None:
+    put(away)
+    newcomer = Database(away.url.render_as_string(hide_password=False))
+    done: list[int] = []
+    own.pause()
+    begun = time.monotonic()
+    with pytest.raises(StoreUnavailableError, match="timeout"), newcomer.read():
+        pass
+    assert time.monotonic() - begun < 10
+    newcomer.refuse_other_schema()
+    waiting = threading.Thread(target=lambda: (put(away), done.append(count(away))))
+    waiting.start()
+    waiting.join(0.3)
+    assert done == []
+    own.resume()
+    waiting.join(30)
+    assert done == [2]
+    newcomer.close()
+
+
+def test_a_lock_that_is_not_had_in_time_is_unavailable(world: World) -> None:
+    impatient = Database(world.url, busy_timeout=0.1)
+    with world.database.write(), pytest.raises(StoreUnavailableError, match="lock timeout"), impatient.write():
+        pass
+    with impatient.write():
+        pass
+    impatient.close()
+
+
+def test_a_fault_in_a_transaction_undoes_all_of_it_and_the_connection_lives_on(world: World) -> None:
+    put(world.database)
+    with pytest.raises(Exception, match="duplicate key") as caught, world.database.write() as connection:
+        statements.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'a', 1)")
+        statements.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'b', 1)")
+    assert type(caught.value).__name__ == "IntegrityError"
+    assert count(world.database) == 1
+
+
+def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
+    with world.database.read() as connection:
+        before = connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one()
+        put(world.database)
+        assert connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one() == before
+    with pytest.raises(StoreUnavailableError, match="read-only"), world.database.read() as connection:
+        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
+
+
+def test_an_import_writes_beside_recorders_and_not_beside_the_office(world: World) -> None:
+    quick = Database(world.url, busy_timeout=0.2)
+    with world.database.write(writer=Writer.IMPORT):
+        with quick.write(writer=Writer.RECORDER):
+            pass
+        for alone in (Writer.OFFICE, Writer.IMPORT):
+            with pytest.raises(StoreUnavailableError), quick.write(writer=alone):
+                pass
+    quick.close()
+
+
+# Not as expected
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("{server}/nowhere", 'database "nowhere" does not exist'),
+        ("postgresql://stranger@127.0.0.1:{port}/postgres", 'role "stranger" does not exist'),
+        ("postgresql://octy@127.0.0.1:9/octy", "refused"),
+        ("postgresql://octy@nowhere.invalid/octy", "nowhere.invalid"),
+        ("{server}/postgres?sslmode=require", "SSL"),
+        ("{server}/postgres?sslmode=nonsense", "sslmode"),
+        ("{server}/postgres?sslrootcert=/none.pem&sslmode=verify-full", "SSL"),
+    ],
+)
+def test_what_is_wrong_is_told_in_one_line(url: str, told: str) -> None:
+    server = shared_server()
+    database = Database(url.format(server=server.url("x")[:-2], port=server.port))
+    with pytest.raises(StoreUnavailableError, match="the store did not answer") as caught, database.read():
+        pass
+    assert told in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("postgresql://octy@host", "name the database"),
+        ("postgresql+psycopg2://octy@host/octy", "psycopg 3"),
+        ("postgresql+asyncpg://octy@host/octy", "psycopg 3"),
+        ("postgresql://octy@host:many/octy", "this is no URL"),
+        ("postgresql://octy@host/octy?nonsense=1", 'invalid connection option "nonsense"'),
+        (f"postgresql://octy:x@{CANARY}@host/octy", "write @ as %40"),
+        (f"postgresql://octy:@host:{CANARY}/octy", "this is no URL"),
+    ],
+)
+def test_a_url_that_can_not_be_meant_is_refused_without_a_word_of_it(url: str, told: str) -> None:
+    with pytest.raises(ConfigurationError, match=told) as caught:
+        Database(url)
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+@pytest.mark.parametrize("form", ["postgresql", "postgres", "postgresql+psycopg"])
+def test_options_of_the_url_reach_the_driver_and_win(form: str) -> None:
+    url = shared_server().url("postgres").replace("postgresql", form, 1)
+    database = Database(f"{url}?application_name=ours&options=-c%20statement_timeout%3D4711&sslmode=disable")
+    with database.read() as connection:
+        seen = [
+            connection.execute(text(f"SHOW {name}")).scalar_one() for name in ("application_name", "statement_timeout")
+        ]
+        info = connection.connection.driver_connection.info
+        assert (seen, info.get_parameters()["sslmode"]) == (["ours", "4711ms"], "disable")
+    database.close()
+    plain = Database(url)
+    with plain.read() as connection:
+        assert connection.execute(text("SHOW application_name")).scalar_one() == "octy"
+    plain.close()
+
+
+def test_without_psycopg_it_says_what_to_install() -> None:
+    code = (
+        "import sys; sys.modules['psycopg'] = None\n"
+        "from octy_middleware import Database, ConfigurationError\n"
+        "try:\n    Database('postgresql://octy@host/octy')\n"
+        "except ConfigurationError as error:\n    print(error)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "pip install 'octy-middleware[postgres]'" in done.stdout
+
+
+def test_commits_are_durable_whatever_the_server_says(world: World) -> None:
+    name = world.url.rpartition("/")[2]
+    with psycopg.connect(world.url, autocommit=True) as driver:
+        driver.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    fresh = Database(world.url)
+    with fresh.read() as connection:
+        assert connection.execute(text("SHOW synchronous_commit")).scalar_one() == "on"
+    fresh.close()
+
+
+# Secrets and values
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "postgresql://canary:{0}@127.0.0.1:{1}/octy",
+        "postgresql://canary@127.0.0.1:{1}/octy?password={0}",
+        "postgresql://canary:{0}@127.0.0.1:{1}/octy?sslmode=require",
+        "postgresql://canary:{0}@127.0.0.1:9/octy",
+        "postgresql://canary:{0}@127.0.0.1:{1}/octy?sslmode=nonsense",
+    ],
+)
+def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.DEBUG)
+    logging.getLogger("sqlalchemy").setLevel(logging.DEBUG)
+    full = url.format(quote(f"{CANARY}/@:", safe=""), shared_server().port)
+    database = Database(full)
+    keys = "k1:" + "ab" * 32
+    settings = Settings.build(database_url=full, peppers=keys)
+    worker = WorkerSettings.build(database_url=full, peppers=keys, sealing_keys=keys, link_keys=keys)
+    shown = [repr(settings), str(settings), repr(worker), repr(database), repr(database.engine), repr(database.url)]
+    shown += [str(database.url), database.backend.place, database.url.render_as_string()]
+    for use in (database.read, database.write, database.check_schema, lambda: database.alarm().wait(0.1)):
+        with pytest.raises(StoreUnavailableError) as caught:
+            getattr(use(), "__enter__", list)()
+        shown.append("".join(traceback.format_exception(caught.value)))
+    logging.getLogger("sqlalchemy").setLevel(logging.NOTSET)
+    assert CANARY not in "".join(shown) + caplog.text
+
+
+def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, away: Database) -> None:
+    """The server that tests use trusts everybody; for one user it is told to ask."""
+    with psycopg.connect(own.url("postgres"), autocommit=True) as driver:
+        driver.execute("DROP ROLE IF EXISTS asked")
+        driver.execute("CREATE ROLE asked LOGIN PASSWORD 'right'")
+        [(path,)] = driver.execute("SHOW hba_file").fetchall()
+        rules = Path(path).read_text()
+        Path(path).write_text(f"host all asked 127.0.0.1/32 scram-sha-256\n{rules}")
+        driver.execute("SELECT pg_reload_conf()")
+    url = away.url.render_as_string(hide_password=False)
+    wrong, right = (Database(url.replace("octy@", f"asked:{word}@")) for word in (CANARY, "right"))
+    deadline = time.monotonic() + 10
+    while True:  # the server takes its new rules in its own time
+        try:
+            with wrong.read():
+                assert time.monotonic() < deadline
+        except StoreUnavailableError as error:
+            told = "".join(traceback.format_exception(error))
+            break
+        wrong.close()
+    assert "password authentication failed" in told
+    assert CANARY not in told
+    with right.read():
+        pass
+    right.close()
+    with pytest.raises(StoreUnavailableError, match="permission denied"), right.write() as connection:
+        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
+    right.close()
+    Path(path).write_text(rules)
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "INSERT INTO account (id, reference) VALUES ('1', ?)",  # a row with NULLs where none may be
+        "INSERT INTO key_change (seq, public_key, at) VALUES (1, ?, 1), (1, 'x', 1)",
+        "INSERT INTO notice (id, account_id, kind, detail, at) VALUES ('1', ?, 'x', '{}', 1)",
+    ],
+)
+def test_errors_of_the_server_show_no_stored_values(world: World, statement: str) -> None:
+    """Its details show whole rows: digests, sealed secrets, addresses. Such errors end up in logs and histories."""
+    with pytest.raises(Exception, match="violates") as caught, world.database.write() as connection:
+        statements.run(connection, statement, CANARY)
+    assert type(caught.value).__name__ == "IntegrityError"
+    assert CANARY not in "".join(traceback.format_exception(caught.value))
+
+
+def test_a_nul_is_told_as_what_it_is(world: World) -> None:
+    with pytest.raises(InvalidInputError, match="a text holds a NUL character"):
+        put(world.database, "a\0b")
+    with pytest.raises(InvalidInputError, match="a text holds a NUL character"), world.database.read() as connection:
+        statements.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
+    assert count(world.database) == 0
