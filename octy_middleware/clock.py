@@ -7,7 +7,6 @@ decides by time.
 import secrets
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from uuid import UUID
 
 Clock = Callable[[], float]
 """Unix time in seconds, as `time.time` gives it."""
@@ -30,7 +29,7 @@ def to_micros(seconds: float) -> int:
 
 def uuid7(now: float, random_bytes: RandomBytes = secrets.token_bytes) -> str:
     """Return a UUIDv7 (RFC 9562, 5.7) as text: 48 bits of Unix milliseconds, then 74 random bits."""
-    value = (int(now * 1000) & (1 << 48) - 1) << 80 | int.from_bytes(random_bytes(10))
-    value = value & ~(0xF << 76) | 0x7 << 76
-    value = value & ~(0x3 << 62) | 0x2 << 62
-    return str(UUID(int=value))
+    stamp = int(now * 1000) & (1 << 48) - 1
+    random = int.from_bytes(random_bytes(10))
+    text = f"{stamp:012x}{0x7 << 12 | random >> 68 & 0xFFF:04x}{0b10 << 62 | random & (1 << 62) - 1:016x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"

@@ -78,7 +78,7 @@ class Database:
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
         self.backend.before_fork()
-        self.engine.dispose()
+        self.engine.pool.dispose()  # only idle ones: a server's connection in use goes back into this very pool
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""

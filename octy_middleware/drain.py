@@ -38,7 +38,8 @@ class Drain(Generic[Item]):
         self.queue: deque[Item] = deque()
         self._some = threading.Event()  # there is something to handle
         self._urgent = threading.Event()  # and somebody waits for it
-        self.called = False
+        self.called = False  # whether `_some` is set: looked at once a request
+        self._hurried = False  # whether `_urgent` is set
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
         self.closing = False
@@ -62,11 +63,11 @@ class Drain(Generic[Item]):
     def put_urgently(self, item: Item) -> None:
         """Have the item handled now, after those before it."""
         self.queue.append(item)
-        self.called = True
-        self._some.set()
-        self._urgent.set()
-        if self._thread is None:
-            self._ensure_thread()
+        if not self._hurried:
+            self._hurried = True
+            self._urgent.set()
+        if not self.called:
+            self.call()
 
     def close(self, timeout: float = 10.0) -> None:
         """Handle what is queued and stop. Items that come later start the thread again."""
@@ -93,7 +94,7 @@ class Drain(Generic[Item]):
                 self._urgent.wait(self._linger)
             self._some.clear()
             self._urgent.clear()
-            self.called = False  # before the queue is read: who comes now calls again
+            self._hurried = self.called = False  # before the queue is read: who comes now calls again
             while batch := self._take():
                 given_back = self._handle(batch)
                 if given_back:
@@ -110,8 +111,7 @@ class Drain(Generic[Item]):
 
     def _try_later(self, items: list[Item]) -> None:
         self.queue.extendleft(reversed(items))
-        self.called = True
-        self._some.set()
+        self.call()
         if not self.closing:
             self._never.wait(_PAUSE)
 

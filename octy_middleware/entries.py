@@ -76,4 +76,5 @@ def _request_id(text: str) -> str:
 
 def _printable(text: str, limit: int) -> str:
     """Keep what can go into a log, a mail or a terminal without doing anything there (T11)."""
-    return _UNPRINTABLE.sub("?", text[:limit])
+    text = text[:limit]
+    return text if text.isascii() and text.isprintable() else _UNPRINTABLE.sub("?", text)

@@ -21,7 +21,7 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
-from octy_middleware.keyring import KeyRecord, Keyring, unpack
+from octy_middleware.keyring import KeyRecord, Keyring, digest_of, unpack
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.ledger import Ledger
 from octy_middleware.look_ups import Asked, LookUps
@@ -118,12 +118,13 @@ class Gate:
         if plain:
             return Claim(credentials, client, plain=True)
         packed = self._keyring.recall(credentials.public_key.encode())
-        record = None if packed is None else unpack(credentials.public_key, packed)
-        right = self._hasher.verify(credentials.secret, None if record is None else record.digest)
-        if right and packed is not None and record is not None and record.is_live(self._clock()):
-            verdict = self._end.accept(record, client)
-            self._express.remember(values[0], record, packed, verdict.committed())
-            return verdict
+        right = self._hasher.verify(credentials.secret, None if packed is None else digest_of(packed))
+        if right and packed is not None:
+            record = unpack(credentials.public_key, packed)
+            if record.is_live(self._clock()):
+                verdict = self._end.accept(record, client)
+                self._express.remember(values[0], record, packed, verdict.committed())
+                return verdict
         return Claim(credentials, client)
 
     def pursue(

@@ -47,6 +47,7 @@ _IMPORTED = text(
 )
 _EVICTED = 1024  # records that make room at once
 _HEAD = Struct(">16s16sBqHB")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
+_LENGTHS = Struct(">HB")
 _STATES = tuple(PairState)
 _LAST_CHANGE = text("SELECT COALESCE(MAX(seq), 0) FROM key_change")
 
@@ -266,18 +267,23 @@ def _halves(stored: str) -> tuple[bytes, bytes]:
     return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
 
 
+def digest_of(packed: bytes) -> str:
+    """Return the digest of a packed record."""
+    prefix, digest = _LENGTHS.unpack_from(packed, _HEAD.size - _LENGTHS.size)
+    middle = _HEAD.size + int(prefix)
+    return packed[_HEAD.size : middle].decode() + packed[middle : middle + int(digest)].hex()
+
+
 def unpack(public_key: str, packed: bytes) -> KeyRecord:
     """Return the record of this key that `pack` made."""
     pair, account, state, ends_at, prefix, digest = _HEAD.unpack_from(packed)
-    middle = _HEAD.size + prefix
-    end = middle + digest
-    stored = packed[_HEAD.size : middle].decode() + packed[middle:end].hex()
+    end = _HEAD.size + prefix + digest
     return KeyRecord(
         str(UUID(bytes=pair)),
         str(UUID(bytes=account)),
         packed[end:].decode(),
         public_key,
-        stored,
+        digest_of(packed),
         _STATES[state],
         None if ends_at < 0 else ends_at,
     )

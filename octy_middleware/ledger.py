@@ -162,7 +162,7 @@ class Ledger:
             shared = set(sorted(new[key])[max(0, self._networks - present) :])
             if shared:
                 bounded[key] = [
-                    replace(hit, network=OVERFLOW) if not hit.success and hit.network in shared else hit
+                    hit._replace(network=OVERFLOW) if not hit.success and hit.network in shared else hit
                     for hit in hits[key]
                 ]
         return bounded

@@ -61,9 +61,14 @@ def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_a
     """
     if outcome is Outcome.ACCEPTED:
         raise ValueError("an accepted request is not refused")
-    body = _BODIES[outcome]
-    headers = _headers(outcome.status, realm, prefers_problem(accept), len(body), retry_after)
-    return Refusal(outcome.status, headers, body, outcome.meaning.public_text, outcome.meaning.help_text)
+    return _refusal(outcome, realm, prefers_problem(accept), retry_after)
+
+
+@lru_cache(maxsize=1024)
+def _refusal(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> Refusal:  # noqa: FBT001
+    body, meaning = _BODIES[outcome], outcome.meaning
+    headers = _headers(meaning.status, realm, len(body), problem=problem, retry_after=retry_after)
+    return Refusal(meaning.status, headers, body, meaning.public_text, meaning.help_text)
 
 
 def shaped(refusal: Refusal, request: Request, shape: Shape) -> Refusal:
@@ -136,8 +141,7 @@ def _quality(media_type: bytes, weights: dict[bytes, float]) -> float:
     return next((weights[key] for key in (media_type, b"application/*", b"*/*") if key in weights), 0.0)
 
 
-@lru_cache(maxsize=1024)
-def _headers(status: int, realm: str, problem: bool, length: int, retry_after: int | None) -> Headers:  # noqa: FBT001
+def _headers(status: int, realm: str, length: int, *, problem: bool, retry_after: int | None) -> Headers:
     headers = [
         (b"content-type", _PROBLEM if problem else _JSON + b"; charset=utf-8"),
         (b"content-length", b"%d" % length),
@@ -156,4 +160,6 @@ def _body(meaning: Meaning) -> bytes:
     return json.dumps(failure(meaning.status, meaning.public_text, meaning.help_text)).encode("ascii")
 
 
-_BODIES = {outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED}
+_BODIES: dict[Outcome, bytes] = {
+    outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED
+}

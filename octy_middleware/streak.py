@@ -9,8 +9,9 @@ Folding a batch gives exactly what one-by-one processing in the same order gives
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
 POLICY = ""
 """The network of the policy's own streak."""
@@ -23,8 +24,7 @@ class Rule(StrEnum):
     SOURCE = "source"
 
 
-@dataclass(frozen=True, slots=True)
-class Run:
+class Run(NamedTuple):
     """A streak's length, and the Unix times of its first and last failure. Length 0 is no streak."""
 
     length: int = 0
@@ -35,11 +35,10 @@ class Run:
         """One more failure. Times never run backwards, whatever the clock does."""
         if self.length == 0:
             return Run(1, at, at)
-        return replace(self, length=self.length + 1, last_at=max(self.last_at, at))
+        return Run(self.length + 1, self.first_at, max(self.last_at, at))
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """One outcome of a known, live key that bears on its streaks."""
 
     success: bool
