@@ -9,11 +9,11 @@ from math import ceil
 
 from octy_middleware.clock import Clock
 from octy_middleware.entries import Entry, describe
-from octy_middleware.keyring import KeyRecord
 from octy_middleware.keys import KeyHasher
 from octy_middleware.network import Client, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
+from octy_middleware.records import KeyRecord
 from octy_middleware.request import Request
 from octy_middleware.throttle import Throttle
 from octy_middleware.verdict import Claim, Principal, Verdict

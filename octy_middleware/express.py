@@ -16,10 +16,10 @@ from itertools import islice
 from octy_middleware.clock import Clock
 from octy_middleware.entries import Entry
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.keyring import KeyRecord, Memory
 from octy_middleware.network import network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
+from octy_middleware.records import KeyRecord, Memory
 from octy_middleware.verdict import Verdict
 
 _EVICTED = 64  # headers that make room at once

@@ -13,6 +13,8 @@ import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
 
+from sqlalchemy import Connection
+
 from octy_middleware import pairs
 from octy_middleware.clock import Clock
 from octy_middleware.credentials import Secret, read_credentials
@@ -21,19 +23,22 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
-from octy_middleware.keyring import KeyRecord, Keyring, digest_of, unpack
-from octy_middleware.keys import KeyHasher, has_valid_checksum
+from octy_middleware.heartbeat import Heartbeat
+from octy_middleware.judge import Judge
+from octy_middleware.keyring import Keyring
+from octy_middleware.keys import KeyHasher
 from octy_middleware.ledger import Ledger
 from octy_middleware.look_ups import Asked, LookUps
-from octy_middleware.network import Client, TrustedProxies, network_of
+from octy_middleware.network import Client, TrustedProxies
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
+from octy_middleware.records import KeyRecord, digest_of, unpack
 from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
 from octy_middleware.ticket import ThreadTicket, Ticket
-from octy_middleware.verdict import OPEN, Answer, Claim, SlowClaim, Verdict
+from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
 
@@ -67,7 +72,6 @@ class Gate:
         self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
-        self._warned = False  # of a proxy that nobody told us to trust
         self._keyring = Keyring(
             self.database,
             size=settings.cache_size,
@@ -82,13 +86,23 @@ class Gate:
             sources_per_minute=settings.sources_per_minute,
             networks=settings.networks,
             clock=clock,
+            beside=self._beat,
         )
         self._recorder = Recorder(
             ledger.write, limit=settings.queue_limit, linger=settings.linger, patience=settings.commit_timeout
         )
+        self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
-        self._look_ups = LookUps(self._keyring, self._recorder, self._examine, self._end.undecided)
-        self._slow_lane = SlowLane(width=settings.slow_checks, queue=settings.slow_queue)
+        self._judge = Judge(
+            self._keyring,
+            self._hasher,
+            self._end,
+            SlowLane(width=settings.slow_checks, queue=settings.slow_queue),
+            self._proxies,
+            renew=self._renew,
+            clock=clock,
+        )
+        self._look_ups = LookUps(self._keyring, self._recorder, self._judge.examine, self._end.undecided)
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
 
@@ -152,40 +166,6 @@ class Gate:
         yield from _waited_for(ticket)
         return ticket.answer if isinstance(ticket.answer, Verdict) else found.uncommitted()
 
-    def _examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
-        """Judge a claim by its record, or return the slow claim that `prove` takes."""
-        if record is not None and not self._hasher.is_fast(record.digest):
-            return SlowClaim(claim, record, record.digest, right=None)
-        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
-        accepted = right and record is not None and record.is_live(self._clock())
-        decoy = None if accepted else self._decoy(claim.credentials.public_key)
-        if decoy is not None:
-            return SlowClaim(claim, record, decoy, right=right)
-        return self._judge(claim, request, record, right=right)
-
-    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
-        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
-        try:
-            fits = self._slow_lane.run(
-                lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored),
-                who=network_of(slow.claim.client.source),
-            )
-        except MemoryError:  # argon2 and scrypt take up to a gigabyte
-            _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
-            fits = None
-        if fits is None:
-            return self._end.undecided(slow.claim, request)
-        try:  # it took a while: the pair may have been retired or renewed meanwhile
-            record = self._keyring.look_up(slow.claim.credentials.public_key)
-        except StoreUnavailableError:
-            return self._end.undecided(slow.claim, request)
-        right = fits if slow.right is None else slow.right
-        if record is not None and slow.record is not None and record.digest != slow.record.digest:
-            right = self._hasher.is_fast(record.digest) and self._hasher.verify(
-                slow.claim.credentials.secret, record.digest
-            )
-        return self._judge(slow.claim, request, record, right=right)
-
     def decide(self, request: Request) -> Verdict:
         """Decide and wait for the commit: the whole story, for a door that may block."""
         found = self.admit(request)
@@ -204,6 +184,10 @@ class Gate:
         except StopIteration as end:
             verdict: Verdict = end.value
             return verdict
+
+    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
+        return self._judge.prove(slow, request)
 
     def answer(self, verdict: Verdict, request: Request) -> Refusal:
         """Return what a refused client gets, in the host's shape if it has one."""
@@ -243,55 +227,7 @@ class Gate:
         """Return how the recorder is doing."""
         return self._recorder.health()
 
-    def close(self) -> None:
-        """Write what is queued, stop the threads, close the connections. A later request starts them again."""
-        self._look_ups.close()
-        self._recorder.close()
-        self._keyring.close()
-        self.database.close()
-
-    def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
-        if record is not None and not self._hasher.can_judge(record.digest):
-            return self._end.unable(record, request, claim)
-        live = record is not None and record.is_live(self._clock())
-        if claim.plain:
-            exposed = right and live and not self._hides_tls(request)
-            return self._end.refuse_plain(claim, request, record, exposed=exposed)
-        if record is None or not record.is_known:
-            return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
-        if not live:
-            return self._end.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
-        if not right:
-            return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
-        if self._hasher.needs_upgrade(record.digest):
-            self._upgrade(record, claim.credentials.secret)
-        return self._end.accept(record, claim.client)
-
-    def _hides_tls(self, request: Request) -> bool:
-        """Tell whether a proxy that nobody told us to trust says that TLS ended there.
-
-        Then the pair was not exposed, our settings are wrong; and every customer would be told that it was.
-        """
-        claimed = request.header(b"x-forwarded-proto") or request.header(b"forwarded")
-        if not claimed or self._proxies.trust(request.peer):
-            return False
-        if not self._warned:
-            self._warned = True
-            _logger.error(
-                "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
-                "set OCTY_TRUSTED_PROXIES to it",
-                self.client(request).source,
-            )
-        return True
-
-    def _decoy(self, public_key: str) -> str | None:
-        """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
-        imported = self._keyring.imported
-        if not imported or has_valid_checksum(public_key):
-            return None
-        return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
-
-    def _upgrade(self, record: KeyRecord, secret: Secret) -> None:
+    def _renew(self, record: KeyRecord, secret: Secret) -> None:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
         fresh = self._hasher.digest(secret)
         try:
@@ -299,6 +235,16 @@ class Gate:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
         except StoreUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
+
+    def _beat(self, connection: Connection) -> None:
+        self._heartbeat.beat(connection)
+
+    def close(self) -> None:
+        """Write what is queued, stop the threads, close the connections. A later request starts them again."""
+        self._look_ups.close()
+        self._recorder.close()
+        self._keyring.close()
+        self.database.close()
 
 
 def _waited_for(ticket: _T) -> Generator[_T, object, None]:

@@ -10,17 +10,14 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from math import inf
-from struct import Struct
-from typing import NamedTuple
-from uuid import UUID
 
 from sqlalchemy import text
 
-from octy_middleware.clock import Clock, to_micros
+from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.forking import restart_after_fork
+from octy_middleware.records import KeyRecord, Memory, pack, unpack
 from octy_middleware.statements import Batch
-from octy_middleware.states import PairState
 
 _logger = logging.getLogger(__name__)
 
@@ -46,43 +43,7 @@ _IMPORTED = text(
     "FROM found WHERE found.scheme IS NOT NULL"
 )
 _EVICTED = 1024  # records that make room at once
-_HEAD = Struct(">16s16sBqHB")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
-_LENGTHS = Struct(">HB")
-_STATES = tuple(PairState)
 _LAST_CHANGE = text("SELECT COALESCE(MAX(seq), 0) FROM key_change")
-
-
-class KeyRecord(NamedTuple):
-    """What a request needs to know of a pair. `ends_at`: Unix microseconds after which it is retired, or None."""
-
-    pair_id: str
-    account_id: str
-    reference: str
-    public_key: str
-    digest: str
-    state: str
-    ends_at: int | None
-
-    def is_live(self, now: float) -> bool:
-        """Tell whether the right secret is accepted now."""
-        if self.state == PairState.ACTIVE:
-            return True
-        return self.state == PairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
-
-    @property
-    def is_known(self) -> bool:
-        """A pending pair is not known to anybody yet."""
-        return self.state != PairState.PENDING
-
-
-class Memory:
-    """What is remembered: packed records by public key, and until when (monotonic seconds) they may be trusted."""
-
-    __slots__ = ("records", "trusted_until")
-
-    def __init__(self) -> None:
-        self.records: dict[bytes, bytes] = {}  # packed: a million of them fit into 300 MB
-        self.trusted_until = -inf
 
 
 class Keyring:
@@ -240,50 +201,3 @@ class Keyring:
         if thread is not None:
             thread.join(timeout=5)
         self.restart()
-
-
-def pack(record: KeyRecord) -> bytes:
-    """Return a record as bytes, without its public key: a fifth of the room that its texts would take."""
-    ends_at = -1 if record.ends_at is None else record.ends_at
-    prefix, digest = _halves(record.digest)
-    head = _HEAD.pack(
-        UUID(record.pair_id).bytes,
-        UUID(record.account_id).bytes,
-        _STATES.index(PairState(record.state)),
-        ends_at,
-        len(prefix),
-        len(digest),
-    )
-    return head + prefix + digest + record.reference.encode()
-
-
-def _halves(stored: str) -> tuple[bytes, bytes]:
-    """Return a digest's text, and the hexadecimal half of it as bytes where it has one."""
-    prefix, dollar, digest = stored.rpartition("$")
-    try:
-        raw = bytes.fromhex(digest)
-    except ValueError:
-        return stored.encode(), b""
-    return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
-
-
-def digest_of(packed: bytes) -> str:
-    """Return the digest of a packed record."""
-    prefix, digest = _LENGTHS.unpack_from(packed, _HEAD.size - _LENGTHS.size)
-    middle = _HEAD.size + int(prefix)
-    return packed[_HEAD.size : middle].decode() + packed[middle : middle + int(digest)].hex()
-
-
-def unpack(public_key: str, packed: bytes) -> KeyRecord:
-    """Return the record of this key that `pack` made."""
-    pair, account, state, ends_at, prefix, digest = _HEAD.unpack_from(packed)
-    end = _HEAD.size + prefix + digest
-    return KeyRecord(
-        str(UUID(bytes=pair)),
-        str(UUID(bytes=account)),
-        packed[end:].decode(),
-        public_key,
-        digest_of(packed),
-        _STATES[state],
-        None if ends_at < 0 else ends_at,
-    )

@@ -6,7 +6,7 @@ is written and who waits (`recorder`), the transitions of a streak (`streak`).
 
 import secrets
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 from zlib import crc32
@@ -17,16 +17,16 @@ from octy_middleware import outbox
 from octy_middleware.backends import Writer
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
-from octy_middleware.entries import OVERFLOW, Entry
+from octy_middleware.entries import Entry
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
+from octy_middleware.runs import bounded, load, store
 from octy_middleware.statements import Batch, run
 from octy_middleware.states import PairState
-from octy_middleware.streak import NO_RUN, POLICY, Crossing, Folded, Hit, Run, fold, next_notice
+from octy_middleware.streak import POLICY, Crossing, Folded, Hit, fold, next_notice
 from octy_middleware.tallies import add_attempts, add_counts
 
-_MICROS = 1_000_000
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _BUCKETS = 64  # networks of the decoy
 _LOCKED = 32  # keys that a recorder locks one by one; with more of them it writes alone
@@ -34,27 +34,6 @@ _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
-_PLACE = {"public_key": "text", "network": "text"}
-_LOAD = Batch(
-    "SELECT s.public_key, s.network, s.length, s.first_at, s.last_at FROM {given} CROSS JOIN streak s "
-    "WHERE s.public_key = given.public_key AND s.network = given.network",
-    **_PLACE,
-)
-_END = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {given})", **_PLACE)
-_GROW = Batch(
-    "INSERT INTO streak (public_key, network, length, first_at, last_at) "
-    "SELECT public_key, network, length, first_at, last_at FROM {given} WHERE true "
-    "ON CONFLICT (public_key, network) DO UPDATE SET "
-    "length = excluded.length, first_at = excluded.first_at, last_at = excluded.last_at",
-    **_PLACE,
-    length="bigint",
-    first_at="bigint",
-    last_at="bigint",
-)
-_COUNT_NETWORKS = Batch(
-    "SELECT given.public_key, (SELECT COUNT(*) FROM streak s WHERE s.public_key = given.public_key) FROM {given}",
-    public_key="text",
-)
 _FIND_CASES = Batch(
     "SELECT given.public_key, p.id, p.account_id, p.state, p.quiet_until, i.id, i.notify_at FROM {given} "
     "LEFT JOIN key_pair p ON p.public_key = given.asked "
@@ -95,8 +74,11 @@ class Ledger:
         sources_per_minute: int,
         networks: int,
         clock: Clock,
+        beside: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
+        """Have `beside` write into each transaction, too."""
         self._database = database
+        self._beside = beside
         self._threshold = threshold
         self._attempts_per_minute = attempts_per_minute
         self._sources_per_minute = sources_per_minute
@@ -123,6 +105,7 @@ class Ledger:
             for _, entry in sorted(exposed.items()):
                 detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
                 note_exposure(connection, entry.pair_id, detail, entry.at)
+            self._beside(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
             add_counts(connection, batch, sources=self._sources_per_minute)
 
@@ -131,10 +114,10 @@ class Ledger:
         ended = {
             (key, net) for key in hits.keys() - failing.keys() for hit in hits[key] for net in (POLICY, hit.network)
         }
-        before = _load_runs(connection, failing)
-        failing = self._bounded(connection, before, failing)
+        before = load(connection, failing)
+        failing = bounded(connection, before, failing, most=self._networks)
         folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
-        _store_runs(connection, before, folded, ended)
+        store(connection, before, folded, ended)
         if not folded:
             return
         # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
@@ -142,30 +125,6 @@ class Ledger:
             if case.public_key != DECOY:
                 self._failed = case.public_key
                 self._open_or_grow(connection, case, folded[case.public_key])
-
-    def _bounded(
-        self, connection: Connection, before: Mapping[str, Mapping[str, Run]], hits: Mapping[str, Sequence[Hit]]
-    ) -> dict[str, Sequence[Hit]]:
-        """Let failures of networks beyond the cap share one streak; attackers choose their networks freely.
-
-        A success ends what its own network has, but never the shared streak: others stand in it.
-        """
-        bounded = dict(hits)
-        new = {
-            key: {hit.network for hit in some if not hit.success} - before.get(key, {}).keys()
-            for key, some in hits.items()
-        }
-        newcomers = sorted((key,) for key, networks in new.items() if networks)
-        if not newcomers:
-            return bounded
-        for key, present in _COUNT_NETWORKS.fetch(connection, newcomers):
-            shared = set(sorted(new[key])[max(0, self._networks - present) :])
-            if shared:
-                bounded[key] = [
-                    hit._replace(network=OVERFLOW) if not hit.success and hit.network in shared else hit
-                    for hit in hits[key]
-                ]
-        return bounded
 
     def _open_or_grow(self, connection: Connection, case: _Case, folded: Folded) -> None:
         crossing = folded.crossing
@@ -251,10 +210,6 @@ def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
     return hits
 
 
-def _failed_networks(hits: Iterable[Hit]) -> set[str]:
-    return {hit.network for hit in hits if not hit.success}
-
-
 def _bucket(network: str) -> str:
     """Return one of a few names for a network: the decoy's streaks are as many as those of a key under attack."""
     return f"decoy-{crc32(network.encode()) % _BUCKETS}"
@@ -263,37 +218,3 @@ def _bucket(network: str) -> str:
 def _find_cases(connection: Connection, asked: Mapping[str, str]) -> list[_Case]:
     """Return what a crossing needs to know of each key, by way of the key that is asked for it."""
     return [_Case(*row) for row in _FIND_CASES.fetch(connection, sorted(asked.items()))]
-
-
-def _load_runs(connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> dict[str, dict[str, Run]]:
-    wanted = {
-        (key, network) for key, some in hits.items() for network in (POLICY, OVERFLOW, *(h.network for h in some))
-    }
-    runs: dict[str, dict[str, Run]] = {}
-    if wanted:
-        for public_key, network, length, first_at, last_at in _LOAD.fetch(connection, sorted(wanted)):
-            runs.setdefault(public_key, {})[network] = Run(length, first_at / _MICROS, last_at / _MICROS)
-    return runs
-
-
-def _store_runs(
-    connection: Connection,
-    before: Mapping[str, Mapping[str, Run]],
-    folded: Mapping[str, Folded],
-    ended: Iterable[tuple[str, str]],
-) -> None:
-    """Write what changed; `ended` are streaks that ended for certain, if they were there at all."""
-    over, grown = set(ended), []
-    for public_key, found in folded.items():
-        known = before.get(public_key, {})
-        for network, now in found.runs.items():
-            if now == known.get(network, NO_RUN):
-                continue
-            if now.length == 0:
-                over.add((public_key, network))
-            else:
-                grown.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
-    if over:
-        _END.execute(connection, sorted(over))
-    if grown:
-        _GROW.execute(connection, sorted(grown))

@@ -12,9 +12,10 @@ from typing import NamedTuple
 
 from octy_middleware.drain import Drain
 from octy_middleware.errors import OctyError
-from octy_middleware.keyring import KeyRecord, Keyring
+from octy_middleware.keyring import Keyring
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
+from octy_middleware.records import KeyRecord
 from octy_middleware.request import Request
 from octy_middleware.ticket import Ticket, settle
 from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict

@@ -329,3 +329,20 @@ class Job(Table, table=True):
     finished_at: datetime | None = _time_or_none()  # of the last complete run
     done: int = Field(default=0, sa_type=BigInteger)  # rows of the run under way, or of the last one
     last_error: str = ""
+
+
+class AppProcess(Table, table=True):
+    """A process of a host app, as it last told of itself beside its outcomes."""
+
+    __tablename__ = "app_process"
+
+    id: str = Field(primary_key=True, max_length=40)
+    host: str = Field(max_length=100)
+    pid: int
+    release: str = Field(max_length=20)
+    seen_at: datetime = _time()
+    queued: int  # outcomes waiting for their commit
+    lost: int = Field(sa_type=BigInteger)  # outcomes given up since it began
+    commit_micros: int = Field(sa_type=BigInteger)  # what its last commit took
+    failures: int = Field(sa_type=BigInteger)  # commits that failed since it began
+    last_error: str  # of the last one that failed, whether it is over or not

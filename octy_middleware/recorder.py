@@ -32,14 +32,17 @@ Write = Callable[[Sequence[Entry]], None]
 class Health(NamedTuple):
     """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours.
 
-    `commit` is what the last commit took, `waiting` how long the one under way has lasted; both in seconds.
+    `last_error` is empty once the store takes outcomes again; `past_error` stays. `commit` is what the last commit
+    took, `waiting` how long the one under way has lasted; both in seconds.
     """
 
     queued: int
     lost: int
     last_error: str
-    commit: float = 0.0
-    waiting: float = 0.0
+    past_error: str
+    failures: int
+    commit: float
+    waiting: float
 
 
 class _Awaited(NamedTuple):
@@ -75,6 +78,8 @@ class Recorder:
         """Forget the past of another process."""
         self._lost = 0
         self._last_error = ""
+        self._past_error = ""
+        self._failures = 0
         self._begun: float | None = None  # when the commit under way began
         self._took = 0.0
 
@@ -123,7 +128,9 @@ class Recorder:
         """Return the figures for metrics and `octy doctor`."""
         begun = self._begun
         waiting = 0.0 if begun is None else self._monotonic() - begun
-        return Health(len(self._drain), self._lost, self._last_error, self._took, waiting)
+        return Health(
+            len(self._drain), self._lost, self._last_error, self._past_error, self._failures, self._took, waiting
+        )
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop. Entries that come later start the thread again."""
@@ -174,7 +181,8 @@ class Recorder:
         """Answer those who wait, and keep what can still be written later."""
         if not self._last_error:
             _logger.error("recorder: %s: %s", type(error).__name__, error)
-        self._last_error = f"{type(error).__name__}: {error}"[:300]
+        self._last_error = self._past_error = f"{type(error).__name__}: {error}"[:300]
+        self._failures += 1
         _fail(batch)
         if self._drain.closing:
             self._lost += len(batch)

@@ -8,9 +8,9 @@ from typing import NamedTuple, TypeAlias
 
 from octy_middleware.credentials import Credentials
 from octy_middleware.entries import Entry
-from octy_middleware.keyring import KeyRecord
 from octy_middleware.network import Client
 from octy_middleware.outcome import Outcome
+from octy_middleware.records import KeyRecord
 
 
 @dataclass(frozen=True, slots=True)

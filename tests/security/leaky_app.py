@@ -3,7 +3,8 @@
 import os
 import time
 
-from octy_middleware.keyring import KeyRecord, Keyring
+from octy_middleware.keyring import Keyring
+from octy_middleware.records import KeyRecord
 
 _look_up = Keyring.look_up
 

@@ -24,11 +24,26 @@ def upgrade() -> None:
         sa.Column("last_error", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("name", name=op.f("pk_job")),
     )
+    op.create_table(
+        "app_process",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("host", sa.String(length=100), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("release", sa.String(length=20), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("queued", sa.Integer(), nullable=False),
+        sa.Column("lost", sa.BigInteger(), nullable=False),
+        sa.Column("commit_micros", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_app_process")),
+    )
     _alter_counts(sa.BigInteger(), "{}")
 
 
 def downgrade() -> None:
     _alter_counts(sa.Integer(), "LEAST({}, 2147483647)")
+    op.drop_table("app_process")
     op.drop_table("job")
     op.drop_column("outbox", "leased_until")
     op.drop_column("outbox", "leased_by")

@@ -1,0 +1,124 @@
+"""Judging a claim by the record that the store has: which end it is.
+
+Here: what proves a claim, now or by a slow imported hash, and the ends that follow. Not here: finding the record
+(`look_ups`), what each end writes (`endings`), the order of a request's questions (`gate`).
+"""
+
+import logging
+from collections.abc import Callable
+
+from octy_middleware.clock import Clock
+from octy_middleware.credentials import Secret
+from octy_middleware.endings import Endings
+from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.keyring import Keyring
+from octy_middleware.keys import KeyHasher, has_valid_checksum
+from octy_middleware.network import TrustedProxies, network_of
+from octy_middleware.outcome import Outcome
+from octy_middleware.records import KeyRecord
+from octy_middleware.request import Request
+from octy_middleware.slow_lane import SlowLane
+from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict
+
+_logger = logging.getLogger(__name__)
+
+Renew = Callable[[KeyRecord, Secret], None]
+
+
+class Judge:
+    """One per gate. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        hasher: KeyHasher,
+        end: Endings,
+        slow_lane: SlowLane,
+        proxies: TrustedProxies,
+        *,
+        renew: Renew,
+        clock: Clock,
+    ) -> None:
+        self._keyring = keyring
+        self._hasher = hasher
+        self._end = end
+        self._slow_lane = slow_lane
+        self._proxies = proxies
+        self._renew = renew
+        self._clock = clock
+        self._warned = False  # of a proxy that nobody told us to trust
+
+    def examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
+        """Judge a claim by its record, or return the slow claim that `prove` takes."""
+        if record is not None and not self._hasher.is_fast(record.digest):
+            return SlowClaim(claim, record, record.digest, right=None)
+        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
+        accepted = right and record is not None and record.is_live(self._clock())
+        decoy = None if accepted else self._decoy(claim.credentials.public_key)
+        if decoy is not None:
+            return SlowClaim(claim, record, decoy, right=right)
+        return self._judge(claim, request, record, right=right)
+
+    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
+        try:
+            fits = self._slow_lane.run(
+                lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored),
+                who=network_of(slow.claim.client.source),
+            )
+        except MemoryError:  # argon2 and scrypt take up to a gigabyte
+            _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
+            fits = None
+        if fits is None:
+            return self._end.undecided(slow.claim, request)
+        try:  # it took a while: the pair may have been retired or renewed meanwhile
+            record = self._keyring.look_up(slow.claim.credentials.public_key)
+        except StoreUnavailableError:
+            return self._end.undecided(slow.claim, request)
+        right = fits if slow.right is None else slow.right
+        if record is not None and slow.record is not None and record.digest != slow.record.digest:
+            right = self._hasher.is_fast(record.digest) and self._hasher.verify(
+                slow.claim.credentials.secret, record.digest
+            )
+        return self._judge(slow.claim, request, record, right=right)
+
+    def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
+        if record is not None and not self._hasher.can_judge(record.digest):
+            return self._end.unable(record, request, claim)
+        live = record is not None and record.is_live(self._clock())
+        if claim.plain:
+            exposed = right and live and not self._hides_tls(request)
+            return self._end.refuse_plain(claim, request, record, exposed=exposed)
+        if record is None or not record.is_known:
+            return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+        if not live:
+            return self._end.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+        if not right:
+            return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
+        if self._hasher.needs_upgrade(record.digest):
+            self._renew(record, claim.credentials.secret)
+        return self._end.accept(record, claim.client)
+
+    def _hides_tls(self, request: Request) -> bool:
+        """Tell whether a proxy that nobody told us to trust says that TLS ended there.
+
+        Then the pair was not exposed, our settings are wrong; and every customer would be told that it was.
+        """
+        claimed = request.header(b"x-forwarded-proto") or request.header(b"forwarded")
+        if not claimed or self._proxies.trust(request.peer):
+            return False
+        if not self._warned:
+            self._warned = True
+            _logger.error(
+                "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
+                "set OCTY_TRUSTED_PROXIES to it",
+                self._proxies.client(request.peer, request.scheme, (), (), ()).source,
+            )
+        return True
+
+    def _decoy(self, public_key: str) -> str | None:
+        """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
+        imported = self._keyring.imported
+        if not imported or has_valid_checksum(public_key):
+            return None
+        return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
