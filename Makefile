@@ -34,8 +34,8 @@ dev: install ## The whole stack, left running; Ctrl-C stops it
 test: install ## All tests
 	@$(BIN)/python -m pytest
 
-bench: install ## What a request costs: interleaved rounds with a control
-	@$(BIN)/python tests/benchmarks/in_process.py
+bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)
+	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))
 
 conformance: install ## Every framework on every server: the table of docs/conformance.md, made anew
 	@PYTHONPATH=tests $(BIN)/python -m conformance --write docs/conformance.md
@@ -43,8 +43,9 @@ conformance: install ## Every framework on every server: the table of docs/confo
 fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEED=n)
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
 
-load: install ## Floods, revocation and outages on real servers, with figures
-	@for proof in refusals revocation keyring_flood outages; do PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
+load: install ## Exactness, kills, floods, revocation and outages on both databases, with figures
+	@for proof in exactness kills refusals revocation keyring_flood outages; do \
+		PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
 	@PYTHONPATH=tests $(BIN)/python -m security.timing --samples 5000
 
 faults: install ## Kill and stop every part under load, and check from the outside that nothing was lost

@@ -5,12 +5,15 @@ Here: when the thread wakes, what it takes, and how it ends; also after a fork. 
 """
 
 import atexit
+import logging
 import threading
 from collections import deque
 from collections.abc import Callable
 from typing import Generic, TypeVar
 
 from octy_middleware.forking import restart_after_fork
+
+_logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 _PAUSE = 0.5  # seconds between two tries while items are given back
@@ -96,14 +99,22 @@ class Drain(Generic[Item]):
             self._urgent.clear()
             self._hurried = self.called = False  # before the queue is read: who comes now calls again
             while batch := self._take():
-                given_back = self._handle(batch)
+                given_back = self._handled(batch)
                 if given_back:
                     self._try_later(given_back)
                     break
         self._thread = None
+        self._hurried = self.called = False  # a call that was answered by the last batch calls nobody any more
         atexit.unregister(self.close)
         if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
+
+    def _handled(self, batch: list[Item]) -> list[Item]:
+        try:
+            return self._handle(batch)
+        except Exception:  # a fault of ours; a thread that dies would leave everybody waiting
+            _logger.exception("%s: %d items are lost by a fault of ours", self._name, len(batch))
+            return []
 
     def _take(self) -> list[Item]:
         queue = self.queue

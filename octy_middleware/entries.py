@@ -4,6 +4,7 @@ Here: `Entry`, and request → `Entry`. Not here: the outcome (`gate`), and how 
 """
 
 import re
+from random import randbytes
 from typing import NamedTuple
 
 from octy_middleware.clock import uuid7
@@ -49,6 +50,7 @@ def describe(  # what is known of the key beside what the request says of itself
     key_hash: str = "",
 ) -> Entry:
     """Return the entry of a refused request in detail."""
+    # An id must be unique, not unguessable: the system's random bytes would cost a change of threads for each refusal.
     return Entry(
         outcome,
         now,
@@ -60,7 +62,7 @@ def describe(  # what is known of the key beside what the request says of itself
         client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
         method=_printable(request.method, _METHOD_LIMIT),
         path=_printable(request.path, _PATH_LIMIT),
-        request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now),
+        request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now, randbytes),
     )
 
 

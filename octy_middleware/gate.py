@@ -58,11 +58,15 @@ class Gate:
         database: Database | None = None,
         clock: Clock = time.time,
     ) -> None:
-        """Check the set-up; raises ConfigurationError. The store may still be away: it is asked on first use."""
+        """Check the set-up; raises ConfigurationError, or SchemaError when the store is of another release.
+
+        The store may still be away: it is asked on first use.
+        """
         check_realm(settings.realm)
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
+        self.database.refuse_other_schema()
         self._clock = clock
         self._hasher = KeyHasher(settings.peppers)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)

@@ -43,7 +43,7 @@ _IMPORTED = text(
     "FROM found WHERE found.scheme IS NOT NULL"
 )
 _EVICTED = 1024  # records that make room at once
-_LAST_CHANGE = text("SELECT COALESCE(MAX(seq), 0) FROM key_change")
+_ENDS = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
 
 class Keyring:
@@ -131,13 +131,16 @@ class Keyring:
                 self.memory.records.pop(public_key.encode(), None)
 
     def _forget_all(self) -> None:
-        _logger.warning("key feed: the store stands before what was read of it; everything remembered is dropped")
+        _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
         with self._lock:
             self._epoch += 1
             self.memory.records.clear()
 
     def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
-        key, packed = record.public_key.encode(), pack(record)
+        try:
+            key, packed = record.public_key.encode(), pack(record)
+        except ValueError:  # ids that are none of ours: such a record is looked up each time
+            return
         with self._lock:
             if epoch != self._epoch:
                 return
@@ -181,14 +184,15 @@ class Keyring:
         """Read what changed since the last look. The first look only notes where the feed stands."""
         asked_at = self._monotonic()
         with self._database.read() as connection:
-            last = int(connection.execute(_LAST_CHANGE).scalar_one())
+            first, last = connection.execute(_ENDS).one()
             known = self._seq
             rows = [] if known is None else connection.execute(_CHANGES, {"seq": known}).all()
-            restored = known is not None and last < known  # a backup's: what changed since is unknown
-            if known is None or rows or restored:
+            # Restored from a backup, or asleep for longer than entries are kept: what changed since is unknown.
+            torn = known is not None and (last < known or first > known + 1)
+            if known is None or rows or torn:
                 self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
                 self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
-        if restored:
+        if torn:
             self._forget_all()
         self._seq = last
         self.memory.trusted_until = asked_at + self._grace

@@ -8,7 +8,6 @@ import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import groupby
 from zlib import crc32
 
 from sqlalchemy import Connection, insert
@@ -90,18 +89,21 @@ class Ledger:
 
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
-        # An accepted request stands in the batch as an entry that its like share: each is looked at once.
-        once = list({id(entry): entry for entry in batch}.values())
-        hits = _hits_by_key(entry for _, (entry, *_) in groupby(batch, id))
-        exposed = {entry.public_key: entry for entry in once if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id}
+        # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
+        refused = [entry for entry in batch if entry.outcome is not Outcome.ACCEPTED]
+        accepted = {id(entry): entry for entry in batch if entry.outcome is Outcome.ACCEPTED}.values()
+        hits = _hits_by_key(batch)
+        exposed = {
+            entry.public_key: entry for entry in refused if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id
+        }
         keys = (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
         few = len(keys) <= _LOCKED
         with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            add_attempts(connection, once, limit=self._attempts_per_minute)
+            add_attempts(connection, refused, limit=self._attempts_per_minute)
             self._advance_streaks(connection, hits)
-            self._note_usage(connection, once)
+            self._note_usage(connection, accepted)
             for _, entry in sorted(exposed.items()):
                 detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
                 note_exposure(connection, entry.pair_id, detail, entry.at)
@@ -177,9 +179,9 @@ class Ledger:
         )
         outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
-    def _note_usage(self, connection: Connection, batch: Sequence[Entry]) -> None:
+    def _note_usage(self, connection: Connection, accepted: Iterable[Entry]) -> None:
         """Note first and last use, at most once a minute and pair: it is for people."""
-        latest = {entry.pair_id: entry.at for entry in batch if entry.outcome is Outcome.ACCEPTED}
+        latest = {entry.pair_id: entry.at for entry in accepted}
         due = {pair_id: at for pair_id, at in latest.items() if at - self._used.get(pair_id, 0.0) >= _USAGE_EVERY}
         if not due:
             return

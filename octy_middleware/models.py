@@ -301,6 +301,13 @@ class Outbox(Table, table=True):
             sqlite_where=text("delivered_at IS NULL"),
             postgresql_where=text("delivered_at IS NULL"),
         ),
+        Index(
+            "ix_outbox_subject",
+            "subject_id",
+            "id",
+            sqlite_where=text("delivered_at IS NULL"),
+            postgresql_where=text("delivered_at IS NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
 

@@ -11,12 +11,11 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.outcome import Outcome
 from octy_middleware.statements import Batch, execute, run
 
 _Place = tuple[str, int]  # of a key and a minute
 
-_ADD_COUNTS = Batch(
+ADD_COUNTS = Batch(
     "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "
     "SELECT public_key, minute, source, outcome, count FROM {given} WHERE true "
     "ON CONFLICT (public_key, minute, source, outcome) DO UPDATE SET count = outcome_minute.count + excluded.count",
@@ -65,7 +64,7 @@ _PRESENT_ATTEMPTS = Batch(
 def add_counts(connection: Connection, batch: Sequence[Entry], *, sources: int) -> None:
     """Add to the exact counts, at most `sources` a key and minute by name; further ones count under `OVERFLOW`."""
     counts = _bounded(connection, _counted(batch), sources)
-    _ADD_COUNTS.execute(connection, [(*place, count) for place, count in sorted(counts.items())])
+    ADD_COUNTS.execute(connection, [(*place, count) for place, count in sorted(counts.items())])
 
 
 def _counted(batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
@@ -101,16 +100,15 @@ def _bounded(
     return bounded
 
 
-def add_attempts(connection: Connection, batch: Sequence[Entry], *, limit: int) -> None:
+def add_attempts(connection: Connection, refused: Sequence[Entry], *, limit: int) -> None:
     """Write refused attempts in detail, at most `limit` of a key, minute and outcome: the first ones and the newest.
 
     Once there are so many, the newest takes the place of the last. So the cost stays the same, and strangers, who share
     one limit, can't tell by time which keys have a limit of their own (T7).
     """
     places: defaultdict[tuple[str, int, str], list[Entry]] = defaultdict(list)
-    for entry in batch:
-        if entry.outcome is not Outcome.ACCEPTED:
-            places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
+    for entry in refused:
+        places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
     if not places:
         return
     added: list[tuple[object, ...]] = []

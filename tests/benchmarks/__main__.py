@@ -5,6 +5,7 @@ Exit status 0 when everything was measured, whether goals are reached or not: a 
 
 import argparse
 import json
+import os
 import secrets
 import shlex
 import shutil
@@ -25,20 +26,24 @@ from rich.table import Table as RichTable
 from benchmarks import goals, machine
 from benchmarks.catalogue import BENCHES
 from benchmarks.document import documents
-from benchmarks.lab import STORES, Lab
+from benchmarks.lab import NAMES, Lab
 from benchmarks.presentation import Table
 from benchmarks.sizes import SIZES
 from benchmarks.spread import Spread
+from octy_worker.dev.processes import ended_like_ctrl_c
+
+_WIDTH = 160  # of tables that go into a file
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Run, print, write."""
     options = _options(arguments)
-    console = Console()
+    console = Console() if sys.stdout.isatty() else Console(width=_WIDTH)
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="octy-bench-"))
     try:
-        report = _run(folder, options, console)
+        with ended_like_ctrl_c():
+            report = _run(folder, options, console)
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     report["seconds"] = round(time.monotonic() - began, 1)
@@ -59,15 +64,14 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     size = parser.add_mutually_exclusive_group()
     size.add_argument("--quick", dest="size", action="store_const", const="quick", help="a look, in two minutes")
-    size.add_argument("--size", choices=SIZES, help="how much of everything", default="full")
-    parser.add_argument(
-        "--only", type=_words(BENCHES), default=tuple(BENCHES), metavar="NAME,…", help=", ".join(BENCHES)
-    )
-    parser.add_argument("--stores", type=_words(STORES), default=STORES, metavar="NAME,…", help=", ".join(STORES))
+    size.add_argument("--size", choices=SIZES, help="how much of everything; full by default")
+    for name, known in (("--only", BENCHES), ("--stores", NAMES)):
+        parser.add_argument(name, type=_words(known), default=tuple(known), metavar="NAME,…", help=", ".join(known))
     parser.add_argument("--seed", type=int, default=None, help="of the rounds' orders")
     parser.add_argument("--report", type=Path, default=Path("bench-report.json"), help="figures for machines")
     parser.add_argument("--write", type=Path, metavar="FOLDER", help="write benchmarks.md and its plots there")
     options = parser.parse_args(arguments)
+    options.size = options.size or "full"
     options.command = shlex.join(["python", "-m", "benchmarks", *(sys.argv[1:] if arguments is None else arguments)])
     options.seed = secrets.randbelow(1_000_000) if options.seed is None else options.seed
     return options
@@ -87,6 +91,7 @@ def _words(known: Any) -> Any:
 def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     benches: dict[str, Any] = {}
+    load = round(os.getloadavg()[0], 1)  # of others, before this run adds its own
     with Progress(*columns, console=console) as bar:
         lab = Lab(folder, SIZES[options.size], Random(options.seed), options.stores, bar)
         try:
@@ -102,6 +107,7 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
         "command": options.command,
         "size": options.size,
         "seed": options.seed,
+        "load_before": load,
         "machine": machine.facts(),
         "sync_ms": Spread.of([seconds * 1e3 for seconds in machine.sync_seconds(folder, 200)]),
         "benches": plain,

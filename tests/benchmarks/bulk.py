@@ -9,12 +9,16 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
+from uuid import UUID
 
 from support.world import World, basic
 
 from octy_middleware.credentials import Secret
+from octy_middleware.models import Attempt
 
 _CHUNK = 500_000  # rows a transaction
+_FIRST_ID = UUID("01890000-0000-7000-8000-000000000000").int
+[_INDEX] = Attempt.__table__.indexes  # type: ignore[attr-defined]
 _BURST = 20  # attempts on a key within a minute
 _MINUTES = 90 * 24 * 60
 _MOST_A_KEY = 1000  # rows
@@ -53,6 +57,7 @@ def insert_keys(world: World, number: int) -> None:
         )
         columns = ("id", "account_id", "public_key", "secret_digest", "state", "cause", "created_at", "activated_at")
         load.rows("key_pair", columns, pairs, {})
+        load.finish()
 
 
 def insert_outcomes(world: World, number: int) -> None:
@@ -60,11 +65,17 @@ def insert_outcomes(world: World, number: int) -> None:
     keys = keys_of(number)
     insert_keys(world, keys)
     half, last = number // 2, int(time.time()) // 60 - 60
+    values = {"half": half, "keys": keys, "each": half // keys, "last": last}
+    with world.database.write() as connection:
+        _INDEX.drop(connection)  # rows come in the order of time, so that each would go to another page of it
     with _loading(world) as load:
         for start in range(0, half, _CHUNK):
-            values = {"start": start, "end": min(start + _CHUNK, half), "half": half, "keys": keys, "last": last}
-            load.generated(_ATTEMPTS, **values)
-            load.generated(_COUNTS, **values)
+            for statement in (_ATTEMPTS, _COUNTS):
+                load.generated(statement, start=start, end=min(start + _CHUNK, half), **values)
+    with world.database.write() as connection:
+        _INDEX.create(connection)
+    with _loading(world) as load:
+        load.finish()
 
 
 def keys_of(outcomes: int) -> int:
@@ -73,7 +84,7 @@ def keys_of(outcomes: int) -> int:
 
 
 def _id(number: int) -> str:
-    return f"{number:036d}"
+    return str(UUID(int=_FIRST_ID + number))
 
 
 # The same text on both databases: ten zeros and the eighteen last digits of a number with nineteen.
@@ -88,8 +99,9 @@ FROM ({{numbers}}) AS n
 """.replace("{minute}", f"{{last}} - {_MINUTES} + i / {_BURST} * {_BURST} * {_MINUTES} / {{half}}")
 _COUNTS = f"""
 INSERT INTO outcome_minute (public_key, minute, source, outcome, count)
-SELECT {_KEY.format("(i * 7919) % {keys}")}, {{last}} - {_MINUTES} + i * {_MINUTES} / {{half}}, {_SOURCE},
-  CASE WHEN i % 4 = 0 THEN 'wrong_secret' ELSE 'accepted' END, 1 + i % 30
+SELECT {_KEY.format("i / {each}")},
+  {{last}} - 1 - (i % {{each}} * {_MINUTES} / {{each}} + i / {{each}} * 37) % {_MINUTES},
+  {_SOURCE}, CASE WHEN i % 4 = 0 THEN 'wrong_secret' ELSE 'accepted' END, 1 + i % 30
 FROM ({{numbers}}) AS n
 """
 _NUMBERS = {
@@ -160,8 +172,6 @@ def _loading(world: World) -> Iterator[_SqliteLoad | _PostgresLoad]:
     pooled = world.database.engine.raw_connection()
     try:
         raw = pooled.driver_connection
-        load = _SqliteLoad(raw) if world.url.startswith("sqlite") else _PostgresLoad(raw)
-        yield load
-        load.finish()
+        yield _SqliteLoad(raw) if world.url.startswith("sqlite") else _PostgresLoad(raw)
     finally:
         pooled.invalidate()

@@ -8,7 +8,7 @@ from typing import Any
 from benchmarks import goals
 from benchmarks.catalogue import BENCHES
 from benchmarks.plot import svg
-from benchmarks.presentation import Plot, Table
+from benchmarks.presentation import Plot, Table, shown
 
 _HEAD = """# Benchmarks
 
@@ -45,17 +45,18 @@ def markdown(table: Table) -> str:
 
 
 def _row(cells: Any) -> str:
-    return f"| {' | '.join(str(cell).replace('|', '\\|') for cell in cells)} |"
+    return f"| {' | '.join(str(cell) for cell in cells)} |"
 
 
 def _machine(report: dict[str, Any]) -> str:
     machine = dict(report["machine"])
     kind = f"{machine.pop('cores')} cores ({machine.pop('processor')}), {machine.pop('system')}"
     versions = ", ".join(f"{name} {version}" for name, version in machine.items())
+    sync = shown(report["sync_ms"])
     return (
-        f"Run on {report['date']} in {report['seconds'] / 60:.0f} minutes by `{report['command']}`, seed "
-        f"{report['seed']}: {kind}; {versions}. One fdatasync of 4 KiB took "
-        f"{report['sync_ms']['median']:.2f} ms [{report['sync_ms']['low']:.2f} – {report['sync_ms']['high']:.2f}].\n"
+        f"Run on {report['date']} in {report['seconds'] / 60:.0f} minutes by `{report['command']}`, size "
+        f"{report['size']}, seed {report['seed']}: {kind}; {versions}. Load average before it: "
+        f"{report['load_before']}. One fdatasync of 4 KiB took {sync} ms.\n"
     )
 
 

@@ -16,14 +16,15 @@ from support.world import Keys, World
 
 from benchmarks.apps.asgi_apps import PATH
 from benchmarks.apps.contenders import recording
-from benchmarks.apps.served import CONTROL
-from benchmarks.generator import Generator, Load, Open, Stream, request
+from benchmarks.apps.control import CONTROL
+from benchmarks.generator import Generator, Load, Open, Stream
 from benchmarks.lab import NAMES, Lab
 from benchmarks.machine import probing
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
 from benchmarks.servers import UVICORN, Served, hall
 from benchmarks.spread import Spread, differences, ratios
+from benchmarks.wire import request
 
 OURS, CONTROL_ARM, AGAIN = "octy", "unrecorded", "unrecorded again (A/A)"
 CALM = ", no flood"
@@ -131,9 +132,9 @@ def _table(store: str, found: dict[str, Any], figures: dict[str, Any]) -> Table:
     rows = [(arm, *(shown(row[key]) if key in row else "–" for key in keys)) for arm, row in found["arms"].items()]
     note = (
         f"{figures['rounds']} rounds of {figures['seconds']:g} s. Added to a refusal: p50 "
-        f"{shown(found['added_p50_ms'])} ms, that is {shown(found['added_p50_syncs'], 1)} fdatasyncs; p99 {shown(found['added_p99_ms'])} ms. Accepted "
-        f"p99 against the control's: {shown(found['accepted_p99_ratio'])}, the control against itself "
-        f"{shown(found['accepted_p99_noise'])}."
+        f"{shown(found['added_p50_ms'])} ms, that is {shown(found['added_p50_syncs'], 1)} fdatasyncs; p99 "
+        f"{shown(found['added_p99_ms'])} ms. Accepted p99 against the control's: {shown(found['accepted_p99_ratio'])}, "
+        f"the control against itself {shown(found['accepted_p99_noise'])}."
     )
     title = f"{found['rate']:,} refusals and {found['probes']:,} right pairs a second: {store}"
     return Table(title, columns, rows, note)

@@ -13,7 +13,6 @@ import heapq
 import multiprocessing
 import random
 import select
-import socket
 import time
 from collections import deque
 from collections.abc import Iterator
@@ -22,9 +21,9 @@ from dataclasses import dataclass, field
 from multiprocessing.connection import Connection as Pipe
 from typing import Self
 
+from benchmarks.wire import PATIENCE, Line, LoadError
+
 _AFTER = 0.1  # seconds after the last answer until the servers' clocks are read: twice what an outcome lingers
-_PATIENCE = 20.0  # seconds for any answer
-_RECEIVED = 65_536
 
 
 @dataclass(frozen=True)
@@ -69,60 +68,9 @@ class Load:
     cpu: float
 
 
-class LoadError(Exception):
-    """An answer that should not be, or none at all: such a run has measured nothing."""
-
-
-def request(path: str, authorization: str) -> bytes:
-    """Return the bytes of a GET, as a small client sends it."""
-    lines = (f"GET {path} HTTP/1.1", "Host: api.example", "User-Agent: bench", "Accept: */*")
-    return "\r\n".join([*lines, f"Authorization: {authorization}", "", ""]).encode()
-
-
-class _Line:
-    """One connection: what it asks, since when, and what it has been answered so far."""
-
-    __slots__ = ("began", "request", "size", "socket", "stream", "text", "wanted")
-
-    def __init__(self, port: int, request: bytes, status: int, stream: int) -> None:
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=_PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.request = request
-        self.wanted = b"HTTP/1.1 %d" % status
-        self.stream = stream
-        self.began = 0.0
-        self.size = 0  # bytes of the last answer; the next one is mostly as long
-        self.text = b""
-
-    def ask(self, began: float) -> None:
-        self.began = began
-        self.socket.sendall(self.request)
-
-    def read(self) -> bool:
-        """Read what came; tell whether the answer is complete."""
-        got = self.socket.recv(_RECEIVED)
-        if not got:
-            raise LoadError(f"the server closed a connection; before that it said {self.text[:200]!r}")
-        text = self.text = self.text + got if self.text else got
-        if len(text) != self.size and not self._is_whole(text):
-            return False
-        if not text.startswith(self.wanted):
-            raise LoadError(f"{self.wanted.decode()} was expected, not {text[:300]!r}")
-        self.text = b""
-        return True
-
-    def _is_whole(self, text: bytes) -> bool:
-        head, end, body = text.partition(b"\r\n\r\n")
-        _, _, length = head.lower().partition(b"content-length:")
-        if not end or len(body) < int(length.split(b"\r\n", 1)[0]):
-            return False
-        self.size = len(text)
-        return True
-
-
 def closed(job: Closed) -> Load:
     """Ask again and again."""
-    lines = [_Line(job.port, job.requests[n % len(job.requests)], job.status, 0) for n in range(job.connections)]
+    lines = [Line(job.port, job.requests[n % len(job.requests)], job.status, 0) for n in range(job.connections)]
     times: list[float] = []
     clock = time.perf_counter
     with _watching(lines) as (epoll, by_number):
@@ -149,7 +97,7 @@ def closed(job: Closed) -> Load:
 def paced(job: Open) -> Load:
     """Ask when it is due, on a free connection of the stream, or as soon as there is one."""
     lines = [
-        _Line(job.port, stream.requests[n % len(stream.requests)], stream.status, place)
+        Line(job.port, stream.requests[n % len(stream.requests)], stream.status, place)
         for place, stream in enumerate(job.streams)
         for n in range(stream.connections)
     ]
@@ -170,9 +118,9 @@ def paced(job: Open) -> Load:
                 else:
                     late[place].append(at)
             # epoll counts in milliseconds, select in microseconds
-            wait = max(0.0, due[0][0] - clock()) if due else _PATIENCE
+            wait = max(0.0, due[0][0] - clock()) if due else PATIENCE
             if not select.select([epoll], [], [], wait)[0] and not due:
-                raise LoadError(f"{left} requests were not answered within {_PATIENCE:g} s")
+                raise LoadError(f"{left} requests were not answered within {PATIENCE:g} s")
             for number, _ in epoll.poll(0):
                 line = by_number[number]
                 if line.read():
@@ -198,14 +146,14 @@ def _schedule(job: Open) -> Iterator[tuple[float, int]]:
 
 
 def _events(epoll: select.epoll) -> list[tuple[int, int]]:
-    events = epoll.poll(_PATIENCE)
+    events = epoll.poll(PATIENCE)
     if not events:
-        raise LoadError(f"no answer within {_PATIENCE:g} s")
+        raise LoadError(f"no answer within {PATIENCE:g} s")
     return events
 
 
 @contextmanager
-def _watching(lines: list[_Line]) -> Iterator[tuple[select.epoll, dict[int, _Line]]]:
+def _watching(lines: list[Line]) -> Iterator[tuple[select.epoll, dict[int, Line]]]:
     with select.epoll() as epoll:
         for line in lines:
             epoll.register(line.socket, select.EPOLLIN)

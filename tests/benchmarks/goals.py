@@ -34,11 +34,16 @@ class Finding:
         return self.value >= self.limit if self.at_least else self.value <= self.limit
 
     def __str__(self) -> str:
-        return f"{self.value:,.3g} {self.unit}".rstrip()
+        return f"{_short(self.value)} {self.unit}".rstrip()
 
     @property
     def wanted(self) -> str:
-        return f"{'≥' if self.at_least else '≤'} {self.limit:,.3g} {self.unit}".rstrip()
+        return f"{'≥' if self.at_least else '≤'} {_short(self.limit)} {self.unit}".rstrip()
+
+
+def _short(value: float) -> str:
+    """Write three digits that count, or all of a bigger number."""
+    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}"
 
 
 Benches = dict[str, Any]

@@ -4,149 +4,41 @@ Wall: seconds of the loop that asks. CPU: seconds of the whole process, all thre
 empty and its last commit is over: what is written behind the request's back is in it (a database server's own share
 is not). Added: against the bare app of the same framework in the same round.
 
-Here: calling apps. Not here: the apps (`apps.contenders`), servers (`over_http`).
+All but the one that is asked are at rest. Here: the turns. Not here: the apps (`apps.contenders`), calling them
+(`arms`), servers (`over_http`).
 """
 
-import asyncio
 import gc
-import io
 import time
 from contextlib import ExitStack
 from typing import Any
 
 from support.world import Keys, World
 
-from benchmarks.apps.asgi_apps import PATH
-from benchmarks.apps.contenders import BARE, BY_NAME, STARLETTE, VERIFY, Contender, Site, of_stores, recording
+from benchmarks.apps.contenders import (
+    BARE,
+    BARE_WSGI,
+    BY_NAME,
+    STARLETTE,
+    VERIFY,
+    Contender,
+    Site,
+    of_stores,
+    recording,
+)
+from benchmarks.arms import Arm, AsgiArm, WsgiArm
 from benchmarks.lab import Lab
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
 from benchmarks.spread import Spread, differences, ratios
 from octy_middleware import Settings
 
-_POLL = 0.01  # seconds between two looks at the queue
-_LAST_COMMIT = 0.02  # seconds for what has left the queue and is not yet on disk
-PEER = "203.0.113.9"
-
-
-class AsgiArm:
-    """An ASGI app that is asked in a loop of its own."""
-
-    def __init__(self, app: Any, authorization: str) -> None:
-        self.app = app
-        self._headers = [
-            (b"host", b"api.example"),
-            (b"user-agent", b"bench"),
-            (b"accept", b"*/*"),
-            (b"authorization", authorization.encode()),
-        ]
-        self._loop = asyncio.new_event_loop()
-
-    def run(self, requests: int) -> float:
-        return self._loop.run_until_complete(self._run(requests))
-
-    async def _run(self, requests: int) -> float:
-        status = 0
-
-        async def receive() -> dict[str, Any]:
-            return {"type": "http.request", "body": b"", "more_body": False}
-
-        async def send(message: dict[str, Any]) -> None:
-            nonlocal status
-            status = message.get("status", status)
-
-        begun = time.perf_counter()
-        for _ in range(requests):
-            await self.app(self._scope(), receive, send)
-        taken = time.perf_counter() - begun
-        _check(status)
-        return taken
-
-    def _scope(self) -> dict[str, Any]:
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0"},
-            "http_version": "1.1",
-            "method": "GET",
-            "path": PATH,
-            "raw_path": PATH.encode(),
-            "root_path": "",
-            "query_string": b"",
-            "scheme": "https",
-            "client": (PEER, 50_000),
-            "server": ("api.example", 443),
-            "headers": self._headers,
-        }
-
-    def close(self) -> None:
-        self._loop.run_until_complete(self._loop.shutdown_default_executor())
-        self._loop.close()
-
-
-class WsgiArm:
-    """A WSGI app that is asked in this thread."""
-
-    def __init__(self, app: Any, authorization: str) -> None:
-        self.app = app
-        self._environ = {
-            "REQUEST_METHOD": "GET",
-            "SCRIPT_NAME": "",
-            "PATH_INFO": PATH,
-            "QUERY_STRING": "",
-            "SERVER_NAME": "api.example",
-            "SERVER_PORT": "443",
-            "SERVER_PROTOCOL": "HTTP/1.1",
-            "REMOTE_ADDR": PEER,
-            "HTTP_HOST": "api.example",
-            "HTTP_USER_AGENT": "bench",
-            "HTTP_ACCEPT": "*/*",
-            "wsgi.version": (1, 0),
-            "wsgi.url_scheme": "https",
-            "wsgi.input": io.BytesIO(),
-            "wsgi.errors": io.StringIO(),
-            "wsgi.multithread": True,
-            "wsgi.multiprocess": False,
-            "wsgi.run_once": False,
-        }
-
-        self._authorization = authorization
-        self._status = ""
-
-    def run(self, requests: int) -> float:
-        begun = time.perf_counter()
-        for _ in range(requests):
-            self.ask(self._authorization)
-        taken = time.perf_counter() - begun
-        _check(int(self._status[:3]))
-        return taken
-
-    def ask(self, authorization: str) -> str:
-        """Ask once, as a server does; return the status line."""
-        answer = self.app({**self._environ, "HTTP_AUTHORIZATION": authorization}, self._start_response)
-        for _chunk in answer:
-            pass
-        if hasattr(answer, "close"):
-            answer.close()
-        return self._status
-
-    def _start_response(self, line: str, _headers: Any, _exc_info: Any = None) -> None:
-        self._status = line
-
-    def close(self) -> None:
-        """Nothing is open."""
-
-
-def _check(status: int) -> None:
-    if status != 200:
-        raise RuntimeError(f"a right pair was answered {status}: nothing is measured that way")
-
-
-Arm = AsgiArm | WsgiArm
+_FEWER = 5  # times fewer requests with a framework
 
 
 def build(contender: Contender, site: Site) -> Arm:
     """Return the contender, ready to be asked."""
-    kind = AsgiArm if contender.door == "asgi" else WsgiArm
+    kind: Any = AsgiArm if contender.door == "asgi" else WsgiArm
     return kind(contender.build(site), contender.header(site.authorization))
 
 
@@ -159,14 +51,23 @@ def measure(lab: Lab) -> dict[str, Any]:
         arms: dict[str, Arm] = {}
         for contender in contenders:
             arms[contender.name] = arm = build(contender, sites[contender.store or lab.stores[0]])
-            stack.callback(_close, arm)
-        requests, rounds = lab.sizes.process_requests, lab.sizes.process_rounds
+            stack.callback(arm.end)
+            stack.callback(arm.rest)
+        gc.freeze()  # what is built is not looked through before each turn
+        rounds = lab.sizes.process_rounds
         with lab.steps("in process", length(list(arms), rounds)) as step:
-            series = play(list(arms), rounds, lab.rng, lambda name: figures_of(arms[name], requests), step=step)
-        for arm in arms.values():
-            drain(arm)
-        _check_records(contenders, worlds, requests * (rounds + 1))
-    return {"requests": requests, "rounds": rounds, "arms": summary(series)}
+            series = play(
+                list(arms), rounds, lab.rng, lambda name: figures_of(arms[name], _number(lab, name)), step=step
+            )
+        gc.unfreeze()
+        _check_records(lab, contenders, worlds)
+    return {"requests": lab.sizes.process_requests, "rounds": rounds, "arms": summary(series)}
+
+
+def _number(lab: Lab, name: str) -> int:
+    """Return how many requests a turn has: fewer where each takes a framework's time."""
+    bare = BY_NAME[name].base in (BARE, BARE_WSGI)
+    return lab.sizes.process_requests // (1 if bare else _FEWER)
 
 
 def _site(world: World, lab: Lab) -> Site:
@@ -176,34 +77,25 @@ def _site(world: World, lab: Lab) -> Site:
 
 
 def figures_of(arm: Arm, requests: int) -> dict[str, float]:
-    """Run one turn; return microseconds a request."""
+    """Run one turn; return microseconds a request. Its first request, which finds the app at rest, is not counted."""
+    arm.run(1)
+    arm.drain()
     gc.collect()
     before = time.process_time()
     wall = arm.run(requests)
-    drain(arm)
-    return {"wall_us": wall / requests * 1e6, "cpu_us": (time.process_time() - before) / requests * 1e6}
+    arm.drain()
+    used = time.process_time() - before
+    arm.rest()
+    return {"wall_us": wall / requests * 1e6, "cpu_us": used / requests * 1e6}
 
 
-def drain(arm: Arm) -> None:
-    """Return when all that the app's gate has to write is written; an app without one has nothing."""
-    gate = getattr(arm.app, "gate", None)
-    while gate is not None and gate.health().queued:
-        time.sleep(_POLL)
-    time.sleep(_LAST_COMMIT)
-
-
-def _close(arm: Arm) -> None:
-    gate = getattr(arm.app, "gate", None)
-    if gate is not None:
-        gate.close()
-    arm.close()
-
-
-def _check_records(contenders: list[Contender], worlds: dict[str, World], requests: int) -> None:
+def _check_records(lab: Lab, contenders: list[Contender], worlds: dict[str, World]) -> None:
     """A contender that is said to record and does not, or the other way round, would compare nothing."""
     for store, world in worlds.items():
-        recorders = [each for each in contenders if each.store == store and each.name != VERIFY]
-        found, wanted = world.recorded().get("accepted", 0), requests * len(recorders)
+        recorders = [each.name for each in contenders if each.store == store and each.name != VERIFY]
+        turns = lab.sizes.process_rounds + 1
+        found = world.recorded().get("accepted", 0)
+        wanted = sum((_number(lab, name) + 1) * turns for name in recorders)
         if found != wanted:
             raise RuntimeError(f"{store}: {found} accepted outcomes are recorded, not {wanted}")
 
@@ -229,8 +121,9 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     arms = figures["arms"]
     columns = ("contender", "added µs, CPU", "added µs, wall", "µs in all, CPU")
     note = (
-        f"{figures['rounds']} rounds of {figures['requests']:,} requests, one after the other, in random order; "
-        "medians with quartiles. CPU is that of the whole process, the recorder's thread and its last commit included."
+        f"{figures['rounds']} rounds of {figures['requests']:,} requests (a fifth of it with a framework), in random "
+        "order; medians with quartiles. CPU is that of the whole process, the recorder's thread and its last commit "
+        "included."
     )
     return [
         Table(

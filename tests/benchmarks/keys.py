@@ -24,8 +24,8 @@ from support.world import World
 
 from benchmarks.apps.contenders import without_recording
 from benchmarks.apps.wsgi_apps import bare_wsgi
+from benchmarks.arms import WsgiArm
 from benchmarks.bulk import authorization, insert_keys
-from benchmarks.in_process import WsgiArm, drain
 from benchmarks.lab import NAMES, Lab
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
@@ -85,12 +85,12 @@ class _Apps:
             "refused_us": statistics.median(ask(self.warm, attacked, 401)),
         }
         for arm in (self.warm, self.cold):
-            drain(arm)
+            arm.drain()
         return found
 
     def close(self) -> None:
         for arm in (self.warm, self.cold):
-            arm.app.gate.close()
+            arm.rest()
 
 
 def app(settings: Settings) -> WsgiArm:
@@ -142,7 +142,7 @@ def remember(url: str, peppers: str, size: int) -> dict[str, Any]:
         again = [statistics.fmean(ask(arm, some, 200)) for _ in range(5)]
         return {"megabytes": grown / 1e6, "bytes_a_key": grown / size, "remembered_us": Spread.of(again)}
     finally:
-        arm.app.gate.close()
+        arm.rest()
 
 
 def _resident() -> int:

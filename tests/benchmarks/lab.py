@@ -15,9 +15,7 @@ from support.world import World
 
 from benchmarks.sizes import Sizes
 
-SQLITE, POSTGRESQL = "sqlite", "postgresql"
-STORES = (SQLITE, POSTGRESQL)
-NAMES = {SQLITE: "SQLite", POSTGRESQL: "PostgreSQL"}
+NAMES = {"sqlite": "SQLite", "postgresql": "PostgreSQL"}
 
 
 @dataclass
@@ -39,11 +37,11 @@ class Lab:
         self._worlds += 1
         folder = self.folder / f"{store}-{self._worlds}"
         folder.mkdir()
-        world = World(folder, store=POSTGRESQL, server=self._postgres()) if store == POSTGRESQL else World(folder)
+        world = World(folder, store, None if store == "sqlite" else self._postgres())
         try:
             yield world
         finally:
-            world.database.close()
+            world.close()
 
     @contextmanager
     def worlds(self) -> Iterator[dict[str, World]]:
@@ -59,6 +57,8 @@ class Lab:
             yield lambda: self.bar.advance(task)
         finally:
             self.bar.stop_task(task)
+            if not self.bar.console.is_terminal:  # a bar is drawn in the end only: say that there is life
+                self.bar.console.print(f"octy: {what}: {self.bar.tasks[task].completed:.0f} of {number}")
 
     def close(self) -> None:
         """End the PostgreSQL server, if one was needed."""

@@ -7,6 +7,8 @@ is the steadier figure, for throughput also pays for the load generator and for 
 Here: who runs where, and the turns. Not here: asking (`generator`), starting (`servers`).
 """
 
+from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from support.world import Keys, World
@@ -23,12 +25,13 @@ from benchmarks.apps.contenders import (
     Contender,
     of_stores,
 )
-from benchmarks.generator import Closed, Generator, request
+from benchmarks.generator import Closed, Generator
 from benchmarks.lab import Lab
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
 from benchmarks.servers import COMMANDS, UVICORN, Served, hall
 from benchmarks.spread import Spread, ratios
+from benchmarks.wire import request
 
 BASES = {
     UVICORN: (BARE, FASTAPI),
@@ -76,18 +79,18 @@ def _one_server(
         group.wait(*served.values())
         jobs = {each.name: _job(lab, each, served[each.name], keys) for each in contenders}
         with lab.steps(f"over HTTP, {server}", length(list(jobs), rounds)) as step:
-            series = play(list(jobs), rounds, lab.rng, lambda name: _turn(generator, jobs[name]), step=step)
+            series = play(list(jobs), rounds, lab.rng, partial(_turn, generator, jobs, served), step=step)
     return summary(series)
 
 
 def _job(lab: Lab, contender: Contender, served: Served, keys: dict[str, Keys]) -> Closed:
     authorization = contender.header(keys[contender.store or lab.stores[0]].basic())
     asked = (request(PATH, authorization),)
-    return Closed(served.port, asked, 200, lab.sizes.connections, lab.sizes.http_seconds, served.pids())
+    return Closed(served.port, asked, 200, lab.sizes.connections, lab.sizes.http_seconds)
 
 
-def _turn(generator: Generator, job: Closed) -> dict[str, float]:
-    load = generator.run(job)
+def _turn(generator: Generator, jobs: dict[str, Closed], served: dict[str, Served], name: str) -> dict[str, float]:
+    load = generator.run(replace(jobs[name], pids=served[name].pids()))
     answers = len(load.times[0])
     return {"per_second": answers / load.seconds, "cpu_us": load.cpu / answers * 1e6}
 
@@ -111,7 +114,8 @@ def tables(figures: dict[str, Any]) -> list[Table]:
     columns = ("contender", "requests/s", "ratio to its bare app", "CPU µs a request", "ratio by CPU")
     note = (
         f"{figures['rounds']} rounds of {figures['seconds']:g} s, {figures['connections']} kept connections, one "
-        "server process. Ratios are of the same round: 1 is as the bare app, by CPU its CPU time divided by the contender's."
+        "server process. Ratios are of the same round: 1 is as the bare app; by CPU, its CPU time divided by the "
+        "contender's."
     )
     return [
         Table(

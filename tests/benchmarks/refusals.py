@@ -14,13 +14,14 @@ from support.world import Keys, World
 
 from benchmarks.apps.asgi_apps import PATH
 from benchmarks.apps.contenders import recording
-from benchmarks.apps.served import CONTROL
-from benchmarks.generator import Closed, Generator, Load, request
+from benchmarks.apps.control import CONTROL
+from benchmarks.generator import Closed, Generator, Load
 from benchmarks.lab import NAMES, Lab
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
 from benchmarks.servers import UVICORN, Hall, Served, hall
 from benchmarks.spread import Spread, ratios
+from benchmarks.wire import request
 
 UNRECORDED, AGAIN = "unrecorded", "unrecorded again (A/A)"
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
 from load.servers import TESTS
 from support.world import Keys, World
 
@@ -43,15 +44,9 @@ class Served:
     process: Process
 
     def pids(self) -> tuple[int, ...]:
-        """Return its process and its children's."""
-        return tuple(_family(self.process.pid))
-
-
-def _family(pid: int) -> Iterator[int]:
-    yield pid
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        for child in (thread / "children").read_text().split():
-            yield from _family(int(child))
+        """Return its process and its children's, as they are now: gunicorn listens before it has a worker."""
+        family = psutil.Process(self.process.pid)
+        return (family.pid, *(child.pid for child in family.children(recursive=True)))
 
 
 class Hall:

@@ -12,6 +12,9 @@ from pathlib import Path
 
 from support.world import Keys, World
 
+from octy_middleware.keychain import Keychain
+from octy_middleware.statements import run
+
 UNKNOWN = "pk_" + "0" * 28
 NAMES = ("octy", "neighbour")
 
@@ -58,7 +61,7 @@ class Accounts:
         copies = {}
         for name, world in self.worlds.items():
             (folder / name).mkdir(parents=True)
-            copies[name] = World(folder / name, world.peppers)
+            copies[name] = World(folder / name, peppers=world.peppers)
             shutil.copy(world.folder / "octy.db", folder / name / "octy.db")
         return copies
 
@@ -67,15 +70,14 @@ class Accounts:
 def accounts(folder: Path) -> Iterator[Accounts]:
     """Open the accounts in `folder`."""
     worlds = {}
+    peppers = Keychain.generate()
     for name in NAMES:
         (folder / name).mkdir(parents=True)
-        worlds[name] = World(folder / name, *(world.peppers for world in worlds.values()))
+        worlds[name] = World(folder / name, peppers=peppers)
     octy, neighbour = worlds.values()
     pairs = Pairs(octy.register("acme"), octy.register("old"), neighbour.register("neighbour"))
     with octy.database.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", (pairs.retired.public_key,)
-        )
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", pairs.retired.public_key)
     for world in worlds.values():
         world.database.close()  # the last connection folds the log into the file
     yield Accounts(worlds, pairs)

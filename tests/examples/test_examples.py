@@ -12,6 +12,7 @@ from uuid import uuid4
 
 import httpx2
 import pytest
+from support.stores import STORES
 from support.world import Keys, World
 
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
@@ -45,12 +46,12 @@ SERVERS = {
 }
 
 
-@pytest.fixture(scope="module")
-def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    """One world for all of them: starting servers is what takes time here."""
-    world = World(tmp_path_factory.mktemp("examples"))
+@pytest.fixture(scope="module", params=STORES)
+def world(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[World]:
+    """One world of each store for all of them: starting servers is what takes time here."""
+    world = World(tmp_path_factory.mktemp("examples"), request.param)
     yield world
-    world.database.close()
+    world.close()
 
 
 @pytest.fixture

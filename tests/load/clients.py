@@ -38,6 +38,8 @@ class Connection:
 
     def __init__(self, port: int) -> None:
         self._port = port
+        self.opened = 0
+        """How often it was opened: while this stays, the same process answers."""
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def ask(self, authorization: str = "", *, method: str = "GET", path: str = PATH) -> Shot:
@@ -56,6 +58,7 @@ class Connection:
     async def _exchange(self, request: bytes) -> tuple[int, dict[str, str], bytes]:
         if self._streams is None:
             self._streams = await asyncio.open_connection("127.0.0.1", self._port)
+            self.opened += 1
         reader, writer = self._streams
         writer.write(request)
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")

@@ -1,30 +1,29 @@
 """`python -m load.keyring_flood`: a million random public keys, from random sources, against one gate in process.
 
 Shown: every one is refused and recorded, rows and memory stay bounded, and the pairs that were known before are never
-pushed out of memory. Requests go through `admit` and `resolve` as a door sends them; commits are waited for in
-batches, for otherwise the disk would set the pace.
+pushed out of memory. Many threads ask at once, for otherwise the disk would set the pace.
 """
 
 import argparse
 import random
 import sys
-import tempfile
 import time
 import tracemalloc
-from collections import Counter, deque
-from concurrent.futures import Future
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from support.world import FakeRequest, Keys, World, basic
 
+from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from octy_middleware import Gate, Outcome, keyring
-from octy_middleware.keyring import KeyRecord
-from octy_middleware.verdict import Claim, Verdict
+from octy_middleware.verdict import Verdict
 
 KNOWN = 3  # pairs in use during the flood; memory has room for no other
 SOURCES, NETWORKS, DETAILS = 256, 1000, 60  # the settings' defaults, which bound the rows
-_WAITING = 4000  # refusals on their way to the disk
+_THREADS = 64  # refusals on their way to the disk
+_ROUND = 5000  # requests that are made in advance
 _USE_EVERY = 50  # flooding requests between two uses of each known pair
 _TRACED = 1000  # requests over which the keyring's allocations are traced; it is slow
 _ROOM = 10_000  # bytes that the keyring may hold more after these; a remembered key would be some hundred
@@ -61,9 +60,8 @@ class Flood:
     def __init__(self, gate: Gate, known: list[Keys], seed: int) -> None:
         self._gate = gate
         self._attacker = Attacker(seed)
-        self._waiting: deque[Future[None]] = deque()
         self._owners = [FakeRequest(keys.basic()) for keys in known]
-        self._keys = [keys.public_key for keys in known]
+        self._keys = [keys.public_key.encode() for keys in known]
         for owner in self._owners:
             gate.decide(owner)
         self._records = self._remembered()
@@ -74,28 +72,16 @@ class Flood:
 
     def send(self, requests: int) -> None:
         """Send so many, and return when all are on disk."""
-        for number in range(requests):
-            self._attack(self._attacker.request())
-            if number % _USE_EVERY == 0:
-                self._use()
-        self._settle(0)
+        with ThreadPoolExecutor(_THREADS) as threads:
+            for begun in range(0, requests, _ROUND):
+                some = [self._attacker.request() for _ in range(min(_ROUND, requests - begun))]
+                verdicts = threads.map(self._gate.decide, some)
+                for number, verdict in enumerate(verdicts):
+                    self.outcomes[str(verdict.outcome)] += 1
+                    if number % _USE_EVERY == 0:
+                        self._use()
         now = self._remembered()
         self.pushed_out += sum(a is not b for a, b in zip(now, self._records, strict=True))
-
-    def _attack(self, request: FakeRequest) -> None:
-        claim = self._gate.admit(request)
-        assert isinstance(claim, Claim), "an unknown key was answered from memory"
-        verdict = self._gate.resolve(claim, request)
-        assert isinstance(verdict, Verdict), "no hash was ever imported"
-        assert verdict.committed is not None
-        self.outcomes[str(verdict.outcome)] += 1
-        self._waiting.append(verdict.committed)
-        self._settle(_WAITING)
-
-    def _settle(self, most: int) -> None:
-        """Wait for the oldest commits; raises what any of them failed with."""
-        while len(self._waiting) > most:
-            self._waiting.popleft().result(30)
 
     def _use(self) -> None:
         for owner in self._owners:
@@ -104,12 +90,12 @@ class Flood:
             if not isinstance(verdict, Verdict) or verdict.outcome is not Outcome.ACCEPTED:
                 self.looked_up += 1
 
-    def _remembered(self) -> list[KeyRecord | None]:
-        return [self._gate._keyring.remembered(key) for key in self._keys]
+    def _remembered(self) -> list[bytes | None]:
+        return [self._gate._keyring.recall(key) for key in self._keys]
 
 
 def measure(world: World, requests: int, seed: int = 1) -> Report:
-    report = Report(f"{requests} random public keys (seed {seed})")
+    report = Report(f"{world.store}, {requests} random public keys (seed {seed})")
     known = [world.register(f"customer-{number}") for number in range(KNOWN)]
     begun, before = time.monotonic(), _resident()
     with world.gate(cache_size=KNOWN) as gate:
@@ -119,7 +105,7 @@ def measure(world: World, requests: int, seed: int = 1) -> Report:
         flood.send(requests - requests // 10)
         taken, after = time.monotonic() - begun, _resident()
         left = _left_behind(flood)
-        remembered = len(gate._keyring._records)
+        remembered = len(gate._keyring.memory.records)
         lost = gate.health().lost
     total = requests + _TRACED
     report.figure("requests a second", round(requests / taken))
@@ -175,11 +161,15 @@ def _resident() -> float:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_store_option(parser)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
-        return conclude("load.keyring_flood", [measure(World(Path(folder)), options.keys, options.seed)])
+    reports = []
+    for store in stores_of(options):
+        with fresh_world(store) as world:
+            reports.append(measure(world, options.keys, options.seed))
+    return conclude("load.keyring_flood", reports)
 
 
 if __name__ == "__main__":

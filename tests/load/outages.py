@@ -1,4 +1,4 @@
-"""`python -m load.outages`: the store goes away under load and comes back, for both doors and in every way of `stores`.
+"""`python -m load.outages`: the store goes away under load and comes back, for both doors and in every way there is.
 
 While it is away, remembered pairs pass (for the grace, if the store can't even be read), everything else that needs it
 is 503 with Retry-After in bounded time, and no counted 401 is sent. Afterwards all is back by itself, and what is on
@@ -8,112 +8,34 @@ disk equals what clients were answered, to the last request.
 import argparse
 import asyncio
 import sys
-import tempfile
-import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 
-from support.world import Keys, World, basic
+from support.postgres import PostgresServer
+from support.world import Keys, World
 
-from load.clients import Shot, keep_asking, statuses, times, until
+from load import database_servers, stores
+from load.clients import statuses, times
+from load.kinds import Kind
+from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms
-from load.servers import DOORS, Server, serving
-from load.stores import KINDS, Kind, with_small_disk
+from load.servers import DOORS, serving
+from load.stores import with_small_disk
+from load.watch import PATIENCE, WELL, Crowd, Limits, Watch
+
+KINDS = {"sqlite": stores.KINDS, "postgresql": database_servers.KINDS}
 
 _EARLY, _LATE = 0.75, 0.05  # seconds: the feed is read four times a second, by a thread that has to get its turn
 _RETRY = 0.5  # seconds that the recorder rests after a failed commit
 _SLACK = 1.0  # seconds that a busy machine may add
 _BATCH = 20  # outcomes: more than this crowd sends during one commit
-_PATIENCE = 10.0  # seconds in which the service must be back
-_STRANGER = basic("pk_" + "0" * 28, "sk_guess")
-
-
-@dataclass(frozen=True)
-class Limits:
-    """In seconds: how long memory is trusted, how long a refusal waits for its commit, how long the store is away.
-
-    `attackers` is how many connections send wrong secrets.
-    """
-
-    grace: float
-    commit_timeout: float
-    length: float
-    attackers: int = 4
-
-    def settings(self) -> dict[str, str]:
-        return {"OCTY_GRACE": str(self.grace), "OCTY_COMMIT_TIMEOUT": str(self.commit_timeout)}
-
-    def options(self) -> list[str]:
-        """Return them as this command takes them."""
-        times = {"grace": self.grace, "commit-timeout": self.commit_timeout, "length": self.length}
-        return [f"--{name}={value}" for name, value in {**times, "attackers": self.attackers}.items()]
-
-
-@dataclass
-class Crowd:
-    """Everybody who asks, and how they were answered: by role."""
-
-    asks: dict[str, str]
-    shots: dict[str, list[Shot]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, remembered: Keys, fresh: Keys, attacked: Keys) -> "Crowd":
-        wrong = attacked.basic("sk_wrong")
-        return cls(
-            {"remembered": remembered.basic(), "fresh": fresh.basic(), "wrong": wrong, "unknown": _STRANGER, "none": ""}
-        )
-
-    def everyone(self, status: int | None = None) -> list[Shot]:
-        return [shot for some in self.shots.values() for shot in some if status in (None, shot.status)]
-
-
-WELL = {"remembered": 200, "fresh": 200, "wrong": 401, "unknown": 401, "none": 401}
-
-
-class Watch:
-    """One outage, from a working service to a working service."""
-
-    def __init__(self, crowd: Crowd, server: Server) -> None:
-        self._crowd = crowd
-        self._server = server
-        self._done = False
-        self.begun = self.ended = 0.0
-
-    async def run(self, world: World, kind: Kind, limits: Limits) -> None:
-        tasks = [self._ask("remembered"), self._ask("none"), *(self._ask("wrong") for _ in range(limits.attackers))]
-        await self._until({"wrong": 30, "remembered": 10, "none": 5})
-        with kind.outage(world, self._server):
-            self.begun = time.monotonic()
-            tasks += [self._ask("fresh"), self._ask("unknown")]
-            await asyncio.sleep(limits.length)
-            self.ended = time.monotonic()
-        await self._until(dict.fromkeys(WELL, 5))
-        self._done = True
-        await asyncio.gather(*tasks)
-
-    def _ask(self, role: str) -> "asyncio.Task[None]":
-        shots = self._crowd.shots.setdefault(role, [])
-        asking = keep_asking(self._server.port, self._crowd.asks[role], shots, lambda: self._done, pause=0.01)
-        return asyncio.create_task(asking)
-
-    async def _until(self, wanted: dict[str, int]) -> None:
-        """Wait until each role had so many right answers to what it sent since the outage, if there was one."""
-        await until(lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), _PATIENCE)
-
-    def well(self, role: str) -> list[Shot]:
-        shots = self._crowd.shots.get(role, [])
-        return [shot for shot in shots if shot.sent > self.ended and shot.status == WELL[role]]
-
-    def during(self, role: str) -> list[Shot]:
-        """Return what was asked and answered while the store was away."""
-        return [shot for shot in self._crowd.shots[role] if shot.sent > self.begun and shot.answered < self.ended]
+_MORE_THREADS = 16  # all that gunicorn has, and has made only as many of as were needed
 
 
 def measure(world: World, door: str, name: str, limits: Limits) -> Report:
-    report, kind = Report(f"{name}, {door}"), KINDS[name]
-    people = [world.register(role) for role in ("remembered", "fresh", "attacked")]
+    report, kind = Report(f"{name}, {door}"), KINDS[world.store][name]
+    people = [world.register(role) for role in ("remembered", "fresh", "attacked", "other")]
     crowd = Crowd.of(*people)
     with serving(world, limits.settings()) as fleet:
         server = fleet.start(door)
@@ -121,11 +43,11 @@ def measure(world: World, door: str, name: str, limits: Limits) -> Report:
         try:
             asyncio.run(watch.run(world, kind, limits))
         except TimeoutError:
-            report.expect(False, f"not back {_PATIENCE:g} s later: {_last(crowd)}")
+            report.expect(False, f"not back {PATIENCE:g} s later: {_last(crowd)}")
             report.figure("the server's last words", server.process.log_tail())
         fleet.stop()
     _check_outage(report, crowd, watch, kind, limits)
-    _check_books(report, world, crowd, people, twice=_BATCH if kind.blind else 0)
+    _check_books(report, world, crowd, people, twice=_BATCH if kind.blind else 0, given_up=watch.given_up)
     return report
 
 
@@ -134,7 +56,7 @@ def _last(crowd: Crowd) -> dict[str, int]:
 
 
 def _check_outage(report: Report, crowd: Crowd, watch: Watch, kind: Kind, limits: Limits) -> None:
-    during = {role: dict(statuses(watch.during(role))) for role in crowd.shots}
+    during = {role: dict(statuses(watch.during(role))) for role in crowd.asks}
     report.figure("while the store was away", during)
     right = {200, 503} if kind.blind else {200}
     allowed = {"remembered": right, "fresh": {503} if kind.blind else {200}, "wrong": {503}, "unknown": {503}}
@@ -152,30 +74,40 @@ def _check_outage(report: Report, crowd: Crowd, watch: Watch, kind: Kind, limits
     most = 1.5 * limits.commit_timeout + _RETRY + _SLACK
     report.expect(max(times(refused), default=0.0) < most, f"a 503 took more than {most:g} s")
     back = [watch.well(role)[0].answered - watch.ended for role in WELL if watch.well(role)]
+    report.figure("server's threads, as the outage began and as it ended", watch.threads)
+    report.expect(watch.threads[1] <= watch.threads[0] + _MORE_THREADS, f"threads piled up: {watch.threads}")
     report.figure("all back after", f"{max(back, default=float('nan')):.2f} s")
 
 
 def _check_grace(report: Report, watch: Watch, grace: float) -> None:
-    """Remembered pairs pass as long as the feed's last look is no older than the grace, and not longer."""
-    passed = [shot for shot in watch.during("remembered") if shot.status == 200]
-    trusted = max((shot.sent for shot in passed), default=watch.begun) - watch.begun
-    report.figure(f"remembered pair passed for (grace {grace:g} s)", f"{trusted:.2f} s")
-    report.expect(grace - _EARLY < trusted < grace + _LATE, f"the grace of {grace:g} s lasted {trusted:.2f} s")
+    """Remembered pairs pass as long as the feed's last look is no older than the grace, and not longer.
+
+    The last look was after the outage began to come, which takes its time, and before it was there.
+    """
+    accepted, refused = watch.last_accepted() - watch.begun, watch.first_refused() - watch.came
+    figures = f"accepted until {accepted:.2f} s, refused from {refused:.2f} s on"
+    report.figure(f"remembered pair, with a grace of {grace:g} s", figures)
+    report.expect(accepted < grace + _LATE, f"the grace of {grace:g} s lasted {accepted:.2f} s")
+    report.expect(refused > grace - _EARLY, f"the grace of {grace:g} s was over after {refused:.2f} s")
 
 
-def _check_books(report: Report, world: World, crowd: Crowd, people: Sequence[Keys], *, twice: int) -> None:
+def _check_books(
+    report: Report, world: World, crowd: Crowd, people: Sequence[Keys], *, twice: int, given_up: int
+) -> None:
     """Every answer is on disk as what it was, and nothing else is.
 
-    What was being committed at the very moment when the file went away is written again, for nobody could know that
-    the file would come back: then up to `twice` outcomes may stand there twice, but none is ever missing.
+    What was being committed at the very moment when the store went away is written again as unanswered, for nobody
+    could know what became of it: then up to `twice` outcomes may stand there twice, or as what they were before that.
+    No refusal and no acceptance is ever missing.
     """
-    remembered, fresh, attacked = people
+    remembered, fresh, attacked, _ = people
     seen = {role: statuses(shots) for role, shots in crowd.shots.items()}
-    told = Counter(wrong_secret=seen["wrong"][401], unknown_key=seen["unknown"][401], missing=seen["none"][401])
-    told["store_unavailable"] = len(crowd.everyone(503))
-    recorded = world.recorded()
+    told = Counter(unknown_key=seen["unknown"][401], missing=seen["none"][401], wrong_secret=seen["wrong"][401])
+    recorded = {**world.recorded(), "wrong_secret": world.recorded(attacked.public_key).get("wrong_secret", 0)}
     for outcome, count in told.items():
         report.between(outcome, recorded.get(outcome, 0), count, count + twice)
+    away = len(crowd.everyone(503))
+    report.between("store_unavailable", recorded.get("store_unavailable", 0), away - twice, away + twice + given_up)
     for keys, role in ((remembered, "remembered"), (fresh, "fresh")):
         accepted = world.recorded(keys.public_key).get("accepted", 0)
         report.between(f"accepted, {role}", accepted, seen[role][200], seen[role][200] + twice)
@@ -183,7 +115,8 @@ def _check_books(report: Report, world: World, crowd: Crowd, people: Sequence[Ke
         "SELECT length FROM streak WHERE public_key = :key AND network = ''", key=attacked.public_key
     )
     report.between("streak", streak, seen["wrong"][401], seen["wrong"][401] + twice)
-    report.same("incidents", world.rows("SELECT length FROM incident"), [(20,)])
+    cases = world.rows("SELECT length FROM incident WHERE public_key = :key", key=attacked.public_key)
+    report.same("incidents", cases, [(20,)])
 
 
 def full_disk(doors: Sequence[str], limits: Limits) -> Report:
@@ -193,7 +126,9 @@ def full_disk(doors: Sequence[str], limits: Limits) -> Report:
     """
     report = Report("disk_full")
     places = [option for door in doors for option in ("--door", door)]
-    done = with_small_disk([sys.executable, "-m", "load.outages", "--kind", "disk_full", *places, *limits.options()])
+    done = with_small_disk(
+        [sys.executable, "-m", "load.outages", "--store", "sqlite", "--kind", "disk_full", *places, *limits.options()]
+    )
     if done is None:
         report.figure("a disk of its own", "not allowed here; the refused writes stand for it")
     else:
@@ -201,34 +136,47 @@ def full_disk(doors: Sequence[str], limits: Limits) -> Report:
     return report
 
 
-def _in(folder: Path, doors: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
+def _on_files(folder: Path | None, doors: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
     reports = []
-    for kind in kinds:
-        for door in doors:
-            store = folder / f"{door}-{kind}"
-            store.mkdir()
-            reports.append(measure(World(store), door, kind, limits))
+    for kind, door in ((kind, door) for kind in kinds for door in doors):
+        with fresh_world("sqlite", folder=None if folder is None else folder / f"{door}-{kind}") as world:
+            reports.append(measure(world, door, kind, limits))
+    return reports
+
+
+def _on_servers(doors: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
+    reports = []
+    with PostgresServer() as server:
+        for kind, door in ((kind, door) for kind in kinds for door in doors):
+            with fresh_world("postgresql", server) as world:
+                reports.append(measure(world, door, kind, limits))
     return reports
 
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kind", action="append", choices=list(KINDS), help="default: all")
+    add_store_option(parser)
+    parser.add_argument(
+        "--kind", action="append", choices=[*KINDS["sqlite"], *KINDS["postgresql"]], help="default: all"
+    )
     parser.add_argument("--door", action="append", choices=DOORS, help="default: both")
     parser.add_argument("--grace", type=float, default=2.0)
     parser.add_argument("--commit-timeout", type=float, default=1.0)
     parser.add_argument("--length", type=float, default=4.0, help="seconds that the store is away")
     parser.add_argument("--attackers", type=int, default=4, help="connections that send wrong secrets")
-    parser.add_argument("--folder", type=Path, help="where to put databases; its disk may be filled up")
+    parser.add_argument("--folder", type=Path, help="where to put SQLite databases; its disk may be filled up")
     options = parser.parse_args(arguments)
     limits = Limits(options.grace, options.commit_timeout, options.length, options.attackers)
-    doors, kinds = options.door or DOORS, options.kind or list(KINDS)
+    doors, places = options.door or DOORS, stores_of(options)
+    kinds = [kind for place in places for kind in KINDS[place] if kind in (options.kind or KINDS[place])]
     if options.folder is not None:
-        return conclude("load.outages", _in(options.folder, doors, kinds, limits))
-    with tempfile.TemporaryDirectory() as folder:
-        reports = _in(Path(folder), doors, [kind for kind in kinds if kind != "disk_full"], limits)
+        return conclude("load.outages", _on_files(options.folder, doors, kinds, limits))
+    reports = _on_files(
+        None, doors, [kind for kind in kinds if kind in KINDS["sqlite"] and kind != "disk_full"], limits
+    )
     if "disk_full" in kinds:
         reports.append(full_disk(doors, limits))
+    reports += _on_servers(doors, [kind for kind in kinds if kind in KINDS["postgresql"]], limits)
     return conclude("load.outages", reports)
 
 

@@ -7,21 +7,20 @@ several server processes.
 
 import argparse
 import asyncio
-import json
 import sys
-import tempfile
 import time
 from dataclasses import dataclass
-from pathlib import Path
+from itertools import product
 
 from support.world import Keys, World
 
+from load.books import check_case
 from load.clients import Connection, Shot, keep_asking, statuses, times
+from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms
 from load.servers import DOORS, Server, serving
 
 CONNECTIONS = 64
-THRESHOLD = 20
 DETAILS = 60  # attempts kept a key and minute
 
 
@@ -68,13 +67,15 @@ async def flood(port: int, attacked: Keys, used: Keys, refusals: int) -> Flood:
 
 def measure(world: World, door: str, processes: int, refusals: int) -> Report:
     """Run all phases against one server and compare what clients saw with what is on disk."""
-    report = Report(f"{door}, server processes: {processes}, {refusals} refusals twice")
+    report = Report(f"{world.store}, {door}, server processes: {processes}, {refusals} refusals twice")
     attacked, other = world.register("attacked"), world.register("other")
     with serving(world) as fleet:
         server = fleet.start(door, processes=processes)
         calm = asyncio.run(alone(server.port, other, max(refusals // 40, 20)))
         first = _phase(report, "another account's pair", server, attacked, other, refusals=refusals)
-        _check_case(report, world, attacked, refusals)
+        # Nothing but failures has happened to this key: every figure is known.
+        report.same("recorded", world.recorded(attacked.public_key), {"wrong_secret": refusals})
+        check_case(report, world, attacked, refusals, at_once=CONNECTIONS)
         second = _phase(report, "its own pair", server, attacked, attacked, refusals=refusals)
         fleet.stop()
     report.figure("right pair without the flood", in_ms(times(calm)))
@@ -104,32 +105,6 @@ def _phase(report: Report, whose: str, server: Server, attacked: Keys, used: Key
     return seen
 
 
-def _check_case(report: Report, world: World, attacked: Keys, refusals: int) -> None:
-    """After the first phase nothing but failures has happened to this key: every figure is known."""
-    streaks = dict(world.rows("SELECT network, length FROM streak WHERE public_key = :key", key=attacked.public_key))
-    report.same("streaks", streaks, {"": refusals, "127.0.0.0/24": refusals})
-    report.same("recorded", world.recorded(attacked.public_key), {"wrong_secret": refusals})
-    report.same("incidents (rule, length)", world.rows("SELECT rule, length FROM incident"), [("key", THRESHOLD)])
-    kinds = dict(world.rows("SELECT kind, COUNT(*) FROM outbox WHERE kind LIKE 'incident%' GROUP BY kind"))
-    report.same("opened in the outbox", kinds.get("incident_opened"), 1)
-    told = [json.loads(row[0])["failures"] for row in world.rows(_GROWN)]
-    report.figure("told of", told)
-    # A commit takes many failures at once and tells of the last: each doubling once, by the commit that reached it.
-    reached = [doublings(length)[-1] for length in told]
-    report.expect(told == sorted(set(told)), "a length was told twice, or out of order")
-    report.expect(len(set(reached)) == len(reached), "a doubling was told twice")
-    wanted = [doubling for doubling in doublings(refusals) if doubling > THRESHOLD + 2 * CONNECTIONS]
-    report.expect(set(wanted) <= set(reached), f"told at {reached}, not at every one of {wanted}")
-
-
-_GROWN = "SELECT detail FROM outbox WHERE kind = 'incident_grew' ORDER BY id"
-
-
-def doublings(length: int) -> list[int]:
-    """Return 40, 80, … up to the length; at least 40, so that telling too early shows."""
-    return [THRESHOLD * 2**n for n in range(1, 30) if n == 1 or THRESHOLD * 2**n <= length]
-
-
 def _check_rows(report: Report, world: World, attacked: Keys) -> None:
     """Floods make rows by the minute, not by the request."""
     most = world.rows(
@@ -147,12 +122,13 @@ VARIANTS = [(door, processes) for processes in (1, 2) for door in DOORS]
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_store_option(parser)
     parser.add_argument("--refusals", type=int, default=20_000, help="in each of the two phases")
-    refusals = parser.parse_args(arguments).refusals
+    options = parser.parse_args(arguments)
     reports = []
-    for door, processes in VARIANTS:
-        with tempfile.TemporaryDirectory() as folder:
-            reports.append(measure(World(Path(folder)), door, processes, refusals))
+    for store, (door, processes) in product(stores_of(options), VARIANTS):
+        with fresh_world(store) as world:
+            reports.append(measure(world, door, processes, options.refusals))
     return conclude("load.refusals", reports)
 
 

@@ -9,16 +9,15 @@ import argparse
 import asyncio
 import multiprocessing
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from multiprocessing.connection import Connection as Pipe
-from pathlib import Path
 
 from support.world import Keys, World
 
 from load.clients import Connection, Shot, keep_asking, until
+from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, percentile
 from load.servers import OWN, Server, serving
 from octy_middleware import Database
@@ -199,7 +198,7 @@ class Rig:
 
 
 def measure(world: World, rounds: int) -> Report:
-    report = Report("revocation, 4 server processes under load")
+    report = Report(f"revocation, {world.store}, 4 server processes under load")
     mine, theirs = multiprocessing.Pipe()
     cutter = multiprocessing.get_context("spawn").Process(target=cut, args=(world.url, theirs), daemon=True)
     cutter.start()
@@ -219,10 +218,14 @@ def measure(world: World, rounds: int) -> Report:
 
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_store_option(parser)
     parser.add_argument("--rounds", type=int, default=24)
-    rounds = parser.parse_args(arguments).rounds
-    with tempfile.TemporaryDirectory() as folder:
-        return conclude("load.revocation", [measure(World(Path(folder)), rounds)])
+    options = parser.parse_args(arguments)
+    reports = []
+    for store in stores_of(options):
+        with fresh_world(store) as world:
+            reports.append(measure(world, options.rounds))
+    return conclude("load.revocation", reports)
 
 
 if __name__ == "__main__":

@@ -43,20 +43,33 @@ class Server:
     process: Process
 
     def pids(self) -> list[int]:
-        """Return the server's child processes: gunicorn's workers."""
+        """Return the worker processes of a server that has several, or gunicorn's one."""
         pid = self.process.pid
-        return [int(text) for text in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+        return [int(text) for text in children if _is_worker(text)]
+
+    def threads(self) -> int:
+        """Return how many threads all its processes have."""
+        return sum(len(os.listdir(f"/proc/{pid}/task")) for pid in [self.process.pid, *self.pids()])  # noqa: PTH208
 
 
-def command(door: str, app: App, port: int, processes: int) -> list[str]:
-    """Return what to type after `python -m`."""
+def _is_worker(pid: str) -> bool:
+    """Tell workers from the process with which Python's own multiprocessing cleans up, which serves nobody."""
+    try:
+        return b"resource_tracker" not in Path(f"/proc/{pid}/cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):  # it is gone, or going
+        return False
+
+
+def command(door: str, app: App, port: int, processes: int, *, preload: bool = False) -> list[str]:
+    """Return what to type after `python -m`. `preload`: gunicorn imports the app once, and forks its workers."""
     if door == "starlette":
         options = ["--http", "h11", "--no-proxy-headers", "--log-level", "error", "--no-access-log"]
         place = ["--app-dir", str(app.folder), "--port", str(port), "--workers", str(processes)]
         return ["uvicorn", app.starlette, *place, *options]
     options = ["--worker-class", "gthread", "--threads", str(_THREADS), "--log-level", "error"]
     place = ["--chdir", str(app.folder), "--bind", f"{LOOPBACK}:{port}", "--workers", str(processes)]
-    return ["gunicorn", app.flask, *place, *options, "--forwarded-allow-ips", ""]
+    return ["gunicorn", app.flask, *place, *options, "--forwarded-allow-ips", "", *["--preload"] * preload]
 
 
 @contextmanager
@@ -79,10 +92,10 @@ class Fleet:
     def __init__(self, group: ProcessGroup) -> None:
         self._group = group
 
-    def launch(self, door: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
+    def launch(self, door: str, *, app: App = EXAMPLE, processes: int = 1, preload: bool = False) -> Server:
         """Begin to start a server; `Fleet.wait` returns when it listens."""
         port = free_port()
-        arguments = command(door, app, port, processes)
+        arguments = command(door, app, port, processes, preload=preload)
         return Server(door, port, self._group.start(f"{door}-{port}", [sys.executable, "-m", *arguments]))
 
     def wait(self, *servers: Server) -> None:

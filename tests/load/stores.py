@@ -1,6 +1,7 @@
-"""Ways in which a store goes away under a running server, each real, each undone at the end of its block.
+"""Ways in which a SQLite file goes away under a running server, each real, each undone at the end of its block.
 
-Here: what is done to file, disk and locks. Not here: what clients must see meanwhile.
+Here: what is done to file, disk and locks. Not here: what clients must see meanwhile; a server of the database's own
+(`database_servers`).
 """
 
 import fcntl
@@ -11,15 +12,14 @@ import sqlite3
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
 
 from support.world import World
 
+from load.kinds import Kind
 from load.servers import TESTS, Server
 
-Outage = Callable[[World, Server], AbstractContextManager[None]]
 _DISK = 16  # MiB of the small disk: room for the database and its log, quickly filled
 
 
@@ -112,14 +112,6 @@ def with_small_disk(command: list[str]) -> subprocess.CompletedProcess[str] | No
 
 def _allowed(spaces: list[str]) -> bool:
     return subprocess.run([*spaces, "true"], capture_output=True, check=False).returncode == 0
-
-
-@dataclass(frozen=True)
-class Kind:
-    """An outage. `blind`: the store can't even be read, so remembered pairs live on the grace alone."""
-
-    outage: Outage
-    blind: bool
 
 
 KINDS = {

@@ -1,9 +1,12 @@
-"""Killed workers under load lose no refusal that a client has seen."""
+"""Killed workers, and a killed database server, under load: no refusal that a client has seen is lost."""
 
-from support.world import World
+import pytest
+from support.stores import STORES
 
-from load.kills import measure
+from load.kills import measure, place
 
 
-def test_killed_workers_lose_no_refusal_that_was_seen(world: World) -> None:
-    assert measure(world, kills=2, answers=100).faults == []
+@pytest.mark.parametrize("store", STORES)
+def test_what_was_refused_is_on_disk_whoever_is_killed(store: str) -> None:
+    with place(store) as world:
+        assert measure(world, kills=3, pace=0.2, every=3, check_every=3).faults == []

@@ -1,9 +1,13 @@
 """Short outages under load: what passes, what is 503, and that nothing seen is lost. Both doors, every kind once."""
 
-import pytest
-from support.world import World
+from collections.abc import Iterator
 
-from load.outages import Limits, full_disk, measure
+import pytest
+from support.postgres import PostgresServer
+
+from load.outages import full_disk, measure
+from load.places import fresh_world
+from load.watch import Limits
 
 LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
 
@@ -18,8 +22,41 @@ LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
         ("writes_refused", "starlette"),
     ],
 )
-def test_an_outage_costs_time_and_no_outcome(world: World, kind: str, door: str) -> None:
-    assert measure(world, door, kind, LIMITS).faults == []
+def test_an_outage_of_a_file_costs_time_and_no_outcome(kind: str, door: str) -> None:
+    with fresh_world("sqlite") as world:
+        assert measure(world, door, kind, LIMITS).faults == []
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[PostgresServer]:
+    """One that is stopped and paused: other tests have theirs."""
+    with PostgresServer() as server:
+        yield server
+
+
+@pytest.mark.parametrize(
+    ("kind", "door"),
+    [
+        ("server_stopped", "flask"),
+        ("server_paused", "starlette"),
+        ("server_paused", "flask"),
+        ("connections_refused", "starlette"),
+        ("connections_used_up", "flask"),
+        ("writer_stuck", "starlette"),
+        ("table_locked", "flask"),
+        ("keys_locked", "starlette"),
+        ("read_only", "flask"),
+    ],
+)
+def test_an_outage_of_a_server_costs_time_and_no_outcome(server: PostgresServer, kind: str, door: str) -> None:
+    with fresh_world("postgresql", server) as world:
+        assert measure(world, door, kind, LIMITS).faults == []
+
+
+def test_right_keys_pass_while_more_clients_ask_a_paused_server_than_there_are_threads(server: PostgresServer) -> None:
+    crowded = Limits(grace=3.0, commit_timeout=0.8, length=4.0, attackers=24)
+    with fresh_world("postgresql", server) as world:
+        assert measure(world, "flask", "server_paused", crowded).faults == []
 
 
 def test_a_full_disk_costs_time_and_no_outcome() -> None:

@@ -221,3 +221,19 @@ def test_a_restored_backup_drops_everything_that_is_remembered(world: World) -> 
         assert time.monotonic() < deadline
         time.sleep(0.01)
     keyring.close()
+
+
+def test_a_feed_whose_older_entries_are_gone_drops_everything_that_is_remembered(world: World) -> None:
+    """As after a sleep longer than entries are kept: what changed meanwhile can't be read any more."""
+    keys = world.register()
+    keyring = make_keyring(world.database, interval=0.5)
+    keyring.look_up(keys.public_key)
+    with world.database.write() as connection:
+        for _ in range(3):
+            run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_another', 0)")
+        run(connection, "DELETE FROM key_change WHERE seq < (SELECT MAX(seq) FROM key_change)")
+    deadline = time.monotonic() + 5.0
+    while keyring.remembered(keys.public_key) is not None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    keyring.close()

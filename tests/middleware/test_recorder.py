@@ -1,14 +1,16 @@
 """Recorder and ledger: group commit, exact counts, caps, the incident at the threshold, and a store that fails."""
 
+import os
 import threading
 import time
 from collections.abc import Callable, Sequence
 
 import pytest
 from sqlmodel import select
-from support.world import Keys, World
+from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Outcome, StoreUnavailableError
+from octy_middleware.drain import Drain
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.ledger import DECOY, Ledger
 from octy_middleware.models import Outbox
@@ -373,3 +375,79 @@ def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
         recorder.note(one(Outcome.ACCEPTED))
         recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
+
+
+def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call() -> None:
+    """The thread ends with a call that its last batch has answered already; the next one must start it again."""
+    handled: list[int] = []
+    inside, go_on = threading.Event(), threading.Event()
+
+    def handle(batch: list[int]) -> list[int]:
+        handled.extend(batch)
+        inside.set()
+        go_on.wait(5)
+        return []
+
+    drain: Drain[int] = Drain("test", handle, most=10)
+    drain.put(1)
+    inside.wait(5)
+    closing = threading.Thread(target=drain.close)
+    closing.start()
+    until(lambda: drain.closing)
+    drain.put(2)
+    go_on.set()
+    closing.join()
+    drain.put(3)
+    until(lambda: handled == [1, 2, 3])
+    drain.close()
+
+
+def test_a_handler_that_fails_ends_no_thread() -> None:
+    handled: list[int] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        if 1 in batch:
+            raise ZeroDivisionError("a bug")
+        handled.extend(batch)
+        return []
+
+    drain: Drain[int] = Drain("test", handle, most=1)
+    drain.put(1)
+    drain.put_urgently(2)
+    until(lambda: handled == [2])
+    drain.close()
+
+
+def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
+    now = 1000.0
+    store = Store()
+    store.gate.clear()
+    recorder = Recorder(store.write, limit=10, linger=0, patience=5.0, monotonic=lambda: now)
+    first = submit(recorder, one())
+    until(lambda: recorder.health().queued == 0)
+    assert submit(recorder, one()).answer is None  # it may still be in time
+    now += 5.1
+    assert recorder.health().waiting > 5
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    store.gate.set()
+    assert told(first) is Outcome.WRONG_SECRET
+    recorder.close()
+    assert store.outcomes.count(Outcome.STORE_UNAVAILABLE) == 1
+
+
+def test_equal_refusals_are_each_a_failure(world: World) -> None:
+    keys = world.register()
+    same = entry(keys)
+    make_ledger(world).write([same] * 20)
+    assert world.recorded(keys.public_key) == {"wrong_secret": 20}
+    assert world.rows("SELECT length FROM streak WHERE network = ''") == [(20,)]
+    assert world.rows("SELECT COUNT(*) FROM attempt") == [(20,)]
+
+
+def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
+    keys = world.register()
+    with world.gate() as first, world.gate() as second:
+        for gate in (first, second, first):
+            gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    found = world.rows("SELECT pid, queued, lost, failures, last_error FROM app_process")
+    assert found == [(os.getpid(), 0, 0, 0, "")] * 2

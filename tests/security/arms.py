@@ -11,6 +11,7 @@ from support.world import Keys, World
 
 from octy_middleware import pairs
 from octy_middleware.keys import make_pair
+from octy_middleware.statements import run
 
 WRONG, CONTROL, UNKNOWN = "wrong", "wrong again (A/A)", "unknown"
 RETIRED, RETIRED_WRONG, EMPTY = "retired", "retired, wrong", "empty secret"
@@ -42,7 +43,7 @@ def prepare(folder: Path) -> Prepared:
     world = World(folder)
     live, retired = world.register("live"), world.register("retired")
     with world.database.write() as connection:
-        [(pair_id,)] = connection.exec_driver_sql("SELECT id FROM key_pair WHERE public_key = ?", (retired.public_key,))
+        [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", retired.public_key)
         assert pairs.retire(connection, pair_id, now=0.0)
     world.database.close()
     wrong, stranger = make_pair().secret.reveal(), make_pair()

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.stores import STORES, make_empty_database, remove_database
 
 from octy_worker.dev.customer import Customer
 from octy_worker.dev.processes import LOOPBACK, free_port, listens
@@ -14,10 +15,13 @@ from story.api import Api, Crew
 EXAMPLES = Path(__file__).parents[2] / "examples"
 
 
-@pytest.fixture(scope="session")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    with Stack(tmp_path_factory.mktemp("stack"), fixed_ports=False, examples=EXAMPLES) as stack:
+@pytest.fixture(scope="session", params=STORES)
+def stack(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Stack]:
+    folder, store = tmp_path_factory.mktemp("stack"), str(request.param)
+    url = make_empty_database(folder, store)
+    with Stack(folder, fixed_ports=False, examples=EXAMPLES, database=url if store == "postgresql" else None) as stack:
         yield stack
+    remove_database(url)
 
 
 @pytest.fixture(scope="session")

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from octy_middleware.models import Table
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
@@ -18,6 +19,17 @@ def contents(stack: Stack, *patterns: str) -> Iterator[tuple[Path, bytes]]:
     for pattern in patterns:
         for path in stack.folder.glob(pattern):
             yield path, path.read_bytes()
+
+
+def stored(stack: Stack) -> Iterator[tuple[Path, bytes]]:
+    """Return what the store holds: SQLite's files byte by byte, or every row that a server gives out."""
+    files = list(contents(stack, "octy.db*"))
+    yield from files
+    if not files:
+        with stack.database.read() as connection:
+            for table in Table.metadata.sorted_tables:
+                rows = connection.execute(table.select()).all()
+                yield Path(table.name), "\n".join(map(str, rows)).encode()
 
 
 async def histories(stack: Stack) -> dict[str, str]:
@@ -51,15 +63,16 @@ def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, con
     assert len(peppers) == 3
 
     canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), *peppers}
-    everything = list(contents(stack, "logs/*", "mail/*", "octy.db*", "temporal.db*"))
+    store = list(stored(stack))
+    everything = [*contents(stack, "logs/*", "mail/*", "temporal.db*"), *store]
     assert {path.parent.name for path, _ in everything} >= {"logs", "mail"}
-    assert any(path.name == "octy.db" for path, _ in everything)
+    assert any(old.public_key.encode() in content for _, content in store)
     assert any(path.name.startswith("temporal.db") for path, _ in everything)
     for path, content in everything:
         assert not SECRET.search(content), path
         for canary in canaries:
             assert canary not in content, path
-    for path, content in contents(stack, "logs/*", "octy.db*", "temporal.db*"):
+    for path, content in [*contents(stack, "logs/*", "temporal.db*"), *store]:
         for token in tokens:
             assert token not in content, path
 

@@ -111,6 +111,15 @@ class PostgresServer:
         """Drop it, and throw out whoever is connected."""
         self._administer(sql.SQL("DROP DATABASE {} WITH (FORCE)").format(sql.Identifier(database)))
 
+    def lock_out(self, database: str) -> None:
+        """Throw out whoever is connected to a database, and let nobody in."""
+        self._administer(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS false").format(sql.Identifier(database)))
+        throw_out = "SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE datname = {}"
+        self._administer(sql.SQL(throw_out).format(sql.Literal(database)))
+
+    def let_in(self, database: str) -> None:
+        self._administer(sql.SQL("ALTER DATABASE {} ALLOW_CONNECTIONS true").format(sql.Identifier(database)))
+
     def close(self) -> None:
         """End it at once, dead or alive, and remove its folder. A forked child's call leaves its parent's server be."""
         if self._folder is None:

@@ -8,6 +8,8 @@ import atexit
 import shutil
 import tempfile
 from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from itertools import count
 from pathlib import Path
@@ -55,6 +57,21 @@ def make_empty_database(
 def away_url(folder: Path, store: str) -> str:
     """Return where a database could be, and is not: its folder is away, or nothing listens there."""
     return f"sqlite:///{folder}/nowhere/octy.db" if store == "sqlite" else "postgresql://octy@127.0.0.1:9/octy"
+
+
+@contextmanager
+def taken_away(url: str, server: PostgresServer | None = None) -> Iterator[None]:
+    """Have a database be away for the block, for those too who are connected."""
+    if not url.startswith("postgresql"):
+        path = Path(url.removeprefix("sqlite:///"))
+        hidden = path.rename(path.with_name("hidden"))
+        yield
+        hidden.rename(path)
+        return
+    server, name = server or shared_server(), url.rpartition("/")[2]
+    server.lock_out(name)
+    yield
+    server.let_in(name)
 
 
 def remove_database(url: str, server: PostgresServer | None = None) -> None:

@@ -99,9 +99,9 @@ class Office:
 
 
 @contextmanager
-def open_office(folder: Path) -> Iterator[Office]:
+def open_office(folder: Path, store: str) -> Iterator[Office]:
     """Start the parts; stop them in the end."""
-    world, certificate = World(folder), provide(folder / "tls")
+    world, certificate = World(folder, store), provide(folder / "tls")
     temporal, smtp, inbox, pages = (free_port() for _ in range(4))
     octy = octy_for(
         world,
@@ -123,4 +123,4 @@ def open_office(folder: Path) -> Iterator[Office]:
         office.start()
         yield office
         office.close()
-    world.database.close()
+    world.close()

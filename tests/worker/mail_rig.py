@@ -3,10 +3,9 @@
 from datetime import timedelta
 from functools import cache
 from itertools import count
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from sqlmodel import col, select
+from support.stores import make_database, remove_database
 
 from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc
@@ -23,7 +22,6 @@ from octy_middleware.models import (
     OutcomeMinute,
     Regeneration,
     SealedSecret,
-    Table,
 )
 from octy_middleware.notices import give
 from octy_middleware.outcome import Outcome
@@ -54,18 +52,6 @@ def settings(**values):
     )
 
 
-@cache
-def _empty_database():
-    """The tables, made once: that costs more than what most of these tests do."""
-    with TemporaryDirectory() as folder:
-        path = Path(folder) / "empty.db"
-        database = Database(f"sqlite:///{path}")
-        database.create()
-        Table.metadata.create_all(database.engine)
-        database.close()
-        return path.read_bytes()
-
-
 _letters = cache(lambda values: Letters(settings(**dict(values))))
 
 
@@ -87,9 +73,9 @@ class Told:
 class World:
     """One account with its pair in a real database, and a clock that stands still until it is moved."""
 
-    def __init__(self, folder, **account):
-        (folder / "octy.db").write_bytes(_empty_database())
-        self.database = Database(f"sqlite:///{folder / 'octy.db'}")
+    def __init__(self, folder, store, **account):
+        self.url = make_database(folder, store)
+        self.database = Database(self.url)
         self.now = START
         self.settings = settings()
         self.links = Links(CHAIN, self.settings.public_url)
@@ -97,6 +83,10 @@ class World:
         fields = {"contact_name": "Ada", "contact_email_address": ADDRESS, "security_email": ADDRESS, **account}
         self.account_id = self.add(Account(id=self.new_id(), reference="customer", created_at=utc(START), **fields))
         self.pair_id = self.pair(PUBLIC_KEY)
+
+    def close(self):
+        self.database.close()
+        remove_database(self.url)
 
     def new_id(self):
         return f"01890c2e-0000-7000-8000-{next(self._ids):012d}"
@@ -237,3 +227,10 @@ class World:
 
 def alert(incident_id, number=1, kind=MailKind.ALERT):
     return MailOrder(incident_id, kind, number, START)
+
+
+def opened(folder, store, **account):
+    """Lend a world, for a fixture that yields from it."""
+    world = World(folder, store, **account)
+    yield world
+    world.close()

@@ -3,17 +3,16 @@
 Here: the rows that the tests of the pages share. Not here: tests, and requests (`pages_browser`).
 """
 
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
-from functools import cache
 from pathlib import Path
 
 from pages_browser import BASE, Browser, path_of
 from sqlalchemy import event
 from starlette.applications import Starlette
+from support.stores import make_database, remove_database
 
 from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc, uuid7
@@ -50,14 +49,15 @@ class World:
     """One database with one customer; `now` is the pages' clock, 01:00:00 on the first day."""
 
     folder: Path
+    store: str = "sqlite"
     now: float = START + 3600
     settings: WorkerSettings = field(init=False)
     made: int = 0
 
     def __post_init__(self) -> None:
+        self.url = make_database(self.folder, self.store)
         self.settings = self.configure()
-        (self.folder / "octy.db").write_bytes(_empty_database())
-        self.database = Database(self.settings.database_url, busy_timeout=20.0)
+        self.database = Database(self.url, busy_timeout=20.0)
         self.links = Links(self.settings.link_keys, BASE)
         self.sealer = Sealer(self.settings.sealing_keys, lambda count: bytes(range(count)))
         self.account_id = self.fresh_id()
@@ -74,12 +74,13 @@ class World:
 
     def configure(self, **values: object) -> WorkerSettings:
         keys = Keychain({"k1": b"\x11" * 32, "k2": b"\x22" * 32})
-        own = dict.fromkeys(("peppers", "sealing_keys", "link_keys"), keys)
-        url = f"sqlite:///{self.folder / 'octy.db'}"
-        contact = "support@octy.example"
-        return WorkerSettings.build(
-            **{**own, "database_url": url, "public_url": BASE, "support_contact": contact, **values}
-        )
+        own: dict[str, object] = dict.fromkeys(("peppers", "sealing_keys", "link_keys"), keys)
+        own |= {"database_url": self.url, "public_url": BASE, "support_contact": "support@octy.example"}
+        return WorkerSettings.build(**{**own, **values})
+
+    def close(self) -> None:
+        self.database.close()
+        remove_database(self.url)
 
     def fresh_id(self) -> str:
         self.made += 1
@@ -212,13 +213,8 @@ class World:
             event.remove(self.database.engine, "before_cursor_execute", note)
 
 
-@cache
-def _empty_database() -> bytes:
-    """Return a database file with all tables: making them takes 30 ms."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "empty.db"
-        database = Database(f"sqlite:///{path}")
-        database.create()
-        Table.metadata.create_all(database.engine)
-        database.close()  # the last connection folds the journal in
-        return path.read_bytes()
+def opened(folder: Path, store: str) -> Iterator[World]:
+    """Lend a world, for a fixture that yields from it."""
+    world = World(folder, store)
+    yield world
+    world.close()

@@ -11,6 +11,7 @@ from support.world import LIFE, FakeRequest, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from octy_middleware.statements import run
 from octy_middleware.states import Answer, Cause, RegenerationState
 from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
@@ -249,9 +250,11 @@ def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None
     follow = RegenerationOrder(incident_id, leaked=False, at=NOW, after=first)
     assert twice(desk.incidents.open_regeneration, follow) == second
     with desk.world.database.write() as connection:
-        connection.exec_driver_sql(
+        run(
+            connection,
             "UPDATE incident SET key_pair_id = (SELECT id FROM key_pair WHERE public_key = ?), regeneration_id = ?",
-            (uncollected, first),
+            uncollected,
+            first,
         )
     assert twice(desk.incidents.open_regeneration, follow) == second
 
@@ -310,7 +313,7 @@ def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
     step = Step(desk.order(keys, leaked=True), NOW)
     desk.regenerations.issue_pair(step)
     with desk.world.database.write() as connection:
-        connection.exec_driver_sql("UPDATE key_pair SET state = 'active' WHERE public_key = ?", (keys.public_key,))
+        run(connection, "UPDATE key_pair SET state = 'active' WHERE public_key = ?", keys.public_key)
     twice(desk.regenerations.activate_pair, step)
     assert desk.pairs()[keys.public_key] == "retired"
 
@@ -320,7 +323,7 @@ def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
     desk.regenerations.issue_pair(step)
     with desk.world.database.write() as connection:
         digest = f"$octy-b2$k1${'0' * 64}"
-        connection.exec_driver_sql("UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", (digest,))
+        run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", digest)
     fails_for_good(desk.regenerations.prove_pair, step)
 
 

@@ -7,17 +7,19 @@ from collections.abc import Iterator
 import pytest
 from cli_office import Office, open_office
 from cli_rig import DENIED
+from support.stores import STORES
 
 from octy_middleware.keychain import Keychain
+from octy_middleware.statements import run
 from octy_middleware.states import PairState
 from octy_worker.cli import incidents, leave
 
 WHY = ("--reason", "confirmed by phone")
 
 
-@pytest.fixture(scope="module")
-def office(tmp_path_factory) -> Iterator[Office]:
-    with open_office(tmp_path_factory.mktemp("office")) as office:
+@pytest.fixture(scope="module", params=STORES)
+def office(tmp_path_factory, request) -> Iterator[Office]:
+    with open_office(tmp_path_factory.mktemp("office"), request.param) as office:
         yield office
 
 
@@ -73,10 +75,11 @@ def test_the_second_decision_comes_too_late_and_is_audited(office):
 def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(office):
     _, incident_id = office.attacked()
     with office.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
-        connection.exec_driver_sql(
+        run(
+            connection,
             "UPDATE confirmation SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
             "WHERE incident_id = ?",
-            (incident_id,),
+            incident_id,
         )
     late = office.decide(incident_id, "regenerate", *WHY).must(3)
     assert "somebody was faster: dismiss, decided by customer" in late.stderr
@@ -140,7 +143,7 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "settings", "packages", "database", "write lock"),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox"),
-    *("Temporal", "namespace", "worker", "mail server", "pages"),
+    *("Temporal", "namespace", "worker", "retention", "mail server", "pages"),
 ]
 
 

@@ -6,12 +6,14 @@ from importlib import metadata
 
 import pytest
 from cli_rig import fail, octy_for
+from support.postgres import shared_server
 from support.world import World
 
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.keychain import Keychain
-from octy_middleware.models import Outbox
+from octy_middleware.models import Outbox, Table
+from octy_middleware.statements import run
 from octy_worker.cli.checks import State
 from octy_worker.cli.checks.configuration import KEYS, is_local, look_at_packages, read_settings, variable
 from octy_worker.cli.checks.store import look_at_store
@@ -26,15 +28,12 @@ def keys(world: World) -> dict[str, str]:
 
 
 def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
-    settings = WorkerSettings.build(
-        **{
-            "database_url": world.url,
-            "peppers": world.peppers,
-            "sealing_keys": world.sealing_keys,
-            "link_keys": Keychain.generate(),
-            **values,
-        }
-    )
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": Keychain.generate()}
+    return look(world.url, {**chains, **values})
+
+
+def look(url: str, values: dict[str, object]) -> dict[str, tuple[State, str]]:
+    settings = WorkerSettings.build(database_url=url, **values)
     return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in look_at_store(settings)}
 
 
@@ -114,18 +113,23 @@ def test_a_sound_store_is_found_sound(world):
 @pytest.mark.parametrize(
     ("url", "said"),
     [
-        ("sqlite:///{folder}/none.db", "there is no file"),
-        (f"sqlite:///{{folder}}/{'n' * 300}.db", "there is no file"),
+        ("sqlite:///{folder}/none.db", "there is no database"),
+        (f"sqlite:///{{folder}}/{'n' * 300}.db", "can't be reached: File name too long"),
         ("sqlite:///{folder}", "the store did not answer"),
         ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
         ("sqlite:///{folder}/text.db", "is the path right"),
-        ("mysql://x/y", "SQLite only"),
+        ("postgresql://octy@127.0.0.1:9/octy", "does the server run"),
+        ("{server}/none", "does not exist"),
+        ("{server}/postgres", "run `octy db upgrade`"),
+        ("mysql://x/y", "give sqlite:///<file> or postgresql://"),
     ],
 )
-def test_a_store_that_is_none_is_found_once(world, url, said):
-    (world.folder / "empty.db").touch()
-    (world.folder / "text.db").write_text("no database" * 100)
-    found = looked_at(world, database_url=url.format(folder=world.folder))
+def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
+    (tmp_path / "empty.db").touch()
+    (tmp_path / "text.db").write_text("no database" * 100)
+    chain = Keychain.generate()
+    server = shared_server().url("").rstrip("/") if "{server}" in url else ""
+    found = look(url.format(folder=tmp_path, server=server), dict.fromkeys(KEYS, chain))
     assert wrong(found) == ["database"]
     assert said in found["database"][1]
     assert {state for name, (state, _) in found.items() if name != "database"} == {State.UNCHECKED}
@@ -138,6 +142,7 @@ def test_a_lock_that_cant_be_had_is_found(world, monkeypatch):
     assert wrong(found) == ["write lock"]
 
 
+@pytest.mark.sqlite
 def test_a_damaged_file_is_found(world):
     for number in range(30):
         world.register(f"c{number}")
@@ -162,7 +167,7 @@ def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
     pair = world.register()
     if digest is not None:
         with world.database.write() as connection:
-            connection.exec_driver_sql("UPDATE key_pair SET secret_digest = ?", (digest,))
+            run(connection, "UPDATE key_pair SET secret_digest = ?", digest)
     chain = world.peppers if peppers == "its own" else Keychain.generate(peppers)
     found = looked_at(world, peppers=chain)
     assert ("peppers and pairs" in wrong(found)) is not fits
@@ -207,7 +212,7 @@ def test_looking_changes_nothing(world):
 
 
 def dump(world: World) -> str:
-    tables = [name for (name,) in world.rows("SELECT name FROM sqlite_master WHERE type = 'table' ORDER BY name")]
+    tables = [*sorted(Table.metadata.tables), "alembic_version"]
     return json.dumps(
         {table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables}
     )

@@ -32,7 +32,8 @@ def settings(world: World, **options: object) -> WorkerSettings:
 def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
     async def build() -> dict:
         with ThreadPoolExecutor(daemon._THREADS) as executor:
-            worker = daemon.Parts(settings(world)).worker(temporal.client, executor)
+            own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
+            worker = daemon.Parts(own).worker(temporal.client, executor)
             return dict(worker.config())
 
     config = temporal.run(build())

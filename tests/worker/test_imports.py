@@ -452,5 +452,6 @@ def test_many_rows_take_few_statements(world):
 
     event.listen(world.database.engine, "before_cursor_execute", note)
     imported(world, as_csv(*(person(number) for number in range(1000))))
-    assert len([each for each in statements if each.startswith(("SELECT", "INSERT"))]) == 5
+    read_or_written = [each for each in statements if each.startswith(("SELECT", "INSERT")) and "_lock(" not in each]
+    assert len(read_or_written) == 5
     assert world.rows("SELECT COUNT(*) FROM key_pair") == [(1000,)]

@@ -12,6 +12,7 @@ from octy_middleware import pairs
 from octy_middleware.clock import utc
 from octy_middleware.models import KeyPair
 from octy_middleware.outcome import Outcome
+from octy_middleware.statements import run
 from octy_middleware.states import Cause
 from octy_worker.cases import load_case
 from octy_worker.links import Links
@@ -28,7 +29,7 @@ def renewed(world: World, keys: Keys) -> Keys:
     """Replace a pair at once and return the new one."""
     now = time.time()
     with world.database.write_session() as session:
-        pair = session.connection().exec_driver_sql("SELECT id FROM key_pair WHERE public_key = ?", (keys.public_key,))
+        pair = run(session.connection(), "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key)
         order = open_regeneration(
             session, keys.account_id, Cause.STAFF, old_pair_id=pair.scalar_one(), leaked=True, actor="test", now=now
         )

@@ -5,7 +5,7 @@ import unicodedata
 from html.parser import HTMLParser
 
 import pytest
-from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, World, alert
+from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, opened
 
 from octy_middleware.accounts import security_addresses
 from octy_middleware.clock import utc
@@ -55,9 +55,8 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.database.close()
+    """What letters say has nothing to do with the store; what goes into mails from both: `test_mail_activity`."""
+    yield from opened(tmp_path, "sqlite")
 
 
 def both(letter):

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 
 import pytest
-from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, SENT, START, Told, World, alert, settings
+from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, SENT, START, Told, World, alert, opened, settings
 from smtp_servers import Authority, Inbox, Server, running
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
@@ -25,18 +25,14 @@ NEW_ADDRESS = "new@elsewhere.example"
 
 
 @pytest.fixture
-def world(tmp_path):
-    world = World(tmp_path)
-    yield world
-    world.database.close()
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
 @pytest.fixture
-def moved(tmp_path):
+def moved(tmp_path, store):
     """The contact address was changed ten days ago: the new one counts, the old one gets copies of alerts."""
-    world = World(tmp_path, security_email=OLD_ADDRESS, contact_changed_at=utc(START) - timedelta(days=10))
-    yield world
-    world.database.close()
+    yield from opened(tmp_path, store, security_email=OLD_ADDRESS, contact_changed_at=utc(START) - timedelta(days=10))
 
 
 @pytest.fixture(scope="module")
@@ -153,12 +149,12 @@ def test_a_refusal_is_final(world):
     assert world.mail(f"{incident}/alert/1").state == MailState.FAILED
 
 
-def test_an_address_that_is_none_is_never_tried(tmp_path):
-    world = World(tmp_path, security_email="ada@customer.example\r\nBcc: eve@evil.example")
+def test_an_address_that_is_none_is_never_tried(tmp_path, store):
+    world = World(tmp_path, store, security_email="ada@customer.example\r\nBcc: eve@evil.example")
     incident, mailer = world.incident(), Told()
     assert world.activities(mailer).send_mail(alert(incident)) == MailReport("failed", "invalid-address")
     assert mailer.envelopes == []
-    world.database.close()
+    world.close()
 
 
 @pytest.mark.parametrize("kind", list(MailKind))

@@ -6,8 +6,9 @@ import socket
 
 import pytest
 from pages_browser import Browser, path_of, serving
-from pages_rig import World
+from pages_rig import World, opened
 from pages_rules import check_response
+from support.stores import away_url
 
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
@@ -21,12 +22,12 @@ STRANGE_ID = uuid7(1_700_000_000.0, lambda count: b"\x07" * count)
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
-def test_healthz_answers_without_the_store(tmp_path, world):
-    gone = Database(f"sqlite:///{tmp_path}/nowhere/octy.db")
+def test_healthz_answers_without_the_store(tmp_path, store, world):
+    gone = Database(away_url(tmp_path, store))
     response = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now)).get("/healthz")
     assert (response.status_code, response.json()) == (200, {"status": "ok"})
 

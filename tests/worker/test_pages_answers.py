@@ -8,7 +8,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from pages_browser import form_token, path_of, serving
-from pages_rig import START, World
+from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -21,8 +21,8 @@ ANSWERED_AT = "2026-01-01 01:00:00 UTC"
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
 def test_it_was_us_is_recorded_and_told_through_the_outbox(world):

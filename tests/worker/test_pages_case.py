@@ -6,7 +6,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from pages_browser import form_token
-from pages_rig import START, World
+from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -15,8 +15,8 @@ from octy_middleware.states import PairState
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
 def test_page_tells_what_happened_and_what_each_answer_does(world):

@@ -6,18 +6,23 @@ import threading
 
 import pytest
 from pages_browser import Browser, path_of
-from pages_rig import World
+from pages_rig import opened
+from support.stores import away_url
 
 from octy_middleware.database import Database
 from octy_middleware.keys import make_pair
 from octy_worker.pages import build_pages
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
+REFUSAL = {
+    "sqlite": "CREATE TRIGGER broken BEFORE UPDATE ON confirmation BEGIN SELECT RAISE(ABORT, 'out of order'); END",
+    "postgresql": 'ALTER TABLE confirmation ADD CONSTRAINT "out of order" CHECK (answer IS NULL)',
+}
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
 def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
@@ -38,9 +43,9 @@ def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
-def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, world):
+def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, world):
     case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
-    gone = Database(f"sqlite:///{tmp_path}/nowhere/octy.db")
+    gone = Database(away_url(tmp_path, store))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
     for url in (world.links.case_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
         response = browser.get(path_of(url))
@@ -77,8 +82,7 @@ def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
     case = world.case()
     path = world.case_path(case)
     with world.database.write() as connection:
-        refusal = "BEFORE UPDATE ON confirmation BEGIN SELECT RAISE(ABORT, 'out of order'); END"
-        connection.exec_driver_sql(f"CREATE TRIGGER broken {refusal}")
+        connection.exec_driver_sql(REFUSAL[world.store])
     response = world.browser().press(path, "answer", "not_us")
     assert response.status_code == 500
     assert "Something went wrong on our side" in response.text

@@ -9,7 +9,7 @@ from datetime import timedelta
 import httpx2
 import pytest
 from pages_browser import form_token, path_of, serving
-from pages_rig import START, World
+from pages_rig import START, World, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
@@ -24,8 +24,8 @@ NEW = "new@elsewhere.example"
 
 
 @pytest.fixture
-def world(tmp_path):
-    return World(tmp_path)
+def world(tmp_path, store):
+    yield from opened(tmp_path, store)
 
 
 def path_to(world: World, notice_id: str) -> str:

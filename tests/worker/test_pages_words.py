@@ -31,7 +31,7 @@ ACTIVE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u200b-\u200f\u202
 
 @pytest.mark.parametrize("client", HOSTILE)
 def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
-    world = World(tmp_path)
+    world = World(tmp_path)  # what such a text looks like has nothing to do with the store
     incident_id = world.case(sources=((client[:64], 20, client),))
     page = world.browser().get(world.case_path(incident_id)).text  # the browser has judged the HTML already
     assert ACTIVE.search(page) is None
@@ -40,6 +40,7 @@ def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
     assert "\nSet-Cookie" not in page
     assert "49" not in text_of(page).partition("Where the attempts came from")[2].partition("Case number")[0]
     assert "x" * 121 not in page
+    world.close()
 
 
 def test_every_printed_text_is_made_harmless_not_only_the_expected_ones(tmp_path):
@@ -49,6 +50,7 @@ def test_every_printed_text_is_made_harmless_not_only_the_expected_ones(tmp_path
     assert ACTIVE.search(page) is None
     assert "from one network (192.0.2.0��/24)" in page
     assert "Oc�ty�" in page
+    world.close()
 
 
 def luminance(colour: str) -> float:

@@ -7,6 +7,7 @@ import pytest
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware import Outcome
+from octy_middleware.statements import run
 from octy_middleware.states import Cause, RegenerationState
 from octy_worker import regenerations
 from octy_worker.registration import register
@@ -251,9 +252,7 @@ def test_a_pair_that_does_not_verify_is_not_proven(world: World) -> None:
     opened = order(world, world.register())
     issue(world, opened.regeneration_id)
     with world.database.write() as connection:
-        connection.exec_driver_sql(
-            "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", (f"$octy-b2$k1${'0' * 64}",)
-        )
+        run(connection, "UPDATE key_pair SET secret_digest = ? WHERE state = 'pending'", f"$octy-b2$k1${'0' * 64}")
     with world.database.read_session() as session:
         assert not regenerations.prove(session, world.hasher, world.sealer, opened.regeneration_id)
 

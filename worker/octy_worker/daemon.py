@@ -33,6 +33,7 @@ from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
+from octy_worker.retention.routine import prune_daily
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
@@ -152,6 +153,7 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
+    tasks.append(asyncio.create_task(prune_daily(parts.database, parts.settings, time.time, stop), name="retention"))
     if pages:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())

@@ -17,6 +17,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlmodel import col, select
 
 from octy_middleware.accounts import CONTACT_FIELDS, account_values
+from octy_middleware.backends import Writer
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError, StoreUnavailableError
@@ -30,6 +31,7 @@ Progress = Callable[[str, int, int | None], None]
 """Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
 
 _CHUNK = 1000  # rows a statement
+_TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
 
 
 @dataclass(slots=True)
@@ -74,7 +76,7 @@ def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress)
         raise ValueError("a plan with faults is not to be carried out")
     total = len(plan.accounts) + len(plan.pairs)
     try:
-        with database.write() as connection:
+        with database.write(writer=Writer.IMPORT) as connection:
             for done, accounts in _chunks(plan.accounts):
                 connection.execute(insert(Account), accounts)
                 progress("written", done, total)
@@ -82,7 +84,7 @@ def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress)
                 adopt(connection, known, now)
                 progress("written", len(plan.accounts) + done, total)
     except IntegrityError as error:
-        if "unique" not in str(error.orig).lower():
+        if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
             raise
         raise StoreUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
 

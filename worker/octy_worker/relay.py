@@ -1,56 +1,43 @@
-"""Outbox → Temporal: every message is delivered at least once, in order, and "already there" means delivered.
+"""Outbox → Temporal: each message at least once, in its subject's order, and "already there" means delivered.
 
-Here: reading the outbox, and what each event is to a workflow. Not here: putting messages down
-(`octy_middleware.outbox`), connecting (`temporal`).
+Here: delivery, and what holds it up. Not here: putting messages down (`octy_middleware.outbox`), sharing them with
+other relays (`claims`), what each is to a workflow (`meanings`), connecting (`temporal`).
 
 Everything is a signal-with-start or a start: should a message about a case come before its workflow runs, the
 workflow starts with it. A closed workflow is not started again; its message is delivered, for there is nobody to
 hear it.
 
-An outage holds everything back until it is over. A message that is itself at fault holds nothing back: it is tried
-five times, then set aside, and stays in the outbox as undelivered, with its fault.
+An outage holds everything back until it is over. A message that is itself at fault holds nothing back but the later
+ones of its own subject: it is tried five times, with pauses, then set aside, and stays in the outbox as undelivered,
+with its fault.
 """
 
 import asyncio
 import logging
+import os
+import secrets
+import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
 
-from sqlalchemy import update
-from sqlmodel import col, select
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_middleware.clock import Clock, utc
+from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
-from octy_middleware.models import Notice, Outbox, Regeneration
-from octy_middleware.outbox import TRIES, Event
-from octy_middleware.states import Answer
-from octy_worker.activities.incidents import choice_of
+from octy_middleware.outbox import TRIES
+from octy_worker.bell import Bell
+from octy_worker.claims import Claims, End, Fate, Message
+from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
-from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import (
-    CustomerAnswer,
-    Growth,
-    IncidentCase,
-    NoticeCase,
-    NoticeKind,
-    RegenerationCase,
-    RegenerationEnd,
-    incident_workflow_id,
-    notice_workflow_id,
-    regeneration_workflow_id,
-)
-from octy_workflows.notice import KeyNoticeWorkflow
-from octy_workflows.regeneration import KeyRegenerationWorkflow
 
 _logger = logging.getLogger(__name__)
 
-_BATCH = 100
+_AHEAD = 4  # messages claimed at once for each that is delivered at a time
+_OF_LEASE = 2 / 3  # of a lease is for delivery; in the rest, what was given up may still arrive
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
 
 _OF_THE_MESSAGE = frozenset(
@@ -66,17 +53,6 @@ a right that is missing would meet all messages alike, and giving up on them one
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any."""
-
-    run: Any
-    argument: IncidentCase | RegenerationCase | NoticeCase
-    workflow_id: str
-    signal: str | None = None
-    content: object = None
-
-
-@dataclass(frozen=True, slots=True)
 class Round:
     """What became of the messages that waited; a failed one has its fault in its row."""
 
@@ -85,51 +61,125 @@ class Round:
 
 
 class Relay:
-    """Delivers the outbox of one database. One relay a database is enough; two do no harm."""
+    """Delivers the outbox of one database, beside any number of other relays."""
 
     def __init__(self, database: Database, client: Client, settings: WorkerSettings, clock: Clock) -> None:
         self._database = database
         self._client = client
         self._settings = settings
-        self._clock = clock
+        self._width = settings.relay_concurrency
+        self._claims = Claims(database, clock, _name(), settings.relay_lease)
+        self._meanings = Meanings(database, settings)
+        self._rung = asyncio.Event()
+        self._turn_at_call = asyncio.Semaphore(self._width)
+        self._under_way: set[asyncio.Task[None]] = set()
+        self._ends: list[End] = []  # not written down yet
+        self._taking: asyncio.Task[list[Message]] | None = None
+        self._outage: Exception | None = None
+        self._delivered = 0
 
     async def run(self) -> None:
         """Deliver until cancelled; nothing else ends it. What goes wrong for all messages is waited out."""
-        wait = interval = self._settings.relay_interval
-        while True:
+        wait = 0.0
+        bell = Bell(self._database.alarm(), self._rung)
+        try:
+            while True:
+                before = self._delivered
+                try:
+                    await self.deliver_some()
+                except Exception as error:  # noqa: BLE001  # an outage, or a fault of ours: messages wait, none is lost
+                    wait = _longer(0.0 if self._delivered > before else wait)
+                    _logger.warning("relay: %s; next try in %.1f s", _told(error), wait)
+                    await asyncio.sleep(wait)
+                else:
+                    wait = 0.0
+                    await self._wait()
+        finally:
             try:
-                done = await self.deliver_some()
-            except Exception as error:  # noqa: BLE001  # an outage, or a fault of ours: messages wait, none is lost
-                wait = _longer(wait)
-                _logger.warning("relay: %s; next try in %.1f s", _told(error), wait)
-            else:
-                in_vain = done.failed > 0 and done.delivered == 0
-                wait = _longer(wait) if in_vain else interval
-                if done.delivered == _BATCH:
-                    continue
-            await asyncio.sleep(wait)
+                await self._leave()
+            finally:
+                await bell.stop()
 
     async def deliver_some(self) -> Round:
-        """Deliver what waits, oldest first, at most a hundred messages. An outage is raised, at the first message."""
-        numbers = await asyncio.to_thread(self._undelivered)
-        failed = 0
-        for number in numbers:
+        """Deliver all that this relay may take now, and what comes meanwhile. An outage is raised."""
+        self._outage = None
+        delivered = failed = 0
+        while True:
+            self._rung.clear()
+            ends = await self._take()
+            delivered += sum(end.fate is Fate.DELIVERED for end in ends)
+            failed += sum(end.fate is Fate.AT_FAULT for end in ends)
+            if self._under_way:
+                await self._wait()
+            elif not self._ends:
+                break
+        if self._outage is not None:
+            raise self._outage
+        return Round(delivered, failed)
+
+    async def _take(self) -> Sequence[End]:
+        """Write down what has ended, and begin to deliver what could be claimed. Return what was written down."""
+        limit = 0 if self._outage else self._width * _AHEAD
+        ends = self._ends
+        if not limit and not ends:
+            return ends
+        deadline = asyncio.get_running_loop().time() + self._settings.relay_lease * _OF_LEASE
+        self._ends = []
+        self._taking = asyncio.create_task(self._claim(ends, limit))
+        for message in await asyncio.shield(self._taking):
+            task = asyncio.create_task(self._deliver(message, deadline))
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+        return ends
+
+    async def _claim(self, ends: list[End], limit: int) -> list[Message]:
+        try:
+            claimed = await asyncio.to_thread(self._claims.take, ends, limit)
+        except BaseException:
+            self._ends = ends + self._ends  # to be written down the next time
+            raise
+        for end in ends:
+            _tell(end)
+        return claimed
+
+    async def _wait(self) -> None:
+        """Wait until there is something to do: room for more, a delivery that has ended, a ring, or time to look."""
+        if len(self._under_way) >= self._width:
+            while len(self._under_way) >= self._width:
+                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+            return
+        if self._ends:  # while others were claimed
+            return
+        ringing = asyncio.create_task(self._rung.wait())
+        try:
+            await asyncio.wait(
+                {ringing, *self._under_way},
+                timeout=self._settings.relay_interval,
+                return_when=asyncio.FIRST_COMPLETED,
+            )
+        finally:
+            ringing.cancel()
+
+    async def _deliver(self, message: Message, deadline: float) -> None:
+        """Deliver one message well before its lease ends, and note what became of it."""
+        async with self._turn_at_call:
+            if self._outage is not None:
+                self._ends.append(End(message, Fate.HELD_BACK))
+                return
             try:
-                await self._send(await asyncio.to_thread(self._call, number))
-            except Exception as error:
+                async with asyncio.timeout_at(deadline):
+                    await self._send(await asyncio.to_thread(self._meanings.call_for, message))
+            except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):
-                    await asyncio.to_thread(self._update, number, last_error=_fault(error))
-                    raise
-                failed += 1
-                await asyncio.to_thread(self._note_failure, number, _fault(error))
+                    self._outage = self._outage or error
+                    self._ends.append(End(message, Fate.HELD_BACK, _fault(error)))
+                else:
+                    self._ends.append(End(message, Fate.AT_FAULT, _fault(error)))
             else:
-                await asyncio.to_thread(self._note_delivery, number)
-        return Round(len(numbers) - failed, failed)
+                self._delivered += 1
+                self._ends.append(End(message, Fate.DELIVERED))
 
     async def _send(self, call: Call) -> None:
-        more: dict[str, Any] = (
-            {} if call.signal is None else {"start_signal": call.signal, "start_signal_args": _arguments(call)}
-        )
         try:
             await self._client.start_workflow(
                 call.run,
@@ -138,95 +188,43 @@ class Relay:
                 task_queue=self._settings.temporal_task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
-                **more,
+                **call.start_signal,
             )
         except WorkflowAlreadyStartedError:
             _logger.info("relay: %s has ended; nobody hears %s", call.workflow_id, call.signal or "its start")
 
-    def _call(self, number: int) -> Call:  # noqa: PLR0911  # a row for each event
-        with self._database.read_session() as session:
-            message = session.get_one(Outbox, number)
-        event, subject, detail = Event(message.kind), message.subject_id, message.detail
-        match event:
-            case Event.INCIDENT_OPENED:
-                return self._incident(subject)
-            case Event.INCIDENT_GREW:
-                return self._incident(subject, "attempts_grew", Growth(int(detail["failures"])))
-            case Event.INCIDENT_ANSWERED:
-                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]))
-                return self._incident(subject, "customer_answered", answer)
-            case Event.REGENERATION_FINISHED:
-                end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
-                return self._incident(subject, "regeneration_finished", end)
-            case Event.REGENERATION_OPENED:
-                return self._regeneration(subject)
-            case Event.REGENERATION_COLLECTED:
-                return self._regeneration(subject, "keys_collected")
-            case Event.REGENERATION_SUPERSEDED:
-                return self._regeneration(subject, "superseded")
-            case Event.NOTICE_GIVEN:
-                return self._notice(subject)
-            case unknown:
-                assert_never(unknown)
+    async def _leave(self) -> None:
+        """Stop delivering, and leave what is not delivered to others at once."""
+        for task in self._under_way:
+            task.cancel()
+        unfinished = {*self._under_way, *({self._taking} if self._taking else ())}
+        if unfinished:
+            await asyncio.wait(unfinished)
+        try:
+            await asyncio.to_thread(self._claims.leave, self._ends)
+        except Exception as error:  # noqa: BLE001  # the store is away: leases end by themselves, and the stop goes on
+            _logger.warning("relay: %s; its claims end by themselves", _told(error))
 
-    def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
-        case = IncidentCase(incident_id, self._settings.incident_times)
-        return Call(KeyIncidentWorkflow.run, case, incident_workflow_id(incident_id), signal, content)
 
-    def _regeneration(self, regeneration_id: str, signal: str | None = None) -> Call:
-        with self._database.read_session() as session:
-            row = session.get_one(Regeneration, regeneration_id)
-        case = RegenerationCase(
-            regeneration_id,
-            leaked=row.leaked,
-            replaces=row.old_pair_id is not None,
-            times=self._settings.regeneration_times,
+def _name() -> str:
+    """Return a name that no other relay has, and that tells support staff where this one runs."""
+    return f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
+
+
+def _tell(end: End) -> None:
+    if end.fate is not Fate.AT_FAULT:
+        return
+    number, tries = end.message.number, end.message.tries + 1
+    if tries >= TRIES:
+        _logger.error(
+            "relay: message %d of the outbox is set aside after %d tries: %s; `octy outbox retry %d` tries it again",
+            number,
+            tries,
+            end.fault,
+            number,
         )
-        return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
-
-    def _notice(self, notice_id: str) -> Call:
-        with self._database.read_session() as session:
-            row = session.get_one(Notice, notice_id)
-        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
-        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
-
-    def _undelivered(self) -> Sequence[int]:
-        """Return ids alone: a row that can't even be read must not hide the others."""
-        waiting = (
-            select(col(Outbox.id))
-            .where(col(Outbox.delivered_at).is_(None), Outbox.tries < TRIES)
-            .order_by(col(Outbox.id))
-            .limit(_BATCH)
-        )
-        with self._database.read() as connection:
-            return [row.id for row in connection.execute(waiting)]
-
-    def _note_delivery(self, number: int) -> None:
-        self._update(number, tries=Outbox.tries + 1, delivered_at=utc(self._clock()))
-
-    def _note_failure(self, number: int, fault: str) -> None:
-        tries = self._update(number, tries=Outbox.tries + 1, last_error=fault)
-        if tries == TRIES:
-            _logger.error(
-                "relay: message %d of the outbox is set aside after %d tries: %s; it is tried again once its row "
-                "says tries = 0",
-                number,
-                tries,
-                fault,
-            )
-        else:
-            _logger.warning("relay: message %d of the outbox, try %d of %d: %s", number, tries, TRIES, fault)
-
-    def _update(self, number: int, **values: Any) -> int:
-        """Set columns of one row; return how often its message was tried."""
-        statement = update(Outbox).where(col(Outbox.id) == number).values(**values).returning(col(Outbox.tries))
-        with self._database.write() as connection:
-            row = connection.execute(statement).first()
-        return 0 if row is None else int(row[0])
-
-
-def _arguments(call: Call) -> list[object]:
-    return [] if call.content is None else [call.content]
+    else:
+        _logger.warning("relay: message %d of the outbox, try %d of %d: %s", number, tries, TRIES, end.fault)
 
 
 def _longer(wait: float) -> float:
@@ -236,7 +234,7 @@ def _longer(wait: float) -> float:
 def _is_outage(error: Exception) -> bool:
     if isinstance(error, RPCError):
         return error.status not in _OF_THE_MESSAGE
-    return isinstance(error, OctyError)
+    return isinstance(error, OctyError | TimeoutError)
 
 
 def _fault(error: Exception) -> str:

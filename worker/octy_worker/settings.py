@@ -28,10 +28,19 @@ Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 
 
-class WorkerSettings(BaseSettings):
+class RetentionSettings(BaseSettings):
+    """How long what is kept, and that part of the worker's settings which tells what may go."""
+
+    keep_attempts_days: int = Field(default=90, ge=1, le=36_500)  # refused attempts in detail
+    keep_counters_days: int = Field(default=400, ge=31, le=36_500)  # exact counts; reports look 30 days back
+    compact_counters_after_days: int = Field(default=35, ge=31, le=36_500)  # older ones are kept by the UTC day
+    collect_abandon_after: Time = 14 * DAY
+
+
+class WorkerSettings(RetentionSettings):
     """What a worker host needs. Times are seconds unless the name says otherwise."""
 
-    database_url: str = "sqlite:///octy.db"
+    database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
     peppers: Keys
     sealing_keys: Keys  # seal new secrets until they are collected (AES-256-GCM)
     link_keys: Keys  # make and check the links of mails (HMAC-SHA-256)
@@ -40,7 +49,9 @@ class WorkerSettings(BaseSettings):
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"
-    relay_interval: float = Field(default=0.05, gt=0, le=60)  # between two looks at an empty outbox
+    relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
+    relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time
+    relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed
 
     smtp_host: str = "127.0.0.1"
     smtp_port: int = Field(default=587, ge=1, le=65_535)
@@ -68,8 +79,9 @@ class WorkerSettings(BaseSettings):
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
     overlap: Time = DAY  # old pair lives on after the new secret was collected
     resend_after: Times = (DAY, 3 * DAY)
-    collect_staff_after: Time = 7 * DAY
-    collect_abandon_after: Time = 14 * DAY
+    collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
+
+    retention_interval: float = Field(default=DAY, ge=60)  # between two runs that drop what is past its time
 
     @property
     def incident_times(self) -> IncidentTimes:

@@ -12,6 +12,13 @@ depends_on = None
 def upgrade() -> None:
     op.add_column("outbox", sa.Column("leased_by", sa.String(length=64), nullable=False, server_default=""))
     op.add_column("outbox", sa.Column("leased_until", sa.BigInteger(), nullable=True))
+    op.create_index(
+        "ix_outbox_subject",
+        "outbox",
+        ["subject_id", "id"],
+        sqlite_where=sa.text("delivered_at IS NULL"),
+        postgresql_where=sa.text("delivered_at IS NULL"),
+    )
     op.create_table(
         "job",
         sa.Column("name", sa.String(length=40), nullable=False),
@@ -45,6 +52,7 @@ def downgrade() -> None:
     _alter_counts(sa.Integer(), "LEAST({}, 2147483647)")
     op.drop_table("app_process")
     op.drop_table("job")
+    op.drop_index("ix_outbox_subject", "outbox")
     op.drop_column("outbox", "leased_until")
     op.drop_column("outbox", "leased_by")
 

@@ -43,7 +43,7 @@ class Contender:
 
 def without_recording(gate: Gate) -> Gate:
     """Let a gate verify and not record. Only here: the product has no such switch, and must have none."""
-    gate._recorder.note = lambda _entry: None  # type: ignore[method-assign]
+    gate._recorder.note = lambda _entry: True  # taken, it says
     return gate
 
 

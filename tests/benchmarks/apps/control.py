@@ -11,6 +11,8 @@ from octy_middleware.credentials import Credentials, read_credentials
 from octy_middleware.keys import KeyHasher
 from octy_middleware.refusal import refuse
 
+CONTROL = "refuses, records nothing"
+
 
 class Unrecorded:
     """Knows one pair by its digest; whoever has not that one is refused with the middleware's own bytes."""

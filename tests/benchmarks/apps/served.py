@@ -8,10 +8,8 @@ from pathlib import Path
 
 from benchmarks.apps.asgi_apps import Bare
 from benchmarks.apps.contenders import BY_NAME, Site
-from benchmarks.apps.control import Unrecorded
+from benchmarks.apps.control import CONTROL, Unrecorded
 from octy_middleware import Settings
-
-CONTROL = "refuses, records nothing"
 
 
 def _build() -> object:

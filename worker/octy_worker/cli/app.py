@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, services, upkeep
+from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, upkeep
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -33,9 +33,11 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
+app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
+upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
 app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
@@ -54,7 +56,11 @@ def prepare(
     context: typer.Context,
     database: Annotated[
         str | None,
-        typer.Option("--database", metavar="URL", help="The store, sqlite:///FILE. Wins over OCTY_DATABASE_URL."),
+        typer.Option(
+            "--database",
+            metavar="URL",
+            help="The store: sqlite:///FILE or postgresql://USER@HOST/NAME. Wins over OCTY_DATABASE_URL.",
+        ),
     ] = None,
     env_file: Annotated[
         Path | None,

@@ -6,6 +6,7 @@ Here: options. Not here: the worker (`octy_worker.daemon`), the embedded stack (
 
 import logging
 import time
+from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -49,6 +50,10 @@ class Level(StrEnum):
 _Examples = Annotated[
     Path | None, typer.Option(metavar="FOLDER", help="The example apps, when not run from a source checkout.")
 ]
+_Elsewhere = Annotated[
+    str | None,
+    typer.Option("--database", metavar="URL", help="An empty PostgreSQL database, instead of a file of its own."),
+]
 
 
 def worker(
@@ -61,7 +66,8 @@ def worker(
     from octy_worker.settings import WorkerSettings
 
     settings = WorkerSettings.from_environment(variables_of(context))
-    refuse_missing_file(Database(settings.database_url))
+    with closing(Database(settings.database_url)) as database:
+        refuse_missing_file(database)
     _log(log_level)
     from octy_worker import daemon
 
@@ -83,6 +89,7 @@ def dev(
         ".octy"
     ),
     examples: _Examples = None,
+    database: _Elsewhere = None,
 ) -> None:
     """Run the stack."""
     from rich.console import Console
@@ -92,7 +99,7 @@ def dev(
     check_extra()
     from octy_worker.dev.dev_command import run_dev
 
-    raise typer.Exit(run_dev(folder, console=Console(), examples=examples))
+    raise typer.Exit(run_dev(folder, console=Console(), examples=examples, database=database))
 
 
 def demo(
@@ -103,6 +110,7 @@ def demo(
         "demo-report.json"
     ),
     examples: _Examples = None,
+    database: _Elsewhere = None,
 ) -> None:
     """Run the demonstration."""
     from rich.console import Console
@@ -112,4 +120,4 @@ def demo(
     check_extra()
     from octy_worker.dev.demo import run_demo
 
-    raise typer.Exit(run_demo(data, report, console=Console(), examples=examples))
+    raise typer.Exit(run_demo(data, report, console=Console(), examples=examples, database=database))

@@ -103,18 +103,20 @@ def store(context: typer.Context) -> Iterator["Database"]:
 
 
 def refuse_missing_file(database: "Database") -> None:
-    """Raise UsageFaultError when there is no database yet: SQLite would make an empty one."""
-    path = Path(str(database.url.database)).absolute()
+    """Raise UsageFaultError when the store is a file that is not there; a server says by itself what it lacks."""
+    if database.url.get_backend_name() != "sqlite":
+        return
+    place = database.backend.place
     try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError):  # the last: a NUL in it
+        Path(place).stat()
+    except (FileNotFoundError, NotADirectoryError):
         raise UsageFaultError(
-            f"there is no database {path}",
+            f"there is no database {place}",
             "set OCTY_DATABASE_URL or give `octy --database URL …`; `octy db upgrade` makes a new one",
         ) from None
     except OSError as error:
         raise UsageFaultError(
-            f"the database {path} can't be reached: {error.strerror}",
+            f"the database {place} can't be reached: {error.strerror}",
             "set OCTY_DATABASE_URL or give `octy --database URL …`",
         ) from None
 

@@ -48,6 +48,10 @@ SECRETS_HELP = teach(
         "Make the tables, or bring them to this release. Safe to repeat; every process may run meanwhile.",
         "octy db upgrade",
         "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
+        "octy --database postgresql://octy@db.example/octy db upgrade",
+        more="A PostgreSQL database is made by the server's owner first: CREATE DATABASE octy OWNER octy. Without its "
+        "password in the URL, that comes from PGPASSWORD or ~/.pgpass. Where the database can, all of it happens or "
+        "nothing; whoever comes second waits, and finds it done.",
     )
 )
 def upgrade(context: typer.Context) -> None:
@@ -57,8 +61,7 @@ def upgrade(context: typer.Context) -> None:
 
     opened = Database(database_url(variables_of(context)))
     try:
-        before = opened.schema()
-        migrate(opened)
+        before = migrate(opened)
         after = opened.schema()
     finally:
         opened.close()
@@ -91,14 +94,17 @@ def current(context: typer.Context, as_json: AsJson = False) -> None:
 
 @database.command(
     help=teach(
-        "Say nothing and exit with 0 when the database is at this release's schema; else say what to do.",
+        "Say nothing and exit with 0 when the database has the tables of this release; else say what to do.",
         "octy db check",
+        more="It compares each table, column, index and constraint.",
     )
 )
 def check(context: typer.Context) -> None:
-    """Check the schema."""
-    with store(context):
-        pass
+    """Check the tables."""
+    from octy_middleware.migrations import check_tables
+
+    with store(context) as opened:
+        check_tables(opened)
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:

@@ -6,12 +6,14 @@ Here: start, end and verdict. Not here: what is done in between (`demo_acts`), r
 import shutil
 import tempfile
 import time
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx2
 from rich.console import Console
 
+from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError, OctyError
 from octy_worker.dev.demo_acts import perform
 from octy_worker.dev.demo_input import DataFileError, Row, parse
@@ -24,16 +26,23 @@ from octy_worker.dev.stack import Stack
 _DONE, _FAILED, _INTERRUPTED = 0, 1, 130
 
 
-def run_demo(data: Path, report: Path, *, console: Console, examples: Path | None = None) -> int:
+def run_demo(
+    data: Path, report: Path, *, console: Console, examples: Path | None = None, database: str | None = None
+) -> int:
     """Do the whole job; return 0 when all that the policy promises happened, 1 when not, 130 on Ctrl-C.
 
     Raises InvalidInputError for a bad file, and ConfigurationError for a missing tool, before anything is started.
+    A `database` elsewhere than in a fresh folder must be empty: what the demo finds in the end is all its own.
     """
     rows = _read(data)
     if not report.absolute().parent.is_dir():
         raise InvalidInputError(f"there is no folder {report.absolute().parent} for the report")
+    if database is not None:
+        _refuse_used(database)
     folder = Path(tempfile.mkdtemp(prefix="octy-demo-"))
-    stack = Stack(folder, fixed_ports=False, examples=examples, report=lambda line: _say(console, line))
+    stack = Stack(
+        folder, fixed_ports=False, examples=examples, database=database, report=lambda line: _say(console, line)
+    )
     try:
         with ended_like_ctrl_c():
             faults = _run(stack, rows, report, console)
@@ -70,6 +79,13 @@ def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) ->
         console.print(f"\n[bold green]All as the policy promises[/], in {seconds:.1f} s.", highlight=False)
     console.print(f"Report: {report}", markup=False, highlight=False)
     return faults
+
+
+def _refuse_used(url: str) -> None:
+    with closing(Database(url)) as database:
+        found = database.schema()
+    if found is not None:
+        raise InvalidInputError(f"the database is at schema {found} already: the demo needs an empty one")
 
 
 def _read(data: Path) -> tuple[Row, ...]:

@@ -26,6 +26,7 @@ def run_dev(
     *,
     console: Console,
     examples: Path | None = None,
+    database: str | None = None,
 ) -> int:
     """Run the stack in `folder` until Ctrl-C or SIGTERM, then return 0; 1 when a part fails. The folder stays."""
 
@@ -33,7 +34,10 @@ def run_dev(
         console.print(f"· {line}", markup=False, highlight=False, soft_wrap=True)
 
     try:
-        with ended_like_ctrl_c(), Stack(folder, fixed_ports=True, examples=examples, report=say) as stack:
+        with (
+            ended_like_ctrl_c(),
+            Stack(folder, fixed_ports=True, examples=examples, database=database, report=say) as stack,
+        ):
             show_banner(console, stack)
             while True:
                 stack.check()
@@ -55,7 +59,7 @@ def show_banner(console: Console, stack: Stack) -> None:
         ("Pages", stack.pages),
         ("Temporal Web UI", stack.temporal_ui or "(not served)"),
         ("Temporal", stack.temporal_address),
-        ("Database", stack.database_url),
+        ("Database", str(stack.database.url)),
         ("Logs", _short(stack.folder / "logs")),
     ):
         addresses.add_row(Text(what, style="bold"), Text(where, overflow="fold"))

@@ -51,7 +51,8 @@ class Stack:
 
     The constructor decides ports, secrets and addresses; entering does the work, and says one line a step to
     `report`. `fixed_ports` takes those of `Ports`, or a free one for one that is taken, and serves Temporal's Web UI.
-    `examples` is the folder of the example apps; without it, that of the source checkout.
+    `examples` is the folder of the example apps; without it, that of the source checkout. `database` is the URL of a
+    database elsewhere; without it, a file in the folder.
     """
 
     def __init__(
@@ -60,6 +61,7 @@ class Stack:
         *,
         fixed_ports: bool,
         examples: Path | None = None,
+        database: str | None = None,
         report: Callable[[str], None] = lambda _line: None,
     ) -> None:
         self.folder = folder.absolute()
@@ -70,7 +72,8 @@ class Stack:
         self._with_ui = fixed_ports
         self._resources = ExitStack()
 
-        self.database_url = f"sqlite:///{self.folder / 'octy.db'}"
+        self.database_url = database or f"sqlite:///{self.folder / 'octy.db'}"
+        self.database = Database(self.database_url)
         self.api = f"https://localhost:{self._ports.api}"
         self.pages = f"https://localhost:{self._ports.pages}"
         self.inbox = f"http://{LOOPBACK}:{self._ports.inbox}"
@@ -122,10 +125,9 @@ class Stack:
         self.env = self._variables()
         environment.write(self.env_file, self.env)
         self._report(f"Settings and certificate in {self.folder}")
-        self.database = Database(self.database_url)
         self._resources.callback(self.database.close)
         upgrade(self.database)
-        self._report(f"Database {self.database_url}")
+        self._report(f"Database {self.database.url}")
         self.processes = self._resources.enter_context(ProcessGroup(self.folder / "logs", self.command_environment()))
         self.start_temporal()
         self.start_mail()

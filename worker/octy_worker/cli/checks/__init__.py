@@ -2,12 +2,14 @@
 
 configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
+retention       whether what is past its time goes
 network         Temporal, SMTP, pages
 """
 
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.configuration import look_at_packages, read_settings
 from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
+from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
 from octy_worker.cli.surroundings import Variables
 
@@ -17,11 +19,14 @@ __all__ = ["Check", "State", "examine"]
 def examine(variables: Variables) -> list[Check]:
     """Look at everything, in the order in which it is best mended."""
     settings, checks = read_settings(variables)
+    stored, temporal = list(look_at_store(settings)), look_at_temporal(settings)
+    worker_runs = all(check.state is State.OK for check in temporal)
     return [
         *checks,
         look_at_packages(),
-        *look_at_store(settings),
-        *look_at_temporal(settings),
+        *stored,
+        *temporal,
+        look_at_retention(settings, worker_runs=worker_runs),
         look_at_mail_server(settings),
         look_at_pages(settings),
     ]

@@ -3,28 +3,32 @@
 Here: looks. The write lock is taken and given back; nothing is written.
 """
 
-import os
 import time
 from collections.abc import Container, Iterator
 from datetime import timedelta
-from pathlib import Path
 
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
-from octy_middleware.errors import OctyError, SchemaError
+from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.migrations import check_tables
 from octy_middleware.models import KeyPair, Outbox, SealedSecret
 from octy_middleware.outbox import TRIES
 from octy_middleware.states import PairState
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.console import moment
-from octy_worker.cli.surroundings import now
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.surroundings import now, refuse_missing_file
 from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
 _CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox")
+_ASK = {
+    "sqlite": "is the path right, the file readable, the disk full?",
+    "postgresql": "does the server run, may this user log in, does the database exist?",
+}
 _RESTORE = "stop all processes, keep a copy, restore a backup"
 
 
@@ -43,19 +47,15 @@ def look_at_store(settings: WorkerSettings) -> Iterator[Check]:
 
 
 def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
-    path = Path(str(database.url.database)).absolute()
-    if not os.path.exists(path):  # noqa: PTH110  # Path.exists raises for a name that is too long
-        yield wrong("database", f"there is no file {path}", "set OCTY_DATABASE_URL; `octy db upgrade` makes a new one")
-        yield from _not_looked_at()
-        return
     try:
-        database.check_schema()
-    except OctyError as error:
-        to_do = "" if isinstance(error, SchemaError) else "is the path right, the file readable, the disk full?"
+        refuse_missing_file(database)
+        check_tables(database)
+    except (OctyError, UsageFaultError) as error:
+        to_do = _ASK[database.url.get_backend_name()] if isinstance(error, StoreUnavailableError) else ""
         yield wrong("database", str(error), to_do)
         yield from _not_looked_at()
         return
-    yield fine("database", f"{path} at schema {SCHEMA}")
+    yield fine("database", f"{database.backend.place} at schema {SCHEMA}")
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
     for name, look in zip(_CONTENT, (_look_at_peppers, _look_at_seals, _look_at_outbox), strict=True):
@@ -76,17 +76,17 @@ def _look_at_lock(database: Database) -> Check:
         with database.write():
             waited = time.monotonic() - begun
     except OctyError as error:
-        return wrong("write lock", str(error), "may this user write the file and its folder? does a process hang?")
+        return wrong("write lock", str(error), "may this user write there? does a process hang?")
     return fine("write lock", f"had after {waited * 1000:.0f} ms")
 
 
 def _look_at_integrity(database: Database) -> Check:
     try:
         with database.read() as connection:
-            answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+            fault = database.backend.integrity_fault(connection)
     except OctyError as error:
         return wrong("integrity", str(error), _RESTORE)
-    return fine("integrity", "quick check passed") if answer == "ok" else wrong("integrity", answer, _RESTORE)
+    return wrong("integrity", fault, _RESTORE) if fault else fine("integrity", "quick check passed")
 
 
 def _look_at_peppers(session: Session, settings: WorkerSettings) -> Check:
@@ -126,7 +126,7 @@ def _look_at_outbox(session: Session, _settings: WorkerSettings) -> Check:
         return wrong(
             "outbox",
             f"{aside} messages are set aside after {TRIES} tries",
-            "see their last_error in the table outbox and the worker's log; `tries = 0` in a row has it tried again",
+            "see `octy outbox list --aside`, end the fault, then `octy outbox retry --all --reason …`",
         )
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))

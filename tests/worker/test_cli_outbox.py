@@ -1,0 +1,167 @@
+"""`octy outbox`: what is undelivered, and the order to try again what was set aside."""
+
+import json
+import re
+from collections.abc import Callable
+
+import pytest
+from cli_rig import Octy, octy_for
+from relay_rig import Ear, change, deliver, put, row
+from support.world import World
+
+from octy_middleware.outbox import Event
+from octy_worker.cli import audit, outbox
+from octy_worker.relay import Round
+
+WHY = ("--reason", "worker updated")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    """No peppers, no Temporal: a host of support staff."""
+    return octy_for(world)
+
+
+@pytest.fixture(autouse=True)
+def no_system_log(monkeypatch, tmp_path):
+    """Audit lines go to stderr here, as in a container."""
+    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
+
+
+def audited(stderr: str) -> list[dict]:
+    return [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]
+
+
+def set_aside(world: World, subject: str) -> int:
+    number = put(world, Event.INCIDENT_OPENED, subject)
+    change(world, "UPDATE outbox SET tries = 5, last_error = 'RPCError DATA_LOSS' WHERE id = ?", number)
+    return number
+
+
+@pytest.fixture
+def mixed(world: World) -> dict[str, int]:
+    """One message of each state."""
+    numbers = {name: put(world, Event.INCIDENT_OPENED, name) for name in ("delivered", "lapsed", "held")}
+    far, past = 9_000_000_000_000_000, 1
+    change(world, "UPDATE outbox SET delivered_at = 1, tries = 1 WHERE id = ?", numbers["delivered"])
+    leased = "UPDATE outbox SET leased_by = ?, leased_until = ? WHERE id = ?"
+    change(world, leased, "host:1:dead", past, numbers["lapsed"])
+    change(world, leased, "host:2:alive", far, numbers["held"])
+    return {**numbers, "aside": set_aside(world, "aside"), "waiting": put(world, Event.INCIDENT_GREW, "waiting")}
+
+
+def names(listed: list[dict]) -> list[str]:
+    return [line["subject_id"] for line in listed]
+
+
+# The list
+
+
+def test_an_empty_outbox_says_so(octy):
+    assert octy("outbox", "list").must().stdout == "Every message is delivered.\n"
+    assert octy("outbox", "list", "--aside").must().stdout == "No message is set aside.\n"
+    assert octy("outbox", "list", "--json").must().json == {"messages": [], "more": False}
+
+
+def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixed):
+    listed = octy("outbox", "list", "--json").must().json["messages"]
+    assert [(line["id"], line["state"]) for line in listed] == [
+        (mixed["waiting"], "waiting"),
+        (mixed["aside"], "set_aside"),
+        (mixed["held"], "under_way"),
+        (mixed["lapsed"], "waiting"),
+    ]
+    assert {line["subject_id"]: line["leased_by"] for line in listed}["held"] == "host:2:alive"
+    [aside] = octy("outbox", "list", "--aside", "--json").must().json["messages"]
+    assert (aside["id"], aside["tries"], aside["last_error"]) == (mixed["aside"], 5, "RPCError DATA_LOSS")
+
+
+def test_the_json_has_the_documented_names(octy, mixed):
+    documented = re.findall(r"\w+", outbox.LISTED.partition("[")[2].partition("]")[0])
+    assert all(set(line) == set(documented) for line in octy("outbox", "list", "--json").must().json["messages"])
+
+
+def test_the_table_shows_the_fault_and_the_words_of_each_state(octy, mixed):
+    page = octy("outbox", "list").must().stdout
+    assert re.search(rf"{mixed['aside']} +incident opened +aside +set aside +5 +RPCError DATA_LOSS +\d{{4}}-", page)
+    assert re.search(r"incident opened +held +under way +0 +–", page)
+    assert "delivered" not in page
+
+
+def test_the_list_is_limited_and_says_so(octy, mixed):
+    short = octy("outbox", "list", "--limit", "2").must()
+    assert "--limit 0 shows all" in short.stderr
+    assert "held" not in short.stdout
+    assert octy("outbox", "list", "--limit", "2", "--json").json["more"] is True
+
+
+@pytest.mark.parametrize("name", ["list", "retry"])
+def test_every_command_documents_its_json_with_examples(name):
+    page = " ".join(Octy()("outbox", name, "--help", COLUMNS="300").must().stdout.split())
+    assert all(said in page for said in ("--json", "JSON: ", f"Examples: octy outbox {name}"))
+
+
+# Trying again
+
+
+def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
+    first, second, third = (set_aside(world, f"i{number}") for number in range(3))
+    done = octy("outbox", "retry", str(third), str(first), *WHY, "--json").must()
+    assert done.json == {"retried": [first, third], "actor": "ada"}
+    assert set(done.json) == set(outbox.RETRIED.split(", "))
+    [line] = audited(done.stderr)
+    told = {"what": "messages_retried", "actor": "ada", "reason": "worker updated", "messages": f"{first}, {third}"}
+    assert {name: line[name] for name in told} == told
+    ear = Ear()
+    assert deliver(world, ear) == Round(2, 0)
+    assert sorted(ear.ids) == ["octy-incident-i0", "octy-incident-i2"]
+    assert row(world, second) == (False, 5, "RPCError DATA_LOSS")
+
+
+def test_all_that_is_set_aside_is_tried_again(octy, mixed):
+    done = octy("outbox", "retry", "--all", *WHY).must()
+    assert f"To be tried again: {mixed['aside']}.\n" in done.stdout
+    states = {line["subject_id"]: line["state"] for line in octy("outbox", "list", "--json").json["messages"]}
+    assert states == {"waiting": "waiting", "aside": "waiting", "held": "under_way", "lapsed": "waiting"}
+
+
+def test_where_nothing_is_set_aside_nothing_is_done(octy):
+    done = octy("outbox", "retry", "--all", *WHY).must()
+    assert done.stdout == "No message is set aside.\n"
+    assert audited(done.stderr) == []
+    assert octy("outbox", "retry", "--all", *WHY, "--json").must().json == {"retried": [], "actor": "ada"}
+
+
+Words = Callable[[dict[str, int]], tuple[str, ...]]
+
+REFUSED: list[tuple[Words, int, str]] = [
+    (lambda _: (), 2, "which messages? → give their ids, or --all"),
+    (lambda ids: (str(ids["aside"]), "--all"), 2, "which messages?"),
+    (lambda ids: (str(ids["aside"]), "4711"), 2, "the outbox has no message 4711"),
+    (lambda ids: (str(ids["aside"]), str(ids["delivered"])), 3, "not set aside, so delivered or still being tried: "),
+    (lambda ids: (str(ids["aside"]), str(ids["waiting"])), 3, "not set aside"),
+    (lambda _: ("0",), 2, "see `octy outbox retry --help`"),
+    (lambda _: (str(2**63),), 2, "see `octy outbox retry --help`"),
+    (lambda _: ("first",), 2, "see `octy outbox retry --help`"),
+    (lambda _: ("--all", "--reason", "ask ann@customer.example"), 3, ""),
+    (lambda _: ("--all", "--actor", "a\nb"), 3, ""),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), REFUSED)
+def test_an_order_that_cant_be_taken_changes_nothing(world, octy, mixed, *, words, code, said):
+    before = world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id")
+    given = words(mixed)
+    done = octy("outbox", "retry", *given, *(() if "--reason" in given else WHY)).must(code)
+    assert said in done.stderr
+    assert audited(done.stderr) == []
+    assert world.rows("SELECT id, tries, leased_by, delivered_at FROM outbox ORDER BY id") == before
+
+
+def test_an_order_without_a_reason_is_refused(octy, mixed):
+    assert "--reason" in octy("outbox", "retry", "--all").must(2).stderr
+
+
+def test_many_unknown_messages_are_told_in_few_words(octy):
+    done = octy("outbox", "retry", *map(str, range(1, 21)), *WHY).must(2)
+    assert "the outbox has no message 1, 2, 3, 4, 5 and 15 more → `octy outbox list`" in done.stderr

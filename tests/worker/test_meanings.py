@@ -1,0 +1,98 @@
+"""What each message becomes for Temporal."""
+
+import pytest
+from relay_rig import Ear, deliver, put, row, settings
+from support.world import World
+from temporalio import workflow
+from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
+
+from octy_middleware.notices import give
+from octy_middleware.outbox import Event
+from octy_middleware.states import Cause, NoticeKind
+from octy_worker import regenerations
+from octy_worker.relay import Round
+from octy_workflows import messages
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import CustomerAnswer, Growth, IncidentCase, NoticeCase, RegenerationCase, RegenerationEnd
+from octy_workflows.notice import KeyNoticeWorkflow
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice
+
+NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
+
+MEANINGS = [
+    (Event.INCIDENT_OPENED, {}, None, []),
+    (Event.INCIDENT_GREW, {"failures": 40}, "attempts_grew", [Growth(40)]),
+    (
+        Event.INCIDENT_ANSWERED,
+        {"answer": "not_us", "leaked": True},
+        "customer_answered",
+        [CustomerAnswer(Choice.REGENERATE, leaked=True)],
+    ),
+    (
+        Event.INCIDENT_ANSWERED,
+        {"answer": "it_was_us", "leaked": False},
+        "customer_answered",
+        [CustomerAnswer(Choice.DISMISS)],
+    ),
+    (
+        Event.REGENERATION_FINISHED,
+        {"regeneration_id": "r1", "state": "done"},
+        "regeneration_finished",
+        [RegenerationEnd("r1", "done")],
+    ),
+    (Event.REGENERATION_OPENED, {}, None, []),
+    (Event.REGENERATION_COLLECTED, {}, "keys_collected", []),
+    (Event.REGENERATION_SUPERSEDED, {}, "superseded", []),
+    (Event.NOTICE_GIVEN, {}, None, []),
+]
+
+
+def test_every_event_has_a_meaning() -> None:
+    assert {event for event, *_ in MEANINGS} == set(Event)
+
+
+def addressed(world: World, event: Event) -> tuple:
+    """Return the workflow that an event is for: its class, its id, its subject and its input."""
+    known, keys = settings(world), world.register()
+    if event is Event.NOTICE_GIVEN:
+        with world.database.write() as connection:
+            notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
+        case = NoticeCase(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
+        return KeyNoticeWorkflow, f"octy-notice-{notice}", notice, case
+    if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
+        subject = keys.regeneration_id
+        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times)
+        return KeyRegenerationWorkflow, f"octy-regeneration-{subject}", subject, new
+    return KeyIncidentWorkflow, "octy-incident-i1", "i1", IncidentCase("i1", known.incident_times)
+
+
+@pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
+def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event, detail, signal, content) -> None:
+    room, name, subject, case = addressed(world, event)
+    with world.database.write() as connection:
+        connection.exec_driver_sql("DELETE FROM outbox")
+    number = put(world, event, subject, **detail)
+    ear = Ear()
+    assert deliver(world, ear) == Round(1, 0)
+    assert ear.heard == [(room.run, case, name, signal, content)]
+    assert signal is None or signal in workflow._Definition.must_from_class(room).signals
+    assert ear.options == {
+        "task_queue": "octy",
+        "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
+        "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+    }
+    assert row(world, number) == (True, 1, "")
+
+
+def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
+    keys = world.register()
+    with world.database.write_session() as session:
+        old = regenerations.current_pair(session, keys.account_id)
+        opened = regenerations.open_regeneration(
+            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
+        )
+    ear = Ear()
+    deliver(world, ear)
+    [case] = {argument for _, argument, *_ in ear.heard if argument.regeneration_id == opened.regeneration_id}
+    assert (case.leaked, case.replaces) == (True, True)

@@ -1,0 +1,108 @@
+"""The relay is woken at once: intervals here are longer than any test waits, so that a look by the clock comes late."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+from relay_rig import PATIENCE, Ear, change, put, relay, stop, undelivered, until
+from support.world import World
+
+from octy_middleware.backends import Alarm
+from octy_middleware.database import Database
+from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.outbox import Event
+from octy_worker.undelivered import retry
+
+NEVER = 2 * PATIENCE  # between two looks
+OFTEN = 0.05
+
+
+class Broken:
+    """An alarm that fails a few times, then is the real one."""
+
+    def __init__(self, real: Alarm, failures: int, error: Exception) -> None:
+        self._real = real
+        self._failures = failures
+        self._error = error
+
+    def wait(self, timeout: float) -> bool:
+        if self._failures:
+            self._failures -= 1
+            raise self._error
+        return self._real.wait(timeout)
+
+    def close(self) -> None:
+        self._real.close()
+
+
+async def _deliver_one_by_one(world: World, interval: float, between: Callable[[], None]) -> None:
+    """Put each message only when the one before it is delivered and the relay rests."""
+    ear = Ear()
+    running = asyncio.create_task(relay(world, ear, relay_interval=interval).run())
+    for number in range(4):
+        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, f"i{number}")
+        await until(lambda: undelivered(world) == 0, running)
+        await asyncio.to_thread(between)
+    await stop(running)
+    assert ear.ids == [f"octy-incident-i{number}" for number in range(4)]
+
+
+def test_a_message_is_delivered_as_soon_as_it_is_put_down(world: World) -> None:
+    asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
+
+
+def test_an_alarm_that_is_cut_off_is_heard_again(world: World) -> None:
+    def cut() -> None:
+        if world.store == "sqlite":
+            (world.folder / "octy.db.wake-up").unlink()
+        else:
+            listening = "query LIKE 'LISTEN%' AND datname = current_database()"
+            change(world, f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {listening}")
+
+    asyncio.run(_deliver_one_by_one(world, NEVER, cut))
+
+
+@pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("ann@customer.example")])
+def test_an_alarm_that_fails_for_a_while_ends_nothing_and_is_told_once(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
+) -> None:
+    real = Database.alarm
+    monkeypatch.setattr(Database, "alarm", lambda database: Broken(real(database), 2, error))
+    asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
+    [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert told == f"relay: no wake-up for new messages, looking by itself: {type(error).__name__}"
+
+
+def test_without_an_alarm_the_relay_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = Database.alarm
+    away = StoreUnavailableError("away")
+    monkeypatch.setattr(Database, "alarm", lambda database: Broken(real(database), 1_000_000, away))
+    asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
+
+
+def test_a_message_that_is_retried_by_staff_is_delivered_at_once(world: World) -> None:
+    async def retried() -> list[str]:
+        ear = Ear()
+        running = asyncio.create_task(relay(world, ear, relay_interval=NEVER).run())
+        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
+        await until(lambda: undelivered(world) == 1, running)
+        await asyncio.to_thread(retry, world.database, None, actor="ada", reason="worker updated")
+        await until(lambda: undelivered(world) == 0, running)
+        await stop(running)
+        return ear.ids
+
+    put(world, Event.INCIDENT_OPENED, "aside")
+    change(world, "UPDATE outbox SET tries = 5")
+    assert sorted(asyncio.run(retried())) == ["octy-incident-aside", "octy-incident-i1"]
+
+
+def test_a_relay_at_rest_stops_at_once(world: World) -> None:
+    async def rest_and_stop() -> None:
+        running = asyncio.create_task(relay(world, Ear(), relay_interval=NEVER).run())
+        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
+        await until(lambda: undelivered(world) == 0, running)
+        async with asyncio.timeout(PATIENCE):
+            await stop(running)
+
+    asyncio.run(rest_and_stop())

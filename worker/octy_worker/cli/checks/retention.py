@@ -1,0 +1,47 @@
+"""Retention: whether what is past its time goes.
+
+Here: a look at the job and at the oldest rows; nothing is changed. Not here: runs (`octy_worker.retention`).
+"""
+
+from datetime import timedelta
+
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError
+from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.console import moment
+from octy_worker.cli.surroundings import now
+from octy_worker.jobs import JobState, read_job
+from octy_worker.retention import JOB, has_due
+from octy_worker.settings import WorkerSettings
+
+_LATE = timedelta(days=3)
+_NAME = "retention"
+_TO_DO = "see the worker's log; `octy db prune` does it now"
+
+
+def look_at_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
+    """Look when the last run was finished. Late runs are a fault while a worker is there to do them."""
+    try:
+        database = Database(settings.database_url)
+        try:
+            database.check_schema()
+            state = read_job(database, JOB)
+            due = has_due(database, settings, now())
+        finally:
+            database.close()
+    except OctyError:
+        return unchecked(_NAME, "needs the database")
+    return _judge(state, settings, due=due, worker_runs=worker_runs)
+
+
+def _judge(state: JobState | None, settings: WorkerSettings, *, due: bool, worker_runs: bool) -> Check:
+    late = max(_LATE, timedelta(seconds=3 * settings.retention_interval))
+    if state is None or state.finished_at is None:
+        if due:
+            return wrong(_NAME, "never finished, and rows are past their time", _TO_DO)
+        return fine(_NAME, "never finished, and nothing is past its time")
+    found = f"last finished {moment(state.finished_at)}"
+    if worker_runs and utc(now()) - state.finished_at > late:
+        return wrong(_NAME, found, _TO_DO)
+    return fine(_NAME, found)

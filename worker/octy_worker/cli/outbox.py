@@ -1,0 +1,95 @@
+"""`octy outbox`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`undelivered`), tables (`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.console import show_json, show_list, tell, telling
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.options import AsJson, Limit, Who, Why, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store
+from octy_worker.cli.teaching import teach
+
+app = typer.Typer(no_args_is_help=True, help="Messages on their way to Temporal, and those that were set aside.")
+
+LISTED = (
+    "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more; state is "
+    "waiting, under_way or set_aside"
+)
+_MOST = 2**63 - 1  # the largest id that there can be
+RETRIED = "retried, actor"
+
+
+@app.command(
+    "list",
+    help=teach(
+        "List undelivered messages, newest first.",
+        "octy outbox list",
+        "octy outbox list --aside --json",
+        more="A worker delivers each within a second. While Temporal is away all of them wait, and nothing is lost. "
+        "One that is itself at fault is set aside after five tries: `octy outbox retry` has it tried again.",
+        json=LISTED,
+    ),
+)
+def list_some(
+    context: typer.Context,
+    aside: Annotated[bool, typer.Option("--aside", help="Only those that were set aside.")] = False,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Show one line a message."""
+    from octy_worker.cli.views import outbox as view
+    from octy_worker.undelivered import list_undelivered
+
+    with store(context) as database:
+        found = list_undelivered(database, now(), aside=aside, limit=one_more(limit))
+    empty = "No message is set aside." if aside else "Every message is delivered."
+    show_list("messages", found, limit, view.lines, empty=empty, as_json=as_json)
+
+
+@app.command(
+    "retry",
+    help=teach(
+        "Have messages that were set aside tried again.",
+        "octy outbox retry 4711 4712 --reason 'worker updated'",
+        "octy outbox retry --all --reason 'worker updated'",
+        more="Each gets five fresh tries, from a running worker at once. All that are named are retried, or, when one "
+        "of them is not set aside, none.",
+        json=RETRIED,
+    ),
+)
+def retry_some(
+    context: typer.Context,
+    *,
+    numbers: Annotated[
+        list[int] | None,
+        typer.Argument(metavar="[ID…]", min=1, max=_MOST, help="Ids of messages.", show_default=False),
+    ] = None,
+    everything: Annotated[bool, typer.Option("--all", help="All that are set aside.")] = False,
+    reason: Why,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Order new tries."""
+    from octy_worker import undelivered
+    from octy_worker.cli.audit import record
+
+    if bool(numbers) == everything:
+        raise UsageFaultError("which messages?", "give their ids, or --all")
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        retried = undelivered.retry(database, None if everything else set(numbers or ()), actor=who, reason=reason)
+    names = ", ".join(map(str, retried))
+    if retried:
+        record("messages_retried", who, reason=reason, messages=names)
+    with telling(f"messages {names} are to be tried again" if retried else "nothing was to be done"):
+        if as_json:
+            show_json({"retried": retried, "actor": who})
+        elif retried:
+            tell(f"To be tried again: {names}.", "To see what becomes of them: octy outbox list")
+        else:
+            tell("No message is set aside.")

@@ -1,0 +1,30 @@
+"""Undelivered messages, drawn."""
+
+from collections.abc import Sequence
+
+from rich.table import Table
+
+from octy_worker.cli.console import Column, table
+from octy_worker.undelivered import MessageLine
+
+
+def lines(found: Sequence[MessageLine]) -> Table:
+    """Return a line a message."""
+    columns = (
+        Column("id", whole=True),
+        Column("message"),
+        Column("about", whole=True),
+        Column("state"),
+        Column("tries"),
+        Column("fault"),
+        Column("since"),
+    )
+    rows = (
+        (line.id, _words(line.kind), line.subject_id, _words(line.state), line.tries, line.last_error, line.created_at)
+        for line in found
+    )
+    return table(columns, rows)
+
+
+def _words(name: str) -> str:
+    return name.replace("_", " ")
