@@ -106,7 +106,13 @@ class Gate:
             renew=self._renew,
             clock=clock,
         )
-        self._look_ups = LookUps(self._keyring, self._recorder, self._judge.examine, self._end.undecided)
+        self._look_ups = LookUps(
+            self._keyring,
+            self._recorder,
+            self._judge.examine,
+            self._end.undecided,
+            patience=settings.commit_timeout,
+        )
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
 

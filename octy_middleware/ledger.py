@@ -132,7 +132,7 @@ class Ledger:
         crossing = folded.crossing
         if crossing is None:
             return
-        longest = max(run.length for run in folded.runs.values())
+        longest = folded.longest  # a success in the same batch may have ended it since
         if case.incident_id is None:
             quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
             if case.state != PairState.ACTIVE or quiet:

@@ -7,9 +7,11 @@ in, and a first use waits for no commit.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
+from octy_middleware.clock import Clock
 from octy_middleware.drain import Drain
 from octy_middleware.errors import OctyError
 from octy_middleware.keyring import Keyring
@@ -42,15 +44,32 @@ class LookUps:
     Verdicts that must be committed first go on to the recorder with their tickets; all others are settled at once.
     """
 
-    def __init__(self, keyring: Keyring, recorder: Recorder, judge: Judge, excuse: Excuse) -> None:
+    def __init__(
+        self,
+        keyring: Keyring,
+        recorder: Recorder,
+        judge: Judge,
+        excuse: Excuse,
+        *,
+        patience: float = 5.0,
+        monotonic: Clock = time.monotonic,
+    ) -> None:
+        """A look-up that has lasted for `patience` seconds counts as a store that is away: nobody waits behind it."""
         self._keyring = keyring
         self._recorder = recorder
         self._judge = judge
         self._excuse = excuse
+        self._patience = patience
+        self._monotonic = monotonic
+        self._begun: float | None = None  # when the look-up under way began
         self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH)
 
     def ask(self, asked: Asked) -> None:
         """Have the ticket settled soon."""
+        begun = self._begun
+        if begun is not None and self._monotonic() - begun > self._patience:
+            settle([(asked.ticket, self._excuse(asked.claim, asked.request))])
+            return
         self._drain.put_urgently(asked)
 
     def close(self) -> None:
@@ -60,7 +79,7 @@ class LookUps:
     def _handle(self, batch: list[Asked]) -> list[Asked]:
         answers: list[Answer]
         try:
-            records = self._keyring.look_up_all({asked.claim.credentials.public_key for asked in batch})
+            records = self._look_up({asked.claim.credentials.public_key for asked in batch})
             answers = [self._answer(asked, records) for asked in batch]
         except Exception as error:  # no client may wait for ever, no thread may die
             if not isinstance(error, OctyError):
@@ -74,6 +93,13 @@ class LookUps:
                 self._recorder.submit(answer, asked.ticket)
         settle(settled)
         return []
+
+    def _look_up(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
+        self._begun = self._monotonic()
+        try:
+            return self._keyring.look_up_all(public_keys)
+        finally:
+            self._begun = None
 
     def _answer(self, asked: Asked, records: Mapping[str, KeyRecord]) -> Answer:
         if asked.ticket.withdrawn:  # it was told 503 meanwhile

@@ -61,6 +61,7 @@ _OUTAGES = frozenset(
     }
 )
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
+_WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -114,7 +115,7 @@ class PostgresBackend:
         if writer is None:
             statements: tuple[str, ...] = (_READ,)
         else:
-            statements = ("BEGIN", f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
+            statements = (_WRITE, f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         driver.execute("; ".join(statements).encode(), prepare=False)
 

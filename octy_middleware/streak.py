@@ -61,10 +61,11 @@ class Crossing:
 
 @dataclass(frozen=True, slots=True)
 class Folded:
-    """The streaks after a batch (ended ones have length 0), and its first crossing."""
+    """The streaks after a batch (ended ones have length 0), its first crossing, and the longest that any was."""
 
     runs: Mapping[str, Run]
     crossing: Crossing | None
+    longest: int = 0
 
 
 NO_RUN = Run()
@@ -74,15 +75,17 @@ def fold(runs: Mapping[str, Run], hits: Iterable[Hit], threshold: int) -> Folded
     """Fold one key's hits, in order, into its streaks."""
     now = dict(runs)
     crossing: Crossing | None = None
+    longest = 0
     for hit in hits:
         if hit.success:
             now[POLICY] = now[hit.network] = NO_RUN
             continue
         for network in (POLICY, hit.network):
             now[network] = now.get(network, NO_RUN).after_failure(hit.at)
+        longest = max(longest, now[POLICY].length, now[hit.network].length)
         if crossing is None:
             crossing = _crossing(now, hit, threshold)
-    return Folded(now, crossing)
+    return Folded(now, crossing, longest)
 
 
 def _crossing(runs: Mapping[str, Run], hit: Hit, threshold: int) -> Crossing | None:

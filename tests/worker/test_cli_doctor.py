@@ -216,3 +216,25 @@ def dump(world: World) -> str:
     return json.dumps(
         {table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables}
     )
+
+
+APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?)"
+
+
+@pytest.mark.parametrize(
+    ("rows", "state", "said"),
+    [
+        ([], "ok", "no app process has recorded anything within 10 minutes"),
+        ([(0, 0, 0, "")], "ok", "1 processes within 10 minutes, 3 outcomes waiting, slowest last commit 1.5 ms"),
+        ([(0, 0, 2, "disk full")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
+        ([(0, 5, 0, ""), (0, 1, 0, "")], "wrong", "6 outcomes lost since they began"),
+        ([(660, 5, 0, "")], "ok", "no app process"),
+    ],
+)
+def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], state: str, said: str) -> None:
+    with world.database.write() as connection:
+        for number, (ago, lost, failures, error) in enumerate(rows):
+            run(connection, APP, str(number), int((time.time() - ago) * 1e6), lost, failures, error)
+    found = looked_at(world)["apps"]
+    assert found[0] == State(state)
+    assert said in found[1]

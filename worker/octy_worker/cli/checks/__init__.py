@@ -2,6 +2,7 @@
 
 configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
+apps            the host app's processes, as they told of themselves
 retention       whether what is past its time goes
 network         Temporal, SMTP, pages
 """

@@ -16,6 +16,7 @@ from octy_middleware.migrations import check_tables
 from octy_middleware.models import KeyPair, Outbox, SealedSecret
 from octy_middleware.outbox import TRIES
 from octy_middleware.states import PairState
+from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.console import moment
 from octy_worker.cli.exits import UsageFaultError
@@ -24,7 +25,7 @@ from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
-_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox")
+_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox", APPS)
 _ASK = {
     "sqlite": "is the path right, the file readable, the disk full?",
     "postgresql": "does the server run, may this user log in, does the database exist?",
@@ -58,7 +59,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
     yield fine("database", f"{database.backend.place} at schema {SCHEMA}")
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
-    for name, look in zip(_CONTENT, (_look_at_peppers, _look_at_seals, _look_at_outbox), strict=True):
+    for name, look in zip(_CONTENT, (_look_at_peppers, _look_at_seals, _look_at_outbox, look_at_apps), strict=True):
         try:
             with database.read_session() as session:
                 yield look(session, settings)
