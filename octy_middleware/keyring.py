@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from itertools import islice
 from math import inf
+from struct import error as StructError  # noqa: N812
 
 from sqlalchemy import text
 
@@ -139,7 +140,7 @@ class Keyring:
     def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         try:
             key, packed = record.public_key.encode(), pack(record)
-        except ValueError:  # ids that are none of ours: such a record is looked up each time
+        except (ValueError, StructError):  # ids that are none of ours: such a record is looked up each time
             return
         with self._lock:
             if epoch != self._epoch:

@@ -11,8 +11,8 @@ from uuid import UUID
 from octy_middleware.clock import to_micros
 from octy_middleware.states import PairState
 
-_HEAD = Struct(">16s16sBqHB")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
-_LENGTHS = Struct(">HB")
+_HEAD = Struct(">16s16sBqHH")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
+_LENGTHS = Struct(">HH")
 _STATES = tuple(PairState)
 
 

@@ -1,0 +1,275 @@
+"""The express lane, look-ups in company, tickets and packed records: what the hot path must not get wrong."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+from uuid import uuid4
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from support.world import FakeRequest, Keys, World, basic
+
+from octy_middleware import Gate, Outcome
+from octy_middleware.records import KeyRecord, digest_of, pack, unpack
+from octy_middleware.statements import run
+from octy_middleware.states import PairState
+from octy_middleware.ticket import LoopTicket, ThreadTicket, settle
+from octy_middleware.verdict import Claim, Verdict
+
+NOW = 1_800_000_000.25
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOW
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+@pytest.fixture
+def gate(world: World, clock: Clock) -> Iterator[Gate]:
+    gate = Gate(world.settings(header_cache=4), clock=clock)
+    yield gate
+    gate.close()
+
+
+def passes(gate: Gate, header: str, **given: object) -> bool:
+    """Say whether a request passes without any look at the store."""
+    verdict = gate.admit(FakeRequest(header, **given))
+    return isinstance(verdict, Verdict) and verdict.outcome is Outcome.ACCEPTED
+
+
+def known(world: World, gate: Gate) -> Keys:
+    """Return a pair whose header the gate knows: looked up at its first use, remembered at its second."""
+    keys = world.register()
+    assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    assert passes(gate, keys.basic())
+    assert len(gate._express._known) == 1
+    return keys
+
+
+def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Gate, clock: Clock) -> None:
+    keys = known(world, gate)
+    for second in range(3):
+        clock.now = NOW + second
+        for source in ("203.0.113.9", "203.0.113.9", "198.51.100.7"):
+            assert passes(gate, keys.basic(), peer=source)
+    clock.now = NOW + 60
+    assert passes(gate, keys.basic())
+    gate.close()
+    counts = world.rows("SELECT minute, source, count FROM outcome_minute ORDER BY minute, source")
+    minute = int(NOW) // 60
+    assert counts == [(minute, "198.51.100.7", 3), (minute, "203.0.113.9", 8), (minute + 1, "203.0.113.9", 1)]
+    [(last_used,)] = world.rows("SELECT last_used_at FROM key_pair")
+    assert last_used == round((NOW + 60) * 1e6)
+
+
+def test_a_success_of_the_express_lane_ends_streaks(world: World, gate: Gate) -> None:
+    keys = known(world, gate)
+    for _ in range(19):
+        gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    assert passes(gate, keys.basic())
+    for _ in range(19):
+        gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    gate.close()
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+
+
+@pytest.mark.parametrize("change", ["one letter more", "another scheme's case", "twice", "over plain HTTP"])
+def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate: Gate, change: str) -> None:
+    keys = known(world, gate)
+    request = {
+        "one letter more": FakeRequest(keys.basic(keys.secret + "x")),
+        "another scheme's case": FakeRequest(keys.basic().replace("Basic", "basic")),
+        "twice": FakeRequest(None, headers={b"authorization": [keys.basic().encode()] * 2}),
+        "over plain HTTP": FakeRequest(keys.basic(), scheme="http"),
+    }[change]
+    hits = gate._express.recall(request.header(b"authorization")[0], "203.0.113.9")
+    assert (hits is not None) is (change in ("twice", "over plain HTTP"))
+    outcome = gate.decide(request).outcome
+    assert outcome == {"one letter more": "wrong_secret", "twice": "ambiguous", "over plain HTTP": "plain_http"}.get(
+        change, "accepted"
+    )
+
+
+def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, gate: Gate) -> None:
+    from octy_middleware import pairs
+
+    keys = known(world, gate)
+    [(pair_id,)] = world.rows("SELECT id FROM key_pair")
+    with world.database.write() as connection:
+        pairs.retire(connection, pair_id, NOW)
+    assert not passes(gate, keys.basic())
+    assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.RETIRED
+
+
+@pytest.mark.parametrize(("ahead", "expected"), [(9.5, True), (9.999, True), (10.0, False), (3600.0, False)])
+def test_a_retiring_pair_ends_on_time(world: World, gate: Gate, clock: Clock, ahead: float, expected: bool) -> None:
+    keys = world.register()
+    with world.database.write() as connection:
+        run(connection, "UPDATE key_pair SET state = 'retiring', retire_at = ?", round((NOW + 10) * 1e6))
+    for _ in range(2):
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    clock.now = NOW + ahead
+    assert passes(gate, keys.basic()) is expected
+
+
+def test_a_clock_set_back_does_not_stretch_a_second(world: World, gate: Gate, clock: Clock) -> None:
+    keys = known(world, gate)
+    clock.now = NOW - 86_400
+    assert passes(gate, keys.basic())
+    gate.close()
+    assert (int(NOW - 86_400) // 60, 1) in world.rows("SELECT minute, count FROM outcome_minute")
+
+
+def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, gate: Gate) -> None:
+    keys = known(world, gate)
+    gate._keyring._stop.set()
+    gate._keyring.memory.trusted_until = time.monotonic() - 1
+    assert not passes(gate, keys.basic())
+
+
+def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, gate: Gate) -> None:
+    some = [world.register(f"a{number}") for number in range(8)]
+    for _ in range(2):
+        for keys in some:
+            assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+            assert passes(gate, keys.basic())
+    assert len(gate._express._known) <= 4
+    gate.close()
+    assert world.recorded()["accepted"] == 32
+
+
+def test_no_header_stands_in_memory_in_clear(world: World, gate: Gate) -> None:
+    keys = known(world, gate)
+    for digest, entry in gate._express._known.items():
+        held = repr((digest, entry.key, entry.packed, entry.record, entry.verdict, entry.entries))
+        assert keys.secret not in held
+        assert keys.basic().removeprefix("Basic ") not in held
+
+
+def test_claims_that_come_together_are_looked_up_together(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        gate.decide(FakeRequest(keys.basic()))
+        asked: list[int] = []
+        real, held = gate._keyring.look_up_all, threading.Event()
+
+        def look_up_all(public_keys: set[str]) -> dict[str, KeyRecord]:
+            asked.append(len(public_keys))
+            held.wait(5)
+            return real(public_keys)
+
+        gate._keyring.look_up_all = look_up_all  # type: ignore[method-assign]
+        headers = [keys.basic("sk_wrong"), *(basic(f"pk_unknown{number:020}", "x") for number in range(30))]
+        threads = [threading.Thread(target=gate.decide, args=(FakeRequest(header),)) for header in headers]
+        for thread in threads:
+            thread.start()
+        while len(gate._look_ups._drain) + sum(asked) < len(headers):
+            time.sleep(0.001)
+        held.set()
+        for thread in threads:
+            thread.join()
+    assert len(asked) <= 3
+    assert sum(asked) == len(headers)
+    assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 30}
+
+
+def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World) -> None:
+    class Broken(FakeRequest):
+        @property
+        def method(self) -> str:
+            raise ZeroDivisionError("a host's own request")
+
+        @method.setter
+        def method(self, value: str) -> None: ...
+
+    keys = world.register()
+    with world.gate() as gate:
+        claim = gate.admit(FakeRequest(keys.basic("sk_wrong")))
+        assert isinstance(claim, Claim)
+        tickets = [ThreadTicket(), ThreadTicket()]
+        stories = [
+            gate.pursue(claim, request, iter([ticket]).__next__)
+            for request, ticket in zip((Broken(), FakeRequest()), tickets, strict=True)
+        ]
+        for story in stories:
+            next(story)
+        for ticket in tickets:
+            ticket.wait(5)
+        assert [ticket.answer.outcome for ticket in tickets] == [Outcome.STORE_UNAVAILABLE, Outcome.WRONG_SECRET]
+
+
+def test_a_ticket_is_taken_once() -> None:
+    for _ in range(200):
+        ticket, wins = ThreadTicket(), []
+        threads = [threading.Thread(target=lambda t=ticket, w=wins: w.append(t.take())) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sorted(wins) == [False, False, False, True]
+
+
+def test_tickets_of_threads_and_loops_are_settled_together() -> None:
+    verdict = Verdict(Outcome.UNKNOWN_KEY)
+
+    async def wait() -> list[object]:
+        mine, other, late = LoopTicket(), ThreadTicket(), LoopTicket()
+        asyncio.get_running_loop().run_in_executor(None, settle, [(mine, verdict), (other, verdict)])
+        await mine.wait(5)
+        await asyncio.to_thread(other.wait, 5)
+        begun = time.monotonic()
+        await late.wait(0.05)
+        assert time.monotonic() - begun >= 0.05
+        return [mine.answer, other.answer, late.answer]
+
+    assert asyncio.run(wait()) == [verdict, verdict, None]
+
+
+def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:
+    async def give_up() -> LoopTicket:
+        ticket = LoopTicket()
+        task = asyncio.create_task(ticket.wait(5))
+        await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+        settle([(ticket, Verdict(Outcome.UNKNOWN_KEY))])
+        await asyncio.sleep(0)
+        return ticket
+
+    left = asyncio.run(give_up())
+    other = ThreadTicket()
+    settle([(left, Verdict(Outcome.UNKNOWN_KEY)), (other, Verdict(Outcome.UNKNOWN_KEY))])
+    other.wait(5)
+    assert other.answer is not None
+
+
+texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)
+
+
+@given(
+    reference=texts,
+    digest=st.one_of(
+        st.binary(min_size=32, max_size=32).map(lambda raw: f"$octy-b2$k1${raw.hex()}"),
+        st.sampled_from(
+            ["$argon2id$v=19$m=65536,t=3,p=4$c2FsdA$aGFzaA", "$x$ABCDEF", "", "$", "abcdef", "$y$" + "a" * 600]
+        ),
+        texts,
+    ),
+    state=st.sampled_from(PairState),
+    ends_at=st.none() | st.integers(0, 2**62),
+)
+def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, ends_at: int | None) -> None:
+    record = KeyRecord(str(uuid4()), str(uuid4()), reference, "pk_some", digest, state, ends_at)
+    packed = pack(record)
+    assert unpack("pk_some", packed) == record
+    assert digest_of(packed) == digest
