@@ -23,6 +23,7 @@ class Grants:
 
 _NO_GRANTS = Grants([])
 _PAIRS = (tuple, list)
+_SCOPES = ("http", "websocket")
 
 
 class AsgiRequest:
@@ -82,7 +83,7 @@ class AsgiRequest:
 
 def _transport_of(owner: object) -> "_Transport | None":
     """Return the connection behind uvicorn's and gunicorn's `receive`, by its owner, unless somebody wrapped it."""
-    transport = getattr(getattr(owner, "protocol", owner), "transport", None)
+    transport = getattr(owner, "transport", None) or getattr(getattr(owner, "protocol", None), "transport", None)
     return transport if hasattr(transport, "get_extra_info") else None
 
 
@@ -115,6 +116,7 @@ class OctyASGIMiddleware:
         self.app = app
         self.gate = open_gate(gate, settings, shape_refusal, options)
         self._grants = Grants(list(self.gate.settings.scopes))
+        self._hsts = self.gate.settings.hsts > 0
         self.restart()
         restart_after_fork(self)
 
@@ -128,27 +130,31 @@ class OctyASGIMiddleware:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
-        if scope["type"] == "lifespan":
-            await pass_lifespan(self.app, scope, receive, send, self.gate.close)
+        if scope["type"] not in _SCOPES:
+            await self._other(scope, receive, send)
             return
-        if scope["type"] not in ("http", "websocket"):
-            raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
         request = AsgiRequest(scope, receive)
         verdict = self.gate.admit(request)
         if isinstance(verdict, Claim) or verdict.entry is not None:
             verdict = await self._pursue(verdict, request)
-        if self.gate.settings.hsts:
+        if self._hsts:
             send = _adding(self.gate.transport_headers(request), send)
-        if not verdict.passes:
+        principal = verdict.principal
+        if principal is not None:
+            scope["user"] = principal
+            scope["auth"] = self._grants
+        elif not verdict.passes:
             await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return
-        if verdict.principal is not None:
-            scope["user"] = verdict.principal
-            scope["auth"] = self._grants
         elif "user" not in scope:
             scope["user"] = STRANGER
             scope["auth"] = _NO_GRANTS
         await self.app(scope, receive, send)
+
+    async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "lifespan":
+            raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
+        await pass_lifespan(self.app, scope, receive, send, self.gate.close)
 
     async def _pursue(self, found: Verdict | Claim, request: AsgiRequest) -> Verdict:
         story = self.gate.pursue(found, request, LoopTicket)

@@ -66,6 +66,10 @@ class Drain(Generic[Item]):
     def put_urgently(self, item: Item) -> None:
         """Have the item handled now, after those before it."""
         self.queue.append(item)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Have what is queued handled now."""
         if not self._hurried:
             self._hurried = True
             self._urgent.set()

@@ -5,7 +5,7 @@ is written and who waits (`recorder`), the transitions of a streak (`streak`).
 """
 
 import secrets
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from zlib import crc32
@@ -90,9 +90,10 @@ class Ledger:
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
-        refused = [entry for entry in batch if entry.outcome is not Outcome.ACCEPTED]
-        accepted = {id(entry): entry for entry in batch if entry.outcome is Outcome.ACCEPTED}.values()
-        hits = _hits_by_key(batch)
+        entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
+        accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
+        refused = [] if len(accepted) == len(entries) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
+        hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
             entry.public_key: entry for entry in refused if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id
         }
@@ -109,7 +110,9 @@ class Ledger:
                 note_exposure(connection, entry.pair_id, detail, entry.at)
             self._beside(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
-            add_counts(connection, batch, sources=self._sources_per_minute)
+            add_counts(
+                connection, [(entries[key], count) for key, count in seen.items()], sources=self._sources_per_minute
+            )
 
     def _advance_streaks(self, connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> None:
         failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}

@@ -99,6 +99,8 @@ class Recorder:
         return self._note_in_a_crowd(entry)
 
     def _note_in_a_crowd(self, entry: Entry) -> bool:
+        """Note an entry when half of the queue is full; from here on nothing lingers."""
+        self._drain.hurry()
         if entry.outcome is not Outcome.STORE_UNAVAILABLE and len(self._drain) < self._limit:
             self._drain.put(entry)
             return True
@@ -144,12 +146,17 @@ class Recorder:
 
     def _handle(self, items: list[_Item]) -> list[_Item]:
         """Write a batch. From here on nobody can withdraw; who did so before was told 503: it is no failure of his."""
-        return self._commit([_claimed(item) if type(item) is _Awaited else item for item in items])
+        if _Awaited in set(map(type, items)):
+            items = [_claimed(item) if type(item) is _Awaited else item for item in items]
+        return self._commit(items)
 
     def _commit(self, batch: list[_Item]) -> list[_Item]:
         """Write a batch and tell those who wait. Return what the store did not take."""
-        awaited = [item for item in batch if type(item) is _Awaited]
-        entries = [item.entry if type(item) is _Awaited else item for item in batch] if awaited else batch
+        awaited: list[_Awaited] = []
+        entries = batch
+        if _Awaited in set(map(type, batch)):
+            awaited = [item for item in batch if type(item) is _Awaited]
+            entries = [item.entry if type(item) is _Awaited else item for item in batch]
         self._begun = begun = self._monotonic()
         try:
             self._write(entries)  # type: ignore[arg-type]

@@ -93,7 +93,7 @@ class Settings(BaseSettings):
     slow_queue: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
-    linger: float = Field(default=0.05, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    linger: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
     networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"

@@ -61,20 +61,16 @@ _PRESENT_ATTEMPTS = Batch(
 )
 
 
-def add_counts(connection: Connection, batch: Sequence[Entry], *, sources: int) -> None:
-    """Add to the exact counts, at most `sources` a key and minute by name; further ones count under `OVERFLOW`."""
-    counts = _bounded(connection, _counted(batch), sources)
+def add_counts(connection: Connection, uses: Sequence[tuple[Entry, int]], *, sources: int) -> None:
+    """Add entries, each with how often it was seen, to the exact counts.
+
+    At most `sources` a key and minute go by name; further ones count under `OVERFLOW`.
+    """
+    seen: Counter[tuple[str, int, str, str]] = Counter()
+    for entry, count in uses:
+        seen[entry.public_key, int(entry.at) // 60, entry.source, str(entry.outcome)] += count
+    counts = _bounded(connection, seen, sources)
     ADD_COUNTS.execute(connection, [(*place, count) for place, count in sorted(counts.items())])
-
-
-def _counted(batch: Sequence[Entry]) -> Counter[tuple[str, int, str, str]]:
-    """Count equal entries. An accepted one stands in the batch as often as it was seen, as the same object."""
-    counts: Counter[tuple[str, int, str, str]] = Counter()
-    entries = {id(entry): entry for entry in batch}
-    for identity, count in Counter(map(id, batch)).items():
-        entry = entries[identity]
-        counts[entry.public_key, int(entry.at) // 60, entry.source, str(entry.outcome)] += count
-    return counts
 
 
 def _bounded(

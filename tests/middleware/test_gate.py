@@ -293,7 +293,7 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
 @pytest.mark.sqlite
 def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=0.5) as gate:
+    with world.gate(commit_timeout=0.5, linger=0.05) as gate:
         assert decide(gate, keys.basic()) is Outcome.ACCEPTED
         aside = world.folder.with_name(world.folder.name + "-aside")
         time.sleep(0.2)
