@@ -1,6 +1,7 @@
 """`python -m benchmarks [--quick] [--only name,…] [--seed n] [--report FILE] [--write FOLDER]`: measure and compare.
 
-Exit status 0 when everything was measured, whether goals are reached or not: a goal that is missed is a figure.
+Exit status 0 when everything was measured, whether goals are reached or not: a goal that is missed is a figure. A bench
+that fails is told, and the others go on.
 """
 
 import argparse
@@ -55,7 +56,9 @@ def main(arguments: list[str] | None = None) -> int:
             (options.write / name).write_text(text, encoding="utf-8")
         console.print(f"octy: {options.write}/benchmarks.md and its plots are written")
     console.print(f"octy: bench is done in {report['seconds']:.0f} s, {options.report} is written")
-    return 0
+    for name, why in report["failed"].items():
+        console.print(f"octy: {name} could not be measured: {why}")
+    return 1 if report["failed"] else 0
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -91,18 +94,26 @@ def _words(known: Any) -> Any:
 def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     benches: dict[str, Any] = {}
+    failed: dict[str, str] = {}
     load = round(os.getloadavg()[0], 1)  # of others, before this run adds its own
     with Progress(*columns, console=console) as bar:
         lab = Lab(folder, SIZES[options.size], Random(options.seed), options.stores, bar)
         try:
             for name in options.only:
                 began = time.monotonic()
-                figures = BENCHES[name].measure(lab)
+                try:
+                    figures = BENCHES[name].measure(lab)
+                except Exception as error:  # noqa: BLE001  # the others' figures took their time, too
+                    console.print_exception()
+                    failed[name] = f"{type(error).__name__}: {error}"
+                    continue
                 benches[name] = {**figures, "took_seconds": round(time.monotonic() - began, 1)}
+                _keep(options.report, benches)
         finally:
             lab.close()
     plain = json.loads(json.dumps(benches, default=asdict))
     return {
+        "failed": failed,
         "date": datetime.now(UTC).date().isoformat(),
         "command": options.command,
         "size": options.size,
@@ -113,6 +124,12 @@ def _run(folder: Path, options: argparse.Namespace, console: Console) -> dict[st
         "benches": plain,
         "goals": goals.verdicts(plain),
     }
+
+
+def _keep(report: Path, benches: dict[str, Any]) -> None:
+    """Write down what there is: a run that is broken off loses one bench, not all."""
+    text = json.dumps({"unfinished": True, "benches": benches}, indent=2, default=asdict)
+    report.write_text(text + "\n", encoding="utf-8")
 
 
 def _show(report: dict[str, Any], console: Console) -> None:

@@ -29,6 +29,7 @@ from benchmarks.document import markdown
 from benchmarks.presentation import Table
 from octy_middleware import Settings, ledger, recorder
 from octy_middleware.streak import POLICY, next_notice
+from octy_worker.retention.pace import MOST, Pace
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 
 BEGIN, END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
@@ -73,6 +74,13 @@ class Prices:
     look_up: float  # milliseconds before a refusal comes to the recorder
     bytes: dict[str, float] = field(default_factory=dict)  # a row with its indexes, as rows came in
 
+    @property
+    def retention(self) -> float:
+        """Rows that retention adds up in a second: 20 ms a step, pauses three times as long. An estimate."""
+        pace = Pace()
+        rows = (pace.bound * 1e3 - self.commit.wall) / (2 * self.row.wall)  # taken out, put in
+        return min(rows, MOST) / (pace.bound * (1 + pace.rest))
+
     def of(self, amounts: Sequence[int]) -> Cost:
         each = (self.commit, self.row, self.place, self.refusing, self.key, self.refused)
         return Cost(*(sum(n * cost[i] for n, cost in zip(amounts, each, strict=True)) for i in range(4)))
@@ -104,16 +112,17 @@ PRICES = {
         bytes={"outcome_minute": 75, "attempt": 250, "streak": 79},
     ),
 }
+_one_count = replace(PRICES["postgresql"], place=Cost(log=160))  # measured with such a statement in the ledger
 TRIALS = {
-    "as it is": PRICES["postgresql"],
-    "one count": (_one_count := replace(PRICES["postgresql"], place=Cost(log=160))),  # measured with such a statement
-    "one count, 256 locks": replace(_one_count, together=256),
+    f"linger {LINGER:g} s": (LINGER, PRICES["postgresql"]),
+    "linger 0.02 s": (0.02, PRICES["postgresql"]),
+    "one count": (LINGER, _one_count),
+    "one count, 256 locks": (LINGER, replace(_one_count, together=256)),
 }
 _JITTER = 0.3  # of a commit's time, lognormal: its 90th percentile was 1.4 times the median
 BYTES_A_KEY, REQUEST_MICROS = 300.0, 2.5  # goals of PERFORMANCE; `make bench` has the figures
 A_RELAY = 373.0  # messages a second, eight at a time at 10 ms a call, PostgreSQL (docs/decisions.md)
 WAITING_BYTES, SILENT_BYTES, SILENT_EVENTS = 2161, 6830, 66  # of a history, without what the server adds to it
-RETENTION = 500 / 0.08  # rows a second at most: steps of 500 rows in 20 ms, pauses three times as long
 
 
 @dataclass(frozen=True)
@@ -125,6 +134,7 @@ class Load:
     processes: int = 16
     seconds: float = 60.0  # whole minutes where rows a minute are asked for
     seed: int = 1
+    linger: float = LINGER  # seconds that accepted outcomes wait for company
 
 
 class Entry(NamedTuple):
@@ -211,14 +221,14 @@ def _sent(kind: str, key: int, own: int, chance: random.Random, load: Load) -> t
 class Books:
     """What the tables hold, as far as it decides what a batch costs."""
 
-    seen: set[int] = field(default_factory=set)  # rows of outcome_minute
+    rows: set[int] = field(default_factory=set)  # of outcome_minute
+    places: set[int] = field(default_factory=set)  # with a row of their own
     sources: Counter[int] = field(default_factory=Counter)  # by minute and key
     attempts: Counter[tuple[int, int]] = field(default_factory=Counter)
     streaks: defaultdict[int, dict[Any, int]] = field(default_factory=lambda: defaultdict(dict))
     told: dict[int, int] = field(default_factory=dict)  # open cases, and at which length the workflow hears again
     messages: int = 0
     attempt_rows: int = 0
-    streak_rows: int = 0  # written, not kept
 
     def write(self, batch: Sequence[Entry]) -> tuple[int, int, int, int, int, int]:
         """Write a batch; return the amounts of `Prices`."""
@@ -230,23 +240,22 @@ class Books:
             self.attempt_rows += self.attempts[detail] <= MOST_ATTEMPTS
         rows, newcomers = set(), set()
         for entry in batch:
-            row = entry.place << 2 | entry.kind
-            if row in self.seen:
-                rows.add(row)
-                continue
-            minute_of_key = entry.place >> 13
-            if self.sources[minute_of_key] >= MOST_SOURCES:
-                row = (minute_of_key << 13 | 8191) << 2 | entry.kind  # the row of all further sources
-            else:
-                self.sources[minute_of_key] += 1
-            newcomers.add(minute_of_key)
-            self.seen.add(row)
-            rows.add(row)
+            place = entry.place
+            if place not in self.places:
+                minute_of_key = place >> 13
+                newcomers.add(minute_of_key)
+                if self.sources[minute_of_key] < MOST_SOURCES:
+                    self.sources[minute_of_key] += 1
+                    self.places.add(place)
+                else:
+                    place = minute_of_key << 13 | 8191  # of all further sources
+            rows.add(place << 2 | entry.kind)
+        self.rows |= rows
         return 1, len(rows), len(newcomers), bool(refused), failed, len(refused)
 
     def _advance(self, batch: Sequence[Entry]) -> int:
         """Move the streaks, open cases; return how many keys failed. Strangers move a decoy's: as much work."""
-        failed, moved = set(), set()
+        failed = set()
         for entry in batch:
             source = entry.place & 8191
             if entry.kind == ACCEPTED:
@@ -258,10 +267,8 @@ class Books:
             mine = self.streaks[entry.key]
             for network in (POLICY, source):
                 mine[network] = mine.get(network, 0) + 1
-                moved.add((entry.key, network))
             if entry.kind == WRONG:
                 self._tell(entry.key, max(mine[POLICY], mine[source]))
-        self.streak_rows += len(moved)
         return len(failed)
 
     def _tell(self, key: int, length: int) -> None:
@@ -296,16 +303,20 @@ class Played:
         """The share of time in which some commit ran alone."""
         return self.alone_seconds / self.seconds
 
+    @property
+    def behind(self) -> bool:
+        return self.end > self.load.seconds + 1.0
+
     def wait(self, share: float) -> str:
         """Return a percentile of what refusals waited for, in milliseconds; without end when commits fall behind."""
-        behind = self.end > self.load.seconds + 1.0
-        return "falls behind" if behind else f"{percentile(self.waits, share) * 1e3:,.0f} ms"
+        return "falls behind" if self.behind else f"{percentile(self.waits, share) * 1e3:,.0f} ms"
 
 
 class _Process:
     """One recorder's queue: what comes to it, and how far it has got."""
 
-    def __init__(self) -> None:
+    def __init__(self, linger: float) -> None:
+        self._linger = linger
         self.entries: list[Entry] = []
         self.position = 0
 
@@ -316,8 +327,8 @@ class _Process:
         first = self.entries[self.position].at
         if first <= now:
             return now
-        coming = self.entries[self.position : bisect_right(self.entries, (first + LINGER, math.inf))]
-        return next((entry.at for entry in coming if entry.kind != ACCEPTED), first + LINGER)
+        coming = self.entries[self.position : bisect_right(self.entries, (first + self._linger, math.inf))]
+        return next((entry.at for entry in coming if entry.kind != ACCEPTED), first + self._linger)
 
     def take(self, now: float) -> list[Entry]:
         end = min(bisect_right(self.entries, (now, math.inf)), self.position + recorder._BATCH)
@@ -348,7 +359,7 @@ class _Locks:
 def play(load: Load, traffic: Iterable[Entry], prices: Prices) -> Played:
     """Play the load to the end."""
     chance = random.Random(load.seed)
-    processes = [_Process() for _ in range(load.processes)]
+    processes = [_Process(load.linger) for _ in range(load.processes)]
     for entry in traffic:
         processes[int(chance.random() * load.processes)].entries.append(entry)
     found, locks = Played(load, chance=chance), _Locks()
@@ -435,7 +446,9 @@ class Figures:
         if recording("postgresql") in arms:
             found["request_micros"] = arms[recording("postgresql")]["added_cpu_us"]["median"]
         if found:
-            found["known"] = f"`make bench` of {report['date']} for {', '.join(found).replace('_', ' ')}"
+            found["known"] = (
+                f"`make bench` of {report.get('date', 'some day')} for {', '.join(found).replace('_', ' ')}"
+            )
         return cls(**found)
 
 
@@ -443,7 +456,7 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
     """Return what one load does, second by second and day by day."""
     load, people, books = played.load, crowds(played.load), played.books
     minutes = load.seconds / 60
-    counters, size, header = len(books.seen) / minutes, _DEFAULTS["cache_size"], _DEFAULTS["header_cache"]
+    counters, size = len(books.rows) / minutes, _DEFAULTS["cache_size"]
     daily = 1440 * MEAN_OF_PEAK
     by_day = distinct(people, load.requests * 86_400 * MEAN_OF_PEAK)
     bytes_ = prices.bytes
@@ -459,7 +472,6 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
         f"{load.requests:,.0f} requests/s of {load.customers:,} customers, {load.processes} processes, PostgreSQL",
         ("", "figure"),
         [
-            ("refused requests a second", f"{len(played.waits) / load.seconds:,.0f}"),
             ("commits a second, each process / in all", _pair(played.commits / played.seconds, load.processes)),
             ("entries a commit", f"{played.entries / played.commits:,.1f}"),
             (f"commits of more than {ledger._LOCKED} keys, which run alone", f"{played.alone / played.commits:.0%}"),
@@ -469,20 +481,18 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
             ("rows of outcome_minute upserted a second", f"{played.rows / played.seconds:,.0f}"),
             ("new rows of outcome_minute a minute", f"{counters:,.0f}"),
             ("new rows of attempt a minute", f"{books.attempt_rows / minutes:,.0f}"),
-            ("rows of streak written a second", f"{books.streak_rows / load.seconds:,.0f}"),
             ("CPU of the app processes for it, cores", f"{app:.2f}"),
             ("CPU of PostgreSQL, cores", f"{played.spent.server / 1e3 / load.seconds:.2f}"),
             ("write-ahead log, MB/s", f"{played.spent.log / load.seconds / 1e6:.1f}"),
             (f"disk a day, at {MEAN_OF_PEAK:.0%} of the peak on average, GB", f"{grown * daily / 1e9:,.0f}"),
             ("rows that retention adds up a day", f"{counters * daily:,.0f}"),
-            ("of that it can do at most", f"{RETENTION * 86_400 / (counters * daily):.0%}"),
+            ("hours of a day that this takes it, estimated", f"{counters * daily / prices.retention / HOUR:.1f}"),
             (f"disk at rest ({KEEP_MINUTES} d of minutes, {KEEP_DAYS} d of days), GB", f"{at_rest / 1e9:,.0f}"),
             ("keys not in memory, of requests", f"{missed(people, size):.1%}"),
-            ("headers not in memory (their key mostly is)", f"{missed(people, header):.1%}"),
             ("memory for keys, each process, MB", f"{remembered * figures.bytes_a_key / 1e6:,.0f}"),
             ("cases opened / messages put down meanwhile", f"{len(books.told):,} / {books.messages:,}"),
         ],
-        f"{minutes:g} min were played, seed {load.seed}; {figures.known}.",
+        f"{minutes:g} min were played, linger {load.linger:g} s, seed {load.seed}; {figures.known}.",
     )
 
 
@@ -494,17 +504,25 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
     """Return the same load on fewer and more processes, as the code is and as it could be."""
     rows = []
     for processes in counts:
-        found = [play(replace(load, processes=processes), traffic, prices) for prices in TRIALS.values()]
-        told = [cell for one in found for cell in (f"{one.busy:.0%}", f"{one.wait(0.5)} / {one.wait(0.99)}")]
-        rows.append((str(processes), f"{found[0].entries / found[0].commits:,.0f}", *told))
-    columns = [f"{name}: {what}" for name in TRIALS for what in ("alone", "refusal p50 / p99")]
+        mine = replace(load, processes=processes)
+        rows.append(
+            (
+                str(processes),
+                *(_told(play(replace(mine, linger=linger), traffic, prices)) for linger, prices in TRIALS.values()),
+            )
+        )
     return Table(
         f"The same load on fewer and more processes ({load.seconds:g} s, from a minute's first second)",
-        ("processes", "entries a commit", *columns),
+        ("processes", *TRIALS),
         rows,
-        f"Alone: share of time in which a commit of more than {ledger._LOCKED} keys held everybody else up. One count: "
-        "sources of all keys new in a minute by one statement, not one each. 256 locks: so many keys run beside others.",
+        "What a refusal waits, p50 / p99; entries a commit; cores of PostgreSQL. One count, no setting yet: sources of "
+        "all keys new in a minute by one statement. 256 locks: commits of up to so many keys run beside others.",
     )
+
+
+def _told(found: Played) -> str:
+    waits = "falls behind" if found.behind else f"{found.wait(0.5)} / {found.wait(0.99)}"
+    return f"{waits}; {found.entries / found.commits:,.0f}; {found.spent.server / 1e3 / found.load.seconds:.1f}"
 
 
 def sqlite_table(load: Load, rates: Sequence[float]) -> Table:
@@ -547,7 +565,7 @@ def tables(load: Load, number_of_cases: int, figures: Figures) -> list[Table]:
     return [
         main_table(play(load, traffic, prices), prices, figures),
         choices_table(short, beginning, (8, 16, 32, 64)),
-        sqlite_table(replace(short, customers=min(load.customers, 100_000)), (100, 300, 1000, 3000, 10_000)),
+        sqlite_table(replace(short, customers=min(load.customers, 100_000)), (300, 1000, 3000, 10_000)),
         cases_table(number_of_cases, load.seed),
     ]
 
@@ -558,7 +576,7 @@ def written(page: str, some: Sequence[Table]) -> str:
     _, end, after = rest.partition(END)
     if not begin or not end:
         raise ValueError(f"the page lacks {BEGIN} and {END}")
-    return "".join((before, BEGIN, "\n\n", *(f"#{markdown(table)}\n" for table in some), END, after))
+    return "".join((before, BEGIN, "\n\n", "\n".join(f"#{markdown(table)}" for table in some), END, after))
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -567,13 +585,15 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=float, default=Load.requests, help="a second, at the peak")
     parser.add_argument("--customers", type=int, default=Load.customers)
     parser.add_argument("--processes", type=int, default=Load.processes, help="of the host app, on all machines")
+    parser.add_argument("--linger", type=float, default=LINGER, help="seconds, as OCTY_LINGER")
     parser.add_argument("--minutes", type=int, default=1, help="to be played")
     parser.add_argument("--cases", type=int, default=100_000, help="open at once")
     parser.add_argument("--seed", type=int, default=Load.seed)
     parser.add_argument("--figures", type=Path, default=Path("bench-report.json"), help="of `make bench`")
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the marks of this page")
     options = parser.parse_args(arguments)
-    load = Load(options.requests, options.customers, options.processes, options.minutes * 60.0, options.seed)
+    seconds = options.minutes * 60.0
+    load = Load(options.requests, options.customers, options.processes, seconds, options.seed, options.linger)
     report = json.loads(options.figures.read_text(encoding="utf-8")) if options.figures.exists() else {}
     some = tables(load, options.cases, Figures.read(report))
     for table in some:

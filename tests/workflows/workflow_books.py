@@ -50,7 +50,7 @@ class Books:
     """What SQL and the mailer hold for one case, regeneration or notice, and what they were asked, in order."""
 
     start: float = 0.0
-    story: list[str] = field(default_factory=list)
+    told: list[tuple[float, str]] = field(default_factory=list)  # Unix seconds, by the workflow's clock
     orders: list[Any] = field(default_factory=list)
     # By mail, one end a try; "down" raises, "overtaken" is skipped for good; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
@@ -68,8 +68,13 @@ class Books:
     ending: str = ""
 
     def tell(self, at: float, line: str, order: object) -> None:
-        self.story.append(f"{_when(at - self.start)} {line}")
+        self.told.append((at, line))
         self.orders.append(order)
+
+    @property
+    def story(self) -> list[str]:
+        """Every line with its hour; the first may be told before the test knows when the workflow was started."""
+        return [f"{_when(at - self.start)} {line}" for at, line in self.told]
 
     def customer_says(self, choice: Choice, *, leaked: bool = False) -> CustomerAnswer:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
