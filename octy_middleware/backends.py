@@ -83,6 +83,12 @@ class Backend(Protocol):
     def is_outage(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error an outage from a fault of ours."""
 
+    def hide_values(self, error: BaseException) -> None:
+        """Take stored values out of the text of a driver's error, which ends up in logs."""
+
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """Tell the planner of many new rows, inside the transaction that wrote them."""
+
     def integrity_fault(self, connection: Connection) -> str:
         """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
 

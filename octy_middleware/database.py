@@ -121,6 +121,10 @@ class Database:
         """Keep other recorders off these keys until the end of a `Writer.RECORDER`'s transaction."""
         self.backend.lock_keys(connection, sorted(public_keys))
 
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """Tell the planner of many new rows in these tables, at the end of the transaction that wrote them."""
+        self.backend.refresh_statistics(connection, *tables)
+
     def tell_changes_to(self, listener: KeyListener) -> None:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
@@ -167,6 +171,8 @@ class Database:
         except Exception as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
+            if cause is error:  # of a hot statement, which SQLAlchemy has not seen
+                self.backend.hide_values(error)
             if not lost and not self.backend.is_outage(cause):
                 raise
             told = " ".join(str(cause).split())  # some drivers take several lines

@@ -28,7 +28,7 @@ from octy_middleware.tallies import add_attempts, add_counts
 
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _BUCKETS = 64  # networks of the decoy
-_LOCKED = 32  # keys that a recorder locks one by one; with more of them it writes alone
+_LOCKED = 128  # keys that a recorder locks one by one; PostgreSQL's default has room for 6,400 of all recorders
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""

@@ -152,6 +152,15 @@ class PostgresBackend:
         """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""
         return is_one_of(error, _OUTAGES)
 
+    def hide_values(self, error: BaseException) -> None:
+        """See `Backend`."""
+        _cut(error)
+
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """See `Backend`. The server does so by itself, some time later; until then it plans for empty tables."""
+        for table in tables:
+            connection.exec_driver_sql(f"ANALYZE {table}")
+
     def integrity_fault(self, connection: Connection) -> str:
         """See `Backend`. What can't be read raises; the rest is the server's own business."""
         connection.exec_driver_sql("SELECT COUNT(*) FROM key_pair")
@@ -183,11 +192,16 @@ def _hide_values(context: "ExceptionContext") -> None:
     error, wrapped = context.original_exception, context.sqlalchemy_exception
     if is_one_of(error, {"DataError"}) and "NUL" in str(error):
         raise InvalidInputError("a text holds a NUL character, which can't be kept") from None
+    _cut(error)
+    if error.args and wrapped is not None and getattr(error, "diag", None) is not None:
+        wrapped.args = (f"({type(error).__name__}) {error.args[0]}",)
+
+
+def _cut(error: BaseException) -> None:
+    """Leave of a driver's error its primary message."""
     told = getattr(getattr(error, "diag", None), "message_primary", None)
     if told is not None:
         error.args = (told,)
-        if wrapped is not None:
-            wrapped.args = (f"({type(error).__name__}) {told}",)
 
 
 def _defaults(url: URL) -> Mapping[str, Any]:

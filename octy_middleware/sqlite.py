@@ -126,6 +126,12 @@ class SqliteBackend:
         """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
+    def hide_values(self, error: BaseException) -> None:
+        """See `Backend`. SQLite tells none."""
+
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """See `Backend`. It plans the same way for tables of every size."""
+
     def integrity_fault(self, connection: Connection) -> str:
         """See `Backend`."""
         answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.statements import Batch, execute, run
+from octy_middleware.statements import Batch, execute
 
 _Place = tuple[str, int]  # of a key and a minute
 
@@ -32,7 +32,12 @@ _PRESENT_SOURCES = Batch(
     minute="bigint",
     source="text",
 )
-_COUNT_SOURCES = "SELECT COUNT(DISTINCT source) FROM outcome_minute WHERE public_key = ? AND minute = ?"
+_COUNT_SOURCES = Batch(
+    "SELECT given.public_key, given.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
+    "WHERE o.public_key = given.public_key AND o.minute = given.minute) FROM {given}",
+    public_key="text",
+    minute="bigint",
+)
 
 _ATTEMPT = {
     "at": "bigint",
@@ -85,10 +90,10 @@ def _bounded(
     for public_key, minute, source in sorted(new):
         newcomers[public_key, minute].append(source)
     without_room: set[tuple[str, int, str]] = set()
-    for place, some in newcomers.items():
-        [(present,)] = run(connection, _COUNT_SOURCES, *place)
-        room = max(0, most - present)
-        without_room.update((*place, source) for source in some[room:])
+    for public_key, minute, present in _COUNT_SOURCES.fetch(connection, sorted(newcomers)):
+        without_room.update(
+            (public_key, minute, source) for source in newcomers[public_key, minute][max(0, most - present) :]
+        )
     bounded: Counter[tuple[str, int, str, str]] = Counter()
     for (public_key, minute, source, outcome), count in counts.items():
         kept = (public_key, minute, source) not in without_room

@@ -23,7 +23,7 @@ from typing import Self
 
 from benchmarks.wire import PATIENCE, Line, LoadError
 
-_AFTER = 0.1  # seconds after the last answer until the servers' clocks are read: twice what an outcome lingers
+_AFTER = 0.4  # seconds after the last answer until the servers' clocks are read: twice what an outcome lingers
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ PRICES = {
     "postgresql": Prices(
         commit=Cost(2.0, 0.9, 0.7, 200),
         row=Cost(0.04, 0.03, 0.02, 330),
-        place=Cost(0.11, 0.065, 0.024, 160),
+        place=Cost(log=160),
         refusing=Cost(2.0, 0.8, 0.9, 300),
         key=Cost(0.07, 0.035, 0.02, 650),
         refused=Cost(0.02, 0.02, 0.01, 300),
@@ -112,12 +112,11 @@ PRICES = {
         bytes={"outcome_minute": 75, "attempt": 250, "streak": 79},
     ),
 }
-_one_count = replace(PRICES["postgresql"], place=Cost(log=160))  # measured with such a statement in the ledger
 TRIALS = {
     f"linger {LINGER:g} s": (LINGER, PRICES["postgresql"]),
     "linger 0.02 s": (0.02, PRICES["postgresql"]),
-    "one count": (LINGER, _one_count),
-    "one count, 256 locks": (LINGER, replace(_one_count, together=256)),
+    "32 locks": (LINGER, replace(PRICES["postgresql"], together=32)),
+    "512 locks": (LINGER, replace(PRICES["postgresql"], together=512)),
 }
 _JITTER = 0.3  # of a commit's time, lognormal: its 90th percentile was 1.4 times the median
 BYTES_A_KEY, REQUEST_MICROS = 300.0, 2.5  # goals of PERFORMANCE; `make bench` has the figures
@@ -515,8 +514,8 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
         f"The same load on fewer and more processes ({load.seconds:g} s, from a minute's first second)",
         ("processes", *TRIALS),
         rows,
-        "What a refusal waits, p50 / p99; entries a commit; cores of PostgreSQL. One count, no setting yet: sources of "
-        "all keys new in a minute by one statement. 256 locks: commits of up to so many keys run beside others.",
+        "What a refusal waits, p50 / p99; entries a commit; cores of PostgreSQL. 32 and 512 locks: commits of up to so "
+        f"many keys run beside others, in place of {ledger._LOCKED}.",
     )
 
 

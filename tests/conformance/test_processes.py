@@ -114,7 +114,7 @@ def survived(port: int, keys: Keys) -> bool:
 
 
 ENDS = [Cell(framework, server) for server in SERVERS for framework in ("Starlette", "Django (ASGI)", "Flask")]
-# WSGI knows no end, and these two end without the interpreter's own: what lingers at that moment, 50 ms by default, is
+# WSGI knows no end, and these two end without the interpreter's own: what lingers at that moment, 200 ms by default, is
 # lost. Refusals that count are on disk before they leave.
 LOSE_WHAT_LINGERS = {"Flask on waitress", "Flask on granian-wsgi"}
 

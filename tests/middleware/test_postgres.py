@@ -17,7 +17,16 @@ from support.postgres import PostgresServer, shared_server
 from support.stores import make_database
 from support.world import World
 
-from octy_middleware import ConfigurationError, Database, InvalidInputError, Settings, StoreUnavailableError, statements
+from octy_middleware import (
+    ConfigurationError,
+    Database,
+    InvalidInputError,
+    Settings,
+    StoreUnavailableError,
+    runs,
+    statements,
+    tallies,
+)
 from octy_middleware.backends import Writer
 from octy_worker.settings import WorkerSettings
 
@@ -326,3 +335,28 @@ def test_a_nul_is_told_as_what_it_is(world: World) -> None:
     with pytest.raises(InvalidInputError, match="a text holds a NUL character"), world.database.read() as connection:
         statements.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
     assert count(world.database) == 0
+
+
+def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World) -> None:
+    row = (1, CANARY, "h", 1, "o" * 500, "s", "c", "m", "p", "r")
+    with pytest.raises(psycopg.DataError) as caught, world.database.write() as connection:
+        tallies._ADD_ATTEMPTS.execute(connection, [row])
+    assert "too long" in str(caught.value)
+    run_twice = [("pk_a", "n", 1, 1, 1), ("pk_a", "n", 1, 1, 1)]
+    with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write() as connection:
+        runs._GROW.execute(connection, run_twice)
+    for error in (caught.value, again.value):
+        shown = "".join(traceback.format_exception(error))
+        assert CANARY not in shown
+        assert "DETAIL" not in shown
+        assert "HINT" not in shown
+
+
+def test_an_import_of_many_leaves_statistics_behind(world: World) -> None:
+    with world.database.write(writer=Writer.IMPORT) as connection:
+        statements.run(
+            connection, "INSERT INTO key_change (public_key, at) SELECT 'k' || i, 1 FROM generate_series(1, 5000) i"
+        )
+        world.database.refresh_statistics(connection, "key_change")
+    [(rows,)] = world.rows("SELECT reltuples FROM pg_class WHERE relname = 'key_change'")
+    assert rows >= 5000

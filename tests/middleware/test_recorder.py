@@ -451,3 +451,20 @@ def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
             gate.decide(FakeRequest(keys.basic("sk_wrong")))
     found = world.rows("SELECT pid, queued, lost, failures, last_error FROM app_process")
     assert found == [(os.getpid(), 0, 0, 0, "")] * 2
+
+
+def test_sources_are_bounded_key_by_key_in_one_batch(world: World) -> None:
+    some = [world.register(f"a{number}") for number in range(3)]
+    ledger = make_ledger(world, sources_per_minute=2)
+    ledger.write([entry(keys, source=f"10.0.{n}.1") for keys in some for n in range(2)])
+    ledger.write([entry(keys, source=f"10.9.{n}.1") for keys in some[:2] for n in range(3)])
+    ledger.write([entry(some[2], source="10.0.1.1")])
+    counts = {
+        (key, source): count
+        for key, source, count in world.rows("SELECT public_key, source, count FROM outcome_minute")
+    }
+    for keys in some:
+        sources = {source: count for (key, source), count in counts.items() if key == keys.public_key}
+        assert sources == (
+            {"10.0.0.1": 1, "10.0.1.1": 2} if keys is some[2] else {"10.0.0.1": 1, "10.0.1.1": 1, OVERFLOW: 3}
+        )

@@ -30,6 +30,7 @@ from octy_worker.imports_reading import Fault, read_rows
 Progress = Callable[[str, int, int | None], None]
 """Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
 
+_MANY = 1000  # new rows; fewer change no plan
 _CHUNK = 1000  # rows a statement
 _TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
 
@@ -83,6 +84,8 @@ def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress)
             for done, known in _chunks(plan.pairs):
                 adopt(connection, known, now)
                 progress("written", len(plan.accounts) + done, total)
+            if total > _MANY:
+                database.refresh_statistics(connection, "account", "key_pair")
     except IntegrityError as error:
         if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
             raise
