@@ -5,7 +5,7 @@ Here: setting up and taking down. Not here: what is asked of the gates (`lanes`)
 """
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,6 +21,8 @@ from octy_middleware.credentials import Secret
 from octy_middleware.entries import Entry
 from octy_middleware.recorder import Recorder
 from octy_middleware.states import Cause
+from octy_middleware.ticket import Ticket
+from octy_middleware.verdict import Verdict
 
 _PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48", "unix")
 EXEMPT = ("/health", "/static/*", "GET /v1/versions", "OPTIONS *")
@@ -56,21 +58,27 @@ class Listener:
     def __init__(self, recorder: Recorder) -> None:
         self.faults: list[str] = []
         self.heard = 0
-        for name in ("note", "submit"):
-            setattr(recorder, name, self._listening(getattr(recorder, name)))
+        note, submit = recorder.note, recorder.submit
+
+        def noted(entry: Entry) -> bool:
+            self._hear(entry)
+            return note(entry)
+
+        def submitted(verdict: Verdict, ticket: Ticket) -> None:
+            assert verdict.entry is not None
+            self._hear(verdict.entry)
+            submit(verdict, ticket)
+
+        recorder.note, recorder.submit = noted, submitted
 
     def take_faults(self) -> list[str]:
         """Return what was wrong since the last time, once."""
         faults, self.faults = self.faults, []
         return faults
 
-    def _listening(self, write: Callable[[Entry], Written]) -> Callable[[Entry], Written]:
-        def listen(entry: Entry) -> Written:
-            self.heard += 1
-            self._look_at(entry)
-            return write(entry)
-
-        return listen
+    def _hear(self, entry: Entry) -> None:
+        self.heard += 1
+        self._look_at(entry)
 
     def _look_at(self, entry: Entry) -> None:
         texts = entry.client + entry.method + entry.path

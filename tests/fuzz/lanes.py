@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from io import BytesIO
 from typing import Any
 
+from support.world import look_into
+
 from fuzz.answers import Answered
 from fuzz.surroundings import Header, Surroundings
 from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
@@ -53,17 +55,13 @@ class Bare:
 def admit(gate: Gate, request: Bare) -> Verdict | Claim:
     """Ask the gate for what it can say at once; where its queue is full, wait as a door would."""
     found = gate.admit(request)
-    if isinstance(found, Verdict) and found.committed is not None:
-        found.committed.result(60)
-    return found
+    return look_into(gate, found, request) if isinstance(found, Verdict) and found.entry is not None else found
 
 
 def resolve(gate: Gate, claim: Claim, request: Bare) -> Verdict:
     """Have a claim decided by the store, and wait for the commit."""
-    verdict = gate.resolve(claim, request)
+    verdict = look_into(gate, claim, request)
     assert isinstance(verdict, Verdict), "no pair here has a slow hash"
-    if verdict.committed is not None:
-        verdict.committed.result(60)
     return verdict
 
 
@@ -116,8 +114,7 @@ class AsgiLane:
             return error
 
     def close(self) -> None:
-        for threads in (self._door._threads, self._door._slow_threads):
-            threads.shutdown()
+        self._door._slow_threads.shutdown()
 
 
 async def _receive() -> Any:

@@ -3,7 +3,6 @@
 import json
 import logging
 from base64 import b64decode
-from dataclasses import replace
 
 import pytest
 
@@ -93,7 +92,7 @@ def counts_garbage(patch):
 
     def blame(recorder, entry):
         if entry.outcome is Outcome.MALFORMED:
-            entry = replace(entry, outcome=Outcome.WRONG_SECRET, public_key=attacked)
+            entry = entry._replace(outcome=Outcome.WRONG_SECRET, public_key=attacked)
         return note(recorder, entry)
 
     patch.setattr(Recorder, "note", blame)
@@ -104,7 +103,7 @@ def forgets_an_outcome(patch):
     note = Recorder.note
 
     def forget(recorder, entry):
-        return None if entry.outcome is Outcome.OVERSIZE else note(recorder, entry)
+        return entry.outcome is Outcome.OVERSIZE or note(recorder, entry)
 
     patch.setattr(Recorder, "note", forget)
 
@@ -134,7 +133,8 @@ def believes_everybody(patch):
 
 
 def records_raw_words(patch):
-    patch.setattr("octy_middleware.entries._printable", lambda text, limit: text[:limit])
+    raw = "octy_middleware.entries._printable"
+    patch.setattr(raw, lambda text, limit: text[:limit].encode(errors="replace").decode())
 
 
 def tells_unknown_keys(patch):

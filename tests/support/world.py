@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from octy_middleware import Database, Gate, Settings, statements
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
+from octy_middleware.request import Request
 from octy_middleware.ticket import ThreadTicket
 from octy_middleware.verdict import Claim, SlowClaim, Verdict
 from octy_worker import regenerations
@@ -130,12 +131,12 @@ class FakeRequest:
         return self._headers.get(name, [])
 
 
-def look_into(gate: Gate, claim: Claim, request: FakeRequest) -> Verdict | SlowClaim:
+def look_into(gate: Gate, claim: Claim | Verdict, request: Request) -> Verdict | SlowClaim:
     """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
     story = gate.pursue(claim, request, ThreadTicket)
     ticket = next(story)
     assert isinstance(ticket, ThreadTicket)
-    ticket.wait(10)
+    ticket.wait(60)
     try:
         slow = story.send(None)
     except StopIteration as end:
