@@ -29,8 +29,10 @@ class Server:
 
 
 def _uvicorn(http: str, *options: str) -> Command:
+    """h11 takes what comes whole, and refuses 64 KiB that come in pieces: without its option, a matter of luck."""
     return lambda app, port: (
         *("uvicorn", app, "--http", http, "--port", str(port), "--no-access-log", "--log-level", "info"),
+        *("--h11-max-incomplete-event-size", "131072"),
         *options,
     )
 
