@@ -5,61 +5,17 @@ one room (`ledger`, `pairs`, `accounts`, `outbox`, and the worker's `cases` and 
 
 Ids are UUIDv7 as text; the feeds (`key_change`, `attempt`, `outbox`) count up instead, because their readers go by
 order. Times are UTC, stored as whole microseconds since 1970: the same on every database, with no driver's time zone
-in between. Python sees aware datetimes.
+in between (`columns`). Python sees aware datetimes.
 """
 
-from datetime import datetime, timedelta
-from typing import Any
+from datetime import datetime
+from typing import Any, ClassVar
 
-from sqlalchemy import JSON, BigInteger, Dialect, Index, Integer, MetaData, text
-from sqlalchemy.types import TypeDecorator
-from sqlmodel import Field, SQLModel
+from sqlalchemy import JSON, BigInteger, Index, text
+from sqlmodel import Field
 
-from octy_middleware.clock import EPOCH
+from octy_middleware.columns import BIG, Table, time_column, time_or_none
 from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState
-
-# SQLite counts up only an INTEGER PRIMARY KEY, and every INTEGER of SQLite is as big.
-_BIG = BigInteger().with_variant(Integer, "sqlite")
-
-
-class UtcTime(TypeDecorator[datetime]):
-    """An aware UTC datetime kept as BIGINT microseconds since 1970."""
-
-    impl = BigInteger
-    cache_ok = True
-
-    def process_bind_param(self, value: datetime | None, dialect: Dialect) -> int | None:  # noqa: ARG002
-        """Refuse naive times: they are the classic way to be wrong by hours."""
-        if value is None:
-            return None
-        if value.tzinfo is None:
-            raise ValueError(f"naive time {value!r}: give an aware UTC datetime")
-        return (value - EPOCH) // timedelta(microseconds=1)
-
-    def process_result_value(self, value: int | None, dialect: Dialect) -> datetime | None:  # noqa: ARG002
-        """Return an aware datetime."""
-        return None if value is None else EPOCH + timedelta(microseconds=value)
-
-
-class Table(SQLModel):
-    """Base of all tables; constraint names are fixed so that migrations can name them."""
-
-    metadata = MetaData(
-        naming_convention={
-            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
-            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
-            "fk": "fk_%(table_name)s_%(column_0_name)s",
-            "pk": "pk_%(table_name)s",
-        },
-    )
-
-
-def _time(*, index: bool = False) -> Any:
-    return Field(sa_type=UtcTime, nullable=False, index=index)
-
-
-def _time_or_none() -> Any:
-    return Field(default=None, sa_type=UtcTime, nullable=True)
 
 
 class Account(Table, table=True):
@@ -73,10 +29,10 @@ class Account(Table, table=True):
     webhook_url: str = ""
     authenticated_id_key: str = ""
     security_email: str  # see accounts.security_addresses: follows the contact address after 7 days
-    contact_changed_at: datetime | None = _time_or_none()
+    contact_changed_at: datetime | None = time_or_none()
     previous_security_email: str = ""  # gets copies of alerts until `previous_until`
-    previous_until: datetime | None = _time_or_none()
-    created_at: datetime = _time()
+    previous_until: datetime | None = time_or_none()
+    created_at: datetime = time_column()
 
 
 class KeyPair(Table, table=True):
@@ -102,32 +58,32 @@ class KeyPair(Table, table=True):
     state: str = Field(default=PairState.PENDING, max_length=16)
     cause: str = Field(max_length=16)
     replaced_by: str | None = Field(default=None, max_length=36)
-    created_at: datetime = _time()
-    activated_at: datetime | None = _time_or_none()
-    retire_at: datetime | None = _time_or_none()
-    retired_at: datetime | None = _time_or_none()
-    first_used_at: datetime | None = _time_or_none()
-    last_used_at: datetime | None = _time_or_none()
-    quiet_until: datetime | None = _time_or_none()  # after "it was us": recorded, but no new incident
-    exposed_at: datetime | None = _time_or_none()  # seen over plain HTTP, as the customer was last told
+    created_at: datetime = time_column()
+    activated_at: datetime | None = time_or_none()
+    retire_at: datetime | None = time_or_none()
+    retired_at: datetime | None = time_or_none()
+    first_used_at: datetime | None = time_or_none()
+    last_used_at: datetime | None = time_or_none()
+    quiet_until: datetime | None = time_or_none()  # after "it was us": recorded, but no new incident
+    exposed_at: datetime | None = time_or_none()  # seen over plain HTTP, as the customer was last told
 
 
 class KeyChange(Table, table=True):
     """Feed of changed keys; every process reads it to drop what it remembers."""
 
     __tablename__ = "key_change"
-    __table_args__ = {"sqlite_autoincrement": True}
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_autoincrement": True}
 
-    seq: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
+    seq: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     public_key: str = Field(max_length=200)
-    at: datetime = _time()
+    at: datetime = time_column()
 
 
 class OutcomeMinute(Table, table=True):
     """Exact count of one outcome for (public key, source, minute). Unknown keys share the empty key."""
 
     __tablename__ = "outcome_minute"
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
 
     public_key: str = Field(primary_key=True, max_length=200)
     minute: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
@@ -144,8 +100,8 @@ class Attempt(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
-    at: datetime = _time()
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
+    at: datetime = time_column()
     public_key: str = Field(max_length=200)
     key_hash: str = Field(default="", max_length=32)  # keyed hash of an unknown key, never the typed text
     minute: int = Field(sa_type=BigInteger)
@@ -160,13 +116,13 @@ class Attempt(Table, table=True):
 class Streak(Table, table=True):
     """Consecutive failures of (public key, source network); the empty network is the policy's own streak."""
 
-    __table_args__ = {"sqlite_with_rowid": False}
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
 
     public_key: str = Field(primary_key=True, max_length=200)
     network: str = Field(primary_key=True, max_length=64)
     length: int = Field(sa_type=BigInteger)
-    first_at: datetime = _time()
-    last_at: datetime = _time()
+    first_at: datetime = time_column()
+    last_at: datetime = time_column()
 
 
 class Incident(Table, table=True):
@@ -188,16 +144,16 @@ class Incident(Table, table=True):
     public_key: str = Field(max_length=200)
     rule: str = Field(max_length=16)  # streak.Rule
     network: str = Field(default="", max_length=64)  # the streak's network when rule is "source"
-    length: int = Field(sa_type=_BIG)
+    length: int = Field(sa_type=BIG)
     request_id: str = Field(max_length=100)
-    first_at: datetime = _time()  # first failure of the streak
-    opened_at: datetime = _time()
-    failures: int = Field(sa_type=_BIG)  # of this streak so far, as last told to the workflow
-    notify_at: int = Field(sa_type=_BIG)  # the length at which the workflow is told next: 40, 80, …
+    first_at: datetime = time_column()  # first failure of the streak
+    opened_at: datetime = time_column()
+    failures: int = Field(sa_type=BIG)  # of this streak so far, as last told to the workflow
+    notify_at: int = Field(sa_type=BIG)  # the length at which the workflow is told next: 40, 80, …
     regeneration_id: str | None = Field(default=None, index=True, max_length=36)
     state: str = Field(default=IncidentState.OPENING, max_length=16)
     resolution: str | None = Field(default=None, max_length=16)
-    closed_at: datetime | None = _time_or_none()
+    closed_at: datetime | None = time_or_none()
 
 
 class IncidentEvent(Table, table=True):
@@ -208,7 +164,7 @@ class IncidentEvent(Table, table=True):
     incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
     seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
     key: str = Field(unique=True, max_length=200)  # deterministic: a retried activity finds its event
-    at: datetime = _time()
+    at: datetime = time_column()
     actor: str = Field(max_length=100)  # "system", "customer", or a staff id
     what: str = Field(max_length=40)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
@@ -220,7 +176,7 @@ class Confirmation(Table, table=True):
     incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
     answer: str | None = Field(default=None, max_length=16)
     leaked: bool = False
-    answered_at: datetime | None = _time_or_none()
+    answered_at: datetime | None = time_or_none()
     answered_by: str = Field(default="", max_length=100)  # "customer" or a staff id
     decision_id: str = Field(default="", max_length=100)  # repeats of one decision are harmless
 
@@ -247,9 +203,9 @@ class Regeneration(Table, table=True):
     old_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
     new_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
     state: str = Field(default=RegenerationState.OPEN, max_length=16)
-    opened_at: datetime = _time()
-    collected_at: datetime | None = _time_or_none()
-    finished_at: datetime | None = _time_or_none()
+    opened_at: datetime = time_column()
+    collected_at: datetime | None = time_or_none()
+    finished_at: datetime | None = time_or_none()
 
 
 class SealedSecret(Table, table=True):
@@ -260,8 +216,8 @@ class SealedSecret(Table, table=True):
     regeneration_id: str = Field(primary_key=True, foreign_key="regeneration.id", max_length=36)
     sealed: str | None = None  # "<key id>$<nonce>$<ciphertext>"; None once collected or expired
     generation: int = 1  # a re-sent link has the next generation; older links die
-    expires_at: datetime = _time()
-    collected_at: datetime | None = _time_or_none()
+    expires_at: datetime = time_column()
+    collected_at: datetime | None = time_or_none()
 
 
 class Mail(Table, table=True):
@@ -275,8 +231,8 @@ class Mail(Table, table=True):
     state: str = Field(default=MailState.PENDING, max_length=16)
     tries: int = 0
     last_error: str = ""
-    created_at: datetime = _time()
-    sent_at: datetime | None = _time_or_none()
+    created_at: datetime = time_column()
+    sent_at: datetime | None = time_or_none()
 
 
 class Notice(Table, table=True):
@@ -287,7 +243,7 @@ class Notice(Table, table=True):
     kind: str = Field(max_length=32)  # states.NoticeKind
     key_pair_id: str | None = Field(default=None, foreign_key="key_pair.id", max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # see `notices`
-    at: datetime = _time()
+    at: datetime = time_column()
     regeneration_id: str | None = Field(default=None, max_length=36)  # ordered on its page
 
 
@@ -311,18 +267,18 @@ class Outbox(Table, table=True):
         {"sqlite_autoincrement": True},
     )
 
-    id: int | None = Field(default=None, primary_key=True, sa_type=_BIG)
+    id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     kind: str = Field(max_length=40)
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
-    created_at: datetime = _time()
-    delivered_at: datetime | None = _time_or_none()
+    created_at: datetime = time_column()
+    delivered_at: datetime | None = time_or_none()
     tries: int = 0
     last_error: str = ""
     leased_by: str = Field(
         default="", max_length=64, sa_column_kwargs={"server_default": ""}
     )  # the relay that delivers it now
-    leased_until: datetime | None = _time_or_none()  # after that another relay takes it
+    leased_until: datetime | None = time_or_none()  # after that another relay takes it
 
 
 class Job(Table, table=True):
@@ -330,10 +286,10 @@ class Job(Table, table=True):
 
     name: str = Field(primary_key=True, max_length=40)
     holder: str = Field(default="", max_length=64)
-    leased_until: datetime | None = _time_or_none()
+    leased_until: datetime | None = time_or_none()
     cursor: str = Field(default="", max_length=300)
-    started_at: datetime | None = _time_or_none()
-    finished_at: datetime | None = _time_or_none()  # of the last complete run
+    started_at: datetime | None = time_or_none()
+    finished_at: datetime | None = time_or_none()  # of the last complete run
     done: int = Field(default=0, sa_type=BigInteger)  # rows of the run under way, or of the last one
     last_error: str = ""
 
@@ -347,9 +303,13 @@ class AppProcess(Table, table=True):
     host: str = Field(max_length=100)
     pid: int
     release: str = Field(max_length=20)
-    seen_at: datetime = _time()
+    seen_at: datetime = time_column()
     queued: int  # outcomes waiting for their commit
     lost: int = Field(sa_type=BigInteger)  # outcomes given up since it began
     commit_micros: int = Field(sa_type=BigInteger)  # what its last commit took
     failures: int = Field(sa_type=BigInteger)  # commits that failed since it began
     last_error: str  # of the last one that failed, whether it is over or not
+
+
+METADATA = Table.metadata
+"""All tables above. Only this module knows that they are all there."""

@@ -7,13 +7,14 @@ interpreter's lock over: at a batch of a hundred that costs more than its commit
 
 import asyncio
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 
 from octy_middleware.verdict import Answer
 
 
-class Ticket:
+class Ticket(ABC):
     """One waiting request. `answer` is there once it is settled; until a commit begins it can be withdrawn."""
 
     __slots__ = ("_token", "answer", "withdrawn")
@@ -37,9 +38,9 @@ class Ticket:
         self.withdrawn = self.take()
         return self.withdrawn
 
+    @abstractmethod
     def wake(self) -> None:
         """Go on: the answer is there, or the time is over."""
-        raise NotImplementedError
 
 
 class ThreadTicket(Ticket):

@@ -12,7 +12,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
 from sqlalchemy import Connection, Index, inspect
 
-from octy_middleware.models import Table
+from octy_middleware.models import METADATA
 
 _WORDS = {
     "add_table": "the table {0} is missing",
@@ -34,13 +34,13 @@ def differences(connection: Connection) -> list[str]:
     """Return what differs, each in one line; nothing when the tables are ours."""
     options = {"compare_type": True, "compare_server_default": _differ, "include_name": _is_ours}
     context = MigrationContext.configure(connection, opts=options)
-    found = compare_metadata(context, Table.metadata)
+    found = compare_metadata(context, METADATA)
     changes = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
     return sorted({*map(_told, changes), *_wrong_conditions(connection)})
 
 
 def _is_ours(name: str | None, kind: str, _parents: object) -> bool:
-    return kind != "table" or name in Table.metadata.tables
+    return kind != "table" or name in METADATA.tables
 
 
 def _differ(  # as Alembic calls it
@@ -63,7 +63,7 @@ def _wrong_conditions(connection: Connection) -> Iterator[str]:
     """Compare the conditions of partial indexes, which Alembic doesn't: they hold a case to one per pair."""
     name = f"{connection.dialect.name}_where"
     inspector = inspect(connection)
-    for table in Table.metadata.sorted_tables:
+    for table in METADATA.sorted_tables:
         if not inspector.has_table(table.name):
             continue
         there = {index["name"]: index.get("dialect_options", {}) for index in inspector.get_indexes(table.name)}

@@ -6,7 +6,8 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlmodel.sql.sqltypes import AutoString
 
-from octy_middleware.models import Table, UtcTime
+from octy_middleware.columns import UtcTime
+from octy_middleware.models import METADATA
 
 
 def render_item(kind: str, item: object, _context: AutogenContext) -> str | Literal[False]:
@@ -21,7 +22,7 @@ def render_item(kind: str, item: object, _context: AutogenContext) -> str | Lite
 connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
-    target_metadata=Table.metadata,
+    target_metadata=METADATA,
     render_as_batch=connection.dialect.name == "sqlite",
     render_item=render_item,
 )

@@ -7,6 +7,7 @@ Here: asking, and waiting until what was asked is written down. Not here: what i
 import asyncio
 import io
 import time
+from abc import ABC, abstractmethod
 from typing import Any
 
 from benchmarks.apps.asgi_apps import PATH
@@ -18,16 +19,16 @@ _LAST_COMMIT = 0.02  # seconds for what has left the queue and is not yet on dis
 PEER = "203.0.113.9"
 
 
-class Arm:
+class Arm(ABC):
     """An app, and the gate before it, if there is one."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
         self.gate: Gate | None = getattr(app, "gate", None)
 
+    @abstractmethod
     def run(self, requests: int) -> float:
         """Ask so many times, one after the other; return the seconds. Raises RuntimeError when it is not 200."""
-        raise NotImplementedError
 
     def drain(self) -> None:
         """Return when all that the gate has to write is written; raise RuntimeError when that never happens."""
@@ -45,7 +46,7 @@ class Arm:
         if self.gate is not None:
             self.gate.close()
 
-    def end(self) -> None:
+    def end(self) -> None:  # noqa: B027  # most arms have nothing of their own
         """Close what is the arm's own."""
 
 

@@ -7,43 +7,37 @@ from itertools import islice
 import pytest
 from support.world import World
 
-from benchmarks import simulation
+from benchmarks import simulated_store, simulated_traffic, simulation
 from benchmarks.apps.contenders import recording
 from benchmarks.bulk import insert_keys, public_key
 from benchmarks.presentation import Table
-from benchmarks.simulation import (
+from benchmarks.simulated_store import PRICES, Books, Cost, _Locks, _Process, play
+from benchmarks.simulated_traffic import (
     ACCEPTED,
-    BEGIN,
-    END,
+    ATTACKERS,
     LINGER,
-    PRICES,
     UNKNOWN,
     WRONG,
-    Books,
     Entry,
-    Figures,
     Load,
-    _Locks,
-    _Process,
-    cases,
     crowds,
     distinct,
     draw,
-    main,
     missed,
-    play,
-    written,
 )
+from benchmarks.simulation import BEGIN, END, Figures, cases, main, written
 from octy_middleware import Outcome, entries, ledger
 
 SMALL = Load(requests=100, customers=300, processes=3, seconds=60)
 
 
 def test_it_counts_what_the_real_ledger_writes(world: World, monkeypatch):
-    monkeypatch.setattr(simulation, "SHARES", {"mistakes": 0.1, "stuffing": 0.3, "hot key": 0.2, "unknown keys": 0.1})
-    monkeypatch.setattr(simulation, "STUFFED", 5)
-    monkeypatch.setattr(simulation, "MOST_SOURCES", 40)
-    monkeypatch.setattr(simulation, "MOST_ATTEMPTS", 30)
+    monkeypatch.setattr(
+        simulated_traffic, "SHARES", {"mistakes": 0.1, "stuffing": 0.3, "hot key": 0.2, "unknown keys": 0.1}
+    )
+    monkeypatch.setattr(simulated_traffic, "STUFFED", 5)
+    monkeypatch.setattr(simulated_traffic, "MOST_SOURCES", 40)
+    monkeypatch.setattr(simulated_store, "MOST_ATTEMPTS", 30)
     insert_keys(world, 60)
     real = ledger.Ledger(
         world.database,
@@ -76,7 +70,7 @@ def as_recorded(entry):
 
 def test_rows_a_minute_are_as_many_as_the_formula_says():
     load = Load(requests=400, customers=5000)
-    own = [entry for entry in draw(load) if entry.place & 8191 < simulation._ATTACKERS]
+    own = [entry for entry in draw(load) if entry.place & 8191 < ATTACKERS]
     assert len({entry.place for entry in own}) == pytest.approx(distinct(crowds(load), len(own)), rel=0.03)
 
 
@@ -149,7 +143,7 @@ def test_everything_that_comes_is_written_once(store):
 
 
 def test_a_store_that_is_too_slow_is_told():
-    slow = PRICES["sqlite"].__class__(**{**vars(PRICES["sqlite"]), "commit": simulation.Cost(wall=200.0)})
+    slow = PRICES["sqlite"].__class__(**{**vars(PRICES["sqlite"]), "commit": Cost(wall=200.0)})
     found = play(SMALL, list(draw(SMALL)), slow)
     assert found.busy > 0.9
     assert found.wait(0.5) == "falls behind"

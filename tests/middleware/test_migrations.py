@@ -15,7 +15,7 @@ from support.world import World
 from octy_middleware import Database, SchemaError, StoreUnavailableError, migrations
 from octy_middleware.database import SCHEMA
 from octy_middleware.migrations import check_tables, comparison, upgrade
-from octy_middleware.models import Table as Ours
+from octy_middleware.models import METADATA
 
 PREVIOUS = "0001"
 SCRIPTS = Path(str(migrations.__file__)).parent
@@ -95,7 +95,7 @@ def value_of(column: Column, number: int) -> object:
 def fill(database: Database) -> dict[str, list[tuple]]:
     """Put three rows into every table as it is, each pointing at rows of others; return them all."""
     tables = tables_of(database)
-    ours = [tables[table.name] for table in Ours.metadata.sorted_tables if table.name in tables]
+    ours = [tables[table.name] for table in METADATA.sorted_tables if table.name in tables]
     for table in ours:
         for number in range(1, 4):
             row = {
@@ -126,8 +126,8 @@ def test_migrations_make_what_the_models_say(empty: Database, tmp_path: Path, st
     modelled = Database(url)
     modelled.backend.create()
     with modelled.write() as connection:
-        Ours.metadata.create_all(connection)
-    assert set(shape(empty)) == set(Ours.metadata.tables)
+        METADATA.create_all(connection)
+    assert set(shape(empty)) == set(METADATA.tables)
     assert shape(empty) == shape(modelled)
     modelled.close()
     remove_database(url)
@@ -162,7 +162,7 @@ def test_rows_of_the_previous_release_survive_up_and_down_and_up(empty: Database
 def test_rows_of_this_release_go_back_and_forth_but_for_what_is_new(empty: Database) -> None:
     upgrade(empty)
     kept = fill(empty)
-    assert {name for name, found in kept.items() if len(found) == 3} == set(Ours.metadata.tables)
+    assert {name for name, found in kept.items() if len(found) == 3} == set(METADATA.tables)
     go_back(empty, PREVIOUS)
     upgrade(empty)
     check_tables(empty)

@@ -266,7 +266,7 @@ def test_commits_are_durable_whatever_the_server_says(world: World) -> None:
 )
 def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    logging.getLogger("sqlalchemy").setLevel(logging.DEBUG)
+    caplog.set_level(logging.DEBUG, logger="sqlalchemy")
     full = url.format(quote(f"{CANARY}/@:", safe=""), shared_server().port)
     database = Database(full)
     keys = "k1:" + "ab" * 32
@@ -278,7 +278,6 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
         with pytest.raises(StoreUnavailableError) as caught:
             getattr(use(), "__enter__", list)()
         shown.append("".join(traceback.format_exception(caught.value)))
-    logging.getLogger("sqlalchemy").setLevel(logging.NOTSET)
     assert CANARY not in "".join(shown) + caplog.text
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from octy_middleware.models import Table
+from octy_middleware.models import METADATA
 from octy_worker.dev.stack import Stack
 from story.api import Api, Crew
 
@@ -27,7 +27,7 @@ def stored(stack: Stack) -> Iterator[tuple[Path, bytes]]:
     yield from files
     if not files:
         with stack.database.read() as connection:
-            for table in Table.metadata.sorted_tables:
+            for table in METADATA.sorted_tables:
                 rows = connection.execute(table.select()).all()
                 yield Path(table.name), "\n".join(map(str, rows)).encode()
 

@@ -163,12 +163,10 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     def write() -> None:
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
-            entries = [
-                Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1") for _ in "ab"
-            ]
+            uses = [(Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key), 2) for key in ("", "pk_1")]
             with database.write(writer=Writer.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
-                record(connection, entries, sources=256)
+                record(connection, uses, sources=256)
             written["n"] += 1
 
     thread = threading.Thread(target=write)
