@@ -15,7 +15,7 @@ from security.timing import TARGETS, Target, measure, serving
 pytestmark = pytest.mark.timeout(400)
 ROUNDS = 150
 TRIES = 3  # a slow moment of the machine does not come thrice
-LEAK = 2.0  # times the median, planted: to be seen beside a busy neighbour
+LEAK = 1.0  # times the median, planted
 
 
 @pytest.fixture(params=TARGETS, ids=lambda target: target.server)
