@@ -65,6 +65,7 @@ class Books:
     generation: int = 1
     collected_at: float | None = None
     retired: bool = False  # the old pair
+    old_uses: int = 0  # of the old pair since the collection
     ending: str = ""
 
     def tell(self, at: float, line: str, order: object) -> None:
@@ -193,6 +194,12 @@ class Recorder:
         end = order.at if books.retired else books.collected_at + order.overlap
         books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
         return end
+
+    @activity.defn
+    async def count_old_uses(self, step: Step) -> int:
+        books = await self._open(step.regeneration_id)
+        books.tell(step.at, f"look {books.old_uses}", step)
+        return books.old_uses
 
     @activity.defn
     async def retire_old_pair(self, step: Step) -> None:
