@@ -56,6 +56,7 @@ class Books:
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # by mail
     broken: set[str] = field(default_factory=set)  # activities that fail for good
+    shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
@@ -117,6 +118,8 @@ class Recorder:
             await books.slow[name].wait()
         if name in books.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
+        if name in books.shaky:
+            raise ApplicationError(f"{name} failed")
         return books
 
     @activity.defn

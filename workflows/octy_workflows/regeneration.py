@@ -6,6 +6,7 @@ activities see; why the keys are replaced, which is `incident`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from operator import itemgetter
 
 from temporalio import workflow
@@ -138,12 +139,24 @@ class KeyRegenerationWorkflow(Correspondent):
             return
         if workflow.time() >= end:
             return
-        look = Step(self._id, workflow.time())
-        uses = await workflow.execute_activity(activities.count_old_uses, look, **PATIENTLY)
-        if uses and not self._old_pair_ended:
+        uses = await self._count_old_uses(by=end)
+        if uses:
             await self._note("old_keys_still_used", detail={"requests": uses})
             order = MailOrder(self._id, MailKind.STILL_USED, 1, workflow.time())
             await self._mail_once(order, stop=self._has_old_pair_ended)
+
+    async def _count_old_uses(self, by: float) -> int:
+        """Look at the old pair's uses; 0 when that can't be done in time, for nothing waits for a warning."""
+        left = timedelta(seconds=by - workflow.time())
+        step = Step(self._id, workflow.time())
+        try:
+            return await workflow.execute_activity(
+                activities.count_old_uses, step, schedule_to_close_timeout=left, **PATIENTLY
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return 0
 
     def _has_old_pair_ended(self) -> bool:
         return self._old_pair_ended
