@@ -13,9 +13,10 @@ from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, Cause
 from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.cases import CUSTOMER
 from octy_worker.mail.journal import CAPPED
-from octy_workflows.messages import MailKind, MailOrder, MailReport, RegenerationOrder
+from octy_workflows.messages import MailKind, MailOrder, MailReport, RegenerationOrder, Step
 
 HOUR = 3600.0
 
@@ -71,6 +72,18 @@ def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: Wo
     with world.gate() as gate:
         gate.decide(FakeRequest(old.basic("sk_wrong"), peer="198.51.100.9"))
     assert old_uses(world, replaced(world, old, time.time() - 2 * HOUR)) == [("192.0.2.7", 3), ("192.0.2.8", 2)]
+
+
+def test_the_activity_counts_them_and_nothing_where_there_is_nothing(tmp_path) -> None:
+    world = World(tmp_path)
+    activities = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_life=DAY)
+    old = world.register()
+    use(world, old, "192.0.2.7", times=3)
+    use(world, old, "192.0.2.8", times=2)
+    regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
+    nobody = "01890c2e-0000-7000-8000-000000000000"
+    found = [activities.count_old_uses(Step(which, 0)) for which in (regeneration_id, old.regeneration_id, nobody)]
+    assert found == [5, 0, 0]
 
 
 def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: World) -> None:

@@ -39,6 +39,14 @@ _HOW_TO_RESEND = {
     Deliver.LINK: "To send a fresh link at once: the update `resend`, without content.",
     Deliver.MAIL: "To send the keys again at once: the update `resend`, without content.",
 }
+_WAITING = {
+    Deliver.LINK: "Waiting for the customer to collect the new keys",
+    Deliver.MAIL: "The mail with the new keys is on its way",
+}
+_UNCOLLECTED = {
+    Deliver.LINK: "The new keys are not collected yet.",
+    Deliver.MAIL: "No mail server has accepted the new keys yet.",
+}
 _KEYS_MAIL = {Deliver.LINK: MailKind.NEW_KEYS, Deliver.MAIL: MailKind.NEW_KEYS_INSIDE}
 _MAILED = "the mail server has accepted the mail with the keys, and the secret is erased; other keys can be ordered"
 
@@ -88,7 +96,7 @@ class KeyRegenerationWorkflow(Correspondent):
         if self._outcome:
             return
         self._generation = 1
-        self.board.show("Waiting for the customer to collect the new keys", how=_HOW_TO_RESEND[self._case.deliver])
+        self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         self.board.show(how="", staff="")
 
@@ -228,7 +236,7 @@ class KeyRegenerationWorkflow(Correspondent):
         return stands
 
     async def _call_staff_to_collection(self) -> None:
-        await self._call_staff("not_collected", "The new keys are not collected yet.")
+        await self._call_staff("not_collected", _UNCOLLECTED[self._case.deliver])
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=f"Support staff is needed. {remark}")
