@@ -38,10 +38,11 @@ def both(letter):
 # Who still uses it
 
 
-def use(world: World, keys: Keys, source: str, *, times: int = 1) -> None:
+def use(world: World, keys: Keys, source: str, *, times: int = 1, client: str = "") -> None:
     with world.gate() as gate:
         for _ in range(times):
-            assert gate.decide(FakeRequest(keys.basic(), peer=source)).outcome is Outcome.ACCEPTED
+            request = FakeRequest(keys.basic(), peer=source, headers={b"user-agent": [client.encode()]})
+            assert gate.decide(request).outcome is Outcome.ACCEPTED
 
 
 def replaced(world: World, old: Keys, collected_at: float) -> str:
@@ -58,20 +59,37 @@ def replaced(world: World, old: Keys, collected_at: float) -> str:
     return opened.regeneration_id
 
 
-def old_uses(world: World, regeneration_id: str) -> list[tuple[str, int]]:
+def old_uses(world: World, regeneration_id: str) -> list[tuple[str, int, str]]:
     with world.database.read_session() as session:
         view = regenerations.load_regeneration(session, regeneration_id)
         assert view is not None
-        return [(found.source, found.count) for found in regenerations.old_uses(session, view)]
+        return [(found.source, found.count, found.client) for found in regenerations.old_uses(session, view)]
 
 
 def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: World) -> None:
     old = world.register()
-    use(world, old, "192.0.2.7", times=3)
-    use(world, old, "192.0.2.8", times=2)
+    use(world, old, "192.0.2.8", times=2, client="app/1")  # before the overlap: counted, and not described
+    regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
+    use(world, old, "192.0.2.7", client="nightly/1.2")
+    use(world, old, "192.0.2.7", times=2, client="nightly/1.3")
     with world.gate() as gate:
         gate.decide(FakeRequest(old.basic("sk_wrong"), peer="198.51.100.9"))
-    assert old_uses(world, replaced(world, old, time.time() - 2 * HOUR)) == [("192.0.2.7", 3), ("192.0.2.8", 2)]
+    assert old_uses(world, regeneration_id) == [("192.0.2.7", 3, "nightly/1.3"), ("192.0.2.8", 2, "")]
+
+
+def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memory(world: World) -> None:
+    """Also one by a header that was right a moment ago; and many leave no more details than refusals do."""
+    old = world.register()
+    with world.gate(attempts_per_minute=3) as gate:
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        replaced(world, old, time.time())
+        for number in range(20):
+            request = FakeRequest(old.basic(), headers={b"user-agent": [f"app/{number}".encode()]})
+            assert gate.decide(request).outcome is Outcome.ACCEPTED
+    assert world.recorded(old.public_key) == {"accepted": 21}
+    details = world.rows("SELECT client, outcome FROM attempt ORDER BY id")
+    assert 3 <= len(details) <= 6  # of one minute, or of two
+    assert details[-1] == ("app/19", "accepted")
 
 
 def test_the_activity_counts_them_and_nothing_where_there_is_nothing(tmp_path) -> None:
@@ -104,18 +122,20 @@ def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: Wor
 def test_the_warning_says_who_how_often_when_last_and_until_when(books):
     sources = [(f"203.0.113.{number}", number * 100) for number in range(1, 8)]
     regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
-    books.failures("203.0.113.7", 1, client="nightly/1.2 <b>")
+    books.failures("203.0.113.7", 1, client="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
     letter = books.letter(order(regeneration_id))
     assert letter.subject == "Octy: your old API keys are still in use, and end soon"
     for form in both(letter):
         for fact in (
-            "2,800 requests came with the old pair",
+            "2,801 requests came with the old pair",
             PUBLIC_KEY,
             "2026-02-02 08:40:00 UTC",  # its end
             "2026-02-02 00:40:00 UTC",  # the collection
             "2026-02-02 02:39:00 UTC",  # the new pair's first use
             "203.0.113.7",
-            "last at 2026-02-02 01:10:00 UTC, client: nightly/1.2",
+            "last at 2026-02-02 01:40:00 UTC",
+            "nightly/1.2",
+            "not named",
             "203.0.113.3",
             "2 more sources",
         ):

@@ -30,10 +30,7 @@ class SourceCount:
 
 @dataclass(frozen=True, slots=True)
 class SourceUse:
-    """How many requests of one source were let in, and the minute of the last one.
-
-    `client`: the last one that was refused from there, if any was; requests that are let in are counted, not described.
-    """
+    """How many requests of one source were let in, as which client the last one, and in which minute."""
 
     source: str
     count: int
@@ -86,7 +83,10 @@ def sources_of(
 
 
 def uses_by_source(session: Session, public_key: str, first_minute: int, last_minute: int) -> tuple[SourceUse, ...]:
-    """Return who was let in with a pair between two minutes, both included, most frequent source first."""
+    """Return who was let in with a pair between two minutes, both included, most frequent source first.
+
+    Clients are known of the time in which the pair is about to end.
+    """
     counts = session.exec(
         select(OutcomeMinute.source, func.sum(OutcomeMinute.count), func.max(OutcomeMinute.minute))
         .where(
@@ -102,7 +102,7 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
         .where(
             Attempt.public_key == public_key,
             col(Attempt.minute).between(first_minute, last_minute),
-            col(Attempt.source).in_([source for source, *_ in counts]),
+            Attempt.outcome == Outcome.ACCEPTED,
         )
         .group_by(Attempt.source)
     )

@@ -91,7 +91,7 @@ class KeysInsideFacts:
 
 @dataclass(frozen=True, slots=True)
 class UseLine:
-    """One source that is still let in with the old pair; the client is empty when no refusal ever described it."""
+    """One source that is still let in with the old pair, and the client that it last claimed to be."""
 
     source: Harmless
     count: int
