@@ -40,6 +40,7 @@ from octy_middleware.slow_lane import SlowLane
 from octy_middleware.states import PairState
 from octy_middleware.ticket import ThreadTicket, Ticket
 from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
+from octy_middleware.window import Window
 
 _logger = logging.getLogger(__name__)
 
@@ -91,6 +92,7 @@ class Gate:
             sources_per_minute=settings.sources_per_minute,
             networks=settings.networks,
             clock=clock,
+            window=Window(settings.window_failures, settings.window),
             beside=self._beat,
         )
         self._recorder = Recorder(
