@@ -17,7 +17,7 @@ from octy_middleware.database import SCHEMA
 from octy_middleware.migrations import check_tables, comparison, upgrade
 from octy_middleware.models import METADATA
 
-PREVIOUS = "0001"
+PREVIOUS = "0002"
 SCRIPTS = Path(str(migrations.__file__)).parent
 
 
@@ -337,7 +337,7 @@ def nothing(database: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (older, f"at schema 0001, this release needs {SCHEMA}: run `octy db upgrade`"),
+        (older, f"at schema {PREVIOUS}, this release needs {SCHEMA}: run `octy db upgrade`"),
         (newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
         (nothing, "no tables yet: run `octy db upgrade`"),
     ],

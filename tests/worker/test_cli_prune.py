@@ -14,7 +14,7 @@ from octy_worker.jobs import Lease
 from octy_worker.retention import JOB
 from octy_worker.settings import WorkerSettings
 
-NAMES = ["attempts", "messages", "changes", "apps", "secrets", "counters", "minutes"]
+NAMES = ["attempts", "messages", "changes", "webhooks", "apps", "secrets", "counters", "minutes"]
 
 
 def fill(world: World) -> None:
