@@ -181,8 +181,8 @@ def _incident(connection: Connection, incident_id: str) -> Any:
     return connection.execute(select(*map(col, columns)).where(Incident.id == incident_id)).one()
 
 
-def _url(connection: Connection, account_id: str) -> str:
-    return str(connection.execute(select(Account.webhook_url).where(Account.id == account_id)).scalar_one())
+def _url(connection: Connection, account_id: str) -> str | None:
+    return connection.execute(select(Account.webhook_url).where(Account.id == account_id)).scalar()
 
 
 def _public_key(connection: Connection, pair_id: str | None) -> str | None:
