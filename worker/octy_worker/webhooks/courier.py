@@ -46,9 +46,8 @@ class Courier:
             return Delivery(error.fault)
         except httpcore.TimeoutException:
             return Delivery(Fault.TOO_SLOW)
-        except httpcore.ConnectError as error:
-            untrusted = isinstance(error.__cause__, ssl.SSLCertVerificationError)
-            return Delivery(Fault.UNTRUSTED if untrusted else Fault.NO_CONNECTION)
+        except httpcore.ConnectError:
+            return Delivery(Fault.NO_CONNECTION)
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return Delivery(Fault.BROKEN)
 

@@ -15,13 +15,16 @@ from octy_worker.webhooks.faults import DeliveryError, Fault
 _PORTS = {"https": 443, "http": 80}
 _FIRST_FREE_PORT = 1024  # below are mail, shells, directories and the like
 _WRAPPED = IPv6Network("64:ff9b::/96")  # NAT64: the last 32 bits are where it really goes
+_UNICAST = IPv6Network("2000::/3")  # all that was ever given to anybody
+# Said here, because releases of Python disagree about what is global, and because some are special in truth only.
 _REFUSED = (
     IPv4Network("100.64.0.0/10"),  # carriers' NAT; metadata of one cloud
     IPv4Network("168.63.129.16/32"),  # the wire server of one cloud, in spite of its public look
+    IPv4Network("192.0.0.0/24"),  # protocols' own; metadata of one cloud
     IPv4Network("192.88.99.0/24"),  # relays of 6to4
-    IPv6Network("64:ff9b:1::/48"),  # NAT64 of one's own network
-    IPv6Network("2001::/32"),  # Teredo: another address inside
+    IPv6Network("2001::/23"),  # protocols' own; Teredo, which has another address inside
     IPv6Network("2002::/16"),  # 6to4: another address inside
+    IPv6Network("3fff::/20"),  # documentation
 )
 
 
@@ -61,10 +64,10 @@ def is_public(text: str) -> bool:
     """Tell whether an address, as the resolver writes it, is one of the public Internet."""
     address = ip_address(text)
     if isinstance(address, IPv6Address):
-        if address.ipv4_mapped is not None:
-            return False  # no name's: it is another spelling of an IPv4 address
         if address in _WRAPPED:
             address = IPv4Address(address.packed[-4:])
+        elif address not in _UNICAST:  # among others IPv4 addresses in another spelling, ::ffff:127.0.0.1
+            return False
     return not _is_special(address)
 
 
@@ -76,6 +79,5 @@ def _is_special(address: IPv4Address | IPv6Address) -> bool:
         or address.is_unspecified
         or address.is_loopback
         or address.is_link_local
-        or (isinstance(address, IPv6Address) and address.is_site_local)
         or any(address in network for network in _REFUSED if network.version == address.version)
     )

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Iterable, Sequence
 from queue import Empty, SimpleQueue
-from ssl import SSLContext
+from ssl import SSLCertVerificationError, SSLContext
 from typing import Any
 
 import httpcore2 as httpcore
@@ -108,7 +108,13 @@ class _Timed(httpcore.NetworkStream):
         timeout: float | None = None,  # noqa: ARG002
     ) -> httpcore.NetworkStream:
         """Change to TLS, verified for the name."""
-        return _Timed(self._stream.start_tls(ssl_context, server_hostname, self._network.left()), self._network)
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._network.left())
+        except httpcore.ConnectError as error:
+            if isinstance(error.__cause__, SSLCertVerificationError):
+                raise DeliveryError(Fault.UNTRUSTED) from None
+            raise
+        return _Timed(stream, self._network)
 
     def get_extra_info(self, info: str) -> Any:
         """See httpcore."""
