@@ -170,6 +170,22 @@ def test_rows_of_this_release_go_back_and_forth_but_for_what_is_new(empty: Datab
         assert connection.execute(text("SELECT COUNT(*) FROM outbox")).scalar_one() == 3
 
 
+def test_going_back_leaves_no_message_that_the_release_before_does_not_know(empty: Database) -> None:
+    """It would be tried five times and set aside."""
+    upgrade(empty)
+    with empty.write() as connection:
+        for kind, delivered in (("webhook_due", None), ("webhook_due", 1), ("notice_given", None)):
+            connection.execute(
+                tables_of(empty)["outbox"].insert(),
+                {"kind": kind, "subject_id": "x", "detail": {}, "created_at": 1, "delivered_at": delivered}
+                | {"tries": 0, "last_error": ""},
+            )
+    go_back(empty, PREVIOUS)
+    with empty.read() as connection:
+        waiting = connection.execute(text("SELECT kind FROM outbox WHERE delivered_at IS NULL")).all()
+    assert waiting == [("notice_given",)]
+
+
 def test_back_to_nothing_and_forward_again(empty: Database) -> None:
     upgrade(empty)
     go_back(empty, "base")
