@@ -8,8 +8,9 @@ import pytest
 from cli_rig import Octy, octy_for
 from relay_rig import change
 from smtp_servers import Authority
+from support.webhooks import Receiver, receiver
 from support.world import Keys, World
-from webhook_rig import KEYS, Receiver, documented_check, receiver, standing, subscribe, tell
+from webhook_rig import KEYS, documented_check, standing, subscribe, tell
 
 from octy_worker.cli import audit, webhooks
 
@@ -35,7 +36,7 @@ def no_system_log(monkeypatch, tmp_path):
 
 @pytest.fixture
 def server(authority: Authority) -> Iterator[Receiver]:
-    with receiver(authority) as served:
+    with receiver(authority.serving()) as served:
         yield served
 
 

@@ -7,15 +7,14 @@ from collections.abc import Iterator
 import pytest
 from relay_rig import change
 from smtp_servers import Authority
+from support.webhooks import Receiver, receiver
 from support.world import Keys, World
 from temporalio.exceptions import ApplicationError
 from webhook_rig import (
     KEYS,
-    Receiver,
     activities,
     courier,
     documented_check,
-    receiver,
     standing,
     subscribe,
     tell,
@@ -38,7 +37,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def server(authority: Authority) -> Iterator[Receiver]:
-    with receiver(authority) as served:
+    with receiver(authority.serving()) as served:
         yield served
 
 

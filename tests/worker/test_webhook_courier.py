@@ -9,16 +9,14 @@ from collections.abc import Callable, Iterator
 
 import pytest
 from smtp_servers import Authority
+from support.webhooks import Receiver, raw_server, receiver
 from webhook_rig import (
     ACCOUNT,
     KEYS,
     NOW,
-    Receiver,
     courier,
     documented_check,
     parcel,
-    raw_server,
-    receiver,
 )
 
 from octy_middleware import ConfigurationError
@@ -36,7 +34,7 @@ def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
 
 @pytest.fixture
 def server(authority: Authority) -> Iterator[Receiver]:
-    with receiver(authority) as served:
+    with receiver(authority.serving()) as served:
         yield served
 
 
@@ -119,7 +117,7 @@ def test_an_authority_that_nobody_named_is_not_trusted(server: Receiver) -> None
 
 
 def test_a_certificate_for_another_name_is_not_trusted(authority: Authority) -> None:
-    with receiver(authority, "elsewhere.example") as server:
+    with receiver(authority.serving("elsewhere.example")) as server:
         assert courier(authority).deliver(parcel(server.url)).fault is Fault.UNTRUSTED
         assert server.heard == []
 
