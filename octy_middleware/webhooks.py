@@ -101,7 +101,7 @@ def incident_opened(connection: Connection, incident_id: str, now: float) -> Non
     """Tell that a case was opened."""
     incident = _incident(connection, incident_id)
     data = {"rule": incident.rule, "failures": incident.length, "first_at": _moment(incident.first_at)}
-    _put_of_incident(connection, WebhookEvent.INCIDENT_OPENED, incident_id, now, data)
+    _put_of_incident(connection, WebhookEvent.INCIDENT_OPENED, incident, now, data)
 
 
 def incident_answered(
@@ -111,12 +111,14 @@ def incident_answered(
     answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, IncidentEvent.what == "answered")
     data = {"answer": answer, "leaked": leaked, "by": by if by in _PEOPLE else "staff"}
     number = connection.execute(answers).scalar_one()
-    _put_of_incident(connection, WebhookEvent.INCIDENT_ANSWERED, incident_id, now, data, number=number)
+    incident = _incident(connection, incident_id)
+    _put_of_incident(connection, WebhookEvent.INCIDENT_ANSWERED, incident, now, data, number=number)
 
 
 def incident_closed(connection: Connection, incident_id: str, now: float, *, resolution: str) -> None:
     """Tell how a case ended."""
-    _put_of_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident_id, now, {"resolution": resolution})
+    incident, data = _incident(connection, incident_id), {"resolution": resolution}
+    _put_of_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident, now, data)
 
 
 def keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id: str, now: float) -> None:
@@ -165,19 +167,25 @@ def notice_given(
 def _put_of_incident(
     connection: Connection,
     event: WebhookEvent,
-    incident_id: str,
+    incident: Any,
     now: float,
     data: Mapping[str, Any],
     *,
     number: int = 1,
 ) -> None:
-    incident = _incident(connection, incident_id)
-    names = {"incident_id": incident_id, "public_key": incident.public_key}
-    put(connection, event, incident.account_id, incident_id, now, data={**names, **data}, number=number)
+    names = {"incident_id": incident.id, "public_key": incident.public_key}
+    put(connection, event, incident.account_id, incident.id, now, data={**names, **data}, number=number)
 
 
 def _incident(connection: Connection, incident_id: str) -> Any:
-    columns = (Incident.account_id, Incident.public_key, Incident.rule, Incident.length, Incident.first_at)
+    columns = (
+        Incident.id,
+        Incident.account_id,
+        Incident.public_key,
+        Incident.rule,
+        Incident.length,
+        Incident.first_at,
+    )
     return connection.execute(select(*map(col, columns)).where(Incident.id == incident_id)).one()
 
 
