@@ -1,7 +1,13 @@
 """Where a webhook may go: a table of URLs, and one of addresses."""
 
-import pytest
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
 
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from octy_worker.webhooks.courier import _host, _url
 from octy_worker.webhooks.destinations import destination, is_public
 from octy_worker.webhooks.faults import REFUSED, WORDS, Delivery, DeliveryError, Fault
 
@@ -55,6 +61,16 @@ def test_a_url_that_is_not_taken_has_a_reason(url: str, fault: Fault) -> None:
         destination(url, allow_http=False, allow_private=False)
     assert refused.value.fault is fault
     assert str(refused.value) == fault
+
+
+@settings(max_examples=50)
+@given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a.example:{}/x".format))
+def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
+    with suppress(DeliveryError):
+        place = destination(url, allow_http=False, allow_private=False)
+        assert place.scheme == "https"
+        assert _url(place).origin.port == place.port
+        assert _host(place).isascii()
 
 
 def test_settings_let_http_and_any_port_through() -> None:
@@ -124,6 +140,18 @@ def test_an_address_of_the_public_internet_is_taken(address: str) -> None:
 @pytest.mark.parametrize("address", SPECIAL)
 def test_any_other_address_is_refused(address: str) -> None:
     assert not is_public(address)
+
+
+@given(st.ip_addresses())
+def test_what_python_calls_private_is_never_taken(address: IPv4Address | IPv6Address) -> None:
+    assert not is_public(str(address)) or address.is_global
+
+
+@given(st.ip_addresses(v=4))
+def test_another_spelling_of_an_address_is_no_way_round(address: IPv4Address) -> None:
+    assert not is_public(f"::ffff:{address}")
+    assert not is_public(f"::{address}")
+    assert is_public(f"64:ff9b::{address}") == is_public(str(address))
 
 
 def test_every_fault_has_words_and_none_has_a_place_in_it() -> None:
