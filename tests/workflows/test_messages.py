@@ -80,8 +80,9 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
         ([*messages.Ending, messages.COLLECTED], states.RegenerationState),
         (messages.MailEnd, states.MailState),
         (messages.NoticeKind, states.NoticeKind),
+        (messages.WebhookEnd, states.WebhookState),
     ],
-    ids=["case", "resolution", "regeneration", "mail", "notice"],
+    ids=["case", "resolution", "regeneration", "mail", "notice", "webhook"],
 )
 def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
     assert {str(word) for word in ours} <= {str(word) for word in theirs}

@@ -10,13 +10,14 @@ from datetime import timedelta
 from sqlalchemy import ColumnElement, Connection, update
 from sqlmodel import Session, col, select
 
-from octy_middleware import outbox, pairs
+from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
 from octy_middleware.keys import KeyHasher, make_pair
 from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_middleware.webhooks import WebhookEvent
 from octy_worker import cases
 from octy_worker.held import held_pair_id
 from octy_worker.sealed import Sealer
@@ -209,6 +210,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
             pairs.retire(connection, regeneration.old_pair_id, now)
     if regeneration.state == RegenerationState.OPEN:
         regeneration.state = RegenerationState.SENT
+        webhooks.keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
     session.add(regeneration)
 
 
@@ -270,6 +272,7 @@ def _take(connection: Connection, regeneration_id: str, *conditions: ColumnEleme
         .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
     )
     outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
+    webhooks.keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
     return True
 
 

@@ -37,7 +37,18 @@ class RetentionSettings(BaseSettings):
     collect_abandon_after: Time = 14 * DAY
 
 
-class WorkerSettings(RetentionSettings):
+class WebhookSettings(BaseSettings):
+    """How webhooks are signed and where they may go: that part of the worker's settings which `octy webhooks` needs."""
+
+    webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: webhooks are off
+    webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the name's look-up to the answer
+    webhook_life: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
+    webhook_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
+    webhook_allow_http: bool = False  # for development only
+    webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
+
+
+class WorkerSettings(RetentionSettings, WebhookSettings):
     """What a worker host needs. Times are seconds unless the name says otherwise."""
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password

@@ -20,6 +20,8 @@ from octy_workflows.messages import (
     RegenerationNote,
     RegenerationOrder,
     Step,
+    WebhookOrder,
+    WebhookReport,
 )
 
 
@@ -137,4 +139,16 @@ def finish_regeneration(order: FinishOrder) -> str:
 @activity.defn
 def note_regeneration(note: RegenerationNote) -> None:
     """Append the event to the timelines of the cases that wait for this regeneration, once each."""
+    raise NotImplementedError
+
+
+@activity.defn
+def post_webhook(order: WebhookOrder) -> WebhookReport:
+    """Write the try down, post the event, and note the result. What may go better next time raises, to be retried."""
+    raise NotImplementedError
+
+
+@activity.defn
+def give_up_webhook(order: WebhookOrder) -> WebhookReport:
+    """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
     raise NotImplementedError

@@ -35,6 +35,16 @@ class Deliver(StrEnum):
     MAIL = "mail"  # the mail has the secret: it counts as collected when the mail server has accepted it
 
 
+def webhook_workflow_id(webhook_id: str, order: int) -> str:
+    """Return the id of the one workflow of this order; staff may order anew what was given up."""
+    return f"octy-webhook-{webhook_id}-{order}"
+
+
+def webhook_task_queue(task_queue: str) -> str:
+    """Return the queue on which webhooks are posted, beside the worker's own."""
+    return f"{task_queue}-webhooks"
+
+
 @dataclass(frozen=True)
 class RegenerationTimes:
     """Seconds, counted from the order for the new keys' first mail (overlap: from their collection).
@@ -101,6 +111,39 @@ class NoticeEnd(StrEnum):
     TOLD = "told"  # each of its mails left
     OVERTAKEN = "overtaken"  # what came later left nothing to tell
     FAILED = "failed"  # somebody could not be told: support staff is needed
+
+
+@dataclass(frozen=True)
+class WebhookCase:
+    """Input of `KeyWebhookWorkflow`. `life`: seconds for which it is tried."""
+
+    webhook_id: str
+    event: str
+    life: float = 3 * DAY
+
+
+@dataclass(frozen=True)
+class WebhookOrder:
+    """Ask to post one event to the account's server, or to give it up."""
+
+    webhook_id: str
+    at: float
+
+
+class WebhookEnd(StrEnum):
+    """What can become of a webhook; the values of its `state` column."""
+
+    SENT = "sent"
+    FAILED = "failed"  # the server wants no more, or did not take it in time
+    SKIPPED = "skipped"  # there was nowhere to send it
+
+
+@dataclass(frozen=True)
+class WebhookReport:
+    """What became of it: `state` is a `WebhookEnd`, `why` a code without any address."""
+
+    state: str
+    why: str = ""
 
 
 class CaseState(StrEnum):

@@ -21,6 +21,7 @@ from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import Deliver
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
+_OPTIONAL = ("webhook_keys",)
 _NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
 
@@ -40,7 +41,7 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     given = {
         field: variables[variable(field)]
         for field in WorkerSettings.model_fields
-        if field not in KEYS and variables.get(variable(field))
+        if field not in (*KEYS, *_OPTIONAL) and variables.get(variable(field))
     }
     faults: list[Check] = []
     try:
@@ -69,7 +70,7 @@ def _untyped(given: dict[str, str]) -> dict[str, Any]:
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     keys: dict[str, Keychain] = {}
     checks = []
-    for field in KEYS:
+    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable(name)))):
         name, text = variable(field), variables.get(variable(field), "")
         try:
             keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(_NO_KEY)
