@@ -2,7 +2,7 @@
 
 An activity that is declared and has no row in this table fails a test. Killed before a commit means that nothing of the
 transaction is there; killed after it, that Temporal never heard of it. Then the activity is tried again, as Temporal
-does. How often a mail was tried is no effect: `mail.tries` is not compared.
+does. How often a mail or a webhook was tried is no effect: `tries` is not compared.
 """
 
 import re
@@ -18,13 +18,17 @@ import pytest
 from mail_rig import Told, settings
 from support.world import FakeRequest, World
 from test_activities import Desk, decision, declared
+from webhook_rig import subscribe, tell
 
 from octy_middleware.database import Database
 from octy_middleware.models import METADATA
 from octy_middleware.states import Answer
 from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
+from octy_worker.webhooks.faults import Delivery
+from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import (
     CaseState,
     CloseOrder,
@@ -39,6 +43,7 @@ from octy_workflows.messages import (
     RegenerationOrder,
     Resolution,
     Step,
+    WebhookOrder,
 )
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
@@ -92,6 +97,20 @@ def awaited(desk: Desk) -> str:
     return desk.sent(desk.incidents.open_regeneration(RegenerationOrder(answered(desk), leaked=False, at=NOW)))
 
 
+def noted(desk: Desk) -> WebhookOrder:
+    """An account's own server is to be told."""
+    keys = desk.world.register()
+    subscribe(desk.world, "https://hooks.example/octy", keys.reference)
+    return tell(desk.world, keys.account_id)
+
+
+class Courier:
+    """A server that takes everything."""
+
+    def deliver(self, _parcel: Parcel) -> Delivery:
+        return Delivery()
+
+
 @dataclass(frozen=True)
 class Row:
     """An activity, what is there before, the order, and how many transactions write; none: it only reads."""
@@ -124,6 +143,8 @@ ROWS = [
     Row("retire_old_pair", lambda desk: Step(in_overlap(desk), NOW)),
     Row("finish_regeneration", lambda desk: FinishOrder(awaited(desk), Ending.ABANDONED, NOW)),
     Row("note_regeneration", lambda desk: RegenerationNote(awaited(desk), "n", "not_collected", NOW, needs_staff=True)),
+    Row("post_webhook", noted, 2),
+    Row("give_up_webhook", noted),
 ]
 
 
@@ -158,7 +179,9 @@ class Trial:
             settings=own,
             clock=lambda: NOW,
         )
-        found = [getattr(room, name, None) for room in (mail, self.desk.incidents, self.desk.regenerations)]
+        webhooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
+        rooms = (mail, webhooks, self.desk.incidents, self.desk.regenerations)
+        found = [getattr(room, name, None) for room in rooms]
         [activity] = [one for one in found if one is not None]
         return activity
 
@@ -168,8 +191,8 @@ class Trial:
             for table in METADATA.sorted_tables:
                 rows = [dict(row) for row in connection.execute(table.select()).mappings()]
                 found[table.name] = sorted(rows, key=repr)
-        for mail in found["mail"]:
-            del mail["tries"]
+        for tried in (*found["mail"], *found["webhook"]):
+            del tried["tries"]
         return found
 
 
