@@ -19,7 +19,8 @@ from octy_middleware.models import Account
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.mail.letters import Letter
-from octy_worker.mail.mailer import Envelope, SmtpMailer
+from octy_worker.mail.composing import Envelope
+from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.settings import WorkerSettings
 
 CHAIN = Keychain.generate()

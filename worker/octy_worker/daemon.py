@@ -31,6 +31,7 @@ from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.proof import prove
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.retention.routine import prune_daily
@@ -59,6 +60,9 @@ class Parts:
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
@@ -69,8 +73,8 @@ class Parts:
         )
         mail = MailActivities(
             database=self.database,
-            mailer=SmtpMailer(settings),
-            letters=Letters(settings),
+            mailer=self.mailer,
+            letters=self.letters,
             links=self.links,
             settings=settings,
             clock=time.time,

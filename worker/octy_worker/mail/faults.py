@@ -12,6 +12,10 @@ from enum import StrEnum
 from typing import Any
 
 
+INVALID_ADDRESS = "invalid-address"  # no server need be asked
+TEMPLATE = "template"  # the letter could not be written
+
+
 class Verdict(StrEnum):
     """How one send ended."""
 
