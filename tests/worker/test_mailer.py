@@ -17,9 +17,9 @@ from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import Account
 from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.mail.letters import Letter
-from octy_worker.mail.composing import Envelope
 from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.settings import WorkerSettings
 

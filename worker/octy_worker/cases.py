@@ -70,15 +70,17 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
         confirmation=session.get_one(Confirmation, incident_id),
         account=session.get_one(Account, incident.account_id),
         pair=session.get_one(KeyPair, incident.key_pair_id),
-        events=tuple(
-            session.exec(
-                select(IncidentEvent).where(IncidentEvent.incident_id == incident_id).order_by(col(IncidentEvent.seq))
-            )
-        ),
+        events=events_of(session, incident_id),
         sources=sources,
         failures=max(incident.failures, sum(source.count for source in sources)),
         late_uses=late_uses(session, incident.account_id, incident.opened_at),
     )
+
+
+def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
+    """Return what was noted in a case, oldest first."""
+    noted = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
+    return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
 
 
 def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:

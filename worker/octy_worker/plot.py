@@ -105,7 +105,8 @@ def columns(plot: Plot, *, height: int = 6, ascii_only: bool = False) -> list[st
     sizes = [plot.size(each, height * full) for each in plot.bins]
     scale = f"{plot.highest.count:,}"
     rows = [
-        "".join(signs[min(full, max(0, size - level * full))] * 2 for size in sizes) for level in reversed(range(height))
+        "".join(signs[min(full, max(0, size - level * full))] * 2 for size in sizes)
+        for level in reversed(range(height))
     ]
     edge, corner, line = ("|", "+", "-") if ascii_only else ("│", "└", "─")
     labels = [scale, *[""] * (height - 1)]

@@ -29,7 +29,7 @@ from octy_middleware.models import (
     Regeneration,
 )
 from octy_middleware.states import PairState
-from octy_worker.cases import load_case
+from octy_worker.cases import events_of, failures_over_time, load_case
 from octy_worker.report_shapes import (
     AccountLine,
     AccountReport,
@@ -224,11 +224,20 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         answered_at=case.confirmation.answered_at,
         workflow_id=incident_workflow_id(incident_id),
         regeneration=regenerations[0] if regenerations else None,
+        plot=failures_over_time(session, incident),
         sources=case.sources,
         late_uses=case.late_uses,
         mails=mails,
         timeline=_timeline(case.events, mails),
     )
+
+
+def show_progress(session: Session, incident_id: str) -> tuple[IncidentLine, tuple[TimelineLine, ...]]:
+    """Return where a case of an id that exists stands, and its timeline."""
+    incident = session.get_one(Incident, incident_id)
+    account = session.get_one(Account, incident.account_id)
+    line = _incident_line(incident, account.reference, session.get_one(Confirmation, incident_id))
+    return line, _timeline(events_of(session, incident_id), _mails(session, Mail.incident_id == incident_id))
 
 
 def _timeline(events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...]) -> tuple[TimelineLine, ...]:

@@ -75,9 +75,7 @@ def sources_of(
     )
 
 
-def over_time(
-    session: Session, public_key: str, outcome: Outcome, first_minute: int, last_minute: int
-) -> Plot | None:
+def over_time(session: Session, public_key: str, outcome: Outcome, first_minute: int, last_minute: int) -> Plot | None:
     """Return when the requests of one outcome came between two minutes, both included; None when none did.
 
     Counts are exact by the minute. A few requests that are all kept in detail are drawn by the second, so that a burst

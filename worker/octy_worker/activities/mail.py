@@ -125,7 +125,7 @@ class MailActivities:
         try:
             letter = self._letters.render(found.facts)
         except TemplateFaultError as fault:  # proven at the start, and still: it waits until somebody mends it
-            _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # noqa: TRY400  # facts are in it
+            _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # facts are in it
             return Delivery(Verdict.DEFERRED, TEMPLATE, ours=True)
         return self._mailer.send(Envelope(copy.intent.message_id, self._clock(), address, letter))
 

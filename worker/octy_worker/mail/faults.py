@@ -11,7 +11,6 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
-
 INVALID_ADDRESS = "invalid-address"  # no server need be asked
 TEMPLATE = "template"  # the letter could not be written
 

@@ -94,7 +94,11 @@ def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
     plot = plot_of([*counts[:-1], (counts[-1][0], 1)], finest=60)
     assert plot is not None
     most = sum(each.count for each in plot.bins) - 31 - 9 - _OTHERS
-    named = [("203.0.113.7", most, "python-requests/2.31.0"), ("198.51.100.23", 31, "curl/8.5.0"), ("192.0.2.144", 9, "")]
+    named = [
+        ("203.0.113.7", most, "python-requests/2.31.0"),
+        ("198.51.100.23", 31, "curl/8.5.0"),
+        ("192.0.2.144", 9, ""),
+    ]
     return plot, tuple(SourceLine(Harmless(source), count, Harmless(client)) for source, count, client in named)
 
 
@@ -104,12 +108,12 @@ def _late(last_at: datetime | None) -> LateLine:
 
 
 def _new_keys(site: str) -> tuple[Facts, ...]:
-    full = NewKeysFacts(_ID, _KEY, _OLD_KEY, False, False, _AT + _DAY, _NAME, f"{site}/keys/SAMPLE")  # noqa: FBT003
+    full = NewKeysFacts(_ID, _KEY, _OLD_KEY, False, False, _AT + _DAY, _NAME, f"{site}/keys/SAMPLE")
     return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
 
 
 def _retired() -> tuple[Facts, ...]:
-    full = RetiredFacts(_ID, _OLD_KEY, _KEY, False, _AT, _AT - timedelta(hours=5), _NAME)  # noqa: FBT003
+    full = RetiredFacts(_ID, _OLD_KEY, _KEY, False, _AT, _AT - timedelta(hours=5), _NAME)
     return full, replace(full, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
 
 

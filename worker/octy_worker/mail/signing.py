@@ -67,7 +67,7 @@ class Signing:
     def sign(self, message: Message) -> None:
         """Have the message signed when it is made into bytes."""
         if self.algorithm == "ed25519-sha256":
-            message.signer_cls = _Ed25519Signer
+            message.signer_cls = _Ed25519Signer  # type: ignore[assignment]  # its set-up differs
         message.dkim(
             key=self.key,
             domain=self.domain,
