@@ -106,4 +106,4 @@ def test_bars_say_the_same_in_any_font():
 
 
 def test_few_bins_have_their_times_in_one_place():
-    assert columns(spread(0))[-1] == "     02:40:00 to 02:40:01"
+    assert columns(spread(0))[-1] == "    02:40:00 to 02:40:01"

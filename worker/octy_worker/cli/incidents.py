@@ -77,8 +77,8 @@ def list_some(
         "Show one case: what happened, when, from where, the answer, the mails, and its timeline.",
         "octy incidents show 0199f2c4-7d1e",
         "octy incidents show 0199f2c4 --follow",
-        more="--follow then prints each new line of the timeline until the case is closed or you press Ctrl-C; exit code "
-        "0 either way. With --json it prints the timeline's lines only, each an object on a line of its own.",
+        more="--follow then prints each new line of the timeline until the case is closed or you press Ctrl-C: exit "
+        "code 0 either way. With --json it prints the timeline's lines only, each an object on a line of its own.",
         json=SHOWN,
     ),
 )

@@ -71,6 +71,8 @@ def fault_of(error: Exception, name: str) -> TemplateFaultError:
     """Return which file and line is at fault: Jinja puts the templates' own lines into tracebacks."""
     if isinstance(error, TemplateSyntaxError):
         return TemplateFaultError(f"{error.filename or error.name or name}, line {error.lineno}", str(error.message))
-    frames = [frame for frame in traceback.extract_tb(error.__traceback__) if not frame.filename.endswith(".py")]
+    frames = [
+        frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith((".txt", ".html"))
+    ]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else name
     return TemplateFaultError(place, f"{type(error).__name__}: {error}")

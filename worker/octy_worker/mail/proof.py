@@ -38,6 +38,7 @@ def faults_of(letters: Letters, site: str) -> list[str]:
 def _read(templates: Environment, name: str) -> tuple[str, nodes.Template]:
     assert templates.loader is not None
     source, filename, _ = templates.loader.get_source(templates, name)
+    templates.get_template(name)  # finds unknown filters, and keeps what it found good
     return filename or name, templates.parse(source, name, filename)
 
 
