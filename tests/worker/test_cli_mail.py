@@ -182,9 +182,18 @@ def test_there_is_no_entry_without_a_key(octy):
 
 CODES = [
     *("timeout", "connection", "network", "dns", "disconnected", "unfinished", "tls", "tls-certificate"),
-    *("tls-not-offered", "auth-not-offered", "auth-no-method", "auth-535", "auth-454", "auth-mail-530"),
+    *(
+        "characters",
+        "server-0",
+        "tls-not-offered",
+        "auth-not-offered",
+        "auth-no-method",
+        "auth-535",
+        "auth-454",
+        "auth-mail-530",
+    ),
     *("auth-rcpt-535", "auth-data-538", "server-421", "server-554", "mail-451", "mail-553", "rcpt-450", "rcpt-550"),
-    *("rcpt-0", "data-354", "data-552", "invalid-address", "template", "message-ValueError"),
+    *("rcpt-0", "data-354", "data-552", "invalid-address", "message-ValueError"),
 ]
 
 

@@ -55,14 +55,14 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         _check_certificate(settings)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
-        self.mailer = SmtpMailer(settings)
-        self.letters = Letters(settings)
-        prove(self.letters, settings.public_url)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""

@@ -28,6 +28,7 @@ _WORDS = {
     "auth-no-method": Ending(
         "it offers no way to log in that we know", "ask its operator for PLAIN, LOGIN or CRAM-MD5"
     ),
+    "characters": Ending("log-in or mail have characters that SMTP can't carry", "use ASCII in OCTY_SMTP_PASSWORD"),
     "tls-not-offered": Ending("it offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls"),
     "tls-certificate": Ending(
         "its certificate is not trusted for this name",
@@ -42,7 +43,7 @@ _WORDS = {
     "unfinished": Ending("it did not say how it ended", _LATER),
 }
 _STAGES = {
-    "server": Ending("it greeted us with {status}", "ask its operator whether this machine may use it"),
+    "server": Ending("it does not let us in, or speaks no SMTP ({status})", f"{_PLACE}; may this machine use it?"),
     "auth": Ending("it refused the log-in ({status})", _LOGIN),
     "auth-mail": Ending("it wants a log-in first ({status})", _LOGIN),
     "auth-rcpt": Ending("it wants a log-in first ({status})", _LOGIN),
