@@ -231,6 +231,7 @@ def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
     assert (foreign.state, "mails come from acme.org" in foreign.found) == (State.WRONG, True)
     (tmp_path / "dkim.pem").chmod(0o644)
     assert "can be read by everybody" in look(signed)[1].found
+    assert look(signed, OCTY_MAIL_FROM="Acme")[1].state is State.UNCHECKED
     _, half = look(signed, OCTY_DKIM_SELECTOR="")
     assert (half.state, "OCTY_DKIM_SELECTOR not set" in half.found) == (State.WRONG, True)
 

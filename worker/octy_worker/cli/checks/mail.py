@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.cli.checks.check import Check, fine, wrong
+from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.proof import faults_of
@@ -33,11 +33,15 @@ def look_at_templates(settings: WorkerSettings) -> Check:
 def look_at_signature(settings: WorkerSettings) -> Check:
     """Read the DKIM key. The DNS is not asked: from here it need not look as it does to receivers."""
     try:
-        signing, sender = Signing.of(settings), Sender.parse(settings.mail_from)
+        signing = Signing.of(settings)
     except ConfigurationError as error:
         return wrong(_SIGNATURE, str(error))
     if signing is None:
-        return fine(_SIGNATURE, "none: DKIM is not configured, or the mail server signs")
+        return fine(_SIGNATURE, "none: DKIM is not configured")
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError:
+        return unchecked(_SIGNATURE, "needs OCTY_MAIL_FROM")
     found = f"DKIM, {signing.strength}, for {signing.place}"
     if not _aligned(sender.domain, signing.domain):
         return wrong(
