@@ -18,6 +18,7 @@ from octy_middleware.keychain import Keychain
 from octy_middleware.models import Account
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.composing import Envelope
+from octy_worker.mail.endings import ending as in_words
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.mail.letters import Letter
 from octy_worker.mail.mailer import SmtpMailer
@@ -281,6 +282,7 @@ def test_tls_spoken_to_a_server_in_clear(authority):
         (TimeoutError(), Verdict.DEFERRED, "timeout"),
         (ConnectionResetError(), Verdict.DEFERRED, "connection"),
         (OSError(113, "No route to host"), Verdict.DEFERRED, "network"),
+        (UnicodeEncodeError("ascii", "ada@customer.exämple", 0, 1, "no"), Verdict.DEFERRED, "characters"),
         (ValueError("ada@customer.example"), Verdict.DEFERRED, "message-ValueError"),
     ],
 )
@@ -288,6 +290,7 @@ def test_the_table_of_faults(error, verdict, code):
     ending = classify(error)
     assert (ending.verdict, ending.code) == (verdict, code)
     assert "@" not in repr(ending)
+    assert ("report it" in in_words(ending).to_do) is code.startswith("message-")
 
 
 @pytest.mark.parametrize(
