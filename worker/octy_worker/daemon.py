@@ -32,6 +32,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.proof import prove
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.retention.routine import prune_daily
@@ -59,6 +60,9 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         _check_certificate(settings)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
@@ -75,8 +79,8 @@ class Parts:
         )
         mail = MailActivities(
             database=self.database,
-            mailer=SmtpMailer(settings),
-            letters=Letters(settings),
+            mailer=self.mailer,
+            letters=self.letters,
             links=self.links,
             sealer=self.sealer,
             settings=settings,
