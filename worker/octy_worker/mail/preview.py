@@ -21,6 +21,8 @@ OCCASIONS = {
     MailKind.ALERT: "so many wrong secrets in a row",
     MailKind.REMINDER: "nobody has answered the alert yet",
     MailKind.NEW_KEYS: "a new pair waits to be collected",
+    MailKind.NEW_KEYS_INSIDE: "a new pair, both keys in the mail (OCTY_DELIVER=mail)",
+    MailKind.STILL_USED: "the old pair ends soon, and somebody still uses it",
     MailKind.KEYS_RETIRED: "the old pair has stopped working",
     MailKind.EXPOSED: "a pair came over plain HTTP",
     MailKind.CONTACT_CHANGED: "told to the old address of an account",
