@@ -95,6 +95,7 @@ class Ledger:
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
+        described = [entry for entry in accepted if entry.request_id]  # uses of pairs that will end
         refused = [] if len(accepted) == len(entries) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
         hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
@@ -105,7 +106,7 @@ class Ledger:
         with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            add_attempts(connection, refused, limit=self._attempts_per_minute)
+            add_attempts(connection, [*refused, *described], limit=self._attempts_per_minute)
             self._advance_streaks(connection, hits)
             self._note_usage(connection, accepted)
             for _, entry in sorted(exposed.items()):

@@ -93,7 +93,10 @@ class OutcomeMinute(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """One refused attempt in detail; at most 60 a key and minute, the rest stays counted."""
+    """One refused attempt in detail, or a use of a pair that will end; at most 60 a key, minute and outcome.
+
+    The rest stays counted.
+    """
 
     __table_args__ = (
         Index("ix_attempt_public_key_minute_outcome", "public_key", "minute", "outcome"),

@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -25,24 +26,12 @@ def _is_foreign(item: pytest.Item) -> bool:
     return item.get_closest_marker("sqlite") is not None and store == "postgresql"
 
 
-_TOGETHER = ("conformance", "story")  # folders whose tests share a stack that is dear to set up
-
-
-def _company(item: pytest.Item) -> str:
-    """Return which tests go to the same process when several run them (`make test`)."""
-    folder, *_ = place = item.path.relative_to(Path(__file__).parent).parts
-    return folder if folder in _TOGETHER else "/".join(place)
-
-
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Keep tests about files away from servers: there is nothing to skip, they have no such case."""
     foreign = [item for item in items if _is_foreign(item)]
     items[:] = [item for item in items if item not in foreign]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group(_company(item)))
 
 
 @pytest.fixture
@@ -51,6 +40,9 @@ def world(tmp_path: Path, store: str) -> Iterator[World]:
     yield world
     world.close()
 
+
+# A shell that runs the suite in the background hands "ignore Ctrl-C" down to every process, and some are to stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _exit_status = 0
 

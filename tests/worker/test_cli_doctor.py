@@ -46,6 +46,12 @@ def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
 # Settings
 
 
+@pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
+def test_secrets_in_mails_are_said_to_be_there(world, deliver, said):
+    _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})
+    assert [check.state for check in checks if check.name == "OCTY_DELIVER"] == said
+
+
 def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world):
     variables = {
         **keys(world),

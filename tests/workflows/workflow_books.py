@@ -59,6 +59,7 @@ class Books:
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
+    shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
@@ -68,6 +69,7 @@ class Books:
     generation: int = 1
     collected_at: float | None = None
     retired: bool = False  # the old pair
+    old_uses: int = 0  # of the old pair since the collection
     ending: str = ""
 
     def tell(self, at: float, line: str, order: object) -> None:
@@ -119,6 +121,8 @@ class Recorder:
             await books.slow[name].wait()
         if name in books.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
+        if name in books.shaky:
+            raise ApplicationError(f"{name} failed")
         return books
 
     @activity.defn
@@ -196,6 +200,12 @@ class Recorder:
         end = order.at if books.retired else books.collected_at + order.overlap
         books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
         return end
+
+    @activity.defn
+    async def count_old_uses(self, step: Step) -> int:
+        books = await self._open(step.regeneration_id)
+        books.tell(step.at, f"look {books.old_uses}", step)
+        return books.old_uses
 
     @activity.defn
     async def retire_old_pair(self, step: Step) -> None:

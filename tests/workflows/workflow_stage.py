@@ -29,6 +29,7 @@ from workflow_books import Books, Recorder
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
+    Deliver,
     IncidentCase,
     IncidentTimes,
     NoticeCase,
@@ -194,11 +195,17 @@ class Stage:
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
-        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books
+        self,
+        times: RegenerationTimes | None = None,
+        *,
+        leaked=False,
+        replaces=True,
+        deliver: Deliver = Deliver.LINK,
+        **books,
     ) -> Play:
         """Open a regeneration."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())
+        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes(), deliver)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:

@@ -78,6 +78,7 @@ class Parts:
             mailer=SmtpMailer(settings),
             letters=Letters(settings),
             links=self.links,
+            sealer=self.sealer,
             settings=settings,
             clock=time.time,
         )
@@ -95,6 +96,7 @@ class Parts:
                 regenerations.activate_pair,
                 regenerations.renew_link,
                 regenerations.begin_overlap,
+                regenerations.count_old_uses,
                 regenerations.retire_old_pair,
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,

@@ -99,6 +99,7 @@ class Meanings:
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
+            deliver=self._settings.deliver,
         )
         return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware.settings import BaseSettings, Keys
-from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
+from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
@@ -88,7 +88,9 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
+    deliver: Deliver = Deliver.LINK  # "mail": the new secret stands in the mail itself
     overlap: Time = DAY  # old pair lives on after the new secret was collected
+    overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none
     resend_after: Times = (DAY, 3 * DAY)
     collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
 
@@ -112,4 +114,5 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
             resend_after=self.resend_after,
             staff_after=self.collect_staff_after,
             abandon_after=self.collect_abandon_after,
+            warn_before=self.overlap_warn_before,
         )

@@ -111,6 +111,15 @@ def begin_overlap(order: OverlapOrder) -> float:
 
 
 @activity.defn
+def count_old_uses(step: Step) -> int:
+    """Return how often the old pair was accepted since the new secret was collected; 0 when it has ended already.
+
+    Changes nothing. Counts are by the minute: that of the collection itself is left out.
+    """
+    raise NotImplementedError
+
+
+@activity.defn
 def retire_old_pair(step: Step) -> None:
     """Cut the old pair."""
     raise NotImplementedError

@@ -18,6 +18,7 @@ from octy_worker.cli.checks.check import Check, fine, wrong
 from octy_worker.cli.surroundings import Variables
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
 _OPTIONAL = ("webhook_keys",)
@@ -50,7 +51,15 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
     faults += [*_misspelled(variables), *_unfit(settings)]
-    return settings, [*checks, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+    checks += faults or [fine("settings", f"{len(given)} set, the others at their defaults")]
+    return settings, [*checks, *_delivery(settings)]
+
+
+def _delivery(settings: WorkerSettings) -> list[Check]:
+    """Say what is unusual, and right when it is meant."""
+    if settings.deliver is Deliver.LINK:
+        return []
+    return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
 
 
 def _untyped(given: dict[str, str]) -> dict[str, Any]:
