@@ -172,4 +172,5 @@ def _raise(ended: "Delivery") -> None:
         raise UsageFaultError(ended.words, "the customer sets it, as contact data")
     if ended.fault in REFUSED:
         raise RefusedError(f"nothing was sent: {ended.words}", "docs/webhooks.md says which places are taken")
-    raise CommandError(f"not delivered: {ended.words}", "the worker would try again for 3 days")
+    to_do = "" if ended.fault is Fault.GONE else "the worker would try again for 3 days"
+    raise CommandError(f"not delivered: {ended.words}", to_do)
