@@ -1,7 +1,9 @@
 """What each message becomes for Temporal."""
 
+import asyncio
+
 import pytest
-from relay_rig import Ear, deliver, put, row, settings
+from relay_rig import Ear, deliver, put, relay, row, settings
 from support.world import World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -13,7 +15,15 @@ from octy_worker import regenerations
 from octy_worker.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import CustomerAnswer, Growth, IncidentCase, NoticeCase, RegenerationCase, RegenerationEnd
+from octy_workflows.messages import (
+    ChangedAnswer,
+    CustomerAnswer,
+    Growth,
+    IncidentCase,
+    NoticeCase,
+    RegenerationCase,
+    RegenerationEnd,
+)
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice
@@ -34,6 +44,12 @@ MEANINGS = [
         {"answer": "it_was_us", "leaked": False},
         "customer_answered",
         [CustomerAnswer(Choice.DISMISS)],
+    ),
+    (
+        Event.INCIDENT_CHANGED,
+        {"answer": "it_was_us", "leaked": False, "by": "dan", "change_id": "c1"},
+        "answer_changed",
+        [ChangedAnswer(Choice.DISMISS, leaked=False, by="dan", change_id="c1")],
     ),
     (
         Event.REGENERATION_FINISHED,
@@ -62,9 +78,10 @@ def addressed(world: World, event: Event) -> tuple:
         return KeyNoticeWorkflow, f"octy-notice-{notice}", notice, case
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
-        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times)
+        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times, searchable=True)
         return KeyRegenerationWorkflow, f"octy-regeneration-{subject}", subject, new
-    return KeyIncidentWorkflow, "octy-incident-i1", "i1", IncidentCase("i1", known.incident_times)
+    case = IncidentCase("i1", known.incident_times, searchable=True, failures=20)
+    return KeyIncidentWorkflow, "octy-incident-i1", "i1", case
 
 
 @pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
@@ -77,6 +94,8 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     assert deliver(world, ear) == Round(1, 0)
     assert ear.heard == [(room.run, case, name, signal, content)]
     assert signal is None or signal in workflow._Definition.must_from_class(room).signals
+    assert subject in ear.options.pop("static_summary")
+    assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
     assert ear.options == {
         "task_queue": "octy",
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -96,3 +115,12 @@ def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
     deliver(world, ear)
     [case] = {argument for _, argument, *_ in ear.heard if argument.regeneration_id == opened.regeneration_id}
     assert (case.leaked, case.replaces) == (True, True)
+
+
+def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: World) -> None:
+    keys = world.register()
+    put(world, Event.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_some())
+    assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
+    assert {heard[2] for heard in ear.heard} == {"octy-incident-i1", f"octy-regeneration-{keys.regeneration_id}"}

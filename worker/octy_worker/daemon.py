@@ -35,6 +35,7 @@ from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.retention.routine import prune_daily
 from octy_worker.sealed import Sealer
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_workflows.incident import KeyIncidentWorkflow
@@ -223,7 +224,10 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
     said = ""
     while not stop.is_set():
         try:
-            return await connect(settings)
+            client = await connect(settings)
+            if settings.temporal_search_attributes == "auto":
+                await make_known(client)  # before anything is started that may set them
+            return client
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)

@@ -17,6 +17,7 @@ from octy_worker.claims import Message
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
+    ChangedAnswer,
     CustomerAnswer,
     Growth,
     IncidentCase,
@@ -41,6 +42,8 @@ class Call:
     workflow_id: str
     signal: str | None = None
     content: object = None
+    summary: str = ""  # as the Web UI shows it in lists and heads; ids only
+    details: str = ""
 
     @property
     def start_signal(self) -> dict[str, Any]:
@@ -56,6 +59,7 @@ class Meanings:
     def __init__(self, database: Database, settings: WorkerSettings) -> None:
         self._database = database
         self._settings = settings
+        self._searchable = settings.temporal_search_attributes == "auto"
 
     def call_for(self, message: Message) -> Call:  # noqa: PLR0911  # a row for each event
         """Return what the message asks of Temporal."""
@@ -68,6 +72,11 @@ class Meanings:
             case Event.INCIDENT_ANSWERED:
                 answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]))
                 return self._incident(subject, "customer_answered", answer)
+            case Event.INCIDENT_CHANGED:
+                change = ChangedAnswer(
+                    choice_of(Answer(detail["answer"])), bool(detail["leaked"]), str(detail["by"]), detail["change_id"]
+                )
+                return self._incident(subject, "answer_changed", change)
             case Event.REGENERATION_FINISHED:
                 end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
                 return self._incident(subject, "regeneration_finished", end)
@@ -83,8 +92,19 @@ class Meanings:
                 assert_never(unknown)
 
     def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
-        case = IncidentCase(incident_id, self._settings.incident_times)
-        return Call(KeyIncidentWorkflow.run, case, incident_workflow_id(incident_id), signal, content)
+        settings = self._settings
+        case = IncidentCase(
+            incident_id, settings.incident_times, searchable=self._searchable, failures=settings.threshold
+        )
+        return Call(
+            KeyIncidentWorkflow.run,
+            case,
+            incident_workflow_id(incident_id),
+            signal,
+            content,
+            summary=f"Case {incident_id}",
+            details=f"Wrong secrets for one key pair. `octy incidents show {incident_id}` tells the whole case.",
+        )
 
     def _regeneration(self, regeneration_id: str, signal: str | None = None) -> Call:
         with self._database.read_session() as session:
@@ -94,11 +114,25 @@ class Meanings:
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
+            searchable=self._searchable,
         )
-        return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
+        return Call(
+            KeyRegenerationWorkflow.run,
+            case,
+            regeneration_workflow_id(regeneration_id),
+            signal,
+            summary=f"New keys {regeneration_id}",
+            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
+        )
 
     def _notice(self, notice_id: str) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
         case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
-        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
+        return Call(
+            KeyNoticeWorkflow.run,
+            case,
+            notice_workflow_id(notice_id),
+            summary=f"Notice {notice_id}: {row.kind}",
+            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
+        )

@@ -32,7 +32,10 @@ with workflow.unsafe.imports_passed_through():
         Step,
     )
     from octy_workflows.policies import PATIENTLY, came_true, never
+    from octy_workflows.searching import Index
 
+_MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
+_OPEN = (_MAKING, _SENT, COLLECTED)
 _HOW_TO_RESEND = "To send a fresh link at once: the update `resend`, without content."
 
 
@@ -47,17 +50,25 @@ class KeyRegenerationWorkflow(Correspondent):
         self._outcome = ""  # of the delivery: COLLECTED or an Ending; empty while it is open
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._renewing = asyncio.Lock()
+        self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
+        self._relieved = 0
+        self._noting = asyncio.Lock()  # what SQL holds last came last
         self.board = Board(f"Regeneration {case.regeneration_id}")
+        self._index = Index(off=not case.searchable)
+        self._state = _MAKING
 
     # The story of a new pair
 
     @workflow.run
     async def run(self, _case: RegenerationCase) -> str:
         """Deliver a new pair; the old one ends only when the new one is in the customer's hands."""
+        self._enter(_MAKING)
         await self._make_pair()
         await self._deliver()
         ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
         if ended == COLLECTED:
+            self._enter(COLLECTED)
+            await self._relieve(*self._needed_for, because="the keys were collected")
             await self._retire_old_pair()
             ended = await self._finish(Ending.DONE)
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -68,7 +79,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self.board.show("The new keys are being made")
         try:
             for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
-                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY)
+                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY, summary="new pair")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -80,6 +91,7 @@ class KeyRegenerationWorkflow(Correspondent):
         if self._outcome:
             return
         self._generation = 1
+        self._enter(_SENT)
         self.board.show("Waiting for the customer to collect the new keys", how=_HOW_TO_RESEND)
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         self.board.show(how="", staff="")
@@ -113,9 +125,10 @@ class KeyRegenerationWorkflow(Correspondent):
     async def _overlap(self) -> None:
         self.board.show("The customer has the new keys; the old ones still work")
         order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
-        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
+        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY, summary="old pair")
         await came_true(never, by=end, waiting_for="the end of the old keys")
-        await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()), **PATIENTLY)
+        step = Step(self._id, workflow.time())
+        await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
 
     # Who is heard
 
@@ -167,15 +180,18 @@ class KeyRegenerationWorkflow(Correspondent):
         """Have a fresh link, which will be mailed; return its generation, or 0 when there is none left."""
         async with self._renewing:
             order = LinkOrder(self._id, self._generation + 1, workflow.time())
-            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY)
+            summary = f"link {order.generation}"
+            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY, summary=summary)
             self._generation = max(self._generation, generation)
             return generation
 
     async def _finish(self, ending: str) -> str:
         """Return what stands in SQL: the customer may have collected in the last moment."""
         order = FinishOrder(self._id, ending, workflow.time())
-        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY)
+        summary = f"as {ending}"
+        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY, summary=summary)
         self.board.show(f"Ended: {stands}")
+        self._enter(stands)
         return stands
 
     async def _call_staff_to_collection(self) -> None:
@@ -183,9 +199,39 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=f"Support staff is needed. {remark}")
+        self._needed_for.append(what)
+        self._enter(self._state)
         await self._note(what, key=key, needs_staff=True)
 
-    async def _note(self, what: str, *, key: str = "", needs_staff: bool = False, detail: Detail | None = None) -> None:
+    async def _mail_left(self, order: MailOrder) -> None:
+        await self._relieve("mail_failed", because=f"{order.kind}-{order.number} was sent")
+
+    async def _relieve(self, *causes: str, because: str) -> None:
+        """Take staff tasks back whose cause is over, in the cases that wait, when they were the last ones."""
+        left = [cause for cause in self._needed_for if cause not in causes]
+        if left == self._needed_for:
+            return
+        self._needed_for = left
+        if not left:
+            self.board.show(staff="")
+            self._enter(self._state)
+            self._relieved += 1
+            await self._note("staff_not_needed", key=str(self._relieved), staff_done=True, detail={"because": because})
+
+    def _enter(self, state: str) -> None:
+        self._state = state
+        self._index.show(state, needs_staff=bool(self._needed_for) and state in _OPEN)
+
+    async def _note(
+        self,
+        what: str,
+        *,
+        key: str = "",
+        needs_staff: bool = False,
+        detail: Detail | None = None,
+        staff_done: bool = False,
+    ) -> None:
         name = f"{what}-{key}" if key else what
-        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {})
-        await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY)
+        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done)
+        async with self._noting:
+            await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY, summary=what)

@@ -1,0 +1,54 @@
+"""The deadlines of a case: absolute, and later only when support staff says so.
+
+Here: when staff is to be told of the silence, and when it ends. Not here: what happens then, which is `incident`.
+"""
+
+from collections.abc import Callable
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows.hearing import INVALID, TOO_LATE, refusal
+    from octy_workflows.messages import DAY, Extended, IncidentTimes
+    from octy_workflows.policies import Condition, came_true
+    from octy_workflows.staff import MOST_DAYS, StaffExtension
+
+
+class Deadlines:
+    """One case's deadlines, in Unix seconds. `over` once the calendar has nothing more to do."""
+
+    def __init__(self, times: IncidentTimes, start: float) -> None:
+        self.staff_at = start + min(times.staff_after, times.close_after)
+        self.close_at = start + times.close_after
+        self.over = False
+        self.extensions: dict[str, Extended] = {}  # by request id
+        self._days = 0
+
+    def extend(self, said: StaffExtension) -> Extended:
+        """Move the end, and the next word to staff, so many days further; one that was said counts from now."""
+        self._days += said.days
+        more = said.days * DAY
+        self.close_at += more
+        self.staff_at = min(max(self.staff_at, workflow.time()) + more, self.close_at)
+        self.extensions[said.request_id] = Extended(self.staff_at, self.close_at)
+        return self.extensions[said.request_id]
+
+    def refuse(self, said: StaffExtension) -> None:
+        """Raise a refusal of what can't be extended, or not as far."""
+        if self.over:
+            raise refusal("too late: the case waits for a decision, and nothing runs out any more", TOO_LATE)
+        if self._days + said.days > MOST_DAYS:
+            left = MOST_DAYS - self._days
+            raise refusal(f"at most {MOST_DAYS} days in all: {left} are left", INVALID)
+
+    async def pass_(self, deadline: Callable[[], float], unless: Condition, waiting_for: str) -> bool:
+        """Wait for a deadline, however often it is moved; False when `unless` came true before."""
+        while not unless():
+            due = deadline()
+
+            def moved_or_over(due: float = due) -> bool:
+                return unless() or deadline() != due
+
+            if not await came_true(moved_or_over, by=due, waiting_for=waiting_for):
+                return True
+        return False
