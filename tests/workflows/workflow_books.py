@@ -210,4 +210,5 @@ class Recorder:
     @activity.defn
     async def note_regeneration(self, note: RegenerationNote) -> None:
         books = await self._open(note.regeneration_id)
-        books.tell(note.at, f"note {note.what}{' needs_staff' if note.needs_staff else ''}", note)
+        staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
+        books.tell(note.at, f"note {note.what}{staff}", note)

@@ -38,6 +38,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.searching import ATTRIBUTES
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
@@ -187,7 +188,7 @@ class Stage:
     async def incident(self, times: IncidentTimes | None = None, **books: Any) -> Play:
         """Open a case."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes())
+        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -195,7 +196,7 @@ class Stage:
     ) -> Play:
         """Open a regeneration."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())
+        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes(), searchable=True)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
@@ -259,6 +260,7 @@ async def _server() -> WorkflowEnvironment:
     return await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=path,
         dev_server_log_level="error",
+        search_attributes=ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
             # A jump of the clock is noticed at once: by default up to a second later, at most 20 times a second.

@@ -25,7 +25,8 @@ from octy_middleware.models import Confirmation, Incident, IncidentEvent, KeyPai
 from octy_middleware.states import Answer, Cause, PairState, RegenerationState, Resolution
 from octy_worker import cases, regenerations
 from octy_worker.reports import open_incident_of
-from octy_worker.staff_orders import OrderRefusedError, check_staff
+from octy_worker.staff_orders import OrderRefusedError
+from octy_workflows.staff import Choice, StaffDecision
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +38,11 @@ class Change:
     actor: str
     reason: str
     change_id: str
+
+    def fault(self) -> str | None:
+        """Return why this can't be kept, or None: the same rules as for decisions."""
+        fault = StaffDecision(Choice.DISMISS, self.actor, self.reason, decision_id=self.change_id).fault()
+        return fault and fault.replace("decision_id", "change_id")
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +57,9 @@ class Changed:
 
 def change_answer(database: Database, incident_id: str, change: Change, now: float) -> Changed:
     """Change the answer of a case that exists. Raises OrderRefusedError; then nothing was done."""
-    check_staff(change.actor, change.reason)
+    fault = change.fault()
+    if fault is not None:
+        raise OrderRefusedError(fault)
     with database.write_session() as session:
         incident = session.get_one(Incident, incident_id)
         confirmation = session.get_one(Confirmation, incident_id)

@@ -224,10 +224,7 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
     said = ""
     while not stop.is_set():
         try:
-            client = await connect(settings)
-            if settings.temporal_search_attributes == "auto":
-                await make_known(client)  # before anything is started that may set them
-            return client
+            return await _known_client(settings)
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)
@@ -235,3 +232,11 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RECONNECT)
     return None
+
+
+async def _known_client(settings: WorkerSettings) -> Client:
+    """Return a client of a namespace that knows what workflows may set."""
+    client = await connect(settings)
+    if settings.temporal_search_attributes == "auto":
+        await make_known(client)
+    return client
