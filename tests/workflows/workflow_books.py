@@ -88,6 +88,14 @@ class Books:
         self.standing, self.standing_id = answer, decision_id
         return True
 
+    @property
+    def called_off(self) -> bool:
+        return self.standing is not None and self.standing.standing_choice == Choice.DISMISS
+
+    def passed_over(self, resolution: str) -> bool:
+        """Tell whether the answer that stands would be passed over by this end."""
+        return resolution == Resolution.UNANSWERED or (resolution == Resolution.FALSE_ALARM and not self.called_off)
+
     def ends(self, state: str) -> RegenerationEnd:
         """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
         if state == Ending.ABANDONED:
@@ -151,6 +159,8 @@ class Recorder:
     @activity.defn
     async def open_regeneration(self, order: RegenerationOrder) -> str:
         books = await self._open(order.incident_id)
+        if books.called_off:
+            return ""
         if books.regeneration_id == order.after:
             books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
         books.tell(order.at, f"regenerate{' leaked' if order.leaked else ''}", order)
@@ -159,7 +169,7 @@ class Recorder:
     @activity.defn
     async def close_incident(self, order: CloseOrder) -> DecisionReport | None:
         books = await self._open(order.incident_id)
-        if order.resolution == Resolution.UNANSWERED and books.standing is not None:
+        if books.standing is not None and books.passed_over(order.resolution):
             return books.standing
         books.resolution = order.resolution
         books.tell(order.at, f"close {order.resolution}", order)
