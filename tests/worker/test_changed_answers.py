@@ -1,8 +1,10 @@
 """An answer that staff changes, in SQL: what is undone, what begins, and that nothing happens twice."""
 
 import time
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from support.world import LIFE, FakeRequest, Keys, World
@@ -21,6 +23,14 @@ NOW = time.time() + 86_400
 DISMISS = Change(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
 REGENERATE = Change(Answer.NOT_US, False, "eve", "they called", "c-2")
 LEAKED = Change(Answer.NOT_US, True, "eve", "seen in a public repo", "c-3")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[World]:
+    """A world on a file: what is tested with it has no SQL of its own."""
+    world = World(tmp_path)
+    yield world
+    world.close()
 
 
 def open_case(world: World, keys: Keys) -> str:
@@ -109,22 +119,22 @@ def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bo
     assert (actor, what) == ("dan", "answer_changed")
 
 
-def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(world: World) -> None:
-    _, incident_id = answered(world, Answer.NOT_US)
-    ordered(world, incident_id)
-    change(world, incident_id, DISMISS)
-    assert change(world, incident_id, DISMISS) == Changed(closed=False, repeated=True)
-    change(world, incident_id, REGENERATE)
-    before = everything(world)
-    assert change(world, incident_id, DISMISS).repeated
-    assert everything(world) == before
-    assert standing(world)[0] == "not_us"
+def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    ordered(file, incident_id)
+    change(file, incident_id, DISMISS)
+    assert change(file, incident_id, DISMISS) == Changed(closed=False, repeated=True)
+    change(file, incident_id, REGENERATE)
+    before = everything(file)
+    assert change(file, incident_id, DISMISS).repeated
+    assert everything(file) == before
+    assert standing(file)[0] == "not_us"
 
 
-def test_once_collected_nothing_is_taken_back(world: World) -> None:
-    _, incident_id = answered(world, Answer.NOT_US)
-    world.complete(ordered(world, incident_id), NOW)
-    assert "the customer has collected the new keys" in refused(world, incident_id, DISMISS)
+def test_once_collected_nothing_is_taken_back(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    file.complete(ordered(file, incident_id), NOW)
+    assert "the customer has collected the new keys" in refused(file, incident_id, DISMISS)
 
 
 def test_of_collection_and_withdrawal_exactly_one_happens(world: World) -> None:
@@ -179,48 +189,48 @@ def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -
     assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
 
 
-def test_an_order_that_comes_after_the_change_opens_nothing(world: World) -> None:
-    _, incident_id = answered(world, Answer.NOT_US)
-    assert change(world, incident_id, DISMISS) == Changed(closed=False)
-    assert ordered(world, incident_id) == ""
-    assert world.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'incident'") == [(0,)]
+def test_an_order_that_comes_after_the_change_opens_nothing(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    assert change(file, incident_id, DISMISS) == Changed(closed=False)
+    assert ordered(file, incident_id) == ""
+    assert file.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'incident'") == [(0,)]
 
 
-def test_after_a_withdrawal_new_keys_can_be_ordered_again(world: World) -> None:
-    _, incident_id = answered(world, Answer.NOT_US)
-    first = sent(world, ordered(world, incident_id))
-    change(world, incident_id, DISMISS)
-    change(world, incident_id, REGENERATE)
-    second = ordered(world, incident_id, after=first)
+def test_after_a_withdrawal_new_keys_can_be_ordered_again(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    first = sent(file, ordered(file, incident_id))
+    change(file, incident_id, DISMISS)
+    change(file, incident_id, REGENERATE)
+    second = ordered(file, incident_id, after=first)
     assert second not in ("", first)
-    world.complete(second, NOW)
+    file.complete(second, NOW)
 
 
-def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(world: World) -> None:
-    _, incident_id = answered(world, Answer.IT_WAS_US)
-    change(world, incident_id, REGENERATE)
-    desk = IncidentActivities(world.database, quiet=3600.0)
+def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: World) -> None:
+    _, incident_id = answered(file, Answer.IT_WAS_US)
+    change(file, incident_id, REGENERATE)
+    desk = IncidentActivities(file.database, quiet=3600.0)
     report = desk.close_incident(CloseOrder(incident_id, Resolution.FALSE_ALARM, NOW))
     assert report is not None
     assert (report.standing_choice, report.answered_by) == (Choice.REGENERATE, "eve")
-    assert world.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]
+    assert file.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]
 
 
 @pytest.mark.parametrize("stage", ["answered", "sent", "collected"])
-def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(world: World, stage: str) -> None:
-    keys, incident_id = answered(world, Answer.NOT_US)
+def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, stage: str) -> None:
+    keys, incident_id = answered(file, Answer.NOT_US)
     if stage != "answered":
-        regeneration_id = ordered(world, incident_id)
-        sent(world, regeneration_id) if stage == "sent" else world.complete(regeneration_id, NOW)
-    assert change(world, incident_id, LEAKED) == Changed(closed=False)
-    states = pair_states(world)
+        regeneration_id = ordered(file, incident_id)
+        sent(file, regeneration_id) if stage == "sent" else file.complete(regeneration_id, NOW)
+    assert change(file, incident_id, LEAKED) == Changed(closed=False)
+    states = pair_states(file)
     assert states.pop(keys.public_key) == "retired"
     assert set(states.values()) <= {"active"}
-    assert standing(world) == ("not_us", True, "eve")
-    assert told(world, incident_id)[-1] == "incident_changed"
+    assert standing(file) == ("not_us", True, "eve")
+    assert told(file, incident_id)[-1] == "incident_changed"
     if stage == "answered":
-        ordered(world, incident_id)
-    assert world.rows("SELECT leaked FROM regeneration WHERE cause = 'incident'") == [(True,)]
+        ordered(file, incident_id)
+    assert file.rows("SELECT leaked FROM regeneration WHERE cause = 'incident'") == [(True,)]
 
 
 # Refusals
@@ -241,10 +251,10 @@ def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(world: World, s
     ],
 )
 def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
-    world: World, said: Answer | None, leaked: bool, wish: Change, why: str
+    file: World, said: Answer | None, leaked: bool, wish: Change, why: str
 ) -> None:
-    _, incident_id = answered(world, said, leaked=leaked)
-    assert why in refused(world, incident_id, wish)
+    _, incident_id = answered(file, said, leaked=leaked)
+    assert why in refused(file, incident_id, wish)
 
 
 # After the close
@@ -253,19 +263,19 @@ def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
 @pytest.mark.parametrize("resolution", [Resolution.FALSE_ALARM, Resolution.UNANSWERED])
 @pytest.mark.parametrize("wish", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
 def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
-    world: World, resolution: Resolution, wish: Change
+    file: World, resolution: Resolution, wish: Change
 ) -> None:
-    keys, incident_id = answered(world, Answer.IT_WAS_US if resolution is Resolution.FALSE_ALARM else None)
-    close(world, incident_id, resolution)
-    done = change(world, incident_id, wish)
-    assert (done.closed, change(world, incident_id, wish).repeated) == (True, True)
-    [(regeneration_id, cause, actor)] = world.rows("SELECT id, cause, actor FROM regeneration WHERE cause <> 'first'")
+    keys, incident_id = answered(file, Answer.IT_WAS_US if resolution is Resolution.FALSE_ALARM else None)
+    close(file, incident_id, resolution)
+    done = change(file, incident_id, wish)
+    assert (done.closed, change(file, incident_id, wish).repeated) == (True, True)
+    [(regeneration_id, cause, actor)] = file.rows("SELECT id, cause, actor FROM regeneration WHERE cause <> 'first'")
     assert (done.ordered, cause, actor) == (regeneration_id, "staff", "eve")
-    assert world.rows("SELECT resolution, regeneration_id FROM incident") == [(str(resolution), regeneration_id)]
-    assert world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
-    assert pair_states(world)[keys.public_key] == ("retired" if wish.leaked else "active")
-    assert "incident_changed" not in told(world, incident_id)  # its workflow has ended
-    assert told(world, regeneration_id) == ["regeneration_opened"]
+    assert file.rows("SELECT resolution, regeneration_id FROM incident") == [(str(resolution), regeneration_id)]
+    assert file.rows("SELECT quiet_until FROM key_pair") == [(None,)]
+    assert pair_states(file)[keys.public_key] == ("retired" if wish.leaked else "active")
+    assert "incident_changed" not in told(file, incident_id)  # its workflow has ended
+    assert told(file, regeneration_id) == ["regeneration_opened"]
 
 
 def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
@@ -278,29 +288,29 @@ def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
     assert "new keys were ordered because of this case" in refused(world, incident_id, replace(DISMISS, change_id="c"))
 
 
-def test_a_case_that_ended_with_new_keys_stays_so(world: World) -> None:
-    _, incident_id = answered(world, Answer.NOT_US)
-    world.complete(ordered(world, incident_id), NOW)
-    close(world, incident_id, Resolution.REGENERATED)
-    assert "octy keys regenerate" in refused(world, incident_id, DISMISS)
-    assert "octy keys regenerate" in refused(world, incident_id, LEAKED)
+def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    file.complete(ordered(file, incident_id), NOW)
+    close(file, incident_id, Resolution.REGENERATED)
+    assert "octy keys regenerate" in refused(file, incident_id, DISMISS)
+    assert "octy keys regenerate" in refused(file, incident_id, LEAKED)
 
 
-def test_a_later_case_on_the_same_pair_is_decided_instead(world: World) -> None:
-    keys, incident_id = answered(world, None)
-    close(world, incident_id, Resolution.UNANSWERED)
-    later = open_case(world, keys)
-    assert f"octy incidents decide {later} regenerate" in refused(world, incident_id, REGENERATE)
+def test_a_later_case_on_the_same_pair_is_decided_instead(file: World) -> None:
+    keys, incident_id = answered(file, None)
+    close(file, incident_id, Resolution.UNANSWERED)
+    later = open_case(file, keys)
+    assert f"octy incidents decide {later} regenerate" in refused(file, incident_id, REGENERATE)
 
 
-def test_a_pair_that_was_replaced_since_is_not_replaced_again(world: World) -> None:
-    keys, incident_id = answered(world, None)
-    close(world, incident_id, Resolution.UNANSWERED)
-    with world.database.write_session() as session:
+def test_a_pair_that_was_replaced_since_is_not_replaced_again(file: World) -> None:
+    keys, incident_id = answered(file, None)
+    close(file, incident_id, Resolution.UNANSWERED)
+    with file.database.write_session() as session:
         old = regenerations.current_pair(session, keys.account_id)
         assert old is not None
         opened = regenerations.open_regeneration(
             session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
         )
-    world.complete(opened.regeneration_id, NOW)
-    assert "the pair was replaced since" in refused(world, incident_id, REGENERATE)
+    file.complete(opened.regeneration_id, NOW)
+    assert "the pair was replaced since" in refused(file, incident_id, REGENERATE)
