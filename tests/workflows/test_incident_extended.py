@@ -83,7 +83,7 @@ async def test_an_extension_is_noted_with_who_how_long_and_why(stage: Stage) -> 
     extended = await extend(play)
     [note] = notes(play, "extended")
     assert (note.actor, note.key, note.state) == ("eve", "extended-e-1", None)
-    assert note.detail == {"days": 7, "ends_at": round(extended.close_at), "reason": WEEK.reason}
+    assert note.detail == {"days": 7, "ends_at": int(extended.close_at), "reason": WEEK.reason}
 
 
 @played

@@ -311,7 +311,7 @@ class KeyIncidentWorkflow:
             if said.request_id in self._deadlines.extensions:
                 return self._deadlines.extensions[said.request_id]
             extended = self._deadlines.extend(said)
-            detail: Detail = {"days": said.days, "ends_at": round(extended.close_at), "reason": said.reason}
+            detail: Detail = {"days": said.days, "ends_at": int(extended.close_at), "reason": said.reason}
             state = self._standing.over(_NO_ANSWER)
             await self._standing.note("extended", key=said.request_id, state=state, actor=said.actor, detail=detail)
             return extended
