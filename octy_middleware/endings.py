@@ -85,7 +85,7 @@ class Endings:
 
     def _lack_of(self, record: KeyRecord) -> str:
         if self._hasher.is_fast(record.digest):
-            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}"
+            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}, or the digest is damaged"
         return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
 
     def note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:

@@ -39,6 +39,7 @@ from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
 from octy_middleware.ticket import ThreadTicket, Ticket
 from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
+from octy_middleware.window import Window
 
 _logger = logging.getLogger(__name__)
 
@@ -90,6 +91,7 @@ class Gate:
             sources_per_minute=settings.sources_per_minute,
             networks=settings.networks,
             clock=clock,
+            window=Window(settings.window_failures, settings.window),
             beside=self._beat,
         )
         self._recorder = Recorder(

@@ -27,7 +27,7 @@ def fill(world: World) -> None:
 def test_a_dry_run_counts_and_changes_nothing_and_the_run_does_just_that(world):
     fill(world)
     octy = octy_for(world)
-    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 8), strict=True))
+    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 8), strict=True))
     for _ in range(2):
         found = octy("db", "prune", "--dry-run", "--json").must().json
         assert found == {"dry_run": True, "rows": expected, "longest_step_ms": None}
