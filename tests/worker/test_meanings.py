@@ -3,21 +3,25 @@
 import asyncio
 
 import pytest
+from cli_rig import open_case
 from relay_rig import Ear, deliver, put, relay, row, settings
 from support.world import World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
+from octy_middleware.clock import utc
+from octy_middleware.models import Mail
 from octy_middleware.notices import give
 from octy_middleware.outbox import Event
 from octy_middleware.states import Cause, NoticeKind
-from octy_worker import regenerations
+from octy_worker import cases, regenerations
 from octy_worker.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     ChangedAnswer,
     CustomerAnswer,
+    Extended,
     Growth,
     IncidentCase,
     NoticeCase,
@@ -124,3 +128,24 @@ def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: 
     asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_some())
     assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
     assert {heard[2] for heard in ear.heard} == {"octy-incident-i1", f"octy-regeneration-{keys.regeneration_id}"}
+
+
+def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world: World) -> None:
+    _, incident_id = open_case(world)
+    for number, days in ((1, 7), (2, 3)):
+        detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}
+        with world.database.write() as connection:
+            cases.append_event(
+                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=detail, now=NOW
+            )
+    [(account_id,)] = world.rows("SELECT account_id FROM incident")
+    with world.database.write_session() as session:
+        for name in ("alert/1", "alert/10", "alert/10/copy-2", "alert/9", "reminder/2"):
+            kind, number, key = name.split("/")[0], name, f"{incident_id}/{name}"
+            own = {"account_id": account_id, "incident_id": incident_id, "created_at": utc(NOW)}
+            session.add(Mail(key=key, kind=kind, message_id=f"<{number}@octy.example>", **own))
+    ear = Ear()
+    deliver(world, ear)
+    [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentCase)]
+    assert case.extended == Extended(1002.0, 2002.0)
+    assert case.numbers == {"alert": 10, "reminder": 2}

@@ -1,6 +1,7 @@
 """More time for a case: later deadlines to the second, who may ask for it and when, and races with the old end."""
 
 import asyncio
+import time
 from dataclasses import replace
 from typing import Any
 
@@ -70,7 +71,7 @@ async def test_a_case_that_needs_staff_for_want_of_an_answer_waits_again_and_sta
     assert extended.staff_at - play.books.start == pytest.approx(15 * DAY, abs=SLACK)
     await play.until(15 * DAY + SLACK)
     assert len(play.when(STAFF_TASK)) == 2
-    assert [note.key for note in notes(play, "no_answer")] == ["no_answer", "no_answer-1"]
+    assert [note.key for note in notes(play, "no_answer")] == ["no_answer", f"no_answer-{extended.staff_at:.0f}"]
     await play.until(21 * DAY - 1)
     assert play.when(END) == []
     await play.until(21 * DAY + 1)
@@ -83,7 +84,8 @@ async def test_an_extension_is_noted_with_who_how_long_and_why(stage: Stage) -> 
     extended = await extend(play)
     [note] = notes(play, "extended")
     assert (note.actor, note.key, note.state) == ("eve", "extended-e-1", None)
-    assert note.detail == {"days": 7, "ends_at": int(extended.close_at), "reason": WEEK.reason}
+    ends = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
+    assert note.detail == {"days": 7, **ends, "reason": WEEK.reason}
 
 
 @played
@@ -268,3 +270,23 @@ async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(
     ends = [line for line in play.books.story if "close" in line]
     assert len(ends) == 1
     assert not any("regenerate" in line and "take" not in line for line in play.books.story)
+
+
+# A case that is started anew
+
+
+@played
+async def test_a_case_that_is_started_anew_keeps_the_end_that_staff_gave_it(stage: Stage) -> None:
+    times = IncidentTimes(remind_after=(), staff_after=7 * DAY, close_after=14 * DAY)
+    start = time.time()
+    again = Extended(start + 30 * DAY, start + 100 * DAY)
+    play = await stage.incident(times, earlier={"extended": again})
+    error = await refused(play, WEEK)
+    assert (error.type, "4 are left" in error.message) == ("Invalid", True)
+    await play.until(30 * DAY - 60)
+    assert play.when(STAFF_TASK) == []
+    await play.until(100 * DAY - 60)
+    assert len(play.when(STAFF_TASK)) == 1
+    assert play.when(END) == []
+    await play.until(100 * DAY + 60)
+    assert await play.result() == "unanswered"

@@ -132,6 +132,15 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
 
 
 @played
+async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -> None:
+    play = await stage.incident(earlier={"numbers": {"alert": 4, "reminder": 1}})
+    await told(play, "mail alert-1")
+    assert await resend(play) == Resent("alert-5", "sent")
+    await play.until(DAY + HOUR)
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("reminder-3", "sent")
+
+
+@played
 async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audited(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")

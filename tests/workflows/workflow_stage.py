@@ -9,13 +9,14 @@ import itertools
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
@@ -185,10 +186,12 @@ class Stage:
                     await play.handle.terminate()
             self.plays.clear()
 
-    async def incident(self, times: IncidentTimes | None = None, **books: Any) -> Play:
-        """Open a case."""
+    async def incident(
+        self, times: IncidentTimes | None = None, *, earlier: Mapping[str, Any] = MappingProxyType({}), **books: Any
+    ) -> Play:
+        """Open a case; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20)
+        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(

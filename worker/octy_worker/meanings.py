@@ -12,6 +12,7 @@ from octy_middleware.database import Database
 from octy_middleware.models import Notice, Regeneration
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
+from octy_worker import earlier_orders
 from octy_worker.activities.incidents import choice_of
 from octy_worker.claims import Message
 from octy_worker.settings import WorkerSettings
@@ -93,9 +94,15 @@ class Meanings:
 
     def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
         settings = self._settings
-        case = IncidentCase(
-            incident_id, settings.incident_times, searchable=self._searchable, failures=settings.threshold
-        )
+        with self._database.read_session() as session:
+            case = IncidentCase(
+                incident_id,
+                settings.incident_times,
+                searchable=self._searchable,
+                failures=settings.threshold,
+                extended=earlier_orders.extended_last(session, incident_id),
+                numbers=earlier_orders.numbers_given(session, incident_id),
+            )
         return Call(
             KeyIncidentWorkflow.run,
             case,

@@ -17,16 +17,20 @@ with workflow.unsafe.imports_passed_through():
 class Deadlines:
     """One case's deadlines, in Unix seconds. `over` once the calendar has nothing more to do."""
 
-    def __init__(self, times: IncidentTimes, start: float) -> None:
-        self.staff_at = start + min(times.staff_after, times.close_after)
-        self.close_at = start + times.close_after
+    def __init__(self, times: IncidentTimes, start: float, extended: Extended | None) -> None:
+        first = Extended(start + min(times.staff_after, times.close_after), start + times.close_after)
+        self.staff_at, self.close_at = (extended or first).staff_at, (extended or first).close_at
         self.over = False
         self.extensions: dict[str, Extended] = {}  # by request id
-        self._days = 0
+        self._first = first
+
+    @property
+    def moved(self) -> bool:
+        """Whether staff is told of the silence at another time than in cases that nobody extends."""
+        return self.staff_at != self._first.staff_at
 
     def extend(self, said: StaffExtension) -> Extended:
         """Move the end, and the next word to staff, so many days further; one that was said counts from now."""
-        self._days += said.days
         more = said.days * DAY
         self.close_at += more
         self.staff_at = min(max(self.staff_at, workflow.time()) + more, self.close_at)
@@ -37,8 +41,8 @@ class Deadlines:
         """Raise a refusal of what can't be extended, or not as far."""
         if self.over:
             raise refusal("too late: the case waits for a decision, and nothing runs out any more", TOO_LATE)
-        if self._days + said.days > MOST_DAYS:
-            left = MOST_DAYS - self._days
+        left = MOST_DAYS - round((self.close_at - self._first.close_at) / DAY)
+        if said.days > left:
             raise refusal(f"at most {MOST_DAYS} days in all: {left} are left", INVALID)
 
     async def pass_(self, deadline: Callable[[], float], unless: Condition, waiting_for: str) -> bool:

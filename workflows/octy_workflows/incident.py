@@ -70,7 +70,7 @@ class KeyIncidentWorkflow:
         self._index = Index(off=not case.searchable)
         self._question = Question(case.incident_id, self.board)
         self._standing = Standing(case.incident_id, self.board, self._index)
-        self._deadlines = Deadlines(case.times, self._start)
+        self._deadlines = Deadlines(case.times, self._start, case.extended)
         self._letters = Letters(case, self._question, self._standing, self.board)
 
     # The story of a case
@@ -105,7 +105,7 @@ class KeyIncidentWorkflow:
             await self._standing.call_staff(
                 _NO_ANSWER,
                 "The customer has not answered. Please reach them another way.",
-                key=str(extended) if extended else "",
+                key=f"{deadlines.staff_at:.0f}" if deadlines.moved else "",
             )
             if await deadlines.pass_(lambda: deadlines.close_at, settled_or_extended, "the end of the case"):
                 await self._end_silence()
@@ -311,7 +311,8 @@ class KeyIncidentWorkflow:
             if said.request_id in self._deadlines.extensions:
                 return self._deadlines.extensions[said.request_id]
             extended = self._deadlines.extend(said)
-            detail: Detail = {"days": said.days, "ends_at": int(extended.close_at), "reason": said.reason}
+            ends: Detail = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
+            detail: Detail = {"days": said.days, **ends, "reason": said.reason}
             state = self._standing.over(_NO_ANSWER)
             await self._standing.note("extended", key=said.request_id, state=state, actor=said.actor, detail=detail)
             return extended

@@ -28,7 +28,8 @@ class Letters(Correspondent):
         self._remind_after = case.times.remind_after
         self._question = question
         self._standing = standing
-        self._numbers = {MailKind.ALERT: 1, MailKind.REMINDER: len(self._remind_after)}  # the highest one given
+        first = {MailKind.ALERT: 1, MailKind.REMINDER: len(self._remind_after)}
+        self._numbers = {kind: max(number, case.numbers.get(kind, 0)) for kind, number in first.items()}  # given so far
         self._ended: list[MailKind] = []  # sent, or refused for good
         self._under_way: list[str] = []
         self._again: dict[str, Resent] = {}  # by request id

@@ -53,12 +53,16 @@ class IncidentCase:
     """Input of `KeyIncidentWorkflow`. `failures`: in a row at its opening; 0: unknown.
 
     `searchable`: the cluster knows our search attributes. A running case keeps what it was started with.
+    `extended` and `numbers` are what staff did before, should a case ever be started anew: its deadlines as they were
+    moved last, and by kind of mail the highest number that was given.
     """
 
     incident_id: str
     times: IncidentTimes = field(default_factory=IncidentTimes)
     searchable: bool = False
     failures: int = 0
+    extended: "Extended | None" = None
+    numbers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -51,7 +51,6 @@ class KeyRegenerationWorkflow(Correspondent):
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._renewing = asyncio.Lock()
         self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
-        self._relieved = 0
         self._noting = asyncio.Lock()  # what SQL holds last came last
         self.board = Board(f"Regeneration {case.regeneration_id}")
         self._index = Index(off=not case.searchable)
@@ -215,8 +214,9 @@ class KeyRegenerationWorkflow(Correspondent):
         if not left:
             self.board.show(staff="")
             self._enter(self._state)
-            self._relieved += 1
-            await self._note("staff_not_needed", key=str(self._relieved), staff_done=True, detail={"because": because})
+            await self._note(
+                "staff_not_needed", key=f"{workflow.time():.3f}", staff_done=True, detail={"because": because}
+            )
 
     def _enter(self, state: str) -> None:
         self._state = state

@@ -35,7 +35,6 @@ class Standing:
         self._board = board
         self._index = index
         self._needed_for: list[str] = []  # causes for which support staff was called, and which are not over
-        self._relieved = 0
         self._refused = 0
         self._writing = asyncio.Lock()
 
@@ -67,9 +66,8 @@ class Standing:
         """Take a staff task back whose cause is over; the case waits again when it was the last one."""
         if self.over(cause) is None:
             return
-        self._relieved += 1
         await self.note(
-            "staff_not_needed", key=str(self._relieved), state=CaseState.WAITING, detail={"because": because}
+            "staff_not_needed", key=f"{workflow.time():.3f}", state=CaseState.WAITING, detail={"because": because}
         )
 
     def over(self, cause: str) -> CaseState | None:
