@@ -1,7 +1,8 @@
 """KeyIncidentWorkflow: alert → wait for the customer or staff → regenerate or close.
 
 Here: when what happens in a case, and who is heard. Not here: which answer stands, which is `question`; deadlines,
-mails, and where the case stands, which have rooms of their own; the replacement of the keys, which is `regeneration`.
+mails, new keys, and where the case stands, which have rooms of their own: `deadlines`, `letters`, `replacing`,
+`standing`.
 """
 
 import asyncio
@@ -14,7 +15,6 @@ from temporalio.common import RawValue
 from temporalio.exceptions import FailureError
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.deadlines import Deadlines
     from octy_workflows.hearing import (
@@ -34,23 +34,20 @@ with workflow.unsafe.imports_passed_through():
         CustomerAnswer,
         DecisionReport,
         Detail,
-        Ending,
         Extended,
         Growth,
         IncidentCase,
         IncidentStatus,
         RegenerationEnd,
-        RegenerationOrder,
         Resent,
         Resolution,
     )
-    from octy_workflows.policies import PATIENTLY
     from octy_workflows.question import Answer, Question
+    from octy_workflows.replacing import Replacement
     from octy_workflows.searching import Index
     from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
     from octy_workflows.standing import Standing
 
-_MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
 _NO_ANSWER = "no_answer"
 
 
@@ -63,15 +60,13 @@ class KeyIncidentWorkflow:
         self._case = case
         self._id = case.incident_id
         self._start = workflow.info().workflow_start_time.timestamp()
-        self._regeneration_id = ""  # of the newest regeneration for this case
-        self._endings: dict[str, str] = {}  # by regeneration id
-        self._superseded = 0  # how many of them
         self.board = Board(f"Case {case.incident_id}")
         self._index = Index(off=not case.searchable)
         self._question = Question(case.incident_id, self.board)
         self._standing = Standing(case.incident_id, self.board, self._index)
         self._deadlines = Deadlines(case.times, self._start, case.extended)
         self._letters = Letters(case, self._question, self._standing, self.board)
+        self._replacement = Replacement(case.incident_id, self._question, self._standing, self.board)
 
     # The story of a case
 
@@ -126,58 +121,12 @@ class KeyIncidentWorkflow:
         assert answer is not None
         match answer.choice:
             case Choice.REGENERATE:
-                await self._regenerate(leaked=answer.leaked)
+                if await self._replacement.deliver(leaked=answer.leaked):
+                    await self._close(Resolution.REGENERATED)
             case Choice.DISMISS:
                 await self._close(Resolution.FALSE_ALARM)
             case unknown:
                 assert_never(unknown)
-
-    async def _regenerate(self, *, leaked: bool) -> None:
-        """Have the keys replaced, and wait for the end of that, or until staff calls it off.
-
-        A superseded regeneration has delivered nothing, and the answer still stands: it is acted on again, and SQL
-        then names the later regeneration, which this case joins. So a case is closed as regenerated only when new
-        keys have been collected, or after one supersession too many.
-        """
-        order, changes = (
-            RegenerationOrder(self._id, leaked, workflow.time(), self._regeneration_id),
-            self._question.changes,
-        )
-        opened = await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY, summary="new keys")
-        if not opened:  # staff has just changed the answer
-            await workflow.wait_condition(lambda: self._question.changes > changes)
-            return
-        self._regeneration_id = opened
-        self.board.show(keys=f"Regeneration {opened} is on its way.")
-        await self._standing.note("regenerating", key=opened, state=CaseState.REGENERATING)
-        await workflow.wait_condition(lambda: opened in self._endings or self._question.called_off())
-        if opened not in self._endings:
-            self.board.show(keys=f"Regeneration {opened} is not waited for any more.")
-            return
-        match Ending(self._endings[opened]):
-            case Ending.DONE:
-                await self._close(Resolution.REGENERATED)
-            case Ending.SUPERSEDED:
-                await self._go_on_with_the_later_one()
-            case Ending.ABANDONED:
-                await self._ask_again()
-            case unknown:
-                assert_never(unknown)
-
-    async def _go_on_with_the_later_one(self) -> None:
-        """Note it. Two cases that go on superseding each other must not do so for ever."""
-        self._superseded += 1
-        await self._standing.note("superseded", key=self._regeneration_id)
-        if self._superseded > _MOST_SUPERSEDED and not self._question.called_off():
-            await self._close(Resolution.REGENERATED)
-
-    async def _ask_again(self) -> None:
-        """Call staff, unless a new answer stands already; the question is open since the abandonment was told."""
-        what = "regeneration_abandoned"
-        if self._question.settled():
-            await self._standing.note(what, key=self._regeneration_id)
-        else:
-            await self._standing.call_staff(what, "Please decide again.", key=self._regeneration_id)
 
     async def _close(self, resolution: Resolution) -> None:
         """Close the case, unless SQL holds an answer that this would pass over: then act on that."""
@@ -266,17 +215,8 @@ class KeyIncidentWorkflow:
     @workflow.signal
     @guarded
     async def regeneration_finished(self, end: RegenerationEnd) -> None:
-        """Remember the ending; it may be told before `open_regeneration` has returned the id.
-
-        With an abandonment SQL has reopened the question, so it is open here from the first word of it: the next
-        message may be the new answer. A repeat changes nothing, for it may come after that answer.
-        """
-        if end.regeneration_id in self._endings:
-            return
-        self._endings[end.regeneration_id] = end.state
-        if end.state == Ending.ABANDONED:
-            self.board.show(keys=f"Regeneration {end.regeneration_id} was abandoned.")
-            self._question.reopen()
+        """Remember how it ended, and that the question is open again when that was in vain."""
+        self._replacement.heard_of(end)
 
     @workflow.query
     def status(self) -> IncidentStatus:
