@@ -31,7 +31,7 @@ with workflow.unsafe.imports_passed_through():
         RegenerationNote,
         Step,
     )
-    from octy_workflows.policies import PATIENTLY, came_true, never
+    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END, came_true, never
     from octy_workflows.searching import Index
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
@@ -211,7 +211,7 @@ class KeyRegenerationWorkflow(Correspondent):
         if left == self._needed_for:
             return
         self._needed_for = left
-        if not left:
+        if not left and workflow.patched(STAFF_TASKS_END):
             self.board.show(staff="")
             self._enter(self._state)
             await self._note(

@@ -12,7 +12,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.messages import CaseState, CloseOrder, DecisionReport, Detail, IncidentNote, Resolution
-    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END
     from octy_workflows.searching import Index
     from octy_workflows.staff import StaffRequest
 
@@ -64,7 +64,7 @@ class Standing:
 
     async def relieve(self, cause: str, because: str) -> None:
         """Take a staff task back whose cause is over; the case waits again when it was the last one."""
-        if self.over(cause) is None:
+        if self.over(cause) is None or not workflow.patched(STAFF_TASKS_END):
             return
         await self.note(
             "staff_not_needed", key=f"{workflow.time():.3f}", state=CaseState.WAITING, detail={"because": because}
