@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from temporalio.client import WorkflowUpdateStage
-from workflow_stage import Play, Stage, eventually, played
+from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import ChangedAnswer, CustomerAnswer, DecisionReport, IncidentStatus, RegenerationOrder
@@ -116,15 +116,16 @@ async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_
 
 @played
 async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stands(stage: Stage) -> None:
-    taking = asyncio.Event()
-    play = await stage.incident(slow={"take_decision": taking})
+    telling = asyncio.Event()
+    play = await stage.incident(late={"take_decision": telling})
     deciding = await play.handle.start_update(Case.decide, EVE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
-    async with play.one_activation(but="take_decision"):
-        taking.set()
-        await eventually(lambda: play.books.standing is not None, play.books)
-        await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+    await play.comes("take regenerate of eve")
+    await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+    await play.comes("close false_alarm")
+    telling.set()
     assert (await deciding.result()).accepted
     assert await play.result() == "false_alarm"
+    assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
     assert not any(line.endswith(" regenerate") for line in play.books.story)
 
 

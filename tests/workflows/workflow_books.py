@@ -57,6 +57,7 @@ class Books:
     tries: Counter[str] = field(default_factory=Counter)  # by mail
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
+    late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
     regeneration_id: str = ""
@@ -153,8 +154,10 @@ class Recorder:
         given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
         taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id
         books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
-        stands = books.standing or DecisionReport(False, Choice.DISMISS, False, "")
-        return replace(stands, accepted=taken)
+        report = replace(books.standing or DecisionReport(False, Choice.DISMISS, False, ""), accepted=taken)
+        if "take_decision" in books.late:
+            await books.late["take_decision"].wait()
+        return report
 
     @activity.defn
     async def open_regeneration(self, order: RegenerationOrder) -> str:

@@ -64,12 +64,12 @@ class Play:
         return (await self.env.get_current_time(self.handle)).timestamp()
 
     @asynccontextmanager
-    async def one_activation(self, but: str = "") -> AsyncIterator[None]:
-        """Have the workflow hear at one and the same moment whatever is signalled inside; one activity may be going on.
+    async def one_activation(self) -> AsyncIterator[None]:
+        """Have the workflow hear at one and the same moment whatever is signalled inside.
 
         The worker is kept busy with a task of its own meanwhile, so that the server puts the signals together.
         """
-        await self.rest(but)
+        await self.rest()
         busy = threading.Event()
         for _ in range(HANDS):
             self.hands.submit(busy.wait, PATIENCE)

@@ -160,7 +160,7 @@ def _keys_to_send(database: "Database", incident_id: str, kind: Kind | None) -> 
 
 _BECAME = {
     "sent": "was sent.",
-    "ordered": "is on its way, with a fresh link; older links show nothing now.",
+    "ordered": "is on its way; an older link shows nothing now.",
     "failed": "was refused for good. `octy incidents show` tells why; reach the customer another way.",
     "skipped": "was withheld: the account has got its security mails for today. Try again tomorrow.",
 }
