@@ -8,11 +8,11 @@ when a server dies in DATA. The classes here put that right and leave the rest t
 room, because servers repeat addresses in theirs: what leaves is a code.
 """
 
-import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from smtplib import SMTP
 from typing import Any, Protocol
 
 from dkim import DKIMException
@@ -86,23 +86,22 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-class _Hurried:
+class _Hurried(SMTP):
     """Ends a conversation that lasts too long, however soon each answer comes.
 
     The activity's own time would run out, and the next try begin while this one may still be leaving.
     """
 
     parent: "_VerifiedBackend"
-    sock: socket.socket | None
-    timeout: float
 
     def getreply(self) -> tuple[int, bytes]:
         left = self.parent.until - time.monotonic()
         if left <= 0:
+            self.close()
             raise TimeoutError
         if self.sock is not None:
             self.sock.settimeout(min(self.timeout, left))
-        return super().getreply()  # type: ignore[misc,no-any-return]  # of the SMTP class beside it
+        return super().getreply()
 
 
 class _StartTlsClient(_Hurried, SMTPClientWithResponse):
