@@ -238,6 +238,7 @@ def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(wor
         mailer=mailer,
         letters=made,
         links=world.links,
+        sealer=world.sealer,
         settings=settings(),
         clock=lambda: world.now,
     )

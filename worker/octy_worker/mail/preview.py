@@ -21,6 +21,8 @@ OCCASIONS = {
     MailKind.ALERT: "so many wrong secrets in a row",
     MailKind.REMINDER: "nobody has answered the alert yet",
     MailKind.NEW_KEYS: "a new pair waits to be collected",
+    MailKind.NEW_KEYS_INSIDE: "the same, where keys are mailed themselves",
+    MailKind.STILL_USED: "an old pair is still used shortly before its end",
     MailKind.KEYS_RETIRED: "the old pair has stopped working",
     MailKind.EXPOSED: "a pair came over plain HTTP",
     MailKind.CONTACT_CHANGED: "told to the old address of an account",

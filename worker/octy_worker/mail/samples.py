@@ -10,16 +10,20 @@ from math import exp
 from typing import assert_never
 
 from octy_middleware.clock import utc
+from octy_middleware.credentials import Secret
 from octy_worker.mail.facts.shapes import (
     CaseFacts,
     ContactChangedFacts,
     ExposedFacts,
     Facts,
+    KeysInsideFacts,
     LateLine,
     NewContactFacts,
     NewKeysFacts,
     RetiredFacts,
     SourceLine,
+    StillUsedFacts,
+    UseLine,
 )
 from octy_worker.mail.harmless import Harmless
 from octy_worker.plot import Plot, plot_of
@@ -38,18 +42,29 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
             return _cases(kind, site)
-        case MailKind.NEW_KEYS:
-            return _new_keys(site)
-        case MailKind.KEYS_RETIRED:
-            return _retired()
-        case MailKind.EXPOSED:
-            return _exposed(site)
-        case MailKind.CONTACT_CHANGED:
-            return _contact_changed(site)
-        case MailKind.NEW_CONTACT:
-            return (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),)
+        case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
+            return _of_keys(site)[kind]
+        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+            return _of_notices(site)[kind]
         case unknown:
             assert_never(unknown)
+
+
+def _of_keys(site: str) -> dict[MailKind, tuple[Facts, ...]]:
+    return {
+        MailKind.NEW_KEYS: _new_keys(site),
+        MailKind.NEW_KEYS_INSIDE: _keys_inside(),
+        MailKind.STILL_USED: _still_used(),
+        MailKind.KEYS_RETIRED: _retired(),
+    }
+
+
+def _of_notices(site: str) -> dict[MailKind, tuple[Facts, ...]]:
+    return {
+        MailKind.EXPOSED: _exposed(site),
+        MailKind.CONTACT_CHANGED: _contact_changed(site),
+        MailKind.NEW_CONTACT: (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),),
+    }
 
 
 def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
@@ -121,17 +136,53 @@ def _new_keys(site: str) -> tuple[Facts, ...]:
     return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
 
 
+def _keys_inside() -> tuple[Facts, ...]:
+    full = KeysInsideFacts(
+        regeneration_id=_ID,
+        public_key=_KEY,
+        old_public_key=_OLD_KEY,
+        leaked=False,
+        renewed=False,
+        name=_NAME,
+        secret=Secret("SAMPLE, a real one begins with sk_"),
+    )
+    return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
+
+
+def _still_used() -> tuple[Facts, ...]:
+    uses = (
+        UseLine(Harmless("192.0.2.80"), 1_204, Harmless("nightly-export/2.1"), _AT - timedelta(minutes=4)),
+        UseLine(Harmless("198.51.100.23"), 7, Harmless(""), _AT - timedelta(hours=3)),
+    )
+    full = StillUsedFacts(
+        regeneration_id=_ID,
+        public_key=_OLD_KEY,
+        new_public_key=_KEY,
+        collected_at=_AT - timedelta(hours=18),
+        ends_at=_AT + timedelta(hours=6),
+        new_first_used_at=_AT - timedelta(hours=17),
+        total=sum(use.count for use in uses) + _OTHERS,
+        uses=uses,
+        other_sources=3,
+        other_count=_OTHERS,
+        name=_NAME,
+    )
+    return full, replace(full, new_first_used_at=None, other_sources=0, other_count=0, name=_NOBODY)
+
+
 def _retired() -> tuple[Facts, ...]:
     full = RetiredFacts(
         regeneration_id=_ID,
         public_key=_OLD_KEY,
         new_public_key=_KEY,
+        new_first_used_at=_AT - timedelta(hours=17),
         leaked=False,
         retired_at=_AT,
         last_used_at=_AT - timedelta(hours=5),
         name=_NAME,
     )
-    return full, replace(full, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
+    unused = replace(full, new_first_used_at=None)
+    return full, unused, replace(unused, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
 
 
 def _exposed(site: str) -> tuple[Facts, ...]:
