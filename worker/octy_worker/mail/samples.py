@@ -37,7 +37,7 @@ _DAY = timedelta(days=1)
 _OTHERS = 17  # attempts from sources without a line of their own
 
 
-def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:
+def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: PLR0911  # a row for each kind
     """Return facts of this kind; `site` is where their links would lead."""
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
