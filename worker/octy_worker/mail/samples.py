@@ -42,29 +42,22 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: PLR0911  #
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
             return _cases(kind, site)
-        case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
-            return _of_keys(site)[kind]
-        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
-            return _of_notices(site)[kind]
+        case MailKind.NEW_KEYS:
+            return _new_keys(site)
+        case MailKind.NEW_KEYS_INSIDE:
+            return _keys_inside()
+        case MailKind.STILL_USED:
+            return _still_used()
+        case MailKind.KEYS_RETIRED:
+            return _retired()
+        case MailKind.EXPOSED:
+            return _exposed(site)
+        case MailKind.CONTACT_CHANGED:
+            return _contact_changed(site)
+        case MailKind.NEW_CONTACT:
+            return (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),)
         case unknown:
             assert_never(unknown)
-
-
-def _of_keys(site: str) -> dict[MailKind, tuple[Facts, ...]]:
-    return {
-        MailKind.NEW_KEYS: _new_keys(site),
-        MailKind.NEW_KEYS_INSIDE: _keys_inside(),
-        MailKind.STILL_USED: _still_used(),
-        MailKind.KEYS_RETIRED: _retired(),
-    }
-
-
-def _of_notices(site: str) -> dict[MailKind, tuple[Facts, ...]]:
-    return {
-        MailKind.EXPOSED: _exposed(site),
-        MailKind.CONTACT_CHANGED: _contact_changed(site),
-        MailKind.NEW_CONTACT: (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),),
-    }
 
 
 def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
