@@ -124,7 +124,7 @@ def answer_case(  # the one place where customer and staff race
         if taken:
             incident = session.get_one(Incident, incident_id)
             if leaked:
-                _cut_leaked(session, incident.key_pair_id, now)
+                cut_leaked(session, incident.key_pair_id, now)
             detail = {"answer": str(answer), "leaked": leaked}
             append_event(
                 connection,
@@ -143,7 +143,7 @@ def answer_case(  # the one place where customer and staff race
         return standing(connection, incident_id, taken=taken, decision_id=decision_id)
 
 
-def _cut_leaked(session: Session, pair_id: str, now: float) -> None:
+def cut_leaked(session: Session, pair_id: str, now: float) -> None:
     """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
     held = held_pair_id(session, pair_id)
     for leaked in {pair_id, held or pair_id}:
@@ -236,7 +236,7 @@ def append_event(  # the columns of one row
     return True
 
 
-def note_refused_decision(
+def note_refused_decision(  # the columns of one row
     connection: Connection,
     incident_id: str,
     *,
@@ -244,14 +244,15 @@ def note_refused_decision(
     actor: str,
     detail: Mapping[str, object],
     now: float,
+    what: str = "decision_refused",
 ) -> None:
-    """Audit a decision that was not taken, once however many of those who refused it say so."""
+    """Audit a decision, or another wish of staff, that was not taken; once however many who refused it say so."""
     append_event(
         connection,
         incident_id,
         key=f"refused-{decision_id}",
         actor=actor,
-        what="decision_refused",
+        what=what,
         detail=detail,
         now=now,
     )
@@ -264,15 +265,29 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
     )
 
 
+def relieve_staff(connection: Connection, incident_id: str) -> None:
+    """Bring an open case for which staff was needed back to the new keys that are on their way."""
+    connection.execute(
+        update(Incident)
+        .where(
+            col(Incident.id) == incident_id,
+            col(Incident.closed_at).is_(None),
+            col(Incident.state) == IncidentState.NEEDS_STAFF,
+        )
+        .values(state=IncidentState.REGENERATING)
+    )
+
+
 def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
     """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
 
-    False, with nothing done, when `unanswered` would pass over an answer that stands. A repeat is True.
+    False, with nothing done, when it would pass over an answer that stands: `unanswered` over any, `false_alarm` over
+    one that staff has changed meanwhile. A repeat is True.
     """
-    answered = select(Confirmation.incident_id).where(
-        Confirmation.incident_id == incident_id, col(Confirmation.answer).is_not(None)
-    )
-    if resolution is Resolution.UNANSWERED and connection.execute(answered).first() is not None:
+    answer = connection.execute(select(Confirmation.answer).where(Confirmation.incident_id == incident_id)).scalar()
+    if resolution is Resolution.UNANSWERED and answer is not None:
+        return False
+    if resolution is Resolution.FALSE_ALARM and answer == Answer.NOT_US:
         return False
     closed = connection.execute(
         update(Incident)

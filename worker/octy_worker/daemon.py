@@ -37,6 +37,7 @@ from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.retention.routine import prune_daily
 from octy_worker.sealed import Sealer
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.webhooks.courier import Courier
@@ -251,7 +252,7 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
     said = ""
     while not stop.is_set():
         try:
-            return await connect(settings)
+            return await _known_client(settings)
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)
@@ -259,3 +260,11 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RECONNECT)
     return None
+
+
+async def _known_client(settings: WorkerSettings) -> Client:
+    """Return a client of a namespace that knows what workflows may set."""
+    client = await connect(settings)
+    if settings.temporal_search_attributes == "auto":
+        await make_known(client)
+    return client

@@ -62,6 +62,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"
+    temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time
     relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed

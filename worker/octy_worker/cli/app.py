@@ -9,7 +9,19 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, mail, outbox, pruning, services, upkeep, webhooks
+from octy_worker.cli import (
+    accounts,
+    importing,
+    incident_orders,
+    incidents,
+    keys,
+    mail,
+    outbox,
+    pruning,
+    services,
+    upkeep,
+    webhooks,
+)
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -30,6 +42,9 @@ app = typer.Typer(
     epilog=exit_codes(),
 )
 app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
+incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
+incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)
+incidents.app.command("change", help=incident_orders.CHANGE_HELP)(incident_orders.change)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)

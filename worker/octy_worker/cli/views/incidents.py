@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
+from octy_middleware.clock import utc
 from octy_worker.cli.console import Cell, Column, facts, moment, table, tell
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
@@ -109,6 +110,11 @@ def _timeline(found: Sequence[TimelineLine]) -> Table:
 
 def _more(detail: Mapping[str, object]) -> str:
     """Return the details in words; a mail's key stands in the table of mails."""
-    words = {True: "yes", False: "no"}
-    said = {name: words[value] if isinstance(value, bool) else value for name, value in detail.items() if name != "key"}
-    return ", ".join(f"{name}: {value}" for name, value in said.items())
+    said = {name: _in_words(name, value) for name, value in detail.items() if name != "key"}
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in said.items())
+
+
+def _in_words(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return moment(utc(value)) if isinstance(value, int) and name.endswith("_at") else value
