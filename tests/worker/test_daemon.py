@@ -44,6 +44,7 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
         "KeyIncidentWorkflow",
         "KeyRegenerationWorkflow",
         "KeyNoticeWorkflow",
+        "KeyUpkeepWorkflow",
     }
     # None waits for a thread, and none is torn out of a transaction.
     assert config["max_concurrent_activities"] == daemon._THREADS

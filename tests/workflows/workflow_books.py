@@ -34,6 +34,8 @@ from octy_workflows.messages import (
     RegenerationOrder,
     Resolution,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
 )
 from octy_workflows.staff import Choice
 
@@ -56,6 +58,7 @@ class Books:
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # by mail
     broken: set[str] = field(default_factory=set)  # activities that fail for good
+    pieces: list[UpkeepReport] = field(default_factory=list)  # of a round of upkeep, one a call
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
@@ -211,3 +214,20 @@ class Recorder:
     async def note_regeneration(self, note: RegenerationNote) -> None:
         books = await self._open(note.regeneration_id)
         books.tell(note.at, f"note {note.what}{' needs_staff' if note.needs_staff else ''}", note)
+
+    @activity.defn
+    async def prune_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("prune", order)
+
+    @activity.defn
+    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("reconcile", order)
+
+    @activity.defn
+    async def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("digest", order)
+
+    async def _piece(self, name: str, order: UpkeepOrder) -> UpkeepReport:
+        books = await self._open(activity.info().workflow_id)  # a round is about no subject
+        books.tell(order.at, name, order)
+        return books.pieces.pop(0)

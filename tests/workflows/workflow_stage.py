@@ -30,20 +30,25 @@ from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
     IncidentCase,
+    IncidentPast,
     IncidentTimes,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
+    RegenerationPast,
     RegenerationTimes,
+    UpkeepRound,
+    UpkeepTask,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.upkeep import KeyUpkeepWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow]
+WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow]
 
 _numbers = itertools.count(1)
 
@@ -184,24 +189,31 @@ class Stage:
                     await play.handle.terminate()
             self.plays.clear()
 
-    async def incident(self, times: IncidentTimes | None = None, **books: Any) -> Play:
-        """Open a case."""
+    async def incident(
+        self, times: IncidentTimes | None = None, past: IncidentPast | None = None, **books: Any
+    ) -> Play:
+        """Open a case, or start one again."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes())
+        case = IncidentCase(incident_id, times or IncidentTimes(), past or IncidentPast())
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
-        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books
+        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, past=None, **books
     ) -> Play:
-        """Open a regeneration."""
+        """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())
+        times, past = times or RegenerationTimes(), past or RegenerationPast()
+        case = RegenerationCase(regeneration_id, leaked, replaces, times, past)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
         return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
+
+    async def upkeep(self, task: UpkeepTask, **books: Any) -> Play:
+        """Begin a round of upkeep."""
+        return await self._start(KeyUpkeepWorkflow.run, UpkeepRound(task), f"u{next(_numbers)}", Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
         self.recorder.books[subject_id] = books

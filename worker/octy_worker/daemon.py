@@ -28,18 +28,20 @@ from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
-from octy_worker.retention.routine import prune_daily
+from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.upkeep import KeyUpkeepWorkflow
 
 _logger = logging.getLogger(__name__)
 
@@ -75,10 +77,18 @@ class Parts:
             settings=settings,
             clock=time.time,
         )
+        upkeep = UpkeepActivities(
+            database=self.database,
+            client=client,
+            mailer=SmtpMailer(settings),
+            letters=Letters(settings),
+            settings=settings,
+            clock=time.time,
+        )
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow],
+            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -93,6 +103,9 @@ class Parts:
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,
                 mail.send_mail,
+                upkeep.prune_store,
+                upkeep.reconcile_store,
+                upkeep.send_digest,
             ],
             activity_executor=executor,
             max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
@@ -153,7 +166,6 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
-    tasks.append(asyncio.create_task(prune_daily(parts.database, parts.settings, time.time, stop), name="retention"))
     if pages:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
@@ -208,12 +220,16 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
             )
             relaying = asyncio.create_task(relay.run())
+            keeping = asyncio.create_task(keep_schedules(client, parts.settings))
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
                 stopping.cancel()
+                keeping.cancel()
                 relaying.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keeping
                 with contextlib.suppress(asyncio.CancelledError):
                     await relaying
 

@@ -5,25 +5,33 @@ Here: the table of events, and what it takes from the database. Not here: callin
 """
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
+
+from sqlmodel import Session
 
 from octy_middleware.database import Database
 from octy_middleware.models import Notice, Regeneration
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
+from octy_worker.cases import CUSTOMER
 from octy_worker.claims import Message
+from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     CustomerAnswer,
     Growth,
     IncidentCase,
+    IncidentPast,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
     RegenerationEnd,
+    RegenerationPast,
     incident_workflow_id,
     notice_workflow_id,
     regeneration_workflow_id,
@@ -31,16 +39,22 @@ from octy_workflows.messages import (
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 
+_Past = TypeVar("_Past", IncidentPast, RegenerationPast)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any."""
+    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any.
+
+    `again`: it is to run although one of its id has ended; SQL says that its work is not done (`reconciliation`).
+    """
 
     run: Any
     argument: IncidentCase | RegenerationCase | NoticeCase
     workflow_id: str
     signal: str | None = None
     content: object = None
+    again: bool = False
 
     @property
     def start_signal(self) -> dict[str, Any]:
@@ -60,45 +74,65 @@ class Meanings:
     def call_for(self, message: Message) -> Call:  # noqa: PLR0911  # a row for each event
         """Return what the message asks of Temporal."""
         event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
+        again = detail.get("again") is True
         match event:
             case Event.INCIDENT_OPENED:
-                return self._incident(subject)
+                return self._incident(subject, again=again)
             case Event.INCIDENT_GREW:
                 return self._incident(subject, "attempts_grew", Growth(int(detail["failures"])))
             case Event.INCIDENT_ANSWERED:
-                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]))
-                return self._incident(subject, "customer_answered", answer)
+                by = str(detail.get("by", CUSTOMER))
+                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]), by)
+                return self._incident(subject, "customer_answered", answer, again=again)
             case Event.REGENERATION_FINISHED:
                 end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
                 return self._incident(subject, "regeneration_finished", end)
             case Event.REGENERATION_OPENED:
-                return self._regeneration(subject)
+                return self._regeneration(subject, again=again)
             case Event.REGENERATION_COLLECTED:
-                return self._regeneration(subject, "keys_collected")
+                return self._regeneration(subject, "keys_collected", again=again)
             case Event.REGENERATION_SUPERSEDED:
                 return self._regeneration(subject, "superseded")
             case Event.NOTICE_GIVEN:
-                return self._notice(subject)
+                return self._notice(subject, again=again)
             case unknown:
                 assert_never(unknown)
 
-    def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
-        case = IncidentCase(incident_id, self._settings.incident_times)
-        return Call(KeyIncidentWorkflow.run, case, incident_workflow_id(incident_id), signal, content)
+    def _incident(
+        self, incident_id: str, signal: str | None = None, content: object = None, *, again: bool = False
+    ) -> Call:
+        past = self._read(past_of_incident, incident_id) if again else None
+        case = IncidentCase(incident_id, self._settings.incident_times, past or IncidentPast())
+        return Call(
+            KeyIncidentWorkflow.run,
+            case,
+            incident_workflow_id(incident_id),
+            signal,
+            content,
+            again=past is not None,
+        )
 
-    def _regeneration(self, regeneration_id: str, signal: str | None = None) -> Call:
+    def _regeneration(self, regeneration_id: str, signal: str | None = None, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
+        past = self._read(past_of_regeneration, regeneration_id) if again else None
         case = RegenerationCase(
             regeneration_id,
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
+            past=past or RegenerationPast(),
         )
-        return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
+        workflow_id = regeneration_workflow_id(regeneration_id)
+        return Call(KeyRegenerationWorkflow.run, case, workflow_id, signal, again=past is not None)
 
-    def _notice(self, notice_id: str) -> Call:
+    def _notice(self, notice_id: str, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
-        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
-        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
+        began = row.at.timestamp() if again else 0.0
+        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
+        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id), again=again)
+
+    def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:
+        with self._database.read_session() as session:
+            return past_of(session, subject_id, time.time())

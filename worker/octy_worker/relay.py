@@ -40,6 +40,8 @@ _AHEAD = 4  # messages claimed at once for each that is delivered at a time
 _OF_LEASE = 2 / 3  # of a lease is for delivery; in the rest, what was given up may still arrive
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
 
+_ANEW = WorkflowIDReusePolicy.ALLOW_DUPLICATE  # SQL says that the closed workflow's work is not done
+
 _OF_THE_MESSAGE = frozenset(
     {
         RPCStatusCode.INVALID_ARGUMENT,
@@ -186,7 +188,7 @@ class Relay:
                 call.argument,
                 id=call.workflow_id,
                 task_queue=self._settings.temporal_task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=_ANEW if call.again else WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 **call.start_signal,
             )

@@ -1,8 +1,8 @@
 """Typed declarations of the activities; `octy_worker.activities` does what is declared here.
 
 Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of
-them are synchronous, last a second or two, and take the workflow's time as `at`. A step of a regeneration
-that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
+them last a second or two, those of upkeep a minute with heartbeats, and take the workflow's time as `at`. A step of
+a regeneration that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
 """
 
 from temporalio import activity
@@ -20,6 +20,8 @@ from octy_workflows.messages import (
     RegenerationNote,
     RegenerationOrder,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
 )
 
 
@@ -128,4 +130,22 @@ def finish_regeneration(order: FinishOrder) -> str:
 @activity.defn
 def note_regeneration(note: RegenerationNote) -> None:
     """Append the event to the timelines of the cases that wait for this regeneration, once each."""
+    raise NotImplementedError
+
+
+@activity.defn
+def prune_store(order: UpkeepOrder) -> UpkeepReport:
+    """Drop what is past its time, for a minute at most; the next call goes on where this one ended."""
+    raise NotImplementedError
+
+
+@activity.defn
+def reconcile_store(order: UpkeepOrder) -> UpkeepReport:
+    """Compare every open case, regeneration and notice with Temporal, and mend what differs by the outbox."""
+    raise NotImplementedError
+
+
+@activity.defn
+def send_digest(order: UpkeepOrder) -> UpkeepReport:
+    """Mail to support staff what waits for it, once for each UTC day of `at`."""
     raise NotImplementedError

@@ -64,12 +64,12 @@ class KeyIncidentWorkflow(Correspondent):
         self._case = case
         self._id = case.incident_id
         self._state = CaseState.OPENING
-        self._regeneration_id = ""  # of the newest regeneration for this case
+        self._regeneration_id = case.past.regeneration_id  # the newest one for this case
         self._endings: dict[str, str] = {}  # by regeneration id
         self._superseded = 0  # how many of them
         self._refusals = 0
         self.board = Board(f"Case {case.incident_id}")
-        self._question = Question(case.incident_id, self.board)
+        self._question = Question(case.incident_id, self.board, leaked=case.past.leaked)
 
     # The story of a case
 
@@ -183,7 +183,7 @@ class KeyIncidentWorkflow(Correspondent):
         answer comes after the abandonment that reopened the question.
         """
         if not self._question.settled():
-            self._question.let_stand(Answer(answer.choice, answer.leaked, "customer"))
+            self._question.let_stand(Answer(answer.choice, answer.leaked, answer.by))
 
     @workflow.update
     async def decide(self, said: Any) -> DecisionReport:
@@ -249,7 +249,7 @@ class KeyIncidentWorkflow(Correspondent):
         return await came_true(self._question.settled, by=self._due(after), waiting_for=waiting_for)
 
     def _due(self, after: float) -> float:
-        return workflow.info().workflow_start_time.timestamp() + after
+        return (self._case.past.began or workflow.info().workflow_start_time.timestamp()) + after
 
     async def _write(self, kind: MailKind, number: int) -> None:
         await self._mail(MailOrder(self._id, kind, number, workflow.time()), stop=self._question.settled)

@@ -30,6 +30,18 @@ MAILING: _Patience = {**PATIENTLY, "start_to_close_timeout": timedelta(seconds=6
 No longer than that: the mail of a worker that was killed is tried again only when this time is over.
 """
 
+
+class _Watched(_Patience):
+    heartbeat_timeout: timedelta
+
+
+UPKEEP: _Watched = {
+    **PATIENTLY,
+    "start_to_close_timeout": timedelta(minutes=30),
+    "heartbeat_timeout": timedelta(seconds=60),
+}
+"""A piece of upkeep lasts a minute or so, a look at very many cases some more; a dead worker is noticed in a minute."""
+
 Condition = Callable[[], bool]
 
 

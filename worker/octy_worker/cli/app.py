@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, upkeep
+from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, reconciling, services, upkeep
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -30,6 +30,7 @@ app = typer.Typer(
     epilog=exit_codes(),
 )
 app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
+incidents.app.command("reconcile", help=reconciling.RECONCILE_HELP)(reconciling.reconcile)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)

@@ -12,6 +12,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined, select_autoescap
 
 from octy_worker import words
 from octy_worker.mail import phrasing
+from octy_worker.mail.facts.digest import DigestFacts
 from octy_worker.mail.facts.shapes import Facts
 from octy_worker.settings import WorkerSettings
 
@@ -45,7 +46,7 @@ class Letters:
             pace=phrasing.pace,
         )
 
-    def render(self, facts: Facts) -> Letter:
+    def render(self, facts: Facts | DigestFacts) -> Letter:
         """Return the letter for these facts."""
         return Letter(
             subject=" ".join(self._part(facts, "subject.txt").split()),
@@ -53,5 +54,5 @@ class Letters:
             html=self._part(facts, "body.html"),
         )
 
-    def _part(self, facts: Facts, name: str) -> str:
+    def _part(self, facts: Facts | DigestFacts, name: str) -> str:
         return self._templates.get_template(f"{facts.kind}/{name}").render(facts=facts)

@@ -4,6 +4,7 @@ configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
 apps            the host app's processes, as they told of themselves
 retention       whether what is past its time goes
+upkeep          the last reconciliation and the last digest
 network         Temporal, SMTP, pages
 """
 
@@ -12,6 +13,7 @@ from octy_worker.cli.checks.configuration import look_at_packages, read_settings
 from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
 from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.checks.upkeep import look_at_upkeep
 from octy_worker.cli.surroundings import Variables
 
 __all__ = ["Check", "State", "examine"]
@@ -28,6 +30,7 @@ def examine(variables: Variables) -> list[Check]:
         *stored,
         *temporal,
         look_at_retention(settings, worker_runs=worker_runs),
+        *look_at_upkeep(settings, worker_runs=worker_runs),
         look_at_mail_server(settings),
         look_at_pages(settings),
     ]
