@@ -7,7 +7,6 @@ from contextlib import suppress
 from itertools import count
 
 import pytest
-from octy_worker.retention.piece import prune_piece
 from retention_rig import (
     DAY,
     NOW,
@@ -35,6 +34,7 @@ from octy_middleware.tallies import add_counts as record
 from octy_worker.jobs import LIFE, Lease, LeaseLostError, read_job
 from octy_worker.retention import JOB, Ended, Run
 from octy_worker.retention.pace import Pace
+from octy_worker.retention.piece import prune_piece
 from octy_worker.retention.run import Cursor
 
 
