@@ -17,7 +17,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from temporalio.client import Client
@@ -63,15 +63,23 @@ class Round:
 
 
 class Relay:
-    """Delivers the outbox of one database, beside any number of other relays."""
+    """Delivers the outbox of one database, beside any number of other relays. `heard` is told what became of each."""
 
-    def __init__(self, database: Database, client: Client, settings: WorkerSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        settings: WorkerSettings,
+        clock: Clock,
+        heard: Callable[[End], None] = lambda _end: None,
+    ) -> None:
         self._database = database
         self._client = client
         self._settings = settings
         self._width = settings.relay_concurrency
         self._claims = Claims(database, clock, _name(), settings.relay_lease)
         self._meanings = Meanings(database, settings)
+        self._heard = heard
         self._rung = asyncio.Event()
         self._turn_at_call = asyncio.Semaphore(self._width)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -142,6 +150,7 @@ class Relay:
             raise
         for end in ends:
             _tell(end)
+            self._heard(end)
         return claimed
 
     async def _wait(self) -> None:
