@@ -32,12 +32,15 @@ from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.metrics.counts import CountedMailer
+from octy_worker.metrics.listener import Metrics, sdk_runtime
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.tracing import Tracing
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -61,17 +64,20 @@ class Parts:
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.metrics = Metrics(self.database, time.time)
+        self.tracing = Tracing.start(wanted=settings.tracing)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
         settings = self.settings
+        mailer = CountedMailer(self.tracing.mailer(SmtpMailer(settings)), self.metrics.counts.sent)
         incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
         regenerations = RegenerationActivities(
             self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
         )
         mail = MailActivities(
             database=self.database,
-            mailer=SmtpMailer(settings),
+            mailer=mailer,
             letters=Letters(settings),
             links=self.links,
             settings=settings,
@@ -80,7 +86,7 @@ class Parts:
         upkeep = UpkeepActivities(
             database=self.database,
             client=client,
-            mailer=SmtpMailer(settings),
+            mailer=mailer,
             letters=Letters(settings),
             settings=settings,
             clock=time.time,
@@ -166,6 +172,8 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
+    if parts.settings.metrics_port:
+        tasks.append(asyncio.create_task(parts.metrics.serve(parts.settings, stop), name="metrics"))
     if pages:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
@@ -176,6 +184,7 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     faults = [(task.get_name(), why) for task in tasks if (why := _why(task, unasked=task in unasked))]
     for name, why in faults:
         _logger.error("worker: stopped by its part %r: %s", name, why)
+    parts.tracing.close()
     parts.database.close()
     return 1 if faults else 0
 
@@ -209,12 +218,13 @@ async def _listen(server: PagesServer) -> None:
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:
-    client = await _reach_temporal(parts.settings, stop)
+    client = await _reach_temporal(parts, stop)
     if client is None:
         return
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
         worker = parts.worker(client, executor)
-        relay = Relay(parts.database, client, parts.settings, time.time)
+        heard, tracing = parts.metrics.counts.delivered, parts.tracing
+        relay = Relay(parts.database, client, parts.settings, time.time, heard=heard, tracing=tracing)
         async with worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
@@ -234,12 +244,12 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
                     await relaying
 
 
-async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:
+async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     """Return a client as soon as Temporal answers, or None when told to stop before."""
-    said = ""
+    said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            return await connect(settings)
+            return await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)

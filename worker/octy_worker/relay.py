@@ -33,6 +33,7 @@ from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
+from octy_worker.tracing import Tracing
 
 _logger = logging.getLogger(__name__)
 
@@ -71,7 +72,9 @@ class Relay:
         client: Client,
         settings: WorkerSettings,
         clock: Clock,
+        *,
         heard: Callable[[End], None] = lambda _end: None,
+        tracing: Tracing | None = None,
     ) -> None:
         self._database = database
         self._client = client
@@ -80,6 +83,7 @@ class Relay:
         self._claims = Claims(database, clock, _name(), settings.relay_lease)
         self._meanings = Meanings(database, settings)
         self._heard = heard
+        self._tracing = tracing or Tracing()
         self._rung = asyncio.Event()
         self._turn_at_call = asyncio.Semaphore(self._width)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -179,7 +183,8 @@ class Relay:
                 return
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._send(await asyncio.to_thread(self._meanings.call_for, message))
+                    with self._tracing.delivery(message):
+                        await self._send(await asyncio.to_thread(self._meanings.call_for, message))
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):
                     self._outage = self._outage or error

@@ -27,6 +27,7 @@ _NOW = 1.0  # seconds for which figures are good, however many scrapers ask
 _TOTALS = 60.0
 _SHARE = 50  # and so many times as long as reading them took: 2 % of a connection's time at most
 _STATES = [state for state in IncidentState if state is not IncidentState.CLOSED]
+_Labels = tuple[str, ...]
 _Read = TypeVar("_Read")
 
 
@@ -90,13 +91,15 @@ def _of_now(now: Now) -> Iterator[Metric]:
     yield _gauge("octy_outbox_undelivered", "Messages for Temporal that are not delivered.", now.outbox.undelivered)
     yield _gauge("octy_outbox_set_aside", "Of these, messages that are tried no more.", now.outbox.set_aside)
     yield _gauge("octy_outbox_oldest_seconds", "Age of the oldest message that is still tried.", now.outbox.oldest)
-    states = {(state,): now.open_incidents.get(state, 0) for state in _STATES}
+    states: dict[_Labels, float] = {(state,): now.open_incidents.get(state, 0) for state in _STATES}
     yield _labelled("octy_incidents_open", "Open cases by state.", ("state",), states)
-    finished = {(job.name,): job.finished_at.timestamp() for job in now.jobs if job.finished_at is not None}
+    finished: dict[_Labels, float] = {
+        (job.name,): job.finished_at.timestamp() for job in now.jobs if job.finished_at is not None
+    }
     yield _labelled("octy_job_last_finished_timestamp_seconds", "When a job was last complete.", ("job",), finished)
-    faulty = {(job.name,): float(job.faulty) for job in now.jobs}
+    faulty: dict[_Labels, float] = {(job.name,): float(job.faulty) for job in now.jobs}
     yield _labelled("octy_job_faulty", "Whether a job's last try failed.", ("job",), faulty)
-    found = {(what,): count for what, count in now.reconciled.items()}
+    found: dict[_Labels, float] = {(what,): count for what, count in now.reconciled.items()}
     yield _labelled("octy_reconciliation_found", "What the last reconciliation found.", ("what",), found)
 
 
@@ -111,7 +114,7 @@ def _of_totals(totals: Totals) -> Iterator[Metric]:
     yield _gauge("octy_streak_longest", "Length of the longest streak.", totals.longest)
 
 
-def _by_process(processes: Iterable[Process]) -> Iterator[tuple[str, str, dict[tuple[str, ...], float]]]:
+def _by_process(processes: Iterable[Process]) -> Iterator[tuple[str, str, dict[_Labels, float]]]:
     apps = {(app.host, str(app.pid)): app for app in processes}
     yield "queued", "Outcomes that wait for their commit", {one: app.queued for one, app in apps.items()}
     yield "lost", "Outcomes given up since the process began", {one: app.lost for one, app in apps.items()}
@@ -132,7 +135,7 @@ def _gauge(name: str, what: str, value: float) -> Metric:
     return GaugeMetricFamily(name, what, value=value)
 
 
-def _labelled(name: str, what: str, labels: Sequence[str], values: Mapping[tuple[str, ...], float]) -> Metric:
+def _labelled(name: str, what: str, labels: Sequence[str], values: Mapping[_Labels, float]) -> Metric:
     told = GaugeMetricFamily(name, what, labels=labels)
     for one, value in values.items():
         told.add_metric(one, value)

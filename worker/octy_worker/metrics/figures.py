@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import Select
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
@@ -130,7 +129,7 @@ def read_totals(database: Database) -> Totals:
         )
 
 
-def _count(session: Session, query: Select[Any]) -> dict[tuple[str, ...], int]:
+def _count(session: Session, query: Any) -> dict[tuple[str, ...], int]:
     """Return how many rows there are of each value of the query's columns."""
     rows = session.connection().execute(query.add_columns(func.count()).group_by(*query.selected_columns))
     return {tuple(str(value) for value in row[:-1]): row[-1] for row in rows}
