@@ -14,7 +14,6 @@ from temporalio.client import Client
 
 from octy_middleware.states import Answer
 from octy_worker import cases, daemon
-from octy_worker.relay import Relay
 from octy_worker.settings import WorkerSettings
 
 PATIENCE = 30.0
@@ -38,7 +37,7 @@ class Works:
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
         with ThreadPoolExecutor(8) as executor:
-            relay = Relay(self.parts.database, client, self.settings, time.time)
+            relay = self.parts.relay(client)
             async with self.parts.worker(client, executor):
                 relaying = asyncio.create_task(relay.run())
                 try:

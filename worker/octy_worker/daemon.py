@@ -118,6 +118,11 @@ class Parts:
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
 
+    def relay(self, client: Client) -> Relay:
+        """Return the relay, whose deliveries are counted and traced."""
+        heard = self.metrics.counts.delivered
+        return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
+
     def pages(self) -> "PagesServer":
         """Return the web server of the customers' pages. No access log: addresses hold the links' tokens."""
         settings = self.settings
@@ -223,8 +228,7 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
         return
     with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
         worker = parts.worker(client, executor)
-        heard, tracing = parts.metrics.counts.delivered, parts.tracing
-        relay = Relay(parts.database, client, parts.settings, time.time, heard=heard, tracing=tracing)
+        relay = parts.relay(client)
         async with worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
