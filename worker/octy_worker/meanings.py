@@ -74,7 +74,7 @@ class Meanings:
     def call_for(self, message: Message) -> Call:  # noqa: PLR0911  # a row for each event
         """Return what the message asks of Temporal."""
         event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
-        again = detail.get("again") is True
+        again = "again" in detail  # put by a reconciliation
         match event:
             case Event.INCIDENT_OPENED:
                 return self._incident(subject, again=again)

@@ -51,7 +51,7 @@ class UpkeepActivities:
         self._clock = clock
 
     @activity.defn(name="prune_store", no_thread_cancel_exception=True)
-    def prune_store(self, _order: UpkeepOrder) -> UpkeepReport:
+    def prune_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # the run goes by its own cursor
         """Drop what is past its time, for a minute at most."""
 
         def beat() -> bool:
@@ -62,7 +62,7 @@ class UpkeepActivities:
         return UpkeepReport(_PROGRESS[ended], dict(done))
 
     @activity.defn(name="reconcile_store", no_thread_cancel_exception=True)
-    async def reconcile_store(self, _order: UpkeepOrder) -> UpkeepReport:
+    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # and this one by what it finds
         """Mend what differs between SQL and Temporal."""
         run = Reconciliation(
             self._database,
