@@ -3,12 +3,13 @@
 import asyncio
 import json
 import os
+import signal
 import time
 from collections.abc import AsyncIterator, Collection, Iterator
 from pathlib import Path
 
 import pytest
-from cli_rig import Octy, open_case
+from cli_rig import open_case
 from relay_rig import change, put
 from support.world import World
 from temporalio.client import Client, WorkflowExecutionStatus
@@ -17,7 +18,7 @@ from upkeep_rig import Works, until
 from octy_middleware.notices import give
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker import cases, regenerations
-from octy_worker.dev.processes import ProcessGroup, free_port
+from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.jobs import Lease
 from octy_worker.reconciliation import subjects
@@ -44,9 +45,9 @@ def file_world(tmp_path: Path) -> Iterator[World]:
     world.close()
 
 
-def lose_state(group: ProcessGroup, file: Path, port: int) -> None:
+def lose_state(group: ProcessGroup, server: Process, file: Path, port: int) -> None:
     """Kill the server, delete its file, start a new one at the same place."""
-    group.stop()
+    os.kill(server.pid, signal.SIGKILL)
     for each in file.parent.glob(f"{file.name}*"):
         each.unlink()
     start_temporal(group, file, port=port, ui_port=None)
@@ -57,7 +58,7 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
 ) -> None:
     """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
     file, port = tmp_path / "temporal.db", free_port()
-    start_temporal(group, file, port=port, ui_port=None)
+    server = start_temporal(group, file, port=port, ui_port=None)
     works = Works(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
     waiting, mailed = (open_case(file_world, name)[1] for name in ("waiting", "mailed"))
     state_of = "SELECT id FROM incident WHERE id = :id AND state = :state"
@@ -72,7 +73,7 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
             return works.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
 
     regeneration = asyncio.run(before())
-    lose_state(group, file, port)
+    lose_state(group, server, file, port)
 
     async def after() -> None:
         client = await Client.connect(f"127.0.0.1:{port}")
@@ -92,9 +93,6 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
     ends = dict(works.rows("SELECT id, resolution FROM incident"))
     assert ends == {waiting: "false_alarm", mailed: "regenerated"}
     assert set(works.mails.values()) == {1}
-    octy = Octy({"OCTY_DATABASE_URL": file_world.url, "OCTY_TEMPORAL_ADDRESS": f"127.0.0.1:{port}"}, tmp_path)
-    found = octy.process("incidents", "reconcile", "--json").must().json
-    assert found == {"dry_run": False, **Findings().counts}
 
 
 async def runs_though_it_is_closed(world: World, client: Client, incident_id: str) -> None:

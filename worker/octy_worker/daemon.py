@@ -29,6 +29,7 @@ from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
@@ -41,14 +42,18 @@ from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.tracing import Tracing
+from octy_worker.webhooks.courier import Courier
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import webhook_task_queue
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.upkeep import KeyUpkeepWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 _logger = logging.getLogger(__name__)
 
 _THREADS = 8  # activities at once; each is a transaction or a mail
+_WEBHOOK_THREADS = 4  # webhooks at once; customers' servers may be slow, and keep no mail waiting
 _GRACE = 20.0  # seconds for activities under way when we are told to stop
 _RECONNECT = 1.0
 
@@ -66,6 +71,7 @@ class Parts:
         self.hasher = KeyHasher(settings.peppers)
         self.metrics = Metrics(self.database, time.time)
         self.tracing = Tracing.start(wanted=settings.tracing)
+        self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
@@ -80,6 +86,7 @@ class Parts:
             mailer=mailer,
             letters=Letters(settings),
             links=self.links,
+            sealer=self.sealer,
             settings=settings,
             clock=time.time,
         )
@@ -94,7 +101,13 @@ class Parts:
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow],
+            workflows=[
+                KeyIncidentWorkflow,
+                KeyRegenerationWorkflow,
+                KeyNoticeWorkflow,
+                KeyUpkeepWorkflow,
+                KeyWebhookWorkflow,
+            ],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -105,6 +118,7 @@ class Parts:
                 regenerations.activate_pair,
                 regenerations.renew_link,
                 regenerations.begin_overlap,
+                regenerations.count_old_uses,
                 regenerations.retire_old_pair,
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,
@@ -112,6 +126,7 @@ class Parts:
                 upkeep.prune_store,
                 upkeep.reconcile_store,
                 upkeep.send_digest,
+                self.webhooks.give_up_webhook,
             ],
             activity_executor=executor,
             max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
@@ -122,6 +137,17 @@ class Parts:
         """Return the relay, whose deliveries are counted and traced."""
         heard = self.metrics.counts.delivered
         return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
+
+    def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
+        """Return the worker that posts webhooks, on a task queue of its own."""
+        return Worker(
+            client,
+            task_queue=webhook_task_queue(self.settings.temporal_task_queue),
+            activities=[self.webhooks.post_webhook],
+            activity_executor=executor,
+            max_concurrent_activities=_WEBHOOK_THREADS,
+            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+        )
 
     def pages(self) -> "PagesServer":
         """Return the web server of the customers' pages. No access log: addresses hold the links' tokens."""
@@ -226,10 +252,14 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
     client = await _reach_temporal(parts, stop)
     if client is None:
         return
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor,
+        ThreadPoolExecutor(_WEBHOOK_THREADS, thread_name_prefix="octy-webhook") as webhook_executor,
+    ):
         worker = parts.worker(client, executor)
+        webhook_worker = parts.webhook_worker(client, webhook_executor)
         relay = parts.relay(client)
-        async with worker:
+        async with worker, webhook_worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
             )

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, assert_never
 from sqlmodel import Session
 
 from octy_middleware.database import Database
-from octy_middleware.models import Notice, Regeneration
+from octy_middleware.models import Notice, Regeneration, Webhook
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
@@ -32,12 +32,15 @@ from octy_workflows.messages import (
     RegenerationCase,
     RegenerationEnd,
     RegenerationPast,
+    WebhookCase,
     incident_workflow_id,
     notice_workflow_id,
     regeneration_workflow_id,
+    webhook_workflow_id,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 _Past = TypeVar("_Past", IncidentPast, RegenerationPast)
 
@@ -50,7 +53,7 @@ class Call:
     """
 
     run: Any
-    argument: IncidentCase | RegenerationCase | NoticeCase
+    argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
     workflow_id: str
     signal: str | None = None
     content: object = None
@@ -95,6 +98,8 @@ class Meanings:
                 return self._regeneration(subject, "superseded")
             case Event.NOTICE_GIVEN:
                 return self._notice(subject, again=again)
+            case Event.WEBHOOK_DUE:
+                return self._webhook(subject, int(detail["order"]))
             case unknown:
                 assert_never(unknown)
 
@@ -121,6 +126,7 @@ class Meanings:
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
+            deliver=self._settings.deliver,
             past=past or RegenerationPast(),
         )
         workflow_id = regeneration_workflow_id(regeneration_id)
@@ -132,6 +138,12 @@ class Meanings:
         began = row.at.timestamp() if again else 0.0
         case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
         return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id), again=again)
+
+    def _webhook(self, webhook_id: str, order: int) -> Call:
+        with self._database.read_session() as session:
+            row = session.get_one(Webhook, webhook_id)
+        case = WebhookCase(webhook_id, row.event, self._settings.webhook_life)
+        return Call(KeyWebhookWorkflow.run, case, webhook_workflow_id(webhook_id, order))
 
     def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:
         with self._database.read_session() as session:

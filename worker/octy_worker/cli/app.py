@@ -9,7 +9,18 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, reconciling, services, upkeep
+from octy_worker.cli import (
+    accounts,
+    importing,
+    incidents,
+    keys,
+    outbox,
+    pruning,
+    reconciling,
+    services,
+    upkeep,
+    webhooks,
+)
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -35,6 +46,7 @@ app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
