@@ -5,7 +5,7 @@ import json
 import os
 import signal
 import time
-from collections.abc import AsyncIterator, Collection, Iterator
+from collections.abc import AsyncIterator, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -125,9 +125,9 @@ class Said:
         self.ends: list[tuple[str, str]] = []
         self.busy: set[str] = set()
 
-    async def lives(self, _kind: Subject, ids: Collection[str]) -> dict[str, Life]:
-        self.asked += ids
-        return {one: self.known.get(one, Life.RUNNING) for one in ids}
+    async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
+        self.asked += workflow_ids.values()
+        return {one: self.known.get(one, Life.RUNNING) for one in workflow_ids}
 
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
         for kind, ids in self.runs.items():
@@ -300,6 +300,20 @@ def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: Wor
     messages(world)
     change(world, "UPDATE mail SET state = 'skipped', last_error = 'overtaken' WHERE kind = 'new_contact'")
     assert reconcile(world, gone) == Findings()
+
+
+def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    insert = (
+        "INSERT INTO webhook (id, key, account_id, event, data, state, orders, tries, last_error, created_at) "
+        "SELECT ?, ?, account_id, 'incident.opened', '{}', ?, 3, 0, '', 1 FROM incident"
+    )
+    for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
+        change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
+    said = Said({"w-1": Life.ABSENT})
+    assert reconcile(world, said) == Findings(looked_at=2, restarted=1)
+    assert sorted(said.asked) == [f"octy-incident-{incident_id}", "octy-webhook-w-1-3"]
+    assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
 
 
 def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -99,7 +99,7 @@ class Meanings:
             case Event.NOTICE_GIVEN:
                 return self._notice(subject, again=again)
             case Event.WEBHOOK_DUE:
-                return self._webhook(subject, int(detail["order"]))
+                return self._webhook(subject, int(detail["order"]), again=again)
             case unknown:
                 assert_never(unknown)
 
@@ -139,11 +139,11 @@ class Meanings:
         case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
         return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id), again=again)
 
-    def _webhook(self, webhook_id: str, order: int) -> Call:
+    def _webhook(self, webhook_id: str, order: int, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Webhook, webhook_id)
         case = WebhookCase(webhook_id, row.event, self._settings.webhook_life)
-        return Call(KeyWebhookWorkflow.run, case, webhook_workflow_id(webhook_id, order))
+        return Call(KeyWebhookWorkflow.run, case, webhook_workflow_id(webhook_id, order), again=again)
 
     def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:
         with self._database.read_session() as session:

@@ -164,7 +164,7 @@ def prune_store(order: UpkeepOrder) -> UpkeepReport:
 
 @activity.defn
 def reconcile_store(order: UpkeepOrder) -> UpkeepReport:
-    """Compare every open case, regeneration and notice with Temporal, and mend what differs by the outbox."""
+    """Compare every open case, regeneration, notice and webhook with Temporal, and mend what differs by the outbox."""
     raise NotImplementedError
 
 

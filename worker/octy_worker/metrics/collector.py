@@ -106,6 +106,7 @@ def _of_now(now: Now) -> Iterator[Metric]:
 def _of_totals(totals: Totals) -> Iterator[Metric]:
     yield _labelled("octy_incidents_closed", "Closed cases by resolution.", ("resolution",), totals.closed)
     yield _labelled("octy_mails", "Mails by kind and state.", ("kind", "state"), totals.mails)
+    yield _labelled("octy_webhooks", "Events for customers' own servers by state.", ("state",), totals.webhooks)
     yield _labelled(
         "octy_regenerations", "Issues and replacements of pairs by state.", ("state",), totals.regenerations
     )

@@ -16,7 +16,18 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
-from octy_middleware.models import AppProcess, Attempt, Incident, Job, KeyPair, Mail, Outbox, Regeneration, Streak
+from octy_middleware.models import (
+    AppProcess,
+    Attempt,
+    Incident,
+    Job,
+    KeyPair,
+    Mail,
+    Outbox,
+    Regeneration,
+    Streak,
+    Webhook,
+)
 from octy_middleware.outbox import TRIES
 from octy_middleware.outcome import Outcome
 from octy_worker.reconciliation.run import JOB
@@ -75,6 +86,7 @@ class Totals:
 
     closed: Mapping[tuple[str, ...], int]  # cases by resolution
     mails: Mapping[tuple[str, ...], int]  # by kind and state
+    webhooks: Mapping[tuple[str, ...], int]  # by state
     regenerations: Mapping[tuple[str, ...], int]  # by state
     pairs: Mapping[tuple[str, ...], int]  # by state
     streaks: int
@@ -122,6 +134,7 @@ def read_totals(database: Database) -> Totals:
         return Totals(
             closed=_count(session, closed),
             mails=_count(session, select(Mail.kind, Mail.state)),
+            webhooks=_count(session, select(Webhook.state)),
             regenerations=_count(session, select(Regeneration.state)),
             pairs=_count(session, select(KeyPair.state)),
             streaks=streaks,

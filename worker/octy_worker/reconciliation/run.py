@@ -118,7 +118,8 @@ class Reconciliation:
 
     async def _look_at_page(self, kind: Subject, page: Page) -> None:
         self._found.looked_at += len(page.open)
-        lives = await self._running.lives(kind, [one for one in page.open if one not in page.waiting])
+        asked = {one: workflow_id for one, workflow_id in page.open.items() if one not in page.waiting}
+        lives = await self._running.lives(asked)
         for subject_id, life in lives.items():
             if life is not Life.RUNNING:
                 self._found.restarted += await self._do(subjects.restore, kind, subject_id)

@@ -4,17 +4,19 @@ Here: every call of a reconciliation to Temporal. Not here: what follows (`run`)
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Mapping
 from enum import Enum
 
 from temporalio.client import Client, WorkflowExecutionStatus
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_worker.reconciliation.subjects import WORKFLOW_ID, Subject
+from octy_worker.reconciliation.subjects import Subject
+from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
 
 _AT_ONCE = 8  # questions under way
 _PAGE = 200
 _TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
+_WORKFLOW_ID = {Subject.INCIDENT: incident_workflow_id, Subject.REGENERATION: regeneration_workflow_id}
 
 
 class Life(Enum):
@@ -32,15 +34,15 @@ class Running:
         self._client = client
         self._task_queue = task_queue
 
-    async def lives(self, kind: Subject, ids: Collection[str]) -> dict[str, Life]:
+    async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
         """Return of each subject whether its workflow runs, by the exact record, not by the index."""
         turn = asyncio.Semaphore(_AT_ONCE)
 
-        async def ask(subject_id: str) -> Life:
+        async def ask(workflow_id: str) -> Life:
             async with turn:
-                return await self._life(WORKFLOW_ID[kind](subject_id))
+                return await self._life(workflow_id)
 
-        return dict(zip(ids, await asyncio.gather(*map(ask, ids)), strict=True))
+        return dict(zip(workflow_ids, await asyncio.gather(*map(ask, workflow_ids.values())), strict=True))
 
     async def _life(self, workflow_id: str) -> Life:
         try:
@@ -55,7 +57,7 @@ class Running:
         """Yield the ids of what runs on the task queue, some at a time, cases and regenerations apart."""
         for name, kind in _TYPES.items():
             query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue = '{self._task_queue}'"
-            prefix, ids = WORKFLOW_ID[kind](""), list[str]()
+            prefix, ids = _WORKFLOW_ID[kind](""), list[str]()
             async for found in self._client.list_workflows(query, page_size=_PAGE):
                 if found.id.startswith(prefix):
                     ids.append(found.id.removeprefix(prefix))
@@ -67,10 +69,10 @@ class Running:
 
     async def is_idle(self, kind: Subject, subject_id: str) -> bool:
         """Tell whether it runs and nothing of it is under way: it is not about to end by itself."""
-        found = await self._client.get_workflow_handle(WORKFLOW_ID[kind](subject_id)).describe()
+        found = await self._client.get_workflow_handle(_WORKFLOW_ID[kind](subject_id)).describe()
         busy = found.raw_description.HasField("pending_workflow_task") or found.raw_description.pending_activities
         return found.status is WorkflowExecutionStatus.RUNNING and not busy
 
     async def end(self, kind: Subject, subject_id: str, why: str) -> None:
         """End one at once; the reason stands in its history."""
-        await self._client.get_workflow_handle(WORKFLOW_ID[kind](subject_id)).terminate(reason=why)
+        await self._client.get_workflow_handle(_WORKFLOW_ID[kind](subject_id)).terminate(reason=why)

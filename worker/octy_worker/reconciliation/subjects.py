@@ -1,4 +1,4 @@
-"""What SQL says of cases, regenerations and notices: which are open, and how each stands, said again by the outbox.
+"""What SQL says of cases, regenerations, notices and webhooks: which are open, and how each stands, said once more.
 
 Here: pages of open ones, the messages that restore a workflow or tell it what it missed, and the end of messages that
 were set aside and are replaced by that. Not here: Temporal (`running`), the order of a run (`run`).
@@ -6,7 +6,7 @@ were set aside and are replaced by that. Not here: Temporal (`running`), the ord
 What is read in a page may have changed since: every message is put in a transaction that looks again.
 """
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -17,15 +17,16 @@ from sqlmodel import Session, col, func, select
 from octy_middleware import outbox
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Confirmation, Incident, Mail, Notice, Outbox, Regeneration
+from octy_middleware.models import Confirmation, Incident, Mail, Notice, Outbox, Regeneration, Webhook
 from octy_middleware.outbox import TRIES, Event
-from octy_middleware.states import MailState, NoticeKind, RegenerationState
+from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
 from octy_workflows.messages import (
     OVERTAKEN,
     MailKind,
     incident_workflow_id,
     notice_workflow_id,
     regeneration_workflow_id,
+    webhook_workflow_id,
 )
 
 PAGE = 200
@@ -45,9 +46,10 @@ class Subject(StrEnum):
     INCIDENT = "incident"
     REGENERATION = "regeneration"
     NOTICE = "notice"
+    WEBHOOK = "webhook"
 
 
-WORKFLOW_ID = {
+_WORKFLOW_ID = {
     Subject.INCIDENT: incident_workflow_id,
     Subject.REGENERATION: regeneration_workflow_id,
     Subject.NOTICE: notice_workflow_id,
@@ -60,19 +62,20 @@ _ABOUT = {  # messages that the present state says again; a growth that was set 
         Event.REGENERATION_SUPERSEDED,
     ),
     Subject.NOTICE: (Event.NOTICE_GIVEN,),
+    Subject.WEBHOOK: (Event.WEBHOOK_DUE,),
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """Some subjects of one kind, in the order of their ids. Of these, `open` are open.
+    """Some subjects of one kind, in the order of their ids. Of these, `open` are open, each with its workflow's id.
 
     A message about `waiting` ones is on its way. About `aside` ones a message was set aside, so that a workflow that
     runs may not know how they stand.
     """
 
     ids: Sequence[str]
-    open: Sequence[str]
+    open: Mapping[str, str]
     waiting: frozenset[str]
     aside: frozenset[str]
 
@@ -90,13 +93,21 @@ def open_page(database: Database, kind: Subject, after: str) -> Page:
             col(Outbox.delivered_at).is_(None), col(Outbox.subject_id).in_(ids)
         )
         found = session.exec(undelivered).all()
-        opened = untold(session, ids) if kind is Subject.NOTICE else ids
+        opened = _workflow_ids(session, kind, ids)
     return Page(
         ids,
         opened,
         waiting=frozenset(subject for subject, tries, _ in found if tries < TRIES),
         aside=frozenset(subject for subject, tries, event in found if tries >= TRIES and event in _ABOUT[kind]),
     )
+
+
+def _workflow_ids(session: Session, kind: Subject, ids: Sequence[str]) -> dict[str, str]:
+    if kind is Subject.WEBHOOK:
+        orders = session.exec(select(Webhook.id, Webhook.orders).where(col(Webhook.id).in_(ids))).all()
+        return {webhook_id: webhook_workflow_id(webhook_id, order) for webhook_id, order in orders}
+    opened = untold(session, ids) if kind is Subject.NOTICE else ids
+    return {subject_id: _WORKFLOW_ID[kind](subject_id) for subject_id in opened}
 
 
 def _ids(session: Session, kind: Subject, after: str) -> Sequence[str]:
@@ -109,6 +120,9 @@ def _ids(session: Session, kind: Subject, after: str) -> Sequence[str]:
             return session.exec(query.order_by(col(Regeneration.id)).limit(PAGE)).all()
         case Subject.NOTICE:
             return session.exec(select(Notice.id).where(Notice.id > after).order_by(col(Notice.id)).limit(PAGE)).all()
+        case Subject.WEBHOOK:
+            query = select(Webhook.id).where(Webhook.id > after, Webhook.state == WebhookState.PENDING)
+            return session.exec(query.order_by(col(Webhook.id)).limit(PAGE)).all()
 
 
 def restore(database: Database, kind: Subject, subject_id: str, now: float) -> bool:
@@ -153,6 +167,10 @@ def _anew(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
             return _collection(session, subject_id) or [(Event.REGENERATION_OPENED, {})]
         case Subject.NOTICE:
             return [(Event.NOTICE_GIVEN, {})] if untold(session, [subject_id]) else []
+        case Subject.WEBHOOK:
+            webhook = session.get_one(Webhook, subject_id)
+            pending = webhook.state == WebhookState.PENDING
+            return [(Event.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
 
 
 def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
@@ -162,7 +180,7 @@ def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Messag
             return [*_end_of_keys(session, subject_id), *_answer(session, subject_id)]
         case Subject.REGENERATION:
             return _collection(session, subject_id)
-        case Subject.NOTICE:
+        case Subject.NOTICE | Subject.WEBHOOK:
             return []
 
 
