@@ -143,7 +143,8 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "settings", "packages", "database", "write lock"),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
-    *("Temporal", "namespace", "worker", "retention", "reconciliation", "digest", "mail server", "pages"),
+    *("Temporal", "namespace", "worker", "retention", "reconciliation", "digest", "metrics", "tracing"),
+    *("mail server", "pages"),
 ]
 
 

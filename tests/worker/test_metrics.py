@@ -1,7 +1,10 @@
 """Metrics of the store: cheap whoever asks, right after an outage, silent about what can't be read."""
 
+import asyncio
+import socket
 import time
 from collections import Counter
+from pathlib import Path
 
 import pytest
 from cli_rig import fail, open_case
@@ -12,13 +15,17 @@ from upkeep_rig import settings_of
 
 from octy_middleware import ConfigurationError, Database
 from octy_middleware.statements import run
+from octy_worker import daemon
 from octy_worker.claims import End, Fate, Message
+from octy_worker.cli.checks import State, observation
+from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.dev.processes import free_port
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.metrics import figures
 from octy_worker.metrics.collector import Kept, StoreCollector
 from octy_worker.metrics.counts import CountedMailer, Counts
 from octy_worker.metrics.figures import Attempts, read_now, read_totals
-from octy_worker.metrics.listener import sdk_runtime
+from octy_worker.metrics.listener import Metrics, sdk_runtime
 
 
 def test_what_waits_is_told_apart(world: World) -> None:
@@ -146,12 +153,55 @@ def test_a_send_is_timed_whatever_its_end() -> None:
     assert told == [(Delivery(Verdict.REFUSED, "rcpt-550"), 2.5)]
 
 
-def test_a_port_that_is_taken_is_named(tmp_path) -> None:
-    import socket
+def test_a_port_that_is_taken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+        await stop.wait()
 
     world = World(tmp_path)
+    monkeypatch.setattr(daemon, "_work", idle)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"OCTY_METRICS_SDK_PORT.*{port}"):
             sdk_runtime(settings_of(world, metrics_sdk_port=port))
+        assert daemon.serve(settings_of(world, metrics_port=port), pages=False) == 1
+    assert f"stopped by its part 'metrics': OSError: the metrics can't listen on 127.0.0.1:{port}" in caplog.text
+    world.close()
+
+
+def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    def look(*, worker_runs: bool = True, **options: object) -> tuple[State, str]:
+        found, _ = look_at_observation(settings_of(world, **options), worker_runs=worker_runs)
+        return found.state, found.found
+
+    async def serve(port: int) -> tuple[State, str]:
+        stop = asyncio.Event()
+        own = settings_of(world, metrics_port=port)
+        serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
+        await asyncio.sleep(0)
+        found = await asyncio.to_thread(look, metrics_port=port)
+        stop.set()
+        await serving
+        return found
+
+    port = free_port()
+    assert look() == (State.OK, "off: OCTY_METRICS_PORT is not set")
+    assert look(metrics_port=port)[0] is State.WRONG
+    assert look(metrics_port=port, worker_runs=False)[0] is State.UNCHECKED
+    assert asyncio.run(serve(port)) == (State.OK, f"http://127.0.0.1:{port}/metrics")
+    world.close()
+
+
+def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    states = []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setattr(observation, "find_spec", lambda _name: None)
+        _, found = look_at_observation(settings_of(world, tracing=True), worker_runs=True)
+        states.append((found.state, found.to_do))
+    assert states == [(State.OK, ""), (State.WRONG, "pip install 'octy-middleware[telemetry]'")]
     world.close()

@@ -47,15 +47,16 @@ def planned(settings: WorkerSettings) -> dict[UpkeepTask, ScheduleIntervalSpec |
 
 
 async def keep_schedules(client: Client, settings: WorkerSettings, look: float = _LOOK) -> None:
-    """Make and mend them until cancelled. An outage is waited out: the relay tells of it."""
+    """Make and mend them until cancelled; nothing else ends it, for cases go on without them."""
     said = ""
     while True:
         try:
             await ensure_schedules(client, settings)
             said = ""
-        except RPCError as error:
-            if error.status.name != said:
-                said = error.status.name
+        except Exception as error:  # noqa: BLE001  # an outage, which the relay tells of too, or a fault of ours
+            fault = error.status.name if isinstance(error, RPCError) else type(error).__name__
+            if fault != said:
+                said = fault
                 _logger.warning("schedules: %s; next look in %g s", said, look)
         await asyncio.sleep(look)
 
