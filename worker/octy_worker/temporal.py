@@ -3,9 +3,11 @@
 Here: connecting. Not here: what is started or signalled (`relay`, `cli`), what runs (`daemon`).
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
+from temporalio.runtime import Runtime
 
 from octy_middleware.errors import ConfigurationError, OctyError
 
@@ -26,10 +28,17 @@ class Place(Protocol):
         """The namespace of the workflows."""
 
 
-async def connect(settings: Place) -> Client:
+async def connect(
+    settings: Place, *, runtime: Runtime | None = None, interceptors: Sequence[Interceptor] = ()
+) -> Client:
     """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries."""
     try:
-        return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
+        return await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            runtime=runtime,
+            interceptors=interceptors,
+        )
     except ValueError as error:
         raise ConfigurationError(
             f"OCTY_TEMPORAL_ADDRESS: {settings.temporal_address!r} is no address: {error}"
