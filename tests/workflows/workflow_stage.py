@@ -9,13 +9,14 @@ import itertools
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
@@ -45,6 +46,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.searching import ATTRIBUTES
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
@@ -194,11 +196,17 @@ class Stage:
             self.plays.clear()
 
     async def incident(
-        self, times: IncidentTimes | None = None, past: IncidentPast | None = None, **books: Any
+        self,
+        times: IncidentTimes | None = None,
+        past: IncidentPast | None = None,
+        *,
+        earlier: Mapping[str, Any] = MappingProxyType({}),
+        **books: Any,
     ) -> Play:
-        """Open a case, or start one again."""
+        """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes(), past or IncidentPast())
+        times, past = times or IncidentTimes(), past or IncidentPast()
+        case = IncidentCase(incident_id, times, searchable=True, failures=20, past=past, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -214,7 +222,7 @@ class Stage:
         """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
         times, past = times or RegenerationTimes(), past or RegenerationPast()
-        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, past)
+        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
@@ -291,6 +299,7 @@ async def _server() -> WorkflowEnvironment:
     return await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=path,
         dev_server_log_level="error",
+        search_attributes=ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
             # A jump of the clock is noticed at once: by default up to a second later, at most 20 times a second.

@@ -33,12 +33,14 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.proof import prove
 from octy_worker.metrics.counts import CountedMailer
 from octy_worker.metrics.listener import Metrics, sdk_runtime
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.tracing import Tracing
@@ -64,6 +66,9 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         _check_certificate(settings)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
@@ -76,7 +81,7 @@ class Parts:
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
         settings = self.settings
-        mailer = CountedMailer(self.tracing.mailer(SmtpMailer(settings)), self.metrics.counts.sent)
+        mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
         regenerations = RegenerationActivities(
             self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
@@ -84,7 +89,7 @@ class Parts:
         mail = MailActivities(
             database=self.database,
             mailer=mailer,
-            letters=Letters(settings),
+            letters=self.letters,
             links=self.links,
             sealer=self.sealer,
             settings=settings,
@@ -94,7 +99,7 @@ class Parts:
             database=self.database,
             client=client,
             mailer=mailer,
-            letters=Letters(settings),
+            letters=self.letters,
             settings=settings,
             clock=time.time,
         )
@@ -283,7 +288,10 @@ async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            return await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
+            client = await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
+            if parts.settings.temporal_search_attributes == "auto":
+                await make_known(client)
+            return client  # noqa: TRY300  # what fails is tried again
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)

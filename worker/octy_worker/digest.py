@@ -20,10 +20,11 @@ from octy_middleware.outbox import TRIES
 from octy_middleware.states import IncidentState, MailState
 from octy_worker.jobs import Lease
 from octy_worker.mail.addresses import Sender
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts.digest import DigestFacts, Listed, Waiting, Yesterday
 from octy_worker.mail.faults import Verdict
 from octy_worker.mail.letters import Letters
-from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.mail.mailer import Mailer
 from octy_worker.settings import WorkerSettings
 
 JOB = "digest"

@@ -17,8 +17,9 @@ from temporalio.client import Interceptor
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.claims import Message
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.mail.mailer import Mailer
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

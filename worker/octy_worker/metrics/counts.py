@@ -10,8 +10,9 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from octy_middleware.outbox import Event
 from octy_worker.claims import End, Fate
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.mail.mailer import Mailer
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _EVENTS = frozenset(Event)
