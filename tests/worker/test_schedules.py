@@ -132,7 +132,7 @@ def test_an_outage_is_told_once_and_waited_out(
             raise asyncio.CancelledError
         raise RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
 
-    monkeypatch.setattr(schedules, "ensure_schedules", away)
+    monkeypatch.setattr(schedules, "make_ready", away)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(keep_schedules(None, settings, look=0.0))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == ["schedules: UNAVAILABLE; next look in 0 s"]
