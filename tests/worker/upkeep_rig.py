@@ -14,7 +14,7 @@ from temporalio.client import Client
 
 from octy_middleware.states import Answer
 from octy_worker import cases, daemon
-from octy_worker.schedules import keep_schedules
+from octy_worker.schedules import keep_schedules, make_ready
 from octy_worker.settings import WorkerSettings
 
 PATIENCE = 30.0
@@ -37,6 +37,7 @@ class Works:
 
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
+        await make_ready(client, self.settings)  # as the daemon does before it begins
         with ThreadPoolExecutor(8) as executor:
             relay = self.parts.relay(client)
             async with self.parts.worker(client, executor):
