@@ -18,6 +18,7 @@ from upkeep_rig import Works, until
 from octy_middleware.notices import give
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker import cases, regenerations
+from octy_worker.changed_answers import Change, change_answer
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
 from octy_worker.jobs import Lease
@@ -27,7 +28,6 @@ from octy_worker.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.reconciliation.running import Life
 from octy_worker.reconciliation.subjects import Subject
 from octy_worker.registration import register
-from octy_worker.schedules import ensure_schedules
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
 
@@ -81,8 +81,8 @@ def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
         assert found == Findings(looked_at=3, restarted=3)
         assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
         async with works.run(client):
-            await ensure_schedules(client, works.settings)  # they were lost as well, and are due at once
-            await until(lambda: works.rows("SELECT 1 FROM job WHERE name = 'reconciliation' AND finished_at > 0"))
+            # Its schedule was lost as well; it comes back, and is due at once.
+            await until(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
             await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
             works.answer(waiting, Answer.IT_WAS_US)
             assert regenerations.collect(file_world.database, file_world.sealer, regeneration, 1, time.time())
@@ -253,6 +253,21 @@ def test_what_was_set_aside_is_told_anew_and_put_away(world: World, case: tuple[
     assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
     assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
     assert reconcile(world, Said()) == Findings(looked_at=1, set_aside=1)
+
+
+def test_a_changed_answer_that_was_set_aside_is_told_under_its_own_id(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    changed = Change(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
+    change_answer(world.database, incident_id, changed, time.time())
+    messages(world)
+    set_aside(world, "incident_changed", incident_id)
+    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1)
+    said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
+    assert messages(world) == [
+        ("incident_answered", incident_id, said),
+        ("incident_changed", incident_id, {**said, "change_id": "c-1"}),
+    ]
 
 
 @pytest.mark.parametrize(

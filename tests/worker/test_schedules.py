@@ -13,6 +13,7 @@ from upkeep_rig import settings_of
 
 from octy_worker import schedules
 from octy_worker.schedules import ensure_schedules, keep_schedules, planned
+from octy_worker.search_attributes import TYPES, missing
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
 
@@ -56,6 +57,21 @@ def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, s
             while not (await described(temporal, settings, UpkeepTask.RECONCILIATION)).info.num_actions:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
         assert (await described(temporal, settings, UpkeepTask.DIGEST)).info.num_actions == 0
+
+    temporal.run(act())
+
+
+def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings: WorkerSettings) -> None:
+    """Without them no task of a workflow ends: a Temporal that lost its state learns them while the worker runs."""
+
+    async def act() -> None:
+        assert await missing(temporal.client) == list(TYPES)
+        keeping = asyncio.create_task(keep_schedules(temporal.client, settings))
+        async with asyncio.timeout(10):
+            while await missing(temporal.client):  # noqa: ASYNC110  # the server calls nobody
+                await asyncio.sleep(0.02)
+        keeping.cancel()
+        await asyncio.gather(keeping, return_exceptions=True)
 
     temporal.run(act())
 
@@ -132,7 +148,7 @@ def test_an_outage_is_told_once_and_waited_out(
             raise asyncio.CancelledError
         raise RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
 
-    monkeypatch.setattr(schedules, "ensure_schedules", away)
+    monkeypatch.setattr(schedules, "make_ready", away)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(keep_schedules(None, settings, look=0.0))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == ["schedules: UNAVAILABLE; next look in 0 s"]

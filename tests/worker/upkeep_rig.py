@@ -14,6 +14,7 @@ from temporalio.client import Client
 
 from octy_middleware.states import Answer
 from octy_worker import cases, daemon
+from octy_worker.schedules import keep_schedules, make_ready
 from octy_worker.settings import WorkerSettings
 
 PATIENCE = 30.0
@@ -25,7 +26,7 @@ def settings_of(world: World, **options: object) -> WorkerSettings:
 
 
 class Works:
-    """A worker and its relay in this process."""
+    """A worker, its relay and the look at its schedules in this process."""
 
     def __init__(self, world: World, monkeypatch: pytest.MonkeyPatch, **options: object) -> None:
         self.world = world
@@ -36,16 +37,18 @@ class Works:
 
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
+        await make_ready(client, self.settings)  # as the daemon does before it begins
         with ThreadPoolExecutor(8) as executor:
             relay = self.parts.relay(client)
             async with self.parts.worker(client, executor):
-                relaying = asyncio.create_task(relay.run())
+                going = [relay.run(), keep_schedules(client, self.settings, look=0.1)]
+                tasks = [asyncio.create_task(one) for one in going]
                 try:
                     yield
                 finally:
-                    relaying.cancel()
-                    with contextlib.suppress(asyncio.CancelledError):
-                        await relaying
+                    for task in tasks:
+                        task.cancel()
+                    await asyncio.gather(*tasks, return_exceptions=True)
         self.parts.database.close()
 
     def answer(self, incident_id: str, answer: Answer) -> None:

@@ -1,7 +1,7 @@
 """Temporal's schedules of what recurs, made and kept as the settings say.
 
 Here: when each task is due, and that its schedule is there and right; looked at every minute, for a Temporal that lost
-its state has lost these too. Not here: the tasks (`activities.upkeep`).
+its state has lost these too, and our search attributes with them. Not here: the tasks (`activities.upkeep`).
 
 One that somebody has paused stays paused, also when its times change.
 """
@@ -25,6 +25,7 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
 from octy_workflows.upkeep import KeyUpkeepWorkflow
@@ -51,7 +52,7 @@ async def keep_schedules(client: Client, settings: WorkerSettings, look: float =
     said = ""
     while True:
         try:
-            await ensure_schedules(client, settings)
+            await make_ready(client, settings)
             said = ""
         except Exception as error:  # noqa: BLE001  # an outage, which the relay tells of too, or a fault of ours
             fault = error.status.name if isinstance(error, RPCError) else type(error).__name__
@@ -59,6 +60,13 @@ async def keep_schedules(client: Client, settings: WorkerSettings, look: float =
                 said = fault
                 _logger.warning("schedules: %s; next look in %g s", said, look)
         await asyncio.sleep(look)
+
+
+async def make_ready(client: Client, settings: WorkerSettings) -> None:
+    """Have Temporal know the search attributes, without which no task of a workflow ends, then the schedules."""
+    if settings.temporal_search_attributes == "auto":
+        await make_known(client)
+    await ensure_schedules(client, settings)
 
 
 async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:

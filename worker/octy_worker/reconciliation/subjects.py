@@ -17,7 +17,7 @@ from sqlmodel import Session, col, func, select
 from octy_middleware import outbox
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import Database
-from octy_middleware.models import Confirmation, Incident, Mail, Notice, Outbox, Regeneration, Webhook
+from octy_middleware.models import Confirmation, Incident, IncidentEvent, Mail, Notice, Outbox, Regeneration, Webhook
 from octy_middleware.outbox import TRIES, Event
 from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
 from octy_workflows.messages import (
@@ -55,7 +55,12 @@ _WORKFLOW_ID = {
     Subject.NOTICE: notice_workflow_id,
 }
 _ABOUT = {  # messages that the present state says again; a growth that was set aside is a line that only it can tell
-    Subject.INCIDENT: (Event.INCIDENT_OPENED, Event.INCIDENT_ANSWERED, Event.REGENERATION_FINISHED),
+    Subject.INCIDENT: (
+        Event.INCIDENT_OPENED,
+        Event.INCIDENT_ANSWERED,
+        Event.INCIDENT_CHANGED,
+        Event.REGENERATION_FINISHED,
+    ),
     Subject.REGENERATION: (
         Event.REGENERATION_OPENED,
         Event.REGENERATION_COLLECTED,
@@ -177,7 +182,11 @@ def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Messag
     """Return what a workflow that runs may have missed: an abandonment comes before the answer that followed it."""
     match kind:
         case Subject.INCIDENT:
-            return [*_end_of_keys(session, subject_id), *_answer(session, subject_id)]
+            return [
+                *_end_of_keys(session, subject_id),
+                *_answer(session, subject_id),
+                *_change(session, subject_id),
+            ]
         case Subject.REGENERATION:
             return _collection(session, subject_id)
         case Subject.NOTICE | Subject.WEBHOOK:
@@ -189,6 +198,16 @@ def _answer(session: Session, incident_id: str) -> list[_Message]:
     if said.answer is None:
         return []
     return [(Event.INCIDENT_ANSWERED, {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by})]
+
+
+def _change(session: Session, incident_id: str) -> list[_Message]:
+    """Return what staff has made of the answer, if that is what stands; a workflow that has heard it knows its id."""
+    said = session.get_one(Confirmation, incident_id)
+    key = f"{incident_id}/changed-{said.decision_id}"
+    if said.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
+        return []
+    detail = {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by, "change_id": said.decision_id}
+    return [(Event.INCIDENT_CHANGED, detail)]
 
 
 def _end_of_keys(session: Session, incident_id: str) -> list[_Message]:
