@@ -141,7 +141,16 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 # The doctor
 
 WELL = [
-    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "settings", "packages", "database", "write lock"),
+    *(
+        "OCTY_PEPPERS",
+        "OCTY_SEALING_KEYS",
+        "OCTY_LINK_KEYS",
+        "OCTY_TEMPORAL_KEYS",
+        "settings",
+        "packages",
+        "database",
+        "write lock",
+    ),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "apps"),
     *("Temporal", "namespace", "worker", "retention", "mail server", "pages"),
 ]

@@ -68,9 +68,9 @@ def test_a_database_is_made_and_brought_up_to_date(tmp_path):
 def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
     first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
     assert first != second
-    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 3
+    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 4
     variables = dict(line.split("=", 1) for line in first.splitlines())
-    assert list(variables) == ["OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"]
+    assert list(variables) == ["OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"]
     rotated = dict(line.split("=", 1) for line in octy("secrets", "--rotate", **variables).must().stdout.splitlines())
     for name, text in rotated.items():
         old, new = Keychain.parse(variables[name], name=name), Keychain.parse(text, name=name)

@@ -22,6 +22,9 @@ HOW_TO_DECIDE = (
     f"To decide, send the update `decide` or the signal `{STAFF_DECISION}` with one JSON object: "
     '{"decision": "regenerate" or "dismiss", "actor": your staff id, "reason": one line, "leaked": true or false}'
 )
+REFUSED = b"refused/plaintext"
+"""The encoding of what came in plaintext where payloads are encrypted; nothing of it is left."""
+
 INVALID = "Invalid"
 TOO_EARLY = "TooEarly"
 TOO_LATE = "TooLate"
@@ -54,6 +57,8 @@ def decision_signalled(name: str, said: Sequence[RawValue]) -> StaffDecision:
         raise refusal(f"no signal has this name; the one of support staff is {STAFF_DECISION}", INVALID)
     if len(said) != 1:
         raise refusal("a decision is one JSON object, no more and no less", INVALID)
+    if said[0].payload.metadata.get("encoding") == REFUSED:
+        raise refusal("it came in plaintext: send it through the codec server, or use `octy incidents decide`", INVALID)
     try:
         value = workflow.payload_converter().from_payload(said[0].payload)
     except Exception:  # noqa: BLE001  # whatever ails it, it is no decision

@@ -1,4 +1,4 @@
-"""Temporal, as staff commands reach it: an address and a namespace, no keys.
+"""Temporal, as staff commands reach it: an address, a namespace, and the keys of payloads where these are encrypted.
 
 Here: connecting, and finding out whether a worker is there to listen. Not here: what is said to it (`deciding`).
 Loading this loads the Temporal SDK: commands import it on use, and `octy_worker.cli.leave` ends the process.
@@ -13,7 +13,7 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.settings import BaseSettings
+from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.cli.exits import UnavailableError, UsageFaultError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
@@ -32,6 +32,7 @@ class TemporalPlace(BaseSettings):
     temporal_address: str = _default("temporal_address")
     temporal_namespace: str = _default("temporal_namespace")
     temporal_task_queue: str = _default("temporal_task_queue")
+    temporal_keys: Keys | None = None
 
 
 async def reach(place: TemporalPlace) -> Client:

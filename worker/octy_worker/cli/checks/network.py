@@ -33,6 +33,7 @@ def look_at_temporal(settings: WorkerSettings) -> list[Check]:
         temporal_address=settings.temporal_address,
         temporal_namespace=settings.temporal_namespace,
         temporal_task_queue=settings.temporal_task_queue,
+        temporal_keys=settings.temporal_keys,
     )
     return asyncio.run(_look_at_temporal(place))
 
