@@ -51,7 +51,7 @@ class WorkerSettings(RetentionSettings):
     temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"
     temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
-    temporal_deployment: str = Field(default="", max_length=200)  # its name switches worker versioning on
+    temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, upkeep
+from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, temporal, upkeep
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -35,10 +35,12 @@ keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
+app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATORS)(temporal.codec_server)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
 upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
+app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
 app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
 
