@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -100,6 +103,20 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
     monkeypatch.setattr(daemon, "_show_pages", _idle)
     assert daemon.serve(settings(world), pages=True) == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.sqlite
+def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def terminate() -> None:
+        while "trying on" not in caplog.text:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asked = settings(world, temporal_address="127.0.0.1:9")  # the discard port: nothing listens there
+    with ThreadPoolExecutor(1) as executor:
+        told = executor.submit(terminate)
+        assert daemon.serve(asked, pages=False) == 0
+        told.result()
 
 
 def test_pages_whose_port_is_taken_stop_the_worker_with_the_reason(

@@ -12,7 +12,7 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-_GRACE = 10  # seconds for answers under way; a request that never ends must not hold up the stop of a worker
+_GRACE = 5  # seconds for answers under way; a request that never ends must not hold up the stop of a worker
 
 
 class WebServer(uvicorn.Server):
