@@ -77,7 +77,7 @@ class Site:
         command = [sys.executable, "-m", "octy_worker", "worker"]
         return self._group.start("worker", command, {"OCTY_PAGES_PORT": str(self.pages)})
 
-    def order_mails(self, number: int = 3) -> None:
+    def order_mails(self, number: int) -> None:
         self.mail.begun.clear()
         for _ in range(number):
             reference = f"c{next(self._customers)}"
@@ -125,14 +125,14 @@ def _serving(certificate: Certificate) -> ssl.SSLContext:
     return context
 
 
-def stop_once(place: Site, kind: str) -> tuple[int | None, float]:
+def stop_once(place: Site, kind: str, mails: int) -> tuple[int | None, float]:
     """Play one round; return the worker's exit status, None when it did not end, and the seconds from SIGTERM on."""
     with ExitStack() as stack:
         if kind == "waiting":
             place.stop_temporal()
             stack.callback(place.start_temporal)
         worker = place.start_worker()
-        place.order_mails()
+        place.order_mails(mails)
         if kind == "waiting":
             worker.wait_until(lambda: "trying on" in worker.log_tail(), _PATIENCE)
         else:
@@ -164,13 +164,13 @@ def _half_a_form(port: int) -> Iterator[None]:
         yield
 
 
-def measure(place: Site, rounds: int, kinds: tuple[str, ...] = KINDS) -> Report:
+def measure(place: Site, rounds: int, kinds: tuple[str, ...] = KINDS, mails: int = 3) -> Report:
     """Stop so many workers, one kind after the other; then let one finish what they left."""
     report = Report(f"{rounds} stops")
     ends: Counter[str] = Counter()
     seconds: dict[str, list[float]] = {kind: [] for kind in kinds}
     for kind in itertools.islice(itertools.cycle(kinds), rounds):
-        status, took = stop_once(place, kind)
+        status, took = stop_once(place, kind, mails)
         ends[f"exit {status}" if status is not None else "did not end"] += 1
         seconds[kind].append(took)
         report.expect(status == 0, f"a worker ended with {status} ({kind})")
