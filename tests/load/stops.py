@@ -43,13 +43,14 @@ _DATA = 0.5  # seconds that the mail server takes for one mail
 class SlowMail:
     """A mail server that takes its time, and counts each mail by its Message-ID."""
 
-    def __init__(self) -> None:
+    def __init__(self, seconds: float = _DATA) -> None:
+        self._seconds = seconds
         self.begun = threading.Event()
         self.kept: Counter[str] = Counter()
 
     async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
         self.begun.set()
-        await asyncio.sleep(_DATA)
+        await asyncio.sleep(self._seconds)
         lines = (envelope.original_content or b"").decode("utf-8", "replace").splitlines()
         self.kept[next(line for line in lines if line.lower().startswith("message-id:"))] += 1
         return "250 kept"
@@ -61,21 +62,21 @@ class Site:
     def __init__(self, world: World, group: ProcessGroup, mail: SlowMail, temporal: int) -> None:
         self.world = world
         self.mail = mail
-        self._group = group
-        self._temporal = temporal
+        self.group = group
+        self.temporal = temporal  # its port
         self._customers = itertools.count(1)
         self.pages = 0
 
     def start_temporal(self) -> None:
-        start_temporal(self._group, self.world.folder / "temporal.db", port=self._temporal, ui_port=None)
+        start_temporal(self.group, self.world.folder / "temporal.db", port=self.temporal, ui_port=None)
 
     def stop_temporal(self) -> None:
-        self._group["temporal"].stop(_PATIENCE)
+        self.group["temporal"].stop(_PATIENCE)
 
     def start_worker(self) -> Process:
         self.pages = free_port()
         command = [sys.executable, "-m", "octy_worker", "worker"]
-        return self._group.start("worker", command, {"OCTY_PAGES_PORT": str(self.pages)})
+        return self.group.start("worker", command, {"OCTY_PAGES_PORT": str(self.pages)})
 
     def order_mails(self, number: int) -> None:
         self.mail.begun.clear()
@@ -94,11 +95,13 @@ class Site:
 
 
 @contextmanager
-def site(folder: Path | None = None) -> Iterator[Site]:
+def site(folder: Path | None = None, mail: SlowMail | None = None, **settings: str) -> Iterator[Site]:
+    """Start everything but the worker, with these OCTY_* variables beside those that are needed."""
     with ExitStack() as stack:
         home = folder or Path(stack.enter_context(tempfile.TemporaryDirectory()))
         world = stack.enter_context(fresh_world("sqlite", folder=home / "world"))
-        certificate, mail, temporal, smtp = provide(home / "tls"), SlowMail(), free_port(), free_port()
+        certificate, temporal, smtp = provide(home / "tls"), free_port(), free_port()
+        mail = mail or SlowMail()
         controller = Controller(mail, hostname="127.0.0.1", port=smtp, tls_context=_serving(certificate))
         controller.start()
         stack.callback(controller.stop)
@@ -110,6 +113,7 @@ def site(folder: Path | None = None) -> Iterator[Site]:
             "OCTY_TEMPORAL_ADDRESS": f"127.0.0.1:{temporal}",
             "OCTY_SMTP_PORT": str(smtp),
             "OCTY_SMTP_CA_FILE": str(certificate.ca),
+            **settings,
         }
         paths = os.pathsep.join(path for path in sys.path if path)
         environment = {**outer_environment(), "PYTHONPATH": paths, **variables}
