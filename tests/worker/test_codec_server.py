@@ -8,15 +8,20 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
 
 import httpx2
 import pytest
 from cli_rig import Octy
+from support.temporal import open_temporal
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_worker.codec_server import CodecSettings, build_codec_server
 from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.temporal_server import find_temporal
+from octy_worker.temporal import connect
 from octy_worker.web_server import serve_until, web_server
 
 KEYS = Keychain({"k1": b"\x01" * 32, "k2": b"\x02" * 32})
@@ -158,6 +163,26 @@ def test_settings_that_would_let_everybody_in_are_refused(settings, said):
     with pytest.raises(ConfigurationError, match=said):
         CodecSettings.build(**{"temporal_keys": KEYS, **settings})
     assert CodecSettings.build(temporal_keys=KEYS, codec_host="0.0.0.0", codec_token="t").codec_host == "0.0.0.0"
+
+
+def test_the_temporal_command_writes_and_reads_through_it(locked):
+    """As the Web UI does, too: what is typed leaves encrypted, what is shown was decrypted here."""
+    with open_temporal() as temporal:
+        place = SimpleNamespace(temporal_address=temporal.address, temporal_namespace="default", temporal_keys=KEYS)
+        client = temporal.run(connect(place))
+        case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
+        server = ["--address", temporal.address, "--workflow-id", "case"]
+        through = ["--codec-endpoint", locked, "--codec-auth", f"Bearer {TOKEN}"]
+        typed = ["--name", "staff_decision", "--input", '{"actor": "ada"}']
+        run = partial(subprocess.run, check=True, capture_output=True, text=True, timeout=30)
+        run([find_temporal(), "workflow", "signal", *server, *through, *typed])
+        history = temporal.run(case.fetch_history())
+        [said] = history.events[-1].workflow_execution_signaled_event_attributes.input.payloads
+        assert said.metadata["encryption-key-id"] == b"k2"
+        show = [find_temporal(), "workflow", "show", "--output", "json", *server]
+        shown = base64.b64encode(b'{"actor": "ada"}').decode()
+        assert shown in run([*show, *through]).stdout
+        assert shown not in run(show).stdout
 
 
 def test_the_command_serves_until_it_is_told_to_stop():
