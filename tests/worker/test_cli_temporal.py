@@ -9,6 +9,7 @@ from cli_rig import DENIED, Ended, Octy
 from support.temporal import Temporal, open_temporal
 from temporalio.worker import Worker
 
+from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_worker.settings import RELEASE, WorkerSettings
 from octy_worker.versions import deployment_of
@@ -98,6 +99,13 @@ def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy)
     assert (found["state"], found["found"]) == ("wrong", f"octy: {RELEASE} is current, here is 9.9.9")
     refused = octy.shell("temporal", "promote", "--build-id", "9.9.9", "--timeout", "0").must(4)
     assert "9.9.9 is not made current" in refused.stderr
+
+
+@pytest.mark.parametrize("name", ["octy.eu", "octy:1", "x" * 201])
+def test_a_deployment_that_temporal_would_not_take_is_refused_before_anything_starts(name: str) -> None:
+    chain = Keychain.generate()
+    with pytest.raises(ConfigurationError, match="OCTY_TEMPORAL_DEPLOYMENT"):
+        WorkerSettings.build(peppers=chain, sealing_keys=chain, link_keys=chain, temporal_deployment=name)
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,10 @@ def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
         assert list(new) == ["k1", "k2"]
         assert new["k1"] == old["k1"]
         assert new.newest[0] == "k2"
+    plain = {**variables, "OCTY_TEMPORAL_KEYS": ""}
+    assert (
+        "OCTY_TEMPORAL_KEYS" not in octy("secrets", "--rotate", **plain).must().stdout
+    )  # it would switch encryption on
     odd = dict.fromkeys(variables, "k2:" + "ab" * 32)
     assert "k2:" + "ab" * 32 + ",k3:" in octy("secrets", "--rotate", **odd).must().stdout
     bad = octy("secrets", "--rotate", **{**variables, "OCTY_PEPPERS": "k1:abcd"}).must(2)

@@ -53,6 +53,19 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
     assert all(definition.no_thread_cancel_exception for definition in registered)
 
 
+@pytest.mark.sqlite
+def test_the_worker_has_a_version_only_where_a_deployment_is_named(world: World, temporal: Temporal) -> None:
+    async def version(**options: object) -> object:
+        with ThreadPoolExecutor(daemon._THREADS) as executor:
+            return (
+                daemon.Parts(settings(world, **options)).worker(temporal.client, executor).config()["deployment_config"]
+            )
+
+    assert temporal.run(version(temporal_task_queue="plain")) is None
+    named = temporal.run(version(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0"))
+    assert named.version.to_canonical_string() == "octy.1.4.0"
+
+
 def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
     """With httptools installed, uvicorn would take that, which reads trailers as headers."""
     config = daemon.Parts(settings(world)).pages().config
