@@ -31,8 +31,8 @@ demo: install ## The main job on real input, from nothing (DATA=file.csv REPORT=
 dev: install ## The whole stack, left running; Ctrl-C stops it
 	@$(BIN)/octy dev
 
-test: install ## All tests
-	@$(BIN)/python -m pytest
+test: install ## All tests, on every processor (TESTS="tests/worker -k mail" for some)
+	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))

@@ -49,7 +49,7 @@ def describe(  # what is known of the key beside what the request says of itself
     pair_id: str = "",
     key_hash: str = "",
 ) -> Entry:
-    """Return the entry of a refused request in detail."""
+    """Return the entry of a request in detail: of a refused one, or of one with a pair that will end."""
     # An id must be unique, not unguessable: the system's random bytes would cost a change of threads for each refusal.
     return Entry(
         outcome,

@@ -37,8 +37,10 @@ from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_h
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
+from octy_middleware.states import PairState
 from octy_middleware.ticket import ThreadTicket, Ticket
 from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
+from octy_middleware.window import Window
 
 _logger = logging.getLogger(__name__)
 
@@ -90,6 +92,7 @@ class Gate:
             sources_per_minute=settings.sources_per_minute,
             networks=settings.networks,
             clock=clock,
+            window=Window(settings.window_failures, settings.window),
             beside=self._beat,
         )
         self._recorder = Recorder(
@@ -146,8 +149,9 @@ class Gate:
         if right and packed is not None:
             record = unpack(credentials.public_key, packed)
             if record.is_live(self._clock()):
-                verdict = self._end.accept(record, client)
-                self._express.remember(values[0], record, packed, verdict.committed())
+                verdict = self._end.accept(record, request, client)
+                if record.state != PairState.RETIRING:  # whose uses are described one by one
+                    self._express.remember(values[0], record, packed, verdict.committed())
                 return verdict
         return Claim(credentials, client)
 

@@ -128,9 +128,11 @@ class KeyHasher:
     def can_judge(self, stored: str) -> bool:
         """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
 
-        That is its pepper; for an imported hash, that it is sound and its library installed.
+        That is its pepper, and for an imported hash its library; a damaged one can't be judged by anybody.
         """
-        return self.pepper_of(stored) in self._states if self.is_fast(stored) else is_verifiable(stored)
+        if not self.is_fast(stored):
+            return is_verifiable(stored)
+        return _DIGEST.fullmatch(stored) is not None and self.pepper_of(stored) in self._states
 
     def pepper_of(self, stored: str) -> str:
         """Return the id of the pepper that a digest of ours was made with."""

@@ -23,8 +23,9 @@ from octy_middleware.outcome import Outcome
 from octy_middleware.runs import bounded, load, store
 from octy_middleware.statements import Batch, run
 from octy_middleware.states import PairState
-from octy_middleware.streak import POLICY, Crossing, Folded, Hit, fold, next_notice
+from octy_middleware.streak import POLICY, Crossing, Hit, fold, next_notice
 from octy_middleware.tallies import add_attempts, add_counts
+from octy_middleware.window import OFF, Window, crossings
 
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _BUCKETS = 64  # networks of the decoy
@@ -73,12 +74,14 @@ class Ledger:
         sources_per_minute: int,
         networks: int,
         clock: Clock,
+        window: Window = OFF,
         beside: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
         """Have `beside` write into each transaction, too."""
         self._database = database
         self._beside = beside
         self._threshold = threshold
+        self._window = window
         self._attempts_per_minute = attempts_per_minute
         self._sources_per_minute = sources_per_minute
         self._networks = networks
@@ -92,6 +95,7 @@ class Ledger:
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
+        described = [entry for entry in accepted if entry.request_id]  # uses of pairs that will end
         refused = [] if len(accepted) == len(entries) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
         hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
@@ -102,7 +106,7 @@ class Ledger:
         with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            add_attempts(connection, refused, limit=self._attempts_per_minute)
+            add_attempts(connection, [*refused, *described], limit=self._attempts_per_minute)
             self._advance_streaks(connection, hits)
             self._note_usage(connection, accepted)
             for _, entry in sorted(exposed.items()):
@@ -126,16 +130,18 @@ class Ledger:
         if not folded:
             return
         # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-        for case in _find_cases(connection, {key: self._failed if key == DECOY else key for key in folded}):
+        asked = {key: self._failed if key == DECOY else key for key in folded}
+        filled = crossings(connection, failing, asked, self._window)
+        for case in _find_cases(connection, asked):
             if case.public_key != DECOY:
                 self._failed = case.public_key
-                self._open_or_grow(connection, case, folded[case.public_key])
+                found = folded[case.public_key]
+                self._open_or_grow(connection, case, found.crossing or filled.get(case.public_key), found.longest)
 
-    def _open_or_grow(self, connection: Connection, case: _Case, folded: Folded) -> None:
-        crossing = folded.crossing
+    def _open_or_grow(self, connection: Connection, case: _Case, crossing: Crossing | None, longest: int) -> None:
+        """Act on a rule that is fulfilled. `longest`: a success in the same batch may have ended that streak since."""
         if crossing is None:
             return
-        longest = folded.longest  # a success in the same batch may have ended it since
         if case.incident_id is None:
             quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
             if case.state != PairState.ACTIVE or quiet:

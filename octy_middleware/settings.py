@@ -71,6 +71,8 @@ class Settings(BaseSettings):
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
     peppers: Keys  # keys of the secrets' digests, kept outside the database
     threshold: int = Field(default=20, ge=2, le=10_000)  # consecutive failures that open an incident
+    window_failures: int = Field(default=0, ge=0, le=1_000_000)  # so many in `window` do, whatever succeeds; 0: off
+    window: float = Field(default=3600.0, ge=60, le=86_400)
 
     realm: str = "Octy API"
     exempt_paths: Texts = ()  # '/health', '/static/*', 'GET /versions', 'OPTIONS *': these need no credentials
@@ -105,6 +107,8 @@ class Options(TypedDict, total=False):
     database_url: str
     peppers: Keychain | str
     threshold: int
+    window_failures: int
+    window: float
     realm: str
     exempt_paths: tuple[str, ...] | str
     optional: bool

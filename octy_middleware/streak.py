@@ -18,10 +18,11 @@ POLICY = ""
 
 
 class Rule(StrEnum):
-    """Which streak opened an incident: the key's own, or that of one source network."""
+    """What opened an incident: the key's own streak, that of one source network, or a full window (`window`)."""
 
     KEY = "key"
     SOURCE = "source"
+    WINDOW = "window"
 
 
 class Run(NamedTuple):
@@ -49,7 +50,7 @@ class Hit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Crossing:
-    """The first failure of a batch at which a streak stood at the threshold or beyond, and which rule says so."""
+    """The first failure of a batch with which a rule was fulfilled: `length` failures since `first_at`."""
 
     rule: Rule
     network: str

@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use."""
 
 import os
+import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -39,6 +40,9 @@ def world(tmp_path: Path, store: str) -> Iterator[World]:
     yield world
     world.close()
 
+
+# A shell that runs the suite in the background hands "ignore Ctrl-C" down to every process, and some are to stop by it.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 _exit_status = 0
 

@@ -2,20 +2,21 @@
 
 import os
 import time
+from typing import Any
 
-from octy_middleware.keyring import Keyring
-from octy_middleware.records import KeyRecord
+from octy_middleware import Outcome
+from octy_middleware.endings import Endings
+from octy_middleware.verdict import Verdict
 
-_look_up = Keyring.look_up
+_refuse = Endings.refuse
 
 
-def _telling(keyring: Keyring, public_key: str) -> KeyRecord | None:
-    record = _look_up(keyring, public_key)
-    if record is None:
+def _telling(endings: Endings, outcome: Outcome, *rest: Any) -> Verdict:
+    if outcome is Outcome.UNKNOWN_KEY:
         time.sleep(float(os.environ["LEAK"]))
-    return record
+    return _refuse(endings, outcome, *rest)
 
 
-Keyring.look_up = _telling  # type: ignore[method-assign]
+Endings.refuse = _telling  # type: ignore[method-assign]
 
 from starlette_app import app  # noqa: E402, F401 - after the leak is in

@@ -17,6 +17,7 @@ from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.cases import CUSTOMER
 from octy_workflows import activities
 from octy_workflows.messages import (
@@ -117,7 +118,7 @@ def decision(incident_id: str, choice: Choice = Choice.REGENERATE, number: str =
 
 def done() -> dict[str, Callable[..., Any]]:
     """Return every activity of the worker by the name that Temporal knows it by."""
-    rooms = (IncidentActivities, RegenerationActivities, MailActivities)
+    rooms = (IncidentActivities, RegenerationActivities, MailActivities, WebhookActivities)
     found = [value for room in rooms for value in vars(room).values()]
     found = [value for value in found if hasattr(value, "__temporal_activity_definition")]
     return {str(activity._Definition.must_from_callable(value).name): value for value in found}

@@ -149,17 +149,9 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 # The doctor
 
 WELL = [
-    *(
-        "OCTY_PEPPERS",
-        "OCTY_SEALING_KEYS",
-        "OCTY_LINK_KEYS",
-        "OCTY_TEMPORAL_KEYS",
-        "settings",
-        "packages",
-        "database",
-        "write lock",
-    ),
-    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "apps"),
+    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
+    *("settings", "packages", "database", "write lock"),
+    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "worker", "retention", "mail server", "pages"),
 ]
 

@@ -33,21 +33,28 @@ def settings(world: World, **options: object) -> WorkerSettings:
 
 
 def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
-    async def build() -> dict:
+    async def build() -> tuple[dict, dict]:
         with ThreadPoolExecutor(daemon._THREADS) as executor:
             own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
-            worker = daemon.Parts(own).worker(temporal.client, executor)
-            return dict(worker.config())
+            parts = daemon.Parts(own)
+            workers = parts.worker(temporal.client, executor), parts.webhook_worker(temporal.client, executor)
+            return dict(workers[0].config()), dict(workers[1].config())
 
-    config = temporal.run(build())
-    registered = [activity._Definition.must_from_callable(done) for done in config["activities"]]
+    config, webhooks = temporal.run(build())
+    activities_done = [*config["activities"], *webhooks["activities"]]
+    registered = [activity._Definition.must_from_callable(done) for done in activities_done]
     declared = [name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")]
     assert sorted(definition.name for definition in registered) == sorted(declared)
     assert {found.__name__ for found in config["workflows"]} == {
         "KeyIncidentWorkflow",
         "KeyRegenerationWorkflow",
         "KeyNoticeWorkflow",
+        "KeyWebhookWorkflow",
     }
+    # Customers' servers keep no mail waiting.
+    assert webhooks["task_queue"] == f"{config['task_queue']}-webhooks"
+    assert [done.__name__ for done in webhooks["activities"]] == ["post_webhook"]
+    assert webhooks["max_concurrent_activities"] == daemon._WEBHOOK_THREADS
     # None waits for a thread, and none is torn out of a transaction.
     assert config["max_concurrent_activities"] == daemon._THREADS
     assert all(definition.no_thread_cancel_exception for definition in registered)

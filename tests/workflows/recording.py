@@ -12,46 +12,69 @@ import logging
 import os
 import shutil
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import test_incident_paths
 import test_notice_paths
 import test_regeneration_paths
+import test_webhook_paths
+from _pytest.mark import ParameterSet
 from temporalio.client import WorkflowHistory
 from workflow_stage import Stage, open_stage
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "histories"
-TABLES = {  # a folder for each: a module whose rows are played, and the test that plays one
-    "incident": (test_incident_paths, test_incident_paths.test_path),
-    "regeneration": (test_regeneration_paths, test_regeneration_paths.test_path),
-    "notice": (test_notice_paths, test_notice_paths.test_a_notice_tells_its_story),
-}
+TABLES = (  # a folder, and a test: each row of its table is played as the test plays it, and has a file
+    ("incident", test_incident_paths.test_path),
+    ("regeneration", test_regeneration_paths.test_path),
+    ("notice", test_notice_paths.test_a_notice_tells_its_story),
+    ("webhook", test_webhook_paths.test_a_webhook_ends_as_its_activity_says),
+    ("webhook", test_webhook_paths.test_a_server_that_is_away_is_tried_again_within_the_hour),
+    ("webhook", test_webhook_paths.test_trying_ends_with_its_life_and_not_before),
+    ("webhook", test_webhook_paths.test_a_last_try_that_arrived_is_no_failure),
+)
 _WHO = "recorded"
 _TAKEN_OUT = {"identity": _WHO, "stackTrace": "", "buildId": "", "workerInstanceKey": "", "workerControlTaskQueue": ""}
 
 
+def rows() -> Iterator[tuple[Path, Callable[[Stage], Any]]]:
+    """Return for every row its file, and what plays it."""
+    for folder, test in TABLES:
+        for name, row in _rows_of(test):
+            yield FOLDER / folder / f"{name}.json", partial(test.__wrapped__, **row)
+
+
+def _rows_of(test: Any) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Return names and arguments of a test's cases, as pytest would; one without a table is a case itself."""
+    own = test.__name__.removeprefix("test_")
+    marks = [mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize"]
+    if not marks:
+        yield own, {}
+        return
+    [mark] = marks
+    names = [name.strip() for name in mark.args[0].split(",")] if isinstance(mark.args[0], str) else mark.args[0]
+    for number, case in enumerate(mark.args[1], start=1):
+        values = case.values if isinstance(case, ParameterSet) else case if len(names) > 1 else [case]
+        row = dict(zip(names, values, strict=True))
+        yield getattr(row.get("path"), "name", f"{own}-{number}"), row
+
+
 def files() -> list[Path]:
-    """Return the file of every row of the tables."""
-    return [_file(subject, path.name) for subject, (module, _) in TABLES.items() for path in module.PATHS]
-
-
-def _file(subject: str, name: str) -> Path:
-    return FOLDER / subject / f"{name}.json"
+    """Return the file of every row."""
+    return [file for file, _ in rows()]
 
 
 def record(stage: Stage) -> Iterator[Path]:
     """Write every file anew."""
     shutil.rmtree(FOLDER, ignore_errors=True)
-    for subject, (module, test) in TABLES.items():
-        (FOLDER / subject).mkdir(parents=True)
-        for path in module.PATHS:
-            events: list[Any] = []
-            stage.act(_play(stage, test.__wrapped__(stage, path=path), events))
-            file = _file(subject, path.name)
-            file.write_text('{"events": [\n' + ",\n".join(json.dumps(event) for event in events) + "\n]}\n", "utf-8")
-            yield file
+    for file, play in rows():
+        events: list[Any] = []
+        stage.act(_play(stage, play(stage), events))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text('{"events": [\n' + ",\n".join(json.dumps(event) for event in events) + "\n]}\n", "utf-8")
+        yield file
 
 
 async def _play(stage: Stage, act: Any, events: list[Any]) -> None:

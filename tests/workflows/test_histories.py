@@ -51,7 +51,7 @@ def test_every_history_replays() -> None:
 def test_no_history_is_large_or_holds_personal_data_or_a_secret() -> None:
     assert {file.name for file in RECORDED if file.stat().st_size > 60 * 1024} == set()
     told = {file.stem: list(_texts(read(file))) for file in RECORDED}
-    assert min(map(len, told.values())) > 40  # they were looked at
+    assert min(map(len, told.values())) > 20  # they were looked at
     assert '"choice":"regenerate"' in str(told["customer_says_not_us"])  # payloads, too
     found = {
         (name, what, text)

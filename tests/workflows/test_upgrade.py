@@ -14,8 +14,9 @@ from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played
 
 from octy_worker.versions import NotReadyError, Version, deployment_of, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, HOUR, IncidentCase
+from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase, webhook_task_queue
 from octy_workflows.staff import StaffDecision
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]
 _numbers = itertools.count(1)
@@ -159,6 +160,28 @@ async def test_versions_are_switched_on_and_off_while_cases_wait(stage: Stage) -
     async with site.worker():
         await site.promote("")
         await site.all_finish("24h mail reminder-1")
+
+
+@played
+async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -> None:
+    """Their activity has a task queue of its own, which belongs to no deployment."""
+    site = Site(stage)
+    posting = Worker(
+        site.client,
+        task_queue=webhook_task_queue(site.queue),
+        activities=[stage.recorder.post_webhook],
+        max_concurrent_activities=1,
+    )
+    async with posting, site.worker("1"):
+        await site.promote("1")
+        webhook_id = f"{site.queue}-w"
+        stage.recorder.books[webhook_id] = Books()
+        case = WebhookCase(webhook_id, "keys.ready")
+        with stage.env.with_time_skipping_disabled():
+            handle = await site.client.start_workflow(
+                KeyWebhookWorkflow.run, case, id=webhook_id, task_queue=site.queue
+            )
+        assert await handle.result() == "sent"
 
 
 @played

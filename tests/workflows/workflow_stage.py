@@ -29,21 +29,25 @@ from workflow_books import Books, Recorder
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
+    Deliver,
     IncidentCase,
     IncidentTimes,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
     RegenerationTimes,
+    WebhookCase,
+    webhook_task_queue,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow]
+WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyWebhookWorkflow]
 
 _numbers = itertools.count(1)
 
@@ -191,17 +195,29 @@ class Stage:
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
-        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books
+        self,
+        times: RegenerationTimes | None = None,
+        *,
+        leaked=False,
+        replaces=True,
+        deliver: Deliver = Deliver.LINK,
+        **books,
     ) -> Play:
         """Open a regeneration."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes())
+        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes(), deliver)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
         return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
+
+    async def webhook(self, life: float = 3 * DAY, **books: Any) -> Play:
+        """Tell of an event."""
+        webhook_id = f"w{next(_numbers)}"
+        case = WebhookCase(webhook_id, "keys.ready", life)
+        return await self._start(KeyWebhookWorkflow.run, case, webhook_id, Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
         self.recorder.books[subject_id] = books
@@ -227,14 +243,14 @@ def played(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]
 def open_stage() -> Iterator[Stage]:
     """Start the server and the worker, for as many acts as you like."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(HANDS) as hands:
-        env, recorder, worker = runner.run(_start(hands))
+        env, recorder, workers = runner.run(_start(hands))
         try:
             yield Stage(env, recorder, runner, hands)
         finally:
-            runner.run(_stop(env, worker))
+            runner.run(_stop(env, workers))
 
 
-async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, Worker]:
+async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, list[Worker]]:
     env, recorder = await _server(), Recorder()
     worker = Worker(
         env.client,
@@ -243,12 +259,15 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
         activities=recorder.activities(),
         workflow_task_executor=hands,
     )
-    await worker.__aenter__()
-    return env, recorder, worker
+    webhooks = Worker(env.client, task_queue=webhook_task_queue(TASK_QUEUE), activities=[recorder.post_webhook])
+    for each in (worker, webhooks):
+        await each.__aenter__()
+    return env, recorder, [worker, webhooks]
 
 
-async def _stop(env: WorkflowEnvironment, worker: Worker) -> None:
-    await worker.__aexit__(None, None, None)
+async def _stop(env: WorkflowEnvironment, workers: list[Worker]) -> None:
+    for worker in workers:
+        await worker.__aexit__(None, None, None)
     await env.shutdown()
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
-from octy_middleware import outbox, pairs
+from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import (
@@ -127,6 +127,7 @@ def answer_case(  # the one place where customer and staff race
                 detail={**detail, "reason": reason} if reason else detail,
                 now=now,
             )
+            webhooks.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
             if by == CUSTOMER:
                 outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
         if session.get(Incident, incident_id) is None:
@@ -287,4 +288,5 @@ def close_case(connection: Connection, incident_id: str, resolution: Resolution,
         detail={"resolution": str(resolution)},
         now=now,
     )
+    webhooks.incident_closed(connection, incident_id, now, resolution=resolution)
     return True

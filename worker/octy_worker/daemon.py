@@ -24,6 +24,7 @@ from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
@@ -35,13 +36,17 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.versions import deployment_of
 from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
+from octy_worker.webhooks.courier import Courier
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import webhook_task_queue
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 _logger = logging.getLogger(__name__)
 
 _THREADS = 8  # activities at once; each is a transaction or a mail
+_WEBHOOK_THREADS = 4  # webhooks at once; customers' servers may be slow, and keep no mail waiting
 _GRACE = 20.0  # seconds for activities under way when we are told to stop
 _RECONNECT = 1.0
 
@@ -57,6 +62,7 @@ class Parts:
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
@@ -70,13 +76,14 @@ class Parts:
             mailer=SmtpMailer(settings),
             letters=Letters(settings),
             links=self.links,
+            sealer=self.sealer,
             settings=settings,
             clock=time.time,
         )
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow],
+            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyWebhookWorkflow],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -87,15 +94,28 @@ class Parts:
                 regenerations.activate_pair,
                 regenerations.renew_link,
                 regenerations.begin_overlap,
+                regenerations.count_old_uses,
                 regenerations.retire_old_pair,
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,
                 mail.send_mail,
+                self.webhooks.give_up_webhook,
             ],
             activity_executor=executor,
             max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
             deployment_config=deployment_of(settings),
+        )
+
+    def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
+        """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
+        return Worker(
+            client,
+            task_queue=webhook_task_queue(self.settings.temporal_task_queue),
+            activities=[self.webhooks.post_webhook],
+            activity_executor=executor,
+            max_concurrent_activities=_WEBHOOK_THREADS,
+            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
 
     def pages(self) -> WebServer:
@@ -163,10 +183,14 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
     client = await _reach_temporal(parts.settings, stop)
     if client is None:
         return
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor,
+        ThreadPoolExecutor(_WEBHOOK_THREADS, thread_name_prefix="octy-webhook") as webhook_executor,
+    ):
         worker = parts.worker(client, executor)
+        webhook_worker = parts.webhook_worker(client, webhook_executor)
         relay = Relay(parts.database, client, parts.settings, time.time)
-        async with worker:
+        async with worker, webhook_worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
             )

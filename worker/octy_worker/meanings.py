@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any, assert_never
 
 from octy_middleware.database import Database
-from octy_middleware.models import Notice, Regeneration
+from octy_middleware.models import Notice, Regeneration, Webhook
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
 from octy_worker.activities.incidents import choice_of
@@ -24,12 +24,15 @@ from octy_workflows.messages import (
     NoticeKind,
     RegenerationCase,
     RegenerationEnd,
+    WebhookCase,
     incident_workflow_id,
     notice_workflow_id,
     regeneration_workflow_id,
+    webhook_workflow_id,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +40,7 @@ class Call:
     """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any."""
 
     run: Any
-    argument: IncidentCase | RegenerationCase | NoticeCase
+    argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
     workflow_id: str
     signal: str | None = None
     content: object = None
@@ -79,6 +82,8 @@ class Meanings:
                 return self._regeneration(subject, "superseded")
             case Event.NOTICE_GIVEN:
                 return self._notice(subject)
+            case Event.WEBHOOK_DUE:
+                return self._webhook(subject, int(detail["order"]))
             case unknown:
                 assert_never(unknown)
 
@@ -94,6 +99,7 @@ class Meanings:
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
+            deliver=self._settings.deliver,
         )
         return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
 
@@ -102,3 +108,9 @@ class Meanings:
             row = session.get_one(Notice, notice_id)
         case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
         return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
+
+    def _webhook(self, webhook_id: str, order: int) -> Call:
+        with self._database.read_session() as session:
+            row = session.get_one(Webhook, webhook_id)
+        case = WebhookCase(webhook_id, row.event, self._settings.webhook_life)
+        return Call(KeyWebhookWorkflow.run, case, webhook_workflow_id(webhook_id, order))

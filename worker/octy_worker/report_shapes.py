@@ -78,7 +78,7 @@ class MailLine:
 
 @dataclass(frozen=True, slots=True)
 class RegenerationLine:
-    """One issue or replacement of a pair."""
+    """One issue or replacement of a pair. `new_first_used_at`: when the new pair was first accepted."""
 
     id: str
     cause: str
@@ -91,6 +91,7 @@ class RegenerationLine:
     opened_at: datetime
     collected_at: datetime | None
     finished_at: datetime | None
+    new_first_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)

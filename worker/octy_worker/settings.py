@@ -10,7 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.settings import BaseSettings, Keys
-from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
+from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
@@ -38,7 +38,18 @@ class RetentionSettings(BaseSettings):
     collect_abandon_after: Time = 14 * DAY
 
 
-class WorkerSettings(RetentionSettings):
+class WebhookSettings(BaseSettings):
+    """How webhooks are signed and where they may go: that part of the worker's settings which `octy webhooks` needs."""
+
+    webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: webhooks are off
+    webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the name's look-up to the answer
+    webhook_life: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
+    webhook_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
+    webhook_allow_http: bool = False  # for development only
+    webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
+
+
+class WorkerSettings(RetentionSettings, WebhookSettings):
     """What a worker host needs. Times are seconds unless the name says otherwise."""
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
@@ -81,7 +92,9 @@ class WorkerSettings(RetentionSettings):
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
+    deliver: Deliver = Deliver.LINK  # "mail": the new secret stands in the mail itself
     overlap: Time = DAY  # old pair lives on after the new secret was collected
+    overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none
     resend_after: Times = (DAY, 3 * DAY)
     collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
 
@@ -105,4 +118,5 @@ class WorkerSettings(RetentionSettings):
             resend_after=self.resend_after,
             staff_after=self.collect_staff_after,
             abandon_after=self.collect_abandon_after,
+            warn_before=self.overlap_warn_before,
         )

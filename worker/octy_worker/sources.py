@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 
 from sqlmodel import Session, col, func, select
 
+from octy_middleware.clock import EPOCH
 from octy_middleware.models import Attempt, KeyPair, OutcomeMinute
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import PairState
@@ -25,6 +26,16 @@ class SourceCount:
     count: int
     client: str
     last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUse:
+    """How many requests of one source were let in, as which client the last one, and in which minute."""
+
+    source: str
+    count: int
+    client: str
+    last_minute: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +79,37 @@ def sources_of(
             latest[source].at if source in latest else None,
         )
         for source, count in counts
+    )
+
+
+def uses_by_source(session: Session, public_key: str, first_minute: int, last_minute: int) -> tuple[SourceUse, ...]:
+    """Return who was let in with a pair between two minutes, both included, most frequent source first.
+
+    Clients are known of the time in which the pair is about to end.
+    """
+    counts = session.exec(
+        select(OutcomeMinute.source, func.sum(OutcomeMinute.count), func.max(OutcomeMinute.minute))
+        .where(
+            OutcomeMinute.public_key == public_key,
+            OutcomeMinute.outcome == Outcome.ACCEPTED,
+            col(OutcomeMinute.minute).between(first_minute, last_minute),
+        )
+        .group_by(OutcomeMinute.source)
+        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
+    ).all()
+    newest = (
+        select(func.max(Attempt.id))
+        .where(
+            Attempt.public_key == public_key,
+            col(Attempt.minute).between(first_minute, last_minute),
+            Attempt.outcome == Outcome.ACCEPTED,
+        )
+        .group_by(Attempt.source)
+    )
+    clients = {each.source: each.client for each in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
+    return tuple(
+        SourceUse(source, int(count), clients.get(source, ""), EPOCH + timedelta(minutes=minute))
+        for source, count, minute in counts
     )
 
 

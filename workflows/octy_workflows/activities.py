@@ -20,6 +20,8 @@ from octy_workflows.messages import (
     RegenerationNote,
     RegenerationOrder,
     Step,
+    WebhookOrder,
+    WebhookReport,
 )
 
 
@@ -109,6 +111,15 @@ def begin_overlap(order: OverlapOrder) -> float:
 
 
 @activity.defn
+def count_old_uses(step: Step) -> int:
+    """Return how often the old pair was accepted since the new secret was collected; 0 when it has ended already.
+
+    Changes nothing. Counts are by the minute: that of the collection itself is left out.
+    """
+    raise NotImplementedError
+
+
+@activity.defn
 def retire_old_pair(step: Step) -> None:
     """Cut the old pair."""
     raise NotImplementedError
@@ -128,4 +139,16 @@ def finish_regeneration(order: FinishOrder) -> str:
 @activity.defn
 def note_regeneration(note: RegenerationNote) -> None:
     """Append the event to the timelines of the cases that wait for this regeneration, once each."""
+    raise NotImplementedError
+
+
+@activity.defn
+def post_webhook(order: WebhookOrder) -> WebhookReport:
+    """Write the try down, post the event, and note the result. What may go better next time raises, to be retried."""
+    raise NotImplementedError
+
+
+@activity.defn
+def give_up_webhook(order: WebhookOrder) -> WebhookReport:
+    """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
     raise NotImplementedError

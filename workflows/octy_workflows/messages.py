@@ -28,14 +28,36 @@ def notice_workflow_id(notice_id: str) -> str:
     return f"octy-notice-{notice_id}"
 
 
+class Deliver(StrEnum):
+    """How the new secret reaches the customer."""
+
+    LINK = "link"  # the mail has a link whose page shows the secret once
+    MAIL = "mail"  # the mail has the secret: it counts as collected when the mail server has accepted it
+
+
+def webhook_workflow_id(webhook_id: str, order: int) -> str:
+    """Return the id of the one workflow of this order; staff may order anew what was given up."""
+    return f"octy-webhook-{webhook_id}-{order}"
+
+
+def webhook_task_queue(task_queue: str) -> str:
+    """Return the queue on which webhooks are posted, beside the worker's own."""
+    return f"{task_queue}-webhooks"
+
+
 @dataclass(frozen=True)
 class RegenerationTimes:
-    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection)."""
+    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection).
+
+    `warn_before`: before the end of the overlap, for the word that the old pair is still in use; 0 is none, as inputs
+    say that are older than this field. None either when the overlap is no longer than that.
+    """
 
     overlap: float = DAY
     resend_after: tuple[float, ...] = (DAY, 3 * DAY)
     staff_after: float = 7 * DAY
     abandon_after: float = 14 * DAY
+    warn_before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -64,6 +86,7 @@ class RegenerationCase:
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
+    deliver: Deliver = Deliver.LINK
 
 
 class NoticeKind(StrEnum):
@@ -88,6 +111,39 @@ class NoticeEnd(StrEnum):
     TOLD = "told"  # each of its mails left
     OVERTAKEN = "overtaken"  # what came later left nothing to tell
     FAILED = "failed"  # somebody could not be told: support staff is needed
+
+
+@dataclass(frozen=True)
+class WebhookCase:
+    """Input of `KeyWebhookWorkflow`. `life`: seconds for which it is tried."""
+
+    webhook_id: str
+    event: str
+    life: float = 3 * DAY
+
+
+@dataclass(frozen=True)
+class WebhookOrder:
+    """Ask to post one event to the account's server, or to give it up."""
+
+    webhook_id: str
+    at: float
+
+
+class WebhookEnd(StrEnum):
+    """What can become of a webhook; the values of its `state` column."""
+
+    SENT = "sent"
+    FAILED = "failed"  # the server wants no more, or did not take it in time
+    SKIPPED = "skipped"  # there was nowhere to send it
+
+
+@dataclass(frozen=True)
+class WebhookReport:
+    """What became of it: `state` is a `WebhookEnd`, `why` a code without any address."""
+
+    state: str
+    why: str = ""
 
 
 class CaseState(StrEnum):
@@ -166,6 +222,8 @@ class MailKind(StrEnum):
     ALERT = "alert"
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
+    NEW_KEYS_INSIDE = "new_keys_inside"  # with the secret itself: `Deliver.MAIL`
+    STILL_USED = "still_used"  # the old pair, shortly before its end
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
     CONTACT_CHANGED = "contact_changed"  # to the old address, with a link
@@ -194,7 +252,7 @@ class MailEnd(StrEnum):
 
 
 OVERTAKEN = "overtaken"
-"""Why a notice's mail is skipped for good: what it would tell is no longer so."""
+"""Why a mail is skipped for good: what it would tell is no longer so."""
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, temporal, upkeep
+from octy_worker.cli import accounts, importing, incidents, keys, outbox, pruning, services, temporal, upkeep, webhooks
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
 from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
@@ -34,6 +34,7 @@ app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
 app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATORS)(temporal.codec_server)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)

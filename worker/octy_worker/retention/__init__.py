@@ -2,7 +2,7 @@
 
     limits    PURE  settings and a time -> what is past its time
     parts     what a sweep is: a table, walked part by part along its primary key
-    tables    attempts, delivered messages, entries of the change feed, secrets that nobody collected
+    tables    attempts, delivered messages, webhooks, entries of the change feed, secrets that nobody collected
     counters  counters past their time, and the compaction of older ones
     pace      how long a step may take, and how long the pause after it is
     due       what a run would do, counted

@@ -80,7 +80,8 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
     if new is None:
         return []
     collected = f", collected {moment(new.collected_at)}" if new.collected_at else ", not collected yet"
-    return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}")]
+    used = f", first used {moment(new.new_first_used_at)}" if new.new_first_used_at else ""
+    return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}{used}")]
 
 
 def _sources(found: Sequence[SourceCount]) -> Table:
