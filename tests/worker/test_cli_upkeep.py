@@ -69,7 +69,7 @@ def test_a_database_is_made_and_brought_up_to_date(tmp_path):
 def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
     first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
     assert first != second
-    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 4
+    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 5
     variables = dict(line.split("=", 1) for line in first.splitlines())
     names = ("PEPPERS", "SEALING_KEYS", "LINK_KEYS", "WEBHOOK_KEYS", "TEMPORAL_KEYS")
     assert list(variables) == [f"OCTY_{name}" for name in names]
