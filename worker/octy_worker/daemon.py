@@ -203,6 +203,7 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
                 relaying.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
                     await relaying
+            await asyncio.gather(worker.shutdown(), webhook_worker.shutdown())  # one grace for both, not one each
 
 
 async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:
