@@ -339,7 +339,8 @@ PATHS = [
         [at(HOUR), collects, at(2 * DAY)],
         [
             *(*SENT, RETIRED_ON_DAY_2[0], "19h look 5", "19h note old_keys_still_used"),
-            *("19h mail still_used-1 failed", "19h note mail_failed needs_staff", *RETIRED_ON_DAY_2[1:]),
+            *("19h mail still_used-1 failed", "19h note mail_failed needs_staff", *RETIRED_ON_DAY_2[1:-1]),
+            *("25h note staff_not_needed staff_done", RETIRED_ON_DAY_2[-1]),
         ],
         "done",
         times=WARNED,
