@@ -29,7 +29,7 @@ class WebhookEvent(StrEnum):
     INCIDENT_OPENED = "incident.opened"  # (incident_id, public_key, rule, failures, first_at)
     INCIDENT_ANSWERED = "incident.answered"  # (incident_id, public_key, answer, leaked, by)
     INCIDENT_CLOSED = "incident.closed"  # (incident_id, public_key, resolution)
-    KEYS_READY = "keys.ready"  # (regeneration_id, cause, public_key, replaces, leaked): they wait to be collected
+    KEYS_READY = "keys.ready"  # (regeneration_id, cause, public_key, replaces, leaked): they are on their way
     KEYS_COLLECTED = "keys.collected"  # (the same)
     KEYS_RETIRED = "keys.retired"  # (public_key, replaced_by)
     KEYS_EXPOSED = "keys.exposed"  # (notice_id, public_key): they came over plain HTTP

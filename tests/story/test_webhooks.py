@@ -1,20 +1,15 @@
-"""A customer's own server is told what the mails tell; and one that never answers holds nobody up."""
+"""A customer's own server is told what the mails tell."""
 
 import json
 import ssl
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
-from socket import create_server
 
 import pytest
 from support.webhooks import Receiver, receiver
 
-from octy_worker.dev.customer import Customer
 from octy_worker.dev.stack import Stack
 from story.api import PATIENCE, Api, Crew
-
-POSTS = 4  # that a worker has under way at a time
 
 
 def certificate(stack: Stack) -> ssl.SSLContext:
@@ -27,24 +22,6 @@ def certificate(stack: Stack) -> ssl.SSLContext:
 def server(stack: Stack) -> Iterator[Receiver]:
     with receiver(certificate(stack)) as served:
         yield served
-
-
-@contextmanager
-def silence() -> Iterator[tuple[str, Callable[[], int]]]:
-    """Take connections and say nothing; yield the URL, and a count of them."""
-    taken = []
-    with create_server(("127.0.0.1", 0)) as listening:
-        listening.settimeout(0)
-
-        def count() -> int:
-            with suppress(BlockingIOError):
-                while True:
-                    taken.append(listening.accept()[0])
-            return len(taken)
-
-        yield f"https://localhost:{listening.getsockname()[1]}/", count
-    for connection in taken:
-        connection.close()
 
 
 def until(ready: Callable[[], bool]) -> None:
@@ -69,19 +46,3 @@ def test_a_case_is_told_from_beginning_to_end(crew: Crew, connect: Callable[[str
     until(lambda: crew.rows(states, reference=crew.reference) == [("sent",)] * len(expected))
     assert keys.secret not in str(told)
     assert crew.address not in str(told)
-
-
-def test_servers_that_never_answer_hold_up_neither_requests_nor_mails(
-    stack: Stack, customer: Customer, connect: Callable[[str], Api]
-) -> None:
-    api = connect(stack.api)
-    with silence() as (url, waiting):
-        for _ in range(POSTS):
-            assert api.status(Crew(stack, customer).register(webhook_url=url)) == 200
-        until(lambda: waiting() >= POSTS)
-        crew, begun = Crew(stack, customer), time.monotonic()
-        keys = crew.register()
-        api.fail(keys, 20)
-        crew.wait_for_mail("alert")
-        assert time.monotonic() - begun < PATIENCE / 3  # of a post's own ten seconds none was waited for
-        assert api.status(keys) == 200

@@ -27,10 +27,13 @@ class Temporal:
 
 
 @contextmanager
-def open_temporal() -> Iterator[Temporal]:
+def open_temporal(*more: str) -> Iterator[Temporal]:
+    """Start a server, with more words on its command line."""
     with asyncio.Runner() as runner:
         env = runner.run(
-            WorkflowEnvironment.start_local(dev_server_existing_path=find_temporal(), dev_server_log_level="error")
+            WorkflowEnvironment.start_local(
+                dev_server_existing_path=find_temporal(), dev_server_log_level="error", dev_server_extra_args=more
+            )
         )
         try:
             yield Temporal(env.client, env.client.service_client.config.target_host, runner)

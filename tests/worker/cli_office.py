@@ -91,6 +91,11 @@ class Office:
         """Wait until the case's workflow has ended; SQL is a step ahead of it."""
         self._temporal("result", incident_id)
 
+    def found(self, query: str) -> str:
+        """Return what Temporal lists for a query."""
+        command = [find_temporal(), "workflow", "list", "--query", query, "--address", self.temporal]
+        return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
+
     def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
         command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-incident-{incident_id}"]
         subprocess.run(

@@ -401,6 +401,24 @@ def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Des
     assert desk.state(incident_id) == "regenerating"
 
 
+def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other(desk: Desk) -> None:
+    incident_id = desk.case(desk.world.register())
+    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    desk.incidents.note_incident(IncidentNote(incident_id, "opened", "opened", NOW, state=CaseState.WAITING))
+    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "a", "early", NOW, staff_done=True))
+    assert desk.state(incident_id) == "waiting"
+    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "f", "mail_failed", NOW, needs_staff=True))
+    done = RegenerationNote(regeneration_id, "d", "staff_not_needed", NOW, staff_done=True)
+    twice(desk.regenerations.note_regeneration, done)
+    assert desk.state(incident_id) == "regenerating"
+    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "g", "mail_failed", NOW, needs_staff=True))
+    desk.regenerations.note_regeneration(done)  # a repeat that comes late
+    assert desk.state(incident_id) == "needs_staff"
+    desk.incidents.close_incident(CloseOrder(incident_id, Resolution.REGENERATED, NOW))
+    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "e", "late", NOW, staff_done=True))
+    assert desk.state(incident_id) == "closed"
+
+
 def test_a_note_of_a_regeneration_that_nobody_waits_for_is_nothing(desk: Desk) -> None:
     keys = desk.world.register()
     twice(desk.regenerations.note_regeneration, RegenerationNote(keys.regeneration_id, "late", "not_collected", NOW))

@@ -9,10 +9,11 @@ from cli_office import Office, open_office
 from cli_rig import DENIED
 from support.stores import STORES
 
+from octy_middleware.clock import utc
 from octy_middleware.keychain import Keychain
 from octy_middleware.statements import run
 from octy_middleware.states import PairState
-from octy_worker.cli import incidents, leave
+from octy_worker.cli import incident_orders, incidents, leave
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -86,6 +87,81 @@ def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(of
     assert len(office.events(incident_id, "decision_refused")) == 1
 
 
+# More time, mails again, another answer
+
+
+def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
+    _, incident_id = office.attacked()
+    office.until(
+        lambda: office.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
+    )
+    longer = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
+    assert set(longer.json) == set(incident_orders.EXTENDED.split(", "))
+    assert '"what": "case_extended"' in longer.stderr
+    [event] = office.events(incident_id, "extended")
+    assert (event["actor"], event["days"], event["reason"]) == ("ada", 7, "confirmed by phone")
+    assert utc(event["ends_at"]).isoformat()[:19] == longer.json["close_at"][:19]
+    office.until(lambda: office.octy.shell("incidents", "resend", incident_id, *WHY).code == 0)  # once it is over
+    [again] = office.events(incident_id, "mail_ordered_again")
+    assert (again["actor"], again["mail"]) == ("ada", "alert-2")
+    assert office.world.rows("SELECT state FROM mail WHERE key = :key", key=f"{incident_id}/alert/2") == [("sent",)]
+    refused = office.octy.shell("incidents", "resend", incident_id, "--kind", "reminder", *WHY).must(3)
+    assert "no reminder went out yet" in refused.stderr
+    assert office.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
+    keys = office.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
+    assert "no new keys wait to be collected" in keys.stderr
+
+
+def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(office):
+    pair, incident_id = office.attacked()
+    office.decide(incident_id, "regenerate", *WHY).must()
+    keys_mail = "SELECT key FROM mail WHERE incident_id = :id AND kind = 'new_keys' AND state = 'sent' ORDER BY key"
+    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 1)
+    again = office.octy.shell("incidents", "resend", incident_id, *WHY, "--json").must()
+    assert (again.json["mail"], again.json["end"]) == ("new_keys-2", "ordered")
+    office.until(lambda: len(office.world.rows(keys_mail, id=incident_id)) == 2)
+    assert office.events(incident_id, "mail_ordered_again")[0]["mail"] == "new_keys-2"
+    late = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY).must(3)
+    assert "an answer stands: regenerate, decided by ada" in late.stderr
+    assert office.events(incident_id, "extension_refused")[0]["days"] == 7
+    done = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
+    assert set(done.json) == set(incident_orders.CHANGED.split(", "))
+    assert (done.json["closed"], done.json["ordered"]) == (False, None)
+    office.wait_for_end(incident_id)
+    query = "SELECT resolution, answer, answered_by FROM incident JOIN confirmation ON incident_id = id WHERE id = :id"
+    assert office.world.rows(query, id=incident_id) == [("false_alarm", "it_was_us", "ada")]
+    states = "SELECT state FROM regeneration WHERE id = :id"
+    assert office.world.rows(states, id=done.json["withdrawn"]) == [("superseded",)]
+    active = "SELECT state FROM key_pair WHERE public_key = :key"
+    assert office.world.rows(active, key=pair.public_key) == [("active",)]
+    back = office.octy.shell("incidents", "change", incident_id, "regenerate", *WHY).must()
+    assert "New keys are ordered" in back.stdout
+    refused = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
+    assert "new keys were ordered because of this case" in refused.stderr
+    assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
+
+
+def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office):
+    _, incident_id = office.attacked()
+    for words in (("extend", "--days", "91"), ("resend",)):
+        reason = "they sent sk_1Secret" if words == ("resend",) else "by phone"
+        done = office.octy.shell("incidents", words[0], incident_id, *words[1:], "--reason", reason).must(3)
+        assert "sk_1Secret" not in done.stderr
+    assert office.events(incident_id, "extension_refused") == [
+        {"actor": "ada", "days": 91, "reason": "by phone", "why": "days must be between 1 and 90"}
+    ]
+    [refused] = office.events(incident_id, "resend_refused")
+    assert "reason" not in refused
+    faulty = office.octy.shell("incidents", "change", incident_id, "dismiss", "--reason", "sk_1Secret").must(3)
+    assert "sk_1Secret" not in faulty.stderr + str(office.events(incident_id, "change_refused"))
+
+
+def test_lists_in_temporal_can_be_searched_by_state(office):
+    _, incident_id = office.attacked()
+    office.until(lambda: f"octy-incident-{incident_id}" in office.found("OctyState = 'waiting' AND OctyFailures = 20"))
+    assert f"octy-incident-{incident_id}" not in office.found("OctyNeedsStaff = true")
+
+
 # What can't be reached
 
 
@@ -152,7 +228,8 @@ WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
     *("settings", "packages", "database", "write lock"),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
-    *("Temporal", "namespace", "worker", "retention", "mail server", "pages"),
+    *("Temporal", "namespace", "search attributes", "worker", "retention"),
+    *("mail templates", "mail signature", "mail server", "pages"),
 ]
 
 

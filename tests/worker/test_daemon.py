@@ -173,3 +173,20 @@ def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
     }
     with pytest.raises(ConfigurationError, match="OCTY_PAGES_CERTIFICATE"):
         daemon.Parts(settings(world, **paths))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"mail_templates": "templates"}, r"subject\.txt, line 2: nothing is called 'nothing'"),
+        ({"dkim_domain": "octy.example", "dkim_selector": "s1"}, "OCTY_DKIM_PRIVATE_KEY_FILE not set"),
+    ],
+)
+def test_mails_that_could_not_be_made_are_told_before_anything_starts(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], why: str
+) -> None:
+    (world.folder / "templates" / "alert").mkdir(parents=True)
+    (world.folder / "templates" / "alert" / "subject.txt").write_text("\n{{ nothing }}", encoding="utf-8")
+    monkeypatch.chdir(world.folder)
+    with pytest.raises(ConfigurationError, match=why):
+        daemon.serve(settings(world, **options), pages=False)

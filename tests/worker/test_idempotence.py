@@ -2,7 +2,7 @@
 
 An activity that is declared and has no row in this table fails a test. Killed before a commit means that nothing of the
 transaction is there; killed after it, that Temporal never heard of it. Then the activity is tried again, as Temporal
-does. How often a mail was tried is no effect: `mail.tries` is not compared.
+does. How often a mail or a webhook was tried is no effect: `tries` is not compared.
 """
 
 import re
@@ -18,13 +18,18 @@ import pytest
 from mail_rig import Told, settings
 from support.world import FakeRequest, World
 from test_activities import Desk, decision, declared
+from webhook_rig import subscribe, tell
 
 from octy_middleware.database import Database
 from octy_middleware.models import METADATA
 from octy_middleware.states import Answer
 from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
+from octy_worker.webhooks.faults import Delivery as WebhookDelivery
+from octy_worker.webhooks.faults import Fault
+from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import (
     CaseState,
     CloseOrder,
@@ -39,6 +44,7 @@ from octy_workflows.messages import (
     RegenerationOrder,
     Resolution,
     Step,
+    WebhookOrder,
 )
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
@@ -48,6 +54,13 @@ RANDOM = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}|pk_\w+|\$octy-b2
 
 def case(desk: Desk) -> str:
     return desk.case(desk.world.register())
+
+
+def hooked(desk: Desk) -> str:
+    """A case of an account whose own server is told."""
+    incident_id = case(desk)
+    subscribe(desk.world, "https://hooks.acme.example/")
+    return incident_id
 
 
 def answered(desk: Desk, said: Answer = Answer.NOT_US) -> str:
@@ -92,6 +105,22 @@ def awaited(desk: Desk) -> str:
     return desk.sent(desk.incidents.open_regeneration(RegenerationOrder(answered(desk), leaked=False, at=NOW)))
 
 
+def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookOrder:
+    """An account's server is to be told, where the account says by now."""
+    keys = desk.world.register()
+    subscribe(desk.world, "https://hooks.acme.example/")
+    order = tell(desk.world, keys.account_id)
+    subscribe(desk.world, url)
+    return order
+
+
+class Courier:
+    """Delivers, but to a server that is gone."""
+
+    def deliver(self, parcel: Parcel) -> WebhookDelivery:
+        return WebhookDelivery(Fault.GONE if "gone" in parcel.url else None, 200)
+
+
 @dataclass(frozen=True)
 class Row:
     """An activity, what is there before, the order, and how many transactions write; none: it only reads."""
@@ -111,10 +140,12 @@ ROWS = [
     Row("send_mail", lambda desk: MailOrder(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
     Row("send_mail", lambda desk: MailOrder(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "overtaken"),
     Row("note_incident", lambda desk: IncidentNote(case(desk), "n", "opened", NOW, state=CaseState.WAITING)),
+    Row("note_incident", lambda desk: IncidentNote(hooked(desk), "opened", "opened", NOW), case="webhook"),
     Row("take_decision", lambda desk: decision(case(desk), leaked=True)),
     Row("take_decision", lambda desk: decision(answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
     Row("open_regeneration", lambda desk: RegenerationOrder(answered(desk), leaked=True, at=NOW)),
     Row("close_incident", lambda desk: CloseOrder(case(desk), Resolution.FALSE_ALARM, NOW)),
+    Row("close_incident", lambda desk: CloseOrder(hooked(desk), Resolution.FALSE_ALARM, NOW), case="webhook"),
     Row("issue_pair", lambda desk: Step(ordered(desk), NOW)),
     Row("prove_pair", lambda desk: Step(issued(desk), NOW), 0),
     Row("activate_pair", lambda desk: Step(issued(desk), NOW)),
@@ -123,6 +154,10 @@ ROWS = [
     Row("count_old_uses", lambda desk: Step(in_overlap(desk, time.time() - HOUR), NOW), 0),
     Row("retire_old_pair", lambda desk: Step(in_overlap(desk), NOW)),
     Row("finish_regeneration", lambda desk: FinishOrder(awaited(desk), Ending.ABANDONED, NOW)),
+    Row("post_webhook", event, 2),
+    Row("post_webhook", lambda desk: event(desk, "https://gone.acme.example/"), 2, "gone"),
+    Row("post_webhook", lambda desk: event(desk, ""), 1, "no_url"),
+    Row("give_up_webhook", event),
     Row("note_regeneration", lambda desk: RegenerationNote(awaited(desk), "n", "not_collected", NOW, needs_staff=True)),
 ]
 
@@ -158,7 +193,8 @@ class Trial:
             settings=own,
             clock=lambda: NOW,
         )
-        found = [getattr(room, name, None) for room in (mail, self.desk.incidents, self.desk.regenerations)]
+        hooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
+        found = [getattr(room, name, None) for room in (mail, hooks, self.desk.incidents, self.desk.regenerations)]
         [activity] = [one for one in found if one is not None]
         return activity
 
@@ -168,8 +204,8 @@ class Trial:
             for table in METADATA.sorted_tables:
                 rows = [dict(row) for row in connection.execute(table.select()).mappings()]
                 found[table.name] = sorted(rows, key=repr)
-        for mail in found["mail"]:
-            del mail["tries"]
+        for tried in (*found["mail"], *found["webhook"]):
+            del tried["tries"]
         return found
 
 

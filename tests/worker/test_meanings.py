@@ -1,23 +1,30 @@
 """What each message becomes for Temporal."""
 
+import asyncio
+
 import pytest
-from relay_rig import Ear, deliver, put, row, settings
+from cli_rig import open_case
+from relay_rig import Ear, deliver, put, relay, row, settings
 from support.world import World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
 from octy_middleware import webhooks
 from octy_middleware.accounts import Accounts
+from octy_middleware.clock import utc
+from octy_middleware.models import Mail
 from octy_middleware.notices import give
 from octy_middleware.outbox import Event
 from octy_middleware.states import Cause, NoticeKind
 from octy_middleware.webhooks import WebhookEvent
-from octy_worker import regenerations
+from octy_worker import cases, regenerations
 from octy_worker.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
+    ChangedAnswer,
     CustomerAnswer,
+    Extended,
     Growth,
     IncidentCase,
     NoticeCase,
@@ -46,6 +53,12 @@ MEANINGS = [
         {"answer": "it_was_us", "leaked": False},
         "customer_answered",
         [CustomerAnswer(Choice.DISMISS)],
+    ),
+    (
+        Event.INCIDENT_CHANGED,
+        {"answer": "it_was_us", "leaked": False, "by": "dan", "change_id": "c1"},
+        "answer_changed",
+        [ChangedAnswer(Choice.DISMISS, leaked=False, by="dan", change_id="c1")],
     ),
     (
         Event.REGENERATION_FINISHED,
@@ -82,9 +95,10 @@ def addressed(world: World, event: Event) -> tuple:
         return KeyWebhookWorkflow, f"octy-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
-        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times)
+        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times, searchable=True)
         return KeyRegenerationWorkflow, f"octy-regeneration-{subject}", subject, new
-    return KeyIncidentWorkflow, "octy-incident-i1", "i1", IncidentCase("i1", known.incident_times)
+    case = IncidentCase("i1", known.incident_times, searchable=True, failures=20)
+    return KeyIncidentWorkflow, "octy-incident-i1", "i1", case
 
 
 @pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
@@ -97,6 +111,8 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     assert deliver(world, ear) == Round(1, 0)
     assert ear.heard == [(room.run, case, name, signal, content)]
     assert signal is None or signal in workflow._Definition.must_from_class(room).signals
+    assert subject in ear.options.pop("static_summary")
+    assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
     assert ear.options == {
         "task_queue": "octy",
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
@@ -116,3 +132,33 @@ def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
     deliver(world, ear)
     [case] = {argument for _, argument, *_ in ear.heard if argument.regeneration_id == opened.regeneration_id}
     assert (case.leaked, case.replaces) == (True, True)
+
+
+def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: World) -> None:
+    keys = world.register()
+    put(world, Event.INCIDENT_OPENED, "i1")
+    ear = Ear()
+    asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_some())
+    assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
+    assert {heard[2] for heard in ear.heard} == {"octy-incident-i1", f"octy-regeneration-{keys.regeneration_id}"}
+
+
+def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world: World) -> None:
+    _, incident_id = open_case(world)
+    for number, days in ((1, 7), (2, 3)):
+        detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}
+        with world.database.write() as connection:
+            cases.append_event(
+                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=detail, now=NOW
+            )
+    [(account_id,)] = world.rows("SELECT account_id FROM incident")
+    with world.database.write_session() as session:
+        for name in ("alert/1", "alert/10", "alert/10/copy-2", "alert/9", "reminder/2"):
+            kind, number, key = name.split("/")[0], name, f"{incident_id}/{name}"
+            own = {"account_id": account_id, "incident_id": incident_id, "created_at": utc(NOW)}
+            session.add(Mail(key=key, kind=kind, message_id=f"<{number}@octy.example>", **own))
+    ear = Ear()
+    deliver(world, ear)
+    [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentCase)]
+    assert case.extended == Extended(1002.0, 2002.0)
+    assert case.numbers == {"alert": 10, "reminder": 2}

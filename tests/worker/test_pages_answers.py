@@ -116,6 +116,57 @@ def test_closed_case_is_409_and_says_how_it_ended(world):
     assert world.dump() == before
 
 
+def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    world.now = START + 104 * 86_400  # extended as far as it can be
+    assert "Waiting for your answer" in browser.get(path).text
+    assert browser.press(path, "answer", "not_us").status_code == 303
+    assert world.rows(Confirmation)[0]["answer"] == "not_us"
+
+
+@pytest.mark.parametrize(
+    ("resolution", "answer", "shown", "hidden"),
+    [
+        (
+            Resolution.FALSE_ALARM,
+            "it_was_us",
+            "What was done The case is closed as a false alarm. There is nothing more for you to do. Your keys stay as",
+            "What happens next",
+        ),
+        (
+            Resolution.FALSE_ALARM,
+            "not_us",  # changed by staff after the close: new keys were ordered beside the case
+            "Our support’s answer: it was not us Recorded on 2026-01-01 00:00:00 UTC. What happens next",
+            "What was done",
+        ),
+        (
+            Resolution.UNANSWERED,
+            "it_was_us",  # told late, and written down by staff
+            "What was done The case is closed as a false alarm. There is nothing more for you to do. Your keys stay",
+            "we send no new alert",
+        ),
+    ],
+    ids=["dismissed", "changed_to_new_keys", "told_late"],
+)
+def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_write_to(  # a row of the table
+    world, resolution, answer, shown, hidden
+):
+    incident_id = world.case(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(START))
+    world.change(Confirmation, incident_id, answer=answer, answered_at=utc(START), answered_by="dan")
+    before = world.dump()
+    response = world.browser().post(
+        world.case_path(incident_id), form=world.links.token(Purpose.CASE_FORM, incident_id), answer="not_us"
+    )
+    page = text_of(response.text)
+    assert response.status_code == 409
+    assert "This case was settled before your click, so your click changed nothing." in page
+    assert shown in page
+    assert hidden not in page
+    assert "Was this answer a mistake? Write to support@octy.example at once." in page
+    assert world.dump() == before
+
+
 @pytest.mark.parametrize(
     "fields",
     [

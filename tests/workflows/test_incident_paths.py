@@ -271,7 +271,7 @@ PATHS = [
         [at(2 * DAY), customer(Choice.DISMISS)],
         [
             *(OPENED, "0h mail alert-1 failed", "0h note mail_failed needs_staff"),
-            *(REMINDED[0], "48h close false_alarm"),
+            *(REMINDED[0], "24h note staff_not_needed waiting", "48h close false_alarm"),
         ],
         "false_alarm",
         books={"mail_ends": {"alert-1": ["failed"]}},

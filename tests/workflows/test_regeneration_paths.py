@@ -154,6 +154,7 @@ PATHS = [
         [at(13 * DAY), collects_unheard, at(16 * DAY)],
         [
             *(*SENT, *RESENT, "168h note not_collected needs_staff"),
+            "336h note staff_not_needed staff_done",
             *("336h overlap until 336h", "336h retire", "336h mail keys_retired-1", "336h finish done"),
         ],
         "done",
@@ -197,13 +198,19 @@ PATHS = [
     Path(
         "a_mail_that_fails_for_good_calls_staff_who_resends",
         [comes("note mail_failed needs_staff"), at(HOUR), resend, comes("mail new_keys-2")],
-        [*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", "1h renew 2", "1h mail new_keys-2"],
+        [
+            *(*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", "1h renew 2"),
+            *("1h mail new_keys-2", "1h note staff_not_needed staff_done"),
+        ],
         books={"mail_ends": {"new_keys-1": ["failed"]}},
     ),
     Path(
         "a_mail_that_fails_for_good_is_followed_by_the_next_resend",
         [at(25 * HOUR)],
-        [*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", *RESENT[:2]],
+        [
+            *(*MADE, "0h mail new_keys-1 failed", "0h note mail_failed needs_staff", *RESENT[:2]),
+            "24h note staff_not_needed staff_done",
+        ],
         books={"mail_ends": {"new_keys-1": ["failed"]}},
     ),
     Path(
@@ -332,7 +339,8 @@ PATHS = [
         [at(HOUR), collects, at(2 * DAY)],
         [
             *(*SENT, RETIRED_ON_DAY_2[0], "19h look 5", "19h note old_keys_still_used"),
-            *("19h mail still_used-1 failed", "19h note mail_failed needs_staff", *RETIRED_ON_DAY_2[1:]),
+            *("19h mail still_used-1 failed", "19h note mail_failed needs_staff", *RETIRED_ON_DAY_2[1:-1]),
+            *("25h note staff_not_needed staff_done", RETIRED_ON_DAY_2[-1]),
         ],
         "done",
         times=WARNED,
@@ -555,6 +563,7 @@ async def test_details_tell_what_goes_on(stage: Stage) -> None:
     assert "Support staff is needed" in details
     assert "`resend`" in details
     await collects(play)
+    await play.comes("note staff_not_needed staff_done")
     await play.comes("overlap until 24h")
     details = await play.details()
     assert "the old ones still work" in details

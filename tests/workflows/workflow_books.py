@@ -61,6 +61,7 @@ class Books:
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
+    late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
     regeneration_id: str = ""
@@ -92,6 +93,14 @@ class Books:
             return False
         self.standing, self.standing_id = answer, decision_id
         return True
+
+    @property
+    def called_off(self) -> bool:
+        return self.standing is not None and self.standing.standing_choice == Choice.DISMISS
+
+    def passed_over(self, resolution: str) -> bool:
+        """Tell whether the answer that stands would be passed over by this end."""
+        return resolution == Resolution.UNANSWERED or (resolution == Resolution.FALSE_ALARM and not self.called_off)
 
     def ends(self, state: str) -> RegenerationEnd:
         """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
@@ -152,12 +161,16 @@ class Recorder:
         given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
         taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id
         books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
-        stands = books.standing or DecisionReport(False, Choice.DISMISS, False, "")
-        return replace(stands, accepted=taken)
+        report = replace(books.standing or DecisionReport(False, Choice.DISMISS, False, ""), accepted=taken)
+        if "take_decision" in books.late:
+            await books.late["take_decision"].wait()
+        return report
 
     @activity.defn
     async def open_regeneration(self, order: RegenerationOrder) -> str:
         books = await self._open(order.incident_id)
+        if books.called_off:
+            return ""
         if books.regeneration_id == order.after:
             books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
         books.tell(order.at, f"regenerate{' leaked' if order.leaked else ''}", order)
@@ -166,7 +179,7 @@ class Recorder:
     @activity.defn
     async def close_incident(self, order: CloseOrder) -> DecisionReport | None:
         books = await self._open(order.incident_id)
-        if order.resolution == Resolution.UNANSWERED and books.standing is not None:
+        if books.standing is not None and books.passed_over(order.resolution):
             return books.standing
         books.resolution = order.resolution
         books.tell(order.at, f"close {order.resolution}", order)
@@ -223,7 +236,8 @@ class Recorder:
     @activity.defn
     async def note_regeneration(self, note: RegenerationNote) -> None:
         books = await self._open(note.regeneration_id)
-        books.tell(note.at, f"note {note.what}{' needs_staff' if note.needs_staff else ''}", note)
+        staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
+        books.tell(note.at, f"note {note.what}{staff}", note)
 
     @activity.defn
     async def post_webhook(self, order: WebhookOrder) -> WebhookReport:

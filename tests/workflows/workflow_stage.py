@@ -9,13 +9,14 @@ import itertools
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
@@ -41,6 +42,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.searching import ATTRIBUTES
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
@@ -188,10 +190,12 @@ class Stage:
                     await play.handle.terminate()
             self.plays.clear()
 
-    async def incident(self, times: IncidentTimes | None = None, **books: Any) -> Play:
-        """Open a case."""
+    async def incident(
+        self, times: IncidentTimes | None = None, *, earlier: Mapping[str, Any] = MappingProxyType({}), **books: Any
+    ) -> Play:
+        """Open a case; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes())
+        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -205,7 +209,8 @@ class Stage:
     ) -> Play:
         """Open a regeneration."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes(), deliver)
+        times = times or RegenerationTimes()
+        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
@@ -278,6 +283,7 @@ async def _server() -> WorkflowEnvironment:
     return await WorkflowEnvironment.start_time_skipping_v2(
         dev_server_existing_path=path,
         dev_server_log_level="error",
+        search_attributes=ATTRIBUTES,
         dev_server_extra_args=[
             *("--dynamic-config-value", "frontend.WorkflowTimeSkippingEnabled=true"),
             # A jump of the clock is noticed at once: by default up to a second later, at most 20 times a second.

@@ -25,7 +25,8 @@ from octy_middleware.models import (
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
 from octy_worker.held import held_pair_id
-from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, sources_of
+from octy_worker.plot import Plot
+from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, over_time, sources_of
 
 SYSTEM = "system"
 CUSTOMER = "customer"
@@ -69,15 +70,17 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
         confirmation=session.get_one(Confirmation, incident_id),
         account=session.get_one(Account, incident.account_id),
         pair=session.get_one(KeyPair, incident.key_pair_id),
-        events=tuple(
-            session.exec(
-                select(IncidentEvent).where(IncidentEvent.incident_id == incident_id).order_by(col(IncidentEvent.seq))
-            )
-        ),
+        events=events_of(session, incident_id),
         sources=sources,
         failures=max(incident.failures, sum(source.count for source in sources)),
         late_uses=late_uses(session, incident.account_id, incident.opened_at),
     )
+
+
+def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
+    """Return what was noted in a case, oldest first."""
+    noted = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
+    return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
 
 
 def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
@@ -86,6 +89,11 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
     Both ends count by the minute, as the counts do: what follows a case within its last minute is taken for its own.
     """
     return sources_of(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
+
+
+def failures_over_time(session: Session, incident: Incident) -> Plot | None:
+    """Return when the attempts of `failures_by_source` came; None when none is kept any more."""
+    return over_time(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
 
 
 def _minutes(incident: Incident) -> tuple[int, int]:
@@ -116,7 +124,7 @@ def answer_case(  # the one place where customer and staff race
         if taken:
             incident = session.get_one(Incident, incident_id)
             if leaked:
-                _cut_leaked(session, incident.key_pair_id, now)
+                cut_leaked(session, incident.key_pair_id, now)
             detail = {"answer": str(answer), "leaked": leaked}
             append_event(
                 connection,
@@ -135,7 +143,7 @@ def answer_case(  # the one place where customer and staff race
         return standing(connection, incident_id, taken=taken, decision_id=decision_id)
 
 
-def _cut_leaked(session: Session, pair_id: str, now: float) -> None:
+def cut_leaked(session: Session, pair_id: str, now: float) -> None:
     """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
     held = held_pair_id(session, pair_id)
     for leaked in {pair_id, held or pair_id}:
@@ -228,7 +236,7 @@ def append_event(  # the columns of one row
     return True
 
 
-def note_refused_decision(
+def note_refused_decision(  # the columns of one row
     connection: Connection,
     incident_id: str,
     *,
@@ -236,14 +244,15 @@ def note_refused_decision(
     actor: str,
     detail: Mapping[str, object],
     now: float,
+    what: str = "decision_refused",
 ) -> None:
-    """Audit a decision that was not taken, once however many of those who refused it say so."""
+    """Audit a decision, or another wish of staff, that was not taken; once however many who refused it say so."""
     append_event(
         connection,
         incident_id,
         key=f"refused-{decision_id}",
         actor=actor,
-        what="decision_refused",
+        what=what,
         detail=detail,
         now=now,
     )
@@ -256,15 +265,29 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
     )
 
 
+def relieve_staff(connection: Connection, incident_id: str) -> None:
+    """Bring an open case for which staff was needed back to the new keys that are on their way."""
+    connection.execute(
+        update(Incident)
+        .where(
+            col(Incident.id) == incident_id,
+            col(Incident.closed_at).is_(None),
+            col(Incident.state) == IncidentState.NEEDS_STAFF,
+        )
+        .values(state=IncidentState.REGENERATING)
+    )
+
+
 def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
     """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
 
-    False, with nothing done, when `unanswered` would pass over an answer that stands. A repeat is True.
+    False, with nothing done, when it would pass over an answer that stands: `unanswered` over any, `false_alarm` over
+    one that staff has changed meanwhile. A repeat is True.
     """
-    answered = select(Confirmation.incident_id).where(
-        Confirmation.incident_id == incident_id, col(Confirmation.answer).is_not(None)
-    )
-    if resolution is Resolution.UNANSWERED and connection.execute(answered).first() is not None:
+    answer = connection.execute(select(Confirmation.answer).where(Confirmation.incident_id == incident_id)).scalar()
+    if resolution is Resolution.UNANSWERED and answer is not None:
+        return False
+    if resolution is Resolution.FALSE_ALARM and answer == Answer.NOT_US:
         return False
     closed = connection.execute(
         update(Incident)

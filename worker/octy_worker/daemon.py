@@ -28,10 +28,12 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.proof import prove
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
 from octy_worker.retention.routine import prune_daily
 from octy_worker.sealed import Sealer
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.versions import deployment_of
@@ -57,6 +59,9 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         _check_certificate(settings)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
@@ -73,8 +78,8 @@ class Parts:
         )
         mail = MailActivities(
             database=self.database,
-            mailer=SmtpMailer(settings),
-            letters=Letters(settings),
+            mailer=self.mailer,
+            letters=self.letters,
             links=self.links,
             sealer=self.sealer,
             settings=settings,
@@ -211,7 +216,7 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
     said = ""
     while not stop.is_set():
         try:
-            return await connect(settings)
+            return await _known_client(settings)
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)
@@ -219,3 +224,11 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RECONNECT)
     return None
+
+
+async def _known_client(settings: WorkerSettings) -> Client:
+    """Return a client of a namespace that knows what workflows may set."""
+    client = await connect(settings)
+    if settings.temporal_search_attributes == "auto":
+        await make_known(client)
+    return client

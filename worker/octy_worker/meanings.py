@@ -12,11 +12,13 @@ from octy_middleware.database import Database
 from octy_middleware.models import Notice, Regeneration, Webhook
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
+from octy_worker import earlier_orders
 from octy_worker.activities.incidents import choice_of
 from octy_worker.claims import Message
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
+    ChangedAnswer,
     CustomerAnswer,
     Growth,
     IncidentCase,
@@ -44,6 +46,8 @@ class Call:
     workflow_id: str
     signal: str | None = None
     content: object = None
+    summary: str = ""  # as the Web UI shows it in lists and heads; ids only
+    details: str = ""
 
     @property
     def start_signal(self) -> dict[str, Any]:
@@ -59,8 +63,9 @@ class Meanings:
     def __init__(self, database: Database, settings: WorkerSettings) -> None:
         self._database = database
         self._settings = settings
+        self._searchable = settings.temporal_search_attributes == "auto"
 
-    def call_for(self, message: Message) -> Call:  # noqa: PLR0911  # a row for each event
+    def call_for(self, message: Message) -> Call:  # noqa: C901, PLR0911  # a row for each event
         """Return what the message asks of Temporal."""
         event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
         match event:
@@ -71,6 +76,11 @@ class Meanings:
             case Event.INCIDENT_ANSWERED:
                 answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]))
                 return self._incident(subject, "customer_answered", answer)
+            case Event.INCIDENT_CHANGED:
+                change = ChangedAnswer(
+                    choice_of(Answer(detail["answer"])), bool(detail["leaked"]), str(detail["by"]), detail["change_id"]
+                )
+                return self._incident(subject, "answer_changed", change)
             case Event.REGENERATION_FINISHED:
                 end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
                 return self._incident(subject, "regeneration_finished", end)
@@ -88,8 +98,25 @@ class Meanings:
                 assert_never(unknown)
 
     def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
-        case = IncidentCase(incident_id, self._settings.incident_times)
-        return Call(KeyIncidentWorkflow.run, case, incident_workflow_id(incident_id), signal, content)
+        settings = self._settings
+        with self._database.read_session() as session:
+            case = IncidentCase(
+                incident_id,
+                settings.incident_times,
+                searchable=self._searchable,
+                failures=settings.threshold,
+                extended=earlier_orders.extended_last(session, incident_id),
+                numbers=earlier_orders.numbers_given(session, incident_id),
+            )
+        return Call(
+            KeyIncidentWorkflow.run,
+            case,
+            incident_workflow_id(incident_id),
+            signal,
+            content,
+            summary=f"Case {incident_id}",
+            details=f"Wrong secrets for one key pair. `octy incidents show {incident_id}` tells the whole case.",
+        )
 
     def _regeneration(self, regeneration_id: str, signal: str | None = None) -> Call:
         with self._database.read_session() as session:
@@ -100,17 +127,36 @@ class Meanings:
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
             deliver=self._settings.deliver,
+            searchable=self._searchable,
         )
-        return Call(KeyRegenerationWorkflow.run, case, regeneration_workflow_id(regeneration_id), signal)
+        return Call(
+            KeyRegenerationWorkflow.run,
+            case,
+            regeneration_workflow_id(regeneration_id),
+            signal,
+            summary=f"New keys {regeneration_id}",
+            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
+        )
 
     def _notice(self, notice_id: str) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
         case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
-        return Call(KeyNoticeWorkflow.run, case, notice_workflow_id(notice_id))
+        return Call(
+            KeyNoticeWorkflow.run,
+            case,
+            notice_workflow_id(notice_id),
+            summary=f"Notice {notice_id}: {row.kind}",
+            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
+        )
 
     def _webhook(self, webhook_id: str, order: int) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Webhook, webhook_id)
-        case = WebhookCase(webhook_id, row.event, self._settings.webhook_life)
-        return Call(KeyWebhookWorkflow.run, case, webhook_workflow_id(webhook_id, order))
+        return Call(
+            KeyWebhookWorkflow.run,
+            WebhookCase(webhook_id, row.event, self._settings.webhook_life),
+            webhook_workflow_id(webhook_id, order),
+            summary=f"Webhook {webhook_id}: {row.event}",
+            details=f"For account {row.account_id}. `octy webhooks list` tells of its deliveries.",
+        )

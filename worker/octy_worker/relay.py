@@ -188,6 +188,8 @@ class Relay:
                 task_queue=self._settings.temporal_task_queue,
                 id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
+                static_summary=call.summary,
+                static_details=call.details,
                 **call.start_signal,
             )
         except WorkflowAlreadyStartedError:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from octy_worker.plot import Plot
 from octy_worker.sources import LateUse, SourceCount
 
 
@@ -149,7 +150,7 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """One case, whole. `failures` counts up to now."""
+    """One case, whole. `failures` counts up to now; `plot`: its failures over time, None when not kept any more."""
 
     incident: IncidentLine
     failures: int
@@ -158,6 +159,7 @@ class IncidentReport:
     answered_at: datetime | None
     workflow_id: str
     regeneration: RegenerationLine | None
+    plot: Plot | None
     sources: tuple[SourceCount, ...]
     late_uses: tuple[LateUse, ...]
     mails: tuple[MailLine, ...]

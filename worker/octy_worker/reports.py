@@ -29,7 +29,7 @@ from octy_middleware.models import (
     Regeneration,
 )
 from octy_middleware.states import PairState
-from octy_worker.cases import CUSTOMER, load_case
+from octy_worker.cases import CUSTOMER, events_of, failures_over_time, load_case
 from octy_worker.report_shapes import (
     AccountLine,
     AccountReport,
@@ -225,11 +225,22 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         answered_at=case.confirmation.answered_at,
         workflow_id=incident_workflow_id(incident_id),
         regeneration=regeneration,
+        plot=failures_over_time(session, incident),
         sources=case.sources,
         late_uses=case.late_uses,
         mails=mails,
         timeline=_timeline(case.events, mails, regeneration),
     )
+
+
+def show_progress(session: Session, incident_id: str) -> tuple[IncidentLine, tuple[TimelineLine, ...]]:
+    """Return where a case of an id that exists stands, and its timeline."""
+    incident = session.get_one(Incident, incident_id)
+    account = session.get_one(Account, incident.account_id)
+    line = _incident_line(incident, account.reference, session.get_one(Confirmation, incident_id))
+    mails = _mails(session, Mail.incident_id == incident_id)
+    regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
+    return line, _timeline(events_of(session, incident_id), mails, regenerations[0] if regenerations else None)
 
 
 def _timeline(

@@ -27,6 +27,8 @@ def _base_url(value: str) -> str:
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 
 
 class RetentionSettings(BaseSettings):
@@ -64,6 +66,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
+    temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time
     relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed
@@ -77,6 +80,14 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     smtp_timeout: float = Field(default=10.0, gt=0)
     mail_from: str = "Octy Security <security@octy.invalid>"
     mail_daily_cap: int = Field(default=3, ge=1)  # alerts, reminders and notices an account and day
+    mail_templates: str = ""  # a folder whose files win over our templates; `octy mail preview --help` tells which
+    mail_language: Language = "en"  # its folder of that name is looked into first; also the language that mails claim
+    mail_accent_colour: Colour = "#1f4fd8"  # buttons and links
+    mail_alert_colour: Colour = "#c2410c"  # what is about wrong attempts
+    mail_calm_colour: Colour = "#2e7d4f"  # its opposite
+    dkim_domain: str = ""  # these three together sign every mail; `octy mail record` prints the entry for the DNS
+    dkim_selector: str = ""
+    dkim_private_key_file: str = ""  # PEM, RSA or Ed25519
     product_name: str = "Octy"
     support_contact: str = "support@octy.invalid"
 

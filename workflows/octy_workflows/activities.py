@@ -52,7 +52,8 @@ def open_regeneration(order: RegenerationOrder) -> str:
     """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
     With `after`, what replaces the pair after that one: a later order is joined, or the pair is ordered anew. Its
-    workflow is started by the relay; the case hears of its end by the signal `regeneration_finished`.
+    workflow is started by the relay; the case hears of its end by the signal `regeneration_finished`. Returns nothing
+    where staff has changed the answer meanwhile: the signal `answer_changed` is on its way.
     """
     raise NotImplementedError
 
@@ -61,8 +62,8 @@ def open_regeneration(order: RegenerationOrder) -> str:
 def close_incident(order: CloseOrder) -> DecisionReport | None:
     """Close the case, start its streaks at zero, and begin the quiet time after a false alarm.
 
-    Returns None. `unanswered` closes only a case that nobody has answered: when the customer answered in the
-    last moment nothing is closed, and the answer that stands is returned (`accepted` is False).
+    Returns None. `unanswered` closes only a case that nobody has answered, and `false_alarm` none whose answer staff
+    has changed: then nothing is closed, and the answer that stands is returned (`accepted` is False).
     """
     raise NotImplementedError
 
@@ -138,7 +139,10 @@ def finish_regeneration(order: FinishOrder) -> str:
 
 @activity.defn
 def note_regeneration(note: RegenerationNote) -> None:
-    """Append the event to the timelines of the cases that wait for this regeneration, once each."""
+    """Append the event to the timelines of the cases that wait for this regeneration, once each.
+
+    `staff_done` brings those that are in `needs_staff` back to `regenerating`.
+    """
     raise NotImplementedError
 
 

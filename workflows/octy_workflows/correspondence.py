@@ -30,6 +30,9 @@ class Correspondent(ABC):
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         """Write one event into the timeline, and raise a staff task."""
 
+    async def _mail_left(self, order: MailOrder) -> None:  # noqa: B027  # most have nothing to do then
+        """Hear that a mail was sent: what staff was called for because of an earlier one may be over."""
+
     async def _mail(self, order: MailOrder, stop: Condition) -> None:
         """Have one mail sent, ordered anew each day as long as the daily cap withholds it.
 
@@ -50,7 +53,7 @@ class Correspondent(ABC):
         end = MailEnd(report.state)
         match end:
             case MailEnd.SENT:
-                pass
+                await self._mail_left(order)
             case MailEnd.FAILED:
                 await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
             case MailEnd.SKIPPED:

@@ -1,14 +1,13 @@
 """Who is heard, and how: what people type into the Web UI or the command line is read with suspicion.
 
-Here: the way from a payload to a `StaffDecision`, refusals, and the guard of signals. Not here: whether a
-decision comes too late, which is `question`.
+Here: the way from a payload to what staff asks for, refusals, and the guard of signals. Not here: whether it comes too
+late, which is `question`, `deadlines` and `letters`.
 """
 
 import inspect
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from dataclasses import replace
 from functools import wraps
-from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
+from typing import Any, Concatenate, ParamSpec, Protocol, Self, TypeVar
 
 from temporalio import workflow
 from temporalio.common import RawValue
@@ -16,11 +15,27 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows.board import Board
-    from octy_workflows.staff import STAFF_DECISION, StaffDecision, read_decision
+    from octy_workflows.staff import (
+        STAFF_DECISION,
+        STAFF_EXTENSION,
+        STAFF_RESEND,
+        StaffDecision,
+        StaffExtension,
+        StaffRequest,
+        StaffResend,
+        read_decision,
+        read_extension,
+        read_resend,
+    )
 
 HOW_TO_DECIDE = (
     f"To decide, send the update `decide` or the signal `{STAFF_DECISION}` with one JSON object: "
     '{"decision": "regenerate" or "dismiss", "actor": your staff id, "reason": one line, "leaked": true or false}'
+)
+HOW_TO_WAIT = (
+    f"To wait longer, send the update `extend` or the signal `{STAFF_EXTENSION}` with "
+    '{"days": a number, "actor": your staff id, "reason": one line}; to send the last mail again, the update `resend` '
+    f'or the signal `{STAFF_RESEND}` with {{"actor": your staff id, "reason": one line}}'
 )
 REFUSED = b"refused/plaintext"
 """The encoding of what came in plaintext where payloads are encrypted; nothing of it is left."""
@@ -34,8 +49,16 @@ class _HasBoard(Protocol):
     board: Board
 
 
+class _Request(Protocol):
+    @property
+    def id(self) -> str: ...
+
+    def with_id(self, number: str) -> Self: ...
+
+
 _Self = TypeVar("_Self", bound=_HasBoard)
 _Content = ParamSpec("_Content")
+_Asked = TypeVar("_Asked", bound=_Request)
 
 
 def refusal(why: str, kind: str) -> ApplicationError:
@@ -45,30 +68,50 @@ def refusal(why: str, kind: str) -> ApplicationError:
 
 def decision_in(said: object) -> StaffDecision:
     """Return the decision in a JSON value; raise a refusal when there is none."""
-    decision = read_decision(said)
-    if isinstance(decision, str):
-        raise refusal(decision, INVALID)
-    return decision
+    return _taken(read_decision(said))
 
 
-def decision_signalled(name: str, said: Sequence[RawValue]) -> StaffDecision:
-    """Return the decision in a signal of any name and content; raise a refusal when there is none."""
-    if name != STAFF_DECISION:
-        raise refusal(f"no signal has this name; the one of support staff is {STAFF_DECISION}", INVALID)
+def extension_in(said: object) -> StaffExtension:
+    """Return the extension in a JSON value; raise a refusal when there is none."""
+    return _taken(read_extension(said))
+
+
+def resend_in(said: object) -> StaffResend:
+    """Return the order to send again in a JSON value; raise a refusal when there is none."""
+    return _taken(read_resend(said))
+
+
+def _taken(request: _Asked | str) -> _Asked:
+    if isinstance(request, str):
+        raise refusal(request, INVALID)
+    return request
+
+
+_SIGNALS: dict[str, Callable[[object], StaffRequest]] = {
+    STAFF_DECISION: decision_in,
+    STAFF_EXTENSION: extension_in,
+    STAFF_RESEND: resend_in,
+}
+
+
+def signalled(name: str, said: Sequence[RawValue]) -> StaffRequest:
+    """Return what staff asks for by a signal of any name and content; raise a refusal when it is nothing."""
+    if name not in _SIGNALS:
+        raise refusal(f"no signal has this name; those of support staff are {', '.join(_SIGNALS)}", INVALID)
     if len(said) != 1:
-        raise refusal("a decision is one JSON object, no more and no less", INVALID)
+        raise refusal("a signal of support staff is one JSON object, no more and no less", INVALID)
     if said[0].payload.metadata.get("encoding") == REFUSED:
-        raise refusal("it came in plaintext: send it through the codec server, or use `octy incidents decide`", INVALID)
+        raise refusal("it came in plaintext: send it through the codec server, or use `octy incidents`", INVALID)
     try:
         value = workflow.payload_converter().from_payload(said[0].payload)
-    except Exception:  # noqa: BLE001  # whatever ails it, it is no decision
-        raise refusal("a decision must be readable as JSON", INVALID) from None
-    return decision_in(value)
+    except Exception:  # noqa: BLE001  # whatever ails it, it asks for nothing
+        raise refusal("a signal of support staff must be readable as JSON", INVALID) from None
+    return _SIGNALS[name](value)
 
 
-def identified(decision: StaffDecision) -> StaffDecision:
-    """Return the decision with an id, so that it can be repeated and audited under it."""
-    return decision if decision.decision_id else replace(decision, decision_id=str(workflow.uuid4()))
+def identified(said: _Asked) -> _Asked:
+    """Return it with an id, so that it can be repeated and audited under it."""
+    return said if said.id else said.with_id(str(workflow.uuid4()))
 
 
 def guarded(

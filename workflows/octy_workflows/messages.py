@@ -72,21 +72,34 @@ class IncidentTimes:
 
 @dataclass(frozen=True)
 class IncidentCase:
-    """Input of `KeyIncidentWorkflow`."""
+    """Input of `KeyIncidentWorkflow`. `failures`: in a row at its opening; 0: unknown.
+
+    `searchable`: the cluster knows our search attributes. A running case keeps what it was started with.
+    `extended` and `numbers` are what staff did before, should a case ever be started anew: its deadlines as they were
+    moved last, and by kind of mail the highest number that was given.
+    """
 
     incident_id: str
     times: IncidentTimes = field(default_factory=IncidentTimes)
+    searchable: bool = False
+    failures: int = 0
+    extended: "Extended | None" = None
+    numbers: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
 class RegenerationCase:
-    """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue."""
+    """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue.
+
+    `searchable`: the cluster knows our search attributes.
+    """
 
     regeneration_id: str
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
     deliver: Deliver = Deliver.LINK
+    searchable: bool = False
 
 
 class NoticeKind(StrEnum):
@@ -182,6 +195,32 @@ class CustomerAnswer:
 
     choice: Choice
     leaked: bool = False
+
+
+@dataclass(frozen=True)
+class ChangedAnswer:
+    """Signal: support staff has changed an answer that stood, as SQL already holds it. `change_id` tells repeats."""
+
+    choice: Choice
+    leaked: bool
+    by: str
+    change_id: str
+
+
+@dataclass(frozen=True)
+class Extended:
+    """Answer of the update `extend`: when staff is told next, and when the case ends, in Unix seconds."""
+
+    staff_at: float
+    close_at: float
+
+
+@dataclass(frozen=True)
+class Resent:
+    """Answer of the update `resend` of a case: the mail's kind and number, and what became of it: a `MailEnd`."""
+
+    mail: str
+    end: str
 
 
 @dataclass(frozen=True)
@@ -346,8 +385,8 @@ class OverlapOrder:
 class RegenerationNote:
     """Ask to write one event into the timeline of every case that waits for this regeneration.
 
-    `needs_staff` sets these cases to `needs_staff`. `key` is unique within the regeneration. A regeneration
-    for which no case waits has no timeline: its workflow's current details tell.
+    `needs_staff` sets these cases to `needs_staff`, and `staff_done` takes that back. `key` is unique within the
+    regeneration. A regeneration for which no case waits has no timeline: its workflow's current details tell.
     """
 
     regeneration_id: str
@@ -356,6 +395,7 @@ class RegenerationNote:
     at: float
     needs_staff: bool = False
     detail: Detail = field(default_factory=dict)
+    staff_done: bool = False
 
 
 @dataclass(frozen=True)

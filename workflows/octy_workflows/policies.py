@@ -30,6 +30,9 @@ MAILING: _Patience = {**PATIENTLY, "start_to_close_timeout": timedelta(seconds=6
 No longer than that: the mail of a worker that was killed is tried again only when this time is over.
 """
 
+STAFF_TASKS_END = "staff-tasks-end"
+"""The patch by which a staff task is taken back when its cause is over: a workflow whose history is older replays."""
+
 Condition = Callable[[], bool]
 
 

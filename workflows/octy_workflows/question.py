@@ -1,7 +1,8 @@
 """The question of a case: "was it you?", answered once, by the customer, by staff or by silence.
 
-Here: the answer that stands, staff decisions one at a time, and what comes too late. Not here: who was first, which
-SQL decides; what follows from the answer, which is `incident`; what people type, which is `hearing`.
+Here: the answer that stands, staff decisions one at a time, what comes too late, and what staff makes of an answer.
+Not here: who was first, which SQL decides; what follows from the answer, which is `incident`; what people type, which
+is `hearing`.
 """
 
 import asyncio
@@ -47,6 +48,7 @@ class Question:
         self._board = board
         self._reports: dict[str, DecisionReport] = {}  # by decision id
         self._reopened = 0
+        self._changes: list[str] = []  # ids of changes that staff has made to an answer
         self._leaked = False  # once reported, for the rest of the case
 
     def settled(self) -> bool:
@@ -57,7 +59,22 @@ class Question:
         """Take the answer that SQL holds."""
         self.answer = answer
         self._leaked = self._leaked or answer.leaked
-        self._board.show(answer=f"Answer: {answer}.", how="", staff="")
+        self._board.show(answer=f"Answer: {answer}.", how="", wait="", staff="")
+
+    def change(self, answer: Answer, change_id: str) -> None:
+        """Take what staff has made of the answer, once: a repeat may come after a later answer."""
+        if change_id not in self._changes:
+            self._changes.append(change_id)
+            self.let_stand(answer)
+
+    @property
+    def changes(self) -> int:
+        """How often staff has changed an answer."""
+        return len(self._changes)
+
+    def called_off(self) -> bool:
+        """Tell whether an answer stands that wants no new keys."""
+        return self.answer is not None and self.answer.choice == Choice.DISMISS
 
     def reopen(self) -> None:
         """Forget the answer, as SQL has done: the next one is a new one, whoever gives it."""
@@ -76,10 +93,14 @@ class Question:
     async def take(self, decision: StaffDecision) -> DecisionReport:
         """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
         self.refuse_if_late(decision)
-        order, reopened = DecisionOrder(self._incident_id, decision, workflow.time()), self._reopened
-        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY)
+        order = DecisionOrder(self._incident_id, decision, workflow.time())
+        reopened, changes = self._reopened, self.changes
+        report = await workflow.execute_activity(
+            activities.take_decision, order, **PATIENTLY, summary=f"{decision.decision} by {decision.actor}"
+        )
         self._reports[decision.decision_id] = report
-        if report.accepted or reopened == self._reopened:  # else it speaks of an answer that came to nothing
+        # It may speak of an answer that came to nothing, or that was changed before we heard of it.
+        if changes == self.changes and (report.accepted or reopened == self._reopened):
             self.let_stand(Answer.of(report))
         return report
 
@@ -90,10 +111,14 @@ class Question:
         """
         if decision.decision_id in self._reports:
             return
+        self.refuse_if_settled()
+        if self._leaked and decision.decision == Choice.DISMISS:
+            raise refusal("a case whose secret leaked can't be dismissed", INVALID)
+
+    def refuse_if_settled(self) -> None:
+        """Raise a refusal when nobody's answer is waited for."""
         if self.resolution is not None:
             by = self.answer or "nobody answered"
             raise refusal(f"too late, the case is closed as {self.resolution}: {by}", TOO_LATE)
         if self.answer is not None:
             raise refusal(f"too late, an answer stands: {self.answer}", TOO_LATE)
-        if self._leaked and decision.decision == Choice.DISMISS:
-            raise refusal("a case whose secret leaked can't be dismissed", INVALID)

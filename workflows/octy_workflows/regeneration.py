@@ -33,8 +33,11 @@ with workflow.unsafe.imports_passed_through():
         RegenerationNote,
         Step,
     )
-    from octy_workflows.policies import PATIENTLY, came_true, never
+    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END, came_true, never
+    from octy_workflows.searching import Index
 
+_MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
+_OPEN = (_MAKING, _SENT, COLLECTED)
 _HOW_TO_RESEND = {
     Deliver.LINK: "To send a fresh link at once: the update `resend`, without content.",
     Deliver.MAIL: "To send the keys again at once: the update `resend`, without content.",
@@ -63,17 +66,24 @@ class KeyRegenerationWorkflow(Correspondent):
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._old_pair_ended = False
         self._renewing = asyncio.Lock()
+        self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
+        self._noting = asyncio.Lock()  # what SQL holds last came last
         self.board = Board(f"Regeneration {case.regeneration_id}")
+        self._index = Index(off=not case.searchable)
+        self._state = _MAKING
 
     # The story of a new pair
 
     @workflow.run
     async def run(self, _case: RegenerationCase) -> str:
         """Deliver a new pair; the old one ends only when the new one is in the customer's hands."""
+        self._enter(_MAKING)
         await self._make_pair()
         await self._deliver()
         ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
         if ended == COLLECTED:
+            self._enter(COLLECTED)
+            await self._relieve(*self._needed_for, because="the keys were collected")
             await self._retire_old_pair()
             ended = await self._finish(Ending.DONE)
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -84,7 +94,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self.board.show("The new keys are being made")
         try:
             for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
-                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY)
+                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY, summary="new pair")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -96,6 +106,7 @@ class KeyRegenerationWorkflow(Correspondent):
         if self._outcome:
             return
         self._generation = 1
+        self._enter(_SENT)
         self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         self.board.show(how="", staff="")
@@ -129,14 +140,15 @@ class KeyRegenerationWorkflow(Correspondent):
     async def _overlap(self) -> None:
         self.board.show("The customer has the new keys; the old ones still work")
         order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
-        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY)
+        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY, summary="old pair")
         await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
 
     async def _end_old_pair(self, end: float) -> None:
         """Cut the old pair when its time is over; a word about its use that has not left by then is given up."""
         await came_true(never, by=end, waiting_for="the end of the old keys")
         self._old_pair_ended = True
-        await workflow.execute_activity(activities.retire_old_pair, Step(self._id, workflow.time()), **PATIENTLY)
+        step = Step(self._id, workflow.time())
+        await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
 
     async def _warn_before(self, end: float) -> None:
         """Tell the customer that the old pair is still in use, if it is, while there is time to do something."""
@@ -159,7 +171,7 @@ class KeyRegenerationWorkflow(Correspondent):
         step = Step(self._id, workflow.time())
         try:
             return await workflow.execute_activity(
-                activities.count_old_uses, step, schedule_to_close_timeout=left, **PATIENTLY
+                activities.count_old_uses, step, schedule_to_close_timeout=left, **PATIENTLY, summary="old pair"
             )
         except ActivityError as error:
             if is_cancelled_exception(error):
@@ -224,15 +236,18 @@ class KeyRegenerationWorkflow(Correspondent):
         """Have a fresh link, which will be mailed; return its generation, or 0 when there is none left."""
         async with self._renewing:
             order = LinkOrder(self._id, self._generation + 1, workflow.time())
-            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY)
+            summary = f"link {order.generation}"
+            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY, summary=summary)
             self._generation = max(self._generation, generation)
             return generation
 
     async def _finish(self, ending: str) -> str:
         """Return what stands in SQL: the customer may have collected in the last moment."""
         order = FinishOrder(self._id, ending, workflow.time())
-        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY)
+        summary = f"as {ending}"
+        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY, summary=summary)
         self.board.show(f"Ended: {stands}")
+        self._enter(stands)
         return stands
 
     async def _call_staff_to_collection(self) -> None:
@@ -240,9 +255,40 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=f"Support staff is needed. {remark}")
+        self._needed_for.append(what)
+        self._enter(self._state)
         await self._note(what, key=key, needs_staff=True)
 
-    async def _note(self, what: str, *, key: str = "", needs_staff: bool = False, detail: Detail | None = None) -> None:
+    async def _mail_left(self, order: MailOrder) -> None:
+        await self._relieve("mail_failed", because=f"{order.kind}-{order.number} was sent")
+
+    async def _relieve(self, *causes: str, because: str) -> None:
+        """Take staff tasks back whose cause is over, in the cases that wait, when they were the last ones."""
+        left = [cause for cause in self._needed_for if cause not in causes]
+        if left == self._needed_for:
+            return
+        self._needed_for = left
+        if not left and workflow.patched(STAFF_TASKS_END):
+            self.board.show(staff="")
+            self._enter(self._state)
+            await self._note(
+                "staff_not_needed", key=f"{workflow.time():.3f}", staff_done=True, detail={"because": because}
+            )
+
+    def _enter(self, state: str) -> None:
+        self._state = state
+        self._index.show(state, needs_staff=bool(self._needed_for) and state in _OPEN)
+
+    async def _note(
+        self,
+        what: str,
+        *,
+        key: str = "",
+        needs_staff: bool = False,
+        detail: Detail | None = None,
+        staff_done: bool = False,
+    ) -> None:
         name = f"{what}-{key}" if key else what
-        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {})
-        await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY)
+        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done)
+        async with self._noting:
+            await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY, summary=what)

@@ -1,20 +1,29 @@
-"""PURE. What support staff decides, and what of it can be taken.
+"""PURE. What support staff asks of a case, and what of it can be taken.
 
-Here: the decision as a value, its faults in words, and reading it from JSON that a person typed. Not here: whether it
-comes too late (`question`), how it arrives (`hearing`).
+Here: decision, extension and re-sending as values, their faults in words, and reading them from JSON that a person
+typed. Not here: whether one comes too late (`question`, `deadlines`, `letters`), how it arrives (`hearing`).
 """
 
 import re
-from dataclasses import dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from enum import StrEnum
+from typing import ClassVar, Self, TypeVar
 
 STAFF_DECISION = "staff_decision"
 """The signal by which support staff decide from Temporal's Web UI; its content is a `StaffDecision`."""
+STAFF_EXTENSION = "staff_extension"
+"""The signal by which they give a case more time; its content is a `StaffExtension`."""
+STAFF_RESEND = "staff_resend"
+"""The signal by which they have a mail of a case sent again; its content is a `StaffResend`."""
+
+MOST_DAYS = 90
+"""How much later a case can end than it would have, all extensions together."""
 
 _ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 _NOT_STAFF = ("system", "customer")  # the timeline's other actors
 _REASON_LIMIT = 300
 _SECRET_KEY = re.compile(r"sk_[0-9A-Za-z]")
+_WORDS = {str: "text", int: "a whole number", bool: "true or false"}
 
 
 class Choice(StrEnum):
@@ -22,6 +31,10 @@ class Choice(StrEnum):
 
     REGENERATE = "regenerate"
     DISMISS = "dismiss"
+
+
+RESENDABLE = ("alert", "reminder")
+"""The mails of a case that can be sent again; those with new keys belong to the regeneration."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +50,8 @@ class StaffDecision:
     reason: str
     leaked: bool = False
     decision_id: str = ""
+    refused_as: ClassVar[str] = "decision_refused"
+    id_field: ClassVar[str] = "decision_id"
 
     def fault(self) -> str | None:
         """Return why this can't be taken, or None. Keeps addresses and secrets out of the history.
@@ -45,38 +60,155 @@ class StaffDecision:
         """
         if self.decision not in list(Choice):
             return f"decision must be one of: {', '.join(Choice)}"
-        if not _ACTOR.fullmatch(self.actor) or self.actor in _NOT_STAFF:
-            return "actor must be a staff id: letters, digits, '.', '_' or '-', at most 64"
-        if self.decision_id and not _ACTOR.fullmatch(self.decision_id):
-            return "decision_id must be letters, digits, '.', '_' or '-', at most 64"
-        if self.leaked and self.decision == Choice.DISMISS:
+        if self.leaked and self.decision == Choice.DISMISS and not fault_of_actor(self.actor):
             return "a case whose secret leaked can't be dismissed"
-        return self._fault_of_reason()
+        return _fault_of_any(self)
 
-    def _fault_of_reason(self) -> str | None:
-        if not self.reason.strip():
-            return "a reason is needed: it is what the next colleague reads"
-        if len(self.reason) > _REASON_LIMIT or not self.reason.isprintable():
-            return f"the reason must be one line of at most {_REASON_LIMIT} printable characters"
-        if "@" in self.reason or _SECRET_KEY.search(self.reason):
-            return "the reason must hold no mail address and no secret key: it is kept in the history"
-        return None
+    @property
+    def id(self) -> str:
+        """The id under which it is repeated and audited."""
+        return self.decision_id
+
+    def with_id(self, number: str) -> Self:
+        """Return the same under this id."""
+        return replace(self, decision_id=number)
+
+    def facts(self) -> dict[str, str | int | bool]:
+        """Return what the timeline keeps of it beside actor and reason."""
+        return {"decision": self.decision}
+
+
+@dataclass(frozen=True)
+class StaffExtension:
+    """Update or signal of support staff: wait so many days longer. `request_id` makes a repeat harmless."""
+
+    days: int
+    actor: str
+    reason: str
+    request_id: str = ""
+    refused_as: ClassVar[str] = "extension_refused"
+    id_field: ClassVar[str] = "request_id"
+
+    def fault(self) -> str | None:
+        """Return why this can't be taken, or None; see `StaffDecision.fault`."""
+        if not 1 <= self.days <= MOST_DAYS:
+            return f"days must be between 1 and {MOST_DAYS}"
+        return _fault_of_any(self)
+
+    @property
+    def id(self) -> str:
+        """The id under which it is repeated and audited."""
+        return self.request_id
+
+    def with_id(self, number: str) -> Self:
+        """Return the same under this id."""
+        return replace(self, request_id=number)
+
+    def facts(self) -> dict[str, str | int | bool]:
+        """Return what the timeline keeps of it beside actor and reason."""
+        return {"days": self.days}
+
+
+@dataclass(frozen=True)
+class StaffResend:
+    """Update or signal of support staff: send a mail of the case again.
+
+    `kind` is one of `RESENDABLE`, or empty for the mail that went out last. `request_id` makes a repeat harmless.
+    """
+
+    actor: str
+    reason: str
+    kind: str = ""
+    request_id: str = ""
+    refused_as: ClassVar[str] = "resend_refused"
+    id_field: ClassVar[str] = "request_id"
+
+    def fault(self) -> str | None:
+        """Return why this can't be taken, or None; see `StaffDecision.fault`."""
+        if self.kind and self.kind not in RESENDABLE:
+            return f"kind must be one of: {', '.join(RESENDABLE)}; or left out, for the mail that went out last"
+        return _fault_of_any(self)
+
+    @property
+    def id(self) -> str:
+        """The id under which it is repeated and audited."""
+        return self.request_id
+
+    def with_id(self, number: str) -> Self:
+        """Return the same under this id."""
+        return replace(self, request_id=number)
+
+    def facts(self) -> dict[str, str | int | bool]:
+        """Return what the timeline keeps of it beside actor and reason."""
+        return {"kind": self.kind} if self.kind else {}
+
+
+StaffRequest = StaffDecision | StaffExtension | StaffResend
+_Request = TypeVar("_Request", StaffDecision, StaffExtension, StaffResend)
+
+
+def _fault_of_any(said: StaffRequest) -> str | None:
+    """Return what is wrong with who, why, or the id."""
+    if said.id and not _ACTOR.fullmatch(said.id):
+        why_not = f"{said.id_field} must be letters, digits, '.', '_' or '-', at most 64"
+        return fault_of_actor(said.actor) or why_not
+    return fault_of_actor(said.actor) or fault_of_reason(said.reason)
+
+
+def fault_of_actor(actor: str) -> str | None:
+    """Return why nobody can act under this name, or None."""
+    if not _ACTOR.fullmatch(actor) or actor in _NOT_STAFF:
+        return "actor must be a staff id: letters, digits, '.', '_' or '-', at most 64"
+    return None
+
+
+def fault_of_reason(reason: str) -> str | None:
+    """Return why this reason can't be kept, or None."""
+    if not reason.strip():
+        return "a reason is needed: it is what the next colleague reads"
+    if len(reason) > _REASON_LIMIT or not reason.isprintable():
+        return f"the reason must be one line of at most {_REASON_LIMIT} printable characters"
+    if "@" in reason or _SECRET_KEY.search(reason):
+        return "the reason must hold no mail address and no secret key: it is kept in the history"
+    return None
 
 
 def read_decision(said: object) -> StaffDecision | str:
-    """Return the decision in a decoded JSON value, or why there is none. Never raises.
+    """Return the decision in a decoded JSON value, or why there is none. Never raises."""
+    return read(StaffDecision, "a decision", said)
+
+
+def read_extension(said: object) -> StaffExtension | str:
+    """Return the extension in a decoded JSON value, or why there is none. Never raises."""
+    return read(StaffExtension, "an extension", said)
+
+
+def read_resend(said: object) -> StaffResend | str:
+    """Return the order to send again in a decoded JSON value, or why there is none. Never raises."""
+    return read(StaffResend, "an order to send again", said)
+
+
+def read(kind: type[_Request], noun: str, said: object) -> _Request | str:
+    """Return what a decoded JSON value holds, or why it holds none.
 
     An unknown field is refused, not ignored: a mistyped `leaked` must not leave a leaked pair alive.
     """
-    known = {part.name: bool if part.name == "leaked" else str for part in fields(StaffDecision)}
+    known = {part.name: type_of(part.type) for part in fields(kind)}
+    needed = [part.name for part in fields(kind) if part.default is MISSING]
     if not isinstance(said, dict):
-        return "a decision is a JSON object with decision, actor and reason"
+        return f"{noun} is a JSON object with {', '.join(needed[:-1])} and {needed[-1]}"
     if not said.keys() <= known.keys():
-        return f"a decision has no other fields than {', '.join(known)}"
-    for name, kind in known.items():
-        if name not in said and name in ("decision", "actor", "reason"):
+        return f"{noun} has no other fields than {', '.join(known)}"
+    for name, wanted in known.items():
+        if name not in said and name in needed:
             return f"{name} is missing"
-        if name in said and not isinstance(said[name], kind):
-            return f"{name} must be {'true or false' if kind is bool else 'text'}"
-    decision = StaffDecision(**said)
-    return decision.fault() or decision
+        if name in said and type(said[name]) is not wanted:  # True is an int, too
+            return f"{name} must be {_WORDS[wanted]}"
+    request = kind(**said)
+    return request.fault() or request
+
+
+def type_of(annotation: object) -> type:
+    """Return the type of a field of one of the classes above."""
+    assert isinstance(annotation, type)
+    return annotation

@@ -89,7 +89,8 @@ class IncidentActivities:
     def open_regeneration(self, order: RegenerationOrder) -> str:
         """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
-        The case's own is replaced only while it still is `order.after`, the one that came to nothing.
+        The case's own is replaced only while it still is `order.after`, the one that came to nothing. Nothing is
+        opened or returned where staff has called it off meanwhile (`octy_worker.changed_answers`).
         """
         with self._database.write_session() as session:
             incident = session.get_one(Incident, order.incident_id)
@@ -97,12 +98,14 @@ class IncidentActivities:
             if standing is not None and standing != order.after:
                 return standing
             confirmation = session.get_one(Confirmation, order.incident_id)
+            if confirmation.answer == Answer.IT_WAS_US:
+                return ""
             opened = regenerations.open_regeneration(
                 session,
                 incident.account_id,
                 Cause.INCIDENT,
                 old_pair_id=incident.key_pair_id,
-                leaked=order.leaked,
+                leaked=order.leaked or confirmation.leaked,
                 actor=confirmation.answered_by or cases.SYSTEM,
                 now=order.at,
             )
@@ -114,7 +117,7 @@ class IncidentActivities:
 
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
     def close_incident(self, order: CloseOrder) -> DecisionReport | None:
-        """Close the case, or return the answer that silence would have passed over."""
+        """Close the case, or return the answer that this would have passed over."""
         with self._database.write() as connection:
             closed = cases.close_case(
                 connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at

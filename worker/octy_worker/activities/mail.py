@@ -21,11 +21,12 @@ from octy_middleware.database import Database
 from octy_middleware.states import MailState
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
-from octy_worker.mail.letters import Letters
-from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.mail.letters import Letters, TemplateFaultError
+from octy_worker.mail.mailer import Mailer
 from octy_worker.regenerations import note_mailed
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
@@ -128,8 +129,12 @@ class MailActivities:
     def _deliver(self, copy: _Copy, found: Draft) -> Delivery:
         address = recipient(copy.address)
         if address is None:
-            return Delivery(Verdict.REFUSED, "invalid-address")
-        letter = self._letters.render(found.facts)
+            return Delivery(Verdict.REFUSED, INVALID_ADDRESS)
+        try:
+            letter = self._letters.render(found.facts)
+        except TemplateFaultError as fault:  # proven at the start, and still: it waits until somebody mends it
+            _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # facts are in it
+            return Delivery(Verdict.DEFERRED, TEMPLATE, ours=True)
         return self._mailer.send(Envelope(copy.intent.message_id, self._clock(), address, letter))
 
 
@@ -150,6 +155,7 @@ def _tell(key: str, delivery: Delivery) -> None:
     if delivery.verdict is Verdict.ACCEPTED:
         _log.info("mail %s: sent", key)
     elif delivery.ours:
-        _log.error("mail %s: %s, %s; check the OCTY_SMTP_* settings", key, delivery.verdict, delivery.code)
+        where = "templates (`octy mail preview`)" if delivery.code == TEMPLATE else "OCTY_SMTP_* settings"
+        _log.error("mail %s: %s, %s; check the %s", key, delivery.verdict, delivery.code, where)
     else:
         _log.warning("mail %s: %s, %s", key, delivery.verdict, delivery.code)

@@ -108,3 +108,5 @@ class RegenerationActivities:
                 )
                 if new and note.needs_staff:
                     cases.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                if new and note.staff_done:
+                    cases.relieve_staff(connection, incident_id)

@@ -1,15 +1,15 @@
-"""A staff decision on its way to the case's workflow, and what came back.
+"""What support staff asks of a running case, on its way to the workflow, and what came back.
 
-Here: asking, understanding the answer, auditing a refusal. Not here: whether a decision comes too late (the workflow
-and SQL say), what can be typed (`incidents`).
+Here: asking, understanding the answer, auditing a refusal. Not here: whether it comes too late (the workflow and SQL
+say), what can be typed (`incidents`, `incident_orders`), answers changed in SQL (`changing`).
 
-An update is answered only by a running worker. Without one nothing tells whether the decision is still waiting
-somewhere, so the same decision id is to be used again: the workflow takes each id once.
+An update is answered only by a running worker. Without one nothing tells whether what was asked is still waiting
+somewhere, so the same id is to be used again: the workflow takes each id once.
 """
 
 import asyncio
-from dataclasses import replace
 from datetime import timedelta
+from typing import Any, assert_never
 
 from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
 from temporalio.exceptions import ApplicationError
@@ -22,65 +22,150 @@ from octy_worker.cli.audit import record
 from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
-from octy_workflows.hearing import INVALID, REFUSED, TOO_LATE
+from octy_workflows.hearing import INVALID, REFUSED, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import incident_workflow_id
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.messages import Extended, Resent, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+
+_RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}
 
 
 def decide(
     database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, *, timeout: float
 ) -> None:
     """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
+    _ask(database, place, incident_id, decision, timeout)
+
+
+def extend(
+    database: Database, place: TemporalPlace, incident_id: str, extension: StaffExtension, *, timeout: float
+) -> Extended:
+    """Return the case's new deadlines. Raises as `decide`."""
+    extended: Extended = _ask(database, place, incident_id, extension, timeout)
+    return extended
+
+
+def resend(database: Database, place: TemporalPlace, incident_id: str, order: StaffResend, *, timeout: float) -> Resent:
+    """Return which mail was sent again, and what became of it. Raises as `decide`."""
+    resent: Resent = _ask(database, place, incident_id, order, timeout)
+    return resent
+
+
+def resend_keys(  # who, what and why of one order
+    database: Database,
+    place: TemporalPlace,
+    incident_id: str,
+    regeneration_id: str,
+    order: StaffResend,
+    *,
+    timeout: float,
+) -> int:
+    """Have a fresh link to a case's new keys mailed; return the mail's number. Raises as `decide`."""
     try:
-        _refuse_faults(decision)
-        asyncio.run(_ask(database, place, incident_id, decision, patience=timeout))
+        _refuse_faults(order)
+        number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
     except RefusedError as refusal:
-        _audit_refusal(database, incident_id, decision, str(refusal))
+        _audit_refusal(database, incident_id, order, str(refusal))
         raise
-    record("case_decided", decision.actor, **_facts(incident_id, decision))
+    with database.write() as connection:
+        cases.append_event(
+            connection,
+            incident_id,
+            key=f"mail_ordered_again-{order.id}",
+            actor=order.actor,
+            what="mail_ordered_again",
+            detail={"mail": f"new_keys-{number}", "reason": order.reason},
+            now=now(),
+        )
+    record("mail_ordered_again", order.actor, **_facts(incident_id, order))
+    return number
 
 
-def _refuse_faults(decision: StaffDecision) -> None:
-    fault = decision.fault()
+def _ask(database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, timeout: float) -> Any:
+    try:
+        _refuse_faults(said)
+        answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, said, str(refusal))
+        raise
+    record(_RECORDED[type(said)], said.actor, **_facts(incident_id, said))
+    return answer
+
+
+def _refuse_faults(said: StaffRequest) -> None:
+    fault = said.fault()
     if fault is not None:
         raise RefusedError(fault)
 
 
-async def _ask(
-    database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, *, patience: float
-) -> None:
+def _update_of(said: StaffRequest) -> Any:
+    match said:
+        case StaffDecision():
+            return KeyIncidentWorkflow.decide
+        case StaffExtension():
+            return KeyIncidentWorkflow.extend
+        case StaffResend():
+            return KeyIncidentWorkflow.resend
+        case unknown:
+            assert_never(unknown)
+
+
+async def _ask_case(
+    database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, *, patience: float
+) -> Any:
     client = await reach(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(incident_id))
     try:
-        await handle.execute_update(
-            KeyIncidentWorkflow.decide, decision, id=decision.decision_id, rpc_timeout=timedelta(seconds=patience)
+        return await handle.execute_update(_update_of(said), said, id=said.id, rpc_timeout=timedelta(seconds=patience))
+    except WorkflowUpdateFailedError as error:
+        raise _refusal(database, incident_id, error) from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise await _nobody_answered(client, place, said, patience) from None
+    except RPCError as error:
+        raise _no_workflow(database, incident_id, error) from None
+
+
+async def _ask_for_keys(
+    database: Database,
+    place: TemporalPlace,
+    incident_id: str,
+    regeneration_id: str,
+    order: StaffResend,
+    *,
+    patience: float,
+) -> int:
+    client = await reach(place)
+    workflow_id = regeneration_workflow_id(regeneration_id)
+    handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
+    try:
+        return await handle.execute_update(
+            KeyRegenerationWorkflow.resend, id=order.id, rpc_timeout=timedelta(seconds=patience)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, place, decision, patience) from None
+        raise await _nobody_answered(client, place, order, patience) from None
     except RPCError as error:
         raise _no_workflow(database, incident_id, error) from None
 
 
 def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (INVALID, TOO_LATE):
+    if isinstance(cause, ApplicationError) and cause.type in (INVALID, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED.decode() in str(cause):
         return UsageFaultError(
             "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
         )
     return _too_late(database, incident_id) or UnavailableError(
-        f"the case's workflow failed at the decision: {cause}", "look at the worker's log, then repeat the command"
+        f"the case's workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
     )
 
 
-async def _nobody_answered(
-    client: Client, place: TemporalPlace, decision: StaffDecision, patience: float
-) -> CommandError:
-    repeat = f"repeat with --decision-id {decision.decision_id}, which never counts twice"
+async def _nobody_answered(client: Client, place: TemporalPlace, said: StaffRequest, patience: float) -> CommandError:
+    option = said.id_field.replace("_", "-")
+    repeat = f"repeat with --{option} {said.id}, which never counts twice"
     try:
         worker = await has_worker(client, place, now())
     except RPCError:
@@ -96,7 +181,7 @@ async def _nobody_answered(
 
 def _no_workflow(database: Database, incident_id: str, error: RPCError) -> CommandError:
     if error.status is not RPCStatusCode.NOT_FOUND:
-        return UnavailableError(f"Temporal did not take the decision: {error.message}", "`octy doctor` looks closer")
+        return UnavailableError(f"Temporal did not take the order: {error.message}", "`octy doctor` looks closer")
     return _too_late(database, incident_id) or UnavailableError(
         f"the case's workflow is not there yet ({error.message})",
         "is `octy worker` running, at the same address and namespace? `octy doctor` tells; then repeat the command",
@@ -113,30 +198,34 @@ def _too_late(database: Database, incident_id: str) -> RefusedError | None:
     return RefusedError(f"too late, the case is closed as {standing.resolution}: {answer}")
 
 
-def _audit_refusal(database: Database, incident_id: str, decision: StaffDecision, why: str) -> None:
-    """Put the refusal into the case's timeline, once a decision id, without what was refused for its content."""
-    facts = _facts(incident_id, decision)
-    actor = decision.actor if _fits(replace(decision, reason="fits")) else login_name()
-    taken = _fits(replace(decision, actor="fits"))
-    detail = {"decision": decision.decision, "why": why, **({"reason": decision.reason} if taken else {})}
+def _audit_refusal(database: Database, incident_id: str, said: StaffRequest, why: str) -> None:
+    """Put the refusal into the case's timeline, once an id, without what was refused for its content."""
+    actor = said.actor if _fits(said.actor, "fits") else login_name()
+    facts = {**_known_facts(said), **({"reason": said.reason} if _fits("fits", said.reason) else {})}
     at = now()
-    decision_id = decision.decision_id if decision.fault() is None else uuid7(at)
+    number = said.id if said.fault() is None else uuid7(at)
     with database.write() as connection:
         cases.note_refused_decision(
-            connection, incident_id, decision_id=decision_id, actor=actor, detail=detail, now=at
+            connection,
+            incident_id,
+            decision_id=number,
+            actor=actor,
+            detail={**facts, "why": why},
+            now=at,
+            what=said.refused_as,
         )
-    record("decision_refused", actor, why=why, **{**facts, "reason": detail.get("reason")})
+    record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
 
 
-def _fits(decision: StaffDecision) -> bool:
-    return replace(decision, decision=Choice.DISMISS, leaked=False, decision_id="").fault() is None
+def _known_facts(said: StaffRequest) -> dict[str, str | int | bool]:
+    """Return what was asked for, but for words that nobody here knows."""
+    return {} if isinstance(said, StaffResend) and said.fault() else said.facts()
 
 
-def _facts(incident_id: str, decision: StaffDecision) -> dict[str, str | bool | None]:
-    return {
-        "incident": incident_id,
-        "decision": decision.decision,
-        "leaked": decision.leaked,
-        "reason": decision.reason,
-        "decision_id": decision.decision_id,
-    }
+def _fits(actor: str, reason: str) -> bool:
+    return StaffDecision(Choice.DISMISS, actor, reason).fault() is None
+
+
+def _facts(incident_id: str, said: StaffRequest) -> dict[str, Any]:
+    leaked = {"leaked": said.leaked} if isinstance(said, StaffDecision) else {}
+    return {"incident": incident_id, **_known_facts(said), **leaked, "reason": said.reason, said.id_field: said.id}

@@ -130,8 +130,6 @@ def secret(context: typer.Context, account: _Account, actor: Who = None) -> None
 )
 def send_test(context: typer.Context, account: _Account, actor: Who = None, as_json: AsJson = False) -> None:
     """Post it once."""
-    import time
-
     from octy_middleware.clock import utc, uuid7
     from octy_middleware.webhooks import WebhookEvent
     from octy_worker.cli.audit import record
@@ -139,7 +137,7 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     from octy_worker.webhooks.courier import Courier
     from octy_worker.webhooks.signing import Parcel
 
-    courier = Courier(_settings(context), time.time)
+    courier = Courier(_settings(context), now)
     with store(context) as database, database.read_session() as session:
         found = account_of(session, account)
         parcel = Parcel(
@@ -174,4 +172,5 @@ def _raise(ended: "Delivery") -> None:
         raise UsageFaultError(ended.words, "the customer sets it, as contact data")
     if ended.fault in REFUSED:
         raise RefusedError(f"nothing was sent: {ended.words}", "docs/webhooks.md says which places are taken")
-    raise CommandError(f"not delivered: {ended.words}", "the worker would try again for 3 days")
+    to_do = "" if ended.fault is Fault.GONE else "the worker would try again for 3 days"
+    raise CommandError(f"not delivered: {ended.words}", to_do)

@@ -16,6 +16,8 @@ from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
 from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware.errors import ConfigurationError
+from octy_worker import search_attributes
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.checks.configuration import is_local
 from octy_worker.cli.exits import CommandError
@@ -25,11 +27,13 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.versions import known_versions
 
 _TIMEOUT = 10.0  # seconds
+_ATTRIBUTES = "search attributes"
+_INSIDE = (_ATTRIBUTES, "worker")  # of a namespace
 _HEALTHY = {"status": "ok"}
 
 
 def look_at_temporal(settings: WorkerSettings) -> list[Check]:
-    """Look for the server, the namespace, and a worker that asks for work."""
+    """Look for the server, the namespace, its search attributes, and a worker that asks for work."""
     place = TemporalPlace(
         temporal_address=settings.temporal_address,
         temporal_namespace=settings.temporal_namespace,
@@ -38,20 +42,21 @@ def look_at_temporal(settings: WorkerSettings) -> list[Check]:
         temporal_deployment=settings.temporal_deployment,
         temporal_build_id=settings.temporal_build_id,
     )
-    return asyncio.run(_look_at_temporal(place))
+    return asyncio.run(_look_at_temporal(place, searchable=settings.temporal_search_attributes == "auto"))
 
 
-async def _look_at_temporal(place: TemporalPlace) -> list[Check]:
+async def _look_at_temporal(place: TemporalPlace, *, searchable: bool) -> list[Check]:
     try:
         client = await reach(place)
     except CommandError:
-        wanting = [unchecked(name, "needs Temporal") for name in ("namespace", "worker")]
+        wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_INSIDE)]
         return [_unreachable(place.temporal_address), *wanting]
     found = fine("Temporal", place.temporal_address)
     namespace = await _look_at_namespace(client, place)
     if namespace.to_do:
-        return [found, namespace, unchecked("worker", "needs the namespace")]
-    checks = [found, namespace, await _look_at_worker(client, place)]
+        return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
+    attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
+    checks = [found, namespace, attributes, await _look_at_worker(client, place)]
     return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
 
 
@@ -78,6 +83,19 @@ async def _look_at_namespace(client: Client, place: TemporalPlace) -> Check:
             return wrong("namespace", f"there is no {name!r}", to_do)
         return wrong("namespace", error.message, "look at Temporal's log")
     return fine("namespace", name)
+
+
+async def _look_at_search_attributes(client: Client) -> Check:
+    try:
+        names = await search_attributes.missing(client)
+    except ConfigurationError as error:
+        return wrong(_ATTRIBUTES, str(error))
+    except RPCError as error:
+        return wrong(_ATTRIBUTES, error.message, search_attributes.OFF.removeprefix("or "))
+    if names:
+        to_do = f"start `octy worker`, which adds them; or: {search_attributes.how_to_add(client.namespace, names)}"
+        return wrong(_ATTRIBUTES, f"Temporal does not know {', '.join(names)}", to_do)
+    return fine(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
 
 
 async def _look_at_worker(client: Client, place: TemporalPlace) -> Check:

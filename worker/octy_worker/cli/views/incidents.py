@@ -1,13 +1,16 @@
 """Cases, drawn."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.console import Cell, Column, facts, moment, table
+from octy_middleware.clock import utc
+from octy_worker.cli.console import Cell, Column, facts, moment, table, tell
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
+from octy_worker.cli.views.plots import Chart
 from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
 from octy_worker.sources import SourceCount
 from octy_worker.words import origin
@@ -51,14 +54,23 @@ def page(report: IncidentReport) -> list[RenderableType]:
                 ("workflow", report.workflow_id),
             ]
         ),
-        _sources(report.sources),
     ]
+    if report.plot:
+        parts.append(Chart(report.plot, "Failures over time"))
+    parts.append(_sources(report.sources))
     if report.late_uses:
         parts.append(late_uses_table(report.late_uses))
     if report.mails:
         parts.append(mails.mails_table(report.mails, title="Mails"))
     parts.append(_timeline(report.timeline))
     return parts
+
+
+def tell_line(line: TimelineLine) -> None:
+    """Print one line of a timeline, at once."""
+    said = (moment(line.at), line.actor, line.what.replace("_", " "), _more(line.detail))
+    tell("  ".join(part for part in said if part))
+    sys.stdout.flush()
 
 
 def _why(line: IncidentLine) -> str:
@@ -98,6 +110,11 @@ def _timeline(found: Sequence[TimelineLine]) -> Table:
 
 def _more(detail: Mapping[str, object]) -> str:
     """Return the details in words; a mail's key stands in the table of mails."""
-    words = {True: "yes", False: "no"}
-    said = {name: words[value] if isinstance(value, bool) else value for name, value in detail.items() if name != "key"}
-    return ", ".join(f"{name}: {value}" for name, value in said.items())
+    said = {name: _in_words(name, value) for name, value in detail.items() if name != "key"}
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in said.items())
+
+
+def _in_words(name: str, value: object) -> object:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return moment(utc(value)) if isinstance(value, int) and name.endswith("_at") else value

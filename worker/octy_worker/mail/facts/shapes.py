@@ -12,6 +12,7 @@ from typing import ClassVar
 
 from octy_middleware.credentials import Secret
 from octy_worker.mail.harmless import Harmless
+from octy_worker.plot import Plot
 from octy_workflows.messages import MailKind
 
 
@@ -37,7 +38,10 @@ class LateLine:
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case."""
+    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
+
+    `plot`: the attempts over time; None when their counts are kept no more.
+    """
 
     kind: MailKind
     incident_id: str
@@ -48,6 +52,7 @@ class CaseFacts:
     opened_at: datetime
     last_at: datetime
     network: Harmless
+    plot: Plot | None
     sources: tuple[SourceLine, ...]
     other_sources: int
     other_count: int

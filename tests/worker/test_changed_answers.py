@@ -1,0 +1,316 @@
+"""An answer that staff changes, in SQL: what is undone, what begins, and that nothing happens twice."""
+
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from support.world import LIFE, FakeRequest, Keys, World
+
+from octy_middleware.clock import utc
+from octy_middleware.models import Incident, Notice
+from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
+from octy_worker import cases, regenerations
+from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.changed_answers import Change, Changed, change_answer
+from octy_worker.staff_orders import OrderRefusedError
+from octy_workflows.messages import CloseOrder, RegenerationOrder
+from octy_workflows.staff import Choice
+
+NOW = time.time() + 86_400
+DISMISS = Change(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
+REGENERATE = Change(Answer.NOT_US, False, "eve", "they called", "c-2")
+LEAKED = Change(Answer.NOT_US, True, "eve", "seen in a public repo", "c-3")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Iterator[World]:
+    """A world on a file: what is tested with it has no SQL of its own."""
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def open_case(world: World, keys: Keys) -> str:
+    with world.gate() as gate:
+        for _ in range(20):
+            gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
+    return incident_id
+
+
+def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tuple[Keys, str]:
+    keys = world.register()
+    incident_id = open_case(world, keys)
+    if said is not None:
+        cases.answer_case(world.database, incident_id, said, leaked=leaked, by=cases.CUSTOMER, now=NOW)
+    return keys, incident_id
+
+
+def ordered(world: World, incident_id: str, *, after: str = "") -> str:
+    """Have the workflow order new keys."""
+    desk = IncidentActivities(world.database, quiet=3600.0)
+    return desk.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW, after=after))
+
+
+def sent(world: World, regeneration_id: str) -> str:
+    with world.database.write_session() as session:
+        regenerations.issue(session, world.hasher, world.sealer, regeneration_id, life=LIFE, now=NOW)
+    with world.database.write_session() as session:
+        regenerations.activate(session, regeneration_id, NOW)
+    return regeneration_id
+
+
+def close(world: World, incident_id: str, resolution: Resolution) -> None:
+    with world.database.write() as connection:
+        assert cases.close_case(connection, incident_id, resolution, quiet=3600.0, now=NOW)
+
+
+def change(world: World, incident_id: str, wish: Change) -> Changed:
+    return change_answer(world.database, incident_id, wish, NOW)
+
+
+def refused(world: World, incident_id: str, wish: Change) -> str:
+    before = everything(world)
+    with pytest.raises(OrderRefusedError) as caught:
+        change(world, incident_id, wish)
+    assert everything(world) == before
+    return str(caught.value)
+
+
+def everything(world: World) -> list[list[tuple]]:
+    tables = ("confirmation", "incident", "incident_event", "regeneration", "sealed_secret", "key_pair", "outbox")
+    return [world.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
+
+
+def standing(world: World) -> tuple:
+    return world.rows("SELECT answer, leaked, answered_by FROM confirmation")[0]
+
+
+def pair_states(world: World) -> dict[str, str]:
+    return dict(world.rows("SELECT public_key, state FROM key_pair"))
+
+
+def told(world: World, subject: str) -> list[str]:
+    return [kind for (kind,) in world.rows("SELECT kind FROM outbox WHERE subject_id = :s ORDER BY id", s=subject)]
+
+
+# While the case is open
+
+
+@pytest.mark.parametrize("made", [True, False], ids=["sent", "before_there_is_a_pair"])
+def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bool) -> None:
+    keys, incident_id = answered(world, Answer.NOT_US)
+    regeneration_id = ordered(world, incident_id)
+    if made:
+        sent(world, regeneration_id)
+    assert change(world, incident_id, DISMISS) == Changed(closed=False, withdrawn=regeneration_id)
+    assert standing(world)[0] == "it_was_us"
+    states = pair_states(world)
+    assert states.pop(keys.public_key) == "active"
+    assert set(states.values()) <= {"retired"}
+    assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is None
+    # The case hears of the change before it can hear of an end of what it waits for.
+    assert told(world, incident_id)[-2:] == ["incident_changed", "regeneration_finished"]
+    assert told(world, regeneration_id)[-1] == "regeneration_superseded"
+    [(actor, what)] = world.rows("SELECT actor, what FROM incident_event WHERE what = 'answer_changed'")
+    assert (actor, what) == ("dan", "answer_changed")
+
+
+def test_a_change_that_is_repeated_does_nothing_twice_also_after_a_later_one(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    ordered(file, incident_id)
+    change(file, incident_id, DISMISS)
+    assert change(file, incident_id, DISMISS) == Changed(closed=False, repeated=True)
+    change(file, incident_id, REGENERATE)
+    before = everything(file)
+    assert change(file, incident_id, DISMISS).repeated
+    assert everything(file) == before
+    assert standing(file)[0] == "not_us"
+
+
+def test_once_collected_nothing_is_taken_back(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    file.complete(ordered(file, incident_id), NOW)
+    assert "the customer has collected the new keys" in refused(file, incident_id, DISMISS)
+
+
+def test_of_collection_and_withdrawal_exactly_one_happens(world: World) -> None:
+    keys, incident_id = answered(world, Answer.NOT_US)
+    regeneration_id = sent(world, ordered(world, incident_id))
+
+    def withdraw() -> bool:
+        try:
+            return change(world, incident_id, DISMISS).withdrawn is not None
+        except OrderRefusedError:
+            return False
+
+    with ThreadPoolExecutor(4) as pool:
+        taken = [
+            pool.submit(
+                lambda: regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
+            )
+            for _ in range(2)
+        ]
+        back = [pool.submit(withdraw) for _ in range(2)]
+        collected, withdrawn = any(one.result() for one in taken), any(one.result() for one in back)
+    assert collected is not withdrawn
+    [(state,)] = world.rows("SELECT state FROM regeneration WHERE id = :id", id=regeneration_id)
+    assert state == (RegenerationState.COLLECTED if collected else RegenerationState.SUPERSEDED)
+    assert pair_states(world)[keys.public_key] == "active"
+    assert standing(world)[0] == ("not_us" if collected else "it_was_us")
+
+
+@pytest.mark.parametrize("other", ["staff", "notice", "case"])
+def test_keys_that_others_wait_for_are_not_withdrawn(world: World, other: str) -> None:
+    keys, incident_id = answered(world, Answer.NOT_US)
+    if other == "staff":
+        with world.database.write_session() as session:
+            old = regenerations.current_pair(session, keys.account_id)
+            assert old is not None
+            regenerations.open_regeneration(
+                session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=False, actor="ann", now=NOW
+            )
+    regeneration_id = sent(world, ordered(world, incident_id))
+    with world.database.write_session() as session:
+        if other == "notice":
+            own = {"account_id": keys.account_id, "regeneration_id": regeneration_id, "at": utc(NOW)}
+            session.add(Notice(id="n1", kind="exposed", **own))
+        if other == "case":
+            mine = session.get_one(Incident, incident_id)
+            late = next(found for found in [regenerations.load_regeneration(session, regeneration_id)] if found)
+            assert late.new_pair is not None
+            row = {**mine.model_dump(), "id": "i2", "key_pair_id": late.new_pair.id}
+            session.add(Incident(**row))
+    assert change(world, incident_id, DISMISS).withdrawn is None
+    assert standing(world)[0] == "it_was_us"
+    assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is not None
+
+
+def test_an_order_that_comes_after_the_change_opens_nothing(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    assert change(file, incident_id, DISMISS) == Changed(closed=False)
+    assert ordered(file, incident_id) == ""
+    assert file.rows("SELECT COUNT(*) FROM regeneration WHERE cause = 'incident'") == [(0,)]
+
+
+def test_after_a_withdrawal_new_keys_can_be_ordered_again(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    first = sent(file, ordered(file, incident_id))
+    change(file, incident_id, DISMISS)
+    change(file, incident_id, REGENERATE)
+    second = ordered(file, incident_id, after=first)
+    assert second not in ("", first)
+    file.complete(second, NOW)
+
+
+def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: World) -> None:
+    _, incident_id = answered(file, Answer.IT_WAS_US)
+    change(file, incident_id, REGENERATE)
+    desk = IncidentActivities(file.database, quiet=3600.0)
+    report = desk.close_incident(CloseOrder(incident_id, Resolution.FALSE_ALARM, NOW))
+    assert report is not None
+    assert (report.standing_choice, report.answered_by) == (Choice.REGENERATE, "eve")
+    assert file.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]
+
+
+@pytest.mark.parametrize("stage", ["answered", "sent", "collected"])
+def test_a_leak_that_is_reported_later_cuts_the_old_pair_at_once(file: World, stage: str) -> None:
+    keys, incident_id = answered(file, Answer.NOT_US)
+    if stage != "answered":
+        regeneration_id = ordered(file, incident_id)
+        sent(file, regeneration_id) if stage == "sent" else file.complete(regeneration_id, NOW)
+    assert change(file, incident_id, LEAKED) == Changed(closed=False)
+    states = pair_states(file)
+    assert states.pop(keys.public_key) == "retired"
+    assert set(states.values()) <= {"active"}
+    assert standing(file) == ("not_us", True, "eve")
+    assert told(file, incident_id)[-1] == "incident_changed"
+    if stage == "answered":
+        ordered(file, incident_id)
+    assert file.rows("SELECT leaked FROM regeneration WHERE cause = 'incident'") == [(True,)]
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("said", "leaked", "wish", "why"),
+    [
+        (None, False, DISMISS, "no answer stands → octy incidents decide"),
+        (Answer.NOT_US, True, DISMISS, "a case whose secret leaked can't be dismissed"),
+        (Answer.NOT_US, False, replace(DISMISS, leaked=True), "a case whose secret leaked can't be dismissed"),
+        (Answer.NOT_US, False, REGENERATE, "this answer stands already"),
+        (Answer.NOT_US, True, LEAKED, "this answer stands already"),
+        (Answer.IT_WAS_US, False, DISMISS, "this answer stands already"),
+        (Answer.NOT_US, False, replace(DISMISS, actor="customer"), "actor must be a staff id"),
+        (Answer.NOT_US, False, replace(DISMISS, reason=" "), "a reason is needed"),
+        (Answer.NOT_US, False, replace(DISMISS, change_id="a b"), "change_id must be"),
+    ],
+)
+def test_what_can_not_be_changed_is_refused_and_nothing_is_done(
+    file: World, said: Answer | None, leaked: bool, wish: Change, why: str
+) -> None:
+    _, incident_id = answered(file, said, leaked=leaked)
+    assert why in refused(file, incident_id, wish)
+
+
+# After the close
+
+
+@pytest.mark.parametrize("resolution", [Resolution.FALSE_ALARM, Resolution.UNANSWERED])
+@pytest.mark.parametrize("wish", [REGENERATE, LEAKED], ids=["regenerate", "leaked"])
+def test_a_closed_case_gets_new_keys_beside_it_and_its_quiet_time_ends(
+    file: World, resolution: Resolution, wish: Change
+) -> None:
+    keys, incident_id = answered(file, Answer.IT_WAS_US if resolution is Resolution.FALSE_ALARM else None)
+    close(file, incident_id, resolution)
+    done = change(file, incident_id, wish)
+    assert (done.closed, change(file, incident_id, wish).repeated) == (True, True)
+    [(regeneration_id, cause, actor)] = file.rows("SELECT id, cause, actor FROM regeneration WHERE cause <> 'first'")
+    assert (done.ordered, cause, actor) == (regeneration_id, "staff", "eve")
+    assert file.rows("SELECT resolution, regeneration_id FROM incident") == [(str(resolution), regeneration_id)]
+    assert file.rows("SELECT quiet_until FROM key_pair") == [(None,)]
+    assert pair_states(file)[keys.public_key] == ("retired" if wish.leaked else "active")
+    assert "incident_changed" not in told(file, incident_id)  # its workflow has ended
+    assert told(file, regeneration_id) == ["regeneration_opened"]
+
+
+def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
+    keys, incident_id = answered(world, None)
+    close(world, incident_id, Resolution.UNANSWERED)
+    assert change(world, incident_id, DISMISS) == Changed(closed=True)
+    assert standing(world) == ("it_was_us", False, "dan")
+    assert pair_states(world) == {keys.public_key: "active"}
+    assert change(world, incident_id, REGENERATE).ordered is not None
+    assert "new keys were ordered because of this case" in refused(world, incident_id, replace(DISMISS, change_id="c"))
+
+
+def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
+    _, incident_id = answered(file, Answer.NOT_US)
+    file.complete(ordered(file, incident_id), NOW)
+    close(file, incident_id, Resolution.REGENERATED)
+    assert "octy keys regenerate" in refused(file, incident_id, DISMISS)
+    assert "octy keys regenerate" in refused(file, incident_id, LEAKED)
+
+
+def test_a_later_case_on_the_same_pair_is_decided_instead(file: World) -> None:
+    keys, incident_id = answered(file, None)
+    close(file, incident_id, Resolution.UNANSWERED)
+    later = open_case(file, keys)
+    assert f"octy incidents decide {later} regenerate" in refused(file, incident_id, REGENERATE)
+
+
+def test_a_pair_that_was_replaced_since_is_not_replaced_again(file: World) -> None:
+    keys, incident_id = answered(file, None)
+    close(file, incident_id, Resolution.UNANSWERED)
+    with file.database.write_session() as session:
+        old = regenerations.current_pair(session, keys.account_id)
+        assert old is not None
+        opened = regenerations.open_regeneration(
+            session, keys.account_id, Cause.STAFF, old_pair_id=old.id, leaked=True, actor="ann", now=NOW
+        )
+    file.complete(opened.regeneration_id, NOW)
+    assert "the pair was replaced since" in refused(file, incident_id, REGENERATE)

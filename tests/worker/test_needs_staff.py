@@ -1,0 +1,287 @@
+"""Every way into `needs_staff`, and the way back out when its cause is over: SQL, Temporal and the worker's real parts.
+
+Only the mail server is played, and the waits are fractions of a second.
+"""
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Awaitable, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import pytest
+from cli_rig import open_case
+from support.temporal import Temporal, open_temporal
+from support.world import World
+from temporalio.client import Client, WorkflowUpdateFailedError
+from temporalio.worker import Worker
+
+from octy_middleware.statements import run
+from octy_middleware.states import Answer
+from octy_worker import cases, daemon, regenerations
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.relay import Relay
+from octy_worker.search_attributes import make_known
+from octy_worker.settings import WorkerSettings
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffResend
+
+PATIENCE = 20.0
+LONG = 1000.0
+SOON = 0.2
+REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them", decision_id="d-1")
+DISMISS = StaffDecision(Choice.DISMISS, "eve", "called them", decision_id="d-2")
+
+
+@pytest.fixture(scope="module")
+def temporal() -> Iterator[Temporal]:
+    # A timer fires at once: by default up to a second later.
+    with open_temporal("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"') as opened:
+        opened.run(make_known(opened.client))
+        yield opened
+
+
+@dataclass
+class PostOffice:
+    """A mail server that refuses for good as long as it is closed."""
+
+    closed: bool = False
+    letters: list[str] = field(default_factory=list)
+
+    def send(self, envelope: object) -> Delivery:
+        if self.closed:
+            return Delivery(Verdict.REFUSED, "550")
+        self.letters.append(str(envelope))
+        return Delivery(Verdict.ACCEPTED)
+
+
+@dataclass
+class Case:
+    """One attacked customer, and what happens to it."""
+
+    world: World
+    client: Client
+    post: PostOffice
+    incident_id: str
+
+    async def comes_to(self, state: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while self.state() != state:  # noqa: ASYNC110  # rows call nobody
+                await asyncio.sleep(0.01)
+
+    async def hears_of(self, what: str) -> None:
+        async with asyncio.timeout(PATIENCE):
+            while what not in self.events():  # noqa: ASYNC110  # rows call nobody
+                await asyncio.sleep(0.01)
+
+    def state(self) -> str:
+        return self.world.rows("SELECT state FROM incident WHERE id = :id", id=self.incident_id)[0][0]
+
+    def events(self) -> list[str]:
+        query = "SELECT what FROM incident_event WHERE incident_id = :id ORDER BY seq"
+        return [what for (what,) in self.world.rows(query, id=self.incident_id)]
+
+    def answer(self, said: Answer = Answer.NOT_US) -> None:
+        standing = cases.answer_case(
+            self.world.database, self.incident_id, said, leaked=False, by=cases.CUSTOMER, now=time.time()
+        )
+        assert standing is not None
+        assert standing.taken
+
+    async def staff(self, update: Callable, said: object) -> None:
+        handle = self.client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(self.incident_id))
+        await handle.execute_update(update, said)
+
+    @property
+    def regeneration_id(self) -> str:
+        [(found,)] = self.world.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=self.incident_id)
+        return found
+
+    async def resend_keys(self) -> None:
+        handle = self.client.get_workflow_handle_for(
+            KeyRegenerationWorkflow.run, regeneration_workflow_id(self.regeneration_id)
+        )
+        await handle.execute_update(KeyRegenerationWorkflow.resend)
+
+    def collect(self) -> None:
+        [(generation,)] = self.world.rows(
+            "SELECT generation FROM sealed_secret WHERE regeneration_id = :id", id=self.regeneration_id
+        )
+        assert regenerations.collect(
+            self.world.database, self.world.sealer, self.regeneration_id, generation, time.time()
+        )
+
+    def spoil_new_pairs(self, *, until: bool) -> None:
+        """Make pairs that are issued from now on fail their proof, or take that back."""
+        make = (
+            "CREATE TRIGGER spoil AFTER INSERT ON key_pair BEGIN "
+            "UPDATE key_pair SET secret_digest = '$octy-b2$k1$00' WHERE id = NEW.id; END"
+        )
+        with self.world.database.write() as connection:
+            run(connection, "DROP TRIGGER spoil" if until else make)
+
+
+@dataclass
+class Office:
+    """One worker, and one case after another. Waits that a case is not given are long."""
+
+    temporal: Temporal
+    world: World
+    post: PostOffice
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(1))
+
+    def settings(self, **times: object) -> WorkerSettings:
+        world = self.world
+        waits = {"incident_remind_after": (), "resend_after": (), "overlap": LONG, "collect_staff_after": LONG}
+        keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+        names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_interval": 0.02}
+        return WorkerSettings(**{**keys, **names, **waits, **times})  # type: ignore[arg-type]
+
+    def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
+        """Open a case, and let the relay run as long as the story goes."""
+        self.post.closed = closed
+        _, incident_id = open_case(self.world, f"c{next(self.numbers)}")
+        relay = Relay(self.world.database, self.temporal.client, self.settings(**times), time.time)
+
+        async def act() -> None:
+            relaying = asyncio.create_task(relay.run())
+            try:
+                await story(Case(self.world, self.temporal.client, self.post, incident_id))
+            finally:
+                relaying.cancel()
+                await asyncio.gather(relaying, return_exceptions=True)
+
+        self.temporal.run(act())
+
+
+@pytest.fixture(scope="module")
+def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
+    office = Office(temporal, World(tmp_path_factory.mktemp("office")), PostOffice())
+    with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(daemon._THREADS) as executor:
+        patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
+        parts = daemon.Parts(office.settings())
+        worker = temporal.run(_started(parts, temporal.client, executor))
+        yield office
+        temporal.run(worker.__aexit__(None, None, None))
+    parts.database.close()
+    office.world.close()
+
+
+async def _started(parts: daemon.Parts, client: Client, executor: ThreadPoolExecutor) -> Worker:
+    worker = parts.worker(client, executor)
+    await worker.__aenter__()
+    return worker
+
+
+Story = Callable[[Case], Awaitable[None]]
+
+
+async def sent_again(case: Case) -> None:
+    before = len(case.post.letters)
+    case.post.closed = False
+    async with asyncio.timeout(PATIENCE):
+        while not case.post.letters[before:]:
+            with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
+                await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
+    await case.comes_to("waiting")
+
+
+async def later_reminder_arrives(case: Case) -> None:
+    case.post.closed = False
+    await case.comes_to("waiting")
+
+
+async def decided(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.decide, REGENERATE)
+    await case.comes_to("regenerating")
+
+
+async def dismissed(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.decide, DISMISS)
+    await case.comes_to("closed")
+
+
+async def answered(case: Case) -> None:
+    case.answer()
+    await case.comes_to("regenerating")
+
+
+async def extended(case: Case) -> None:
+    await case.staff(KeyIncidentWorkflow.extend, StaffExtension(7, "eve", "on holiday"))
+    await case.comes_to("waiting")
+
+
+async def keys_sent_again(case: Case) -> None:
+    case.post.closed = False
+    await case.resend_keys()
+    await case.comes_to("regenerating")
+
+
+async def collected(case: Case) -> None:
+    case.collect()
+    await case.comes_to("regenerating")
+
+
+async def ordered_anew(case: Case) -> None:
+    case.spoil_new_pairs(until=True)
+    await decided(case)
+
+
+def named(value: object) -> str:
+    return getattr(value, "__name__", value if isinstance(value, str) else "")
+
+
+@pytest.mark.parametrize(
+    ("cause", "times", "way_out"),
+    [
+        ("mail_failed", {"closed": True}, sent_again),
+        ("mail_failed", {"closed": True, "incident_remind_after": (0.5, 2.0, 4.0, 8.0)}, later_reminder_arrives),
+        ("mail_failed", {"closed": True}, decided),
+        ("mail_failed", {"closed": True}, dismissed),
+        ("mail_failed", {"closed": True}, answered),
+        ("no_answer", {"incident_staff_after": SOON}, extended),
+        ("no_answer", {"incident_staff_after": SOON}, answered),
+        ("no_answer", {"incident_staff_after": SOON}, decided),
+    ],
+    ids=named,
+)
+def test_a_case_that_waits_comes_to_staff_and_back(office: Office, cause: str, times: dict, way_out: Story) -> None:
+    async def story(case: Case) -> None:
+        await case.comes_to("needs_staff")
+        assert case.events()[-1] == cause
+        await way_out(case)
+
+    office.plays(story, **times)
+
+
+@pytest.mark.parametrize(
+    ("cause", "times", "way_out"),
+    [
+        ("mail_failed", {}, keys_sent_again),
+        ("mail_failed", {}, collected),
+        ("not_collected", {"collect_staff_after": SOON}, collected),
+        ("regeneration_abandoned", {"collect_abandon_after": 0.6}, decided),
+        ("regeneration_abandoned", {"collect_abandon_after": SOON}, dismissed),
+        ("pair_failed", {}, ordered_anew),
+    ],
+    ids=named,
+)
+def test_a_case_whose_keys_are_on_their_way_comes_to_staff_and_back(
+    office: Office, cause: str, times: dict, way_out: Story
+) -> None:
+    async def story(case: Case) -> None:
+        await case.comes_to("waiting")
+        if cause == "pair_failed":
+            case.spoil_new_pairs(until=False)
+        case.post.closed = cause == "mail_failed"
+        case.answer()
+        await case.hears_of("regeneration_abandoned" if cause == "pair_failed" else cause)
+        await case.comes_to("needs_staff")
+        assert cause in case.events()
+        await way_out(case)
+
+    office.plays(story, **times)

@@ -1,0 +1,124 @@
+"""Search attributes: made known once, told when they can't be, and set by workflows only where they are wanted."""
+
+import asyncio
+from collections.abc import Iterator
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from support.temporal import Temporal, open_temporal
+from support.world import World
+from temporalio.api.enums.v1 import IndexedValueType
+from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesResponse
+from temporalio.service import RPCError, RPCStatusCode
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker import daemon
+from octy_worker.cli.checks.network import look_at_temporal
+from octy_worker.search_attributes import TYPES, how_to_add, make_known, missing
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import TemporalUnavailableError
+
+NAMES = ["OctyState", "OctyNeedsStaff", "OctyFailures"]
+
+
+@pytest.fixture
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+class Server:
+    """A server that answers the operator's calls with one status."""
+
+    namespace = "octy"
+
+    def __init__(self, status: RPCStatusCode, *, at: str = "add") -> None:
+        self._status, self._at = status, at
+        self.operator_service = SimpleNamespace(list_search_attributes=self._list, add_search_attributes=self._add)
+
+    async def _list(self, _request: object) -> ListSearchAttributesResponse:
+        if self._at == "list":
+            raise RPCError("no", self._status, b"")
+        return ListSearchAttributesResponse()
+
+    async def _add(self, _request: object) -> None:
+        raise RPCError("no", self._status, b"")
+
+
+def settings(world: World, **options: Any) -> WorkerSettings:
+    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+
+
+def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_path) -> None:
+    world = World(tmp_path)
+    own = settings(world, temporal_address=temporal.address)
+
+    def told() -> tuple[str, str, str]:
+        [check] = [found for found in look_at_temporal(own) if found.name == "search attributes"]
+        return str(check.state), check.found, check.to_do
+
+    state, found, to_do = told()
+    assert (state, found) == ("wrong", f"Temporal does not know {', '.join(NAMES)}")
+    assert how_to_add("default", NAMES) in to_do
+    for _ in range(2):
+        temporal.run(make_known(temporal.client))
+    assert temporal.run(missing(temporal.client)) == []
+    assert told() == ("ok", ", ".join(NAMES), "")
+    world.close()
+
+
+def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_path) -> None:
+    world = World(tmp_path)
+    taken = AddSearchAttributesRequest(
+        namespace="default", search_attributes={"OctyState": IndexedValueType.INDEXED_VALUE_TYPE_INT}
+    )
+    temporal.run(temporal.client.operator_service.add_search_attributes(taken))
+    with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
+        temporal.run(make_known(temporal.client))
+    checks = look_at_temporal(settings(world, temporal_address=temporal.address))
+    assert [str(check.state) for check in checks if check.name == "search attributes"] == ["wrong"]
+    world.close()
+
+
+@pytest.mark.parametrize("at", ["list", "add"])
+def test_a_worker_that_may_not_add_them_says_what_to_do(at: str) -> None:
+    for status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
+        with pytest.raises(ConfigurationError, match="OCTY_TEMPORAL_SEARCH_ATTRIBUTES=off") as caught:
+            asyncio.run(make_known(Server(status, at=at)))  # type: ignore[arg-type]
+        assert "temporal operator search-attribute create --namespace octy --name OctyState --type Keyword" in str(
+            caught.value
+        )
+
+
+def test_another_worker_that_was_faster_and_an_outage_are_told_apart() -> None:
+    asyncio.run(make_known(Server(RPCStatusCode.ALREADY_EXISTS)))  # type: ignore[arg-type]
+    with pytest.raises(TemporalUnavailableError):
+        asyncio.run(make_known(Server(RPCStatusCode.UNAVAILABLE)))  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("setting", "known"), [("auto", True), ("off", False)])
+def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_to(
+    temporal: Temporal, tmp_path, setting: str, known: bool
+) -> None:
+    world = World(tmp_path)
+    own = settings(world, temporal_address=temporal.address, temporal_search_attributes=setting)
+
+    async def reach() -> list[str]:
+        client = await daemon._reach_temporal(own, asyncio.Event())
+        assert client is not None
+        return await missing(client)
+
+    assert temporal.run(reach()) == ([] if known else NAMES)
+    states = [str(check.state) for check in look_at_temporal(own) if check.name == "search attributes"]
+    assert states == ["ok"]
+    world.close()
+
+
+def test_their_types_are_those_that_lists_can_filter_and_sort_by() -> None:
+    assert {name: IndexedValueType.Name(kind) for name, kind in TYPES.items()} == {
+        "OctyState": "INDEXED_VALUE_TYPE_KEYWORD",
+        "OctyNeedsStaff": "INDEXED_VALUE_TYPE_BOOL",
+        "OctyFailures": "INDEXED_VALUE_TYPE_INT",
+    }

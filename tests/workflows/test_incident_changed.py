@@ -1,0 +1,155 @@
+"""An answer that staff has changed in SQL: what the case makes of it, however closely it meets other messages."""
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+from temporalio.client import WorkflowUpdateStage
+from workflow_stage import Play, Stage, played
+
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import ChangedAnswer, CustomerAnswer, DecisionReport, IncidentStatus, RegenerationOrder
+from octy_workflows.staff import Choice, StaffDecision
+
+CALLED_OFF = ChangedAnswer(Choice.DISMISS, leaked=False, by="dan", change_id="c-1")
+BACK_AGAIN = ChangedAnswer(Choice.REGENERATE, leaked=False, by="eve", change_id="c-2")
+LEAKED = ChangedAnswer(Choice.REGENERATE, leaked=True, by="eve", change_id="c-3")
+EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
+
+
+def changed(play: Play, change: ChangedAnswer) -> ChangedAnswer:
+    """Change the answer as the command does: SQL holds it before anybody is told."""
+    play.books.standing = DecisionReport(False, change.choice, change.leaked, change.by)
+    play.books.standing_id = change.change_id
+    return change
+
+
+async def regenerating(stage: Stage) -> Play:
+    play = await stage.incident()
+    await play.comes("mail alert-1")
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    await play.rest()
+    return play
+
+
+def last_lines(play: Play) -> list[str]:
+    lines = [line.partition(" ")[2] for line in play.books.story]
+    return lines[lines.index("note regenerating regenerating") + 1 :]
+
+
+@pytest.mark.parametrize("ending", ["told_before", "told_after", "not_told"])
+@played
+async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(stage: Stage, ending: str) -> None:
+    """Whenever the case hears of the end of the regeneration, if it hears of it at all: others may wait for it."""
+    play = await regenerating(stage)
+    async with play.one_activation():
+        if ending == "told_before":
+            await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
+        await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+        if ending == "told_after":
+            await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
+    assert await play.result() == "false_alarm"
+    assert [line for line in last_lines(play) if line != "note superseded"] == ["close false_alarm"]
+    assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
+
+
+@played
+async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(stage: Stage) -> None:
+    play = await regenerating(stage)
+    await play.handle.signal(Case.answer_changed, changed(play, LEAKED))
+    await play.rest()
+    assert "regenerate, the secret leaked, decided by eve" in await play.details()
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    assert await play.result() == "regenerated"
+    assert last_lines(play) == ["close regenerated"]
+    assert sum(isinstance(order, RegenerationOrder) for order in play.books.orders) == 1
+
+
+@played
+async def test_an_answer_called_off_before_the_order_reaches_sql_orders_nothing(stage: Stage) -> None:
+    opening = asyncio.Event()
+    play = await stage.incident(slow={"open_regeneration": opening})
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.rest(but="open_regeneration")
+    change = changed(play, CALLED_OFF)
+    opening.set()
+    await play.rest()
+    assert (await play.handle.describe()).close_time is None  # it waits for the word of who changed it
+    await play.handle.signal(Case.answer_changed, change)
+    assert await play.result() == "false_alarm"
+    assert not any("regenerat" in line for line in play.books.story)
+
+
+@played
+async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage: Stage) -> None:
+    opening = asyncio.Event()
+    play = await stage.incident(slow={"open_regeneration": opening})
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.rest(but="open_regeneration")
+    first = changed(play, CALLED_OFF)
+    opening.set()
+    await play.rest()
+    second = changed(play, BACK_AGAIN)
+    async with play.one_activation():
+        await play.handle.signal(Case.answer_changed, first)
+        await play.handle.signal(Case.answer_changed, second)
+    await play.comes("note regenerating regenerating")
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    assert await play.result() == "regenerated"
+    assert [line for line in play.books.story if line.endswith(" regenerate")] == ["0h regenerate"]
+
+
+@played
+async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_it_open(stage: Stage) -> None:
+    closing = asyncio.Event()
+    play = await stage.incident(slow={"close_incident": closing})
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+    await play.rest(but="close_incident")
+    change = changed(play, BACK_AGAIN)
+    closing.set()
+    await play.comes("note regenerating regenerating")
+    await play.handle.signal(Case.answer_changed, change)
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    assert await play.result() == "regenerated"
+
+
+@played
+async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stands(stage: Stage) -> None:
+    telling = asyncio.Event()
+    play = await stage.incident(late={"take_decision": telling})
+    deciding = await play.handle.start_update(Case.decide, EVE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await play.comes("take regenerate of eve")
+    await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+    await play.comes("close false_alarm")
+    telling.set()
+    assert (await deciding.result()).accepted
+    assert await play.result() == "false_alarm"
+    assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
+    assert not any(line.endswith(" regenerate") for line in play.books.story)
+
+
+@played
+async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: Stage) -> None:
+    play = await regenerating(stage)
+    await play.handle.signal(Case.answer_changed, changed(play, LEAKED))
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+    await play.comes("note regeneration_abandoned needs_staff")
+    await play.handle.signal(Case.answer_changed, LEAKED)
+    await play.rest()
+    assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+    await play.handle.execute_update(Case.decide, replace(EVE, decision_id="d-2"))
+    await play.rest()
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
+
+
+@played
+async def test_the_customers_answer_told_again_after_a_change_changes_nothing(stage: Stage) -> None:
+    closing = asyncio.Event()
+    play = await regenerating(stage)
+    play.books.slow["close_incident"] = closing
+    async with play.one_activation():
+        await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+        await play.handle.signal(Case.customer_answered, CustomerAnswer(Choice.REGENERATE))
+    closing.set()
+    assert await play.result() == "false_alarm"

@@ -1,0 +1,292 @@
+"""More time for a case: later deadlines to the second, who may ask for it and when, and races with the old end."""
+
+import asyncio
+import time
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.exceptions import ApplicationError
+from workflow_stage import SLACK, Play, Stage, eventually, played
+
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import DAY, Extended, IncidentNote, IncidentStatus, IncidentTimes
+from octy_workflows.staff import STAFF_EXTENSION, Choice, StaffDecision, StaffExtension, read_extension
+
+WEEK = StaffExtension(7, "eve", "on holiday until Monday", request_id="e-1")
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
+STAFF_TASK, END = "note no_answer needs_staff", "close unanswered"
+OPEN_AGAIN = IncidentStatus("waiting", None, None)
+
+
+async def extend(play: Play, said: Any = WEEK) -> Extended:
+    return await play.handle.execute_update(Case.extend, said)
+
+
+async def refused(play: Play, said: Any) -> ApplicationError:
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await extend(play, said)
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause
+
+
+def notes(play: Play, what: str) -> list[IncidentNote]:
+    return [order for order in play.books.orders if isinstance(order, IncidentNote) and order.what == what]
+
+
+@pytest.mark.parametrize(
+    ("due", "line", "before"),
+    [
+        pytest.param(14 * DAY, STAFF_TASK, [], id="staff_task_after_14_days_instead_of_7"),
+        pytest.param(21 * DAY, END, [STAFF_TASK], id="closed_after_21_days_instead_of_14"),
+    ],
+)
+@played
+async def test_one_second_before_nothing_one_second_after_done(
+    stage: Stage, due: float, line: str, before: list[str]
+) -> None:
+    play = await stage.incident()
+    await play.comes("mail alert-1")
+    extended = await extend(play)
+    start = play.books.start
+    assert (extended.staff_at - start, extended.close_at - start) == pytest.approx((14 * DAY, 21 * DAY), abs=0.01)
+    await play.until(due - 1)
+    assert [moment for moment in play.when(line) if moment < due] == []
+    await play.until(due + 1)
+    await play.comes(line)
+    [moment] = play.when(line)
+    assert due <= moment < due + SLACK
+    assert [told for told in before if not play.when(told)] == []
+
+
+@played
+async def test_a_case_that_needs_staff_for_want_of_an_answer_waits_again_and_staff_is_told_later(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.until(8 * DAY)
+    assert (await play.handle.query(Case.status)).state == "needs_staff"
+    extended = await extend(play)  # said on day 8, so staff is told again on day 15; the end is on day 21
+    assert await play.handle.query(Case.status) == OPEN_AGAIN
+    assert "Support staff is needed" not in await play.details()
+    assert extended.staff_at - play.books.start == pytest.approx(15 * DAY, abs=SLACK)
+    await play.until(15 * DAY + SLACK)
+    assert len(play.when(STAFF_TASK)) == 2
+    assert [note.key for note in notes(play, "no_answer")] == ["no_answer", f"no_answer-{extended.staff_at:.0f}"]
+    await play.until(21 * DAY - 1)
+    assert play.when(END) == []
+    await play.until(21 * DAY + 1)
+    assert await play.result() == "unanswered"
+
+
+@played
+async def test_an_extension_is_noted_with_who_how_long_and_why(stage: Stage) -> None:
+    play = await stage.incident()
+    extended = await extend(play)
+    [note] = notes(play, "extended")
+    assert (note.actor, note.key, note.state) == ("eve", "extended-e-1", None)
+    ends = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
+    assert note.detail == {"days": 7, **ends, "reason": WEEK.reason}
+
+
+@played
+async def test_an_extension_by_signal_is_the_same(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.signal(STAFF_EXTENSION, {"days": 7, "actor": "eve", "reason": "on holiday"})
+    await play.comes("note extended")
+    await play.until(15 * DAY)
+    assert play.when(END) == []
+    await play.until(21 * DAY + 1)
+    assert await play.result() == "unanswered"
+
+
+@played
+async def test_a_repeated_extension_moves_the_end_once(stage: Stage) -> None:
+    play = await stage.incident()
+    first = await extend(play)
+    assert await extend(play) == first
+    await play.handle.signal(STAFF_EXTENSION, WEEK)
+    await play.rest()
+    assert len(notes(play, "extended")) == 1
+    second = await extend(play, replace(WEEK, request_id="e-2"))
+    assert second.close_at - first.close_at == pytest.approx(7 * DAY)
+
+
+MALFORMED = {
+    "no_object": 7,
+    "no_days": {"actor": "eve", "reason": "x"},
+    "days_as_text": {"days": "7", "actor": "eve", "reason": "x"},
+    "days_as_truth": {"days": True, "actor": "eve", "reason": "x"},
+    "no_day": {"days": 0, "actor": "eve", "reason": "x"},
+    "too_many": {"days": 91, "actor": "eve", "reason": "x"},
+    "back": {"days": -1, "actor": "eve", "reason": "x"},
+    "customer": {"days": 7, "actor": "customer", "reason": "x"},
+    "no_reason": {"days": 7, "actor": "eve", "reason": " "},
+    "id": {"days": 7, "actor": "eve", "reason": "x", "request_id": "a b"},
+    "mistyped": {"days": 7, "actor": "eve", "reason": "x", "dayz": 1},
+}
+
+
+@played
+async def test_what_is_no_extension_is_refused_with_a_reason_and_by_signal_noted(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.comes("mail alert-1")
+    for said in MALFORMED.values():
+        error = await refused(play, said)
+        assert (error.type, error.message) == ("Invalid", read_extension(said))
+        await play.handle.signal(STAFF_EXTENSION, said)
+    await eventually(lambda: len(notes(play, "decision_refused")) == len(MALFORMED), play.books)
+    assert {note.detail["why"] for note in notes(play, "decision_refused")} == {
+        read_extension(said) for said in MALFORMED.values()
+    }
+    assert notes(play, "extended") == []
+
+
+@played
+async def test_a_case_can_wait_90_days_longer_and_no_more(stage: Stage) -> None:
+    play = await stage.incident()
+    await extend(play, replace(WEEK, days=80))
+    error = await refused(play, replace(WEEK, days=11, request_id="e-2"))
+    assert (error.type, "10 are left" in error.message) == ("Invalid", True)
+    await extend(play, replace(WEEK, days=10, request_id="e-3"))
+    await play.until(104 * DAY - 1)
+    assert play.when(END) == []
+    await play.until(104 * DAY + 1)
+    assert await play.result() == "unanswered"
+
+
+@played
+async def test_an_answered_case_is_not_extended_and_a_late_signal_is_audited(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    error = await refused(play, WEEK)
+    assert (error.type, "an answer stands: regenerate, decided by customer" in error.message) == ("TooLate", True)
+    await play.handle.signal(STAFF_EXTENSION, WEEK)
+    await play.comes("note extension_refused")
+    [note] = notes(play, "extension_refused")
+    assert (note.actor, note.key) == ("eve", "refused-e-1")
+    assert note.detail == {"days": 7, "reason": WEEK.reason, "why": error.message}
+
+
+@played
+async def test_after_an_abandonment_nothing_runs_out_so_nothing_is_extended(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+    await play.comes("note regeneration_abandoned needs_staff")
+    error = await refused(play, WEEK)
+    assert (error.type, "nothing runs out" in error.message) == ("TooLate", True)
+
+
+@played
+async def test_a_customer_may_answer_after_the_old_end(stage: Stage) -> None:
+    play = await stage.incident()
+    await extend(play)
+    await play.until(15 * DAY)
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+    assert await play.result() == "false_alarm"
+
+
+@played
+async def test_an_extension_that_was_asked_for_before_the_silence_ends_keeps_the_case_open(stage: Stage) -> None:
+    """Both wait for a decision that SQL has not heard of yet, and that comes to nothing."""
+    taking = asyncio.Event()
+    times = IncidentTimes(remind_after=(), staff_after=0.1, close_after=1.0)
+    play = await stage.incident(times, slow={"take_decision": taking}, broken={"take_decision"})
+    await play.comes(STAFF_TASK)
+    accepted = WorkflowUpdateStage.ACCEPTED
+    deciding = await play.handle.start_update(Case.decide, DAN, wait_for_stage=accepted)
+    extending = await play.handle.start_update(Case.extend, WEEK, wait_for_stage=accepted)
+    await asyncio.sleep(1.0)
+    taking.set()
+    with pytest.raises(WorkflowUpdateFailedError):
+        await deciding.result()
+    assert (await extending.result()).close_at - play.books.start == pytest.approx(7 * DAY + 1, abs=0.1)
+    await play.rest()
+    assert play.when(END) == []
+    assert await play.handle.query(Case.status) == OPEN_AGAIN
+
+
+@played
+async def test_an_extension_while_the_case_is_being_closed_comes_too_late(stage: Stage) -> None:
+    closing = asyncio.Event()
+    play = await stage.incident(slow={"close_incident": closing})
+    await play.until(14 * DAY + 1)
+    await play.rest(but="close_incident")
+    asking = await play.handle.start_update(Case.extend, WEEK, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    closing.set()
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await asking.result()
+    assert "the case is closed as unanswered: nobody answered" in str(caught.value.cause)
+    assert await play.result() == "unanswered"
+
+
+# Customer, staff and silence at one and the same moment
+
+
+@pytest.mark.parametrize("first", ["customer", "staff"])
+@played
+async def test_at_the_end_whoever_sql_heard_first_stands(stage: Stage, first: str) -> None:
+    closing = asyncio.Event()
+    play = await stage.incident(slow={"close_incident": closing})
+    await play.until(14 * DAY + 1)
+    await play.rest(but="close_incident")  # silence is about to end the case, and SQL has not heard of it
+    said = play.books.customer_says(Choice.REGENERATE) if first == "customer" else None
+    deciding = await play.handle.start_update(Case.decide, DAN, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    if said is not None:
+        await play.handle.signal(Case.customer_answered, said)
+    closing.set()
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await deciding.result()
+    if first == "customer":  # silence found the answer, and so did staff
+        assert "decided by customer" in str(caught.value.cause)
+        await play.comes("note regenerating regenerating")
+        assert play.when(END) == []
+    else:  # silence was asked for before the decision, which found the case closed
+        assert "closed as unanswered" in str(caught.value.cause)
+        assert await play.result() == "unanswered"
+
+
+@pytest.mark.parametrize("silence", ["closes", "regenerates"])
+@pytest.mark.parametrize("order", ["customer_first", "staff_first"])
+@played
+async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(
+    stage: Stage, silence: str, order: str
+) -> None:
+    times = IncidentTimes(remind_after=(), staff_after=0.2, close_after=1.2, regenerate_on_silence=silence != "closes")
+    play = await stage.incident(times)
+    await play.comes(STAFF_TASK)
+    async with play.one_activation():
+        if order == "customer_first":
+            await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+            await play.handle.signal("staff_decision", replace(DAN, decision="regenerate"))
+        else:
+            await play.handle.signal("staff_decision", DAN)
+            said = play.books.customer_says(Choice.DISMISS)
+            await play.handle.signal(Case.customer_answered, said)
+        await asyncio.sleep(1.2)  # the end falls due while the worker is busy
+    assert await play.result() == "false_alarm"
+    ends = [line for line in play.books.story if "close" in line]
+    assert len(ends) == 1
+    assert not any("regenerate" in line and "take" not in line for line in play.books.story)
+
+
+# A case that is started anew
+
+
+@played
+async def test_a_case_that_is_started_anew_keeps_the_end_that_staff_gave_it(stage: Stage) -> None:
+    times = IncidentTimes(remind_after=(), staff_after=7 * DAY, close_after=14 * DAY)
+    start = time.time()
+    again = Extended(start + 30 * DAY, start + 100 * DAY)
+    play = await stage.incident(times, earlier={"extended": again})
+    error = await refused(play, WEEK)
+    assert (error.type, "4 are left" in error.message) == ("Invalid", True)
+    await play.until(30 * DAY - 60)
+    assert play.when(STAFF_TASK) == []
+    await play.until(100 * DAY - 60)
+    assert len(play.when(STAFF_TASK)) == 1
+    assert play.when(END) == []
+    await play.until(100 * DAY + 60)
+    assert await play.result() == "unanswered"

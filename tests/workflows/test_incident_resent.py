@@ -1,0 +1,181 @@
+"""A mail of a case sent again: its number, the daily cap, refusals, and the way back from needing staff."""
+
+import asyncio
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
+from temporalio.exceptions import ApplicationError
+from workflow_stage import Play, Stage, played
+
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import DAY, HOUR, IncidentNote, IncidentStatus, Resent
+from octy_workflows.staff import STAFF_RESEND, Choice, StaffExtension, StaffResend
+
+AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
+FAILED = "note mail_failed needs_staff"
+RELIEVED = "note staff_not_needed waiting"
+
+
+async def told(play: Play, line: str) -> None:
+    """Wait for a line, and until the workflow has heard of it."""
+    await play.comes(line)
+    await play.rest()
+
+
+async def resend(play: Play, said: Any = AGAIN) -> Resent:
+    return await play.handle.execute_update(Case.resend, said)
+
+
+async def refused(play: Play, said: Any = AGAIN) -> ApplicationError:
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await resend(play, said)
+    assert isinstance(caught.value.cause, ApplicationError)
+    return caught.value.cause
+
+
+@played
+async def test_without_a_kind_the_mail_that_went_out_last_gets_a_number_of_its_own(stage: Stage) -> None:
+    play = await stage.incident()
+    await told(play, "mail alert-1")
+    assert await resend(play) == Resent("alert-2", "sent")
+    await play.until(DAY + HOUR)
+    # Reminder 2 is still to come, so its number stays free.
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("reminder-3", "sent")
+    assert await resend(play, replace(AGAIN, kind="alert", request_id="s-3")) == Resent("alert-3", "sent")
+    await play.until(3 * DAY + HOUR)
+    mails = [line.partition(" ")[2] for line in play.books.story if " mail " in line]
+    assert mails == [
+        f"mail {name}" for name in ("alert-1", "alert-2", "reminder-1", "reminder-3", "alert-3", "reminder-2")
+    ]
+
+
+@played
+async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_nothing(stage: Stage) -> None:
+    play = await stage.incident()
+    await told(play, "mail alert-1")
+    assert await resend(play) == await resend(play)
+    await play.handle.signal(STAFF_RESEND, AGAIN)
+    await play.rest()
+    [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "mail_ordered_again"]
+    assert (note.actor, note.key, note.state) == ("eve", "mail_ordered_again-s-1", None)
+    assert note.detail == {"mail": "alert-2", "reason": AGAIN.reason}
+    assert len(play.when("mail alert-2")) == 1
+
+
+@pytest.mark.parametrize("way", ["update", "signal"])
+@played
+async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting(stage: Stage, way: str) -> None:
+    play = await stage.incident(mail_ends={"alert-1": ["failed"]})
+    await told(play, FAILED)
+    assert (await play.handle.query(Case.status)).state == "needs_staff"
+    if way == "update":
+        assert await resend(play) == Resent("alert-2", "sent")
+    else:
+        await play.handle.signal(STAFF_RESEND, {"actor": "eve", "reason": "address corrected"})
+    await play.comes(RELIEVED)
+    assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
+    assert "The mail can't be delivered" not in await play.details()
+
+
+@played
+async def test_a_mail_that_is_refused_again_leaves_the_case_with_staff(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-1": ["failed"], "alert-2": ["failed"]})
+    await told(play, FAILED)
+    assert await resend(play) == Resent("alert-2", "failed")
+    await play.rest()
+    assert (await play.handle.query(Case.status)).state == "needs_staff"
+    assert len(play.when(FAILED)) == 2
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("alert-3", "sent")
+    await play.comes(RELIEVED)
+
+
+@played
+async def test_one_cause_that_is_over_does_not_hide_another(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-1": ["failed"], "reminder-1": ["failed"], "reminder-2": ["failed"]})
+    await play.until(8 * DAY)
+    assert len(play.when("note no_answer needs_staff")) == 1
+    await resend(play)
+    await play.rest()
+    assert (await play.handle.query(Case.status)).state == "needs_staff"  # nobody has answered all the same
+    assert play.when(RELIEVED) == []
+    await play.handle.execute_update(Case.extend, StaffExtension(7, "eve", "they are ill"))
+    assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
+
+
+@played
+async def test_what_the_daily_cap_withholds_is_not_sent_and_its_number_is_taken_next_time(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-2": ["skipped"]})
+    await told(play, "mail alert-1")
+    assert await resend(play) == Resent("alert-2", "skipped")
+    await play.until(2 * DAY)
+    assert play.when("mail alert-2") == []
+    again = replace(AGAIN, kind="alert", request_id="s-2")
+    assert await resend(play, again) == Resent("alert-2", "sent")
+
+
+@played
+async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_no_reminder_before_the_first(
+    stage: Stage,
+) -> None:
+    sending = asyncio.Event()
+    play = await stage.incident(slow={"send_mail": sending})
+    await play.rest(but="send_mail")
+    error = await refused(play)
+    assert (error.type, "mail alert-1 is still being tried" in error.message) == ("TooEarly", True)
+    sending.set()
+    await told(play, "mail alert-1")
+    error = await refused(play, replace(AGAIN, kind="reminder"))
+    assert (error.type, error.message) == ("TooEarly", "there is nothing to send again: no reminder went out yet")
+    assert "kind must be one of: alert, reminder" in (await refused(play, replace(AGAIN, kind="new_keys"))).message
+
+
+@played
+async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -> None:
+    play = await stage.incident(earlier={"numbers": {"alert": 4, "reminder": 1}})
+    await told(play, "mail alert-1")
+    assert await resend(play) == Resent("alert-5", "sent")
+    await play.until(DAY + HOUR)
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("reminder-3", "sent")
+
+
+@played
+async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audited(stage: Stage) -> None:
+    play = await stage.incident()
+    await told(play, "mail alert-1")
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    assert (await refused(play)).type == "TooLate"
+    await play.handle.signal(STAFF_RESEND, AGAIN)
+    await play.comes("note resend_refused")
+    [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "resend_refused"]
+    assert (note.actor, note.key, note.detail["reason"]) == ("eve", "refused-s-1", AGAIN.reason)
+
+
+@played
+async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage) -> None:
+    play = await stage.incident(mail_ends={"alert-2": ["down"] * 1000})
+    await told(play, "mail alert-1")
+    asking = await play.handle.start_update(Case.resend, AGAIN, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    await play.comes("note mail_ordered_again")
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+    with pytest.raises(WorkflowUpdateFailedError) as caught:
+        await asking.result()
+    assert "answered before the mail left" in str(caught.value.cause)
+    assert await play.result() == "false_alarm"
+
+
+@played
+async def test_after_an_abandonment_the_alert_can_be_sent_again_for_a_new_answer(stage: Stage) -> None:
+    play = await stage.incident()
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.comes("note regenerating regenerating")
+    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+    await play.comes("note regeneration_abandoned needs_staff")
+    assert (await resend(play)).end == "sent"
+    await play.rest()
+    assert (await play.handle.query(Case.status)).state == "needs_staff"  # a decision is still wanted
+    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.rest()
+    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")

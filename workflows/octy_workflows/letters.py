@@ -1,0 +1,102 @@
+"""The mails of a case: the alert, its reminders, and what support staff has sent again.
+
+Here: which mail has which number, and which is under way. Not here: one mail's way, which is `correspondence`; what it
+says, which the activity knows.
+"""
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows.board import Board
+    from octy_workflows.correspondence import Correspondent
+    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, refusal
+    from octy_workflows.messages import Detail, IncidentCase, MailEnd, MailKind, MailOrder, Resent
+    from octy_workflows.policies import came_true
+    from octy_workflows.question import Question
+    from octy_workflows.staff import StaffResend
+    from octy_workflows.standing import Standing
+
+MAIL_FAILED = "mail_failed"
+
+
+class Letters(Correspondent):
+    """One case's mails. The numbers of reminders to come are kept free: one that is sent again gets a later one."""
+
+    def __init__(self, case: IncidentCase, question: Question, standing: Standing, board: Board) -> None:
+        self.board = board
+        self._id = case.incident_id
+        self._remind_after = case.times.remind_after
+        self._question = question
+        self._standing = standing
+        first = {MailKind.ALERT: 1, MailKind.REMINDER: len(self._remind_after)}
+        self._numbers = {kind: max(number, case.numbers.get(kind, 0)) for kind, number in first.items()}  # given so far
+        self._ended: list[MailKind] = []  # sent, or refused for good
+        self._under_way: list[str] = []
+        self._again: dict[str, Resent] = {}  # by request id
+
+    async def write(self, start: float) -> None:
+        """Alert, then remind. A reminder due while an earlier mail is still being tried is left out."""
+        await self._write(MailKind.ALERT, 1)
+        for number, after in enumerate(self._remind_after, start=1):
+            due, settled = start + after, self._question.settled
+            if workflow.time() <= due and not await came_true(settled, by=due, waiting_for="the next reminder"):
+                await self._write(MailKind.REMINDER, number)
+
+    async def _write(self, kind: MailKind, number: int) -> None:
+        name = f"{kind}-{number}"
+        self._under_way.append(name)
+        try:
+            await self._mail(MailOrder(self._id, kind, number, workflow.time()), stop=self._question.settled)
+        finally:
+            self._under_way.remove(name)
+        self._ended.append(kind)
+
+    def refuse(self, said: StaffResend) -> None:
+        """Raise a refusal when there is nothing to send again. A repeat is no second order."""
+        if said.request_id in self._again:
+            return
+        self._question.refuse_if_settled()
+        if self._under_way:
+            why = f"too early: mail {self._under_way[0]} is still being tried, or waits for the daily cap"
+            raise refusal(why, TOO_EARLY)
+        if not self._ended or (said.kind and said.kind not in self._ended):
+            raise refusal(f"there is nothing to send again: no {said.kind or 'mail'} went out yet", TOO_EARLY)
+
+    async def send_again(self, said: StaffResend) -> Resent:
+        """Send a mail again under a number of its own, once; return what became of it.
+
+        One that the daily cap withholds is not ordered anew: its number is free for the next order.
+        """
+        if said.request_id in self._again:
+            return self._again[said.request_id]
+        self.refuse(said)
+        kind = MailKind(said.kind) if said.kind else self._ended[-1]
+        number = self._numbers[kind] + 1
+        name = f"{kind}-{number}"
+        self._under_way.append(name)
+        try:
+            await self._note_order(said, name)
+            order = MailOrder(self._id, kind, number, workflow.time())
+            end = await self._mail_once(order, stop=self._question.settled)
+        finally:
+            self._under_way.remove(name)
+        if end is None:
+            raise refusal("too late: the case was answered before the mail left", TOO_LATE)
+        if end is not MailEnd.SKIPPED:
+            self._numbers[kind] = number
+            self._ended.append(kind)
+        self._again[said.request_id] = Resent(name, end)
+        return self._again[said.request_id]
+
+    async def _note_order(self, said: StaffResend, name: str) -> None:
+        detail: Detail = {"mail": name, "reason": said.reason}
+        await self._standing.note("mail_ordered_again", key=said.request_id, actor=said.actor, detail=detail)
+
+    async def _mail_left(self, order: MailOrder) -> None:
+        await self._standing.relieve(MAIL_FAILED, f"{order.kind}-{order.number} was sent")
+
+    async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:
+        await self._standing.note(what, key=key, detail=detail)
+
+    async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        await self._standing.call_staff(what, remark, key=key)

@@ -1,0 +1,93 @@
+"""The new keys of a case: ordered, waited for, joined when a later order takes their place, called off.
+
+Here: one case's regenerations, one after the other. Not here: what happens in one, which is `regeneration`; which
+answer stands, which is `question`.
+"""
+
+from typing import assert_never
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.messages import CaseState, Ending, RegenerationEnd, RegenerationOrder
+    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.question import Question
+    from octy_workflows.standing import Standing
+
+_MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
+_ABANDONED = "regeneration_abandoned"
+
+
+class Replacement:
+    """One case's regenerations."""
+
+    def __init__(self, incident_id: str, question: Question, standing: Standing, board: Board) -> None:
+        self._incident_id = incident_id
+        self._question = question
+        self._standing = standing
+        self._board = board
+        self._newest = ""  # the id of the newest regeneration for this case
+        self._endings: dict[str, str] = {}  # by regeneration id
+        self._superseded = 0  # how many of them
+
+    async def deliver(self, *, leaked: bool) -> bool:
+        """Have the keys replaced, and wait for the end of that, or until staff calls it off; tell whether it is done.
+
+        A superseded regeneration has delivered nothing, and the answer still stands: it is to be acted on again, and
+        SQL then names the later regeneration, which this case joins. So it is done only when new keys have been
+        collected, or after one supersession too many.
+        """
+        changes = self._question.changes
+        opened = await self._order(leaked=leaked)
+        if not opened:  # staff has just changed the answer
+            await workflow.wait_condition(lambda: self._question.changes > changes)
+            return False
+        self._newest = opened
+        self._board.show(keys=f"Regeneration {opened} is on its way.")
+        await self._standing.note("regenerating", key=opened, state=CaseState.REGENERATING)
+        await workflow.wait_condition(lambda: opened in self._endings or self._question.called_off())
+        if opened not in self._endings:
+            self._board.show(keys=f"Regeneration {opened} is not waited for any more.")
+            return False
+        match Ending(self._endings[opened]):
+            case Ending.DONE:
+                return True
+            case Ending.SUPERSEDED:
+                return await self._is_last_to_be_superseded()
+            case Ending.ABANDONED:
+                await self._ask_again()
+                return False
+            case unknown:
+                assert_never(unknown)
+
+    def heard_of(self, end: RegenerationEnd) -> None:
+        """Remember an ending; it may be told before the order's answer has brought the id.
+
+        With an abandonment SQL has reopened the question, so it is open here from the first word of it: the next
+        message may be the new answer. A repeat changes nothing, for it may come after that answer.
+        """
+        if end.regeneration_id in self._endings:
+            return
+        self._endings[end.regeneration_id] = end.state
+        if end.state == Ending.ABANDONED:
+            self._board.show(keys=f"Regeneration {end.regeneration_id} was abandoned.")
+            self._question.reopen()
+
+    async def _order(self, *, leaked: bool) -> str:
+        order = RegenerationOrder(self._incident_id, leaked, workflow.time(), after=self._newest)
+        return await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY, summary="new keys")
+
+    async def _is_last_to_be_superseded(self) -> bool:
+        """Note it. Two cases that go on superseding each other must not do so for ever."""
+        self._superseded += 1
+        await self._standing.note("superseded", key=self._newest)
+        return self._superseded > _MOST_SUPERSEDED and not self._question.called_off()
+
+    async def _ask_again(self) -> None:
+        """Call staff, unless a new answer stands already; the question is open since the abandonment was told."""
+        if self._question.settled():
+            await self._standing.note(_ABANDONED, key=self._newest)
+        else:
+            await self._standing.call_staff(_ABANDONED, "Please decide again.", key=self._newest)

@@ -1,0 +1,117 @@
+"""Where a case stands: in SQL, on the board, and in Temporal's search.
+
+Here: the state, what support staff is needed for and when that is over, and the timeline. Not here: what follows from
+it, which is `incident`.
+"""
+
+import asyncio
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.messages import CaseState, CloseOrder, DecisionReport, Detail, IncidentNote, Resolution
+    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END
+    from octy_workflows.searching import Index
+    from octy_workflows.staff import StaffRequest
+
+_SYSTEM = "system"
+_HEADLINE = {
+    CaseState.OPENING: "The case is being opened",
+    CaseState.WAITING: "Waiting for the customer's answer",
+    CaseState.REGENERATING: "New keys are on their way to the customer",
+    CaseState.NEEDS_STAFF: "Support staff is needed",
+    CaseState.CLOSED: "Closed",
+}
+
+
+class Standing:
+    """One case's state and timeline. Events are written one after the other: what SQL holds last came last."""
+
+    def __init__(self, incident_id: str, board: Board, index: Index) -> None:
+        self.state = CaseState.OPENING
+        self._id = incident_id
+        self._board = board
+        self._index = index
+        self._needed_for: list[str] = []  # causes for which support staff was called, and which are not over
+        self._refused = 0
+        self._writing = asyncio.Lock()
+
+    async def note(
+        self,
+        what: str,
+        *,
+        key: str = "",
+        state: CaseState | None = None,
+        actor: str = _SYSTEM,
+        detail: Detail | None = None,
+    ) -> None:
+        """Write one event into the timeline, with the state when it changes: nothing staff was called for outlasts it.
+
+        `key` tells several events of one name apart.
+        """
+        if state is not None:
+            self._needed_for.clear()
+        await self._write(what, key, state, actor, detail)
+
+    async def call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        """Raise a staff task for a cause, which has the event's name."""
+        if what not in self._needed_for:
+            self._needed_for.append(what)
+        self._board.show(staff=remark)
+        await self._write(what, key, CaseState.NEEDS_STAFF, _SYSTEM, None)
+
+    async def relieve(self, cause: str, because: str) -> None:
+        """Take a staff task back whose cause is over; the case waits again when it was the last one."""
+        if self.over(cause) is None or not workflow.patched(STAFF_TASKS_END):
+            return
+        await self.note(
+            "staff_not_needed", key=f"{workflow.time():.3f}", state=CaseState.WAITING, detail={"because": because}
+        )
+
+    def over(self, cause: str) -> CaseState | None:
+        """Strike out a cause; return the state that the case goes back to, or None when it stays where it is."""
+        if cause not in self._needed_for:
+            return None
+        self._needed_for.remove(cause)
+        if self._needed_for:
+            return None
+        self._board.show(staff="")
+        return CaseState.WAITING
+
+    async def note_refused(self, said: StaffRequest | None, why: str) -> None:
+        """Audit a refused signal: who, what and why, as far as it could be read.
+
+        The key is the one that SQL and the `octy` command use, so a refusal is noted once.
+        """
+        if said is None:
+            self._refused += 1
+            await self.note("decision_refused", key=str(self._refused), detail={"why": why})
+            return
+        detail: Detail = {**said.facts(), "reason": said.reason, "why": why}
+        note = IncidentNote(
+            self._id, f"refused-{said.id}", said.refused_as, workflow.time(), actor=said.actor, detail=detail
+        )
+        await workflow.execute_activity(activities.note_incident, note, **PATIENTLY, summary=said.refused_as)
+
+    async def close(self, resolution: Resolution) -> DecisionReport | None:
+        """Close the case, unless SQL holds an answer that this would pass over; then return that."""
+        order = CloseOrder(self._id, resolution, workflow.time())
+        standing = await workflow.execute_activity(
+            activities.close_incident, order, **PATIENTLY, summary=f"as {resolution}"
+        )
+        if standing is None:
+            self.state = CaseState.CLOSED
+            self._index.show(self.state, needs_staff=False)
+            self._board.show(_HEADLINE[self.state], end=f"Closed as {resolution}.", how="", wait="", staff="")
+        return standing
+
+    async def _write(self, what: str, key: str, state: CaseState | None, actor: str, detail: Detail | None) -> None:
+        self.state = state or self.state
+        self._board.show(_HEADLINE[self.state])
+        self._index.show(self.state, needs_staff=self.state == CaseState.NEEDS_STAFF)
+        name = f"{what}-{key}" if key else what
+        note = IncidentNote(self._id, name, what, workflow.time(), actor=actor, state=state, detail=detail or {})
+        async with self._writing:
+            await workflow.execute_activity(activities.note_incident, note, **PATIENTLY, summary=what)
