@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 import pytest
 from google.protobuf.message import Message
-from recording import FOLDER, files, read
+from recording import FOLDER, OLDER, files, read
 from temporalio import workflow
 from temporalio.client import WorkflowHistory
 from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
@@ -32,7 +32,9 @@ SECRETS = {
 
 
 def test_every_path_of_the_tables_is_recorded_and_nothing_else() -> None:
-    assert sorted(files()) == RECORDED, "record anew: python tests/workflows/recording.py"
+    assert sorted(files()) == [file for file in RECORDED if file.parent != OLDER], (
+        "record anew: python tests/workflows/recording.py"
+    )
 
 
 def test_every_history_replays() -> None:
