@@ -95,6 +95,23 @@ def test_settings_that_would_not_serve_customers_are_found(world, variables, fau
 
 
 @pytest.mark.parametrize(
+    ("text", "state", "found"),
+    [
+        ("", State.OK, "not set: payloads are not encrypted; they hold ids and choices"),
+        (f"k1:{SECRET},k2:{SECRET}", State.OK, "payloads are encrypted; keys k1, k2, the last one encrypts"),
+        (f"k1:{SECRET}x", State.WRONG, "entry 1 is not '<id>:<64 hex digits>'"),
+    ],
+)
+def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
+    chains = {variable(name): f"k1:{SECRET}" for name in KEYS}
+    settings, checks = read_settings({**chains, "OCTY_TEMPORAL_KEYS": text})
+    [told] = [check for check in checks if check.name == "OCTY_TEMPORAL_KEYS"]
+    assert (told.state, found in told.found) == (state, True)
+    assert SECRET not in repr(checks) + repr(settings)
+    assert (settings.temporal_keys is not None) is (": payloads" not in found and state is State.OK)
+
+
+@pytest.mark.parametrize(
     ("host", "local"),
     [("localhost", True), ("127.0.0.9", True), ("::1", True), ("a.localhost", True), ("10.0.0.1", False), ("x", False)],
 )

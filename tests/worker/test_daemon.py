@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,6 +61,19 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
     assert all(definition.no_thread_cancel_exception for definition in registered)
 
 
+@pytest.mark.sqlite
+def test_the_worker_has_a_version_only_where_a_deployment_is_named(world: World, temporal: Temporal) -> None:
+    async def version(**options: object) -> object:
+        with ThreadPoolExecutor(daemon._THREADS) as executor:
+            return (
+                daemon.Parts(settings(world, **options)).worker(temporal.client, executor).config()["deployment_config"]
+            )
+
+    assert temporal.run(version(temporal_task_queue="plain")) is None
+    named = temporal.run(version(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0"))
+    assert named.version.to_canonical_string() == "octy.1.4.0"
+
+
 def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
     """With httptools installed, uvicorn would take that, which reads trailers as headers."""
     config = daemon.Parts(settings(world)).pages().config
@@ -108,6 +124,20 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
     monkeypatch.setattr(daemon, "_show_pages", _idle)
     assert daemon.serve(settings(world), pages=True) == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.sqlite
+def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def terminate() -> None:
+        while "trying on" not in caplog.text:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asked = settings(world, temporal_address="127.0.0.1:9")  # the discard port: nothing listens there
+    with ThreadPoolExecutor(1) as executor:
+        told = executor.submit(terminate)
+        assert daemon.serve(asked, pages=False) == 0
+        told.result()
 
 
 def test_pages_whose_port_is_taken_stop_the_worker_with_the_reason(

@@ -165,7 +165,7 @@ ROWS = [
 ]
 
 
-# Pieces of upkeep go on where a cursor or a row says: killed and called again they are tried where their steps are known.
+# Upkeep goes on where a cursor or a row says: it is killed and called again where its steps are known.
 ELSEWHERE = {
     "prune_store": (test_retention_runs.test_a_run_that_was_killed_anywhere_ends_the_same,),
     "reconcile_store": (

@@ -10,15 +10,11 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import signal
 import ssl
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from types import FrameType
 
-import uvicorn
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -44,6 +40,8 @@ from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.tracing import Tracing
+from octy_worker.versions import deployment_of
+from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
 from octy_worker.webhooks.courier import Courier
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import webhook_task_queue
@@ -136,6 +134,7 @@ class Parts:
             activity_executor=executor,
             max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+            deployment_config=deployment_of(settings),
         )
 
     def relay(self, client: Client) -> Relay:
@@ -144,7 +143,7 @@ class Parts:
         return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
 
     def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
-        """Return the worker that posts webhooks, on a task queue of its own."""
+        """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
         return Worker(
             client,
             task_queue=webhook_task_queue(self.settings.temporal_task_queue),
@@ -154,22 +153,15 @@ class Parts:
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
 
-    def pages(self) -> "PagesServer":
-        """Return the web server of the customers' pages. No access log: addresses hold the links' tokens."""
+    def pages(self) -> WebServer:
+        """Return the web server of the customers' pages."""
         settings = self.settings
-        return PagesServer(
-            uvicorn.Config(
-                build_pages(settings, self.database, self.links, self.sealer, time.time),
-                host=settings.pages_host,
-                port=settings.pages_port,
-                ssl_certfile=settings.pages_certificate or None,
-                ssl_keyfile=settings.pages_private_key or None,
-                http="h11",  # the same parser wherever we run; uvicorn would take httptools where it is installed
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                log_config=None,
-            )
+        return web_server(
+            build_pages(settings, self.database, self.links, self.sealer, time.time),
+            host=settings.pages_host,
+            port=settings.pages_port,
+            certificate=settings.pages_certificate,
+            private_key=settings.pages_private_key,
         )
 
 
@@ -184,18 +176,6 @@ def _check_certificate(settings: WorkerSettings) -> None:
         raise ConfigurationError(f"OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY can't be used: {error}") from None
 
 
-class PagesServer(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the daemon decides when to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the daemon."""
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave signals to the daemon."""
-
-
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
     parts = Parts(settings)
@@ -203,10 +183,7 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
 
 
 async def _serve(parts: Parts, *, pages: bool) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
     if parts.settings.metrics_port:
         tasks.append(asyncio.create_task(parts.metrics.serve(parts.settings, stop), name="metrics"))
@@ -236,21 +213,7 @@ def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
 
 
 async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
-    server = parts.pages()
-    serving = asyncio.create_task(_listen(server))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    stopping.cancel()
-    await serving
-
-
-async def _listen(server: PagesServer) -> None:
-    try:
-        await server.serve()
-    except SystemExit:  # uvicorn's way to say that it could not bind; out of a task it would end the loop itself
-        where = f"{server.config.host}:{server.config.port}"
-        raise OSError(f"the pages can't listen on {where}") from None
+    await serve_until(stop, parts.pages(), "the pages")
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:
@@ -281,6 +244,7 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
                     await keeping
                 with contextlib.suppress(asyncio.CancelledError):
                     await relaying
+            await asyncio.gather(worker.shutdown(), webhook_worker.shutdown())  # one grace for both, not one each
 
 
 async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.mail.addresses import recipient
 from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
@@ -72,6 +73,9 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"
+    temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
+    temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
+    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time

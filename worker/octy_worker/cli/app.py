@@ -20,6 +20,7 @@ from octy_worker.cli import (
     pruning,
     reconciling,
     services,
+    temporal,
     upkeep,
     webhooks,
 )
@@ -53,11 +54,13 @@ app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
 app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
+app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATORS)(temporal.codec_server)
 app.add_typer(mail.app, name="mail", rich_help_panel=OPERATORS)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
 upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
+app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
 app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
 

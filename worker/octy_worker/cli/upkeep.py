@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 database = typer.Typer(no_args_is_help=True, help="The database: its tables and their release.")
 
-_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS")
-_OPTIONAL = ("OCTY_WEBHOOK_KEYS",)  # an installation without them has none to rotate
+_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")
+_OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
 
 CURRENT = "url, schema, needed"
 CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do]"
@@ -40,7 +40,8 @@ SECRETS_HELP = teach(
     "can't be checked without their own peppers.\n\n"
     "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
     "stay readable. Give the new block to all apps and workers. A pepper can go once `octy doctor` misses nothing "
-    "without it, a sealing or link key after 14 days, a webhook key once customers have the secrets of the next one.",
+    "without it, a sealing or link key after 14 days, a webhook key once customers have the secrets of the next one, a "
+    "key of Temporal's payloads once nothing runs or is kept that it encrypted.",
 )
 
 
