@@ -1,0 +1,89 @@
+"""The named moments between two effects, and how each is seen from the outside.
+
+Here: what the tables or the sink show at such a moment, and who may be killed then. Not here: the killing (`chaos`).
+A moment lasts some milliseconds; a proxy's delay makes it long enough to be met.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from sqlalchemy import text
+
+from faults.place import Place
+
+_SERVERS = ("worker", "worker", "temporal", "database")
+_MAILING = ("worker", "worker", "mail", "database")
+
+
+@dataclass(frozen=True)
+class Step:
+    """Between which effects; whether it is now; whom to kill; in front of whom the wire is slow meanwhile."""
+
+    name: str
+    statement: str
+    victims: tuple[str, ...]
+    slow: str
+
+    def watch(self, place: Place) -> Callable[[], bool]:
+        """Return what tells whether somebody is in this moment now. Raises StoreUnavailableError."""
+
+        def now() -> bool:
+            with place.database.read() as connection:
+                return connection.execute(text(self.statement)).first() is not None
+
+        return now
+
+
+class MailStep(Step):
+    """The sink has the mail, and its row does not know yet: a new file tells, while the answer is on its slow way."""
+
+    def watch(self, place: Place) -> Callable[[], bool]:
+        def count() -> int:
+            return sum(1 for _ in place.inbox.folder.glob("*.eml"))
+
+        before = count()
+        return lambda: count() > before
+
+
+def _undelivered(kind: str) -> str:
+    return f"SELECT 1 FROM outbox WHERE kind = '{kind}' AND delivered_at IS NULL"
+
+
+STEPS = (
+    Step("commit, start", _undelivered("incident_opened"), ("asgi", "wsgi", *_SERVERS), "temporal"),
+    Step(
+        "start, mail",
+        "SELECT 1 FROM incident i WHERE i.closed_at IS NULL AND NOT EXISTS "
+        "(SELECT 1 FROM outbox o WHERE o.subject_id = i.id AND o.delivered_at IS NULL) AND NOT EXISTS "
+        "(SELECT 1 FROM mail m WHERE m.incident_id = i.id AND m.state = 'sent')",
+        _SERVERS,
+        "temporal",
+    ),
+    MailStep("SMTP accept, row", "", _MAILING, "smtp"),
+    Step("click, signal", _undelivered("incident_answered"), _SERVERS, "temporal"),
+    Step("order, issue", _undelivered("regeneration_opened"), _SERVERS, "temporal"),
+    Step(
+        "issue, prove, activate",
+        "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.new_pair_id "
+        "WHERE p.state = 'pending' AND r.finished_at IS NULL",
+        _SERVERS,
+        "temporal",
+    ),
+    Step(
+        "activate, mail",
+        "SELECT 1 FROM regeneration r WHERE r.state = 'sent' AND NOT EXISTS "
+        "(SELECT 1 FROM mail m WHERE m.kind = 'new_keys' AND m.state = 'sent' AND m.key LIKE r.id || '/%')",
+        _MAILING,
+        "temporal",
+    ),
+    Step("collect, signal", _undelivered("regeneration_collected"), _SERVERS, "temporal"),
+    Step("overlap, retire", "SELECT 1 FROM key_pair WHERE state = 'retiring'", _SERVERS, "temporal"),
+    Step(
+        "retire, finish",
+        "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.old_pair_id WHERE p.state = 'retired' "
+        "AND r.collected_at IS NOT NULL AND r.finished_at IS NULL",
+        _SERVERS,
+        "temporal",
+    ),
+    Step("finish, close", _undelivered("regeneration_finished"), _SERVERS, "temporal"),
+)
