@@ -20,7 +20,6 @@ from faults.proxy import Mode
 from faults.steps import STEPS, Step
 from octy_middleware.errors import OctyError
 
-_STEP_PATIENCE = 8.0  # seconds for a named moment to come
 _POLL = 0.003
 _JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
 
@@ -39,12 +38,17 @@ class Trouble:
 
 
 class Chaos:
-    """Breaks things. `tick` is called again and again from the main thread, whatever is waited for."""
+    """Breaks things, `pace` seconds after each other on the average. A named moment is waited for `moment` seconds.
 
-    def __init__(self, place: Place, seed: str, *, tick: Tick, small_disk: Path | None, pace: float) -> None:
+    `tick` is called again and again from the main thread, whatever is waited for.
+    """
+
+    def __init__(
+        self, place: Place, seed: str, *, tick: Tick, small_disk: Path | None, pace: float, moment: float
+    ) -> None:
         self._place = place
         self._chance = random.Random(seed)
-        self._tick, self._small_disk, self._pace = tick, small_disk, pace
+        self._tick, self._small_disk, self._pace, self._moment = tick, small_disk, pace, moment
         self.trouble = Trouble()
         self._steps = cycle(self._chance.sample(STEPS, len(STEPS)))
         self._undo: list[tuple[float, ExitStack]] = []
@@ -68,7 +72,7 @@ class Chaos:
         victim = self._chance.choice([name for name in step.victims if name in self._place.victims])
         self._place.proxies[step.slow].set(Mode.DELAY, 0.15)
         now = step.watch(self._place)
-        deadline = time.monotonic() + _STEP_PATIENCE
+        deadline = time.monotonic() + self._moment
         came = False
         while not came and time.monotonic() < deadline:
             self._wait(_POLL)

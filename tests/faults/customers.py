@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from itertools import chain
 from uuid import uuid4
 
 import httpx2
@@ -63,15 +64,15 @@ class Life:
 
     def run(self, stop: threading.Event) -> None:
         """Live until told to stop."""
-        while not stop.is_set():
-            self._open_account()
-            try:
-                self._live(stop)
-            except TooLateError as late:
-                self._diary.stopped.append(f"{self._reference}: {late}")
-            finally:
-                for callers in self._callers.values():
-                    for caller in callers:
+        with self._browser:
+            while not stop.is_set():
+                self._open_account()
+                try:
+                    self._live(stop)
+                except TooLateError as late:
+                    self._diary.stopped.append(f"{self._reference}: {late}")
+                finally:
+                    for caller in chain.from_iterable(self._callers.values()):
                         caller.close()
 
     def _live(self, stop: threading.Event) -> None:

@@ -38,7 +38,6 @@ APPS = {"asgi": "starlette", "wsgi": "flask"}
 _APP = App(TESTS, "faults.apps:starlette_app", "faults.apps:flask_app")
 _PATIENCE = 60.0  # seconds for a part's start; a busy machine, else one or two
 _SHORT = {  # whole lives of cases within the run; what is not here is as in production
-    "OCTY_OVERLAP": "6",
     "OCTY_INCIDENT_REMIND_AFTER": "20,60",
     "OCTY_MAIL_DAILY_CAP": "1000",
     "OCTY_SMTP_TIMEOUT": "4",
@@ -70,13 +69,13 @@ class Part:
 class Place:
     """All of it, in one folder. A context manager: up when entered, gone when left.
 
-    `worker` names the module that is run as the worker: the product's own, but for the test suite.
+    `worker` names the module that is run as the worker; `overlap` is how many seconds an old pair lives on.
     """
 
-    def __init__(self, folder: Path, store: str, *, store_folder: Path, worker: str = "octy_worker") -> None:
+    def __init__(self, folder: Path, store: str, *, store_folder: Path, worker: str, overlap: float) -> None:
         self.folder, self.store = folder, store
         self.store_folder = store_folder
-        self._worker = worker
+        self._worker, self._overlap = worker, overlap
         self._resources = ExitStack()
         self.parts: dict[str, Part] = {}
         self.proxies: dict[str, Proxy] = {}
@@ -96,6 +95,8 @@ class Place:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        for name in self.parts:  # all is known by now: nobody needs to end in order
+            self.kill(name, 0.0)
         self._resources.close()
 
     @property
@@ -230,6 +231,7 @@ class Place:
         return {
             **environment.kept_secrets(self.folder / "env"),
             **_SHORT,
+            "OCTY_OVERLAP": str(self._overlap),
             "OCTY_DATABASE_URL": self.database_url,
             "OCTY_TEMPORAL_ADDRESS": f"{LOOPBACK}:{self.proxies['temporal'].port}",
             "OCTY_SMTP_HOST": LOOPBACK,

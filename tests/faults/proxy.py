@@ -5,6 +5,8 @@ Here: connections and what is done to them. Not here: when (`chaos`).
 
 import asyncio
 import contextlib
+import socket
+import struct
 import threading
 from enum import StrEnum
 from types import TracebackType
@@ -13,6 +15,7 @@ from typing import Self
 from octy_worker.dev.processes import LOOPBACK, free_port
 
 _CHUNK = 65_536
+_RESET = struct.pack("ii", 1, 0)  # linger for no time: the kernel sends RST
 
 
 class Mode(StrEnum):
@@ -65,6 +68,7 @@ class Proxy:
             self._server.close()
             self._server = None
         for writer in self._open:
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET)
             writer.transport.abort()
 
     async def _end(self) -> None:

@@ -31,14 +31,19 @@ _UNSETTLED = (
 
 @dataclass(frozen=True)
 class Plan:
-    """How much of it. Times are seconds: `pace` between two faults, `calm` for everything to come to its end."""
+    """How much of it. Times are seconds: `pace` between two faults, `moment` for a named one, `calm` for the end.
+
+    `worker` names the module that is run as the worker, `overlap` is how long an old pair lives on.
+    """
 
     store: str
     kills: int
     seed: int
     lives: int = 8
     pace: float = 1.0
+    moment: float = 8.0
     calm: float = 420.0
+    overlap: float = 6.0
     worker: str = "octy_worker"
 
 
@@ -69,12 +74,20 @@ class Siege:
         begun = time.monotonic()
         self._begun = begun
         plan = self._plan
-        place = Place(self._folder, plan.store, store_folder=self._store_folder, worker=plan.worker)
+        place = Place(
+            self._folder, plan.store, store_folder=self._store_folder, worker=plan.worker, overlap=plan.overlap
+        )
         with place as self._place, Witness(place.database, place.inbox) as self._witness:
             self._books, self._diary = Books(), Diary()
             self._stop, self._over = threading.Event(), float("inf")
-            disk = self._store_folder if self._small_disk else None
-            self._chaos = Chaos(place, f"{plan.seed}/{plan.store}", tick=self._tick, small_disk=disk, pace=plan.pace)
+            self._chaos = Chaos(
+                place,
+                f"{plan.seed}/{plan.store}",
+                tick=self._tick,
+                small_disk=stores if self._small_disk else None,
+                pace=plan.pace,
+                moment=plan.moment,
+            )
             lives = self._begin_lives()
             with undone(self._chaos):
                 self._chaos.run(plan.kills)
