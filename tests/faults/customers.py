@@ -77,8 +77,8 @@ class Life:
 
     def _live(self, stop: threading.Event) -> None:
         self._register()
-        for _ in range(_MOST_CASES):
-            if stop.is_set():
+        for case in range(_MOST_CASES):
+            if case and stop.is_set():
                 break
             self._noise()
             incident = self._attack()

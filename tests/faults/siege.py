@@ -84,7 +84,7 @@ class Siege:
                 place,
                 f"{plan.seed}/{plan.store}",
                 tick=self._tick,
-                small_disk=stores if self._small_disk else None,
+                small_disk=self._store_folder if self._small_disk else None,
                 pace=plan.pace,
                 moment=plan.moment,
             )
