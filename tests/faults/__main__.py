@@ -6,15 +6,18 @@ Options, one run a store, the JSON report, and one clear last line. The exit sta
 import argparse
 import json
 import os
+import shutil
 import sys
 import tempfile
 import time
-from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from itertools import chain
 from pathlib import Path
 
 from load.places import add_store_option, stores_of
 
-from faults.disk import mount_small_disk
+from faults.disk import keep, small_disk
 from faults.siege import Plan, Result, Siege, say
 from octy_worker.dev.processes import ended_like_ctrl_c
 
@@ -22,43 +25,62 @@ _SHOWN = 20
 
 
 def run_store(plan: Plan) -> Result:
-    """Run a plan in a folder that goes when all held; else it stays, and is named."""
+    """Run a plan in a folder of its own, which stays, and is named, when something did not hold."""
     folder = Path(tempfile.mkdtemp(prefix=f"octy-faults-{plan.store}-"))
     store_folder = folder / "store"
     store_folder.mkdir()
-    small = plan.store == "sqlite" and mount_small_disk(store_folder)
-    if plan.store == "sqlite" and not small:
-        say("sqlite: this kernel lets us mount nothing, so no disk is filled in this run (`make load` refuses writes)")
-    result = Siege(plan, folder, store_folder=store_folder, small_disk=small, say=say).run()
-    for finding in result.verdict.findings[:_SHOWN]:
-        say(f"{plan.store} BROKEN: {finding}")
-    say(f"{plan.store}: {dict(sorted(result.trouble.by_kind.items()))}")
-    if not result.verdict.good:
-        say(f"{plan.store}: logs, mails and tables are kept in {folder}")
+    with removed(folder) as kept, small_disk(store_folder, wanted=plan.store == "sqlite") as small:
+        if plan.store == "sqlite" and not small:
+            say("sqlite: no disk is filled in this run: this system lets us mount none (`make load` refuses writes)")
+        result = Siege(plan, folder, store_folder=store_folder, small_disk=small, say=say).run()
+        for finding in result.verdict.findings[:_SHOWN]:
+            say(f"{plan.store} BROKEN: {finding}")
+        say(f"{plan.store}: {dict(sorted(result.trouble.by_kind.items()))}")
+        if not result.verdict.good:
+            keep(store_folder, small=small)
+            kept.append(folder)
+            say(f"{plan.store}: logs, mails and tables are kept in {folder}")
     return result
+
+
+@contextmanager
+def removed(folder: Path) -> Iterator[list[Path]]:
+    """Remove the folder after the block, also after Ctrl-C, unless the block puts it down as kept."""
+    kept: list[Path] = []
+    try:
+        yield kept
+    finally:
+        if folder not in kept:
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def report_of(results: dict[str, Result], seed: int, seconds: float) -> dict[str, object]:
     """Sum the figures up, in the order that the issue names them; what is more stands behind."""
-    figures: Counter[str] = Counter()
-    for result in results.values():
-        for name, figure in result.verdict.figures.items():
-            figures[name] += figure
-    kinds: Counter[str] = Counter()
-    for result in results.values():
-        kinds += result.trouble.by_kind
+    all_of = list(results.values())
     return {
-        **figures,
+        **_sum([result.verdict.figures for result in all_of]),
         "seconds": round(seconds, 1),
         "seed": seed,
         "stores": list(results),
-        "requests": sum(result.requests for result in results.values()),
-        "secrets_nobody_saw": sum(len(result.diary.unseen) for result in results.values()),
-        "worker_ended_by_itself": sum(result.worker_ends for result in results.values()),
-        "moments_missed": dict(sum((result.trouble.missed for result in results.values()), Counter())),
-        "by_kind": dict(sorted(kinds.items())),
+        "requests": sum(result.requests for result in all_of),
+        **_sum([result.verdict.more for result in all_of]),
+        "secrets_nobody_saw": sum(len(result.diary.unseen) for result in all_of),
+        "longest_use_after_cut": round(
+            max((late for r in all_of for late in r.evidence.late.values()), default=0.0), 2
+        ),
+        "worker_ended_by_itself": sum(result.worker_ends for result in all_of),
+        "moments_missed": _sum([result.trouble.missed for result in all_of]),
+        "by_kind": dict(sorted(_sum([result.trouble.by_kind for result in all_of]).items())),
         "findings": [f"{store}: {text}" for store, result in results.items() for text in result.verdict.findings],
     }
+
+
+def _sum(counts: Sequence[Mapping[str, int]]) -> dict[str, int]:
+    """Add up by name; a name stays where it came first."""
+    summed: dict[str, int] = {}
+    for name, count in chain.from_iterable(some.items() for some in counts):
+        summed[name] = summed.get(name, 0) + count
+    return summed
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -67,8 +89,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--kills", type=int, default=60, help="of all runs together")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--report", type=Path, default=Path("faults-report.json"))
-    parser.add_argument("--lives", type=int, default=8, help="accounts that are attacked at a time")
-    parser.add_argument("--pace", type=float, default=1.0, help="seconds between two faults, on the average")
+    parser.add_argument("--lives", type=int, default=Plan.lives, help="accounts that are attacked at a time")
+    parser.add_argument("--pace", type=float, default=Plan.pace, help="seconds between two faults, on the average")
     options = parser.parse_args(arguments)
     begun, stores = time.monotonic(), stores_of(options)
     results = {}

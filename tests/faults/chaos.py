@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import cycle
+from itertools import count, cycle
 from pathlib import Path
 
 from faults import disk, shifted
@@ -21,6 +21,7 @@ from faults.steps import STEPS, Step
 from octy_middleware.errors import OctyError
 
 _POLL = 0.003
+_BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
 _JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
 
 Tick = Callable[[], None]
@@ -52,10 +53,12 @@ class Chaos:
         self.trouble = Trouble()
         self._steps = cycle(self._chance.sample(STEPS, len(STEPS)))
         self._undo: list[tuple[float, ExitStack]] = []
+        self._left = 0  # kills to come
 
     def run(self, kills: int) -> None:
-        """Go on until so many processes were killed."""
-        while self.trouble.kills < kills:
+        """Go on until so many processes were killed. Now and then there is time to breathe: traffic must go on."""
+        self._left = kills
+        for number in count(1):
             kind = self._chance.random()
             if kind < 0.45:
                 self._kill_at(next(self._steps))
@@ -63,7 +66,9 @@ class Chaos:
                 self._kill_some()
             else:
                 self._hinder()
-            self._wait(self._chance.uniform(0.2, 1.8) * self._pace)
+            if self._left <= 0:
+                return
+            self._wait(self._chance.uniform(0.2, 1.8) * self._pace + _BREATH * (number % _BREATHLESS == 0))
 
     # Kills
 
@@ -80,15 +85,20 @@ class Chaos:
                 came = now()
             except OctyError:  # the store is away: whoever was in the middle of something waits as well
                 self._wait(0.05)
-        self._wait(self._chance.choice([0.0, 0.0, 0.1, 0.3]) if came and step.slow == "temporal" else 0.0)
-        self._kill(victim, f"between {step.name}: {victim}") if came else self.trouble.missed.update([step.name])
+        if came:
+            later = [0.0, 0.0, 0.1, 0.3] if step.slow == "temporal" else [0.0]
+            self._wait(self._chance.choice(later))
+            self._kill(victim, f"between {step.name}: {victim}")
         self._place.proxies[step.slow].set(Mode.PASS)
+        if not came:
+            self.trouble.missed[step.name] += 1
+            self._kill_some()
 
     def _kill_some(self) -> None:
         """Kill one part, now and then several at once, and sometimes one that has just come back."""
         victims = list(self._place.victims)
         for victim in self._chance.sample(victims, self._chance.choice([1, 1, 1, 2, 3])):
-            if victim == "wsgi" and self._chance.random() < 0.4:
+            if victim == "wsgi" and self._left > 0 and self._chance.random() < 0.4:
                 self._count("a forked child of wsgi", done=self._place.kill_child("wsgi"))
             else:
                 self._kill(victim, victim)
@@ -96,12 +106,14 @@ class Chaos:
     def _kill(self, victim: str, kind: str) -> None:
         downtime = self._chance.choice([0.0, 0.3, 1.0, 2.0])
         begun = time.monotonic()
-        self._count(kind, done=self._place.kill(victim, downtime))
+        if self._left > 0:
+            self._count(kind, done=self._place.kill(victim, downtime))
         if victim == "database":
             self.trouble.store_away.append((begun, time.monotonic() + downtime + 3.0))
 
     def _count(self, kind: str, *, done: bool) -> None:
         if done:
+            self._left -= 1
             self.trouble.kills += 1
             self.trouble.killed_at.append(time.time())
             self.trouble.by_kind[f"killed {kind}"] += 1

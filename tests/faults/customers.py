@@ -29,6 +29,7 @@ from octy_worker.registration import register
 THRESHOLD = 20
 _MOST_CASES = 3  # of one account
 _REST = 0.25  # seconds between two requests of a customer who waits
+_REMINDED = 25.0  # seconds in which a customer who waits for it is reminded
 _AFTER = 25  # failures after a false alarm, which must open nothing
 
 
@@ -153,7 +154,7 @@ class Life:
     def _answer(self, incident: str) -> bool:
         """Answer the alert, or sometimes the first reminder; tell whether the account is to be attacked again."""
         mail = self._mail("alert", incident)
-        if self._chance.random() < 0.1:
+        if self._chance.random() < 0.1 and self._is_reminded(incident):
             mail = self._mail("reminder", incident)
         answer, leaked = self._chance.choice(
             [("not_us", False), ("not_us", False), ("not_us", True), ("it_was_us", False)]
@@ -169,6 +170,14 @@ class Life:
         self._collect(self._new_order())
         self._until(lambda: self._closed(old) == "regenerated", "the case to be closed", old=old)
         return True
+
+    def _is_reminded(self, incident: str) -> bool:
+        """Wait for a reminder a while; there is none when the alert itself was that late."""
+
+        def there() -> bool:
+            return any(mail.subject_id == incident for mail in self._witness.mails(self._address, "reminder"))
+
+        return self._witness.wait(there, _REMINDED)
 
     def _answered(self, incident: str) -> Callable[[], bool]:
         return lambda: incident in self._witness.sight.answers

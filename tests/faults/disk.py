@@ -6,6 +6,7 @@ Here: a mount that only this process and its children see, ballast, and other us
 import ctypes
 import fcntl
 import os
+import shutil
 import sqlite3
 import subprocess
 from collections.abc import Iterator
@@ -16,8 +17,25 @@ _SIZE = 192  # MiB: room for a run's tables and their log
 _CLONE_NEWNS = 0x00020000  # linux/sched.h
 
 
-def mount_small_disk(folder: Path) -> bool:
-    """Mount a tmpfs there, in a mount namespace of this process's own; False where the kernel allows no such thing."""
+@contextmanager
+def small_disk(folder: Path, *, wanted: bool) -> Iterator[bool]:
+    """Have a small disk there for the block, which only this process and its children see; False where none can be."""
+    mounted = wanted and _mount(folder)
+    try:
+        yield mounted
+    finally:
+        if mounted:
+            subprocess.run(["umount", "--lazy", folder], check=False)
+
+
+def keep(folder: Path, *, small: bool) -> None:
+    """Have what is on the small disk stand beside it afterwards."""
+    if small:
+        shutil.copytree(folder, folder.with_name(f"{folder.name}-kept"))
+
+
+def _mount(folder: Path) -> bool:
+    """Mount a tmpfs in a mount namespace of this process's own, as far as the kernel allows that."""
     if ctypes.CDLL(None, use_errno=True).unshare(_CLONE_NEWNS) != 0:
         return False
     commands = (["mount", "--make-rprivate", "/"], ["mount", "-t", "tmpfs", "-o", f"size={_SIZE}m", "octy", folder])
@@ -28,7 +46,7 @@ def mount_small_disk(folder: Path) -> bool:
 
 @contextmanager
 def full(folder: Path) -> Iterator[None]:
-    """Fill the disk for the block; only one that `mount_small_disk` made."""
+    """Fill the disk for the block; only one that `small_disk` made."""
     if not os.path.ismount(folder):
         raise RuntimeError(f"{folder} is no disk of its own, and not for filling")
     ballast = folder / "ballast"

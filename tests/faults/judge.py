@@ -16,9 +16,10 @@ _BEFORE = 70.0  # seconds before a second copy in which a part was hindered: a m
 
 @dataclass(frozen=True)
 class Verdict:
-    """The report's figures, and what does not hold."""
+    """The figures that the issue asks for, some more, and what does not hold."""
 
     figures: dict[str, int]
+    more: dict[str, int]
     findings: tuple[str, ...]
 
     @property
@@ -44,9 +45,12 @@ def judge(evidence: Evidence) -> Verdict:
         "lost": len(lost),
         "stuck": len(stuck),
         "secrets_found": len(evidence.leaks),
+    }
+    more = {
+        "mails_sent_again": len(evidence.mails) - len({mail.message_id for mail in evidence.mails}),
         "rows_behind_their_mail": len(evidence.unsent),
     }
-    return Verdict(figures, (*lost, *stuck, *others, *evidence.leaks))
+    return Verdict(figures, more, (*lost, *stuck, *others, *evidence.leaks))
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:

@@ -41,8 +41,8 @@ class Plan:
     seed: int
     lives: int = 8
     pace: float = 1.0
-    moment: float = 8.0
-    calm: float = 420.0
+    moment: float = 5.0
+    calm: float = 300.0
     overlap: float = 6.0
     worker: str = "octy_worker"
 

@@ -35,11 +35,11 @@ GOOD = Evidence(
 def test_a_good_run_is_found_good_and_counted() -> None:
     verdict = judge(GOOD)
     assert verdict.good, verdict.findings
-    assert list(verdict.figures)[:12] == [
+    assert list(verdict.figures) == [
         *("kills", "refusals_seen", "refusals_recorded", "incidents_expected", "incidents", "alerts_expected"),
         *("alerts", "duplicate_alerts", "regenerations", "lost", "stuck", "secrets_found"),
     ]
-    assert list(verdict.figures.values())[:12] == [3, 25, 26, 1, 1, 1, 1, 0, 1, 0, 0, 0]
+    assert list(verdict.figures.values()) == [3, 25, 26, 1, 1, 1, 1, 0, 1, 0, 0, 0]
 
 
 OPEN = replace(INCIDENT, closed=False, resolution=None)
@@ -145,7 +145,7 @@ def test_a_second_copy_after_a_kill_is_counted_and_allowed() -> None:
 def test_a_row_behind_a_mail_that_came_is_no_loss_but_counted() -> None:
     verdict = judge(replace(GOOD, unsent={NEW_KEYS.message_id: "order-2"}))
     assert verdict.good, verdict.findings
-    assert verdict.figures["rows_behind_their_mail"] == 1
+    assert verdict.more["rows_behind_their_mail"] == 1
 
 
 def test_a_case_that_waits_for_its_customer_is_no_fault() -> None:
