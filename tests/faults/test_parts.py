@@ -112,5 +112,5 @@ def test_a_folder_goes_unless_it_is_kept(tmp_path: Path) -> None:
         folder = tmp_path / name
         folder.mkdir()
         with removed(folder) as kept:
-            kept += [folder] * keep
+            kept.extend([folder] * keep)
         assert folder.exists() is keep
