@@ -29,6 +29,7 @@ from octy_worker.registration import register
 THRESHOLD = 20
 _MOST_CASES = 3  # of one account
 _REST = 0.25  # seconds between two requests of a customer who waits
+_SLOW, _SLOWEST = 0.2, 75.0  # how many customers are slow to read, and for how many seconds at most
 _REMINDED = 25.0  # seconds in which a customer who waits for it is reminded
 _AFTER = 25  # failures after a false alarm, which must open nothing
 
@@ -156,6 +157,8 @@ class Life:
         mail = self._mail("alert", incident)
         if self._chance.random() < 0.1 and self._is_reminded(incident):
             mail = self._mail("reminder", incident)
+        elif self._chance.random() < _SLOW:
+            self._wait(self._chance.uniform(10, _SLOWEST))
         answer, leaked = self._chance.choice(
             [("not_us", False), ("not_us", False), ("not_us", True), ("it_was_us", False)]
         )
@@ -264,6 +267,11 @@ class Life:
             return done()
 
         self._until(pressed, "a button to work")
+
+    def _wait(self, seconds: float) -> None:
+        """Leave a mail unread for a while; meanwhile it may be sent again."""
+        end = time.monotonic() + min(seconds, self._patience() / 4)
+        self._until(lambda: time.monotonic() > end, "the customer")
 
     def _until(self, done: Callable[[], bool], what: str, *, old: Keys | None = None) -> None:
         """Wait, and use the keys meanwhile, as the customer's programs do."""
