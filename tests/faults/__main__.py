@@ -69,7 +69,7 @@ def report_of(results: dict[str, Result], seed: int, seconds: float) -> dict[str
             max((late for r in all_of for late in r.evidence.late.values()), default=0.0), 2
         ),
         "worker_ended_by_itself": sum(result.worker_ends for result in all_of),
-        "moments_missed": _sum([result.trouble.missed for result in all_of]),
+        "moments_missed": sum(result.trouble.missed for result in all_of),
         "by_kind": dict(sorted(_sum([result.trouble.by_kind for result in all_of]).items())),
         "findings": [f"{store}: {text}" for store, result in results.items() for text in result.verdict.findings],
     }

@@ -1,4 +1,4 @@
-"""Who is killed or hindered, and when: at random, and at every named step by turns.
+"""Who is killed or hindered, and when: at random, and at every named moment, the rarest first.
 
 Here: the choice, from a seed, and the doing, from the main thread. Not here: what is done to a part (`place`,
 `proxy`, `disk`).
@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass, field
-from itertools import count, cycle
+from itertools import count
 from pathlib import Path
 
 from faults import disk, shifted
@@ -22,6 +22,8 @@ from octy_middleware.errors import OctyError
 
 _POLL = 0.003
 _BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
+_SLOW = ("temporal", "smtp")  # the wires on which moments are made long enough to be met
+_FUSSY = 4  # how many times more a moment may have been met than the rarest, at the end of the wait
 _JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
 
 Tick = Callable[[], None]
@@ -32,7 +34,7 @@ class Trouble:
     """What was done, for the report and the judge."""
 
     by_kind: Counter[str] = field(default_factory=Counter)
-    missed: Counter[str] = field(default_factory=Counter)  # named moments that did not come in time
+    missed: int = 0  # how often no named moment came in time
     killed_at: list[float] = field(default_factory=list)  # wall clock: after each, a mail may come twice
     store_away: list[tuple[float, float]] = field(default_factory=list)  # monotonic
     kills: int = 0
@@ -51,7 +53,7 @@ class Chaos:
         self._chance = random.Random(seed)
         self._tick, self._small_disk, self._pace, self._moment = tick, small_disk, pace, moment
         self.trouble = Trouble()
-        self._steps = cycle(self._chance.sample(STEPS, len(STEPS)))
+        self._met: Counter[str] = Counter()  # named moments
         self._undo: list[tuple[float, ExitStack]] = []
         self._left = 0  # kills to come
 
@@ -61,7 +63,7 @@ class Chaos:
         for number in count(1):
             kind = self._chance.random()
             if kind < 0.45:
-                self._kill_at(next(self._steps))
+                self._kill_at_a_moment()
             elif kind < 0.8:
                 self._kill_some()
             else:
@@ -72,27 +74,37 @@ class Chaos:
 
     # Kills
 
-    def _kill_at(self, step: Step) -> None:
-        """Wait for the moment, on a slow wire, and kill one of those who are in the middle of it."""
-        victim = self._chance.choice([name for name in step.victims if name in self._place.victims])
-        self._place.proxies[step.slow].set(Mode.DELAY, 0.15)
-        now = step.watch(self._place)
-        deadline = time.monotonic() + self._moment
-        came = False
-        while not came and time.monotonic() < deadline:
-            self._wait(_POLL)
+    def _kill_at_a_moment(self) -> None:
+        """Wait for a named moment, on slow wires, and kill one of those who are in the middle of it."""
+        for name in _SLOW:
+            self._place.proxies[name].set(Mode.DELAY, 0.15)
+        step = self._meet()
+        if step is not None:
+            victim = self._chance.choice([name for name in step.victims if name in self._place.victims])
+            later = [0.0] if step.passing else [0.0, 0.0, 0.1, 0.3]
+            self._wait(self._chance.choice(later))
+            self._met[step.name] += 1
+            self._kill(victim, f"between {step.name}: {victim}")
+        for name in _SLOW:
+            self._place.proxies[name].set(Mode.PASS)
+        if step is None:
+            self.trouble.missed += 1
+            self._kill_some()
+
+    def _meet(self) -> Step | None:
+        """Return the first moment that comes; for a while only such as were met least often are waited for."""
+        watches = {step: step.watch(self._place) for step in STEPS}
+        begun = time.monotonic()
+        while (waited := time.monotonic() - begun) < self._moment:
+            most = min(self._met[step.name] for step in STEPS) + int(waited / self._moment * _FUSSY)
             try:
-                came = now()
+                for step in sorted(STEPS, key=lambda step: self._met[step.name]):
+                    if self._met[step.name] <= most and watches[step]():
+                        return step
             except OctyError:  # the store is away: whoever was in the middle of something waits as well
                 self._wait(0.05)
-        if came:
-            later = [0.0, 0.0, 0.1, 0.3] if step.slow == "temporal" else [0.0]
-            self._wait(self._chance.choice(later))
-            self._kill(victim, f"between {step.name}: {victim}")
-        self._place.proxies[step.slow].set(Mode.PASS)
-        if not came:
-            self.trouble.missed[step.name] += 1
-            self._kill_some()
+            self._wait(_POLL)
+        return None
 
     def _kill_some(self) -> None:
         """Kill one part, now and then several at once, and sometimes one that has just come back."""

@@ -17,12 +17,12 @@ _MAILING = ("worker", "worker", "mail", "database")
 
 @dataclass(frozen=True)
 class Step:
-    """Between which effects; whether it is now; whom to kill; in front of whom the wire is slow meanwhile."""
+    """Between which effects; what the tables show then; whom to kill; whether it passes at once."""
 
     name: str
     statement: str
     victims: tuple[str, ...]
-    slow: str
+    passing: bool = False
 
     def watch(self, place: Place) -> Callable[[], bool]:
         """Return what tells whether somebody is in this moment now. Raises StoreUnavailableError."""
@@ -50,40 +50,36 @@ def _undelivered(kind: str) -> str:
 
 
 STEPS = (
-    Step("commit, start", _undelivered("incident_opened"), ("asgi", "wsgi", *_SERVERS), "temporal"),
+    Step("commit, start", _undelivered("incident_opened"), ("asgi", "wsgi", *_SERVERS)),
     Step(
         "start, mail",
         "SELECT 1 FROM incident i WHERE i.closed_at IS NULL AND NOT EXISTS "
         "(SELECT 1 FROM outbox o WHERE o.subject_id = i.id AND o.delivered_at IS NULL) AND NOT EXISTS "
         "(SELECT 1 FROM mail m WHERE m.incident_id = i.id AND m.state = 'sent')",
         _SERVERS,
-        "temporal",
     ),
-    MailStep("SMTP accept, row", "", _MAILING, "smtp"),
-    Step("click, signal", _undelivered("incident_answered"), _SERVERS, "temporal"),
-    Step("order, issue", _undelivered("regeneration_opened"), _SERVERS, "temporal"),
+    MailStep("SMTP accept, row", "", _MAILING, passing=True),
+    Step("click, signal", _undelivered("incident_answered"), _SERVERS),
+    Step("order, issue", _undelivered("regeneration_opened"), _SERVERS),
     Step(
         "issue, prove, activate",
         "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.new_pair_id "
         "WHERE p.state = 'pending' AND r.finished_at IS NULL",
         _SERVERS,
-        "temporal",
     ),
     Step(
         "activate, mail",
         "SELECT 1 FROM regeneration r WHERE r.state = 'sent' AND NOT EXISTS "
         "(SELECT 1 FROM mail m WHERE m.kind = 'new_keys' AND m.state = 'sent' AND m.key LIKE r.id || '/%')",
         _MAILING,
-        "temporal",
     ),
-    Step("collect, signal", _undelivered("regeneration_collected"), _SERVERS, "temporal"),
-    Step("overlap, retire", "SELECT 1 FROM key_pair WHERE state = 'retiring'", _SERVERS, "temporal"),
+    Step("collect, signal", _undelivered("regeneration_collected"), _SERVERS),
+    Step("overlap, retire", "SELECT 1 FROM key_pair WHERE state = 'retiring'", _SERVERS),
     Step(
         "retire, finish",
         "SELECT 1 FROM regeneration r JOIN key_pair p ON p.id = r.old_pair_id WHERE p.state = 'retired' "
         "AND r.collected_at IS NOT NULL AND r.finished_at IS NULL",
         _SERVERS,
-        "temporal",
     ),
-    Step("finish, close", _undelivered("regeneration_finished"), _SERVERS, "temporal"),
+    Step("finish, close", _undelivered("regeneration_finished"), _SERVERS),
 )
