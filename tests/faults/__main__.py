@@ -68,7 +68,7 @@ def report_of(results: dict[str, Result], seed: int, seconds: float) -> dict[str
         "longest_use_after_cut": round(
             max((late for r in all_of for late in r.evidence.late.values()), default=0.0), 2
         ),
-        "worker_ended_by_itself": sum(result.worker_ends for result in all_of),
+        "worker_ended_by_itself": [end for result in all_of for end in result.worker_ends],
         "moments_missed": sum(result.trouble.missed for result in all_of),
         "by_kind": dict(sorted(_sum([result.trouble.by_kind for result in all_of]).items())),
         "findings": [f"{store}: {text}" for store, result in results.items() for text in result.verdict.findings],

@@ -19,7 +19,7 @@ from faults.chaos import Trouble
 from faults.customers import Diary
 from faults.evidence import Evidence, Incident, Mail, Order
 from faults.leaks import Canaries, find, find_in_files, find_in_mails
-from faults.place import Place
+from faults.place import APPS, Place
 from faults.witness import Witness
 from octy_middleware.models import METADATA
 
@@ -77,11 +77,7 @@ def gather(run: Run) -> Evidence:
         in_use=frozenset(keys.public_key for keys in diary.in_use),
         late=dict(_late(run)),
         troubled=tuple(run.trouble.killed_at),
-        ended=tuple(
-            f"{name} ended by itself with {place.parts[name].ends}"
-            for name in ("asgi", "wsgi")
-            if place.parts[name].ends
-        ),
+        ended=tuple(end for name in APPS for end in place.parts[name].ends),
         leaks=tuple(_leaks(run)),
     )
 

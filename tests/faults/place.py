@@ -59,7 +59,7 @@ class Part:
     port: int
     process: Process | None = None
     due: float | None = None  # when it is to be started again, while it is down on purpose
-    ends: list[int] = field(default_factory=list)  # statuses with which it ended by itself
+    ends: list[str] = field(default_factory=list)  # how it ended by itself: its status, its last words
 
     @property
     def runs(self) -> bool:
@@ -139,7 +139,8 @@ class Place:
             if part.process is not None and part.runs:
                 continue
             if part.due is None and part.process is not None:
-                part.ends.append(part.process.returncode or 0)
+                last = part.process.log_tail().rpartition("\n")[2]
+                part.ends.append(f"{part.name} ended by itself with status {part.process.returncode}: {last[:300]}")
             if part.due is None or part.due <= time.monotonic():
                 part.due = None
                 part.process = self._group.start(part.name, part.command)

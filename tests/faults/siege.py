@@ -56,7 +56,7 @@ class Result:
     trouble: Trouble
     diary: Diary
     requests: int
-    worker_ends: int
+    worker_ends: tuple[str, ...]
     seconds: float
 
 
@@ -102,7 +102,7 @@ class Siege:
                 trouble=self._chaos.trouble,
                 diary=self._diary,
                 requests=self._books.seen(),
-                worker_ends=len(place.parts["worker"].ends),
+                worker_ends=tuple(place.parts["worker"].ends),
                 seconds=time.monotonic() - begun,
             )
 
