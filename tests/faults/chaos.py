@@ -22,7 +22,7 @@ from octy_middleware.errors import OctyError
 
 _POLL = 0.003
 _BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
-_SLOW = ("temporal", "smtp")  # the wires on which moments are made long enough to be met
+_SLOW = {"temporal": 0.15, "smtp": 0.06}  # on these wires moments are made long enough to be met, each way
 _FUSSY = 4  # how many times more a moment may have been met than the rarest, at the end of the wait
 _JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
 
@@ -76,11 +76,11 @@ class Chaos:
 
     def _kill_at_a_moment(self) -> None:
         """Wait for a named moment, on slow wires, and kill one of those who are in the middle of it."""
-        for name in _SLOW:
-            self._place.proxies[name].set(Mode.DELAY, 0.15)
+        for name, seconds in _SLOW.items():
+            self._place.proxies[name].set(Mode.DELAY, seconds)
         step = self._meet()
         if step is not None:
-            victim = self._chance.choice([name for name in step.victims if name in self._place.victims])
+            victim = self._chance.choice(step.within_reach(self._place))
             later = [0.0] if step.passing else [0.0, 0.0, 0.1, 0.3]
             self._wait(self._chance.choice(later))
             self._met[step.name] += 1
@@ -142,6 +142,8 @@ class Chaos:
         name = self._chance.choice(sorted(self._place.proxies))
         mode = self._chance.choice([Mode.REFUSE, Mode.STALL, Mode.DELAY])
         proxy, length = self._place.proxies[name], self._chance.uniform(0.5, 4.0)
+        if name == "database":
+            self._wait_for_an_attack()
         proxy.set(mode, self._chance.uniform(0.05, 0.5))
         self._lasting(f"{name}: {mode}", length, lambda: proxy.set(Mode.PASS), store=name == "database")
 
@@ -160,12 +162,19 @@ class Chaos:
         if self._small_disk is not None:
             ways["disk full"] = disk.full
         kind = self._chance.choice(sorted(ways))
+        self._wait_for_an_attack()
         stack = ExitStack()
         try:
             stack.enter_context(ways[kind](folder))
         except (OSError, sqlite3.Error):  # somebody else is faster, or nothing is there to be locked yet
             return
         self._lasting(kind, self._chance.uniform(0.5, 2.5), stack.close, store=True)
+
+    def _wait_for_an_attack(self) -> None:
+        """Spoil the store when that is hardest: with refusals on their way to it."""
+        deadline = time.monotonic() + self._moment
+        while not any(self._place.attackers.values()) and time.monotonic() < deadline:
+            self._wait(_POLL)
 
     def _lasting(self, kind: str, length: float, undo: Callable[[], None], *, store: bool) -> None:
         now = time.monotonic()

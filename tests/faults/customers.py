@@ -28,8 +28,8 @@ from octy_worker.registration import register
 
 THRESHOLD = 20
 _MOST_CASES = 3  # of one account
-_REST = 0.25  # seconds between two requests of a customer who waits
-_SLOW, _SLOWEST = 0.2, 75.0  # how many customers are slow to read, and for how many seconds at most
+_REST = 0.3  # seconds between two requests of a customer who waits
+_SLOWEST = 90.0  # seconds for which a slow customer reads no mail
 _REMINDED = 25.0  # seconds in which a customer who waits for it is reminded
 _AFTER = 25  # failures after a false alarm, which must open nothing
 
@@ -52,14 +52,25 @@ class Diary:
 
 
 class Life:
-    """One account after the other, from a thread, until told to stop; then the case under way is brought to its end."""
+    """One account after the other, from a thread, until told to stop; then the case under way is brought to its end.
+
+    `patience` says for how many seconds a customer waits from now on, `slow` which part of them is slow to answer.
+    """
 
     def __init__(
-        self, place: Place, witness: Witness, books: Books, diary: Diary, *, seed: str, patience: Callable[[], float]
+        self,
+        place: Place,
+        witness: Witness,
+        books: Books,
+        diary: Diary,
+        *,
+        seed: str,
+        patience: Callable[[], float],
+        slow: float,
     ) -> None:
         self._place, self._witness, self._books, self._diary = place, witness, books, diary
         self._chance = random.Random(seed)
-        self._patience = patience
+        self._patience, self._slow = patience, slow
         self._browser = Customer(place.tls())
         self._number = 10 + self._chance.randrange(200)
         self._callers: dict[str, list[Caller]] = {}
@@ -128,8 +139,8 @@ class Life:
 
     def _attack(self) -> str:
         """Send wrong secrets until there is a case, and some more; from one or two connections at once."""
-        more = self._chance.randrange(0, 30)
-        width = self._chance.choice([1, 1, 2])
+        more = self._chance.choice([0, 0, 10, 50, 150])
+        width = self._chance.choice([1, 1, 2, 5])
         threads = [threading.Thread(target=self._send_wrong, args=(more,)) for _ in range(width)]
         for thread in threads:
             thread.start()
@@ -141,13 +152,19 @@ class Life:
 
     def _send_wrong(self, more: int) -> None:
         refused, deadline = 0, time.monotonic() + self._patience()
-        caller = self._chance.choice(self._callers["attacker"])
-        mine = Caller(caller.port, caller.source, self._books)
+        app = self._chance.choice(list(APPS))
+        caller = self._callers["attacker"][0]
+        mine = Caller(self._place.port_of(app), caller.source, self._books)
+        me = object()
         while refused < THRESHOLD + more and time.monotonic() < deadline:
             status = mine.wrong(self._held)
             refused += status == 401
-            if status != 401:
+            if status == 401:
+                self._place.attackers[app].add(me)
+            else:
+                self._place.attackers[app].discard(me)
                 time.sleep(0.1)
+        self._place.attackers[app].discard(me)
         mine.close()
 
     # The case
@@ -155,10 +172,11 @@ class Life:
     def _answer(self, incident: str) -> bool:
         """Answer the alert, or sometimes the first reminder; tell whether the account is to be attacked again."""
         mail = self._mail("alert", incident)
-        if self._chance.random() < 0.1 and self._is_reminded(incident):
-            mail = self._mail("reminder", incident)
-        elif self._chance.random() < _SLOW:
-            self._wait(self._chance.uniform(10, _SLOWEST))
+        if self._chance.random() < self._slow:
+            if self._chance.random() < 0.3 and self._is_reminded(incident):
+                mail = self._mail("reminder", incident)
+            else:
+                self._wait(self._chance.uniform(30, _SLOWEST))
         answer, leaked = self._chance.choice(
             [("not_us", False), ("not_us", False), ("not_us", True), ("it_was_us", False)]
         )

@@ -83,6 +83,7 @@ class Place:
         self.server: PostgresServer | None = None
         self._recovery: threading.Thread | None = None
         self.inbox = Inbox(folder / "mail")
+        self.attackers: dict[str, set[object]] = {app: set() for app in APPS}  # at work now, by the app they ask
 
     def __enter__(self) -> Self:
         try:

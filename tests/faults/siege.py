@@ -33,17 +33,19 @@ _UNSETTLED = (
 class Plan:
     """How much of it. Times are seconds: `pace` between two faults, `moment` for a named one, `calm` for the end.
 
-    `worker` names the module that is run as the worker, `overlap` is how long an old pair lives on.
+    `worker` names the module that is run as the worker, `overlap` is how long an old pair lives on, `slow` which part of the
+    customers is slow to answer.
     """
 
     store: str
     kills: int
     seed: int
-    lives: int = 8
+    lives: int = 10
     pace: float = 1.0
     moment: float = 5.0
     calm: float = 300.0
     overlap: float = 6.0
+    slow: float = 0.35
     worker: str = "octy_worker"
 
 
@@ -120,6 +122,7 @@ class Siege:
                 self._diary,
                 seed=f"{self._plan.seed}/{self._plan.store}/{number}",
                 patience=self._patience,
+                slow=self._plan.slow,
             )
             threads.append(threading.Thread(target=self._live, args=(life,), daemon=True))
             threads[-1].start()

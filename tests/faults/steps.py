@@ -33,6 +33,21 @@ class Step:
 
         return now
 
+    def within_reach(self, place: Place) -> list[str]:
+        """Return whom to choose from, now that it is so."""
+        return [name for name in self.victims if name in place.victims]
+
+
+class AttackStep(Step):
+    """Wrong secrets are being sent to an app: it has answered some, and others wait for their commit."""
+
+    def watch(self, place: Place) -> Callable[[], bool]:
+        return lambda: any(place.attackers.values())
+
+    def within_reach(self, place: Place) -> list[str]:
+        asked = [app for app, some in place.attackers.items() if some]
+        return [*asked, *asked, *asked, *super().within_reach(place)]
+
 
 class MailStep(Step):
     """The sink has the mail, and its row does not know yet: a new file tells, while the answer is on its slow way."""
@@ -50,6 +65,8 @@ def _undelivered(kind: str) -> str:
 
 
 STEPS = (
+    AttackStep("request, commit", "", ("database",), passing=True),
+    MailStep("SMTP accept, row", "", _MAILING, passing=True),
     Step("commit, start", _undelivered("incident_opened"), ("asgi", "wsgi", *_SERVERS)),
     Step(
         "start, mail",
@@ -58,7 +75,6 @@ STEPS = (
         "(SELECT 1 FROM mail m WHERE m.incident_id = i.id AND m.state = 'sent')",
         _SERVERS,
     ),
-    MailStep("SMTP accept, row", "", _MAILING, passing=True),
     Step("click, signal", _undelivered("incident_answered"), _SERVERS),
     Step("order, issue", _undelivered("regeneration_opened"), _SERVERS),
     Step(

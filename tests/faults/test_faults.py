@@ -4,7 +4,9 @@ from pathlib import Path
 
 from faults.siege import Plan, Siege
 
-PLAN = Plan(*("sqlite", 3, 3), lives=2, pace=0.3, moment=2.0, calm=60.0, overlap=1.0, worker="faults.hasty_worker")
+PLAN = Plan(
+    *("sqlite", 3, 3), lives=2, pace=0.3, moment=2.0, calm=60.0, overlap=1.0, slow=0.0, worker="faults.hasty_worker"
+)
 
 
 def test_whoever_is_killed_every_case_comes_to_its_end(tmp_path: Path) -> None:
