@@ -33,8 +33,8 @@ _UNSETTLED = (
 class Plan:
     """How much of it. Times are seconds: `pace` between two faults, `moment` for a named one, `calm` for the end.
 
-    `worker` names the module that is run as the worker, `overlap` is how long an old pair lives on, `slow` which part of the
-    customers is slow to answer.
+    `worker` names the module that is run as the worker, `overlap` is how long an old pair lives on, `slow` which part
+    of the customers is slow to answer.
     """
 
     store: str
