@@ -42,7 +42,7 @@ def judge(evidence: Evidence) -> Verdict:
         "alerts": len({mail.subject for mail in alerts}),
         "duplicate_alerts": len(alerts) - len({mail.message_id for mail in alerts}),
         "regenerations": sum(order.cause == "incident" for order in evidence.orders),
-        "lost": len(lost),
+        "lost": len(lost) + sum(count - 1 for count in _missing(evidence).values()),
         "stuck": len(stuck),
         "secrets_found": len(evidence.leaks),
     }
@@ -55,10 +55,8 @@ def judge(evidence: Evidence) -> Verdict:
 
 def _lost(evidence: Evidence) -> Iterator[str]:
     """What somebody was promised, and is not there."""
-    for key, seen in evidence.refused.items():
-        missing = seen - evidence.recorded.get(key, 0)
-        if missing > 0:
-            yield f"lost: {missing} refusals of {key} that clients saw are not recorded"
+    for key, count in _missing(evidence).items():
+        yield f"lost: {count} refusals of {key} that clients saw are not recorded"
     opened = {incident.public_key for incident in evidence.incidents}
     for key in evidence.expected.keys() - opened:
         yield f"lost: {key} reached the threshold, and there is no case"
@@ -75,6 +73,12 @@ def _lost(evidence: Evidence) -> Iterator[str]:
     yield from (f"lost: the mail {message_id} never left" for message_id in _owed(evidence))
     yield from (f"lost: the message {message} of the outbox was never delivered" for message in evidence.undelivered)
     yield from (f"lost: {life}" for life in evidence.stopped)
+
+
+def _missing(evidence: Evidence) -> dict[str, int]:
+    """Return how many refusals of each key clients saw that are in no table."""
+    missing = {key: seen - evidence.recorded.get(key, 0) for key, seen in evidence.refused.items()}
+    return {key: count for key, count in missing.items() if count > 0}
 
 
 def _owed(evidence: Evidence) -> set[str]:

@@ -48,7 +48,6 @@ AGAIN = replace(ALERT, at=1060.0)
 
 LOST = {
     "a refusal that a client saw": {"recorded": {"pk_old": 24}},
-    "all refusals of a key": {"recorded": {}},
     "a case that the order of commits demands": {"expected": {"pk_old": CASE, "pk_other": CASE}},
     "the alert of a case": {"mails": (NEW_KEYS,)},
     "the end of an answered case": {"incidents": (OPEN,), "running": frozenset({"octy-incident-case-1"})},
@@ -129,6 +128,11 @@ def test_what_else_must_not_be_is_found(planted: dict[str, object]) -> None:
     verdict = judge(replace(GOOD, **planted))
     assert (verdict.figures["stuck"], verdict.figures["lost"]) == (0, 0), verdict.findings
     assert not verdict.good
+
+
+def test_every_refusal_that_is_lost_counts() -> None:
+    verdict = judge(replace(GOOD, recorded={}))
+    assert (verdict.figures["lost"], len(verdict.findings)) == (25, 1)
 
 
 def test_a_leak_is_found_and_counted() -> None:
