@@ -1,0 +1,12 @@
+"""The host apps under fault: those of `load.apps`, whose recorders also log the order of their commits."""
+
+from load.commit_log import LoggedDatabase, log_batches
+
+from octy_middleware import gate
+
+gate.Database = LoggedDatabase  # type: ignore[misc]  # before the apps build their gates
+log_batches()
+
+from load.apps import flask_app, starlette_app  # noqa: E402
+
+__all__ = ["flask_app", "starlette_app"]
