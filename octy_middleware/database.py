@@ -21,7 +21,7 @@ from octy_middleware.forking import rest_while_forking
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
-SCHEMA = "0002"
+SCHEMA = "0003"
 """The migration that this release's tables are at."""
 
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others

@@ -15,6 +15,7 @@ from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
 from octy_middleware.records import KeyRecord
 from octy_middleware.request import Request
+from octy_middleware.states import PairState
 from octy_middleware.throttle import Throttle
 from octy_middleware.verdict import Claim, Principal, Verdict
 
@@ -30,16 +31,16 @@ class Endings:
         self._clock = clock
         self._throttle = Throttle(throttle) if throttle else None
 
-    def accept(self, record: KeyRecord, client: Client) -> Verdict:
-        """Let the request pass. Its entry lingers for company, and nobody waits for it."""
-        entry = Entry(
-            Outcome.ACCEPTED,
-            self._clock(),
-            client.source,
-            network_of(client.source),
-            record.public_key,
-            record.pair_id,
-        )
+    def accept(self, record: KeyRecord, request: Request, client: Client) -> Verdict:
+        """Let the request pass. Its entry lingers for company, and nobody waits for it.
+
+        One with a pair that will end is described as a refused one is: its owner is told who still uses it.
+        """
+        now, key, pair_id = self._clock(), record.public_key, record.pair_id
+        if record.state == PairState.RETIRING:
+            entry = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
+        else:
+            entry = Entry(Outcome.ACCEPTED, now, client.source, network_of(client.source), key, pair_id)
         principal = Principal(record.reference, record.account_id, record.public_key)
         return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
 

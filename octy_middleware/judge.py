@@ -97,7 +97,7 @@ class Judge:
             return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
         if self._hasher.needs_upgrade(record.digest):
             self._renew(record, claim.credentials.secret)
-        return self._end.accept(record, claim.client)
+        return self._end.accept(record, request, claim.client)
 
     def _hides_tls(self, request: Request) -> bool:
         """Tell whether a proxy that nobody told us to trust says that TLS ended there.

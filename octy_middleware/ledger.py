@@ -88,6 +88,7 @@ class Ledger:
         self._clock = clock
         self._used: dict[str, float] = {}
         self._failed = DECOY  # the last known key with a failure
+        self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[Entry]) -> None:
@@ -95,6 +96,7 @@ class Ledger:
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
+        described = [entry for entry in accepted if entry.request_id]  # uses of pairs that will end
         refused = [] if len(accepted) == len(entries) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
         hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
@@ -105,7 +107,7 @@ class Ledger:
         with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            add_attempts(connection, refused, limit=self._attempts_per_minute)
+            add_attempts(connection, [*refused, *described], limit=self._attempts_per_minute)
             self._advance_streaks(connection, hits)
             self._note_usage(connection, accepted)
             for _, entry in sorted(exposed.items()):
@@ -116,6 +118,8 @@ class Ledger:
             add_counts(
                 connection, [(entries[key], count) for key, count in seen.items()], sources=self._sources_per_minute
             )
+        for key, count in seen.items():
+            self.recorded[entries[key].outcome] += count
 
     def _advance_streaks(self, connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> None:
         failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}

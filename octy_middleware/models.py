@@ -15,7 +15,7 @@ from sqlalchemy import JSON, BigInteger, Index, text
 from sqlmodel import Field
 
 from octy_middleware.columns import BIG, Table, time_column, time_or_none
-from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState
+from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState, WebhookState
 
 
 class Account(Table, table=True):
@@ -93,7 +93,10 @@ class OutcomeMinute(Table, table=True):
 
 
 class Attempt(Table, table=True):
-    """One refused attempt in detail; at most 60 a key and minute, the rest stays counted."""
+    """One refused attempt in detail, or a use of a pair that will end; at most 60 a key, minute and outcome.
+
+    The rest stays counted.
+    """
 
     __table_args__ = (
         Index("ix_attempt_public_key_minute_outcome", "public_key", "minute", "outcome"),
@@ -229,6 +232,22 @@ class Mail(Table, table=True):
     kind: str = Field(max_length=32)
     message_id: str = Field(unique=True, max_length=200)
     state: str = Field(default=MailState.PENDING, max_length=16)
+    tries: int = 0
+    last_error: str = ""
+    created_at: datetime = time_column()
+    sent_at: datetime | None = time_or_none()
+
+
+class Webhook(Table, table=True):
+    """One event that the account's own server is told. The id is its `webhook-id`, the same at each try."""
+
+    id: str = Field(primary_key=True, max_length=36)
+    key: str = Field(unique=True, max_length=100)  # "<subject id>/<event>/<number>"
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    event: str = Field(max_length=40)  # webhooks.WebhookEvent
+    data: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # ids, counts, choices, public keys, times
+    state: str = Field(default=WebhookState.PENDING, max_length=16)
+    orders: int = 1  # by its cause, and then by staff
     tries: int = 0
     last_error: str = ""
     created_at: datetime = time_column()

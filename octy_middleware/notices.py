@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from sqlalchemy import Connection, insert, or_, update
 from sqlmodel import col
 
-from octy_middleware import outbox
+from octy_middleware import outbox, webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.models import KeyPair, Notice
 from octy_middleware.states import NoticeKind
@@ -48,7 +48,7 @@ def give(
     *,
     key_pair_id: str | None = None,
 ) -> str:
-    """Put one notice down with its message for the worker; return its id."""
+    """Put one notice down with its message for the worker, and its webhook; return its id."""
     notice_id = uuid7(now)
     connection.execute(
         insert(Notice).values(
@@ -61,4 +61,5 @@ def give(
         )
     )
     outbox.put(connection, outbox.Event.NOTICE_GIVEN, notice_id, now)
+    webhooks.notice_given(connection, kind, account_id, notice_id, now, pair_id=key_pair_id)
     return notice_id

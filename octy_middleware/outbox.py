@@ -29,6 +29,7 @@ class Event(StrEnum):
     REGENERATION_SUPERSEDED = "regeneration_superseded"  # (regeneration)
     REGENERATION_FINISHED = "regeneration_finished"  # (incident that waited for it) state
     NOTICE_GIVEN = "notice_given"  # (notice)
+    WEBHOOK_DUE = "webhook_due"  # (webhook) order
 
 
 def put(

@@ -13,6 +13,7 @@ from typing import Any, TypedDict
 from sqlalchemy import Connection, insert, update
 from sqlmodel import col
 
+from octy_middleware import webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import mark_changed
 from octy_middleware.models import KeyChange, KeyPair
@@ -75,7 +76,10 @@ def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime,
 def retire(connection: Connection, pair_id: str, now: float) -> bool:
     """Cut a pair at once. The row stays as a tombstone, so that late hits are attributed."""
     live = [PairState.PENDING, PairState.ACTIVE, PairState.RETIRING]
-    return _move(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
+    moved = _move(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
+    if moved:
+        webhooks.keys_retired(connection, pair_id, now)
+    return moved
 
 
 def renew_digest(connection: Connection, pair_id: str, old: str, new: str, now: float) -> bool:

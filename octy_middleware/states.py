@@ -49,6 +49,15 @@ class MailState(StrEnum):
     SKIPPED = "skipped"  # withheld on purpose, by the daily cap for one
 
 
+class WebhookState(StrEnum):
+    """Life of one event on its way to the account's own server."""
+
+    PENDING = "pending"
+    SENT = "sent"  # the server said 2xx
+    FAILED = "failed"  # given up
+    SKIPPED = "skipped"  # there was nowhere to send it, or webhooks are off
+
+
 class RegenerationState(StrEnum):
     """Where the replacement of a pair stands."""
 

@@ -102,7 +102,7 @@ def _bounded(
 
 
 def add_attempts(connection: Connection, refused: Sequence[Entry], *, limit: int) -> None:
-    """Write refused attempts in detail, at most `limit` of a key, minute and outcome: the first ones and the newest.
+    """Write attempts in detail, at most `limit` of a key, minute and outcome: the first ones and the newest.
 
     Once there are so many, the newest takes the place of the last. So the cost stays the same, and strangers, who share
     one limit, can't tell by time which keys have a limit of their own (T7).

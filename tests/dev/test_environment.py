@@ -31,8 +31,8 @@ def test_the_file_is_the_owners_alone(tmp_path):
 def test_secrets_are_made_once_and_kept(tmp_path):
     path = tmp_path / "env"
     fresh = environment.kept_secrets(path)
-    assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS"]
-    assert len(set(fresh.values())) == 3
+    assert sorted(fresh) == ["OCTY_LINK_KEYS", "OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_WEBHOOK_KEYS"]
+    assert len(set(fresh.values())) == 4
     assert all(Keychain.parse(value, name=name) for name, value in fresh.items())
     environment.write(path, {**fresh, "OCTY_X": "1"})
     assert environment.kept_secrets(path) == fresh

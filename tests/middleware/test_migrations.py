@@ -17,7 +17,7 @@ from octy_middleware.database import SCHEMA
 from octy_middleware.migrations import check_tables, comparison, upgrade
 from octy_middleware.models import METADATA
 
-PREVIOUS = "0001"
+PREVIOUS = "0002"
 SCRIPTS = Path(str(migrations.__file__)).parent
 
 
@@ -168,6 +168,22 @@ def test_rows_of_this_release_go_back_and_forth_but_for_what_is_new(empty: Datab
     check_tables(empty)
     with empty.read() as connection:
         assert connection.execute(text("SELECT COUNT(*) FROM outbox")).scalar_one() == 3
+
+
+def test_going_back_leaves_no_message_that_the_release_before_does_not_know(empty: Database) -> None:
+    """It would be tried five times and set aside."""
+    upgrade(empty)
+    with empty.write() as connection:
+        for kind, delivered in (("webhook_due", None), ("webhook_due", 1), ("notice_given", None)):
+            connection.execute(
+                tables_of(empty)["outbox"].insert(),
+                {"kind": kind, "subject_id": "x", "detail": {}, "created_at": 1, "delivered_at": delivered}
+                | {"tries": 0, "last_error": ""},
+            )
+    go_back(empty, PREVIOUS)
+    with empty.read() as connection:
+        waiting = connection.execute(text("SELECT kind FROM outbox WHERE delivered_at IS NULL")).all()
+    assert waiting == [("notice_given",)]
 
 
 def test_back_to_nothing_and_forward_again(empty: Database) -> None:
@@ -337,7 +353,7 @@ def nothing(database: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (older, f"at schema 0001, this release needs {SCHEMA}: run `octy db upgrade`"),
+        (older, f"at schema {PREVIOUS}, this release needs {SCHEMA}: run `octy db upgrade`"),
         (newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
         (nothing, "no tables yet: run `octy db upgrade`"),
     ],

@@ -79,8 +79,19 @@ def test_worker_settings_read_lists_of_seconds_and_share_the_middlewares_names()
     settings = WorkerSettings.from_environment(environ)
     assert settings.incident_times.remind_after == (60.0, 120.0)
     assert settings.regeneration_times.overlap == 86_400.0
+    assert settings.regeneration_times.warn_before == 21_600.0
     assert settings.threshold == 7
     assert KEY not in repr(settings)
+
+
+@pytest.mark.parametrize(("value", "deliver"), [("", "link"), ("link", "link"), ("mail", "mail"), ("post", None)])
+def test_new_keys_go_by_link_unless_mail_is_asked_for(value: str, deliver: str | None) -> None:
+    environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", "OCTY_DELIVER": value}
+    if deliver is None:
+        with pytest.raises(ConfigurationError, match="OCTY_DELIVER"):
+            WorkerSettings.from_environment(environ)
+    else:
+        assert WorkerSettings.from_environment(environ).deliver == deliver
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])

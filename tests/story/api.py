@@ -54,8 +54,8 @@ class Crew:
     def address(self) -> str:
         return f"{self.reference}@customers.example"
 
-    def register(self) -> Keys:
-        contact = {"contact_email_address": self.address}
+    def register(self, **more: str) -> Keys:
+        contact = {"contact_email_address": self.address, **more}
         register(self.stack.database, self.reference, contact, actor="test", now=time.time())
         return self.customer.collect_keys(self.wait_for_mail("new_keys"))
 

@@ -7,12 +7,15 @@ from pathlib import Path
 
 from temporalio.client import Client
 
+from octy_middleware.keychain import Keychain
 from octy_middleware.models import METADATA
 from octy_worker.dev.stack import Stack
+from octy_worker.webhooks.signing import Signer
 from story.api import Api, Crew
 
 SECRET = re.compile(rb"\bsk_[0-9A-Za-z]{49}\b")
 WRONG = "sk_canary" + "0123456789" * 4
+HOOK = "canary-hook-token"  # many services have the password in the path
 
 
 def contents(stack: Stack, *patterns: str) -> Iterator[tuple[Path, bytes]]:
@@ -33,16 +36,18 @@ def stored(stack: Stack) -> Iterator[tuple[Path, bytes]]:
 
 
 async def histories(stack: Stack) -> dict[str, str]:
-    client = await Client.connect(stack.temporal_address)
-    return {
-        workflow.id: (await client.get_workflow_handle(workflow.id).fetch_history()).to_json()
-        async for workflow in client.list_workflows()
-    }
+    """Return every history as JSON, and once more as it is: JSON has contents in base64, in which nothing is found."""
+    client, found = await Client.connect(stack.temporal_address), {}
+    async for workflow in client.list_workflows():
+        history = await client.get_workflow_handle(workflow.id).fetch_history()
+        raw = b"".join(event.SerializeToString() for event in history.events)
+        found[workflow.id] = history.to_json() + raw.decode("latin-1")
+    return found
 
 
 def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, connect: Callable[[str], Api]) -> None:
     stack, api = crew.stack, connect(crew.stack.api)
-    old = crew.register()
+    old = crew.register(webhook_url=f"https://127.0.0.1:9/{HOOK}")
     for _ in range(20):
         assert api.status(old, WRONG) == 401
     crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us", leaked=True)
@@ -60,9 +65,12 @@ def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, con
     peppers = [
         line.rsplit(":", 1)[1].encode() for line in settings.splitlines() if "_KEYS=" in line or "_PEPPERS=" in line
     ]
-    assert len(peppers) == 3
+    assert len(peppers) == 4
 
-    canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), *peppers}
+    [(account_id,)] = crew.rows("SELECT id FROM account WHERE reference = :reference", reference=crew.reference)
+    signer = Signer(Keychain.parse(stack.env["OCTY_WEBHOOK_KEYS"], name="OCTY_WEBHOOK_KEYS"))
+    hook_secret = signer.secret(account_id).removeprefix("whsec_").encode()
+    canaries = {old.secret.encode(), new.secret.encode(), WRONG.encode(), hook_secret, *peppers}
     store = list(stored(stack))
     everything = [*contents(stack, "logs/*", "mail/*", "temporal.db*"), *store]
     assert {path.parent.name for path, _ in everything} >= {"logs", "mail"}
@@ -81,5 +89,8 @@ def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, con
     for name, history in told.items():
         for personal in (crew.reference, crew.address, old.public_key, new.public_key, *(c.decode() for c in canaries)):
             assert personal not in history, name
+    assert any("webhook" in name for name in told)
+    for path, content in contents(stack, "temporal.db*", "logs/*", "mail/*"):
+        assert HOOK.encode() not in content, path
     for path, content in contents(stack, "temporal.db*", "logs/*"):
         assert crew.address.encode() not in content, path

@@ -1,5 +1,6 @@
 """A store with one customer, and mailers that do as told, for the tests of mails."""
 
+import os
 from datetime import timedelta
 from functools import cache
 from itertools import count
@@ -31,6 +32,7 @@ from octy_worker.links import Links
 from octy_worker.mail.facts import draft
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.mail.letters import Letters
+from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, MailOrder
 
@@ -79,6 +81,7 @@ class World:
         self.now = START
         self.settings = settings()
         self.links = Links(CHAIN, self.settings.public_url)
+        self.sealer = Sealer(CHAIN, os.urandom)
         self._ids = count(1)
         fields = {"contact_name": "Ada", "contact_email_address": ADDRESS, "security_email": ADDRESS, **account}
         self.account_id = self.add(Account(id=self.new_id(), reference="customer", created_at=utc(START), **fields))
@@ -158,7 +161,9 @@ class World:
                 **fields,
             ),
             SealedSecret(
-                regeneration_id=regeneration_id, sealed=SECRET, expires_at=utc(self.now) + timedelta(hours=24)
+                regeneration_id=regeneration_id,
+                sealed=self.sealer.seal(SECRET, regeneration_id),
+                expires_at=utc(self.now) + timedelta(hours=24),
             ),
         )
         return regeneration_id
@@ -185,12 +190,36 @@ class World:
                 return self.exposure()
             case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
                 return self.move_to("new@elsewhere.example")
-            case MailKind.NEW_KEYS:
+            case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE:
                 return self.regeneration()
+            case MailKind.STILL_USED:
+                return self.overlap(("203.0.113.7", 3))
             case MailKind.KEYS_RETIRED:
                 regeneration_id = self.regeneration()
                 self.retire_old_pair()
                 return regeneration_id
+
+    def overlap(self, *uses, since=7200.0, ends_in=6 * 3600.0, **new_pair):
+        """A replacement whose old pair lives out its overlap, used since by these sources; return its id."""
+        collected = self.now - since
+        regeneration_id = self.regeneration(collected_at=utc(collected), state="collected")
+        self.update_pair(self.pair_id, state=PairState.RETIRING, retire_at=utc(self.now + ends_in))
+        with self.database.read_session() as session:
+            new_pair_id = session.get_one(Regeneration, regeneration_id).new_pair_id
+        self.update_pair(new_pair_id, **new_pair)
+        for source, number in uses:
+            self.used(source, number, collected + 1800)
+        return regeneration_id
+
+    def used(self, source, number, at, outcome=Outcome.ACCEPTED):
+        minute = int(at) // 60
+        self.add(OutcomeMinute(public_key=PUBLIC_KEY, minute=minute, source=source, outcome=outcome, count=number))
+
+    def update_pair(self, pair_id, **fields):
+        with self.database.write_session() as session:
+            pair = session.get_one(KeyPair, pair_id)
+            pair.sqlmodel_update(fields)
+            session.add(pair)
 
     def rename(self, name):
         with self.database.write_session() as session:
@@ -199,10 +228,7 @@ class World:
             session.add(account)
 
     def retire_old_pair(self, **fields):
-        with self.database.write_session() as session:
-            pair = session.get_one(KeyPair, self.pair_id)
-            pair.sqlmodel_update({"state": PairState.RETIRED, "retired_at": utc(self.now), **fields})
-            session.add(pair)
+        self.update_pair(self.pair_id, **{"state": PairState.RETIRED, "retired_at": utc(self.now), **fields})
 
     def activities(self, mailer, **values):
         return MailActivities(
@@ -210,6 +236,7 @@ class World:
             mailer=mailer,
             letters=_letters(()),
             links=self.links,
+            sealer=self.sealer,
             settings=settings(**values),
             clock=lambda: self.now,
         )
@@ -217,7 +244,7 @@ class World:
     def letter(self, order, **values):
         """Return the letter that an order makes, by the way that the activity goes."""
         with self.database.read_session() as session:
-            found = draft(session, self.links, order, self.now)
+            found = draft(session, self.links, order, self.now, sealer=self.sealer)
         return _letters(tuple(values.items())).render(found.facts)
 
     def mail(self, key):

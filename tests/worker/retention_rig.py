@@ -14,7 +14,7 @@ from support.world import Keys, World
 from octy_middleware import Database
 from octy_middleware.backends import Writer
 from octy_middleware.clock import utc
-from octy_middleware.models import Attempt, KeyChange, Outbox, OutcomeMinute
+from octy_middleware.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
 from octy_worker.retention import Run
 from octy_worker.retention.pace import Pace
 from octy_worker.settings import RetentionSettings
@@ -93,6 +93,16 @@ def add_messages(world: World, *delivered: float | None) -> None:
 
 def add_changes(world: World, *times: float) -> None:
     _insert(world, KeyChange, [{"public_key": "pk_1", "at": utc(at)} for at in times])
+
+
+def add_webhooks(world: World, account_id: str, *rows: tuple[str, float]) -> None:
+    """Put webhooks down, each by its state and the time of its cause."""
+    words = {"account_id": account_id, "event": "keys.ready", "data": {}, "orders": 1, "tries": 1, "last_error": ""}
+    made = [
+        {"id": f"w{number}", "key": f"k{number}", "state": state, "created_at": utc(at), **words}
+        for number, (state, at) in enumerate(rows)
+    ]
+    _insert(world, Webhook, made)
 
 
 def _insert(world: World, table, rows) -> None:

@@ -104,11 +104,14 @@ def running(server):
 class Scripted:
     """A server whose answers stand in a list, in clear or over TLS from the first byte.
 
-    Each item answers one line of the client; the first is the greeting. None closes the connection, "" says nothing.
+    Each item answers one line of the client, the one after a 354 the whole mail; the first is the greeting. None closes
+    the connection at once, "" says nothing. `heard` is what the client said; each answer takes `pause` seconds.
     """
 
-    def __init__(self, replies, context=None):
+    def __init__(self, replies, context=None, *, pause=0.0):
         self.replies = replies
+        self._pause = pause
+        self.heard = []
         self._context = context
         self.connections = 0
         self._socket = socket.create_server(("127.0.0.1", 0))
@@ -142,12 +145,24 @@ class Scripted:
 
     def _talk(self, connection):
         with connection.makefile("rb") as lines:
+            before = ""
             for number, reply in enumerate(self.replies):
-                if number and not lines.readline():
+                whole_mail = before.startswith("354") and reply is not None
+                if number and not self._listen(lines, until=b".\r\n" if whole_mail else b""):
                     return
                 if reply is None:
                     return
                 if reply == "":
                     self._done.wait(2)
                     return
+                self._done.wait(self._pause)
                 connection.sendall(reply.encode() + b"\r\n")
+                before = reply
+
+    def _listen(self, lines, until):
+        """Hear one line, or all up to one; False when the client is gone."""
+        while line := lines.readline():
+            self.heard.append(line)
+            if not until or line == until:
+                return True
+        return False

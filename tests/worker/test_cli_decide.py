@@ -182,6 +182,14 @@ def test_a_wrong_way_to_temporal_is_told(office, variables, code, said):
     assert office.events(incident_id, "decision_refused") == []
 
 
+def test_a_host_without_the_keys_of_the_payloads_is_told_so_and_decides_nothing(office):
+    _, incident_id = office.attacked()
+    done = office.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
+    assert "OCTY_TEMPORAL_KEYS lacks the key 'k1'" in done.stderr
+    assert office.state(incident_id) == "waiting"
+    office.decide(incident_id, "dismiss", *WHY).must()
+
+
 def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
     before, incident_id = office.before_any_worker, office.first_case
     before.must(4)
@@ -217,9 +225,12 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 # The doctor
 
 WELL = [
-    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "settings", "packages", "database", "write lock"),
-    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "apps"),
-    *("Temporal", "namespace", "search attributes", "worker", "retention", "mail server", "pages"),
+    *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
+    *("settings", "packages", "database", "write lock"),
+    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
+    *("Temporal", "namespace", "search attributes", "worker", "retention"),
+    *("reconciliation", "digest", "metrics", "tracing"),
+    *("mail templates", "mail signature", "mail server", "pages"),
 ]
 
 
@@ -239,6 +250,11 @@ def test_the_doctor_finds_all_well(office, sealed):
     page = office.octy.shell("doctor").must().stdout
     assert page.count("✓") == len(WELL)
     assert page.endswith("All is well.\n")
+
+
+def test_cases_that_run_need_no_reconciliation(office, sealed):
+    found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
+    assert (found["looked_at"] > 0, found["restarted"], found["ended"], found["unknown"]) == (True, 0, 0, 0)
 
 
 OTHER = Keychain.generate("k9").export()

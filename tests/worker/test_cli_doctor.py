@@ -6,8 +6,10 @@ from importlib import metadata
 
 import pytest
 from cli_rig import fail, octy_for
+from retention_rig import add_webhooks
 from support.postgres import shared_server
 from support.world import World
+from webhook_rig import subscribe
 
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
@@ -42,6 +44,12 @@ def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
 
 
 # Settings
+
+
+@pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
+def test_secrets_in_mails_are_said_to_be_there(world, deliver, said):
+    _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})
+    assert [check.state for check in checks if check.name == "OCTY_DELIVER"] == said
 
 
 def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world):
@@ -84,6 +92,23 @@ def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world)
 def test_settings_that_would_not_serve_customers_are_found(world, variables, faults):
     _, checks = read_settings({**keys(world), **variables})
     assert [check.name for check in checks if check.state is State.WRONG] == faults
+
+
+@pytest.mark.parametrize(
+    ("text", "state", "found"),
+    [
+        ("", State.OK, "not set: payloads are not encrypted; they hold ids and choices"),
+        (f"k1:{SECRET},k2:{SECRET}", State.OK, "payloads are encrypted; keys k1, k2, the last one encrypts"),
+        (f"k1:{SECRET}x", State.WRONG, "entry 1 is not '<id>:<64 hex digits>'"),
+    ],
+)
+def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
+    chains = {variable(name): f"k1:{SECRET}" for name in KEYS}
+    settings, checks = read_settings({**chains, "OCTY_TEMPORAL_KEYS": text})
+    [told] = [check for check in checks if check.name == "OCTY_TEMPORAL_KEYS"]
+    assert (told.state, found in told.found) == (state, True)
+    assert SECRET not in repr(checks) + repr(settings)
+    assert (settings.temporal_keys is not None) is (": payloads" not in found and state is State.OK)
 
 
 @pytest.mark.parametrize(
@@ -238,3 +263,30 @@ def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], 
     found = looked_at(world)["apps"]
     assert found[0] == State(state)
     assert said in found[1]
+
+
+@pytest.mark.parametrize(
+    ("chain", "url", "state", "said"),
+    [
+        (None, "", "ok", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook_url"),
+        (None, "https://hooks.acme.example", "wrong", "off, and 1 accounts have a webhook_url → set OCTY_WEBHOOK_KEYS"),
+        (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook_url; 1 webhooks"),
+    ],
+)
+def test_webhooks_that_nobody_sends_are_found(
+    world: World, chain: Keychain | None, url: str, state: str, said: str
+) -> None:
+    keys = world.register()
+    subscribe(world, url)
+    add_webhooks(world, keys.account_id, ("failed", time.time()), ("sent", time.time()))
+    found = looked_at(world, webhook_keys=chain)["webhooks"]
+    assert found[0] == State(state)
+    assert said in found[1]
+
+
+@pytest.mark.parametrize(("text", "faults"), [("", []), (f"k1:{SECRET}", []), ("k1:abcd", ["OCTY_WEBHOOK_KEYS"])])
+def test_keys_of_webhooks_may_be_missing_but_not_wrong(world: World, text: str, faults: list[str]) -> None:
+    settings, checks = read_settings({**keys(world), "OCTY_WEBHOOK_KEYS": text})
+    assert [check.name for check in checks if check.state is State.WRONG] == faults
+    assert (settings.webhook_keys is None) is (text == "")
+    assert "abcd" not in repr(checks)

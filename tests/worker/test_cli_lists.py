@@ -147,6 +147,7 @@ def test_the_json_has_the_documented_names(octy, busy):
         *[("incidents", name) for name in ("list", "show", "decide", "extend", "resend", "change")],
         *[("outbox", name) for name in ("list", "retry")],
         *[("keys", name) for name in ("list", "show", "regenerate", "revoke", "import")],
+        *[("mail", name) for name in ("test", "record")],
         ("db", "current"),
         ("doctor",),
     ],

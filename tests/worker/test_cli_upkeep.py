@@ -6,6 +6,7 @@ import pytest
 from cli_rig import Octy, octy_for
 from support.world import World
 
+from octy_middleware.database import SCHEMA
 from octy_middleware.keychain import Keychain
 from octy_worker.cli.surroundings import read_env_file
 
@@ -59,8 +60,8 @@ def test_staff_hosts_need_no_keys(octy):
 
 def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
-    assert "was at schema none and is at 0002 now" in octy("db", "upgrade").must().stdout
-    assert "is at schema 0002 already" in octy("db", "upgrade").must().stdout
+    assert f"was at schema none and is at {SCHEMA} now" in octy("db", "upgrade").must().stdout
+    assert f"is at schema {SCHEMA} already" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
     assert octy("db", "check").must().stdout == ""
 
@@ -68,15 +69,20 @@ def test_a_database_is_made_and_brought_up_to_date(tmp_path):
 def test_secrets_are_fresh_complete_and_rotate_by_growing(octy):
     first, second = octy("secrets").must().stdout, octy("secrets").must().stdout
     assert first != second
-    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 3
+    assert len(set(re.findall(r"[0-9a-f]{64}", first))) == 5
     variables = dict(line.split("=", 1) for line in first.splitlines())
-    assert list(variables) == ["OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"]
+    names = ("PEPPERS", "SEALING_KEYS", "LINK_KEYS", "WEBHOOK_KEYS", "TEMPORAL_KEYS")
+    assert list(variables) == [f"OCTY_{name}" for name in names]
     rotated = dict(line.split("=", 1) for line in octy("secrets", "--rotate", **variables).must().stdout.splitlines())
     for name, text in rotated.items():
         old, new = Keychain.parse(variables[name], name=name), Keychain.parse(text, name=name)
         assert list(new) == ["k1", "k2"]
         assert new["k1"] == old["k1"]
         assert new.newest[0] == "k2"
+    plain = {**variables, "OCTY_TEMPORAL_KEYS": ""}
+    assert (
+        "OCTY_TEMPORAL_KEYS" not in octy("secrets", "--rotate", **plain).must().stdout
+    )  # it would switch encryption on
     odd = dict.fromkeys(variables, "k2:" + "ab" * 32)
     assert "k2:" + "ab" * 32 + ",k3:" in octy("secrets", "--rotate", **odd).must().stdout
     bad = octy("secrets", "--rotate", **{**variables, "OCTY_PEPPERS": "k1:abcd"}).must(2)

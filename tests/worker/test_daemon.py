@@ -2,7 +2,10 @@
 
 import asyncio
 import logging
+import os
+import signal
 import socket
+import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
@@ -30,24 +33,45 @@ def settings(world: World, **options: object) -> WorkerSettings:
 
 
 def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
-    async def build() -> dict:
+    async def build() -> tuple[dict, dict]:
         with ThreadPoolExecutor(daemon._THREADS) as executor:
             own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
-            worker = daemon.Parts(own).worker(temporal.client, executor)
-            return dict(worker.config())
+            parts = daemon.Parts(own)
+            workers = parts.worker(temporal.client, executor), parts.webhook_worker(temporal.client, executor)
+            return dict(workers[0].config()), dict(workers[1].config())
 
-    config = temporal.run(build())
-    registered = [activity._Definition.must_from_callable(done) for done in config["activities"]]
+    config, webhooks = temporal.run(build())
+    activities_done = [*config["activities"], *webhooks["activities"]]
+    registered = [activity._Definition.must_from_callable(done) for done in activities_done]
     declared = [name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")]
     assert sorted(definition.name for definition in registered) == sorted(declared)
     assert {found.__name__ for found in config["workflows"]} == {
         "KeyIncidentWorkflow",
         "KeyRegenerationWorkflow",
         "KeyNoticeWorkflow",
+        "KeyUpkeepWorkflow",
+        "KeyWebhookWorkflow",
     }
+    # Customers' servers keep no mail waiting.
+    assert webhooks["task_queue"] == f"{config['task_queue']}-webhooks"
+    assert [done.__name__ for done in webhooks["activities"]] == ["post_webhook"]
+    assert webhooks["max_concurrent_activities"] == daemon._WEBHOOK_THREADS
     # None waits for a thread, and none is torn out of a transaction.
     assert config["max_concurrent_activities"] == daemon._THREADS
     assert all(definition.no_thread_cancel_exception for definition in registered)
+
+
+@pytest.mark.sqlite
+def test_the_worker_has_a_version_only_where_a_deployment_is_named(world: World, temporal: Temporal) -> None:
+    async def version(**options: object) -> object:
+        with ThreadPoolExecutor(daemon._THREADS) as executor:
+            return (
+                daemon.Parts(settings(world, **options)).worker(temporal.client, executor).config()["deployment_config"]
+            )
+
+    assert temporal.run(version(temporal_task_queue="plain")) is None
+    named = temporal.run(version(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0"))
+    assert named.version.to_canonical_string() == "octy.1.4.0"
 
 
 def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
@@ -102,6 +126,20 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
 
+@pytest.mark.sqlite
+def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    def terminate() -> None:
+        while "trying on" not in caplog.text:
+            time.sleep(0.01)
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    asked = settings(world, temporal_address="127.0.0.1:9")  # the discard port: nothing listens there
+    with ThreadPoolExecutor(1) as executor:
+        told = executor.submit(terminate)
+        assert daemon.serve(asked, pages=False) == 0
+        told.result()
+
+
 def test_pages_whose_port_is_taken_stop_the_worker_with_the_reason(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -136,3 +174,20 @@ def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
     }
     with pytest.raises(ConfigurationError, match="OCTY_PAGES_CERTIFICATE"):
         daemon.Parts(settings(world, **paths))
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ({"mail_templates": "templates"}, r"subject\.txt, line 2: nothing is called 'nothing'"),
+        ({"dkim_domain": "octy.example", "dkim_selector": "s1"}, "OCTY_DKIM_PRIVATE_KEY_FILE not set"),
+    ],
+)
+def test_mails_that_could_not_be_made_are_told_before_anything_starts(
+    world: World, monkeypatch: pytest.MonkeyPatch, options: dict[str, str], why: str
+) -> None:
+    (world.folder / "templates" / "alert").mkdir(parents=True)
+    (world.folder / "templates" / "alert" / "subject.txt").write_text("\n{{ nothing }}", encoding="utf-8")
+    monkeypatch.chdir(world.folder)
+    with pytest.raises(ConfigurationError, match=why):
+        daemon.serve(settings(world, **options), pages=False)

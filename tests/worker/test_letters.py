@@ -174,6 +174,38 @@ def test_a_case_without_details(world):
         assert "(no id)" in form
 
 
+@pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
+def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
+    for ago, number in [(240, 2), (180, 9), (60, 18)]:
+        world.failures("203.0.113.7", number, ago=ago)
+    letter = world.letter(alert(world.incident(), kind=kind))
+    assert (
+        "in UTC, each line up to the next one's time:\n\n"
+        "  02:36  2 #####\n"
+        "  02:37  9 ####################\n"
+        "  02:38  0\n"
+        "  02:39 18 ########################################\n\n"
+    ) in letter.text
+    page = Page(letter.html)
+    heights = [value for name, value in page.attributes if name == "height"]
+    assert heights == ["72", "8", "72", "35", "72", "72", "70"]  # of four places, three of them with a bar
+    assert re.search(r"18 02:36 – 02:40 The attempts over time, in UTC: each bar stands for 1 minute", page.text)
+
+
+@pytest.mark.parametrize("minutes", [1, 7, 8, 15, 16, 24])
+def test_every_row_of_a_plot_is_as_wide_as_the_others(world, minutes):
+    for number in range(minutes):
+        world.failures("203.0.113.7", 1 + number, ago=60 * (minutes - number))
+    html = world.letter(alert(world.incident(first_at=utc(START - 60 * minutes)))).html
+    table = re.search(r"<table[^>]*table-layout:fixed.*?(?=<p )", html, re.DOTALL)[0]
+    rows = re.sub(r"<table role=.presentation. width=.100%.[^>]*style=.width:100%;.>.*?</table>", "", table).split(
+        "</tr>"
+    )
+    widths = [sum(int(span or 1) for span in re.findall(r'<td(?:[^>]*colspan="(\d+)")?', row)) for row in rows[:2]]
+    assert widths[0] == 1 + max(minutes, 16)
+    assert widths[1] in (widths[0], 1 + minutes)
+
+
 def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
     incident = world.incident()
     reminder = world.letter(alert(incident, 1, MailKind.REMINDER))

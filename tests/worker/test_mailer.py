@@ -17,9 +17,11 @@ from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import Account
 from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.composing import Envelope
+from octy_worker.mail.endings import ending as in_words
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.mail.letters import Letter
-from octy_worker.mail.mailer import Envelope, SmtpMailer
+from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.settings import WorkerSettings
 
 CHAIN = Keychain.generate()
@@ -193,6 +195,63 @@ def test_a_server_that_takes_starttls_back(authority):
     assert ending == Delivery(Verdict.DEFERRED, "server-454", ours=True)
 
 
+STARTTLS = ["220 hello", "250-hello\r\n250 STARTTLS"]
+ENDINGS = {
+    "the name of the greeter is refused": (["220 hello", "502 no EHLO", "550 who are you?"], "server-550"),
+    "it speaks no SMTP": (["HTTP/1.1 400 Bad Request"], "server-0"),
+    "it says nothing": ([""], "timeout"),
+    "it says nothing to EHLO": (["220 hello", ""], "timeout"),
+    "it hangs up in the handshake": ([*STARTTLS, "220 go on"], "tls|connection"),  # as TCP has it
+    "it says nothing in the handshake": ([*STARTTLS, "220 go on", ""], "timeout"),
+}
+
+
+@pytest.mark.parametrize(("replies", "code"), ENDINGS.values(), ids=ENDINGS)
+def test_conversations_that_end_before_any_tls(authority, replies, code):
+    with Scripted(replies) as server:
+        ending = mailer(server, authority, smtp_timeout=0.3).send(ENVELOPE)
+    assert ending.verdict is Verdict.DEFERRED
+    assert ending.code in code.split("|")
+    assert server.connections == 1
+
+
+def test_a_server_that_never_begins_implicit_tls(authority):
+    with Scripted([""]) as server:
+        ending = mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE)
+    assert ending == Delivery(Verdict.DEFERRED, "timeout")
+
+
+SENDING = [*HELLO, "250 ok", "250 ok", "354 go on"]
+AFTER_DATA = {
+    "it hangs up": ([*SENDING, "250 kept", None], ACCEPTED),
+    "it says nothing to QUIT": ([*SENDING, "250 kept", ""], ACCEPTED),
+    "it goes down": ([*SENDING, "250 kept", "421 going down"], ACCEPTED),
+    "it never says whether it took the mail": ([*SENDING, ""], Delivery(Verdict.DEFERRED, "timeout")),
+    "it says what no server says": ([*SENDING, "kept it, thanks"], Delivery(Verdict.DEFERRED, "data-0")),
+}
+
+
+@pytest.mark.parametrize(("replies", "ending"), AFTER_DATA.values(), ids=AFTER_DATA)
+def test_a_mail_that_was_taken_is_sent_whatever_follows_and_no_other(authority, replies, ending):
+    """The server has the whole mail by now: its answer to DATA alone says whether it keeps it."""
+    with Scripted(replies, authority.serving()) as server:
+        assert mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE) == ending
+    assert server.connections == 1
+    assert b"Message-ID: <case.alert.1@octy.example>\r\n" in server.heard
+
+
+def test_a_server_that_answers_every_step_in_time_and_never_comes_to_an_end(authority):
+    with Scripted([*SENDING, "250 kept"], authority.serving(), pause=0.25) as server:
+        ending = mailer(server, authority, "tls", smtp_timeout=0.5).send(ENVELOPE)
+    assert ending == Delivery(Verdict.DEFERRED, "timeout")
+    assert b".\r\n" not in server.heard
+
+
+def test_a_password_that_smtp_can_not_carry(starttls, authority):
+    sender = mailer(starttls, authority, smtp_user="octy", smtp_password="pässword")
+    assert sender.send(ENVELOPE) == Delivery(Verdict.DEFERRED, "characters", ours=True)
+
+
 def test_no_server(authority):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
@@ -230,6 +289,7 @@ def test_tls_spoken_to_a_server_in_clear(authority):
         (TimeoutError(), Verdict.DEFERRED, "timeout"),
         (ConnectionResetError(), Verdict.DEFERRED, "connection"),
         (OSError(113, "No route to host"), Verdict.DEFERRED, "network"),
+        (UnicodeEncodeError("ascii", "ada@customer.exämple", 0, 1, "no"), Verdict.DEFERRED, "characters"),
         (ValueError("ada@customer.example"), Verdict.DEFERRED, "message-ValueError"),
     ],
 )
@@ -237,6 +297,7 @@ def test_the_table_of_faults(error, verdict, code):
     ending = classify(error)
     assert (ending.verdict, ending.code) == (verdict, code)
     assert "@" not in repr(ending)
+    assert ("report it" in in_words(ending).to_do) is code.startswith("message-")
 
 
 @pytest.mark.parametrize(

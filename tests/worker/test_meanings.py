@@ -9,11 +9,14 @@ from support.world import World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
+from octy_middleware import webhooks
+from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc
 from octy_middleware.models import Mail
 from octy_middleware.notices import give
 from octy_middleware.outbox import Event
 from octy_middleware.states import Cause, NoticeKind
+from octy_middleware.webhooks import WebhookEvent
 from octy_worker import cases, regenerations
 from octy_worker.relay import Round
 from octy_workflows import messages
@@ -27,10 +30,12 @@ from octy_workflows.messages import (
     NoticeCase,
     RegenerationCase,
     RegenerationEnd,
+    WebhookCase,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
 
@@ -65,6 +70,7 @@ MEANINGS = [
     (Event.REGENERATION_COLLECTED, {}, "keys_collected", []),
     (Event.REGENERATION_SUPERSEDED, {}, "superseded", []),
     (Event.NOTICE_GIVEN, {}, None, []),
+    (Event.WEBHOOK_DUE, {"order": 2}, None, []),
 ]
 
 
@@ -80,6 +86,13 @@ def addressed(world: World, event: Event) -> tuple:
             notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
         case = NoticeCase(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
         return KeyNoticeWorkflow, f"octy-notice-{notice}", notice, case
+    if event is Event.WEBHOOK_DUE:
+        Accounts(world.database).change_contact("acme", {"webhook_url": "https://hooks.acme.example"})
+        with world.database.write() as connection:
+            webhooks.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
+        [(webhook,)] = world.rows("SELECT id FROM webhook")
+        due = WebhookCase(webhook, "contact.changed", known.webhook_life)
+        return KeyWebhookWorkflow, f"octy-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
         new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times, searchable=True)

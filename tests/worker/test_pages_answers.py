@@ -52,6 +52,19 @@ def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert "A mail with the new public key goes to the security address of your account" in page
 
 
+def test_where_keys_are_mailed_the_page_says_so(world):
+    path, browser = world.case_path(world.case()), world.browser(deliver="mail")
+    question = text_of(browser.get(path).text)
+    assert "You get a mail with both new keys." in question
+    assert "keeps working until 24 hours after your mail server took that mail, unless" in question
+    assert browser.press(path, "answer", "not_us").status_code == 303
+    page = text_of(browser.get(path).text)
+    assert "keeps working until 24 hours after your mail server took the mail with the new keys" in page
+    assert "A mail with both new keys goes to the security address" in page
+    for promise in ("link", "collected"):
+        assert promise not in question + page
+
+
 def test_leak_stops_the_old_pair_at_once(world):
     path, browser = world.case_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303

@@ -4,6 +4,7 @@ import asyncio
 import re
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import timedelta
 
 import httpx2
@@ -384,6 +385,33 @@ def test_the_page_follows_its_order_to_the_end(world, values, words, told):
     page = text_of(browser.get(path).text)
     assert words in page
     assert pair.public_key in page
+
+
+def test_where_keys_are_mailed_the_page_says_so_to_the_end(tmp_path):
+    with contextmanager(opened)(tmp_path, "sqlite") as world:
+        path, browser = path_to(world, world.exposure(world.pair())), world.browser(deliver="mail")
+        shown = [text_of(browser.get(path).text)]
+        browser.press(path, "order", "replace")
+        shown.append(text_of(browser.get(path).text))
+        for values in (
+            {"state": RegenerationState.COLLECTED, "collected_at": utc(START + 7200)},
+            {"state": RegenerationState.ABANDONED, "collected_at": None, "finished_at": utc(START + 7200)},
+        ):
+            world.change(Regeneration, world.rows(Regeneration)[0]["id"], **values)
+            shown.append(text_of(browser.get(path).text))
+    for page, words in zip(
+        shown,
+        (
+            "with both new keys. Your present pair keeps working until 24 hours after your mail server took that mail",
+            "A mail with both new keys goes to the security address of your account",
+            "Your mail server took our mail with the new pair on 2026-01-01 02:00:00 UTC.",
+            "Our mail with them could not be delivered.",
+        ),
+        strict=True,
+    ):
+        assert words in page
+        assert "link" not in page
+        assert "ollected" not in page
 
 
 def test_an_order_that_came_to_nothing_elsewhere_stands_against_nothing(world):

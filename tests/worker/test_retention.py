@@ -15,6 +15,7 @@ from retention_rig import (
     add_changes,
     add_counts,
     add_messages,
+    add_webhooks,
     ages,
     busy_world,
     counts,
@@ -61,6 +62,15 @@ def test_messages_go_when_they_were_delivered_long_ago_and_never_before(world):
     prune(world)
     assert ages(world, "outbox", "delivered_at") == [30.0, 0.0]
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL") == [(1,)]
+
+
+def test_webhooks_go_after_thirty_days_but_for_those_that_are_still_tried(world):
+    keys = world.register()
+    old = [(state, NOW - 30 * DAY - TINY) for state in ("sent", "failed", "skipped", "pending")]
+    add_webhooks(world, keys.account_id, *old, ("sent", NOW - 30 * DAY), ("failed", NOW))
+    done = prune(world)
+    assert done.done["webhooks"] == 3
+    assert world.rows("SELECT state FROM webhook ORDER BY id") == [("pending",), ("sent",), ("failed",)]
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,8 @@ from dataclasses import asdict
 from typing import Any
 
 import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
@@ -78,11 +80,21 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
         ([*messages.Ending, messages.COLLECTED], states.RegenerationState),
         (messages.MailEnd, states.MailState),
         (messages.NoticeKind, states.NoticeKind),
+        (messages.WebhookEnd, states.WebhookState),
     ],
-    ids=["case", "resolution", "regeneration", "mail", "notice"],
+    ids=["case", "resolution", "regeneration", "mail", "notice", "webhook"],
 )
 def test_the_words_are_those_of_the_tables(ours: Any, theirs: Any) -> None:
     assert {str(word) for word in ours} <= {str(word) for word in theirs}
+
+
+def test_a_regeneration_of_before_goes_on_as_it_began() -> None:
+    """Inputs of workflows that wait since before an update lack its fields: no mail with a secret, and no new step."""
+    old = b'{"regeneration_id": "r1", "leaked": false, "replaces": true, "times": {"overlap": 3600.0}}'
+    [case] = DefaultPayloadConverter().from_payloads(
+        [Payload(metadata={"encoding": b"json/plain"}, data=old)], [messages.RegenerationCase]
+    )
+    assert (case.deliver, case.times.warn_before, case.times.overlap) == (messages.Deliver.LINK, 0.0, 3600.0)
 
 
 def test_workflow_ids_are_functions_of_the_subject() -> None:

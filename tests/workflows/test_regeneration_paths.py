@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from workflow_stage import SLACK, Play, Stage, played
 
-from octy_workflows.messages import DAY, HOUR, RegenerationTimes
+from octy_workflows.messages import DAY, HOUR, Deliver, RegenerationTimes
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 
 Event = Callable[[Play], Awaitable[Any]]
@@ -19,6 +19,8 @@ Event = Callable[[Play], Awaitable[Any]]
 MADE = ("0h issue", "0h prove", "0h activate")
 SENT = (*MADE, "0h mail new_keys-1")
 RESENT = ("24h renew 2", "24h mail new_keys-2", "72h renew 3", "72h mail new_keys-3")
+MAILED = (*MADE, "0h mail new_keys_inside-1")
+WARNED = RegenerationTimes(warn_before=6 * HOUR)
 RETIRED_ON_DAY_2 = ("1h overlap until 25h", "25h retire", "25h mail keys_retired-1", "25h finish done")
 
 
@@ -33,6 +35,7 @@ class Path:
     leaked: bool = False
     replaces: bool = True
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
+    deliver: Deliver = Deliver.LINK
     books: dict[str, Any] = field(default_factory=dict)
 
 
@@ -242,12 +245,170 @@ PATHS = [
         leaked=True,
         books={"mail_ends": {"keys_retired-1": ["failed"]}},
     ),
+    *(
+        Path(
+            f"{step}_fails_for_good_so_nothing_is_sent_and_{'a_leaked' if leaked else 'the'}_old_pair_is_left_alone",
+            [],
+            [*done, "0h note pair_failed needs_staff", "0h finish abandoned"],
+            "abandoned",
+            leaked=leaked,
+            books={"broken": {step}},
+        )
+        for step, done in (("issue_pair", ()), ("prove_pair", MADE[:1]), ("activate_pair", MADE[:2]))
+        for leaked in (False, True)
+    ),
     Path(
-        "a_pair_that_does_not_verify_is_abandoned_unsent",
-        [],
-        ["0h issue", "0h note pair_failed needs_staff", "0h finish abandoned"],
+        "an_old_pair_that_is_still_used_is_told_before_its_end",
+        [at(HOUR), collects, at(2 * DAY)],
+        [
+            *(*SENT, RETIRED_ON_DAY_2[0]),
+            *("19h look 5", "19h note old_keys_still_used", "19h mail still_used-1"),
+            *RETIRED_ON_DAY_2[1:],
+        ],
+        "done",
+        times=WARNED,
+        books={"old_uses": 5},
+    ),
+    Path(
+        "an_old_pair_that_nobody_uses_any_more_is_not_told",
+        [at(HOUR), collects, at(2 * DAY)],
+        [*SENT, RETIRED_ON_DAY_2[0], "19h look 0", *RETIRED_ON_DAY_2[1:]],
+        "done",
+        times=WARNED,
+    ),
+    Path(
+        "an_overlap_too_short_for_a_warning_has_none",
+        [at(HOUR), collects, at(2 * DAY)],
+        [*SENT, "1h overlap until 7h", "7h retire", "7h mail keys_retired-1", "7h finish done"],
+        "done",
+        times=RegenerationTimes(overlap=6 * HOUR, warn_before=6 * HOUR),
+        books={"old_uses": 5},
+    ),
+    Path(
+        "after_an_outage_the_look_at_the_old_keys_is_taken_at_once",
+        [at(HOUR), collects_unheard, at(22 * HOUR), hears_of_it, at(2 * DAY)],
+        [
+            *(*SENT, "22h overlap until 25h", "22h look 5", "22h note old_keys_still_used", "22h mail still_used-1"),
+            *RETIRED_ON_DAY_2[1:],
+        ],
+        "done",
+        times=WARNED,
+        books={"old_uses": 5},
+    ),
+    Path(
+        "after_an_outage_past_its_end_nobody_is_warned_of_what_is_over",
+        [at(HOUR), collects_unheard, at(26 * HOUR), hears_of_it],
+        [
+            *(*SENT, "26h overlap until 25h", "26h retire"),
+            *("26h mail keys_retired-1", "26h finish done"),
+        ],
+        "done",
+        times=replace(WARNED, resend_after=()),
+        books={"old_uses": 5},
+    ),
+    Path(
+        "an_old_pair_cut_meanwhile_is_not_warned_of",
+        [at(HOUR), collects],
+        [*SENT, "1h overlap until 1h", "1h retire", "1h mail keys_retired-1", "1h finish done"],
+        "done",
+        times=WARNED,
+        books={"retired": True, "old_uses": 5},
+    ),
+    Path(
+        "a_leaked_pair_is_not_warned_of",
+        [at(HOUR), collects],
+        [*SENT, "1h mail keys_retired-1", "1h finish done"],
+        "done",
+        leaked=True,
+        times=WARNED,
+        books={"old_uses": 5},
+    ),
+    Path(
+        "a_warning_that_has_not_left_by_the_end_is_given_up",
+        [at(HOUR), collects, at(2 * DAY)],
+        [
+            *(*SENT, RETIRED_ON_DAY_2[0], "19h look 5", "19h note old_keys_still_used"),
+            *RETIRED_ON_DAY_2[1:],
+        ],
+        "done",
+        times=WARNED,
+        books={"old_uses": 5, "mail_ends": {"still_used-1": ["down"] * 1000}},
+    ),
+    Path(
+        "a_warning_that_can_not_be_delivered_calls_staff_and_moves_no_end",
+        [at(HOUR), collects, at(2 * DAY)],
+        [
+            *(*SENT, RETIRED_ON_DAY_2[0], "19h look 5", "19h note old_keys_still_used"),
+            *("19h mail still_used-1 failed", "19h note mail_failed needs_staff", *RETIRED_ON_DAY_2[1:-1]),
+            *("25h note staff_not_needed staff_done", RETIRED_ON_DAY_2[-1]),
+        ],
+        "done",
+        times=WARNED,
+        books={"old_uses": 5, "mail_ends": {"still_used-1": ["failed"]}},
+    ),
+    *(
+        Path(
+            f"a_look_at_the_old_keys_that_{how}_moves_no_end",
+            [at(HOUR), collects, at(2 * DAY)],
+            [*SENT, *RETIRED_ON_DAY_2],
+            "done",
+            times=WARNED,
+            books={"old_uses": 5, fault: {"count_old_uses"}},
+        )
+        for how, fault in (("fails_for_good", "broken"), ("fails_until_then", "shaky"))
+    ),
+    Path(
+        "keys_that_are_mailed_are_collected_when_their_mail_was_accepted",
+        [comes("mail new_keys_inside-1"), collects, at(2 * DAY)],
+        [*MAILED, "0h overlap until 24h", "24h retire", "24h mail keys_retired-1", "24h finish done"],
+        "done",
+        deliver=Deliver.MAIL,
+    ),
+    Path(
+        "a_leaked_pair_was_cut_at_once_when_the_keys_are_mailed_too",
+        [comes("mail new_keys_inside-1"), collects],
+        [*MAILED, "0h mail keys_retired-1", "0h finish done"],
+        "done",
+        leaked=True,
+        deliver=Deliver.MAIL,
+    ),
+    Path(
+        "first_keys_that_are_mailed_replace_nothing",
+        [comes("mail new_keys_inside-1"), collects],
+        [*MAILED, "0h finish done"],
+        "done",
+        replaces=False,
+        deliver=Deliver.MAIL,
+    ),
+    Path(
+        "mailed_keys_that_are_refused_call_staff_who_resends_and_the_old_pair_lives",
+        [comes("note mail_failed needs_staff"), at(HOUR), resend, comes("mail new_keys_inside-2")],
+        [
+            *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
+            *("1h renew 2", "1h mail new_keys_inside-2"),
+        ],
+        deliver=Deliver.MAIL,
+        books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
+    ),
+    Path(
+        "mailed_keys_that_are_always_refused_are_abandoned_and_the_old_pair_lives",
+        [at(15 * DAY)],
+        [
+            *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
+            *("168h note not_collected needs_staff", "336h finish abandoned"),
+        ],
         "abandoned",
-        books={"broken": {"prove_pair"}},
+        times=RegenerationTimes(resend_after=()),
+        deliver=Deliver.MAIL,
+        books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
+    ),
+    Path(
+        "mailed_keys_whose_server_is_away_are_mailed_when_it_is_back",
+        [at(DAY / 2), collects, at(2 * DAY)],
+        [*MAILED, "12h overlap until 36h", "36h retire", "36h mail keys_retired-1", "36h finish done"],
+        "done",
+        deliver=Deliver.MAIL,
+        books={"mail_ends": {"new_keys_inside-1": ["down"] * 3}},
     ),
 ]
 
@@ -256,8 +417,10 @@ PATHS = [
 @played
 async def test_path(stage: Stage, path: Path) -> None:
     books = {**path.books, "slow": {name: asyncio.Event() for name in path.books.get("slow", [])}}
-    play = await stage.regeneration(path.times, leaked=path.leaked, replaces=path.replaces, **books)
-    await play.comes("issue")
+    play = await stage.regeneration(
+        path.times, leaked=path.leaked, replaces=path.replaces, deliver=path.deliver, **books
+    )
+    await play.comes(path.story[0].partition(" ")[2])
     for event in path.happens:
         await event(play)
     if path.ended:
@@ -302,6 +465,21 @@ async def test_the_overlap_lasts_to_the_second(stage: Stage) -> None:
 
 
 @played
+async def test_the_look_at_the_old_keys_is_to_the_second(stage: Stage) -> None:
+    play = await stage.regeneration(WARNED)
+    await play.comes("mail new_keys-1")
+    await collects(play)
+    await play.comes("overlap until 24h")
+    assert play.books.collected_at is not None
+    due = play.books.collected_at - play.books.start + DAY - WARNED.warn_before
+    await play.until(due - 1)
+    assert [moment for moment in play.when("look 0") if moment < due] == []
+    await play.until(due + 1)
+    await play.comes("look 0")
+    assert due <= play.when("look 0")[0] < due + SLACK
+
+
+@played
 async def test_a_resend_returns_the_number_of_its_mail(stage: Stage) -> None:
     play = await stage.regeneration()
     await play.comes("mail new_keys-1")
@@ -335,6 +513,17 @@ async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collect
     await play.result()
     with pytest.raises(RPCError, match="already completed"):
         await play.handle.execute_update(Regeneration.resend)
+
+
+@played
+async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(stage: Stage) -> None:
+    play = await stage.regeneration(deliver=Deliver.MAIL)
+    await play.comes("mail new_keys_inside-1")
+    assert await play.handle.execute_update(Regeneration.resend) == 2
+    await play.comes("mail new_keys_inside-2")
+    await collects(play)
+    late = await refused(play)
+    assert (late.type, "the secret is erased" in late.message) == ("TooLate", True)
 
 
 @played

@@ -34,6 +34,10 @@ from octy_workflows.messages import (
     RegenerationOrder,
     Resolution,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
+    WebhookOrder,
+    WebhookReport,
 )
 from octy_workflows.staff import Choice
 
@@ -54,8 +58,11 @@ class Books:
     orders: list[Any] = field(default_factory=list)
     # By mail, one end a try; "down" raises, "overtaken" is skipped for good; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
-    tries: Counter[str] = field(default_factory=Counter)  # by mail
+    tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
+    posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
+    pieces: list[UpkeepReport] = field(default_factory=list)  # of a round of upkeep, one a call
+    shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
     standing: DecisionReport | None = None  # the confirmation's row
@@ -66,6 +73,7 @@ class Books:
     generation: int = 1
     collected_at: float | None = None
     retired: bool = False  # the old pair
+    old_uses: int = 0  # of the old pair since the collection
     ending: str = ""
 
     def tell(self, at: float, line: str, order: object) -> None:
@@ -125,6 +133,8 @@ class Recorder:
             await books.slow[name].wait()
         if name in books.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
+        if name in books.shaky:
+            raise ApplicationError(f"{name} failed")
         return books
 
     @activity.defn
@@ -208,6 +218,12 @@ class Recorder:
         return end
 
     @activity.defn
+    async def count_old_uses(self, step: Step) -> int:
+        books = await self._open(step.regeneration_id)
+        books.tell(step.at, f"look {books.old_uses}", step)
+        return books.old_uses
+
+    @activity.defn
     async def retire_old_pair(self, step: Step) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "retire", step)
 
@@ -225,3 +241,37 @@ class Recorder:
         books = await self._open(note.regeneration_id)
         staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
         books.tell(note.at, f"note {note.what}{staff}", note)
+
+    @activity.defn
+    async def prune_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("prune", order)
+
+    @activity.defn
+    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("reconcile", order)
+
+    @activity.defn
+    async def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("digest", order)
+
+    async def _piece(self, name: str, order: UpkeepOrder) -> UpkeepReport:
+        books = await self._open(activity.info().workflow_id)  # a round is about no subject
+        books.tell(order.at, name, order)
+        return books.pieces.pop(0)
+
+    @activity.defn
+    async def post_webhook(self, order: WebhookOrder) -> WebhookReport:
+        books = await self._open(order.webhook_id)
+        end = books.posts.pop(0) if books.posts else "sent"
+        books.tries["post"] += 1
+        if end == "down":
+            raise ApplicationError("no server answers")
+        books.tell(order.at, f"post {end}", order)
+        return WebhookReport(end, "a-code" if end != "sent" else "")
+
+    @activity.defn
+    async def give_up_webhook(self, order: WebhookOrder) -> WebhookReport:
+        books = await self._open(order.webhook_id)
+        state = books.ending or "failed"
+        books.tell(order.at, f"give up {state}", order)
+        return WebhookReport(state, "a-code")

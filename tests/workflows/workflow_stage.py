@@ -30,22 +30,31 @@ from workflow_books import Books, Recorder
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
+    Deliver,
     IncidentCase,
+    IncidentPast,
     IncidentTimes,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
+    RegenerationPast,
     RegenerationTimes,
+    UpkeepRound,
+    UpkeepTask,
+    WebhookCase,
+    webhook_task_queue,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.searching import ATTRIBUTES
+from octy_workflows.upkeep import KeyUpkeepWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow]
+WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow]
 
 _numbers = itertools.count(1)
 
@@ -187,25 +196,49 @@ class Stage:
             self.plays.clear()
 
     async def incident(
-        self, times: IncidentTimes | None = None, *, earlier: Mapping[str, Any] = MappingProxyType({}), **books: Any
+        self,
+        times: IncidentTimes | None = None,
+        past: IncidentPast | None = None,
+        *,
+        earlier: Mapping[str, Any] = MappingProxyType({}),
+        **books: Any,
     ) -> Play:
-        """Open a case; `earlier` is what its input says of what staff has ordered before."""
+        """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20, **earlier)
+        times, past = times or IncidentTimes(), past or IncidentPast()
+        case = IncidentCase(incident_id, times, searchable=True, failures=20, past=past, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
-        self, times: RegenerationTimes | None = None, *, leaked=False, replaces=True, **books
+        self,
+        times: RegenerationTimes | None = None,
+        *,
+        leaked=False,
+        replaces=True,
+        deliver: Deliver = Deliver.LINK,
+        past: RegenerationPast | None = None,
+        **books,
     ) -> Play:
-        """Open a regeneration."""
+        """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
-        case = RegenerationCase(regeneration_id, leaked, replaces, times or RegenerationTimes(), searchable=True)
+        times, past = times or RegenerationTimes(), past or RegenerationPast()
+        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
         return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
+
+    async def upkeep(self, task: UpkeepTask, **books: Any) -> Play:
+        """Begin a round of upkeep."""
+        return await self._start(KeyUpkeepWorkflow.run, UpkeepRound(task), f"u{next(_numbers)}", Books(**books))
+
+    async def webhook(self, life: float = 3 * DAY, **books: Any) -> Play:
+        """Tell of an event."""
+        webhook_id = f"w{next(_numbers)}"
+        case = WebhookCase(webhook_id, "keys.ready", life)
+        return await self._start(KeyWebhookWorkflow.run, case, webhook_id, Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
         self.recorder.books[subject_id] = books
@@ -231,14 +264,14 @@ def played(act: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]
 def open_stage() -> Iterator[Stage]:
     """Start the server and the worker, for as many acts as you like."""
     with asyncio.Runner() as runner, ThreadPoolExecutor(HANDS) as hands:
-        env, recorder, worker = runner.run(_start(hands))
+        env, recorder, workers = runner.run(_start(hands))
         try:
             yield Stage(env, recorder, runner, hands)
         finally:
-            runner.run(_stop(env, worker))
+            runner.run(_stop(env, workers))
 
 
-async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, Worker]:
+async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Recorder, list[Worker]]:
     env, recorder = await _server(), Recorder()
     worker = Worker(
         env.client,
@@ -247,12 +280,15 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
         activities=recorder.activities(),
         workflow_task_executor=hands,
     )
-    await worker.__aenter__()
-    return env, recorder, worker
+    webhooks = Worker(env.client, task_queue=webhook_task_queue(TASK_QUEUE), activities=[recorder.post_webhook])
+    for each in (worker, webhooks):
+        await each.__aenter__()
+    return env, recorder, [worker, webhooks]
 
 
-async def _stop(env: WorkflowEnvironment, worker: Worker) -> None:
-    await worker.__aexit__(None, None, None)
+async def _stop(env: WorkflowEnvironment, workers: list[Worker]) -> None:
+    for worker in workers:
+        await worker.__aexit__(None, None, None)
     await env.shutdown()
 
 

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from sqlalchemy import Connection, delete, func, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
-from octy_middleware import outbox, pairs
+from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import (
@@ -25,7 +25,8 @@ from octy_middleware.models import (
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
 from octy_worker.held import held_pair_id
-from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, sources_of
+from octy_worker.plot import Plot
+from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, over_time, sources_of
 
 SYSTEM = "system"
 CUSTOMER = "customer"
@@ -69,15 +70,17 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
         confirmation=session.get_one(Confirmation, incident_id),
         account=session.get_one(Account, incident.account_id),
         pair=session.get_one(KeyPair, incident.key_pair_id),
-        events=tuple(
-            session.exec(
-                select(IncidentEvent).where(IncidentEvent.incident_id == incident_id).order_by(col(IncidentEvent.seq))
-            )
-        ),
+        events=events_of(session, incident_id),
         sources=sources,
         failures=max(incident.failures, sum(source.count for source in sources)),
         late_uses=late_uses(session, incident.account_id, incident.opened_at),
     )
+
+
+def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
+    """Return what was noted in a case, oldest first."""
+    noted = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
+    return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
 
 
 def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
@@ -86,6 +89,11 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
     Both ends count by the minute, as the counts do: what follows a case within its last minute is taken for its own.
     """
     return sources_of(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
+
+
+def failures_over_time(session: Session, incident: Incident) -> Plot | None:
+    """Return when the attempts of `failures_by_source` came; None when none is kept any more."""
+    return over_time(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
 
 
 def _minutes(incident: Incident) -> tuple[int, int]:
@@ -127,6 +135,7 @@ def answer_case(  # the one place where customer and staff race
                 detail={**detail, "reason": reason} if reason else detail,
                 now=now,
             )
+            webhooks.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
             if by == CUSTOMER:
                 outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
         if session.get(Incident, incident_id) is None:
@@ -302,4 +311,5 @@ def close_case(connection: Connection, incident_id: str, resolution: Resolution,
         detail={"resolution": str(resolution)},
         now=now,
     )
+    webhooks.incident_closed(connection, incident_id, now, resolution=resolution)
     return True

@@ -10,15 +10,11 @@ import asyncio
 import contextlib
 import logging
 import secrets
-import signal
 import ssl
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from types import FrameType
 
-import uvicorn
 from temporalio.client import Client
 from temporalio.worker import Worker
 
@@ -28,23 +24,36 @@ from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.upkeep import UpkeepActivities
+from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.proof import prove
+from octy_worker.metrics.counts import CountedMailer
+from octy_worker.metrics.listener import Metrics, sdk_runtime
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
-from octy_worker.retention.routine import prune_daily
+from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.tracing import Tracing
+from octy_worker.versions import deployment_of
+from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
+from octy_worker.webhooks.courier import Courier
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import webhook_task_queue
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.upkeep import KeyUpkeepWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
 
 _logger = logging.getLogger(__name__)
 
 _THREADS = 8  # activities at once; each is a transaction or a mail
+_WEBHOOK_THREADS = 4  # webhooks at once; customers' servers may be slow, and keep no mail waiting
 _GRACE = 20.0  # seconds for activities under way when we are told to stop
 _RECONNECT = 1.0
 
@@ -55,31 +64,53 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         _check_certificate(settings)
+        self.mailer = SmtpMailer(settings)
+        self.letters = Letters(settings)
+        prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.metrics = Metrics(self.database, time.time)
+        self.tracing = Tracing.start(wanted=settings.tracing)
+        self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
         settings = self.settings
+        mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
         regenerations = RegenerationActivities(
             self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
         )
         mail = MailActivities(
             database=self.database,
-            mailer=SmtpMailer(settings),
-            letters=Letters(settings),
+            mailer=mailer,
+            letters=self.letters,
             links=self.links,
+            sealer=self.sealer,
+            settings=settings,
+            clock=time.time,
+        )
+        upkeep = UpkeepActivities(
+            database=self.database,
+            client=client,
+            mailer=mailer,
+            letters=self.letters,
             settings=settings,
             clock=time.time,
         )
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow],
+            workflows=[
+                KeyIncidentWorkflow,
+                KeyRegenerationWorkflow,
+                KeyNoticeWorkflow,
+                KeyUpkeepWorkflow,
+                KeyWebhookWorkflow,
+            ],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -90,32 +121,47 @@ class Parts:
                 regenerations.activate_pair,
                 regenerations.renew_link,
                 regenerations.begin_overlap,
+                regenerations.count_old_uses,
                 regenerations.retire_old_pair,
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,
                 mail.send_mail,
+                upkeep.prune_store,
+                upkeep.reconcile_store,
+                upkeep.send_digest,
+                self.webhooks.give_up_webhook,
             ],
             activity_executor=executor,
             max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+            deployment_config=deployment_of(settings),
         )
 
-    def pages(self) -> "PagesServer":
-        """Return the web server of the customers' pages. No access log: addresses hold the links' tokens."""
+    def relay(self, client: Client) -> Relay:
+        """Return the relay, whose deliveries are counted and traced."""
+        heard = self.metrics.counts.delivered
+        return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
+
+    def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
+        """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
+        return Worker(
+            client,
+            task_queue=webhook_task_queue(self.settings.temporal_task_queue),
+            activities=[self.webhooks.post_webhook],
+            activity_executor=executor,
+            max_concurrent_activities=_WEBHOOK_THREADS,
+            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
+        )
+
+    def pages(self) -> WebServer:
+        """Return the web server of the customers' pages."""
         settings = self.settings
-        return PagesServer(
-            uvicorn.Config(
-                build_pages(settings, self.database, self.links, self.sealer, time.time),
-                host=settings.pages_host,
-                port=settings.pages_port,
-                ssl_certfile=settings.pages_certificate or None,
-                ssl_keyfile=settings.pages_private_key or None,
-                http="h11",  # the same parser wherever we run; uvicorn would take httptools where it is installed
-                access_log=False,
-                proxy_headers=False,
-                server_header=False,
-                log_config=None,
-            )
+        return web_server(
+            build_pages(settings, self.database, self.links, self.sealer, time.time),
+            host=settings.pages_host,
+            port=settings.pages_port,
+            certificate=settings.pages_certificate,
+            private_key=settings.pages_private_key,
         )
 
 
@@ -130,18 +176,6 @@ def _check_certificate(settings: WorkerSettings) -> None:
         raise ConfigurationError(f"OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY can't be used: {error}") from None
 
 
-class PagesServer(uvicorn.Server):
-    """uvicorn without signal handlers of its own: the daemon decides when to stop."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Iterator[None]:
-        """Leave signals to the daemon."""
-        yield
-
-    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave signals to the daemon."""
-
-
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
     parts = Parts(settings)
@@ -149,12 +183,10 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
 
 
 async def _serve(parts: Parts, *, pages: bool) -> int:
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
+    stop = stop_on_signals()
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
-    tasks.append(asyncio.create_task(prune_daily(parts.database, parts.settings, time.time, stop), name="retention"))
+    if parts.settings.metrics_port:
+        tasks.append(asyncio.create_task(parts.metrics.serve(parts.settings, stop), name="metrics"))
     if pages:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
@@ -165,6 +197,7 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     faults = [(task.get_name(), why) for task in tasks if (why := _why(task, unasked=task in unasked))]
     for name, why in faults:
         _logger.error("worker: stopped by its part %r: %s", name, why)
+    parts.tracing.close()
     parts.database.close()
     return 1 if faults else 0
 
@@ -180,51 +213,49 @@ def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
 
 
 async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
-    server = parts.pages()
-    serving = asyncio.create_task(_listen(server))
-    stopping = asyncio.create_task(stop.wait())
-    await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
-    server.should_exit = True
-    stopping.cancel()
-    await serving
-
-
-async def _listen(server: PagesServer) -> None:
-    try:
-        await server.serve()
-    except SystemExit:  # uvicorn's way to say that it could not bind; out of a task it would end the loop itself
-        where = f"{server.config.host}:{server.config.port}"
-        raise OSError(f"the pages can't listen on {where}") from None
+    await serve_until(stop, parts.pages(), "the pages")
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:
-    client = await _reach_temporal(parts.settings, stop)
+    client = await _reach_temporal(parts, stop)
     if client is None:
         return
-    with ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor:
+    with (
+        ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor,
+        ThreadPoolExecutor(_WEBHOOK_THREADS, thread_name_prefix="octy-webhook") as webhook_executor,
+    ):
         worker = parts.worker(client, executor)
-        relay = Relay(parts.database, client, parts.settings, time.time)
-        async with worker:
+        webhook_worker = parts.webhook_worker(client, webhook_executor)
+        relay = parts.relay(client)
+        async with worker, webhook_worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
             )
             relaying = asyncio.create_task(relay.run())
+            keeping = asyncio.create_task(keep_schedules(client, parts.settings))
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
                 stopping.cancel()
+                keeping.cancel()
                 relaying.cancel()
                 with contextlib.suppress(asyncio.CancelledError):
+                    await keeping
+                with contextlib.suppress(asyncio.CancelledError):
                     await relaying
+            await asyncio.gather(worker.shutdown(), webhook_worker.shutdown())  # one grace for both, not one each
 
 
-async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:
+async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     """Return a client as soon as Temporal answers, or None when told to stop before."""
-    said = ""
+    said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            return await _known_client(settings)
+            client = await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
+            if parts.settings.temporal_search_attributes == "auto":
+                await make_known(client)
+            return client  # noqa: TRY300  # what fails is tried again
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)
@@ -232,11 +263,3 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RECONNECT)
     return None
-
-
-async def _known_client(settings: WorkerSettings) -> Client:
-    """Return a client of a namespace that knows what workflows may set."""
-    client = await connect(settings)
-    if settings.temporal_search_attributes == "auto":
-        await make_known(client)
-    return client

@@ -7,19 +7,21 @@ Here: every SQL step of issuing a pair and replacing another; each is idempotent
 from dataclasses import dataclass
 from datetime import timedelta
 
-from sqlalchemy import Connection, update
+from sqlalchemy import ColumnElement, Connection, update
 from sqlmodel import Session, col, select
 
-from octy_middleware import outbox, pairs
+from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
 from octy_middleware.keys import KeyHasher, make_pair
 from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_middleware.webhooks import WebhookEvent
 from octy_worker import cases
 from octy_worker.held import held_pair_id
 from octy_worker.sealed import Sealer
+from octy_worker.sources import NO_END, SourceUse, uses_by_source
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,7 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
             pairs.retire(connection, regeneration.old_pair_id, now)
     if regeneration.state == RegenerationState.OPEN:
         regeneration.state = RegenerationState.SENT
+        webhooks.keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
     session.add(regeneration)
 
 
@@ -238,25 +241,39 @@ def collect(database: Database, sealer: Sealer, regeneration_id: str, generation
         if view.new_pair.state == PairState.RETIRED:  # cut by a leak before it was collected
             return None
         keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
-        erased = connection.execute(
-            update(SealedSecret)
-            .where(
-                col(SealedSecret.regeneration_id) == regeneration_id,
-                col(SealedSecret.generation) == generation,
-                col(SealedSecret.sealed).is_not(None),
-                col(SealedSecret.expires_at) > utc(now),
-            )
-            .values(sealed=None, collected_at=utc(now))
-        )
-        if erased.rowcount != 1:
-            return None
-        connection.execute(
-            update(Regeneration)
-            .where(col(Regeneration.id) == regeneration_id)
-            .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
-        )
-        outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
-        return keys
+        fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
+        return keys if _take(connection, regeneration_id, *fresh, now=now) else None
+
+
+def note_mailed(session: Session, regeneration_id: str, now: float) -> bool:
+    """Count a secret as collected because its mail was accepted. True when this call did it.
+
+    Whichever of its mails that was: the customer has the secret. Nothing is done when it was collected before, or when
+    its regeneration has ended or its pair was cut while the mail left.
+    """
+    view = load_regeneration(session, regeneration_id)
+    if view is None or view.new_pair is None or view.new_pair.state == PairState.RETIRED:
+        return False
+    return _take(session.connection(), regeneration_id, now=now)
+
+
+def _take(connection: Connection, regeneration_id: str, *conditions: ColumnElement[bool], now: float) -> bool:
+    """Let one conditional UPDATE decide who takes the sealed secret; erase it, and tell the workflow."""
+    erased = connection.execute(
+        update(SealedSecret)
+        .where(col(SealedSecret.regeneration_id) == regeneration_id, col(SealedSecret.sealed).is_not(None), *conditions)
+        .values(sealed=None, collected_at=utc(now))
+    )
+    if erased.rowcount != 1:
+        return False
+    connection.execute(
+        update(Regeneration)
+        .where(col(Regeneration.id) == regeneration_id)
+        .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
+    )
+    outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
+    webhooks.keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
+    return True
 
 
 def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float:
@@ -272,6 +289,18 @@ def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now
     pairs.begin_retiring(session.connection(), old_pair_id, retire_at=retire_at, now=now)
     old = session.get_one(KeyPair, old_pair_id)
     return old.retire_at.timestamp() if old.state == PairState.RETIRING and old.retire_at is not None else now
+
+
+def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
+    """Return who was let in with the old pair since the new secret was collected, most frequent source first.
+
+    Nothing before the collection, and nothing when the old pair does not live out its overlap. Counts are by the
+    minute: that of the collection itself is left out, for it holds what came just before.
+    """
+    collected_at, old = view.regeneration.collected_at, view.old_pair
+    if collected_at is None or old is None or old.state != PairState.RETIRING:
+        return ()
+    return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1, NO_END)
 
 
 def retire_old(session: Session, regeneration_id: str, now: float) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from octy_worker.plot import Plot
 from octy_worker.sources import LateUse, SourceCount
 
 
@@ -78,7 +79,7 @@ class MailLine:
 
 @dataclass(frozen=True, slots=True)
 class RegenerationLine:
-    """One issue or replacement of a pair."""
+    """One issue or replacement of a pair. `new_first_used_at`: when the new pair was first accepted."""
 
     id: str
     cause: str
@@ -91,6 +92,7 @@ class RegenerationLine:
     opened_at: datetime
     collected_at: datetime | None
     finished_at: datetime | None
+    new_first_used_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +150,7 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """One case, whole. `failures` counts up to now."""
+    """One case, whole. `failures` counts up to now; `plot`: its failures over time, None when not kept any more."""
 
     incident: IncidentLine
     failures: int
@@ -157,6 +159,7 @@ class IncidentReport:
     answered_at: datetime | None
     workflow_id: str
     regeneration: RegenerationLine | None
+    plot: Plot | None
     sources: tuple[SourceCount, ...]
     late_uses: tuple[LateUse, ...]
     mails: tuple[MailLine, ...]

@@ -29,7 +29,7 @@ from octy_middleware.models import (
     Regeneration,
 )
 from octy_middleware.states import PairState
-from octy_worker.cases import load_case
+from octy_worker.cases import CUSTOMER, events_of, failures_over_time, load_case
 from octy_worker.report_shapes import (
     AccountLine,
     AccountReport,
@@ -216,6 +216,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
     incident = case.incident
     mails = _mails(session, Mail.incident_id == incident_id)
     regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
+    regeneration = regenerations[0] if regenerations else None
     return _shape(
         IncidentReport,
         incident,
@@ -223,19 +224,40 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         failures=case.failures,
         answered_at=case.confirmation.answered_at,
         workflow_id=incident_workflow_id(incident_id),
-        regeneration=regenerations[0] if regenerations else None,
+        regeneration=regeneration,
+        plot=failures_over_time(session, incident),
         sources=case.sources,
         late_uses=case.late_uses,
         mails=mails,
-        timeline=_timeline(case.events, mails),
+        timeline=_timeline(case.events, mails, regeneration),
     )
 
 
-def _timeline(events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...]) -> tuple[TimelineLine, ...]:
-    """Merge what was noted and what was mailed, oldest first."""
+def show_progress(session: Session, incident_id: str) -> tuple[IncidentLine, tuple[TimelineLine, ...]]:
+    """Return where a case of an id that exists stands, and its timeline."""
+    incident = session.get_one(Incident, incident_id)
+    account = session.get_one(Account, incident.account_id)
+    line = _incident_line(incident, account.reference, session.get_one(Confirmation, incident_id))
+    mails = _mails(session, Mail.incident_id == incident_id)
+    regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
+    return line, _timeline(events_of(session, incident_id), mails, regenerations[0] if regenerations else None)
+
+
+def _timeline(
+    events: tuple[IncidentEvent, ...], mails: tuple[MailLine, ...], regeneration: RegenerationLine | None
+) -> tuple[TimelineLine, ...]:
+    """Merge what was noted, what was mailed, and the new keys' first use, oldest first."""
     noted = [_shape(TimelineLine, event) for event in events]
     mailed = [_mail_event(mail) for mail in mails]
-    return tuple(sorted(noted + mailed, key=lambda line: line.at))
+    return tuple(sorted([*noted, *mailed, *_first_use(regeneration)], key=lambda line: line.at))
+
+
+def _first_use(regeneration: RegenerationLine | None) -> list[TimelineLine]:
+    """Return when the customer first used the new keys, as the recorder wrote it down at the pair."""
+    if regeneration is None or regeneration.new_first_used_at is None:
+        return []
+    detail = {"public_key": regeneration.new_public_key}
+    return [TimelineLine(regeneration.new_first_used_at, CUSTOMER, "new_keys_first_used", detail)]
 
 
 def _mail_event(mail: MailLine) -> TimelineLine:
@@ -274,14 +296,15 @@ def _notices(session: Session, account_id: str) -> tuple[NoticeLine, ...]:
 def _regenerations(session: Session, which: Any) -> tuple[RegenerationLine, ...]:
     old, new = aliased(KeyPair), aliased(KeyPair)
     rows = session.exec(
-        select(Regeneration, old.public_key, new.public_key)
+        select(Regeneration, old.public_key, new.public_key, new.first_used_at)
         .outerjoin(old, col(old.id) == Regeneration.old_pair_id)
         .outerjoin(new, col(new.id) == Regeneration.new_pair_id)
         .where(which)
         .order_by(col(Regeneration.opened_at).desc(), col(Regeneration.id).desc())
     )
     return tuple(
-        _shape(RegenerationLine, row, old_public_key=old_key, new_public_key=new_key) for row, old_key, new_key in rows
+        _shape(RegenerationLine, row, old_public_key=old_key, new_public_key=new_key, new_first_used_at=used)
+        for row, old_key, new_key, used in rows
     )
 
 

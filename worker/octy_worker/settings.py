@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
+from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.settings import BaseSettings, Keys
-from octy_workflows.messages import DAY, IncidentTimes, RegenerationTimes
+from octy_worker.mail.addresses import recipient
+from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
@@ -23,9 +25,20 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _mail_address(value: str) -> str:
+    """Return an address as it goes over SMTP; none is fine. The fault does not repeat it."""
+    address = recipient(value) if value else ""
+    if address is None:
+        raise ValueError("needs a mail address, or nothing")
+    return address
+
+
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
+Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+DigestAddress = Annotated[str, AfterValidator(_mail_address)]
 
 
 class RetentionSettings(BaseSettings):
@@ -37,7 +50,18 @@ class RetentionSettings(BaseSettings):
     collect_abandon_after: Time = 14 * DAY
 
 
-class WorkerSettings(RetentionSettings):
+class WebhookSettings(BaseSettings):
+    """How webhooks are signed and where they may go: that part of the worker's settings which `octy webhooks` needs."""
+
+    webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: webhooks are off
+    webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the name's look-up to the answer
+    webhook_life: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
+    webhook_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
+    webhook_allow_http: bool = False  # for development only
+    webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
+
+
+class WorkerSettings(RetentionSettings, WebhookSettings):
     """What a worker host needs. Times are seconds unless the name says otherwise."""
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
@@ -49,6 +73,9 @@ class WorkerSettings(RetentionSettings):
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"
+    temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
+    temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
+    temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # messages of different subjects delivered at a time
@@ -63,6 +90,14 @@ class WorkerSettings(RetentionSettings):
     smtp_timeout: float = Field(default=10.0, gt=0)
     mail_from: str = "Octy Security <security@octy.invalid>"
     mail_daily_cap: int = Field(default=3, ge=1)  # alerts, reminders and notices an account and day
+    mail_templates: str = ""  # a folder whose files win over our templates; `octy mail preview --help` tells which
+    mail_language: Language = "en"  # its folder of that name is looked into first; also the language that mails claim
+    mail_accent_colour: Colour = "#1f4fd8"  # buttons and links
+    mail_alert_colour: Colour = "#c2410c"  # what is about wrong attempts
+    mail_calm_colour: Colour = "#2e7d4f"  # its opposite
+    dkim_domain: str = ""  # these three together sign every mail; `octy mail record` prints the entry for the DNS
+    dkim_selector: str = ""
+    dkim_private_key_file: str = ""  # PEM, RSA or Ed25519
     product_name: str = "Octy"
     support_contact: str = "support@octy.invalid"
 
@@ -78,11 +113,21 @@ class WorkerSettings(RetentionSettings):
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
+    deliver: Deliver = Deliver.LINK  # "mail": the new secret stands in the mail itself
     overlap: Time = DAY  # old pair lives on after the new secret was collected
+    overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none
     resend_after: Times = (DAY, 3 * DAY)
     collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
 
     retention_interval: float = Field(default=DAY, ge=60)  # between two runs that drop what is past its time
+    reconcile_interval: float = Field(default=HOUR, ge=60)  # between two comparisons of SQL with Temporal
+    support_digest_to: DigestAddress = Field(default="", repr=False)  # who reads once a day what waits; empty: nobody
+    support_digest_hour: int = Field(default=6, ge=0, le=23)  # UTC
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)  # Prometheus reads /metrics there; 0: not served
+    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's own metrics; 0: not served
+    tracing: bool = False  # spans by OpenTelemetry; where they go, OTEL_* variables say
 
     @property
     def incident_times(self) -> IncidentTimes:
@@ -102,4 +147,5 @@ class WorkerSettings(RetentionSettings):
             resend_after=self.resend_after,
             staff_after=self.collect_staff_after,
             abandon_after=self.collect_abandon_after,
+            warn_before=self.overlap_warn_before,
         )

@@ -1,13 +1,19 @@
-"""The way to Temporal: one place that knows address, namespace and options of a client.
+"""The way to Temporal: one place that knows address, namespace, keys and options of a client.
 
 Here: connecting. Not here: what is started or signalled (`relay`, `cli`), what runs (`daemon`).
 """
 
+import secrets
+from collections.abc import Sequence
 from typing import Protocol
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
+from temporalio.runtime import Runtime
 
 from octy_middleware.errors import ConfigurationError, OctyError
+from octy_middleware.keychain import Keychain
+from octy_worker.beginnings import Beginnings
+from octy_worker.encryption import converter
 
 
 class TemporalUnavailableError(OctyError):
@@ -25,11 +31,24 @@ class Place(Protocol):
     def temporal_namespace(self) -> str:
         """The namespace of the workflows."""
 
+    @property
+    def temporal_keys(self) -> Keychain | None:
+        """What payloads are encrypted with; None: they are not."""
 
-async def connect(settings: Place) -> Client:
+
+async def connect(
+    settings: Place, *, runtime: Runtime | None = None, interceptors: Sequence[Interceptor] = ()
+) -> Client:
     """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries."""
+    beginnings = Beginnings(settings.temporal_namespace)
     try:
-        return await Client.connect(settings.temporal_address, namespace=settings.temporal_namespace)
+        client = await Client.connect(
+            settings.temporal_address,
+            namespace=settings.temporal_namespace,
+            data_converter=converter(settings.temporal_keys, secrets.token_bytes, beginnings.plain),
+            runtime=runtime,
+            interceptors=interceptors,
+        )
     except ValueError as error:
         raise ConfigurationError(
             f"OCTY_TEMPORAL_ADDRESS: {settings.temporal_address!r} is no address: {error}"
@@ -39,3 +58,5 @@ async def connect(settings: Place) -> Client:
             f"Temporal can't be reached at {settings.temporal_address} "
             f"(namespace {settings.temporal_namespace}): {str(error)[:200]}"
         ) from None
+    beginnings.ask(client.workflow_service)
+    return client

@@ -1,8 +1,8 @@
 """Typed declarations of the activities; `octy_worker.activities` does what is declared here.
 
 Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of
-them are synchronous, last a second or two, and take the workflow's time as `at`. A step of a regeneration
-that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
+them last a second or two, those of upkeep a minute with heartbeats, and take the workflow's time as `at`. A step of
+a regeneration that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
 """
 
 from temporalio import activity
@@ -20,6 +20,10 @@ from octy_workflows.messages import (
     RegenerationNote,
     RegenerationOrder,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
+    WebhookOrder,
+    WebhookReport,
 )
 
 
@@ -110,6 +114,15 @@ def begin_overlap(order: OverlapOrder) -> float:
 
 
 @activity.defn
+def count_old_uses(step: Step) -> int:
+    """Return how often the old pair was accepted since the new secret was collected; 0 when it has ended already.
+
+    Changes nothing. Counts are by the minute: that of the collection itself is left out.
+    """
+    raise NotImplementedError
+
+
+@activity.defn
 def retire_old_pair(step: Step) -> None:
     """Cut the old pair."""
     raise NotImplementedError
@@ -132,4 +145,34 @@ def note_regeneration(note: RegenerationNote) -> None:
 
     `staff_done` brings those that are in `needs_staff` back to `regenerating`.
     """
+    raise NotImplementedError
+
+
+@activity.defn
+def post_webhook(order: WebhookOrder) -> WebhookReport:
+    """Write the try down, post the event, and note the result. What may go better next time raises, to be retried."""
+    raise NotImplementedError
+
+
+@activity.defn
+def give_up_webhook(order: WebhookOrder) -> WebhookReport:
+    """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
+    raise NotImplementedError
+
+
+@activity.defn
+def prune_store(order: UpkeepOrder) -> UpkeepReport:
+    """Drop what is past its time, for a minute at most; the next call goes on where this one ended."""
+    raise NotImplementedError
+
+
+@activity.defn
+def reconcile_store(order: UpkeepOrder) -> UpkeepReport:
+    """Compare every open case, regeneration, notice and webhook with Temporal, and mend what differs by the outbox."""
+    raise NotImplementedError
+
+
+@activity.defn
+def send_digest(order: UpkeepOrder) -> UpkeepReport:
+    """Mail to support staff what waits for it, once for each UTC day of `at`."""
     raise NotImplementedError

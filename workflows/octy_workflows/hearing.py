@@ -37,6 +37,9 @@ HOW_TO_WAIT = (
     '{"days": a number, "actor": your staff id, "reason": one line}; to send the last mail again, the update `resend` '
     f'or the signal `{STAFF_RESEND}` with {{"actor": your staff id, "reason": one line}}'
 )
+REFUSED = b"refused/plaintext"
+"""The encoding of what came in plaintext where payloads are encrypted; nothing of it is left."""
+
 INVALID = "Invalid"
 TOO_EARLY = "TooEarly"
 TOO_LATE = "TooLate"
@@ -97,6 +100,8 @@ def signalled(name: str, said: Sequence[RawValue]) -> StaffRequest:
         raise refusal(f"no signal has this name; those of support staff are {', '.join(_SIGNALS)}", INVALID)
     if len(said) != 1:
         raise refusal("a signal of support staff is one JSON object, no more and no less", INVALID)
+    if said[0].payload.metadata.get("encoding") == REFUSED:
+        raise refusal("it came in plaintext: send it through the codec server, or use `octy incidents`", INVALID)
     try:
         value = workflow.payload_converter().from_payload(said[0].payload)
     except Exception:  # noqa: BLE001  # whatever ails it, it asks for nothing

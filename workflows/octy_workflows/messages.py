@@ -28,14 +28,36 @@ def notice_workflow_id(notice_id: str) -> str:
     return f"octy-notice-{notice_id}"
 
 
+class Deliver(StrEnum):
+    """How the new secret reaches the customer."""
+
+    LINK = "link"  # the mail has a link whose page shows the secret once
+    MAIL = "mail"  # the mail has the secret: it counts as collected when the mail server has accepted it
+
+
+def webhook_workflow_id(webhook_id: str, order: int) -> str:
+    """Return the id of the one workflow of this order; staff may order anew what was given up."""
+    return f"octy-webhook-{webhook_id}-{order}"
+
+
+def webhook_task_queue(task_queue: str) -> str:
+    """Return the queue on which webhooks are posted, beside the worker's own."""
+    return f"{task_queue}-webhooks"
+
+
 @dataclass(frozen=True)
 class RegenerationTimes:
-    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection)."""
+    """Seconds, counted from the order for the new keys' first mail (overlap: from their collection).
+
+    `warn_before`: before the end of the overlap, for the word that the old pair is still in use; 0 is none, as inputs
+    say that are older than this field. None either when the overlap is no longer than that.
+    """
 
     overlap: float = DAY
     resend_after: tuple[float, ...] = (DAY, 3 * DAY)
     staff_after: float = 7 * DAY
     abandon_after: float = 14 * DAY
+    warn_before: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -46,6 +68,31 @@ class IncidentTimes:
     staff_after: float = 7 * DAY
     close_after: float = 14 * DAY
     regenerate_on_silence: bool = False
+
+
+@dataclass(frozen=True)
+class IncidentPast:
+    """What SQL knows of a case whose workflow is started again; empty for a case that begins.
+
+    `began`: Unix seconds from which its times count. `regeneration_id`: the newest regeneration that ended in vain.
+    `leaked`: a leak was reported, whether the answer still stands or not.
+    """
+
+    began: float = 0.0
+    regeneration_id: str = ""
+    leaked: bool = False
+
+
+@dataclass(frozen=True)
+class RegenerationPast:
+    """What SQL knows of a delivery whose workflow is started again; empty for one that begins.
+
+    `began`: Unix seconds from which its times count. `generation`: of the newest link; `expired`: it opens no more.
+    """
+
+    began: float = 0.0
+    generation: int = 1
+    expired: bool = False
 
 
 @dataclass(frozen=True)
@@ -63,6 +110,7 @@ class IncidentCase:
     failures: int = 0
     extended: "Extended | None" = None
     numbers: dict[str, int] = field(default_factory=dict)
+    past: IncidentPast = field(default_factory=IncidentPast)
 
 
 @dataclass(frozen=True)
@@ -76,7 +124,9 @@ class RegenerationCase:
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
+    deliver: Deliver = Deliver.LINK
     searchable: bool = False
+    past: RegenerationPast = field(default_factory=RegenerationPast)
 
 
 class NoticeKind(StrEnum):
@@ -88,11 +138,12 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True)
 class NoticeCase:
-    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried."""
+    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried, from `began` or else its start."""
 
     notice_id: str
     kind: NoticeKind
     life: float = 14 * DAY
+    began: float = 0.0
 
 
 class NoticeEnd(StrEnum):
@@ -101,6 +152,39 @@ class NoticeEnd(StrEnum):
     TOLD = "told"  # each of its mails left
     OVERTAKEN = "overtaken"  # what came later left nothing to tell
     FAILED = "failed"  # somebody could not be told: support staff is needed
+
+
+@dataclass(frozen=True)
+class WebhookCase:
+    """Input of `KeyWebhookWorkflow`. `life`: seconds for which it is tried."""
+
+    webhook_id: str
+    event: str
+    life: float = 3 * DAY
+
+
+@dataclass(frozen=True)
+class WebhookOrder:
+    """Ask to post one event to the account's server, or to give it up."""
+
+    webhook_id: str
+    at: float
+
+
+class WebhookEnd(StrEnum):
+    """What can become of a webhook; the values of its `state` column."""
+
+    SENT = "sent"
+    FAILED = "failed"  # the server wants no more, or did not take it in time
+    SKIPPED = "skipped"  # there was nowhere to send it
+
+
+@dataclass(frozen=True)
+class WebhookReport:
+    """What became of it: `state` is a `WebhookEnd`, `why` a code without any address."""
+
+    state: str
+    why: str = ""
 
 
 class CaseState(StrEnum):
@@ -135,10 +219,11 @@ COLLECTED = "collected"
 
 @dataclass(frozen=True)
 class CustomerAnswer:
-    """Signal: the customer's answer as SQL already holds it."""
+    """Signal: the answer as SQL already holds it; by the customer, unless a case that stood still is told of it."""
 
     choice: Choice
     leaked: bool = False
+    by: str = "customer"
 
 
 @dataclass(frozen=True)
@@ -199,12 +284,57 @@ Detail = dict[str, str | int | bool]
 """What an event of a timeline says beyond its name: ids, counts and choices."""
 
 
+class UpkeepTask(StrEnum):
+    """What recurs; each has a schedule."""
+
+    RETENTION = "retention"  # what is past its time goes
+    RECONCILIATION = "reconciliation"  # what SQL and Temporal know of each case is the same again
+    DIGEST = "digest"  # support staff reads once a day what waits for it
+
+
+@dataclass(frozen=True)
+class UpkeepRound:
+    """Input of `KeyUpkeepWorkflow`."""
+
+    task: UpkeepTask
+
+
+@dataclass(frozen=True)
+class UpkeepOrder:
+    """Ask for the next piece of a round at workflow time `at`."""
+
+    at: float
+
+
+class Progress(StrEnum):
+    """How far a round has come."""
+
+    DONE = "done"
+    MORE = "more"  # the piece is done, and there are others
+    HELD = "held"  # somebody else is doing it
+
+
+@dataclass(frozen=True)
+class UpkeepReport:
+    """What one piece did, counted."""
+
+    progress: Progress
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def upkeep_schedule_id(task_queue: str, task: UpkeepTask) -> str:
+    """Return the id of a task's schedule: installations that share a namespace have task queues of their own."""
+    return f"octy-upkeep-{task_queue}-{task}"
+
+
 class MailKind(StrEnum):
     """The mails that workflows ask for; each is a folder of templates."""
 
     ALERT = "alert"
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
+    NEW_KEYS_INSIDE = "new_keys_inside"  # with the secret itself: `Deliver.MAIL`
+    STILL_USED = "still_used"  # the old pair, shortly before its end
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
     CONTACT_CHANGED = "contact_changed"  # to the old address, with a link
@@ -233,7 +363,7 @@ class MailEnd(StrEnum):
 
 
 OVERTAKEN = "overtaken"
-"""Why a notice's mail is skipped for good: what it would tell is no longer so."""
+"""Why a mail is skipped for good: what it would tell is no longer so."""
 
 
 @dataclass(frozen=True)

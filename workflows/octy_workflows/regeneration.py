@@ -6,6 +6,7 @@ activities see; why the keys are replaced, which is `incident`.
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import timedelta
 from operator import itemgetter
 
 from temporalio import workflow
@@ -19,6 +20,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.messages import (
         COLLECTED,
         DAY,
+        Deliver,
         Detail,
         Ending,
         FinishOrder,
@@ -36,7 +38,20 @@ with workflow.unsafe.imports_passed_through():
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
 _OPEN = (_MAKING, _SENT, COLLECTED)
-_HOW_TO_RESEND = "To send a fresh link at once: the update `resend`, without content."
+_HOW_TO_RESEND = {
+    Deliver.LINK: "To send a fresh link at once: the update `resend`, without content.",
+    Deliver.MAIL: "To send the keys again at once: the update `resend`, without content.",
+}
+_WAITING = {
+    Deliver.LINK: "Waiting for the customer to collect the new keys",
+    Deliver.MAIL: "The mail with the new keys is on its way",
+}
+_UNCOLLECTED = {
+    Deliver.LINK: "The new keys are not collected yet.",
+    Deliver.MAIL: "No mail server has accepted the new keys yet.",
+}
+_KEYS_MAIL = {Deliver.LINK: MailKind.NEW_KEYS, Deliver.MAIL: MailKind.NEW_KEYS_INSIDE}
+_MAILED = "the mail server has accepted the mail with the keys, and the secret is erased; other keys can be ordered"
 
 
 @workflow.defn
@@ -49,6 +64,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self._id = case.regeneration_id
         self._outcome = ""  # of the delivery: COLLECTED or an Ending; empty while it is open
         self._generation = 0  # of the newest link; 0 before there are keys to send
+        self._old_pair_ended = False
         self._renewing = asyncio.Lock()
         self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
         self._noting = asyncio.Lock()  # what SQL holds last came last
@@ -89,9 +105,11 @@ class KeyRegenerationWorkflow(Correspondent):
         """Write to the customer and watch the calendar, side by side, until the outcome is known."""
         if self._outcome:
             return
-        self._generation = 1
+        self._generation = self._case.past.generation
         self._enter(_SENT)
-        self.board.show("Waiting for the customer to collect the new keys", how=_HOW_TO_RESEND)
+        self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
+        if self._case.past.expired:  # while nobody was there to renew it
+            await self._renew_link()
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         self.board.show(how="", staff="")
 
@@ -100,10 +118,14 @@ class KeyRegenerationWorkflow(Correspondent):
             await self._write_link(self._generation)
 
     async def _watch_calendar(self) -> None:
-        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered."""
-        times, start = self._case.times, workflow.time()
+        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered.
+
+        One that is started again counts from its first start, and leaves out the links that were due before.
+        """
+        times, now = self._case.times, workflow.time()
+        start = self._case.past.began or now
         steps: list[tuple[float, Callable[[], Awaitable[object]]]] = [
-            *((after, self._renew_link) for after in times.resend_after),
+            *((after, self._renew_link) for after in times.resend_after if start + after >= now),
             (times.staff_after, self._call_staff_to_collection),
         ]
         for after, step in sorted(steps, key=itemgetter(0)):
@@ -125,9 +147,45 @@ class KeyRegenerationWorkflow(Correspondent):
         self.board.show("The customer has the new keys; the old ones still work")
         order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
         end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY, summary="old pair")
+        await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
+
+    async def _end_old_pair(self, end: float) -> None:
+        """Cut the old pair when its time is over; a word about its use that has not left by then is given up."""
         await came_true(never, by=end, waiting_for="the end of the old keys")
+        self._old_pair_ended = True
         step = Step(self._id, workflow.time())
         await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
+
+    async def _warn_before(self, end: float) -> None:
+        """Tell the customer that the old pair is still in use, if it is, while there is time to do something."""
+        times = self._case.times
+        if not 0 < times.warn_before < times.overlap:
+            return
+        if await came_true(self._has_old_pair_ended, by=end - times.warn_before, waiting_for="a look at the old keys"):
+            return
+        if workflow.time() >= end:
+            return
+        uses = await self._count_old_uses(by=end)
+        if uses:
+            await self._note("old_keys_still_used", detail={"requests": uses})
+            order = MailOrder(self._id, MailKind.STILL_USED, 1, workflow.time())
+            await self._mail_once(order, stop=self._has_old_pair_ended)
+
+    async def _count_old_uses(self, by: float) -> int:
+        """Look at the old pair's uses; 0 when that can't be done in time, for nothing waits for a warning."""
+        left = timedelta(seconds=by - workflow.time())
+        step = Step(self._id, workflow.time())
+        try:
+            return await workflow.execute_activity(
+                activities.count_old_uses, step, schedule_to_close_timeout=left, **PATIENTLY, summary="old pair"
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return 0
+
+    def _has_old_pair_ended(self) -> bool:
+        return self._old_pair_ended
 
     # Who is heard
 
@@ -145,7 +203,10 @@ class KeyRegenerationWorkflow(Correspondent):
 
     @workflow.update
     async def resend(self) -> int:
-        """Renew the link and mail it at once; return its number. Fails as "TooEarly" or "TooLate"."""
+        """Renew the link and mail it at once, or the keys themselves; return the mail's number.
+
+        Fails as "TooEarly" or "TooLate".
+        """
         generation = await self._renew_link()
         if not generation:
             raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
@@ -153,6 +214,8 @@ class KeyRegenerationWorkflow(Correspondent):
 
     @resend.validator
     def _refuse(self) -> None:
+        if self._outcome == COLLECTED and self._case.deliver is Deliver.MAIL:
+            raise refusal(f"too late: {_MAILED}", TOO_LATE)
         if self._outcome:
             raise refusal(f"too late: this delivery is {self._outcome}", TOO_LATE)
         if not self._generation:
@@ -169,7 +232,7 @@ class KeyRegenerationWorkflow(Correspondent):
         def outdated() -> bool:
             return bool(self._outcome) or self._generation > number
 
-        order = MailOrder(self._id, MailKind.NEW_KEYS, number, workflow.time())
+        order = MailOrder(self._id, _KEYS_MAIL[self._case.deliver], number, workflow.time())
         withheld = await self._mail_once(order, outdated) is MailEnd.SKIPPED
         if withheld and not await came_true(outdated, by=order.at + DAY, waiting_for="the daily cap on mails"):
             await self._renew_link()  # the withheld one has aged
@@ -194,7 +257,7 @@ class KeyRegenerationWorkflow(Correspondent):
         return stands
 
     async def _call_staff_to_collection(self) -> None:
-        await self._call_staff("not_collected", "The new keys are not collected yet.")
+        await self._call_staff("not_collected", _UNCOLLECTED[self._case.deliver])
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
         self.board.show(staff=f"Support staff is needed. {remark}")

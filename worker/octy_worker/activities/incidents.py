@@ -6,6 +6,7 @@ Here: translation of orders into steps of `cases` and `regenerations`. Not here:
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from octy_middleware import webhooks
 from octy_middleware.database import Database
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.states import Answer, Cause, IncidentState, Resolution
@@ -14,6 +15,7 @@ from octy_workflows.messages import CloseOrder, DecisionOrder, DecisionReport, I
 from octy_workflows.staff import Choice
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
+_OPENED = "opened"  # the first thing that a case's workflow notes
 _CHOICES = {answer: choice for choice, answer in _ANSWERS.items()}
 
 
@@ -42,6 +44,8 @@ class IncidentActivities:
                 detail=note.detail,
                 now=note.at,
             )
+            if new and note.what == _OPENED:
+                webhooks.incident_opened(connection, note.incident_id, note.at)
             if new and note.state is not None:
                 cases.set_state(connection, note.incident_id, IncidentState(note.state))
 

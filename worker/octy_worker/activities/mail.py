@@ -5,6 +5,8 @@ travels (`octy_worker.mail`), when one is due (`octy_workflows`).
 
 An account whose address changed lately gets a copy at the old one; each copy has its own row and its own Message-ID,
 so a retry sends what is missing and nothing twice. The first address is the one that counts for the report.
+A mail with the new secret inside hands it over with its acceptance, in the transaction that completes its row: killed
+before that, it is sent again, and the old pair still waits.
 Logs and faults hold keys of mails and codes: no address, no link.
 """
 
@@ -19,11 +21,14 @@ from octy_middleware.database import Database
 from octy_middleware.states import MailState
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
-from octy_worker.mail.letters import Letters
-from octy_worker.mail.mailer import Envelope, Mailer
+from octy_worker.mail.letters import Letters, TemplateFaultError
+from octy_worker.mail.mailer import Mailer
+from octy_worker.regenerations import note_mailed
+from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import OVERTAKEN, MailOrder, MailReport
 
@@ -54,12 +59,14 @@ class MailActivities:
         mailer: Mailer,
         letters: Letters,
         links: Links,
+        sealer: Sealer,
         settings: WorkerSettings,
         clock: Clock,
     ) -> None:
         self._database = database
         self._mailer = mailer
         self._links = links
+        self._sealer = sealer
         self._letters = letters
         self._cap = settings.mail_daily_cap
         self._domain = Sender.parse(settings.mail_from).domain
@@ -69,7 +76,7 @@ class MailActivities:
     def send_mail(self, order: MailOrder) -> MailReport:
         """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
         with self._database.read_session() as session:
-            found = draft(session, self._links, order, self._clock())
+            found = draft(session, self._links, order, self._clock(), sealer=self._sealer)
         if found is None:
             _log.error("mail %s: there is nothing to write about", _key(order))
             return MailReport(MailState.FAILED, "unknown-subject")
@@ -110,6 +117,8 @@ class MailActivities:
         state = _STATES[delivery.verdict]
         with self._database.write_session() as session:
             complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
+            if state is MailState.SENT and found.hands_over is not None:
+                note_mailed(session, found.hands_over, self._clock())
         _tell(copy.intent.key, delivery)
         return Standing(state, delivery.code)
 
@@ -120,8 +129,12 @@ class MailActivities:
     def _deliver(self, copy: _Copy, found: Draft) -> Delivery:
         address = recipient(copy.address)
         if address is None:
-            return Delivery(Verdict.REFUSED, "invalid-address")
-        letter = self._letters.render(found.facts)
+            return Delivery(Verdict.REFUSED, INVALID_ADDRESS)
+        try:
+            letter = self._letters.render(found.facts)
+        except TemplateFaultError as fault:  # proven at the start, and still: it waits until somebody mends it
+            _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # facts are in it
+            return Delivery(Verdict.DEFERRED, TEMPLATE, ours=True)
         return self._mailer.send(Envelope(copy.intent.message_id, self._clock(), address, letter))
 
 
@@ -142,6 +155,7 @@ def _tell(key: str, delivery: Delivery) -> None:
     if delivery.verdict is Verdict.ACCEPTED:
         _log.info("mail %s: sent", key)
     elif delivery.ours:
-        _log.error("mail %s: %s, %s; check the OCTY_SMTP_* settings", key, delivery.verdict, delivery.code)
+        where = "templates (`octy mail preview`)" if delivery.code == TEMPLATE else "OCTY_SMTP_* settings"
+        _log.error("mail %s: %s, %s; check the %s", key, delivery.verdict, delivery.code, where)
     else:
         _log.warning("mail %s: %s, %s", key, delivery.verdict, delivery.code)

@@ -71,6 +71,13 @@ class RegenerationActivities:
         with _known(order.regeneration_id), self._database.write_session() as session:
             return regenerations.begin_overlap(session, order.regeneration_id, overlap=order.overlap, now=order.at)
 
+    @activity.defn(name="count_old_uses", no_thread_cancel_exception=True)
+    def count_old_uses(self, step: Step) -> int:
+        """Return how often the old pair was accepted since the new secret was collected."""
+        with self._database.read_session() as session:
+            view = regenerations.load_regeneration(session, step.regeneration_id)
+            return 0 if view is None else sum(use.count for use in regenerations.old_uses(session, view))
+
     @activity.defn(name="retire_old_pair", no_thread_cancel_exception=True)
     def retire_old_pair(self, step: Step) -> None:
         """Cut the old pair."""

@@ -1,7 +1,7 @@
 """The `octy` command.
 
     app           the groups of commands and the options before them
-    accounts, incidents, keys, outbox, services, upkeep
+    accounts, incidents, keys, mail, outbox, webhooks, services, temporal, upkeep
                   the faces: what can be typed, with its help
     frame, exits  every fault becomes one line on stderr and an exit code
     surroundings  variables, the store

@@ -15,10 +15,14 @@ from octy_worker.cli import (
     incident_orders,
     incidents,
     keys,
+    mail,
     outbox,
     pruning,
+    reconciling,
     services,
+    temporal,
     upkeep,
+    webhooks,
 )
 from octy_worker.cli.frame import Frame
 from octy_worker.cli.surroundings import gather
@@ -43,15 +47,20 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
 incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
 incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)
 incidents.app.command("change", help=incident_orders.CHANGE_HELP)(incident_orders.change)
+incidents.app.command("reconcile", help=reconciling.RECONCILE_HELP)(reconciling.reconcile)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
 app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF)
 app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
+app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATORS)(temporal.codec_server)
+app.add_typer(mail.app, name="mail", rich_help_panel=OPERATORS)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
 upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
+app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
 app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
 

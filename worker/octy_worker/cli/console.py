@@ -150,6 +150,12 @@ def show_json(value: object) -> None:
     sys.stdout.write(json.dumps(as_json(value), indent=2) + "\n")
 
 
+def show_line(value: object) -> None:
+    """Print a report as JSON on one line, at once: for programs that read along."""
+    sys.stdout.write(json.dumps(as_json(value)) + "\n")
+    sys.stdout.flush()
+
+
 def as_json(value: object) -> object:
     """Return a report as JSON values."""
     if is_dataclass(value):

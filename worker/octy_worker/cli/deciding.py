@@ -19,10 +19,10 @@ from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
 from octy_worker import cases
 from octy_worker.cli.audit import record
-from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError
+from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
-from octy_workflows.hearing import INVALID, TOO_EARLY, TOO_LATE
+from octy_workflows.hearing import INVALID, REFUSED, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Extended, Resent, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -154,6 +154,10 @@ def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedEr
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in (INVALID, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
+    if REFUSED.decode() in str(cause):
+        return UsageFaultError(
+            "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
+        )
     return _too_late(database, incident_id) or UnavailableError(
         f"the case's workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
     )

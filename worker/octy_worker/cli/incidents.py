@@ -4,17 +4,21 @@ Here: options and the order of steps. Not here: SQL (`reports`), Temporal (`deci
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
+from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_list, tell, telling
+from octy_worker.cli.console import show, show_json, show_line, show_list, tell, telling
 from octy_worker.cli.exits import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
 from octy_worker.cli.surroundings import staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_middleware.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Cases: twenty or more failures in a row, and what became of them.")
 
@@ -26,6 +30,7 @@ LISTED = (
 )
 SHOWN = (
     "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
+    "plot{seconds, bins[at, count]}, "
     "sources[source, count, client, last_at], late_uses[public_key, retired_at, used_by[source, count, client, "
     "last_at]], mails, timeline[at, actor, what, detail]"
 )
@@ -69,22 +74,46 @@ def list_some(
 @app.command(
     "show",
     help=teach(
-        "Show one case: what happened, from where, the answer, the mails, and its timeline.",
+        "Show one case: what happened, when, from where, the answer, the mails, and its timeline.",
         "octy incidents show 0199f2c4-7d1e",
+        "octy incidents show 0199f2c4 --follow",
+        more="--follow then prints each new line of the timeline until the case is closed or you press Ctrl-C: exit "
+        "code 0 either way. With --json it prints the timeline's lines only, each an object on a line of its own.",
         json=SHOWN,
     ),
 )
-def show_one(context: typer.Context, case: _Case, as_json: AsJson = False) -> None:
-    """Show everything about one case."""
+def show_one(
+    context: typer.Context,
+    case: _Case,
+    as_json: AsJson = False,
+    follow: Annotated[
+        bool, typer.Option("--follow", help="Go on with what happens, until the case is closed.")
+    ] = False,
+) -> None:
+    """Show everything about one case, and by option what happens next."""
     from octy_worker.cli.views import incidents as view
     from octy_worker.reports import find_incident, show_incident
 
-    with store(context) as database, database.read_session() as session:
-        report = show_incident(session, find_incident(session, case))
-    if as_json:
-        show_json(report)
-        return
-    show(*view.page(report))
+    with store(context) as database:
+        with database.read_session() as session:
+            incident_id = find_incident(session, case)
+            report = show_incident(session, incident_id)
+        if as_json and not follow:
+            show_json(report)
+        elif not as_json:
+            show(*view.page(report))
+        if follow:
+            _follow(database, incident_id, as_json=as_json)
+
+
+def _follow(database: "Database", incident_id: str, *, as_json: bool) -> None:
+    from octy_worker.cli.following import follow
+    from octy_worker.cli.views import incidents as view
+
+    with suppress(KeyboardInterrupt):  # the way to stop
+        closed_as = follow(database, incident_id, show_line if as_json else view.tell_line, from_start=as_json)
+        if not as_json:
+            tell(f"The case is closed: {closed_as}.")
 
 
 @app.command(

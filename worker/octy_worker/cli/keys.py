@@ -74,8 +74,9 @@ def show_one(context: typer.Context, public_key: _Key, as_json: AsJson = False) 
         "Replace an account's key pair.",
         "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
         "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
-        more="The customer gets a mail with a link to the new pair. The old one works until 24 hours after the new one "
-        "was collected, or ends at once with --leaked. Refused while a case is open on the pair: decide that one. When "
+        more="The customer gets a mail with a link to the new pair, or with both keys where the worker has "
+        "OCTY_DELIVER=mail. The old one works until 24 hours after the new one was collected, or that mail accepted; "
+        "with --leaked it ends at once. Refused while a case is open on the pair: decide that one. When "
         "new keys are on their way already, this joins them.",
         json=ORDERED,
     )

@@ -27,6 +27,7 @@ _WORDS = {
     "attempts": "refused attempts in detail",
     "messages": "delivered messages",
     "changes": "entries of the change feed",
+    "webhooks": "webhooks that came to their end",
     "apps": "app processes that are gone",
     "secrets": "secrets that nobody collected",
     "counters": "counters",

@@ -1,4 +1,4 @@
-"""Temporal, as staff commands reach it: an address and a namespace, no keys.
+"""Temporal, as staff commands reach it: an address, a namespace, and the keys of payloads where these are encrypted.
 
 Here: connecting, and finding out whether a worker is there to listen. Not here: what is said to it (`deciding`).
 Loading this loads the Temporal SDK: commands import it on use, and `octy_worker.cli.leave` ends the process.
@@ -11,14 +11,17 @@ from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
 from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
+from temporalio.service import RPCError
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.settings import BaseSettings
+from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.cli.exits import UnavailableError, UsageFaultError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.versions import NotReadyError, Version, known_versions, make_current
 
 _CONNECT_TIMEOUT = 10.0  # seconds
+_PAUSE = 0.25  # seconds between two tries
 _ALIVE = 75.0  # seconds; a long poll is renewed after 60, and the server remembers the dead for 5 minutes
 
 
@@ -32,6 +35,9 @@ class TemporalPlace(BaseSettings):
     temporal_address: str = _default("temporal_address")
     temporal_namespace: str = _default("temporal_namespace")
     temporal_task_queue: str = _default("temporal_task_queue")
+    temporal_keys: Keys | None = None
+    temporal_deployment: str = ""
+    temporal_build_id: str = _default("temporal_build_id")
 
 
 async def reach(place: TemporalPlace) -> Client:
@@ -63,3 +69,31 @@ async def _is_polled(client: Client, place: TemporalPlace, kind: TaskQueueType.V
     )
     since = datetime.fromtimestamp(now - _ALIVE, UTC)
     return any(poller.last_access_time.ToDatetime(UTC) >= since for poller in answer.pollers)
+
+
+async def versions_of(place: TemporalPlace) -> list[Version]:
+    """Return the worker's versions that Temporal knows; raise UnavailableError when it doesn't answer."""
+    client = await reach(place)
+    try:
+        return await known_versions(client, place.temporal_deployment)
+    except RPCError as error:
+        raise UnavailableError(f"Temporal did not tell: {error.message}", "`octy doctor` looks closer") from None
+
+
+async def promote_in(place: TemporalPlace, build_id: str, *, identity: str, patience: float) -> None:
+    """Make the version current as soon as Temporal lets us; raise UnavailableError when that takes too long."""
+    client = await reach(place)
+    until = asyncio.get_running_loop().time() + patience
+    while True:
+        try:
+            await make_current(client, place.temporal_deployment, build_id, identity)
+        except NotReadyError as error:
+            if asyncio.get_running_loop().time() >= until:
+                raise UnavailableError(
+                    f"{build_id or 'unversioned'} is not made current: {error}", "start its `octy worker`, then repeat"
+                ) from None
+            await asyncio.sleep(_PAUSE)
+        except RPCError as error:
+            raise UnavailableError(f"Temporal did not do it: {error.message}", "`octy doctor` looks closer") from None
+        else:
+            return

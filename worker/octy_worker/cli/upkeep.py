@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 
 database = typer.Typer(no_args_is_help=True, help="The database: its tables and their release.")
 
-_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")
+_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")
+_OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
 
 CURRENT = "url, schema, needed"
 CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do]"
@@ -27,7 +28,7 @@ DOCTOR_HELP = teach(
     "Look at everything, and say what is missing and what to do.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="Settings, packages, database, outbox, Temporal and its workers, mail server, pages. Nothing is changed and "
+    more="Settings, packages, database, outbox, Temporal and its workers, mails, pages. Nothing is changed and "
     "no mail is sent. Run it where the worker runs, with the worker's settings.",
     json=CHECKED,
 )
@@ -39,7 +40,8 @@ SECRETS_HELP = teach(
     "can't be checked without their own peppers.\n\n"
     "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
     "stay readable. Give the new block to all apps and workers. A pepper can go once `octy doctor` misses nothing "
-    "without it, a sealing or link key after 14 days.",
+    "without it, a sealing or link key after 14 days, a webhook key once customers have the secrets of the next one, a "
+    "key of Temporal's payloads once nothing runs or is kept that it encrypted.",
 )
 
 
@@ -132,6 +134,8 @@ def secrets(
     for name in _SECRETS:
         if not rotate:
             typer.echo(f"{name}={Keychain.generate().export()}")
+            continue
+        if name in _OPTIONAL and not variables.get(name):
             continue
         if not variables.get(name):
             raise UsageFaultError(

@@ -14,7 +14,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.settings import PREFIX
 
-_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS")
+_SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS")
 _NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _HEAD = "# Settings of this embedded stack. It holds secrets. Load it with: set -a; . {path}; set +a\n"
 

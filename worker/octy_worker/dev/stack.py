@@ -185,6 +185,8 @@ class Stack:
             "OCTY_SMTP_PORT": str(self._ports.smtp),
             "OCTY_SMTP_SECURITY": "starttls",
             "OCTY_SMTP_CA_FILE": str(self._certificate.ca),
+            "OCTY_WEBHOOK_CA_FILE": str(self._certificate.ca),
+            "OCTY_WEBHOOK_ALLOW_PRIVATE": "true",
             "OCTY_PUBLIC_URL": self.pages,
             "OCTY_PAGES_HOST": LOOPBACK,
             "OCTY_PAGES_PORT": str(self._ports.pages),

@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+INVALID_ADDRESS = "invalid-address"  # no server need be asked
+TEMPLATE = "template"  # the letter could not be written
+
 
 class Verdict(StrEnum):
     """How one send ended."""
@@ -52,7 +55,8 @@ def _later(code: str, *, ours: bool = False) -> Delivery:
 
 
 def _reply(stage: str, status: int) -> Delivery:
-    """The server's answer about this message."""
+    """The server's answer about this message; 0: it was none."""
+    status = max(status, 0)
     if status in _NOT_LOGGED_IN:
         return _later(f"auth-{stage}-{status}", ours=True)
     return Delivery(Verdict.REFUSED if status in _PERMANENT else Verdict.DEFERRED, f"{stage}-{status}")
@@ -64,12 +68,13 @@ def _recipient_status(error: smtplib.SMTPRecipientsRefused) -> int:
 
 # The first fitting line counts: narrow types stand before wide ones. Only a refusal of this very message (MAIL, RCPT or
 # DATA with 5xx) is final. Whatever is wrong with the connection or our login can be mended, and must not lose mail.
+# `server` is about its greeting, EHLO and STARTTLS; 0 stands for an answer that is no SMTP.
 _TABLE: tuple[tuple[type[Exception], Callable[[Any], Delivery]], ...] = (
     (smtplib.SMTPAuthenticationError, lambda error: _later(f"auth-{error.smtp_code}", ours=True)),
     (smtplib.SMTPSenderRefused, lambda error: _reply("mail", error.smtp_code)),
     (smtplib.SMTPRecipientsRefused, lambda error: _reply("rcpt", _recipient_status(error))),
     (smtplib.SMTPDataError, lambda error: _reply("data", error.smtp_code)),
-    (smtplib.SMTPResponseException, lambda error: _later(f"server-{error.smtp_code}", ours=True)),  # greeting, STARTTLS
+    (smtplib.SMTPResponseException, lambda error: _later(f"server-{max(error.smtp_code, 0)}", ours=True)),
     (smtplib.SMTPServerDisconnected, lambda _: _later("disconnected")),
     (StartTlsMissingError, lambda _: _later("tls-not-offered", ours=True)),
     (smtplib.SMTPNotSupportedError, lambda _: _later("auth-not-offered", ours=True)),
@@ -80,4 +85,5 @@ _TABLE: tuple[tuple[type[Exception], Callable[[Any], Delivery]], ...] = (
     (TimeoutError, lambda _: _later("timeout")),
     (ConnectionError, lambda _: _later("connection")),
     (OSError, lambda _: _later("network")),
+    (UnicodeError, lambda _: _later("characters", ours=True)),  # of the password, or of a letter
 )

@@ -1,6 +1,7 @@
 """The way out: one message to one address over verified TLS, and what every ending of that means.
 
-Here: the message's headers, the connection, the table of faults. Not here: when a mail is due, rows, what it says.
+Here: the connection. Not here: when a mail is due, rows, what it says, the message's form (`composing`), what a fault
+means (`faults`).
 
 The mail library's own connection verifies no certificate, opens two connections for implicit TLS, and sends again
 when a server dies in DATA. The classes here put that right and leave the rest to it. No fault's text leaves this
@@ -8,34 +9,23 @@ room, because servers repeat addresses in theirs: what leaves is a code.
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, field
-from email.charset import QP, Charset
-from email.utils import format_datetime
+from smtplib import SMTP
 from typing import Any, Protocol
 
+from dkim import DKIMException
 from emails.backend.response import SMTPResponse
 from emails.backend.smtp.backend import SMTPBackend
 from emails.backend.smtp.client import SMTPClientWithResponse, SMTPClientWithResponse_SSL
-from emails.message import Message
 
-from octy_middleware.clock import utc
 from octy_middleware.errors import ConfigurationError
-from octy_worker.mail.addresses import Sender
+from octy_worker.mail.composing import Composer, Envelope
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
-from octy_worker.mail.letters import Letter
 from octy_worker.settings import WorkerSettings
 
-
-@dataclass(frozen=True, slots=True)
-class Envelope:
-    """One message to one address. The same `message_id` twice is the same message to whoever gets both."""
-
-    message_id: str
-    at: float
-    recipient: str = field(repr=False)
-    letter: Letter = field(repr=False)
+_STEPS = 2  # so many times the time-out of one step is what the whole conversation may last
 
 
 class Mailer(Protocol):
@@ -51,40 +41,21 @@ class SmtpMailer:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._sender = Sender.parse(settings.mail_from)
+        self._composer = Composer(settings)
         self._context = _tls_context(settings.smtp_ca_file)
 
     def send(self, envelope: Envelope) -> Delivery:
         """Send it once; thread-safe."""
         backend = self._backend()
         try:
-            response = self._message(envelope).send(to=(None, envelope.recipient), smtp=backend)
-        except (
-            OSError,
-            ValueError,
-        ) as error:  # smtplib's errors are OSErrors; a message that can't be built, ValueErrors
+            response = self._composer.compose(envelope).send(smtp=backend)
+        except (OSError, ValueError, DKIMException) as error:
+            # smtplib's errors are OSErrors; a message that can't be built or signed raises the others
             return classify(error)
         finally:
             with suppress(OSError):  # the message is accepted or not by now; a failing goodbye changes nothing
                 backend.close()
         return Delivery(Verdict.ACCEPTED) if response.success else Delivery(Verdict.DEFERRED, "unfinished")
-
-    def _message(self, envelope: Envelope) -> Message:
-        readable = Charset("utf-8")
-        readable.body_encoding = QP  # the library's base64 costs points with spam filters
-        return Message(
-            charset=readable,  # type: ignore[arg-type]  # it passes the value on to email.mime, which takes a Charset
-            subject=envelope.letter.subject,
-            text=envelope.letter.text,
-            html=envelope.letter.html,
-            mail_from=(self._sender.name, self._sender.address),
-            message_id=envelope.message_id,
-            date=format_datetime(utc(envelope.at)),
-            headers={
-                "Auto-Submitted": "auto-generated",  # RFC 3834: no out-of-office answers
-                "X-Auto-Response-Suppress": "All",
-            },
-        )
 
     def _backend(self) -> "_VerifiedBackend":
         settings = self._settings
@@ -115,10 +86,26 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-class _StartTlsClient(SMTPClientWithResponse):
-    """Upgrades to verified TLS before anything else is said; refuses a server that doesn't offer it."""
+class _Hurried(SMTP):
+    """Ends a conversation that lasts too long, however soon each answer comes.
+
+    The activity's own time would run out, and the next try begin while this one may still be leaving.
+    """
 
     parent: "_VerifiedBackend"
+
+    def getreply(self) -> tuple[int, bytes]:
+        left = self.parent.until - time.monotonic()
+        if left <= 0:
+            self.close()
+            raise TimeoutError
+        if self.sock is not None:
+            self.sock.settimeout(min(self.timeout, left))
+        return super().getreply()
+
+
+class _StartTlsClient(_Hurried, SMTPClientWithResponse):
+    """Upgrades to verified TLS before anything else is said; refuses a server that doesn't offer it."""
 
     def starttls(self, *_: Any, **__: Any) -> tuple[int, bytes]:
         self.ehlo_or_helo_if_needed()
@@ -127,7 +114,7 @@ class _StartTlsClient(SMTPClientWithResponse):
         return super().starttls(context=self.parent.context)
 
 
-class _TlsClient(SMTPClientWithResponse_SSL):
+class _TlsClient(_Hurried, SMTPClientWithResponse_SSL):
     """Speaks TLS from the first byte. `SMTP_SSL` dials with its `context`; the library's own set-up dials twice."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -143,6 +130,7 @@ class _VerifiedBackend(SMTPBackend):
 
     def __init__(self, context: ssl.SSLContext, **kwargs: Any) -> None:
         self.context = context
+        self.until = time.monotonic() + _STEPS * kwargs["timeout"]
         super().__init__(**kwargs)
 
     def retry_on_disconnect(self, func: Callable[..., SMTPResponse | None]) -> Callable[..., SMTPResponse | None]:

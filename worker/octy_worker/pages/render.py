@@ -20,6 +20,7 @@ from octy_worker import words
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
 
 _LONGEST_TEXT = 2000  # characters of one printed value
 
@@ -33,6 +34,7 @@ class Renderer:
             "style": Markup(style),  # noqa: S704 - our own file
             "product": settings.product_name,
             "support": settings.support_contact,
+            "by_mail": settings.deliver is Deliver.MAIL,
             "support_address": _address(settings.support_contact),
         }
         self.policy = (

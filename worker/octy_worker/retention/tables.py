@@ -1,4 +1,4 @@
-"""Tables that are walked along an id: attempts, messages, the change feed, app processes, forgotten secrets.
+"""Tables that are walked along an id: attempts, messages, the change feed, webhooks, app processes, forgotten secrets.
 
 Here: which of their rows are due, and what becomes of those. Not here: counters (`counters`), limits (`limits`).
 
@@ -85,6 +85,7 @@ def table_sweeps(limits: Limits) -> tuple[Sweep, ...]:
         TableSweep(
             "changes", "key_change", "seq", "at < ? AND seq < (SELECT MAX(seq) FROM key_change)", limits.changes
         ),
+        TableSweep("webhooks", "webhook", "id", "state <> 'pending' AND created_at < ?", limits.messages, kind="text"),
         TableSweep("apps", "app_process", "id", "seen_at < ?", limits.messages, kind="text"),
         TableSweep(
             "secrets",

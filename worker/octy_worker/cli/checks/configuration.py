@@ -18,8 +18,11 @@ from octy_worker.cli.checks.check import Check, fine, wrong
 from octy_worker.cli.surroundings import Variables
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
+_PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
+_OPTIONAL = ("webhook_keys",)
 _NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
 
@@ -36,10 +39,12 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     These settings are for looking only: a pair issued under a throw-away pepper could never be used.
     """
     keys, checks = _read_keys(variables)
+    payload_keys, encryption = _read_payload_keys(variables)
+    keys |= payload_keys
     given = {
         field: variables[variable(field)]
         for field in WorkerSettings.model_fields
-        if field not in KEYS and variables.get(variable(field))
+        if field not in (*KEYS, *_OPTIONAL, _PAYLOADS) and variables.get(variable(field))
     }
     faults: list[Check] = []
     try:
@@ -49,7 +54,15 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
     faults += [*_misspelled(variables), *_unfit(settings)]
-    return settings, [*checks, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+    checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+    return settings, [*checks, *_delivery(settings)]
+
+
+def _delivery(settings: WorkerSettings) -> list[Check]:
+    """Say what is unusual, and right when it is meant."""
+    if settings.deliver is Deliver.LINK:
+        return []
+    return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
 
 
 def _untyped(given: dict[str, str]) -> dict[str, Any]:
@@ -60,7 +73,7 @@ def _untyped(given: dict[str, str]) -> dict[str, Any]:
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     keys: dict[str, Keychain] = {}
     checks = []
-    for field in KEYS:
+    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable(name)))):
         name, text = variable(field), variables.get(variable(field), "")
         try:
             keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(_NO_KEY)
@@ -75,6 +88,19 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
                 wrong(name, "not set", "a new installation takes what `octy secrets` prints, others their own")
             )
     return keys, checks
+
+
+def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check]:
+    """Return the keys of Temporal's payloads, if there are any, and whether encryption is on."""
+    name = variable(_PAYLOADS)
+    text = variables.get(name, "")
+    if not text:
+        return {}, fine(name, "not set: payloads are not encrypted; they hold ids and choices")
+    try:
+        keys = Keychain.parse(text, name=name)
+    except ConfigurationError as error:
+        return {}, wrong(name, str(error).removeprefix(f"{name}: "))
+    return {_PAYLOADS: keys}, fine(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
 
 
 def _fault(item: Any) -> Check:

@@ -24,6 +24,7 @@ from octy_worker.cli.exits import CommandError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
 from octy_worker.settings import WorkerSettings
+from octy_worker.versions import known_versions
 
 _TIMEOUT = 10.0  # seconds
 _ATTRIBUTES = "search attributes"
@@ -37,6 +38,9 @@ def look_at_temporal(settings: WorkerSettings) -> list[Check]:
         temporal_address=settings.temporal_address,
         temporal_namespace=settings.temporal_namespace,
         temporal_task_queue=settings.temporal_task_queue,
+        temporal_keys=settings.temporal_keys,
+        temporal_deployment=settings.temporal_deployment,
+        temporal_build_id=settings.temporal_build_id,
     )
     return asyncio.run(_look_at_temporal(place, searchable=settings.temporal_search_attributes == "auto"))
 
@@ -52,7 +56,8 @@ async def _look_at_temporal(place: TemporalPlace, *, searchable: bool) -> list[C
     if namespace.to_do:
         return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
     attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
-    return [found, namespace, attributes, await _look_at_worker(client, place)]
+    checks = [found, namespace, attributes, await _look_at_worker(client, place)]
+    return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
 
 
 def _unreachable(address: str) -> Check:
@@ -102,6 +107,19 @@ async def _look_at_worker(client: Client, place: TemporalPlace) -> Check:
     if polled:
         return fine("worker", f"one asks for work on the task queue {queue!r}")
     return wrong("worker", f"none asks for work on the task queue {queue!r}", "start `octy worker`")
+
+
+async def _look_at_version(client: Client, place: TemporalPlace) -> Check:
+    """Look which release of the worker is given the workflows, where releases are versioned."""
+    deployment, ours = place.temporal_deployment, place.temporal_build_id
+    try:
+        current = [version.build_id for version in await known_versions(client, deployment) if version.current]
+    except RPCError as error:
+        return wrong("version", error.message, "look at Temporal's log")
+    if current == [ours]:
+        return fine("version", f"{deployment}: {ours} is current")
+    has = f"{current[0]} is current, here is {ours}" if current else "none is current: nothing moves"
+    return wrong("version", f"{deployment}: {has}", "octy temporal promote")
 
 
 def look_at_mail_server(settings: WorkerSettings) -> Check:

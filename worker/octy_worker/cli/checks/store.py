@@ -13,9 +13,9 @@ from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
 from octy_middleware.errors import OctyError, StoreUnavailableError
 from octy_middleware.migrations import check_tables
-from octy_middleware.models import KeyPair, Outbox, SealedSecret
+from octy_middleware.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.outbox import TRIES
-from octy_middleware.states import PairState
+from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.console import moment
@@ -25,7 +25,7 @@ from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
-_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox", APPS)
+_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", APPS)
 _ASK = {
     "sqlite": "is the path right, the file readable, the disk full?",
     "postgresql": "does the server run, may this user log in, does the database exist?",
@@ -59,7 +59,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
     yield fine("database", f"{database.backend.place} at schema {SCHEMA}")
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
-    for name, look in zip(_CONTENT, (_look_at_peppers, _look_at_seals, _look_at_outbox, look_at_apps), strict=True):
+    for name, look in zip(_CONTENT, _LOOKS, strict=True):
         try:
             with database.read_session() as session:
                 yield look(session, settings)
@@ -141,3 +141,18 @@ def _look_at_outbox(session: Session, _settings: WorkerSettings) -> Check:
     if utc(now()) - first.created_at < _LATE:
         return fine("outbox", found)
     return wrong("outbox", found, "start `octy worker`, and see that it reaches Temporal; nothing is lost meanwhile")
+
+
+def _look_at_webhooks(session: Session, settings: WorkerSettings) -> Check:
+    """Look whether customers wait for what is never sent. That a server of theirs is away is theirs to mend."""
+    wishing = session.exec(select(func.count()).where(Account.webhook_url != "")).one()
+    if settings.webhook_keys is None:
+        if wishing:
+            found = f"off, and {wishing} accounts have a webhook_url"
+            return wrong("webhooks", found, "set OCTY_WEBHOOK_KEYS; `octy secrets` prints a fresh one")
+        return fine("webhooks", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook_url")
+    failed = session.exec(select(func.count()).where(Webhook.state == WebhookState.FAILED)).one()
+    return fine("webhooks", f"{wishing} accounts have a webhook_url; {failed} webhooks of the last 30 days failed")
+
+
+_LOOKS = (_look_at_peppers, _look_at_seals, _look_at_outbox, _look_at_webhooks, look_at_apps)

@@ -1,14 +1,16 @@
 """Cases, drawn."""
 
+import sys
 from collections.abc import Mapping, Sequence
 
 from rich.console import RenderableType
 from rich.table import Table
 
 from octy_middleware.clock import utc
-from octy_worker.cli.console import Cell, Column, facts, moment, table
+from octy_worker.cli.console import Cell, Column, facts, moment, table, tell
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
+from octy_worker.cli.views.plots import Chart
 from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
 from octy_worker.sources import SourceCount
 from octy_worker.words import origin
@@ -52,14 +54,23 @@ def page(report: IncidentReport) -> list[RenderableType]:
                 ("workflow", report.workflow_id),
             ]
         ),
-        _sources(report.sources),
     ]
+    if report.plot:
+        parts.append(Chart(report.plot, "Failures over time"))
+    parts.append(_sources(report.sources))
     if report.late_uses:
         parts.append(late_uses_table(report.late_uses))
     if report.mails:
         parts.append(mails.mails_table(report.mails, title="Mails"))
     parts.append(_timeline(report.timeline))
     return parts
+
+
+def tell_line(line: TimelineLine) -> None:
+    """Print one line of a timeline, at once."""
+    said = (moment(line.at), line.actor, line.what.replace("_", " "), _more(line.detail))
+    tell("  ".join(part for part in said if part))
+    sys.stdout.flush()
 
 
 def _why(line: IncidentLine) -> str:
@@ -81,7 +92,8 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
     if new is None:
         return []
     collected = f", collected {moment(new.collected_at)}" if new.collected_at else ", not collected yet"
-    return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}")]
+    used = f", first used {moment(new.new_first_used_at)}" if new.new_first_used_at else ""
+    return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}{used}")]
 
 
 def _sources(found: Sequence[SourceCount]) -> Table:

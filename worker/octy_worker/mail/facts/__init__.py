@@ -6,8 +6,9 @@ Here: which kind of mail is about what. Not here: SQL (`octy_worker.cases`, `reg
     shapes    PURE  what each kind of letter tells
     drafts    a mail to be, and how text from outside is cut
     cases     alerts and reminders
-    keys      new keys, and the end of old ones
+    keys      new keys, the last use and the end of old ones
     notices   what is no case: exposed pairs, changed addresses
+    digest    PURE  what the daily digest to support staff tells
 """
 
 from typing import assert_never
@@ -19,18 +20,24 @@ from octy_worker.mail.facts.cases import draft_of_case
 from octy_worker.mail.facts.drafts import Draft
 from octy_worker.mail.facts.keys import draft_of_keys
 from octy_worker.mail.facts.notices import draft_of_notice
+from octy_worker.sealed import Sealer
 from octy_workflows.messages import MailKind, MailOrder
 
 __all__ = ["Draft", "draft"]
 
 
-def draft(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
-    """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there."""
+def draft(
+    session: Session, links: Links, order: MailOrder, now: float, *, sealer: Sealer | None = None
+) -> Draft | None:
+    """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there.
+
+    Only with a `sealer` can a mail be drafted that has a secret in it.
+    """
     match order.kind:
         case MailKind.ALERT | MailKind.REMINDER:
             return draft_of_case(session, links, order, now)
-        case MailKind.NEW_KEYS | MailKind.KEYS_RETIRED:
-            return draft_of_keys(session, links, order, now)
+        case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
+            return draft_of_keys(session, links, sealer, order, now)
         case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
             return draft_of_notice(session, links, order, now)
         case unknown:

@@ -18,7 +18,8 @@ ID_LIMIT = 60
 class Draft:
     """A mail to be: the facts, the account, and the addresses; the first one is the one that counts.
 
-    `overtaken`: what it would tell is no longer so, and it is not to be sent.
+    `overtaken`: what it would tell is no longer so, and it is not to be sent. `hands_over`: the regeneration whose
+    secret the customer has as soon as this mail is accepted.
     """
 
     facts: Facts
@@ -26,6 +27,7 @@ class Draft:
     incident_id: str | None
     addresses: tuple[str, ...] = field(repr=False)
     overtaken: bool = False
+    hands_over: str | None = None
 
 
 def harmless_source(source: str) -> Harmless:

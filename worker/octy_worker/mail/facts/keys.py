@@ -1,54 +1,159 @@
-"""The facts of mails about new keys and the end of old ones. Not here: SQL (`octy_worker.regenerations`)."""
+"""The facts of mails about new keys, and about the last uses and the end of old ones. Not here: SQL (`regenerations`).
+
+A secret is opened here, for the one kind of mail that has it inside, and hides itself until the letter is written.
+"""
+
+from dataclasses import dataclass
+from typing import assert_never
 
 from sqlmodel import Session, col, select
 
 from octy_middleware.accounts import security_addresses
-from octy_middleware.models import Incident
+from octy_middleware.clock import utc
+from octy_middleware.credentials import Secret
+from octy_middleware.models import Incident, KeyPair
+from octy_middleware.states import PairState
 from octy_worker.links import Links
-from octy_worker.mail.facts.drafts import KEY_LIMIT, Draft
-from octy_worker.mail.facts.shapes import Facts, NewKeysFacts, RetiredFacts
-from octy_worker.mail.harmless import harmless, harmless_name
-from octy_worker.regenerations import load_regeneration
+from octy_worker.mail.facts.drafts import CLIENT_LIMIT, KEY_LIMIT, Draft, harmless_source
+from octy_worker.mail.facts.shapes import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
+from octy_worker.mail.harmless import Harmless, harmless, harmless_name
+from octy_worker.regenerations import RegenerationView, load_regeneration, old_uses
+from octy_worker.sealed import Sealer
+from octy_worker.sources import SourceUse
+from octy_worker.words import SOURCES_SHOWN
 from octy_workflows.messages import MailKind, MailOrder
 
 
-def draft_of_keys(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+@dataclass(frozen=True, slots=True)
+class _Told:
+    """Facts, and whether it is too late to tell them."""
+
+    facts: Facts
+    overtaken: bool = False
+
+
+def draft_of_keys(session: Session, links: Links, sealer: Sealer | None, order: MailOrder, now: float) -> Draft | None:
     """Return the draft of a regeneration's mail, or None when the rows that it speaks of are not there."""
     view = load_regeneration(session, order.subject_id)
-    if view is None:
+    told = None if view is None else _told(session, view, order, links=links, sealer=sealer, now=now)
+    if view is None or told is None:
         return None
-    name = harmless_name(view.account.contact_name)
-    regeneration = view.regeneration
-    new_key = None if view.new_pair is None else harmless(view.new_pair.public_key, KEY_LIMIT)
-    old_key = None if view.old_pair is None else harmless(view.old_pair.public_key, KEY_LIMIT)
-    facts: Facts
-    if order.kind == MailKind.NEW_KEYS:
-        if new_key is None or view.sealed is None:
-            return None
-        facts = NewKeysFacts(
-            regeneration_id=regeneration.id,
-            public_key=new_key,
-            old_public_key=old_key,
-            leaked=regeneration.leaked,
-            renewed=order.number > 1,
-            expires_at=view.sealed.expires_at,
-            name=name,
-            url=links.reveal_url(regeneration.id, order.number),
-        )
-    else:
-        if view.old_pair is None or old_key is None or view.old_pair.retired_at is None:
-            return None
-        facts = RetiredFacts(
-            regeneration_id=regeneration.id,
-            public_key=old_key,
-            new_public_key=new_key,
-            leaked=regeneration.leaked,
-            retired_at=view.old_pair.retired_at,
-            last_used_at=view.old_pair.last_used_at,
-            name=name,
-        )
     first, *_ = security_addresses(view.account, now)
-    return Draft(facts, view.account.id, _incident_of(session, regeneration.id), (first,))
+    return Draft(
+        told.facts,
+        view.account.id,
+        _incident_of(session, view.regeneration.id),
+        (first,),
+        overtaken=told.overtaken,
+        hands_over=view.regeneration.id if order.kind is MailKind.NEW_KEYS_INSIDE else None,
+    )
+
+
+def _told(
+    session: Session, view: RegenerationView, order: MailOrder, *, links: Links, sealer: Sealer | None, now: float
+) -> _Told | None:
+    match order.kind:
+        case MailKind.NEW_KEYS:
+            return _new_keys(view, links, order.number)
+        case MailKind.NEW_KEYS_INSIDE:
+            return _keys_inside(view, sealer, order.number)
+        case MailKind.STILL_USED:
+            return _still_used(session, view, now)
+        case MailKind.KEYS_RETIRED:
+            return _retired(view)
+        case MailKind.ALERT | MailKind.REMINDER | MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+            return None
+        case unknown:
+            assert_never(unknown)
+
+
+def _new_keys(view: RegenerationView, links: Links, number: int) -> _Told | None:
+    if view.new_pair is None or view.sealed is None:
+        return None
+    return _Told(
+        NewKeysFacts(
+            regeneration_id=view.regeneration.id,
+            public_key=_key(view.new_pair),
+            old_public_key=_key_of(view.old_pair),
+            leaked=view.regeneration.leaked,
+            renewed=number > 1,
+            expires_at=view.sealed.expires_at,
+            name=harmless_name(view.account.contact_name),
+            url=links.reveal_url(view.regeneration.id, number),
+        )
+    )
+
+
+def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> _Told | None:
+    """Open the secret. It is overtaken when nothing is sealed any more, or the new pair was cut already."""
+    if view.new_pair is None or view.sealed is None:
+        return None
+    sealed, secret = view.sealed.sealed, None
+    if sealed is not None and sealer is not None and view.new_pair.state != PairState.RETIRED:
+        secret = Secret(sealer.open(sealed, view.regeneration.id))
+    facts = KeysInsideFacts(
+        regeneration_id=view.regeneration.id,
+        public_key=_key(view.new_pair),
+        old_public_key=_key_of(view.old_pair),
+        leaked=view.regeneration.leaked,
+        renewed=number > 1,
+        name=harmless_name(view.account.contact_name),
+        secret=secret,
+    )
+    return _Told(facts, overtaken=secret is None)
+
+
+def _still_used(session: Session, view: RegenerationView, now: float) -> _Told | None:
+    """Say who still uses the old pair. It is overtaken when the pair has ended."""
+    old, collected_at = view.old_pair, view.regeneration.collected_at
+    if old is None or old.retire_at is None or view.new_pair is None or collected_at is None:
+        return None
+    uses = old_uses(session, view)
+    others = uses[SOURCES_SHOWN:]
+    facts = StillUsedFacts(
+        regeneration_id=view.regeneration.id,
+        public_key=_key(old),
+        new_public_key=_key(view.new_pair),
+        collected_at=collected_at,
+        ends_at=old.retire_at,
+        new_first_used_at=view.new_pair.first_used_at,
+        total=sum(use.count for use in uses),
+        uses=tuple(_use_line(use) for use in uses[:SOURCES_SHOWN]),
+        other_sources=len(others),
+        other_count=sum(use.count for use in others),
+        name=harmless_name(view.account.contact_name),
+    )
+    return _Told(facts, overtaken=not uses or old.retire_at <= utc(now))
+
+
+def _use_line(use: SourceUse) -> UseLine:
+    return UseLine(harmless_source(use.source), use.count, harmless(use.client, CLIENT_LIMIT), use.last_minute)
+
+
+def _retired(view: RegenerationView) -> _Told | None:
+    old, new = view.old_pair, view.new_pair
+    if old is None or old.retired_at is None:
+        return None
+    return _Told(
+        RetiredFacts(
+            regeneration_id=view.regeneration.id,
+            public_key=_key(old),
+            new_public_key=_key_of(new),
+            new_first_used_at=None if new is None else new.first_used_at,
+            leaked=view.regeneration.leaked,
+            retired_at=old.retired_at,
+            last_used_at=old.last_used_at,
+            name=harmless_name(view.account.contact_name),
+        )
+    )
+
+
+def _key(pair: KeyPair) -> Harmless:
+    return harmless(pair.public_key, KEY_LIMIT)
+
+
+def _key_of(pair: KeyPair | None) -> Harmless | None:
+    return None if pair is None else _key(pair)
 
 
 def _incident_of(session: Session, regeneration_id: str) -> str | None:

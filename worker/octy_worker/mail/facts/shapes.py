@@ -10,7 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
+from octy_middleware.credentials import Secret
 from octy_worker.mail.harmless import Harmless
+from octy_worker.plot import Plot
 from octy_workflows.messages import MailKind
 
 
@@ -36,7 +38,10 @@ class LateLine:
 
 @dataclass(frozen=True, slots=True)
 class CaseFacts:
-    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case."""
+    """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
+
+    `plot`: the attempts over time; None when their counts are kept no more.
+    """
 
     kind: MailKind
     incident_id: str
@@ -47,6 +52,7 @@ class CaseFacts:
     opened_at: datetime
     last_at: datetime
     network: Harmless
+    plot: Plot | None
     sources: tuple[SourceLine, ...]
     other_sources: int
     other_count: int
@@ -72,13 +78,59 @@ class NewKeysFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysInsideFacts:
+    """What the mail with the new keys themselves tells. The secret shows itself in the letter only.
+
+    No secret: it is no longer there, and this mail will not be written.
+    """
+
+    kind: ClassVar[MailKind] = MailKind.NEW_KEYS_INSIDE
+    regeneration_id: str
+    public_key: Harmless
+    old_public_key: Harmless | None
+    leaked: bool
+    renewed: bool
+    name: Harmless = field(repr=False)
+    secret: Secret | None
+
+
+@dataclass(frozen=True, slots=True)
+class UseLine:
+    """One source that is still let in with the old pair, and the client that it last claimed to be."""
+
+    source: Harmless
+    count: int
+    client: Harmless
+    last_minute: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class StillUsedFacts:
+    """What the mail about an old pair that is still in use tells, shortly before its end."""
+
+    kind: ClassVar[MailKind] = MailKind.STILL_USED
+    regeneration_id: str
+    public_key: Harmless
+    new_public_key: Harmless
+    collected_at: datetime
+    ends_at: datetime
+    new_first_used_at: datetime | None
+    total: int
+    uses: tuple[UseLine, ...]
+    other_sources: int
+    other_count: int
+    name: Harmless = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class RetiredFacts:
-    """What the mail about the end of an old pair tells."""
+    """What the mail about the end of an old pair tells. The new pair has a key, and a first use or none, or is none."""
 
     kind: ClassVar[MailKind] = MailKind.KEYS_RETIRED
     regeneration_id: str
     public_key: Harmless
     new_public_key: Harmless | None
+    new_first_used_at: datetime | None
     leaked: bool
     retired_at: datetime
     last_used_at: datetime | None
@@ -124,4 +176,13 @@ class NewContactFacts:
     name: ClassVar[str] = ""
 
 
-Facts = CaseFacts | NewKeysFacts | RetiredFacts | ExposedFacts | ContactChangedFacts | NewContactFacts
+Facts = (
+    CaseFacts
+    | NewKeysFacts
+    | KeysInsideFacts
+    | StillUsedFacts
+    | RetiredFacts
+    | ExposedFacts
+    | ContactChangedFacts
+    | NewContactFacts
+)

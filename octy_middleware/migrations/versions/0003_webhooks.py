@@ -1,0 +1,36 @@
+"""Webhooks: one row for each event that an account's own server is told."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0003"
+down_revision = "0002"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.create_table(
+        "webhook",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("event", sa.String(length=40), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("orders", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_webhook_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook")),
+        sa.UniqueConstraint("key", name=op.f("uq_webhook_key")),
+    )
+    op.create_index(op.f("ix_webhook_account_id"), "webhook", ["account_id"])
+
+
+def downgrade() -> None:
+    op.execute("DELETE FROM outbox WHERE kind = 'webhook_due' AND delivered_at IS NULL")  # nobody there would know them
+    op.drop_index(op.f("ix_webhook_account_id"), "webhook")
+    op.drop_table("webhook")

@@ -1,0 +1,48 @@
+"""A customer's own server is told what the mails tell."""
+
+import json
+import ssl
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+from support.webhooks import Receiver, receiver
+
+from octy_worker.dev.stack import Stack
+from story.api import PATIENCE, Api, Crew
+
+
+def certificate(stack: Stack) -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(stack.folder / "tls" / "server.pem", stack.folder / "tls" / "server.key")
+    return context
+
+
+@pytest.fixture
+def server(stack: Stack) -> Iterator[Receiver]:
+    with receiver(certificate(stack)) as served:
+        yield served
+
+
+def until(ready: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + PATIENCE
+    while not ready():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_case_is_told_from_beginning_to_end(crew: Crew, connect: Callable[[str], Api], server: Receiver) -> None:
+    api, keys = connect(crew.stack.api), crew.register(webhook_url=server.url)
+    api.fail(keys, 20)
+    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    expected = ["incident.answered", "incident.closed", "incident.opened", "keys.collected", "keys.ready"]
+    until(lambda: len(server.heard) >= len(expected))
+    crew.wait_for_state("closed")
+    told = [json.loads(request.body) for request in server.heard]
+    assert sorted(event["type"] for event in told) == expected
+    assert {event["data"]["public_key"] for event in told} == {keys.public_key}
+    assert len(set(server.ids)) == len(expected)
+    states = "SELECT w.state FROM webhook w JOIN account a ON a.id = w.account_id WHERE a.reference = :reference"
+    until(lambda: crew.rows(states, reference=crew.reference) == [("sent",)] * len(expected))
+    assert keys.secret not in str(told)
+    assert crew.address not in str(told)

@@ -1,0 +1,180 @@
+"""`octy webhooks`: secrets that are handed over, tests that are sent, lists, and orders to try again."""
+
+import json
+import re
+from collections.abc import Iterator
+
+import pytest
+from cli_rig import Octy, octy_for
+from relay_rig import change
+from smtp_servers import Authority
+from support.webhooks import Receiver, receiver
+from support.world import Keys, World
+from webhook_rig import KEYS, documented_check, standing, subscribe, tell
+
+from octy_worker.cli import audit, webhooks
+
+WHY = ("--reason", "their server is back")
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("webhooks"))
+
+
+@pytest.fixture
+def store() -> str:
+    """What SQL there is has its tests elsewhere, on both databases."""
+    return "sqlite"
+
+
+@pytest.fixture(autouse=True)
+def no_system_log(monkeypatch, tmp_path):
+    """Audit lines go to stderr here, as in a container."""
+    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
+
+
+@pytest.fixture
+def server(authority: Authority) -> Iterator[Receiver]:
+    with receiver(authority.serving()) as served:
+        yield served
+
+
+@pytest.fixture
+def keys(world: World, server: Receiver) -> Keys:
+    keys = world.register()
+    subscribe(world, server.url)
+    return keys
+
+
+@pytest.fixture
+def octy(world: World, authority: Authority) -> Octy:
+    """A host that has the webhooks' keys and no others."""
+    return octy_for(
+        world,
+        OCTY_WEBHOOK_KEYS=KEYS.export(),
+        OCTY_WEBHOOK_CA_FILE=str(authority.file),
+        OCTY_WEBHOOK_ALLOW_PRIVATE="true",
+        OCTY_WEBHOOK_TIMEOUT="5",
+    )
+
+
+def audited(stderr: str) -> list[dict]:
+    lines = [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]
+    return [{name: value for name, value in line.items() if name != "login"} for line in lines]
+
+
+# Secrets and tests
+
+
+def test_the_secret_that_is_handed_over_checks_the_event_that_is_sent(octy, server, keys):
+    printed = octy("webhooks", "secret", "acme").must()
+    assert re.fullmatch(r"whsec_[A-Za-z0-9+/]{43}=\n", printed.stdout)
+    assert audited(printed.stderr) == [{"what": "webhook_secret_shown", "actor": "ada", "account": keys.account_id}]
+    done = octy("webhooks", "test", "acme").must()
+    [heard] = server.heard
+    assert documented_check()(printed.stdout.strip(), heard.headers, heard.body)
+    assert json.loads(heard.body)["type"] == "webhook.test"
+    assert f"Delivered: the server answered 204. The event was webhook.test, its webhook-id {server.ids[0]}." in (
+        done.stdout
+    )
+    told = {"what": "webhook_tested", "actor": "ada", "account": keys.account_id, "ended": "delivered"}
+    assert audited(done.stderr) == [told]
+
+
+def test_a_test_leaves_no_row(world, octy, keys):
+    octy("webhooks", "test", "acme").must()
+    assert world.rows("SELECT COUNT(*) FROM webhook") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("url", "variables", "code", "said"),
+    [
+        ("", {}, 2, "the account has no webhook_url → the customer sets it"),
+        ("http://localhost:9/", {}, 3, "nothing was sent: the webhook_url does not begin with https://"),
+        ("https://a:b@localhost/", {}, 3, "nothing was sent: the webhook_url holds a user name or password"),
+        ("https://localhost/", {"OCTY_WEBHOOK_ALLOW_PRIVATE": ""}, 3, "leads to an address inside a private"),
+        ("https://127.0.0.1:9/", {}, 1, "not delivered: the server takes no connection"),
+        (None, {"OCTY_WEBHOOK_CA_FILE": ""}, 1, "not delivered: the server's certificate is not trusted"),
+        (None, {"OCTY_WEBHOOK_KEYS": ""}, 2, "OCTY_WEBHOOK_KEYS is not set, so webhooks are off → `octy secrets`"),
+        (None, {"OCTY_WEBHOOK_KEYS": "k1:abcd"}, 2, "OCTY_WEBHOOK_KEYS: entry 1 is not"),
+        (None, {"OCTY_WEBHOOK_CA_FILE": "/no/such.pem"}, 2, "OCTY_WEBHOOK_CA_FILE can't be used"),
+        (None, {"OCTY_WEBHOOK_TIMEOUT": "0"}, 2, "OCTY_WEBHOOK_TIMEOUT"),
+    ],
+)
+def test_a_test_that_does_not_arrive_says_why(  # noqa: PLR0917  # fixtures and a row of the table
+    world, octy, server, keys, url, variables, code, said
+):
+    if url is not None:
+        subscribe(world, url)
+    done = octy("webhooks", "test", "acme", **variables).must(code)
+    assert said in done.stderr
+    assert done.stdout == ""
+    assert server.heard == []
+    assert "abcd" not in done.stderr
+
+
+def test_what_the_server_answered_is_told(octy, server, keys):
+    server.statuses = [500]
+    done = octy("webhooks", "test", "acme").must(1)
+    assert "not delivered: the server did not answer 2xx (it said 500) → the worker would try again" in done.stderr
+    found = octy("webhooks", "test", "acme", "--json").must(1).json
+    assert found == {"webhook_id": server.ids[1], "delivered": False, "fault": "status-500", "status": 500}
+    assert set(found) == set(webhooks.TESTED.split(", "))
+
+
+@pytest.mark.parametrize("name", ["secret", "test"])
+def test_an_unknown_account_is_told(octy, name):
+    assert "no account has the reference 'nobody'" in octy("webhooks", name, "nobody").must(2).stderr
+
+
+# Lists and orders
+
+
+def test_a_host_without_keys_lists_and_orders(world, keys):
+    bare = octy_for(world)
+    assert bare("webhooks", "list").must().stdout == "There are no webhooks.\n"
+    assert bare("webhooks", "list", "--failed").must().stdout == "No webhook has failed.\n"
+    order = tell(world, keys.account_id)
+    change(world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow'")
+    done = bare("webhooks", "retry", order.webhook_id, *WHY, "--json").must()
+    assert done.json == {"retried": [order.webhook_id], "actor": "ada"}
+    assert audited(done.stderr) == [
+        {"what": "webhooks_retried", "actor": "ada", "reason": WHY[1], "webhooks": order.webhook_id}
+    ]
+    assert standing(world, order)[0] == "pending"
+
+
+def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, keys):
+    first, second = (tell(world, keys.account_id, subject) for subject in ("a", "b"))
+    change(
+        world, "UPDATE webhook SET state = 'failed', tries = 84, last_error = 'too-slow' WHERE id = ?", first.webhook_id
+    )
+    found = octy("webhooks", "list", "--json").must().json
+    assert sorted(line["state"] for line in found["webhooks"]) == ["failed", "pending"]
+    documented = re.findall(r"\w+", webhooks.LISTED.partition("[")[2].partition("]")[0])
+    assert all(set(line) == set(documented) for line in found["webhooks"])
+    [line] = octy("webhooks", "list", "--failed", "--account", "acme", "--json").must().json["webhooks"]
+    assert (line["id"], line["tries"], line["last_error"]) == (first.webhook_id, 84, "too-slow")
+    page = octy("webhooks", "list").must().stdout
+    assert re.search(rf"{first.webhook_id} +acme +contact\.changed +failed +84 +too-slow +20", page)
+    assert re.search(rf"{second.webhook_id} +acme +contact\.changed +pending +0 +–", page)
+    world.register("other")
+    assert octy("webhooks", "list", "--account", "other").must().stdout == "There are no webhooks.\n"
+
+
+def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
+    order = tell(world, keys.account_id)
+    assert "still being tried" in octy("webhooks", "retry", order.webhook_id, *WHY).must(3).stderr
+    assert "there is no webhook w-1 → `octy webhooks list`" in octy("webhooks", "retry", "w-1", *WHY).must(2).stderr
+    assert "--reason" in octy("webhooks", "retry", order.webhook_id).must(2).stderr
+    bad = octy("webhooks", "retry", order.webhook_id, "--reason", "ask ann@customer.example").must(3)
+    assert audited(bad.stderr) == []
+
+
+@pytest.mark.parametrize(("name", "names"), [("list", "LISTED"), ("retry", "RETRIED"), ("test", "TESTED")])
+def test_every_command_documents_its_json_with_examples(name, names):
+    page = " ".join(Octy()("webhooks", name, "--help", COLUMNS="300").must().stdout.split())
+    assert all(
+        said in page for said in ("--json", f"JSON: {getattr(webhooks, names)}", f"Examples: octy webhooks {name}")
+    )

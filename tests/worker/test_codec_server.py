@@ -1,0 +1,199 @@
+"""The codec server over HTTP: what it reads and writes, and whom it refuses."""
+
+import asyncio
+import base64
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from types import SimpleNamespace
+
+import httpx2
+import pytest
+from cli_rig import Octy
+from support.temporal import open_temporal
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keychain import Keychain
+from octy_worker.codec_server import CodecSettings, build_codec_server
+from octy_worker.dev.processes import free_port, listens
+from octy_worker.dev.temporal_server import find_temporal
+from octy_worker.temporal import connect
+from octy_worker.web_server import serve_until, web_server
+
+KEYS = Keychain({"k1": b"\x01" * 32, "k2": b"\x02" * 32})
+UI = "https://temporal.acme.example"
+TOKEN = "a shared token"
+DECISION = {
+    "metadata": {"encoding": base64.b64encode(b"json/plain").decode()},
+    "data": base64.b64encode(b"{}").decode(),
+}
+
+
+@contextmanager
+def serving(**options: object) -> Iterator[str]:
+    settings = CodecSettings.build(temporal_keys=KEYS, codec_ui_origin=UI, codec_port=free_port(), **options)
+    stop, loop = asyncio.Event(), asyncio.new_event_loop()
+    server = web_server(build_codec_server(settings), host=settings.codec_host, port=settings.codec_port)
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve_until(stop, server, "the codec server"),))
+    thread.start()
+    while not server.started:
+        assert thread.is_alive()
+    try:
+        yield f"http://{settings.codec_host}:{settings.codec_port}"
+    finally:
+        loop.call_soon_threadsafe(stop.set)
+        thread.join()
+        loop.close()
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[str]:
+    with serving() as url:
+        yield url
+
+
+@pytest.fixture(scope="module")
+def locked() -> Iterator[str]:
+    with serving(codec_token=TOKEN) as url:
+        yield url
+
+
+def ask(url: str, *payloads: object, body: str = "", method: str = "POST", **headers: str) -> httpx2.Response:
+    content = {"content": body} if body else {"json": {"payloads": payloads}}
+    named = {"X-Namespace": "default", **{name.replace("_", "-"): value for name, value in headers.items()}}
+    return httpx2.request(method, url, headers={k: v for k, v in named.items() if v}, trust_env=False, **content)
+
+
+def test_what_the_web_ui_encodes_it_can_decode(opened):
+    encoded = ask(f"{opened}/encode", DECISION, Origin=UI)
+    assert (encoded.status_code, encoded.headers["access-control-allow-origin"]) == (200, UI)
+    [sealed] = encoded.json()["payloads"]
+    assert base64.b64decode(sealed["metadata"]["encryption-key-id"]) == b"k2"
+    assert DECISION["data"] not in encoded.text
+    decoded = ask(f"{opened}/decode", sealed, DECISION, Origin=UI)
+    assert decoded.json() == {"payloads": [DECISION, DECISION]}  # one that never was encrypted is shown as it is
+    assert decoded.headers["cache-control"] == "no-store"
+
+
+@pytest.mark.parametrize(
+    "origin", ["https://evil.example", "null", "http://temporal.acme.example", f"{UI}.evil.example"]
+)
+@pytest.mark.parametrize("route", ["encode", "decode"])
+def test_another_origin_is_refused_and_learns_nothing(opened, route, origin):
+    refused = ask(f"{opened}/{route}", DECISION, Origin=origin)
+    assert refused.status_code == 403
+    assert "access-control-allow-origin" not in refused.headers
+    assert DECISION["data"] not in refused.text
+
+
+def test_a_browser_asks_first_and_only_the_web_ui_may_go_on(opened):
+    asks = {
+        "Access_Control_Request_Method": "POST",
+        "Access_Control_Request_Headers": "authorization,content-type,x-namespace",
+    }
+    allowed = ask(f"{opened}/decode", method="OPTIONS", Origin=UI, **asks)
+    assert (allowed.status_code, allowed.headers["access-control-allow-origin"]) == (200, UI)
+    refused = ask(f"{opened}/decode", method="OPTIONS", Origin="https://evil.example", **asks)
+    assert refused.status_code == 400
+    assert "access-control-allow-origin" not in refused.headers
+
+
+@pytest.mark.parametrize(
+    ("given", "status"),
+    [
+        ("", 401),
+        ("Basic Og==", 401),
+        ("Bearer another", 401),
+        (TOKEN, 401),
+        (f"Bearer {TOKEN}é", 401),
+        (f"Bearer {TOKEN}", 200),
+    ],
+)
+def test_where_a_token_is_set_nobody_is_answered_without_it(locked, given, status):
+    answer = ask(f"{locked}/decode", DECISION, Origin=UI, Authorization=given.encode())
+    assert answer.status_code == status
+    assert (answer.headers.get("www-authenticate") == "Bearer") is (status == 401)
+    assert answer.headers["access-control-allow-origin"] == UI  # so that the Web UI can show the reason
+
+
+@pytest.mark.parametrize("namespace", ["", "other"])
+def test_the_keys_are_those_of_one_namespace(opened, namespace):
+    assert ask(f"{opened}/decode", DECISION, X_Namespace=namespace).status_code == 403
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "said"),
+    [
+        ("no json", 400, "payloads as JSON"),
+        ('{"payloads": 1}', 400, "payloads as JSON"),
+        ("[" * 5000, 400, "payloads as JSON"),
+        ('{"payloads": [' + " " * 4_200_000 + "]}", 413, "at most"),
+        (
+            '{"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA==", "encryption-key-id": "azk="}}]}',
+            400,
+            "OCTY_TEMPORAL_KEYS lacks the key 'k9'",
+        ),
+    ],
+)
+def test_what_can_not_be_read_is_answered_with_a_reason(opened, body, status, said):
+    answer = ask(f"{opened}/decode", body=body)
+    assert (answer.status_code, said in answer.text) == (status, True)
+
+
+def test_only_post_is_answered(opened):
+    assert ask(f"{opened}/decode", method="GET").status_code == 405
+    assert ask(f"{opened}/", DECISION).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"codec_host": "0.0.0.0"}, "OCTY_CODEC_TOKEN is not set"),
+        ({"codec_host": "codec.acme.example"}, "OCTY_CODEC_TOKEN is not set"),
+        ({"codec_ui_origin": "*"}, "OCTY_CODEC_UI_ORIGIN"),
+        ({"codec_ui_origin": f"{UI}/"}, "OCTY_CODEC_UI_ORIGIN"),
+        ({"temporal_keys": "k1:short"}, "OCTY_TEMPORAL_KEYS"),
+    ],
+)
+def test_settings_that_would_let_everybody_in_are_refused(settings, said):
+    with pytest.raises(ConfigurationError, match=said):
+        CodecSettings.build(**{"temporal_keys": KEYS, **settings})
+    assert CodecSettings.build(temporal_keys=KEYS, codec_host="0.0.0.0", codec_token="t").codec_host == "0.0.0.0"
+
+
+def test_the_temporal_command_writes_and_reads_through_it(locked):
+    """As the Web UI does, too: what is typed leaves encrypted, what is shown was decrypted here."""
+    with open_temporal() as temporal:
+        place = SimpleNamespace(temporal_address=temporal.address, temporal_namespace="default", temporal_keys=KEYS)
+        client = temporal.run(connect(place))
+        case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
+        server = ["--address", temporal.address, "--workflow-id", "case"]
+        through = ["--codec-endpoint", locked, "--codec-auth", f"Bearer {TOKEN}"]
+        typed = ["--name", "staff_decision", "--input", '{"actor": "ada"}']
+        run = partial(subprocess.run, check=True, capture_output=True, text=True, timeout=30)
+        run([find_temporal(), "workflow", "signal", *server, *through, *typed])
+        history = temporal.run(case.fetch_history())
+        [said] = history.events[-1].workflow_execution_signaled_event_attributes.input.payloads
+        assert said.metadata["encryption-key-id"] == b"k2"
+        show = [find_temporal(), "workflow", "show", "--output", "json", *server]
+        shown = base64.b64encode(b'{"actor": "ada"}').decode()
+        assert shown in run([*show, *through]).stdout
+        assert shown not in run(show).stdout
+
+
+def test_the_command_serves_until_it_is_told_to_stop():
+    octy, port = Octy({"OCTY_TEMPORAL_KEYS": KEYS.export()}), free_port()
+    assert "OCTY_CODEC_TOKEN is not set" in octy("codec-server", "--host", "0.0.0.0").must(2).stderr
+    command = [sys.executable, "-m", "octy_worker", "codec-server", "--port", str(port)]
+    with subprocess.Popen(command, env=octy.environment(), stdout=subprocess.PIPE, text=True) as server:
+        while not listens(port):
+            assert server.poll() is None
+        assert ask(f"http://127.0.0.1:{port}/decode", DECISION, Origin="http://127.0.0.1:8233").status_code == 200
+        taken = octy("codec-server", "--port", str(port)).must(4)
+        assert f"the codec server can't listen on 127.0.0.1:{port}" in taken.stderr
+        server.send_signal(signal.SIGTERM)
+        assert server.wait(30) == 0

@@ -1,0 +1,63 @@
+"""docs/mails.md and examples/mails tell hosts what there is, and all of it works."""
+
+import re
+from dataclasses import fields
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from mail_rig import settings
+
+from octy_middleware.entries import OVERFLOW
+from octy_middleware.network import UNIX, UNKNOWN
+from octy_worker import words
+from octy_worker.mail.house import environment
+from octy_worker.mail.letters import Letters
+from octy_worker.mail.phrasing import pace
+from octy_worker.mail.proof import faults_of
+from octy_worker.mail.samples import samples
+from octy_worker.mail.speech import Speech
+from octy_workflows.messages import MailKind
+
+ROOT = Path(__file__).parents[2]
+DOCUMENT = (ROOT / "docs" / "mails.md").read_text("utf-8")
+EXAMPLE = ROOT / "examples" / "mails"
+
+
+@pytest.mark.parametrize("kind", list(MailKind))
+def test_every_kind_and_fact_is_documented(kind):
+    [row] = re.findall(rf"^\| `{kind}` \|.*", DOCUMENT, re.MULTILINE)
+    if "the same" in row:
+        return
+    told = set(re.findall(r"`(\w+)`", row.rpartition("|")[0].rpartition("|")[2]))
+    assert told == {field.name for field in fields(samples(kind, "")[0])} - {"kind", "name"}
+
+
+def test_every_name_that_templates_may_use_is_documented():
+    made = environment(settings())
+    fresh = type(made)()
+    ours = (made.globals.keys() - fresh.globals.keys()) | (made.filters.keys() - fresh.filters.keys())
+    told = set(re.findall(r"`(\w+)[`(]", DOCUMENT))
+    assert ours <= told
+    palette = {name for name in dir(made.globals["colours"]) if not name.startswith("_")} - {"of"}
+    assert palette <= told
+
+
+def test_the_example_has_no_fault_and_speaks_german():
+    made = Letters(settings(mail_templates=str(EXAMPLE), mail_language="de"))
+    assert faults_of(made, "") == []
+    letter = made.render(samples(MailKind.ALERT, "https://keys.octy.example")[0])
+    assert "etwa 4 in der Minute" in letter.text
+    assert not re.search(r"\b(hours?|minutes?|attempts?|You|Questions)\b", letter.text + letter.html)
+
+
+def test_the_example_has_all_our_words():
+    speech = Speech.read((EXAMPLE / "de",))
+    spans = [words.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
+    paces = [pace(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
+    templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")
+    nouns = {noun for path in templates for noun in re.findall(r'amount\("([\w ]+)"\)', path.read_text("utf-8"))}
+    amounts = [words.amount(number, noun) for noun in nouns for number in (1, 2)]
+    places = [words.origin(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
+    assert nouns
+    assert [each for each in (*spans, *paces, *amounts, *places) if speech.say(each) == each] == []

@@ -1,0 +1,256 @@
+"""A host's own templates, words, names and colours; and that a fault in them is told before any mail is due."""
+
+import logging
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from mail_rig import Told, alert, opened, settings
+from temporalio.exceptions import ApplicationError
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.states import MailState
+from octy_worker.activities.mail import MailActivities
+from octy_worker.mail import house
+from octy_worker.mail.colours import mixed, readable_on
+from octy_worker.mail.letters import Letters
+from octy_worker.mail.preview import OCCASIONS
+from octy_worker.mail.proof import faults_of, prove
+from octy_worker.mail.samples import samples
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import MailKind
+
+SITE = "https://keys.octy.example"
+
+
+@pytest.fixture
+def write(tmp_path):
+    """Put a file into the host's folder of templates."""
+
+    def put(name, content):
+        path = tmp_path / "templates" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return str(path)
+
+    (tmp_path / "templates").mkdir()
+    return put
+
+
+@pytest.fixture
+def letters(tmp_path):
+    return lambda **values: Letters(settings(mail_templates=str(tmp_path / "templates"), **values))
+
+
+def sample(kind=MailKind.ALERT, number=0):
+    return samples(kind, SITE)[number]
+
+
+# Whose template
+
+
+def test_a_file_of_the_host_wins_and_the_others_stay_ours(write, letters):
+    write("alert/subject.txt", "Acme: {{ facts.streak }} × refused")
+    letter = letters().render(sample())
+    assert letter.subject == "Acme: 20 × refused"
+    assert "What happened, and when?" in letter.text
+    assert letters().render(sample(MailKind.REMINDER)).subject.startswith("Octy security reminder")
+
+
+def test_what_is_around_all_pages_can_be_the_hosts(write, letters):
+    write("page.html", "<html lang={{ language }}>ACME {{ self.title() }}{% block body %}{% endblock %}</html>")
+    for kind in MailKind:
+        assert letters().render(sample(kind)).html.startswith("<html lang=en>ACME ")
+
+
+def test_a_template_may_build_on_ours_and_on_further_files_of_the_host(write, letters):
+    write("alert/body.txt", '{% import "parts.txt" as parts %}{{ parts.greeting(facts) }}{% include "acme.txt" %}')
+    write("acme.txt", "Yours, {{ product }}")
+    assert letters(product_name="Acme").render(sample()).text == "Hello Ada,\nYours, Acme\n"
+
+
+def test_the_languages_folder_comes_first(write, letters):
+    write("alert/subject.txt", "all languages")
+    write("reminder/subject.txt", "all languages")
+    write("de/alert/subject.txt", "Zwanzigmal falsch")
+    spoken = letters(mail_language="de")
+    assert spoken.render(sample()).subject == "Zwanzigmal falsch"
+    assert spoken.render(sample(MailKind.REMINDER)).subject == "all languages"
+    assert letters().render(sample()).subject == "all languages"
+    assert '<html lang="de">' in spoken.render(sample()).html
+
+
+def test_our_words_in_the_hosts_language(write, letters):
+    write(
+        "de/words.toml",
+        '"# hours" = "# Stunden"\n"# attempts" = "# Versuche"\n"," = "."\n"about # a minute" = "etwa # in der Minute"\n'
+        '"many other addresses" = "viele andere Adressen"\n',
+    )
+    write(
+        "de/alert/body.txt",
+        "{{ facts.total | amount('attempt') }}, {{ 86400 | span }}, {{ 'many other addresses' | say }}, "
+        "{{ pace(20, facts.opened_at - facts.first_at) }}, {{ 60 | span }}",
+    )
+    german = letters(mail_language="de").render(replace(sample(), total=12_345)).text
+    assert " ".join(german.split()) == (
+        "12.345 Versuche, 24 Stunden, viele andere Adressen, etwa 4 in der Minute, 1 minute"
+    )
+
+
+def test_the_hosts_html_is_escaped_as_ours_is(write, letters):
+    write("alert/body.html", "<p>{{ facts.name }}{{ product }}</p>")
+    hostile = replace(sample(), name="<b>")
+    assert letters(product_name="<i>").render(hostile).html == "<p>&lt;b&gt;&lt;i&gt;</p>"
+
+
+def test_a_template_stays_as_it_was_proven(write, letters):
+    write("alert/subject.txt", "before")
+    made = letters()
+    prove(made, SITE)
+    write("alert/subject.txt", "{{ nonsense")
+    assert made.render(sample()).subject == "before"
+
+
+# Names and colours
+
+
+def test_colours_are_the_hosts():
+    chosen = settings(mail_accent_colour="#00ff88", mail_alert_colour="#112233", mail_calm_colour="#abcdef")
+    html = Letters(chosen).render(sample()).html
+    for colour in ("#00ff88", "#112233", "#abcdef"):
+        assert colour in html
+    assert re.search(r'class="button-text" style="[^"]*color:#1b2430', html), "dark words on a light button"
+    for ours in ("#1f4fd8", "#c2410c", "#2e7d4f"):
+        assert ours not in html
+        assert ours in Letters(settings()).render(sample()).html
+
+
+@pytest.mark.parametrize("colour", ["red", "#fff", "#12345", "#1234567", "#12345g", '#fff"><script>', "#ffffff;"])
+def test_a_colour_that_is_none_is_refused(colour):
+    with pytest.raises(ConfigurationError, match="OCTY_MAIL_ACCENT_COLOUR"):
+        WorkerSettings.build(**dict(settings()) | {"mail_accent_colour": colour})
+
+
+def test_colours_follow_from_each_other():
+    assert mixed("#000000", "#ffffff", 0.5) == "#808080"
+    assert mixed("#123456", "#ffffff", 0) == "#123456"
+    assert [readable_on(colour) for colour in ("#1f4fd8", "#000000", "#ffd400", "#ffffff")] == [
+        *("#ffffff", "#ffffff", "#1b2430", "#1b2430")
+    ]
+
+
+# Faults
+
+
+def test_our_own_templates_have_none_and_every_kind_has_a_sample():
+    ours = Path(house.__file__).with_name("templates")
+    assert faults_of(Letters(settings(mail_templates=str(ours))), SITE) == []  # as strictly as a host's
+    assert faults_of(Letters(settings()), SITE) == []
+    assert set(OCCASIONS) == set(MailKind)
+
+
+FAULTS = {
+    "syntax": ("alert/body.txt", "fine\n{% if facts.name %}\nno end", "line 3"),
+    "a name that nothing has": ("alert/body.html", "fine\n\n{{ produkt }}", "line 3: nothing is called 'produkt'"),
+    "a fact that there is none": ("keys_retired/body.txt", "\n{{ facts.nmae }}", "line 2: UndefinedError"),
+    "a fact, in a branch seldom taken": (
+        "new_keys/body.txt",
+        "{% if facts.leaked %}\n{{ facts.nmae }}{% endif %}",
+        "line 2: UndefinedError",
+    ),
+    "a name, in a branch never taken": ("alert/subject.txt", "{% if 0 %}{{ x.y }}{% endif %}", "line 1: nothing is"),
+    "a filter that there is none": ("alert/subject.txt", "{{ product | upppper }}", "line 1: No filter named"),
+    "a file that is not there": ("alert/subject.txt", '{% include "gone.txt" %}', "line 1: TemplateNotFound"),
+    "a sum that can't be made": ("alert/subject.txt", "\n{{ product + 1 }}", "line 2: TypeError"),
+    "no UTF-8": ("alert/subject.txt", b"\xff\xfe", "UnicodeDecodeError"),
+    "in a file for no mail": ("extra.txt", "{{ nothing", "line 1"),
+}
+
+
+@pytest.mark.parametrize(("name", "content", "said"), FAULTS.values(), ids=FAULTS)
+def test_a_fault_is_told_with_file_and_line(write, letters, name, content, said):
+    path = write(name, content)
+    with pytest.raises(ConfigurationError) as caught:
+        prove(letters(), SITE)
+    first = str(caught.value).splitlines()[0]
+    assert said in first
+    assert (path if said != "UnicodeDecodeError" else name) in first
+
+
+def test_all_faults_are_told_at_once(write, letters):
+    write("alert/subject.txt", "{{ one }}")
+    write("reminder/subject.txt", "{{ two }}")
+    with pytest.raises(ConfigurationError, match=r"'one'(.|\n)*'two'"):
+        prove(letters(), SITE)
+
+
+def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, letters):
+    write("de/alert/subject.txt", "{{ one }}")
+    write("alert/subject.txt", "{{ two }}")
+    assert [fault.rpartition(" ")[2] for fault in faults_of(letters(mail_language="de"), SITE)] == ["'one'", "'two'"]
+
+
+def test_blocks_may_use_what_our_page_around_them_has(write, letters):
+    write("alert/body.html", '{% extends "page.html" %}{% block body %}{{ parts.greeting(facts) }}{% endblock %}')
+    prove(letters(), SITE)
+    assert "Hello Ada," in letters().render(sample()).html
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        ({"mail_templates": "/nowhere/at/all"}, "OCTY_MAIL_TEMPLATES.*is no folder"),
+        ({"mail_language": "de"}, "OCTY_MAIL_LANGUAGE.*set OCTY_MAIL_TEMPLATES"),
+    ],
+)
+def test_a_folder_or_language_that_is_not_there(values, said):
+    with pytest.raises(ConfigurationError, match=said):
+        Letters(settings(**values))
+
+
+@pytest.mark.parametrize("language", ["../etc", "", "de/", "deutsch ", "d"])
+def test_a_language_is_no_path(language):
+    with pytest.raises(ConfigurationError, match="OCTY_MAIL_LANGUAGE"):
+        WorkerSettings.build(**dict(settings()) | {"mail_language": language})
+
+
+@pytest.mark.parametrize("table", ["no toml", '"# hours" = 3', "[hours]\n", b"\xff"])
+def test_a_table_of_words_that_is_none(write, letters, table):
+    path = write("words.toml", table)
+    with pytest.raises(ConfigurationError, match=re.escape(path)):
+        letters()
+
+
+@pytest.fixture
+def world(tmp_path):
+    yield from opened(tmp_path, "sqlite")
+
+
+def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(world, write, letters, caplog):
+    """It passed its proof: what this customer's name does to it, no sample showed."""
+    path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}")
+    made = letters()
+    prove(made, SITE)
+    mailer = Told()
+    activities = MailActivities(
+        database=world.database,
+        mailer=mailer,
+        letters=made,
+        links=world.links,
+        sealer=world.sealer,
+        settings=settings(),
+        clock=lambda: world.now,
+    )
+    world.rename("Zoe")
+    order = alert(world.incident())
+    with caplog.at_level(logging.INFO), pytest.raises(ApplicationError, match="template"):
+        activities.send_mail(order)
+    key = f"{order.subject_id}/alert/1"
+    assert (world.mail(key).state, world.mail(key).last_error) == (MailState.PENDING, "template")
+    assert f"{path}, line 2" in caplog.text
+    assert "octy mail preview" in caplog.text
+    assert "Zoe" not in caplog.text
+    world.rename("Ada")
+    assert activities.send_mail(order).state == MailState.SENT
+    assert len(mailer.envelopes) == 1

@@ -1,0 +1,166 @@
+"""Where a webhook may go: a table of URLs, and one of addresses."""
+
+from contextlib import suppress
+from ipaddress import IPv4Address, IPv6Address
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from octy_worker.webhooks.courier import _host, _url
+from octy_worker.webhooks.destinations import destination, is_public
+from octy_worker.webhooks.faults import REFUSED, WORDS, Delivery, DeliveryError, Fault
+
+TAKEN = [
+    ("https://hooks.acme.example", ("hooks.acme.example", 443, "/")),
+    ("https://hooks.acme.example/octy?team=7#part", ("hooks.acme.example", 443, "/octy?team=7")),
+    ("https://HOOKS.acme.example:8443/", ("hooks.acme.example", 8443, "/")),
+    ("https://hooks.acme.example:1024/", ("hooks.acme.example", 1024, "/")),
+    ("https://xn--bcher-kva.example/", ("xn--bcher-kva.example", 443, "/")),
+    ("https://[2606:4700::1111]/", ("2606:4700::1111", 443, "/")),
+]
+
+
+@pytest.mark.parametrize(("url", "place"), TAKEN)
+def test_a_url_that_is_taken_is_read_whole(url: str, place: tuple) -> None:
+    found = destination(url, allow_http=False, allow_private=False)
+    assert (found.host, found.port, found.target) == place
+    assert "team" not in repr(found)
+
+
+NOT_TAKEN = [
+    ("", Fault.NO_URL),
+    ("http://hooks.acme.example/", Fault.NOT_HTTPS),
+    ("ftp://hooks.acme.example/", Fault.BAD_URL),
+    ("file:///etc/passwd", Fault.BAD_URL),
+    ("gopher://127.0.0.1:6379/_SET", Fault.BAD_URL),
+    ("https://", Fault.BAD_URL),
+    ("https:///path", Fault.BAD_URL),
+    ("https://[::1", Fault.BAD_URL),
+    ("https://hooks.acme.example:port/", Fault.BAD_URL),
+    ("https://hooks.acme.example:70000/", Fault.BAD_URL),
+    ("https://hooks.acme.example/a b", Fault.BAD_URL),
+    ("https://hooks.acme.example/\r\nx-evil: 1", Fault.BAD_URL),
+    ("https://bücher.example/", Fault.BAD_URL),
+    ("https://ⓔxample.com/", Fault.BAD_URL),
+    ("https://user:password@hooks.acme.example/", Fault.USER_IN_URL),
+    ("https://user@hooks.acme.example/", Fault.USER_IN_URL),
+    ("https://@hooks.acme.example/", Fault.USER_IN_URL),
+    ("https://hooks.acme.example\\@127.0.0.1/", Fault.USER_IN_URL),
+    ("https://hooks.acme.example:22/", Fault.BAD_PORT),
+    ("https://hooks.acme.example:25/", Fault.BAD_PORT),
+    ("https://hooks.acme.example:80/", Fault.BAD_PORT),
+    ("https://hooks.acme.example:0/", Fault.BAD_PORT),
+    ("https://hooks.acme.example:1023/", Fault.BAD_PORT),
+]
+
+
+@pytest.mark.parametrize(("url", "fault"), NOT_TAKEN)
+def test_a_url_that_is_not_taken_has_a_reason(url: str, fault: Fault) -> None:
+    with pytest.raises(DeliveryError) as refused:
+        destination(url, allow_http=False, allow_private=False)
+    assert refused.value.fault is fault
+    assert str(refused.value) == fault
+
+
+@settings(max_examples=50)
+@given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a.example:{}/x".format))
+def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
+    with suppress(DeliveryError):
+        place = destination(url, allow_http=False, allow_private=False)
+        assert place.scheme == "https"
+        assert _url(place).origin.port == place.port
+        assert _host(place).isascii()
+
+
+def test_settings_let_http_and_any_port_through() -> None:
+    found = destination("http://127.0.0.1:80/x", allow_http=True, allow_private=True)
+    assert (found.scheme, found.host, found.port) == ("http", "127.0.0.1", 80)
+    assert destination("https://a.example:22/", allow_http=False, allow_private=True).port == 22
+
+
+PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700:4700::1111", "2a00:1450:4001::1", "64:ff9b::0808:0808"]
+SPECIAL = [
+    "0.0.0.0",
+    "0.1.2.3",
+    "10.0.0.1",
+    "100.64.0.1",
+    "100.100.100.200",  # metadata of a cloud
+    "127.0.0.1",
+    "127.255.255.254",
+    "168.63.129.16",  # wire server of a cloud
+    "169.254.0.1",
+    "169.254.169.254",  # metadata of most clouds
+    "169.254.170.2",  # credentials of containers
+    "172.16.0.1",
+    "172.31.255.255",
+    "192.0.0.1",
+    "192.0.0.192",  # metadata of a cloud
+    "192.0.2.1",
+    "192.88.99.1",
+    "192.168.1.1",
+    "198.18.0.1",
+    "198.51.100.1",
+    "203.0.113.1",
+    "224.0.0.1",
+    "239.255.255.250",
+    "240.0.0.1",
+    "255.255.255.255",
+    "::",
+    "::1",
+    "::127.0.0.1",
+    "::ffff:127.0.0.1",
+    "::ffff:169.254.169.254",
+    "::ffff:8.8.8.8",
+    "64:ff9b::7f00:1",
+    "64:ff9b::a9fe:a9fe",
+    "64:ff9b::a00:1",
+    "64:ff9b:1::808:808",
+    "100::1",
+    "2001::1",
+    "2001:db8::1",
+    "2001:20::1",
+    "3fff::1",
+    "5f00::1",
+    "2002:7f00:1::",
+    "fc00::1",
+    "fd00:ec2::254",  # metadata of a cloud
+    "fe80::1",
+    "fe80::1%eth0",
+    "fec0::1",
+    "ff02::1",
+]
+
+
+@pytest.mark.parametrize("address", PUBLIC)
+def test_an_address_of_the_public_internet_is_taken(address: str) -> None:
+    assert is_public(address)
+
+
+@pytest.mark.parametrize("address", SPECIAL)
+def test_any_other_address_is_refused(address: str) -> None:
+    assert not is_public(address)
+
+
+@given(st.ip_addresses())
+def test_what_python_calls_private_is_never_taken(address: IPv4Address | IPv6Address) -> None:
+    assert not is_public(str(address)) or address.is_global
+
+
+@given(st.ip_addresses(v=4))
+def test_another_spelling_of_an_address_is_no_way_round(address: IPv4Address) -> None:
+    assert not is_public(f"::ffff:{address}")
+    assert not is_public(f"::{address}")
+    assert is_public(f"64:ff9b::{address}") == is_public(str(address))
+
+
+def test_every_fault_has_words_and_none_has_a_place_in_it() -> None:
+    assert set(WORDS) == set(Fault)
+    assert set(REFUSED) < set(Fault)
+    for fault in Fault:
+        told = Delivery(fault, 302)
+        assert told.words.startswith(WORDS[fault])
+        assert told.code.startswith(fault)
+    assert Delivery(None, 204).words == "the server answered 204"
+    assert Delivery(Fault.STATUS, 500).code == "status-500"
+    assert Delivery(None, 204).code == ""

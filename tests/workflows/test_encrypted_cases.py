@@ -1,0 +1,220 @@
+"""Cases whose payloads are encrypted, on a real server: what stands there, keys that change meanwhile, and plaintext.
+
+Workers keep no workflow in memory here: each task replays the whole history, so whatever is decided about a payload
+must be decided the same way again.
+"""
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
+
+import pytest
+from google.protobuf.message import Message
+from temporalio.api.common.v1 import Payload
+from temporalio.client import Client, WorkflowHandle
+from temporalio.worker import Replayer, Worker
+from workflow_books import Books
+from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played
+
+from octy_middleware.keychain import Keychain
+from octy_worker.beginnings import Beginnings
+from octy_worker.encryption import converter, nobody_began_plain
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import CustomerAnswer, IncidentCase, IncidentNote
+from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
+
+K1 = Keychain({"k1": b"\x01" * 32})
+K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})
+K2 = Keychain({"k2": b"\x02" * 32})
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+OPENED = ["0h note opened waiting", "0h mail alert-1"]
+
+
+class Theatre:
+    """One case, on a task queue of its own, and workers and clients of any keys."""
+
+    def __init__(self, stage: Stage, name: str) -> None:
+        self.stage = stage
+        self.id = f"encrypted-{name}"
+        self.books = stage.recorder.books[self.id] = Books()
+
+    def client(self, keys: Keychain | None) -> Client:
+        beginnings = Beginnings("default")
+        beginnings.ask(self.stage.env.client.workflow_service)
+        return Client(
+            self.stage.env.client.service_client,
+            data_converter=converter(keys, secrets.token_bytes, beginnings.plain),
+        )
+
+    def case(self, keys: Keychain | None) -> WorkflowHandle:
+        return self.client(keys).get_workflow_handle(self.id)
+
+    async def start(self, keys: Keychain | None) -> WorkflowHandle:
+        with self.stage.env.with_time_skipping_disabled():
+            handle = await self.client(keys).start_workflow(
+                Case.run,
+                IncidentCase(self.id),
+                id=self.id,
+                task_queue=self.id,
+                task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end
+            )
+        self.books.start = (await handle.describe()).start_time.timestamp()
+        return handle
+
+    @asynccontextmanager
+    async def worker(self, keys: Keychain | None) -> AsyncIterator[None]:
+        async with Worker(
+            self.client(keys),
+            task_queue=self.id,
+            workflows=WORKFLOWS,
+            activities=self.stage.recorder.activities(),
+            max_cached_workflows=0,
+            max_concurrent_workflow_task_polls=1,
+            max_concurrent_workflow_tasks=1,
+        ):
+            yield
+
+    async def rest(self) -> None:
+        """Wait until nothing goes on: a task that is handed to a worker at its end is missed for ten seconds."""
+        await Play(self.stage.env, self.case(None), self.books, self.stage.hands).rest()
+
+    async def tells(self, *lines: str) -> None:
+        await eventually(lambda: self.books.story == [*OPENED, *lines], self.books.story)
+        await self.rest()
+
+    async def payloads(self) -> list[Payload]:
+        """Return every payload of the history but search attributes, which Temporal itself must read."""
+        history = await self.case(None).fetch_history()
+        return [payload for event in history.events for payload in payloads_in(event)]
+
+    async def replays(self, keys: Keychain | None) -> None:
+        history = await self.case(keys).fetch_history()
+        data_converter = self.client(keys).data_converter
+        await Replayer(workflows=WORKFLOWS, data_converter=data_converter).replay_workflow(history)
+
+
+def payloads_in(message: Message) -> Iterator[Payload]:
+    for field, value in message.ListFields():
+        if field.name == "search_attributes":
+            continue
+        if field.message_type is not None and field.message_type.GetOptions().map_entry:
+            values = list(value.values())
+        else:
+            values = list(value) if field.is_repeated else [value]
+        for found in values:
+            if isinstance(found, Payload):
+                yield found
+            elif isinstance(found, Message):
+                yield from payloads_in(found)
+
+
+def key_ids(payloads: list[Payload]) -> set[str]:
+    return {payload.metadata.get("encryption-key-id", b"none").decode() for payload in payloads}
+
+
+@played
+async def test_a_case_is_encrypted_from_its_input_to_its_result_and_replays(stage: Stage) -> None:
+    theatre = Theatre(stage, "whole")
+    theatre.books.broken.add("send_mail")  # a failure is in the history, too
+    case = await theatre.start(K1)
+    async with theatre.worker(K1):
+        await eventually(lambda: "0h note mail_failed needs_staff" in theatre.books.story, theatre.books.story)
+        await case.execute_update(Case.decide, DAN)
+        assert await case.result() == "false_alarm"
+    payloads = await theatre.payloads()
+    assert key_ids(payloads) == {"k1"}
+    assert len(payloads) > 10
+    history = await case.fetch_history()
+    for plain in ("their own test", "send_mail failed for good", "dismiss", "Traceback", "false_alarm"):
+        assert plain not in history.to_json()
+        assert plain.encode() not in b"".join(event.SerializeToString() for event in history.events)
+    await theatre.replays(K1)
+
+
+@played
+async def test_plaintext_to_an_encrypted_case_is_refused_and_the_case_goes_on(stage: Stage) -> None:
+    theatre = Theatre(stage, "typed")
+    case, typed = await theatre.start(K1), theatre.case(None)
+    async with theatre.worker(K1):
+        await theatre.tells()
+        await typed.signal(STAFF_DECISION, DAN)
+        await theatre.tells("0h note decision_refused")
+        [refusal] = [note for note in theatre.books.orders if getattr(note, "what", "") == "decision_refused"]
+        assert isinstance(refusal, IncidentNote)
+        assert "it came in plaintext: send it through the codec server" in str(refusal.detail["why"])
+        await typed.signal(Case.customer_answered, CustomerAnswer(Choice.REGENERATE))  # forged: only we have the key
+        with pytest.raises(Exception) as caught:  # the worker's refusal comes encrypted, which `typed` can't read
+            await typed.execute_update(Case.decide, DAN)
+        assert "OCTY_TEMPORAL_KEYS lacks the key 'k1'" in str(caught.value)
+        await case.execute_update(Case.decide, DAN)
+        assert await case.result() == "false_alarm"
+    await theatre.tells("0h note decision_refused", "0h take dismiss of dan", "0h close false_alarm")
+    await theatre.replays(K1)
+
+
+@played
+async def test_a_case_that_began_plain_goes_on_when_encryption_is_switched_on(stage: Stage) -> None:
+    theatre = Theatre(stage, "switched-on")
+    await theatre.start(None)
+    async with theatre.worker(None):
+        await theatre.tells()
+    before = len(await theatre.payloads())
+    theatre.books.broken.add("open_regeneration")
+    async with theatre.worker(K1):
+        await theatre.case(None).signal(STAFF_DECISION, {"decision": "dismiss"})  # plaintext is still heard
+        await theatre.tells("0h note decision_refused")
+        [refusal] = [note for note in theatre.books.orders if getattr(note, "what", "") == "decision_refused"]
+        assert refusal.detail["why"] == "actor is missing"
+        await theatre.case(K1).execute_update(Case.decide, DAN)
+        assert await theatre.case(K1).result() == "false_alarm"
+    payloads = await theatre.payloads()
+    assert key_ids(payloads[:before]) == {"none"}
+    assert key_ids(payloads[before:]) == {"none", "k1"}
+    await theatre.replays(K1)
+
+
+@played
+async def test_keys_are_rotated_while_a_case_waits(stage: Stage) -> None:
+    theatre = Theatre(stage, "rotated")
+    await theatre.start(K1)
+    async with theatre.worker(K1):
+        await theatre.tells()
+    async with theatre.worker(K1_K2):
+        await theatre.case(K1_K2).execute_update(Case.decide, DAN)
+        assert await theatre.case(K1_K2).result() == "false_alarm"
+    assert key_ids(await theatre.payloads()) == {"k1", "k2"}
+    await theatre.replays(K1_K2)
+
+
+@pytest.mark.parametrize("keys", [K2, None], ids=["the_old_key_is_gone", "all_keys_are_gone"])
+@played
+async def test_a_missing_key_is_named_and_what_was_said_meanwhile_is_heard_when_it_is_back(
+    stage: Stage, keys: Keychain | None
+) -> None:
+    theatre = Theatre(stage, f"missing-{'all' if keys is None else 'one'}")
+    case = await theatre.start(K1)
+    async with theatre.worker(K1):
+        await theatre.tells()
+    await case.signal(Case.customer_answered, theatre.books.customer_says(Choice.DISMISS))
+    async with theatre.worker(keys):
+        said = await failed_task(case, keys)
+    assert "OCTY_TEMPORAL_KEYS lacks the key 'k1' that a workflow's payload is encrypted with: put it back" in said
+    assert theatre.books.story == OPENED
+    async with theatre.worker(K1_K2):
+        assert await theatre.case(K1_K2).result() == "false_alarm"
+    await theatre.tells("0h close false_alarm")
+
+
+async def failed_task(case: WorkflowHandle, keys: Keychain | None) -> str:
+    """Wait for a workflow task that failed; return why, as those read it who hold these keys."""
+    async with asyncio.timeout(PATIENCE):
+        while True:
+            for event in (await case.fetch_history()).events:
+                if event.HasField("workflow_task_failed_event_attributes"):
+                    failure = event.workflow_task_failed_event_attributes.failure
+                    await converter(keys, secrets.token_bytes, nobody_began_plain).payload_codec.decode_failure(failure)
+                    assert failure.application_failure_info.type == "UndecipherableError"
+                    return failure.message + failure.encoded_attributes.data.decode()
+            await asyncio.sleep(0.02)

@@ -1,0 +1,205 @@
+"""A new release of the worker while cases wait, on a real server, with versions and without: all cases finish."""
+
+import asyncio
+import itertools
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import pytest
+from temporalio.common import VersioningBehavior
+from temporalio.worker import Worker
+from workflow_books import Books
+from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played
+
+from octy_worker.versions import NotReadyError, Version, deployment_of, known_versions, make_current
+from octy_workflows.incident import KeyIncidentWorkflow as Case
+from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase, webhook_task_queue
+from octy_workflows.staff import StaffDecision
+from octy_workflows.webhook import KeyWebhookWorkflow
+
+OPENED = ["0h note opened waiting", "0h mail alert-1"]
+_numbers = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Release:
+    """One release of the worker; without a deployment it has no version."""
+
+    temporal_deployment: str
+    temporal_build_id: str
+
+
+class Site:
+    """A task queue of its own, releases on it, and cases that wait there."""
+
+    def __init__(self, stage: Stage) -> None:
+        self.stage = stage
+        self.queue = f"upgrade-{next(_numbers)}"  # also the deployment's name
+        self.client = stage.env.client
+        self.plays: list[Play] = []
+
+    @asynccontextmanager
+    async def worker(self, build_id: str = "") -> AsyncIterator[None]:
+        async with Worker(
+            self.client,
+            task_queue=self.queue,
+            workflows=WORKFLOWS,
+            activities=self.stage.recorder.activities(),
+            deployment_config=deployment_of(Release(self.queue if build_id else "", build_id)),
+        ):
+            yield
+
+    async def open_cases(self, count: int) -> None:
+        for _ in range(count):
+            case_id = f"{self.queue}-{len(self.plays)}"
+            books = self.stage.recorder.books[case_id] = Books()
+            with self.stage.env.with_time_skipping_disabled():
+                handle = await self.client.start_workflow(
+                    Case.run, IncidentCase(case_id), id=case_id, task_queue=self.queue
+                )
+            books.start = (await handle.describe()).start_time.timestamp()
+            self.plays.append(Play(self.stage.env, handle, books, self.stage.hands))
+
+    async def all_tell(self, *lines: str) -> None:
+        for play in self.plays:
+            await play.tells(*OPENED, *lines)
+            await play.rest()
+
+    async def all_until(self, seconds: float) -> None:
+        for play in self.plays:
+            await play.until(seconds)
+
+    async def all_finish(self, *lines: str) -> None:
+        """One is decided, one answered by nobody: an update and timers."""
+        decided, *silent = self.plays
+        await decided.handle.execute_update(Case.decide, StaffDecision("dismiss", "dan", "their own test"))
+        assert await decided.result() == "false_alarm"
+        for play in silent:
+            await play.until(15 * DAY)
+            assert await play.result() == "unanswered"
+            assert play.books.story[: 2 + len(lines)] == [*OPENED, *lines]
+
+    async def promote(self, build_id: str) -> None:
+        """As `octy temporal promote`: as soon as Temporal has seen a worker of it."""
+        last: list[str] = []
+        for _ in range(int(PATIENCE / 0.05)):
+            try:
+                await make_current(self.client, self.queue, build_id, "test")
+            except NotReadyError as error:
+                last = [str(error)]
+                await asyncio.sleep(0.05)
+            else:
+                return
+        raise AssertionError(last)
+
+    async def build_ids(self) -> set[str]:
+        """Return the versions that the cases are bound to."""
+        described = [(await play.handle.describe()).raw_description for play in self.plays]
+        return {each.workflow_execution_info.versioning_info.deployment_version.build_id for each in described}
+
+
+@played
+async def test_without_versions_the_new_release_takes_the_old_ones_place(stage: Stage) -> None:
+    site = Site(stage)
+    async with site.worker():
+        await site.open_cases(3)
+        await site.all_tell()
+    async with site.worker():
+        await site.all_until(25 * HOUR)
+        await site.all_tell("24h mail reminder-1")
+        await site.all_finish("24h mail reminder-1")
+
+
+@played
+async def test_with_versions_waiting_cases_move_when_the_new_release_is_promoted(stage: Stage) -> None:
+    site = Site(stage)
+    async with site.worker("1"):
+        await site.promote("1")
+        await site.open_cases(3)
+        await site.all_tell()
+        async with site.worker("2"):  # beside the old one: it gets nothing until it is promoted
+            await site.all_until(25 * HOUR)
+            await site.all_tell("24h mail reminder-1")
+            assert await site.build_ids() == {"1"}
+            await site.promote("2")
+            assert [(v.build_id, v.current) for v in await known_versions(site.client, site.queue)] == [
+                ("2", True),
+                ("1", False),
+            ]
+            await site.all_until(73 * HOUR)
+            await site.all_tell("24h mail reminder-1", "72h mail reminder-2")
+            assert await site.build_ids() == {"2"}
+    async with site.worker("2"):
+        await site.all_finish("24h mail reminder-1", "72h mail reminder-2")
+
+
+@played
+async def test_the_old_release_may_be_gone_before_the_new_one_is_promoted(stage: Stage) -> None:
+    site = Site(stage)
+    async with site.worker("1"):
+        await site.promote("1")
+        await site.open_cases(2)
+        await site.all_tell()
+    async with site.worker("2"):
+        await site.promote("2")
+        await site.all_finish()
+
+
+@played
+async def test_versions_are_switched_on_and_off_while_cases_wait(stage: Stage) -> None:
+    site = Site(stage)
+    async with site.worker():
+        await site.open_cases(2)
+        await site.all_tell()
+    async with site.worker("1"):
+        await site.promote("1")
+        await site.all_until(25 * HOUR)
+        await site.all_tell("24h mail reminder-1")
+        assert await site.build_ids() == {"1"}
+    async with site.worker():
+        await site.promote("")
+        await site.all_finish("24h mail reminder-1")
+
+
+@played
+async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -> None:
+    """Their activity has a task queue of its own, which belongs to no deployment."""
+    site = Site(stage)
+    posting = Worker(
+        site.client,
+        task_queue=webhook_task_queue(site.queue),
+        activities=[stage.recorder.post_webhook],
+        max_concurrent_activities=1,
+    )
+    async with posting, site.worker("1"):
+        await site.promote("1")
+        webhook_id = f"{site.queue}-w"
+        stage.recorder.books[webhook_id] = Books()
+        case = WebhookCase(webhook_id, "keys.ready")
+        with stage.env.with_time_skipping_disabled():
+            handle = await site.client.start_workflow(
+                KeyWebhookWorkflow.run, case, id=webhook_id, task_queue=site.queue
+            )
+        assert await handle.result() == "sent"
+
+
+@played
+async def test_a_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
+    site = Site(stage)
+    assert await known_versions(site.client, site.queue) == []
+    with pytest.raises(NotReadyError):
+        await make_current(site.client, site.queue, "1", "test")
+    async with site.worker("1"):
+        await site.promote("1")
+        with pytest.raises(NotReadyError):
+            await make_current(site.client, site.queue, "2", "test")
+        assert await known_versions(site.client, site.queue) == [Version("1", True, "")]
+
+
+def test_a_release_has_a_version_only_where_it_is_wanted() -> None:
+    assert deployment_of(Release("", "1")) is None
+    config = deployment_of(Release("octy", "1.4.0"))
+    assert config is not None
+    assert config.version.to_canonical_string() == "octy.1.4.0"
+    assert (config.use_worker_versioning, config.default_versioning_behavior) == (True, VersioningBehavior.AUTO_UPGRADE)

@@ -1,0 +1,74 @@
+"""The paths of a webhook: what becomes of its tries, and the end that comes of it."""
+
+import json
+
+import pytest
+from workflow_stage import SLACK, Stage, eventually, played
+
+from octy_workflows.messages import DAY, HOUR, webhook_workflow_id
+
+NEVER = ["down"] * 1000
+
+
+@pytest.mark.parametrize(
+    ("posts", "story", "ended", "shown"),
+    [
+        ([], ["0h post sent"], "sent", "**The customer's server was told**"),
+        (["failed"], ["0h post failed"], "failed", "**Given up**"),
+        (["skipped"], ["0h post skipped"], "skipped", "**There was nowhere to send it**"),
+    ],
+)
+@played
+async def test_a_webhook_ends_as_its_activity_says(
+    stage: Stage, posts: list[str], story: list[str], ended: str, shown: str
+) -> None:
+    play = await stage.webhook(posts=list(posts))
+    assert await play.result() == ended
+    await play.tells(*story)
+    details = await play.details()
+    assert shown in details
+    assert ("a-code" in details) is (ended != "sent")
+
+
+@played
+async def test_a_server_that_is_away_is_tried_again_within_the_hour(stage: Stage) -> None:
+    play = await stage.webhook(posts=["down"] * 14)  # 1 s, 2 s, … 4096 s is cut to an hour
+    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await play.until(6 * HOUR)
+    assert await play.result() == "sent"
+    assert play.books.tries["post"] == 15
+
+
+@played
+async def test_trying_ends_with_its_life_and_not_before(stage: Stage) -> None:
+    play = await stage.webhook(posts=list(NEVER))
+    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await play.until(3 * DAY - 2 * HOUR)  # the last try is that after which no other would fit
+    assert (await play.handle.describe()).close_time is None
+    await play.until(3 * DAY + SLACK)
+    assert await play.result() == "failed"
+    [line] = play.books.story
+    assert line.endswith("give up failed")
+    assert play.books.tries["post"] in range(80, 90)
+
+
+@played
+async def test_a_last_try_that_arrived_is_no_failure(stage: Stage) -> None:
+    """Its worker died before it could say so, but not before it wrote it down."""
+    play = await stage.webhook(life=60.0, posts=list(NEVER), ending="sent")
+    await eventually(lambda: play.books.tries["post"] > 0, play.books.tries)
+    await play.until(60 + SLACK)
+    assert await play.result() == "sent"
+
+
+@played
+async def test_its_history_holds_an_id_and_the_name_of_the_event_only(stage: Stage) -> None:
+    play = await stage.webhook(life=HOUR)
+    await play.result()
+    given = (await play.handle.fetch_history()).events[0].workflow_execution_started_event_attributes
+    case = json.loads(given.input.payloads[0].data)
+    assert case == {"webhook_id": play.handle.id, "event": "keys.ready", "life": HOUR}
+
+
+def test_each_order_of_staff_has_a_workflow_of_its_own() -> None:
+    assert len({webhook_workflow_id("w", order) for order in (1, 2)}) == 2

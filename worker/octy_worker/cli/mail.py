@@ -1,0 +1,176 @@
+"""`octy mail`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: samples and templates (`octy_worker.mail`), tables (`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from octy_worker.cli.console import show, show_json, tell
+from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.options import AsJson
+from octy_worker.cli.surroundings import now, variables_of
+from octy_worker.cli.teaching import teach
+from octy_workflows.messages import MailKind
+
+if TYPE_CHECKING:
+    from octy_worker.mail.preview import Gallery
+    from octy_worker.settings import WorkerSettings
+
+app = typer.Typer(no_args_is_help=True, help="Mails to customers: how they look, and whether they leave.")
+
+TESTED = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
+RECORDED = "name, type, value, key"
+_SOMEBODY = "ada@customer.example"
+
+
+@app.command(
+    help=teach(
+        "Show the mails as customers get them, with made-up facts: all kinds in a list, or one.",
+        "octy mail preview",
+        "octy mail preview alert --html > alert.html",
+        "octy mail preview --out previews",
+        more="The templates are yours to replace: what the folder OCTY_MAIL_TEMPLATES holds wins over ours, "
+        "file by file: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html is around every HTML part, "
+        "parts.html and parts.txt hold what several mails say. With OCTY_MAIL_LANGUAGE=de its folder de is looked into "
+        "first, and words.toml there has our words for numbers and times in that language.\n\n"
+        "Names and colours are settings: OCTY_PRODUCT_NAME, OCTY_SUPPORT_CONTACT, OCTY_MAIL_ACCENT_COLOUR, "
+        "OCTY_MAIL_ALERT_COLOUR, OCTY_MAIL_CALM_COLOUR.\n\n"
+        "Every template is tried before anything is shown: a fault is told with file and line, here, by `octy doctor` "
+        "and when a worker starts. Neither keys nor a database are needed.",
+    )
+)
+def preview(
+    context: typer.Context,
+    *,
+    kind: Annotated[MailKind | None, typer.Argument(help="One kind of mail.", show_default=False)] = None,
+    text: Annotated[bool, typer.Option("--text", help="Subject and text part; the default.")] = False,
+    html: Annotated[bool, typer.Option("--html", help="The HTML part.")] = False,
+    eml: Annotated[bool, typer.Option("--eml", help="The whole message, as it travels.")] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option("--out", metavar="DIR", help="Write <kind>.txt, .html and .eml there, of one kind or all."),
+    ] = None,
+) -> None:
+    """Render samples."""
+    from octy_worker.cli.views import previews as view
+    from octy_worker.mail.preview import Gallery
+
+    wanted = [name for name, given in {"txt": text, "html": html, "eml": eml}.items() if given]
+    if out is None and (len(wanted) > 1 or (wanted and kind is None)):
+        raise UsageFaultError("stdout takes one form of one mail", "name a KIND and one form, or a folder with --out")
+    gallery = Gallery(_settings(context))
+    if out is not None:
+        _write(gallery, [kind] if kind else list(MailKind), wanted or ["txt", "html", "eml"], out)
+    elif kind is not None:
+        sys.stdout.write(_form(gallery, kind, wanted[0] if wanted else "txt"))
+    else:
+        show(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
+
+
+def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: Path) -> None:
+    files = {folder / f"{kind}.{form}": _form(gallery, kind, form) for kind in kinds for form in forms}
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        for path, content in files.items():
+            path.write_text(content, "utf-8")
+    except OSError as error:
+        raise UsageFaultError(f"{error.filename or folder} can't be written: {error.strerror}") from None
+    tell(*map(str, files))
+
+
+def _form(gallery: "Gallery", kind: MailKind, form: str) -> str:
+    if form == "eml":
+        return gallery.message(kind, _SOMEBODY, now()).decode("ascii").replace("\r\n", "\n")
+    letter = gallery.preview(kind).letter
+    return letter.html if form == "html" else f"Subject: {letter.subject}\n\n{letter.text}"
+
+
+@app.command(
+    "test",
+    help=teach(
+        "Send one sample through the mail server of the settings, and say how that ended.",
+        "octy mail test you@example.com",
+        "octy --env-file octy.env mail test you@example.com --kind new_keys",
+        more="One try, with the worker's own TLS, log-in and signature; its subject begins with [Test], its links lead "
+        "nowhere. Exit code 0: the server has taken it. 3: it refuses this mail for good. 4: not now; the worker would "
+        "try again by itself. 1: the set-up is at fault, and what to mend is told.",
+        json=TESTED,
+    ),
+)
+def send_sample(
+    context: typer.Context,
+    address: Annotated[str, typer.Argument(help="Where it goes: a mailbox of yours.")],
+    kind: Annotated[MailKind, typer.Option("--kind", help="Which mail.")] = MailKind.ALERT,
+    as_json: AsJson = False,
+) -> None:
+    """Send a sample."""
+    from octy_worker.mail.addresses import recipient
+    from octy_worker.mail.endings import ending
+    from octy_worker.mail.faults import Verdict
+    from octy_worker.mail.mailer import SmtpMailer
+    from octy_worker.mail.preview import Gallery
+    from octy_worker.mail.signing import Signing
+
+    to = recipient(address)
+    if to is None:
+        raise UsageFaultError(f"{address[:100]!r} is no address that mail can be sent to")
+    settings = _settings(context)
+    envelope = Gallery(settings).envelope(kind, to, now(), mark="[Test] ")
+    delivery, signing = SmtpMailer(settings).send(envelope), Signing.of(settings)
+    said, relay = ending(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
+    if as_json:
+        about = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
+        show_json({**about, "verdict": delivery.verdict, "code": delivery.code, "said": said.said, "to_do": said.to_do})
+    told = f"the mail server {relay}: {said.said}"
+    if delivery.verdict is Verdict.REFUSED:
+        raise RefusedError(told, said.to_do)
+    if delivery.verdict is Verdict.DEFERRED:
+        raise (CommandError if delivery.ours else UnavailableError)(told, said.to_do)
+    if not as_json:
+        signed = f"signed for {signing.domain}" if signing else "not signed (DKIM is not configured)"
+        tell(f"T{told[1:]}, {signed}.", f"Look for {envelope.message_id} in the mailbox, and in its junk folder.")
+
+
+@app.command(
+    help=teach(
+        "Print what the DNS must say so that receivers can check our signatures (DKIM).",
+        "octy mail record",
+        "openssl genrsa -out dkim.pem 2048",
+        more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
+        "extra ed25519). The domain is the one of OCTY_MAIL_FROM. To change keys, publish the new one under another "
+        "selector first.",
+        json=RECORDED,
+    )
+)
+def record(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the public half of the key."""
+    from octy_worker.mail.signing import Signing
+
+    signing = Signing.of(_settings(context))
+    if signing is None:
+        raise UsageFaultError("DKIM is not configured", "see `octy mail record --help`")
+    if as_json:
+        show_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.strength})
+        return
+    sys.stdout.write(f"{signing.place}. TXT {_quoted(signing.record)}\n")
+
+
+def _quoted(text: str) -> str:
+    """Return text as zone files take it: strings of at most 255 characters, which receivers join."""
+    return " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
+
+
+def _settings(context: typer.Context) -> "WorkerSettings":
+    """Return the settings; keys are made up, since no sample needs them."""
+    from octy_middleware.keychain import Keychain
+    from octy_worker.settings import WorkerSettings
+
+    made_up = Keychain.generate()
+    return WorkerSettings.from_environment(
+        variables_of(context), peppers=made_up, sealing_keys=made_up, link_keys=made_up
+    )

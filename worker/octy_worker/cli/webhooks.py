@@ -1,0 +1,176 @@
+"""`octy webhooks`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`webhooks.journal`), the POST (`webhooks.courier`), tables
+(`views`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from octy_worker.cli.console import show_json, show_list, tell, telling
+from octy_worker.cli.exits import CommandError, RefusedError, UsageFaultError
+from octy_worker.cli.options import AsJson, Limit, OfAccount, Who, Why, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_worker.settings import WebhookSettings
+    from octy_worker.webhooks.faults import Delivery
+
+app = typer.Typer(no_args_is_help=True, help="Events that customers' own servers are told.")
+
+LISTED = (
+    "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more; state is pending, sent, "
+    "failed or skipped"
+)
+RETRIED = "retried, actor"
+TESTED = "webhook_id, delivered, fault, status"
+_Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
+
+
+@app.command(
+    "list",
+    help=teach(
+        "List webhooks, newest first.",
+        "octy webhooks list",
+        "octy webhooks list --failed --account acme --json",
+        more="A pending one is tried by the worker, after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
+        "then it has failed. A skipped one had nowhere to go.",
+        json=LISTED,
+    ),
+)
+def list_some(
+    context: typer.Context,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that were given up.")] = False,
+    account: OfAccount = None,
+    limit: Limit = 200,
+    as_json: AsJson = False,
+) -> None:
+    """Show one line a webhook."""
+    from octy_worker.cli.views import webhooks as view
+    from octy_worker.reports import account_of
+    from octy_worker.webhooks.journal import list_webhooks
+
+    with store(context) as database, database.read_session() as session:
+        owner = None if account is None else account_of(session, account).id
+        found = list_webhooks(session, account_id=owner, failed=failed, limit=one_more(limit))
+    empty = "No webhook has failed." if failed else "There are no webhooks."
+    show_list("webhooks", found, limit, view.lines, empty=empty, as_json=as_json)
+
+
+@app.command(
+    "retry",
+    help=teach(
+        "Have webhooks that failed or were skipped tried again.",
+        "octy webhooks retry 01890c2e-… --reason 'their server is back'",
+        more="Each gets a fresh life, with the same webhook-id as before. All that are named are retried, or, when one "
+        "of them is not at its end, none.",
+        json=RETRIED,
+    ),
+)
+def retry_some(
+    context: typer.Context,
+    *,
+    ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids of webhooks.", show_default=False)],
+    reason: Why,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Order new tries."""
+    from octy_worker.cli.audit import record
+    from octy_worker.webhooks import journal
+
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        retried = journal.retry(database, ids, actor=who, reason=reason, now=now())
+    names = ", ".join(retried)
+    record("webhooks_retried", who, reason=reason, webhooks=names)
+    with telling(f"webhooks {names} are to be tried again"):
+        if as_json:
+            show_json({"retried": retried, "actor": who})
+        else:
+            tell(f"To be tried again: {names}.", "To see what becomes of them: octy webhooks list")
+
+
+@app.command(
+    help=teach(
+        "Print the secret with which an account checks its webhooks. It is a secret: print it to hand it over.",
+        "octy webhooks secret acme",
+        more="It is derived from the newest of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated. Hand "
+        "it to the customer on a way that you trust, and to nobody else: whoever has it can forge events. It opens "
+        "nothing of the API. That it was shown is audited.",
+    )
+)
+def secret(context: typer.Context, account: _Account, actor: Who = None) -> None:
+    """Print it, and nothing else, so that it can be piped."""
+    from octy_worker.cli.audit import record
+    from octy_worker.reports import account_of
+    from octy_worker.webhooks.signing import Signer
+
+    keys = _settings(context).webhook_keys
+    assert keys is not None
+    with store(context) as database, database.read_session() as session:
+        account_id = account_of(session, account).id
+    record("webhook_secret_shown", staff_actor(context, actor), account=account_id)
+    typer.echo(Signer(keys).secret(account_id))
+
+
+@app.command(
+    "test",
+    help=teach(
+        "Send an account's server a signed test event now, and say how it ended.",
+        "octy webhooks test acme",
+        "octy webhooks test acme --json",
+        more="From this machine, by the same rules as the worker's: run it where the worker runs. Exit code 0: the "
+        "server answered 2xx. 3: nothing was sent, for the reason printed. 1: it did not arrive.",
+        json=TESTED,
+    ),
+)
+def send_test(context: typer.Context, account: _Account, actor: Who = None, as_json: AsJson = False) -> None:
+    """Post it once."""
+    from octy_middleware.clock import utc, uuid7
+    from octy_middleware.webhooks import WebhookEvent
+    from octy_worker.cli.audit import record
+    from octy_worker.reports import account_of
+    from octy_worker.webhooks.courier import Courier
+    from octy_worker.webhooks.signing import Parcel
+
+    courier = Courier(_settings(context), now)
+    with store(context) as database, database.read_session() as session:
+        found = account_of(session, account)
+        parcel = Parcel(
+            uuid7(now()), WebhookEvent.TEST, utc(now()), found.id, found.webhook_url, {"account_id": found.id}
+        )
+    ended = courier.deliver(parcel)
+    record("webhook_tested", staff_actor(context, actor), account=parcel.account_id, ended=ended.code or "delivered")
+    if as_json:
+        told = {"webhook_id": parcel.webhook_id, "delivered": ended.fault is None, "fault": ended.code}
+        show_json({**told, "status": ended.status})
+    elif ended.fault is None:
+        tell(f"Delivered: {ended.words}. The event was webhook.test, its webhook-id {parcel.webhook_id}.")
+    _raise(ended)
+
+
+def _settings(context: typer.Context) -> "WebhookSettings":
+    """Return what this host knows of webhooks; no other key is asked for."""
+    from octy_worker.settings import WebhookSettings
+
+    settings = WebhookSettings.from_environment(variables_of(context))
+    if settings.webhook_keys is None:
+        raise UsageFaultError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "`octy secrets` prints a fresh one")
+    return settings
+
+
+def _raise(ended: "Delivery") -> None:
+    from octy_worker.webhooks.faults import REFUSED, Fault
+
+    if ended.fault is None:
+        return
+    if ended.fault is Fault.NO_URL:
+        raise UsageFaultError(ended.words, "the customer sets it, as contact data")
+    if ended.fault in REFUSED:
+        raise RefusedError(f"nothing was sent: {ended.words}", "docs/webhooks.md says which places are taken")
+    to_do = "" if ended.fault is Fault.GONE else "the worker would try again for 3 days"
+    raise CommandError(f"not delivered: {ended.words}", to_do)

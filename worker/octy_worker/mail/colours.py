@@ -1,0 +1,76 @@
+"""PURE. The colours of mails: those that the host chose, and what follows from them.
+
+Here: text that can be read on a colour, and what stands for it in the dark. Not here: where which colour stands (the
+templates).
+"""
+
+from dataclasses import dataclass
+
+from octy_worker.settings import WorkerSettings
+
+_WHITE, _INK = "#ffffff", "#1b2430"
+_READABLE_ON_WHITE = 0.32  # relative luminance up to which white letters of a button's size can be read (about 3 : 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Palette:
+    """`accent`: buttons and links. `alert`: what is about wrong attempts. `calm`: its opposite."""
+
+    accent: str
+    alert: str
+    calm: str
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> "Palette":
+        """Return the host's colours."""
+        return cls(settings.mail_accent_colour, settings.mail_alert_colour, settings.mail_calm_colour)
+
+    @property
+    def on_accent(self) -> str:
+        """The colour of a button's words."""
+        return readable_on(self.accent)
+
+    @property
+    def dark_accent(self) -> str:
+        """The button on a dark ground."""
+        return mixed(self.accent, _WHITE, 0.14)
+
+    @property
+    def on_dark_accent(self) -> str:
+        """The colour of its words."""
+        return readable_on(self.dark_accent)
+
+    @property
+    def dark_link(self) -> str:
+        """A link on a dark ground."""
+        return mixed(self.accent, _WHITE, 0.5)
+
+    @property
+    def dark_alert(self) -> str:
+        """A plot's bars on a dark ground."""
+        return mixed(self.alert, _WHITE, 0.25)
+
+
+def mixed(colour: str, other: str, share: float) -> str:
+    """Return `colour` with a share (0 to 1) of the other."""
+    channels = zip(_channels(colour), _channels(other), strict=True)
+    return "#" + "".join(f"{round(one + (two - one) * share):02x}" for one, two in channels)
+
+
+def readable_on(colour: str) -> str:
+    """Return white or dark ink, whichever can be read on this colour."""
+    return _WHITE if _luminance(colour) <= _READABLE_ON_WHITE else _INK
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _luminance(colour: str) -> float:
+    """Return the relative luminance of WCAG 2."""
+    red, green, blue = (_linear(channel / 255) for channel in _channels(colour))
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def _linear(channel: float) -> float:
+    return float(channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4)  # noqa: PLR2004  # sRGB

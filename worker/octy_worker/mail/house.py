@@ -1,0 +1,62 @@
+"""The house style of mails: the host's templates before ours, its names, colours and language.
+
+Here: where templates are found, and what all of them know besides their facts. Not here: rendering (`letters`), what a
+host may replace in words (`octy mail preview --help`, docs/mails.md).
+"""
+
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, select_autoescape
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker import plot, words
+from octy_worker.mail import phrasing
+from octy_worker.mail.colours import Palette
+from octy_worker.mail.speech import Speech
+from octy_worker.settings import WorkerSettings
+
+_OURS = "en"  # the language of our own templates
+
+
+def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
+    """Return the host's folders of templates, the first one wins. Raises ConfigurationError for one that is none."""
+    if not settings.mail_templates:
+        if settings.mail_language != _OURS:
+            raise ConfigurationError(
+                f"mail_language (OCTY_MAIL_LANGUAGE) is {settings.mail_language!r}, and our own templates are English: "
+                "set OCTY_MAIL_TEMPLATES to a folder of yours"
+            )
+        return ()
+    folder = Path(settings.mail_templates)
+    if not folder.is_dir():
+        raise ConfigurationError(f"mail_templates (OCTY_MAIL_TEMPLATES): {str(folder)!r} is no folder")
+    return folder / settings.mail_language, folder
+
+
+def environment(settings: WorkerSettings) -> Environment:
+    """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
+    folders = host_folders(settings)
+    speech = Speech.read(folders)
+    made = Environment(
+        loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
+        autoescape=select_autoescape(enabled_extensions=("html",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        moment=words.moment, span=speech.saying(words.span), amount=speech.saying(words.amount), say=speech.say
+    )
+    made.globals.update(
+        product=settings.product_name,
+        support=settings.support_contact,
+        site=settings.public_url,
+        terms=settings,
+        language=settings.mail_language,
+        colours=Palette.of(settings),
+        pace=speech.saying(phrasing.pace),
+        bars=plot.bars,
+        bins=plot.BINS,
+    )
+    return made

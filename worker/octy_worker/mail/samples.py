@@ -1,0 +1,204 @@
+"""PURE. Sample facts for every kind of mail: for previews, for a test mail, and to prove templates with.
+
+Here: customers, keys and attempts that don't exist (addresses of RFC 5737, domains of RFC 2606). Not here: rendering.
+The first sample of a kind is the one that is shown; the others take the branches of templates that it leaves out.
+"""
+
+from dataclasses import replace
+from datetime import datetime, timedelta
+from math import exp
+from typing import assert_never
+
+from octy_middleware.clock import utc
+from octy_middleware.credentials import Secret
+from octy_worker.mail.facts.shapes import (
+    CaseFacts,
+    ContactChangedFacts,
+    ExposedFacts,
+    Facts,
+    KeysInsideFacts,
+    LateLine,
+    NewContactFacts,
+    NewKeysFacts,
+    RetiredFacts,
+    SourceLine,
+    StillUsedFacts,
+    UseLine,
+)
+from octy_worker.mail.harmless import Harmless
+from octy_worker.plot import Plot, plot_of
+from octy_workflows.messages import MailKind
+
+_AT = utc(1_767_968_160)  # 2026-01-09 14:16:00 UTC
+_ID = "01890c2e-0000-7000-8000-000000000001"
+_OLD_KEY, _KEY = Harmless("pk_SAMPLExOLDxPUBLICxKEYxSAMPLE"), Harmless("pk_SAMPLExPUBLICxKEYxSAMPLExxx")
+_NAME, _NOBODY = Harmless("Ada"), Harmless("")
+_DAY = timedelta(days=1)
+_OTHERS = 17  # attempts from sources without a line of their own
+
+
+def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: PLR0911  # a row for each kind
+    """Return facts of this kind; `site` is where their links would lead."""
+    match kind:
+        case MailKind.ALERT | MailKind.REMINDER:
+            return _cases(kind, site)
+        case MailKind.NEW_KEYS:
+            return _new_keys(site)
+        case MailKind.NEW_KEYS_INSIDE:
+            return _keys_inside()
+        case MailKind.STILL_USED:
+            return _still_used()
+        case MailKind.KEYS_RETIRED:
+            return _retired()
+        case MailKind.EXPOSED:
+            return _exposed(site)
+        case MailKind.CONTACT_CHANGED:
+            return _contact_changed(site)
+        case MailKind.NEW_CONTACT:
+            return (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),)
+        case unknown:
+            assert_never(unknown)
+
+
+def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
+    plot, sources = _attempts()
+    full = CaseFacts(
+        kind=kind,
+        incident_id=_ID,
+        public_key=_KEY,
+        streak=20,
+        total=sum(each.count for each in plot.bins),
+        first_at=plot.bins[0].at,
+        opened_at=_AT,
+        last_at=plot.end,
+        network=Harmless("203.0.113.0/24"),
+        plot=plot,
+        sources=sources,
+        other_sources=3,
+        other_count=_OTHERS,
+        late_uses=(_late(_AT - _DAY), _late(None)),
+        request_id=Harmless("req-7f3a9c1d"),
+        name=_NAME,
+        url=f"{site}/case/SAMPLE",
+    )
+    bare = replace(
+        full,
+        network=Harmless(""),
+        plot=None,
+        sources=(),
+        other_sources=0,
+        other_count=0,
+        late_uses=(),
+        request_id=Harmless(""),
+        name=_NOBODY,
+    )
+    return full, bare
+
+
+def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
+    """Return an attack that swells and ebbs away within twenty minutes, and where it came from."""
+    minutes = range(-6, 14)
+    counts = [(_AT.timestamp() + 60 * n, round(24 * exp(-((n - 2) ** 2) / 14))) for n in minutes]
+    plot = plot_of([*counts[:-1], (counts[-1][0], 1)], finest=60)
+    assert plot is not None
+    most = sum(each.count for each in plot.bins) - 31 - 9 - _OTHERS
+    named = [
+        ("203.0.113.7", most, "python-requests/2.31.0"),
+        ("198.51.100.23", 31, "curl/8.5.0"),
+        ("192.0.2.144", 9, ""),
+    ]
+    return plot, tuple(SourceLine(Harmless(source), count, Harmless(client)) for source, count, client in named)
+
+
+def _late(last_at: datetime | None) -> LateLine:
+    client = Harmless("nightly-export/2.1" if last_at else "")
+    return LateLine(_OLD_KEY, Harmless("192.0.2.80"), client, 12 if last_at else 1, last_at)
+
+
+def _new_keys(site: str) -> tuple[Facts, ...]:
+    full = NewKeysFacts(
+        regeneration_id=_ID,
+        public_key=_KEY,
+        old_public_key=_OLD_KEY,
+        leaked=False,
+        renewed=False,
+        expires_at=_AT + _DAY,
+        name=_NAME,
+        url=f"{site}/keys/SAMPLE",
+    )
+    return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
+
+
+def _keys_inside() -> tuple[Facts, ...]:
+    full = KeysInsideFacts(
+        regeneration_id=_ID,
+        public_key=_KEY,
+        old_public_key=_OLD_KEY,
+        leaked=False,
+        renewed=False,
+        name=_NAME,
+        secret=Secret("SAMPLE, a real one begins with sk_"),
+    )
+    return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
+
+
+def _still_used() -> tuple[Facts, ...]:
+    uses = (
+        UseLine(Harmless("192.0.2.80"), 1_204, Harmless("nightly-export/2.1"), _AT - timedelta(minutes=4)),
+        UseLine(Harmless("198.51.100.23"), 7, Harmless(""), _AT - timedelta(hours=3)),
+    )
+    full = StillUsedFacts(
+        regeneration_id=_ID,
+        public_key=_OLD_KEY,
+        new_public_key=_KEY,
+        collected_at=_AT - timedelta(hours=18),
+        ends_at=_AT + timedelta(hours=6),
+        new_first_used_at=_AT - timedelta(hours=17),
+        total=sum(use.count for use in uses) + _OTHERS,
+        uses=uses,
+        other_sources=3,
+        other_count=_OTHERS,
+        name=_NAME,
+    )
+    return full, replace(full, new_first_used_at=None, other_sources=0, other_count=0, name=_NOBODY)
+
+
+def _retired() -> tuple[Facts, ...]:
+    full = RetiredFacts(
+        regeneration_id=_ID,
+        public_key=_OLD_KEY,
+        new_public_key=_KEY,
+        new_first_used_at=_AT - timedelta(hours=17),
+        leaked=False,
+        retired_at=_AT,
+        last_used_at=_AT - timedelta(hours=5),
+        name=_NAME,
+    )
+    unused = replace(full, new_first_used_at=None)
+    return full, unused, replace(unused, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
+
+
+def _exposed(site: str) -> tuple[Facts, ...]:
+    full = ExposedFacts(
+        notice_id=_ID,
+        public_key=_KEY,
+        at=_AT,
+        source=Harmless("192.0.2.80"),
+        client=Harmless("nightly-export/2.1"),
+        request_id=Harmless("req-7f3a9c1d"),
+        name=_NAME,
+        url=f"{site}/notice/SAMPLE",
+    )
+    return full, replace(full, client=Harmless(""), request_id=Harmless(""), name=_NOBODY)
+
+
+def _contact_changed(site: str) -> tuple[Facts, ...]:
+    full = ContactChangedFacts(
+        notice_id=_ID,
+        at=_AT,
+        follows_at=_AT + 7 * _DAY,
+        new_address=Harmless("ada[at]new[.]example"),
+        name=_NAME,
+        url=f"{site}/notice/SAMPLE",
+    )
+    return full, replace(full, name=_NOBODY)

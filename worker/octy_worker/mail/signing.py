@@ -1,0 +1,126 @@
+"""DKIM: the signature by which receivers know that a mail is the domain's own and unchanged (RFC 6376, 8301, 8463).
+
+Here: the key, what is signed, the entry for the DNS. Not here: the message itself (`composing`), mail servers.
+"""
+
+import base64
+import importlib.util
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography.exceptions import UnsupportedAlgorithm
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from emails.message import Message
+from emails.signers import DKIMSigner
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker.settings import WorkerSettings
+
+_NAMES = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_SMALLEST = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
+# Each is named twice: a second one that somebody adds, or one that we don't use, breaks the signature.
+_SIGNED = (
+    *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "auto-submitted"),
+    *("mime-version", "content-type"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Signing:
+    """Who signs with which key. `strength` tells the key's kind, `record` what the DNS must say at `place`."""
+
+    domain: str
+    selector: str
+    algorithm: str
+    strength: str
+    record: str
+    key: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> "Signing | None":
+        """Return what the settings say; None when they say nothing. Raises ConfigurationError, naming the setting."""
+        given = {name: getattr(settings, name) for name in ("dkim_domain", "dkim_selector", "dkim_private_key_file")}
+        if not any(given.values()):
+            return None
+        missing = [f"OCTY_{name.upper()}" for name, value in given.items() if not value]
+        if missing:
+            raise ConfigurationError(f"DKIM needs all of its settings or none: {', '.join(missing)} not set")
+        for name in ("dkim_domain", "dkim_selector"):
+            if not _NAMES.fullmatch(given[name]):
+                raise ConfigurationError(f"{name} (OCTY_{name.upper()}): {given[name]!r} is no name of the DNS")
+        return _signing(settings.dkim_domain.lower(), settings.dkim_selector.lower(), _read(settings))
+
+    @property
+    def place(self) -> str:
+        """The name in the DNS where receivers look for the public key."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
+    def sign(self, message: Message) -> None:
+        """Have the message signed when it is made into bytes."""
+        if self.algorithm == "ed25519-sha256":
+            message.signer_cls = _Ed25519Signer  # type: ignore[assignment]  # its set-up differs
+        message.dkim(
+            key=self.key,
+            domain=self.domain,
+            selector=self.selector,
+            signature_algorithm=self.algorithm.encode(),
+            canonicalize=(b"relaxed", b"relaxed"),  # relays may fold headers anew
+            include_headers=[name for name in _SIGNED for _ in range(2)],
+        )
+
+
+class _Ed25519Signer(DKIMSigner):
+    """The library's signer takes RSA keys only, though what signs for it takes both."""
+
+    def __init__(self, selector: str, domain: str, key: bytes, **params: object) -> None:
+        self.ignore_sign_errors = False
+        self._sign_params = {**params, "privkey": key, "domain": domain.encode(), "selector": selector.encode()}
+
+
+def _read(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
+    path = settings.dkim_private_key_file
+    setting = "dkim_private_key_file (OCTY_DKIM_PRIVATE_KEY_FILE)"
+    try:
+        key = load_pem_private_key(Path(path).read_bytes(), password=None)
+    except OSError as error:
+        raise ConfigurationError(f"{setting}: {path!r} can't be read: {error.strerror}") from None
+    except (ValueError, TypeError, UnsupportedAlgorithm):  # what they say may quote the file
+        raise ConfigurationError(f"{setting}: {path!r} holds no private key in PEM without a password") from None
+    if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
+        raise ConfigurationError(f"{setting}: {path!r} holds a key that is neither RSA nor Ed25519")
+    if isinstance(key, RSAPrivateKey) and key.key_size < _SMALLEST:
+        raise ConfigurationError(f"{setting}: a key of {key.key_size} bits is too weak → make one of 2048")
+    if isinstance(key, Ed25519PrivateKey) and importlib.util.find_spec("nacl") is None:
+        raise ConfigurationError(f"{setting}: Ed25519 needs PyNaCl → pip install 'octy-middleware[ed25519]'")
+    return key
+
+
+def _signing(domain: str, selector: str, key: RSAPrivateKey | Ed25519PrivateKey) -> Signing:
+    if isinstance(key, RSAPrivateKey):
+        public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+        return Signing(
+            domain,
+            selector,
+            algorithm="rsa-sha256",
+            strength=f"RSA, {key.key_size} bits",
+            record=f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}",
+            # The form that dkimpy reads, whatever the file's own is.
+            key=key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
+        )
+    return Signing(
+        domain,
+        selector,
+        algorithm="ed25519-sha256",
+        strength="Ed25519",
+        record=f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}",
+        key=base64.b64encode(key.private_bytes_raw()),
+    )

@@ -1,0 +1,152 @@
+"""The rows of webhooks: a try put down before it is made, completed after; lists, and orders of staff.
+
+Here: every step of the `webhook` table after `octy_middleware.webhooks` has put a row down. Not here: sending.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.models import Account, Webhook
+from octy_middleware.states import WebhookState
+from octy_middleware.webhooks import order_again
+from octy_worker.staff_orders import OrderRefusedError, check_staff
+from octy_worker.webhooks.faults import Fault
+from octy_worker.webhooks.signing import Parcel
+
+_NAMED = 5  # webhooks that a refusal names
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a webhook stands; pending means that `parcel` is to be sent now."""
+
+    state: WebhookState
+    code: str = ""
+    parcel: Parcel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLine:
+    """One webhook, as support staff sees it."""
+
+    id: str
+    account: str
+    event: str
+    key: str
+    state: str
+    tries: int
+    last_error: str
+    created_at: datetime
+    sent_at: datetime | None
+
+
+def begin(session: Session, webhook_id: str) -> Standing | None:
+    """Put one try down, or find that there is nothing to send any more. None when there is no such row.
+
+    It goes where the account's `webhook_url` leads by now: a customer who mends it gets what waits.
+    """
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        return None
+    if webhook.state == WebhookState.PENDING:
+        account = session.get_one(Account, webhook.account_id)
+        if account.webhook_url:
+            webhook.tries += 1
+            session.add(webhook)
+            return Standing(WebhookState.PENDING, parcel=_parcel(webhook, account))
+        webhook.state, webhook.last_error = WebhookState.SKIPPED, Fault.NO_URL
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def _parcel(webhook: Webhook, account: Account) -> Parcel:
+    return Parcel(
+        webhook_id=webhook.id,
+        event=webhook.event,
+        at=webhook.created_at,
+        account_id=account.id,
+        url=account.webhook_url,
+        data=webhook.data,
+    )
+
+
+def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> Standing:
+    """Note how a try ended: sent, failed for good, skipped, or still pending with the fault's code."""
+    webhook = session.get_one(Webhook, webhook_id)
+    # An overlapping try may have been faster, or trying may have ended meanwhile.
+    if webhook.state == WebhookState.PENDING or (state is WebhookState.SENT and webhook.state != WebhookState.SENT):
+        webhook.state, webhook.last_error = state, code
+        webhook.sent_at = utc(now) if state is WebhookState.SENT else None
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def give_up(session: Session, webhook_id: str) -> Standing | None:
+    """Note that what is still pending is tried no more; its last fault stays. None when there is no such row."""
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        return None
+    if webhook.state == WebhookState.PENDING:
+        webhook.state = WebhookState.FAILED
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def _standing(webhook: Webhook) -> Standing:
+    return Standing(WebhookState(webhook.state), webhook.last_error)
+
+
+def list_webhooks(
+    session: Session, *, account_id: str | None = None, failed: bool = False, limit: int | None = None
+) -> tuple[WebhookLine, ...]:
+    """Return webhooks, newest first; with `failed` those that were given up."""
+    query = select(Webhook, Account.reference).join(Account, col(Account.id) == Webhook.account_id)
+    if account_id is not None:
+        query = query.where(Webhook.account_id == account_id)
+    if failed:
+        query = query.where(Webhook.state == WebhookState.FAILED)
+    return tuple(
+        WebhookLine(
+            id=webhook.id,
+            account=reference,
+            event=webhook.event,
+            key=webhook.key,
+            state=webhook.state,
+            tries=webhook.tries,
+            last_error=webhook.last_error,
+            created_at=webhook.created_at,
+            sent_at=webhook.sent_at,
+        )
+        for webhook, reference in session.exec(query.order_by(col(Webhook.id).desc()).limit(limit))
+    )
+
+
+def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
+    """Have webhooks that were given up or skipped tried again; return their ids. All of them, or nothing.
+
+    Raises InvalidInputError for an id that there is not, OrderRefusedError for one that is not at its end.
+    """
+    check_staff(actor, reason)
+    wanted = sorted(set(ids))
+    with database.write() as connection:
+        if unknown := sorted(set(wanted) - _known(connection, wanted)):
+            raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
+        if others := [webhook_id for webhook_id in wanted if not order_again(connection, webhook_id, now)]:
+            raise OrderRefusedError(f"not given up, so delivered or still being tried: {_names(others)}")
+    return wanted
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
+    return {row[0] for row in connection.execute(select(Webhook.id).where(col(Webhook.id).in_(ids)))}
+
+
+def _names(ids: Sequence[str]) -> str:
+    named = ", ".join(ids[:_NAMED])
+    return f"{named} and {len(ids) - _NAMED} more" if len(ids) > _NAMED else named

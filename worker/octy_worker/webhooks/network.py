@@ -1,0 +1,121 @@
+"""Connections for webhooks: a name is looked up once, all its addresses are checked, and one of them is connected to.
+
+Here: the way to a checked address, and an end to every wait. Not here: which addresses are refused (`destinations`),
+HTTP and TLS, which are httpcore's and Python's.
+
+Whoever checks a name and then hands it on to be looked up again can be told two different things (DNS rebinding). Here
+the address that was checked is the one that is connected to; TLS still verifies the name.
+"""
+
+import socket
+import threading
+import time
+from collections.abc import Iterable, Sequence
+from queue import Empty, SimpleQueue
+from ssl import SSLCertVerificationError, SSLContext
+from typing import Any
+
+import httpcore2 as httpcore
+
+from octy_middleware.clock import Clock
+from octy_worker.webhooks.destinations import is_public
+from octy_worker.webhooks.faults import DeliveryError, Fault
+
+_CONNECT = 5.0  # seconds for one address
+
+
+class CheckedNetwork(httpcore.NetworkBackend):
+    """Connects to checked addresses only, and ends whatever is not done `patience` seconds after it was made."""
+
+    def __init__(self, *, patience: float, allow_private: bool, monotonic: Clock = time.monotonic) -> None:
+        self._deadline = monotonic() + patience
+        self._allow_private = allow_private
+        self._monotonic = monotonic
+        self._plain = httpcore.SyncBackend()
+
+    def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ARG002  # ours is for all waits together
+        local_address: str | None = None,
+        socket_options: Iterable[httpcore.SOCKET_OPTION] | None = None,
+    ) -> httpcore.NetworkStream:
+        """Connect to the first address that takes us; raise DeliveryError when one of them is none to go to."""
+        addresses = self._addresses(host, port)
+        if not self._allow_private and not all(map(is_public, addresses)):
+            raise DeliveryError(Fault.REFUSED_ADDRESS)
+        fault: Exception = DeliveryError(Fault.UNKNOWN_NAME)
+        for address in addresses:
+            try:
+                wait = min(_CONNECT, self.left())
+                stream = self._plain.connect_tcp(address, port, wait, local_address, socket_options)
+            except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
+                fault = error
+            else:
+                return _Timed(stream, self)
+        raise fault
+
+    def left(self) -> float:
+        """Return the seconds that are left; raise DeliveryError when there are none."""
+        left = self._deadline - self._monotonic()
+        if left <= 0:
+            raise DeliveryError(Fault.TOO_SLOW)
+        return left
+
+    def _addresses(self, host: str, port: int) -> Sequence[str]:
+        """Look a name up, in a thread of its own: the system's resolver takes no time-out."""
+        found: SimpleQueue[Sequence[str]] = SimpleQueue()
+        threading.Thread(target=lambda: found.put(look_up(host, port)), name="octy-webhook-name", daemon=True).start()
+        try:
+            return found.get(timeout=self.left())
+        except Empty:
+            raise DeliveryError(Fault.TOO_SLOW) from None
+
+
+def look_up(host: str, port: int) -> Sequence[str]:
+    """Return the addresses of a name, each once, in the system's order; none when there are none."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):  # a label that is empty or too long is a UnicodeError
+        return ()
+    return tuple(dict.fromkeys(str(place[4][0]) for place in found))
+
+
+class _Timed(httpcore.NetworkStream):
+    """A stream whose waits, all of them together, end with the network's."""
+
+    def __init__(self, stream: httpcore.NetworkStream, network: CheckedNetwork) -> None:
+        self._stream = stream
+        self._network = network
+
+    def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
+        """Read what there is."""
+        return self._stream.read(max_bytes, self._network.left())
+
+    def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
+        """Write all of it."""
+        self._stream.write(buffer, self._network.left())
+
+    def close(self) -> None:
+        """Close it."""
+        self._stream.close()
+
+    def start_tls(
+        self,
+        ssl_context: SSLContext,
+        server_hostname: str | None = None,
+        timeout: float | None = None,  # noqa: ARG002
+    ) -> httpcore.NetworkStream:
+        """Change to TLS, verified for the name."""
+        try:
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._network.left())
+        except httpcore.ConnectError as error:
+            if isinstance(error.__cause__, SSLCertVerificationError):
+                raise DeliveryError(Fault.UNTRUSTED) from None
+            raise
+        return _Timed(stream, self._network)
+
+    def get_extra_info(self, info: str) -> Any:
+        """See httpcore."""
+        return self._stream.get_extra_info(info)

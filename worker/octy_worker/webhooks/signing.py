@@ -1,0 +1,71 @@
+"""PURE. What goes over the wire: the secret of each account, the body of an event, and its signature.
+
+Here: the format of Standard Webhooks 1.0 (standardwebhooks.com). Not here: sending, and what `data` says
+(`octy_middleware.webhooks`).
+
+An account's secret is derived from a key of the chain, so no table holds one. Each key of the chain signs, the newest
+first: while there are two, customers can change from one secret to the next when they like.
+"""
+
+import hmac
+import json
+from base64 import b64encode
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Any
+
+from octy_middleware.keychain import Keychain
+
+_PREFIX = "whsec_"
+
+
+@dataclass(frozen=True, slots=True)
+class Parcel:
+    """One event as it is told. `url` may hold a password of the customer's: it stays out of every `repr`."""
+
+    webhook_id: str
+    event: str
+    at: datetime
+    account_id: str
+    url: str = field(repr=False)
+    data: Mapping[str, Any] = field(repr=False)
+
+    @property
+    def body(self) -> bytes:
+        """Return the bytes that are signed and sent, the same at each try."""
+        time = self.at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        told = {"type": self.event, "timestamp": time, "data": dict(self.data)}
+        return json.dumps(told, separators=(",", ":"), sort_keys=True).encode()
+
+
+class Signer:
+    """Knows each account's secrets."""
+
+    def __init__(self, keys: Keychain) -> None:
+        self._keys = keys
+
+    def __repr__(self) -> str:
+        return f"Signer({', '.join(self._keys)})"
+
+    def secret(self, account_id: str) -> str:
+        """Return the account's newest secret, as its receiver is configured with it."""
+        return _PREFIX + b64encode(_secret(self._keys.newest[1], account_id)).decode()
+
+    def headers(self, parcel: Parcel, now: float) -> dict[str, str]:
+        """Return the three headers by which a receiver knows who sent it, when, and that it is whole."""
+        time = str(int(now))
+        signed = b".".join((parcel.webhook_id.encode(), time.encode(), parcel.body))
+        signatures = (
+            b64encode(hmac.digest(_secret(key, parcel.account_id), signed, "sha256")).decode()
+            for key in reversed(list(self._keys.values()))
+        )
+        return {
+            "webhook-id": parcel.webhook_id,
+            "webhook-timestamp": time,
+            "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
+        }
+
+
+def _secret(key: bytes, account_id: str) -> bytes:
+    return hmac.digest(key, f"octy-webhook\0{account_id}".encode(), "sha256")

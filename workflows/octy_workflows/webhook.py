@@ -1,0 +1,70 @@
+"""KeyWebhookWorkflow: one event, told to the account's own server.
+
+Here: how patiently it is tried, and when trying ends. Not here: what it says, where it goes and how it is signed, which
+only the activity knows.
+
+Servers of customers may be slow, and many of them may be away at once: their activity has a task queue of its own, so
+that no mail waits for them.
+"""
+
+from datetime import timedelta
+
+from temporalio import workflow
+from temporalio.common import RetryPolicy
+from temporalio.exceptions import ActivityError, is_cancelled_exception
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.messages import (
+        WebhookCase,
+        WebhookEnd,
+        WebhookOrder,
+        WebhookReport,
+        webhook_task_queue,
+    )
+    from octy_workflows.policies import PATIENTLY
+
+_RETRIES = RetryPolicy(
+    initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(hours=1)
+)
+_ONE_TRY = timedelta(seconds=60)  # it ends by itself long before, unless its worker was killed
+_HEADLINE = {
+    WebhookEnd.SENT: "The customer's server was told",
+    WebhookEnd.FAILED: "Given up",
+    WebhookEnd.SKIPPED: "There was nowhere to send it",
+}
+
+
+@workflow.defn
+class KeyWebhookWorkflow:
+    """One event, from its cause until the server took it or trying ended. Returns how it ended."""
+
+    @workflow.run
+    async def run(self, case: WebhookCase) -> str:
+        """Have it posted, and posted again; give up at the end of its life."""
+        board = Board(f"Webhook {case.webhook_id}: {case.event}")
+        board.show("The customer's server is being told")
+        order = WebhookOrder(case.webhook_id, workflow.time())
+        report = await self._post(order, case.life) or await self._give_up(order)
+        board.show(_HEADLINE[WebhookEnd(report.state)], fault=report.why)
+        return report.state
+
+    async def _post(self, order: WebhookOrder, life: float) -> WebhookReport | None:
+        """Return what became of it, or None when no server took it in time."""
+        try:
+            return await workflow.execute_activity(
+                activities.post_webhook,
+                order,
+                task_queue=webhook_task_queue(workflow.info().task_queue),
+                start_to_close_timeout=_ONE_TRY,
+                schedule_to_close_timeout=timedelta(seconds=life),
+                retry_policy=_RETRIES,
+            )
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            return None
+
+    async def _give_up(self, order: WebhookOrder) -> WebhookReport:
+        return await workflow.execute_activity(activities.give_up_webhook, order, **PATIENTLY)
