@@ -62,8 +62,13 @@ def describe(  # what is known of the key beside what the request says of itself
         client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
         method=_printable(request.method, _METHOD_LIMIT),
         path=_printable(request.path, _PATH_LIMIT),
-        request_id=_request_id(_first(request, b"x-request-id")) or uuid7(now, randbytes),
+        request_id=given_request_id(request) or uuid7(now, randbytes),
     )
+
+
+def given_request_id(request: Request) -> str:
+    """Return the id that the request came with, or nothing: then it gets one of ours."""
+    return _request_id(_first(request, b"x-request-id"))
 
 
 def _first(request: Request, name: bytes) -> str:

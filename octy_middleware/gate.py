@@ -85,7 +85,7 @@ class Gate:
             grace=settings.grace,
             keep=lambda digest: not self._hasher.needs_upgrade(digest),
         )
-        ledger = Ledger(
+        self._ledger = Ledger(
             self.database,
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
@@ -96,7 +96,7 @@ class Gate:
             beside=self._beat,
         )
         self._recorder = Recorder(
-            ledger.write, limit=settings.queue_limit, linger=settings.linger, patience=settings.commit_timeout
+            self._ledger.write, limit=settings.queue_limit, linger=settings.linger, patience=settings.commit_timeout
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
@@ -118,6 +118,10 @@ class Gate:
         )
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
+        if settings.tracing:
+            from octy_middleware.tracing import trace  # noqa: PLC0415  # others never load it
+
+            trace(self)
 
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
@@ -240,6 +244,10 @@ class Gate:
     def health(self) -> Health:
         """Return how the recorder is doing."""
         return self._recorder.health()
+
+    def recorded(self) -> Mapping[Outcome, int]:
+        """Return how many requests this process has recorded since it began, by outcome."""
+        return self._ledger.recorded
 
     def _renew(self, record: KeyRecord, secret: Secret) -> None:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""

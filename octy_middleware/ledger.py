@@ -88,6 +88,7 @@ class Ledger:
         self._clock = clock
         self._used: dict[str, float] = {}
         self._failed = DECOY  # the last known key with a failure
+        self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[Entry]) -> None:
@@ -117,6 +118,8 @@ class Ledger:
             add_counts(
                 connection, [(entries[key], count) for key, count in seen.items()], sources=self._sources_per_minute
             )
+        for key, count in seen.items():
+            self.recorded[entries[key].outcome] += count
 
     def _advance_streaks(self, connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> None:
         failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}

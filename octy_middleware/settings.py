@@ -99,6 +99,7 @@ class Settings(BaseSettings):
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
     networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"
+    tracing: bool = False  # spans by OpenTelemetry, which the host sets up
 
 
 class Options(TypedDict, total=False):
@@ -132,3 +133,4 @@ class Options(TypedDict, total=False):
     attempts_per_minute: int
     sources_per_minute: int
     networks: int
+    tracing: bool

@@ -105,11 +105,12 @@ class Scripted:
     """A server whose answers stand in a list, in clear or over TLS from the first byte.
 
     Each item answers one line of the client, the one after a 354 the whole mail; the first is the greeting. None closes
-    the connection at once, "" says nothing. `heard` is what the client said.
+    the connection at once, "" says nothing. `heard` is what the client said; each answer takes `pause` seconds.
     """
 
-    def __init__(self, replies, context=None):
+    def __init__(self, replies, context=None, *, pause=0.0):
         self.replies = replies
+        self._pause = pause
         self.heard = []
         self._context = context
         self.connections = 0
@@ -154,6 +155,7 @@ class Scripted:
                 if reply == "":
                     self._done.wait(2)
                     return
+                self._done.wait(self._pause)
                 connection.sendall(reply.encode() + b"\r\n")
                 before = reply
 

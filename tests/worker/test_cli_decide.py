@@ -229,6 +229,7 @@ WELL = [
     *("settings", "packages", "database", "write lock"),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "search attributes", "worker", "retention"),
+    *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
 ]
 
@@ -249,6 +250,11 @@ def test_the_doctor_finds_all_well(office, sealed):
     page = office.octy.shell("doctor").must().stdout
     assert page.count("✓") == len(WELL)
     assert page.endswith("All is well.\n")
+
+
+def test_cases_that_run_need_no_reconciliation(office, sealed):
+    found = office.octy.shell("incidents", "reconcile", "--dry-run", "--json").must().json
+    assert (found["looked_at"] > 0, found["restarted"], found["ended"], found["unknown"]) == (True, 0, 0, 0)
 
 
 OTHER = Keychain.generate("k9").export()

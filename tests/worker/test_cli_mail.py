@@ -211,36 +211,36 @@ def test_every_code_has_words(code, verdict):
 # The doctor
 
 
-def look(octy, **variables):
+def set_up(octy, **variables):
     chain = "k1:" + "ab" * 32
     keys = {f"OCTY_{name}": chain for name in ("PEPPERS", "SEALING_KEYS", "LINK_KEYS")}
-    settings = WorkerSettings.from_environment({**octy.variables, **keys, **variables})
-    return look_at_templates(settings), look_at_signature(settings)
+    return WorkerSettings.from_environment({**octy.variables, **keys, **variables})
 
 
-def test_the_doctor_says_whether_mails_are_signed(signed, tmp_path):
-    templates, signature = look(signed)
-    assert templates.state is signature.state is State.OK
+def test_the_doctor_says_whether_mails_are_signed(signed):
+    signature = look_at_signature(set_up(signed))
+    assert signature.state is State.OK
     assert "RSA, 2048 bits, for s1._domainkey.acme.example" in signature.found
-    assert "DKIM is not configured" in look(Octy())[1].found
-    assert look(signed, OCTY_MAIL_FROM="Acme <a@mail.acme.example>")[1].state is State.OK
+    assert "DKIM is not configured" in look_at_signature(set_up(Octy())).found
+    assert look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@mail.acme.example>")).state is State.OK
 
 
 def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
-    _, foreign = look(signed, OCTY_MAIL_FROM="Acme <a@acme.org>")
+    foreign = look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@acme.org>"))
     assert (foreign.state, "mails come from acme.org" in foreign.found) == (State.WRONG, True)
     (tmp_path / "dkim.pem").chmod(0o644)
-    assert "can be read by everybody" in look(signed)[1].found
-    assert look(signed, OCTY_MAIL_FROM="Acme")[1].state is State.UNCHECKED
-    _, half = look(signed, OCTY_DKIM_SELECTOR="")
+    assert "can be read by everybody" in look_at_signature(set_up(signed)).found
+    assert look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme")).state is State.UNCHECKED
+    half = look_at_signature(set_up(signed, OCTY_DKIM_SELECTOR=""))
     assert (half.state, "OCTY_DKIM_SELECTOR not set" in half.found) == (State.WRONG, True)
 
 
 def test_the_doctor_finds_faults_of_templates(octy, tmp_path):
     (tmp_path / "parts.txt").write_text("{{ one }}{{ two }}")
-    templates, _ = look(octy, OCTY_MAIL_TEMPLATES=str(tmp_path))
+    assert look_at_templates(set_up(octy)).state is State.OK
+    templates = look_at_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path)))
     assert (templates.state, templates.to_do[:9]) == (State.WRONG, "mend them")
     assert "parts.txt, line 1" in templates.found
     assert "(and 1 more)" in templates.found
-    gone, _ = look(octy, OCTY_MAIL_TEMPLATES=str(tmp_path / "gone"))
+    gone = look_at_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path / "gone")))
     assert "is no folder" in gone.found

@@ -49,6 +49,7 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
         "KeyIncidentWorkflow",
         "KeyRegenerationWorkflow",
         "KeyNoticeWorkflow",
+        "KeyUpkeepWorkflow",
         "KeyWebhookWorkflow",
     }
     # Customers' servers keep no mail waiting.

@@ -240,6 +240,13 @@ def test_a_mail_that_was_taken_is_sent_whatever_follows_and_no_other(authority, 
     assert b"Message-ID: <case.alert.1@octy.example>\r\n" in server.heard
 
 
+def test_a_server_that_answers_every_step_in_time_and_never_comes_to_an_end(authority):
+    with Scripted([*SENDING, "250 kept"], authority.serving(), pause=0.25) as server:
+        ending = mailer(server, authority, "tls", smtp_timeout=0.5).send(ENVELOPE)
+    assert ending == Delivery(Verdict.DEFERRED, "timeout")
+    assert b".\r\n" not in server.heard
+
+
 def test_a_password_that_smtp_can_not_carry(starttls, authority):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password="pässword")
     assert sender.send(ENVELOPE) == Delivery(Verdict.DEFERRED, "characters", ours=True)

@@ -1,6 +1,5 @@
 """Runs of retention: resumed wherever they were killed, one holder at a time, nothing lost to recorders meanwhile."""
 
-import asyncio
 import threading
 import time
 from collections import Counter
@@ -35,9 +34,8 @@ from octy_middleware.tallies import add_counts as record
 from octy_worker.jobs import LIFE, Lease, LeaseLostError, read_job
 from octy_worker.retention import JOB, Ended, Run
 from octy_worker.retention.pace import Pace
-from octy_worker.retention.routine import Routine, prune_daily
+from octy_worker.retention.piece import prune_piece
 from octy_worker.retention.run import Cursor
-from octy_worker.settings import WorkerSettings
 
 
 def run_of(world: World, now: float = NOW, **options) -> Run:
@@ -186,12 +184,7 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     assert sums == {"pk_1": 1400 + 2 * written["n"], "": 2 * written["n"]}
 
 
-# Outages, stops, the daily routine
-
-
-def settings(world: World) -> WorkerSettings:
-    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-    return WorkerSettings(database_url=world.url, **keys)
+# Outages, stops, pieces
 
 
 class Away(Database):
@@ -239,41 +232,31 @@ def test_stop_is_prompt_and_gives_the_job_back(world):
     assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
 
 
-@pytest.mark.parametrize(
-    ("history", "due"),
-    [
-        ([], True),
-        ([("done", 0)], False),
-        ([("done", DAY - 1)], False),
-        ([("done", DAY)], True),
-        ([("done", -9)], True),
-        ([("stopped", 0)], True),
-        ([("done", 2 * DAY), ("stopped", DAY)], True),
-    ],
-)
-def test_a_worker_that_starts_sees_whether_a_run_is_due(world, history, due):
-    for how, ago in history:
-        add_attempts(world, NOW - 200 * DAY)
-        stop = threading.Event()
-        run = run_of(world, NOW - ago, stop=stop, report=lambda _d, s=stop, h=how: s.set() if h == "stopped" else None)
-        assert run.go() == how
-    assert Routine(world.database, settings(world), lambda: NOW, threading.Event()).is_due() is due
+def test_a_piece_ends_in_time_and_the_next_one_goes_on_where_it_was(world):
+    add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
+    beats: list[float] = []
+
+    def beat() -> bool:
+        beats.append(time.monotonic())
+        return False
+
+    ends, left = [], []
+    while not ends or ends[-1] is not Ended.DONE:
+        ended, _ = prune_piece(world.database, SETTINGS, time.time, beat=beat, lasts=0.05)
+        ends.append(ended)
+        left.append(world.rows("SELECT COUNT(*) FROM attempt")[0][0])
+    assert set(ends[:-1]) == {Ended.STOPPED}
+    assert left == sorted(left, reverse=True)
+    assert left[-1] == 0
+    assert len(beats) > len(ends)  # a heartbeat a step
 
 
-def test_the_worker_does_it_and_stops_at_once_when_told(world):
-    add_attempts(world, *(time.time() - age * DAY for age in (1, 91, 92)))
-
-    async def work() -> float:
-        stop = asyncio.Event()
-        task = asyncio.create_task(prune_daily(world.database, settings(world), time.time, stop))
-        await asyncio.to_thread(wait_until, lambda: world.rows("SELECT 1 FROM job WHERE finished_at IS NOT NULL"))
-        stop.set()
-        begun = time.monotonic()
-        await task
-        return time.monotonic() - begun
-
-    assert asyncio.run(work()) < 2
-    assert len(world.rows("SELECT id FROM attempt")) == 1
+def test_a_piece_stops_at_once_when_its_worker_does(world):
+    add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
+    ended, done = prune_piece(world.database, SETTINGS, time.time, beat=lambda: True)
+    assert ended is Ended.STOPPED
+    assert 0 < done["attempts"] < 1500
+    assert world.rows("SELECT holder, leased_until FROM job") == [("", None)]
 
 
 def test_the_pace_follows_what_steps_take():

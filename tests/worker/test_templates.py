@@ -3,6 +3,7 @@
 import logging
 import re
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from mail_rig import Told, alert, opened, settings
@@ -11,6 +12,7 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
+from octy_worker.mail import house
 from octy_worker.mail.colours import mixed, readable_on
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.preview import OCCASIONS
@@ -142,6 +144,8 @@ def test_colours_follow_from_each_other():
 
 
 def test_our_own_templates_have_none_and_every_kind_has_a_sample():
+    ours = Path(house.__file__).with_name("templates")
+    assert faults_of(Letters(settings(mail_templates=str(ours))), SITE) == []  # as strictly as a host's
     assert faults_of(Letters(settings()), SITE) == []
     assert set(OCCASIONS) == set(MailKind)
 
@@ -179,6 +183,18 @@ def test_all_faults_are_told_at_once(write, letters):
     write("reminder/subject.txt", "{{ two }}")
     with pytest.raises(ConfigurationError, match=r"'one'(.|\n)*'two'"):
         prove(letters(), SITE)
+
+
+def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, letters):
+    write("de/alert/subject.txt", "{{ one }}")
+    write("alert/subject.txt", "{{ two }}")
+    assert [fault.rpartition(" ")[2] for fault in faults_of(letters(mail_language="de"), SITE)] == ["'one'", "'two'"]
+
+
+def test_blocks_may_use_what_our_page_around_them_has(write, letters):
+    write("alert/body.html", '{% extends "page.html" %}{% block body %}{{ parts.greeting(facts) }}{% endblock %}')
+    prove(letters(), SITE)
+    assert "Hello Ada," in letters().render(sample()).html
 
 
 @pytest.mark.parametrize(
@@ -222,6 +238,7 @@ def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(wor
         mailer=mailer,
         letters=made,
         links=world.links,
+        sealer=world.sealer,
         settings=settings(),
         clock=lambda: world.now,
     )

@@ -34,6 +34,8 @@ from octy_workflows.messages import (
     RegenerationOrder,
     Resolution,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
     WebhookOrder,
     WebhookReport,
 )
@@ -59,6 +61,7 @@ class Books:
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
+    pieces: list[UpkeepReport] = field(default_factory=list)  # of a round of upkeep, one a call
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
@@ -238,6 +241,23 @@ class Recorder:
         books = await self._open(note.regeneration_id)
         staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
         books.tell(note.at, f"note {note.what}{staff}", note)
+
+    @activity.defn
+    async def prune_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("prune", order)
+
+    @activity.defn
+    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("reconcile", order)
+
+    @activity.defn
+    async def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+        return await self._piece("digest", order)
+
+    async def _piece(self, name: str, order: UpkeepOrder) -> UpkeepReport:
+        books = await self._open(activity.info().workflow_id)  # a round is about no subject
+        books.tell(order.at, name, order)
+        return books.pieces.pop(0)
 
     @activity.defn
     async def post_webhook(self, order: WebhookOrder) -> WebhookReport:

@@ -32,24 +32,29 @@ from octy_workflows.messages import (
     DAY,
     Deliver,
     IncidentCase,
+    IncidentPast,
     IncidentTimes,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
+    RegenerationPast,
     RegenerationTimes,
+    UpkeepRound,
+    UpkeepTask,
     WebhookCase,
     webhook_task_queue,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.searching import ATTRIBUTES
+from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 20.0
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyWebhookWorkflow]
+WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow]
 
 _numbers = itertools.count(1)
 
@@ -191,11 +196,17 @@ class Stage:
             self.plays.clear()
 
     async def incident(
-        self, times: IncidentTimes | None = None, *, earlier: Mapping[str, Any] = MappingProxyType({}), **books: Any
+        self,
+        times: IncidentTimes | None = None,
+        past: IncidentPast | None = None,
+        *,
+        earlier: Mapping[str, Any] = MappingProxyType({}),
+        **books: Any,
     ) -> Play:
-        """Open a case; `earlier` is what its input says of what staff has ordered before."""
+        """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        case = IncidentCase(incident_id, times or IncidentTimes(), searchable=True, failures=20, **earlier)
+        times, past = times or IncidentTimes(), past or IncidentPast()
+        case = IncidentCase(incident_id, times, searchable=True, failures=20, past=past, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -205,18 +216,23 @@ class Stage:
         leaked=False,
         replaces=True,
         deliver: Deliver = Deliver.LINK,
+        past: RegenerationPast | None = None,
         **books,
     ) -> Play:
-        """Open a regeneration."""
+        """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
-        times = times or RegenerationTimes()
-        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True)
+        times, past = times or RegenerationTimes(), past or RegenerationPast()
+        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
         return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
+
+    async def upkeep(self, task: UpkeepTask, **books: Any) -> Play:
+        """Begin a round of upkeep."""
+        return await self._start(KeyUpkeepWorkflow.run, UpkeepRound(task), f"u{next(_numbers)}", Books(**books))
 
     async def webhook(self, life: float = 3 * DAY, **books: Any) -> Play:
         """Tell of an event."""

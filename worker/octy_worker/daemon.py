@@ -24,18 +24,22 @@ from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.mail.proof import prove
+from octy_worker.metrics.counts import CountedMailer
+from octy_worker.metrics.listener import Metrics, sdk_runtime
 from octy_worker.pages.app import build_pages
 from octy_worker.relay import Relay
-from octy_worker.retention.routine import prune_daily
+from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.tracing import Tracing
 from octy_worker.versions import deployment_of
 from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
 from octy_worker.webhooks.courier import Courier
@@ -43,6 +47,7 @@ from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import webhook_task_queue
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 _logger = logging.getLogger(__name__)
@@ -67,28 +72,45 @@ class Parts:
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
+        self.metrics = Metrics(self.database, time.time)
+        self.tracing = Tracing.start(wanted=settings.tracing)
         self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
 
     def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the Temporal worker with every workflow and activity."""
         settings = self.settings
+        mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
         regenerations = RegenerationActivities(
             self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
         )
         mail = MailActivities(
             database=self.database,
-            mailer=self.mailer,
+            mailer=mailer,
             letters=self.letters,
             links=self.links,
             sealer=self.sealer,
             settings=settings,
             clock=time.time,
         )
+        upkeep = UpkeepActivities(
+            database=self.database,
+            client=client,
+            mailer=mailer,
+            letters=self.letters,
+            settings=settings,
+            clock=time.time,
+        )
         return Worker(
             client,
             task_queue=settings.temporal_task_queue,
-            workflows=[KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyWebhookWorkflow],
+            workflows=[
+                KeyIncidentWorkflow,
+                KeyRegenerationWorkflow,
+                KeyNoticeWorkflow,
+                KeyUpkeepWorkflow,
+                KeyWebhookWorkflow,
+            ],
             activities=[
                 incidents.note_incident,
                 incidents.take_decision,
@@ -104,6 +126,9 @@ class Parts:
                 regenerations.finish_regeneration,
                 regenerations.note_regeneration,
                 mail.send_mail,
+                upkeep.prune_store,
+                upkeep.reconcile_store,
+                upkeep.send_digest,
                 self.webhooks.give_up_webhook,
             ],
             activity_executor=executor,
@@ -111,6 +136,11 @@ class Parts:
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
             deployment_config=deployment_of(settings),
         )
+
+    def relay(self, client: Client) -> Relay:
+        """Return the relay, whose deliveries are counted and traced."""
+        heard = self.metrics.counts.delivered
+        return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
 
     def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
         """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
@@ -155,7 +185,8 @@ def serve(settings: WorkerSettings, *, pages: bool) -> int:
 async def _serve(parts: Parts, *, pages: bool) -> int:
     stop = stop_on_signals()
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
-    tasks.append(asyncio.create_task(prune_daily(parts.database, parts.settings, time.time, stop), name="retention"))
+    if parts.settings.metrics_port:
+        tasks.append(asyncio.create_task(parts.metrics.serve(parts.settings, stop), name="metrics"))
     if pages:
         tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
@@ -166,6 +197,7 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     faults = [(task.get_name(), why) for task in tasks if (why := _why(task, unasked=task in unasked))]
     for name, why in faults:
         _logger.error("worker: stopped by its part %r: %s", name, why)
+    parts.tracing.close()
     parts.database.close()
     return 1 if faults else 0
 
@@ -185,7 +217,7 @@ async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:
-    client = await _reach_temporal(parts.settings, stop)
+    client = await _reach_temporal(parts, stop)
     if client is None:
         return
     with (
@@ -194,29 +226,36 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
     ):
         worker = parts.worker(client, executor)
         webhook_worker = parts.webhook_worker(client, webhook_executor)
-        relay = Relay(parts.database, client, parts.settings, time.time)
+        relay = parts.relay(client)
         async with worker, webhook_worker:
             _logger.info(
                 "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
             )
             relaying = asyncio.create_task(relay.run())
+            keeping = asyncio.create_task(keep_schedules(client, parts.settings))
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
             finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
                 stopping.cancel()
+                keeping.cancel()
                 relaying.cancel()
+                with contextlib.suppress(asyncio.CancelledError):
+                    await keeping
                 with contextlib.suppress(asyncio.CancelledError):
                     await relaying
             await asyncio.gather(worker.shutdown(), webhook_worker.shutdown())  # one grace for both, not one each
 
 
-async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Client | None:
+async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     """Return a client as soon as Temporal answers, or None when told to stop before."""
-    said = ""
+    said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            return await _known_client(settings)
+            client = await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
+            if parts.settings.temporal_search_attributes == "auto":
+                await make_known(client)
+            return client  # noqa: TRY300  # what fails is tried again
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:
                 said = str(error)
@@ -224,11 +263,3 @@ async def _reach_temporal(settings: WorkerSettings, stop: asyncio.Event) -> Clie
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(stop.wait(), _RECONNECT)
     return None
-
-
-async def _known_client(settings: WorkerSettings) -> Client:
-    """Return a client of a namespace that knows what workflows may set."""
-    client = await connect(settings)
-    if settings.temporal_search_attributes == "auto":
-        await make_known(client)
-    return client

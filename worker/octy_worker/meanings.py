@@ -5,8 +5,12 @@ Here: the table of events, and what it takes from the database. Not here: callin
 """
 
 import json
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any, TypeVar, assert_never
+
+from sqlmodel import Session
 
 from octy_middleware.database import Database
 from octy_middleware.models import Notice, Regeneration, Webhook
@@ -14,7 +18,9 @@ from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
 from octy_worker import earlier_orders
 from octy_worker.activities.incidents import choice_of
+from octy_worker.cases import CUSTOMER
 from octy_worker.claims import Message
+from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
@@ -22,10 +28,12 @@ from octy_workflows.messages import (
     CustomerAnswer,
     Growth,
     IncidentCase,
+    IncidentPast,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
     RegenerationEnd,
+    RegenerationPast,
     WebhookCase,
     incident_workflow_id,
     notice_workflow_id,
@@ -36,10 +44,15 @@ from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
+_Past = TypeVar("_Past", IncidentPast, RegenerationPast)
+
 
 @dataclass(frozen=True, slots=True)
 class Call:
-    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any."""
+    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any.
+
+    `again`: it is to run although one of its id has ended; SQL says that its work is not done (`reconciliation`).
+    """
 
     run: Any
     argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
@@ -48,6 +61,7 @@ class Call:
     content: object = None
     summary: str = ""  # as the Web UI shows it in lists and heads; ids only
     details: str = ""
+    again: bool = False
 
     @property
     def start_signal(self) -> dict[str, Any]:
@@ -68,14 +82,16 @@ class Meanings:
     def call_for(self, message: Message) -> Call:  # noqa: C901, PLR0911  # a row for each event
         """Return what the message asks of Temporal."""
         event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
+        again = "again" in detail  # put by a reconciliation
         match event:
             case Event.INCIDENT_OPENED:
-                return self._incident(subject)
+                return self._incident(subject, again=again)
             case Event.INCIDENT_GREW:
                 return self._incident(subject, "attempts_grew", Growth(int(detail["failures"])))
             case Event.INCIDENT_ANSWERED:
-                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]))
-                return self._incident(subject, "customer_answered", answer)
+                by = str(detail.get("by", CUSTOMER))
+                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]), by)
+                return self._incident(subject, "customer_answered", answer, again=again)
             case Event.INCIDENT_CHANGED:
                 change = ChangedAnswer(
                     choice_of(Answer(detail["answer"])), bool(detail["leaked"]), str(detail["by"]), detail["change_id"]
@@ -85,20 +101,23 @@ class Meanings:
                 end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
                 return self._incident(subject, "regeneration_finished", end)
             case Event.REGENERATION_OPENED:
-                return self._regeneration(subject)
+                return self._regeneration(subject, again=again)
             case Event.REGENERATION_COLLECTED:
-                return self._regeneration(subject, "keys_collected")
+                return self._regeneration(subject, "keys_collected", again=again)
             case Event.REGENERATION_SUPERSEDED:
                 return self._regeneration(subject, "superseded")
             case Event.NOTICE_GIVEN:
-                return self._notice(subject)
+                return self._notice(subject, again=again)
             case Event.WEBHOOK_DUE:
-                return self._webhook(subject, int(detail["order"]))
+                return self._webhook(subject, int(detail["order"]), again=again)
             case unknown:
                 assert_never(unknown)
 
-    def _incident(self, incident_id: str, signal: str | None = None, content: object = None) -> Call:
+    def _incident(
+        self, incident_id: str, signal: str | None = None, content: object = None, *, again: bool = False
+    ) -> Call:
         settings = self._settings
+        past = self._read(past_of_incident, incident_id) if again else None
         with self._database.read_session() as session:
             case = IncidentCase(
                 incident_id,
@@ -107,6 +126,7 @@ class Meanings:
                 failures=settings.threshold,
                 extended=earlier_orders.extended_last(session, incident_id),
                 numbers=earlier_orders.numbers_given(session, incident_id),
+                past=past or IncidentPast(),
             )
         return Call(
             KeyIncidentWorkflow.run,
@@ -116,11 +136,13 @@ class Meanings:
             content,
             summary=f"Case {incident_id}",
             details=f"Wrong secrets for one key pair. `octy incidents show {incident_id}` tells the whole case.",
+            again=past is not None,
         )
 
-    def _regeneration(self, regeneration_id: str, signal: str | None = None) -> Call:
+    def _regeneration(self, regeneration_id: str, signal: str | None = None, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
+        past = self._read(past_of_regeneration, regeneration_id) if again else None
         case = RegenerationCase(
             regeneration_id,
             leaked=row.leaked,
@@ -128,6 +150,7 @@ class Meanings:
             times=self._settings.regeneration_times,
             deliver=self._settings.deliver,
             searchable=self._searchable,
+            past=past or RegenerationPast(),
         )
         return Call(
             KeyRegenerationWorkflow.run,
@@ -136,21 +159,24 @@ class Meanings:
             signal,
             summary=f"New keys {regeneration_id}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
+            again=past is not None,
         )
 
-    def _notice(self, notice_id: str) -> Call:
+    def _notice(self, notice_id: str, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
-        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after)
+        began = row.at.timestamp() if again else 0.0
+        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
         return Call(
             KeyNoticeWorkflow.run,
             case,
             notice_workflow_id(notice_id),
             summary=f"Notice {notice_id}: {row.kind}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
+            again=again,
         )
 
-    def _webhook(self, webhook_id: str, order: int) -> Call:
+    def _webhook(self, webhook_id: str, order: int, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Webhook, webhook_id)
         return Call(
@@ -159,4 +185,9 @@ class Meanings:
             webhook_workflow_id(webhook_id, order),
             summary=f"Webhook {webhook_id}: {row.event}",
             details=f"For account {row.account_id}. `octy webhooks list` tells of its deliveries.",
+            again=again,
         )
+
+    def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:
+        with self._database.read_session() as session:
+            return past_of(session, subject_id, time.time())

@@ -17,7 +17,7 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from temporalio.client import Client
@@ -33,12 +33,15 @@ from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
+from octy_worker.tracing import Tracing
 
 _logger = logging.getLogger(__name__)
 
 _AHEAD = 4  # messages claimed at once for each that is delivered at a time
 _OF_LEASE = 2 / 3  # of a lease is for delivery; in the rest, what was given up may still arrive
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
+
+_ANEW = WorkflowIDReusePolicy.ALLOW_DUPLICATE  # SQL says that the closed workflow's work is not done
 
 _OF_THE_MESSAGE = frozenset(
     {
@@ -61,15 +64,26 @@ class Round:
 
 
 class Relay:
-    """Delivers the outbox of one database, beside any number of other relays."""
+    """Delivers the outbox of one database, beside any number of other relays. `heard` is told what became of each."""
 
-    def __init__(self, database: Database, client: Client, settings: WorkerSettings, clock: Clock) -> None:
+    def __init__(
+        self,
+        database: Database,
+        client: Client,
+        settings: WorkerSettings,
+        clock: Clock,
+        *,
+        heard: Callable[[End], None] = lambda _end: None,
+        tracing: Tracing | None = None,
+    ) -> None:
         self._database = database
         self._client = client
         self._settings = settings
         self._width = settings.relay_concurrency
         self._claims = Claims(database, clock, _name(), settings.relay_lease)
         self._meanings = Meanings(database, settings)
+        self._heard = heard
+        self._tracing = tracing or Tracing()
         self._rung = asyncio.Event()
         self._turn_at_call = asyncio.Semaphore(self._width)
         self._under_way: set[asyncio.Task[None]] = set()
@@ -140,6 +154,7 @@ class Relay:
             raise
         for end in ends:
             _tell(end)
+            self._heard(end)
         return claimed
 
     async def _wait(self) -> None:
@@ -168,7 +183,8 @@ class Relay:
                 return
             try:
                 async with asyncio.timeout_at(deadline):
-                    await self._send(await asyncio.to_thread(self._meanings.call_for, message))
+                    with self._tracing.delivery(message):
+                        await self._send(await asyncio.to_thread(self._meanings.call_for, message))
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):
                     self._outage = self._outage or error
@@ -186,7 +202,7 @@ class Relay:
                 call.argument,
                 id=call.workflow_id,
                 task_queue=self._settings.temporal_task_queue,
-                id_reuse_policy=WorkflowIDReusePolicy.REJECT_DUPLICATE,
+                id_reuse_policy=_ANEW if call.again else WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=call.summary,
                 static_details=call.details,

@@ -10,6 +10,7 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
 from octy_middleware.settings import BaseSettings, Keys
+from octy_worker.mail.addresses import recipient
 from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
 
 
@@ -24,11 +25,20 @@ def _base_url(value: str) -> str:
     return value.rstrip("/")
 
 
+def _mail_address(value: str) -> str:
+    """Return an address as it goes over SMTP; none is fine. The fault does not repeat it."""
+    address = recipient(value) if value else ""
+    if address is None:
+        raise ValueError("needs a mail address, or nothing")
+    return address
+
+
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
+DigestAddress = Annotated[str, AfterValidator(_mail_address)]
 
 
 class RetentionSettings(BaseSettings):
@@ -110,6 +120,14 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     collect_staff_after: Time = 7 * DAY  # and given up after `collect_abandon_after`
 
     retention_interval: float = Field(default=DAY, ge=60)  # between two runs that drop what is past its time
+    reconcile_interval: float = Field(default=HOUR, ge=60)  # between two comparisons of SQL with Temporal
+    support_digest_to: DigestAddress = Field(default="", repr=False)  # who reads once a day what waits; empty: nobody
+    support_digest_hour: int = Field(default=6, ge=0, le=23)  # UTC
+
+    metrics_host: str = "127.0.0.1"
+    metrics_port: int = Field(default=0, ge=0, le=65_535)  # Prometheus reads /metrics there; 0: not served
+    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's own metrics; 0: not served
+    tracing: bool = False  # spans by OpenTelemetry; where they go, OTEL_* variables say
 
     @property
     def incident_times(self) -> IncidentTimes:

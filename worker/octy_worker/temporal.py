@@ -4,9 +4,11 @@ Here: connecting. Not here: what is started or signalled (`relay`, `cli`), what 
 """
 
 import secrets
+from collections.abc import Sequence
 from typing import Protocol
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
+from temporalio.runtime import Runtime
 
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keychain import Keychain
@@ -34,13 +36,17 @@ class Place(Protocol):
         """What payloads are encrypted with; None: they are not."""
 
 
-async def connect(settings: Place) -> Client:
+async def connect(
+    settings: Place, *, runtime: Runtime | None = None, interceptors: Sequence[Interceptor] = ()
+) -> Client:
     """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries."""
     beginnings = Beginnings(settings.temporal_namespace)
     try:
         client = await Client.connect(
             settings.temporal_address,
             namespace=settings.temporal_namespace,
+            runtime=runtime,
+            interceptors=interceptors,
             data_converter=converter(settings.temporal_keys, secrets.token_bytes, beginnings.plain),
         )
     except ValueError as error:

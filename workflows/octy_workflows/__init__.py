@@ -3,6 +3,7 @@
 - `incident`: one case: alert → wait for the customer or staff → regenerate or close
 - `regeneration`: one new pair: issue → prove → send → wait for collection → retire the old pair
 - `notice`: one mail or two about what is no case
+- `upkeep`: what recurs: retention, reconciliation, the daily digest
 - `webhook`: one event, told to the customer's own server
 - `question`: which answer to a case stands
 - `messages`: what workflows are told and tell; `activities`: what they ask of the worker

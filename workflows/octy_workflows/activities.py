@@ -1,8 +1,8 @@
 """Typed declarations of the activities; `octy_worker.activities` does what is declared here.
 
 Every activity is idempotent: it has a deterministic key and a row, and a second call finds the row. All of
-them are synchronous, last a second or two, and take the workflow's time as `at`. A step of a regeneration
-that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
+them last a second or two, those of upkeep a minute with heartbeats, and take the workflow's time as `at`. A step of
+a regeneration that SQL has already finished, or of an old pair that there isn't, changes nothing and returns.
 """
 
 from temporalio import activity
@@ -20,6 +20,8 @@ from octy_workflows.messages import (
     RegenerationNote,
     RegenerationOrder,
     Step,
+    UpkeepOrder,
+    UpkeepReport,
     WebhookOrder,
     WebhookReport,
 )
@@ -155,4 +157,22 @@ def post_webhook(order: WebhookOrder) -> WebhookReport:
 @activity.defn
 def give_up_webhook(order: WebhookOrder) -> WebhookReport:
     """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
+    raise NotImplementedError
+
+
+@activity.defn
+def prune_store(order: UpkeepOrder) -> UpkeepReport:
+    """Drop what is past its time, for a minute at most; the next call goes on where this one ended."""
+    raise NotImplementedError
+
+
+@activity.defn
+def reconcile_store(order: UpkeepOrder) -> UpkeepReport:
+    """Compare every open case, regeneration, notice and webhook with Temporal, and mend what differs by the outbox."""
+    raise NotImplementedError
+
+
+@activity.defn
+def send_digest(order: UpkeepOrder) -> UpkeepReport:
+    """Mail to support staff what waits for it, once for each UTC day of `at`."""
     raise NotImplementedError

@@ -59,14 +59,14 @@ class KeyIncidentWorkflow:
     def __init__(self, case: IncidentCase) -> None:
         self._case = case
         self._id = case.incident_id
-        self._start = workflow.info().workflow_start_time.timestamp()
+        self._start = case.past.began or workflow.info().workflow_start_time.timestamp()
         self.board = Board(f"Case {case.incident_id}")
         self._index = Index(off=not case.searchable)
-        self._question = Question(case.incident_id, self.board)
+        self._question = Question(case.incident_id, self.board, leaked=case.past.leaked)
         self._standing = Standing(case.incident_id, self.board, self._index)
         self._deadlines = Deadlines(case.times, self._start, case.extended)
         self._letters = Letters(case, self._question, self._standing, self.board)
-        self._replacement = Replacement(case.incident_id, self._question, self._standing, self.board)
+        self._replacement = Replacement(case, self._question, self._standing, self.board)
 
     # The story of a case
 
@@ -147,7 +147,7 @@ class KeyIncidentWorkflow:
         answer comes after the abandonment that reopened the question.
         """
         if not self._question.settled():
-            self._question.let_stand(Answer(answer.choice, answer.leaked, "customer"))
+            self._question.let_stand(Answer(answer.choice, answer.leaked, answer.by))
 
     @workflow.signal
     @guarded

@@ -71,6 +71,31 @@ class IncidentTimes:
 
 
 @dataclass(frozen=True)
+class IncidentPast:
+    """What SQL knows of a case whose workflow is started again; empty for a case that begins.
+
+    `began`: Unix seconds from which its times count. `regeneration_id`: the newest regeneration that ended in vain.
+    `leaked`: a leak was reported, whether the answer still stands or not.
+    """
+
+    began: float = 0.0
+    regeneration_id: str = ""
+    leaked: bool = False
+
+
+@dataclass(frozen=True)
+class RegenerationPast:
+    """What SQL knows of a delivery whose workflow is started again; empty for one that begins.
+
+    `began`: Unix seconds from which its times count. `generation`: of the newest link; `expired`: it opens no more.
+    """
+
+    began: float = 0.0
+    generation: int = 1
+    expired: bool = False
+
+
+@dataclass(frozen=True)
 class IncidentCase:
     """Input of `KeyIncidentWorkflow`. `failures`: in a row at its opening; 0: unknown.
 
@@ -85,6 +110,7 @@ class IncidentCase:
     failures: int = 0
     extended: "Extended | None" = None
     numbers: dict[str, int] = field(default_factory=dict)
+    past: IncidentPast = field(default_factory=IncidentPast)
 
 
 @dataclass(frozen=True)
@@ -100,6 +126,7 @@ class RegenerationCase:
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
     deliver: Deliver = Deliver.LINK
     searchable: bool = False
+    past: RegenerationPast = field(default_factory=RegenerationPast)
 
 
 class NoticeKind(StrEnum):
@@ -111,11 +138,12 @@ class NoticeKind(StrEnum):
 
 @dataclass(frozen=True)
 class NoticeCase:
-    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried."""
+    """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried, from `began` or else its start."""
 
     notice_id: str
     kind: NoticeKind
     life: float = 14 * DAY
+    began: float = 0.0
 
 
 class NoticeEnd(StrEnum):
@@ -191,10 +219,11 @@ COLLECTED = "collected"
 
 @dataclass(frozen=True)
 class CustomerAnswer:
-    """Signal: the customer's answer as SQL already holds it."""
+    """Signal: the answer as SQL already holds it; by the customer, unless a case that stood still is told of it."""
 
     choice: Choice
     leaked: bool = False
+    by: str = "customer"
 
 
 @dataclass(frozen=True)
@@ -253,6 +282,49 @@ class IncidentStatus:
 
 Detail = dict[str, str | int | bool]
 """What an event of a timeline says beyond its name: ids, counts and choices."""
+
+
+class UpkeepTask(StrEnum):
+    """What recurs; each has a schedule."""
+
+    RETENTION = "retention"  # what is past its time goes
+    RECONCILIATION = "reconciliation"  # what SQL and Temporal know of each case is the same again
+    DIGEST = "digest"  # support staff reads once a day what waits for it
+
+
+@dataclass(frozen=True)
+class UpkeepRound:
+    """Input of `KeyUpkeepWorkflow`."""
+
+    task: UpkeepTask
+
+
+@dataclass(frozen=True)
+class UpkeepOrder:
+    """Ask for the next piece of a round at workflow time `at`."""
+
+    at: float
+
+
+class Progress(StrEnum):
+    """How far a round has come."""
+
+    DONE = "done"
+    MORE = "more"  # the piece is done, and there are others
+    HELD = "held"  # somebody else is doing it
+
+
+@dataclass(frozen=True)
+class UpkeepReport:
+    """What one piece did, counted."""
+
+    progress: Progress
+    counts: dict[str, int] = field(default_factory=dict)
+
+
+def upkeep_schedule_id(task_queue: str, task: UpkeepTask) -> str:
+    """Return the id of a task's schedule: installations that share a namespace have task queues of their own."""
+    return f"octy-upkeep-{task_queue}-{task}"
 
 
 class MailKind(StrEnum):

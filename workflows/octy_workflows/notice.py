@@ -62,7 +62,7 @@ class KeyNoticeWorkflow(Correspondent):
 
     async def _watch_calendar(self) -> None:
         """Give up what has not left by the end of the notice's life: nobody waits for old news."""
-        end = workflow.info().workflow_start_time.timestamp() + self._case.life
+        end = (self._case.began or workflow.info().workflow_start_time.timestamp()) + self._case.life
         if not await came_true(self._ended, by=end, waiting_for="the end of the notice"):
             await self._call_staff("mail_late", "The mail did not leave in time.")
             self._end_as(NoticeEnd.FAILED)

@@ -33,6 +33,18 @@ No longer than that: the mail of a worker that was killed is tried again only wh
 STAFF_TASKS_END = "staff-tasks-end"
 """The patch by which a staff task is taken back when its cause is over: a workflow whose history is older replays."""
 
+
+class _Watched(_Patience):
+    heartbeat_timeout: timedelta
+
+
+UPKEEP: _Watched = {
+    **PATIENTLY,
+    "start_to_close_timeout": timedelta(minutes=30),
+    "heartbeat_timeout": timedelta(seconds=60),
+}
+"""A piece of upkeep lasts a minute or so, a look at very many cases some more; a dead worker is noticed in a minute."""
+
 Condition = Callable[[], bool]
 
 

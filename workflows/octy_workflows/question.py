@@ -40,7 +40,7 @@ class Answer:
 class Question:
     """One case's question; support staff sees on the board what stands, or how to decide."""
 
-    def __init__(self, incident_id: str, board: Board) -> None:
+    def __init__(self, incident_id: str, board: Board, *, leaked: bool = False) -> None:
         self.answer: Answer | None = None
         self.resolution: Resolution | None = None  # of the case, once it is closed
         self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
@@ -49,7 +49,7 @@ class Question:
         self._reports: dict[str, DecisionReport] = {}  # by decision id
         self._reopened = 0
         self._changes: list[str] = []  # ids of changes that staff has made to an answer
-        self._leaked = False  # once reported, for the rest of the case
+        self._leaked = leaked  # once reported, for the rest of the case
 
     def settled(self) -> bool:
         """Tell whether no answer is waited for."""

@@ -105,9 +105,11 @@ class KeyRegenerationWorkflow(Correspondent):
         """Write to the customer and watch the calendar, side by side, until the outcome is known."""
         if self._outcome:
             return
-        self._generation = 1
+        self._generation = self._case.past.generation
         self._enter(_SENT)
         self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
+        if self._case.past.expired:  # while nobody was there to renew it
+            await self._renew_link()
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         self.board.show(how="", staff="")
 
@@ -116,10 +118,14 @@ class KeyRegenerationWorkflow(Correspondent):
             await self._write_link(self._generation)
 
     async def _watch_calendar(self) -> None:
-        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered."""
-        times, start = self._case.times, workflow.time()
+        """Send fresh links, tell staff, give up; counted from now, when the first mail is ordered.
+
+        One that is started again counts from its first start, and leaves out the links that were due before.
+        """
+        times, now = self._case.times, workflow.time()
+        start = self._case.past.began or now
         steps: list[tuple[float, Callable[[], Awaitable[object]]]] = [
-            *((after, self._renew_link) for after in times.resend_after),
+            *((after, self._renew_link) for after in times.resend_after if start + after >= now),
             (times.staff_after, self._call_staff_to_collection),
         ]
         for after, step in sorted(steps, key=itemgetter(0)):

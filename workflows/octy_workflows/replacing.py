@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.messages import CaseState, Ending, RegenerationEnd, RegenerationOrder
+    from octy_workflows.messages import CaseState, Ending, IncidentCase, RegenerationEnd, RegenerationOrder
     from octy_workflows.policies import PATIENTLY
     from octy_workflows.question import Question
     from octy_workflows.standing import Standing
@@ -23,12 +23,12 @@ _ABANDONED = "regeneration_abandoned"
 class Replacement:
     """One case's regenerations."""
 
-    def __init__(self, incident_id: str, question: Question, standing: Standing, board: Board) -> None:
-        self._incident_id = incident_id
+    def __init__(self, case: IncidentCase, question: Question, standing: Standing, board: Board) -> None:
+        self._incident_id = case.incident_id
         self._question = question
         self._standing = standing
         self._board = board
-        self._newest = ""  # the id of the newest regeneration for this case
+        self._newest = case.past.regeneration_id  # the id of the newest regeneration for this case
         self._endings: dict[str, str] = {}  # by regeneration id
         self._superseded = 0  # how many of them
 

@@ -18,6 +18,7 @@ from octy_worker.cli import (
     mail,
     outbox,
     pruning,
+    reconciling,
     services,
     temporal,
     upkeep,
@@ -46,6 +47,7 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
 incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
 incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)
 incidents.app.command("change", help=incident_orders.CHANGE_HELP)(incident_orders.change)
+incidents.app.command("reconcile", help=reconciling.RECONCILE_HELP)(reconciling.reconcile)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
 app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)

@@ -20,7 +20,7 @@ class Exit(IntEnum):
 
 MEANING = {
     Exit.OK: "done, or all is well",
-    Exit.WRONG: "something is wrong (doctor, demo, worker), or you said no",
+    Exit.WRONG: "something is wrong (doctor, mail, demo, worker), or you said no",
     Exit.INPUT: "a wrong option, setting or schema, or an unknown id",
     Exit.REFUSED: "refused, for the reason printed; nothing was changed",
     Exit.UNAVAILABLE: "database, Temporal, worker or mail server don't answer; try again",

@@ -28,7 +28,7 @@ DOCTOR_HELP = teach(
     "Look at everything, and say what is missing and what to do.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="Settings, packages, database, outbox, Temporal and its workers, mail server, pages. Nothing is changed and "
+    more="Settings, packages, database, outbox, Temporal and its workers, mails, pages. Nothing is changed and "
     "no mail is sent. Run it where the worker runs, with the worker's settings.",
     json=CHECKED,
 )

@@ -9,8 +9,10 @@ room, because servers repeat addresses in theirs: what leaves is a code.
 """
 
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import suppress
+from smtplib import SMTP
 from typing import Any, Protocol
 
 from dkim import DKIMException
@@ -22,6 +24,8 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.mail.composing import Composer, Envelope
 from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.settings import WorkerSettings
+
+_STEPS = 2  # so many times the time-out of one step is what the whole conversation may last
 
 
 class Mailer(Protocol):
@@ -82,10 +86,26 @@ def _tls_context(ca_file: str) -> ssl.SSLContext:
     return context
 
 
-class _StartTlsClient(SMTPClientWithResponse):
-    """Upgrades to verified TLS before anything else is said; refuses a server that doesn't offer it."""
+class _Hurried(SMTP):
+    """Ends a conversation that lasts too long, however soon each answer comes.
+
+    The activity's own time would run out, and the next try begin while this one may still be leaving.
+    """
 
     parent: "_VerifiedBackend"
+
+    def getreply(self) -> tuple[int, bytes]:
+        left = self.parent.until - time.monotonic()
+        if left <= 0:
+            self.close()
+            raise TimeoutError
+        if self.sock is not None:
+            self.sock.settimeout(min(self.timeout, left))
+        return super().getreply()
+
+
+class _StartTlsClient(_Hurried, SMTPClientWithResponse):
+    """Upgrades to verified TLS before anything else is said; refuses a server that doesn't offer it."""
 
     def starttls(self, *_: Any, **__: Any) -> tuple[int, bytes]:
         self.ehlo_or_helo_if_needed()
@@ -94,7 +114,7 @@ class _StartTlsClient(SMTPClientWithResponse):
         return super().starttls(context=self.parent.context)
 
 
-class _TlsClient(SMTPClientWithResponse_SSL):
+class _TlsClient(_Hurried, SMTPClientWithResponse_SSL):
     """Speaks TLS from the first byte. `SMTP_SSL` dials with its `context`; the library's own set-up dials twice."""
 
     def __init__(self, **kwargs: Any) -> None:
@@ -110,6 +130,7 @@ class _VerifiedBackend(SMTPBackend):
 
     def __init__(self, context: ssl.SSLContext, **kwargs: Any) -> None:
         self.context = context
+        self.until = time.monotonic() + _STEPS * kwargs["timeout"]
         super().__init__(**kwargs)
 
     def retry_on_disconnect(self, func: Callable[..., SMTPResponse | None]) -> Callable[..., SMTPResponse | None]:

@@ -1,11 +1,11 @@
-"""Templates proven before anything is sent: every file is read, every name in it known, every kind rendered.
+"""Templates proven before anything is sent: a host's files read, every name in them known, every kind rendered.
 
 Here: finding faults with file and line, at the worker's start, for `octy doctor` and `octy mail`. Not here: rendering.
 """
 
 from collections.abc import Iterator
 
-from jinja2 import Environment, TemplateError, meta, nodes
+from jinja2 import BaseLoader, ChoiceLoader, Environment, TemplateError, meta, nodes
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail.letters import Letters, TemplateFaultError, fault_of
@@ -23,31 +23,48 @@ def prove(letters: Letters, site: str) -> None:
 
 
 def faults_of(letters: Letters, site: str) -> list[str]:
-    """Return what is wrong with the templates, each fault once. Facts are tried on files that can be read only."""
+    """Return what is wrong with the templates, each fault once. Facts are tried when all files can be read.
+
+    Our own files are not read, for a test does that, but tried: what they extend or include may be a host's.
+    """
     templates, unreadable = letters.templates, []
     trees: list[tuple[str, nodes.Template]] = []
-    for name in templates.list_templates(extensions=["txt", "html"]):
+    hosts, _ = _loaders(templates)
+    files = [(loader, name) for loader in hosts for name in _names(loader)]
+    for loader, name in files:
         try:
-            trees.append(_read(templates, name))
+            trees.append(_parsed(templates, loader, name))
         except (TemplateError, ValueError, OSError) as error:  # bytes that are no UTF-8; a file that can't be read
             unreadable.append(str(fault_of(error, name)))
-    found = unreadable + list(_unknown(templates, trees))
-    return found or list(dict.fromkeys(fault for kind in MailKind for fault in _tried(letters, kind, site)))
+    read = unreadable + (list(_unknown(templates, trees)) if trees else [])
+    return list(dict.fromkeys(read or (fault for kind in MailKind for fault in _tried(letters, kind, site))))
 
 
-def _read(templates: Environment, name: str) -> tuple[str, nodes.Template]:
-    assert templates.loader is not None
-    source, filename, _ = templates.loader.get_source(templates, name)
-    templates.get_template(name)  # finds unknown filters, and keeps what it found good
+def _loaders(templates: Environment) -> tuple[list[BaseLoader], BaseLoader]:
+    """Return the host's, and ours."""
+    assert isinstance(templates.loader, ChoiceLoader)
+    *hosts, ours = templates.loader.loaders
+    return hosts, ours
+
+
+def _names(loader: BaseLoader) -> list[str]:
+    return [name for name in loader.list_templates() if name.endswith((".txt", ".html"))]
+
+
+def _parsed(templates: Environment, loader: BaseLoader, name: str) -> tuple[str, nodes.Template]:
+    source, filename, _ = loader.get_source(templates, name)
+    templates.compile(source, name, filename)  # finds unknown filters, too
     return filename or name, templates.parse(source, name, filename)
 
 
 def _unknown(templates: Environment, trees: list[tuple[str, nodes.Template]]) -> Iterator[str]:
     """Find names that nothing will ever have, also in branches that no sample takes.
 
-    What any file gives a name counts as known in all, because blocks see what other files set.
+    What any file, ours too, gives a name counts as known in all, because blocks see what the page around them sets.
     """
-    known = {*_GIVEN, *templates.globals, *(name for _, tree in trees for name in _named(tree))}
+    _, ours = _loaders(templates)
+    everything = [*trees, *(_parsed(templates, ours, name) for name in _names(ours))]
+    known = {*_GIVEN, *templates.globals, *(name for _, tree in everything for name in _named(tree))}
     for place, tree in trees:
         for name in sorted(meta.find_undeclared_variables(tree) - known):
             line = min(node.lineno for node in tree.find_all(nodes.Name) if node.name == name)

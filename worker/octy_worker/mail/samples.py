@@ -116,12 +116,29 @@ def _late(last_at: datetime | None) -> LateLine:
 
 
 def _new_keys(site: str) -> tuple[Facts, ...]:
-    full = NewKeysFacts(_ID, _KEY, _OLD_KEY, False, False, _AT + _DAY, _NAME, f"{site}/keys/SAMPLE")
+    full = NewKeysFacts(
+        regeneration_id=_ID,
+        public_key=_KEY,
+        old_public_key=_OLD_KEY,
+        leaked=False,
+        renewed=False,
+        expires_at=_AT + _DAY,
+        name=_NAME,
+        url=f"{site}/keys/SAMPLE",
+    )
     return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
 
 
 def _keys_inside() -> tuple[Facts, ...]:
-    full = KeysInsideFacts(_ID, _KEY, _OLD_KEY, False, False, _NAME, Secret("SAMPLE, a real one begins with sk_"))
+    full = KeysInsideFacts(
+        regeneration_id=_ID,
+        public_key=_KEY,
+        old_public_key=_OLD_KEY,
+        leaked=False,
+        renewed=False,
+        name=_NAME,
+        secret=Secret("SAMPLE, a real one begins with sk_"),
+    )
     return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
 
 
@@ -147,7 +164,16 @@ def _still_used() -> tuple[Facts, ...]:
 
 
 def _retired() -> tuple[Facts, ...]:
-    full = RetiredFacts(_ID, _OLD_KEY, _KEY, _AT - timedelta(hours=17), False, _AT, _AT - timedelta(hours=5), _NAME)
+    full = RetiredFacts(
+        regeneration_id=_ID,
+        public_key=_OLD_KEY,
+        new_public_key=_KEY,
+        new_first_used_at=_AT - timedelta(hours=17),
+        leaked=False,
+        retired_at=_AT,
+        last_used_at=_AT - timedelta(hours=5),
+        name=_NAME,
+    )
     unused = replace(full, new_first_used_at=None)
     return full, unused, replace(unused, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
 
@@ -167,6 +193,12 @@ def _exposed(site: str) -> tuple[Facts, ...]:
 
 
 def _contact_changed(site: str) -> tuple[Facts, ...]:
-    new = Harmless("ada[at]new[.]example")
-    full = ContactChangedFacts(_ID, _AT, _AT + 7 * _DAY, new, _NAME, f"{site}/notice/SAMPLE")
+    full = ContactChangedFacts(
+        notice_id=_ID,
+        at=_AT,
+        follows_at=_AT + 7 * _DAY,
+        new_address=Harmless("ada[at]new[.]example"),
+        name=_NAME,
+        url=f"{site}/notice/SAMPLE",
+    )
     return full, replace(full, name=_NOBODY)

@@ -7,7 +7,7 @@
     pace      how long a step may take, and how long the pause after it is
     due       what a run would do, counted
     run       one run: lease, steps, pauses, and going on after a crash
-    routine   the worker's part that does it once a day
+    piece     a minute of a run, as the daily schedule asks for it
 
 Cases, their timelines, answers and mails, notices and regenerations stay: they are the books. Files don't shrink: what
 is freed is used again.

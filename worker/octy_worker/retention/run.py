@@ -1,7 +1,7 @@
 """One run over everything that is past its time: step by step under a lease, going on after a crash where it was.
 
 Here: the order of steps, what is saved between them, waiting out a store that is away. Not here: what is due
-(`tables`, `counters`), how long a step may be (`pace`), when a run is due (`routine`).
+(`tables`, `counters`), how long a step may be (`pace`), when a run is due (`octy_worker.schedules`).
 """
 
 import threading

@@ -5,6 +5,8 @@ store           database, its fit with the keys, outbox
 apps            the host app's processes, as they told of themselves
 retention       whether what is past its time goes
 mail            templates, DKIM
+upkeep          the last reconciliation and the last digest
+observation     metrics and tracing, where they are switched on
 network         Temporal, SMTP, pages
 """
 
@@ -12,8 +14,10 @@ from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.configuration import look_at_packages, read_settings
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
 from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
+from octy_worker.cli.checks.observation import look_at_observation
 from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.checks.upkeep import look_at_upkeep
 from octy_worker.cli.surroundings import Variables
 
 __all__ = ["Check", "State", "examine"]
@@ -30,6 +34,8 @@ def examine(variables: Variables) -> list[Check]:
         *stored,
         *temporal,
         look_at_retention(settings, worker_runs=worker_runs),
+        *look_at_upkeep(settings, worker_runs=worker_runs),
+        *look_at_observation(settings, worker_runs=worker_runs),
         look_at_templates(settings),
         look_at_signature(settings),
         look_at_mail_server(settings),

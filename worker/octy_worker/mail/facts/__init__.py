@@ -8,6 +8,7 @@ Here: which kind of mail is about what. Not here: SQL (`octy_worker.cases`, `reg
     cases     alerts and reminders
     keys      new keys, the last use and the end of old ones
     notices   what is no case: exposed pairs, changed addresses
+    digest    PURE  what the daily digest to support staff tells
 """
 
 from typing import assert_never

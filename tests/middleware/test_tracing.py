@@ -1,0 +1,88 @@
+"""Spans of the gate: outcome and request id, nothing else; and no OpenTelemetry where tracing is off."""
+
+import subprocess
+import sys
+
+import pytest
+from opentelemetry import trace as api
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from support.world import FakeRequest, World
+
+from octy_middleware import ConfigurationError
+
+
+@pytest.fixture
+def spans(monkeypatch: pytest.MonkeyPatch) -> InMemorySpanExporter:
+    exporter, provider = InMemorySpanExporter(), TracerProvider()
+    provider.add_span_processor(SimpleSpanProcessor(exporter))
+    monkeypatch.setattr(api, "get_tracer", provider.get_tracer)
+    return exporter
+
+
+@pytest.fixture
+def world(tmp_path):
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+def told(spans: InMemorySpanExporter) -> list[tuple[str, dict]]:
+    found = [(span.name, dict(span.attributes or {})) for span in spans.get_finished_spans()]
+    spans.clear()
+    return found
+
+
+def test_each_half_of_a_request_is_a_span_with_its_outcome(world, spans):
+    keys = world.register()
+    accepted = {"octy.outcome": "accepted"}
+    with world.gate(tracing=True) as gate:
+        assert gate.decide(FakeRequest(keys.basic())).passes
+        assert told(spans) == [("octy.verify", {}), ("octy.record", accepted)]  # the first use is looked up
+        assert gate.decide(FakeRequest(keys.basic())).passes
+        assert told(spans) == [("octy.verify", accepted)]
+        wrong = FakeRequest(keys.basic("wrong"), headers={b"x-request-id": [b"r-1"]})
+        assert not gate.decide(wrong).passes
+        refused = {"octy.outcome": "wrong_secret", "octy.request_id": "r-1"}
+        assert told(spans) == [("octy.verify", {}), ("octy.record", refused)]
+        gate.decide(FakeRequest("Bearer x", headers={b"x-request-id": [b"r-2"]}))
+        malformed = {"octy.outcome": "malformed", "octy.request_id": "r-2"}
+        assert told(spans) == [("octy.verify", malformed)]  # nobody waits for its commit
+
+
+def test_a_case_names_the_request_that_a_span_holds(world, spans):
+    keys = world.register()
+    with world.gate(tracing=True) as gate:
+        for number in range(20):
+            gate.decide(FakeRequest(keys.basic("wrong"), headers={b"x-request-id": [b"r-%d" % number]}))
+    ids = [attributes.get("octy.request_id") for name, attributes in told(spans) if name == "octy.record"]
+    assert world.rows("SELECT request_id FROM incident") == [(ids[-1],)]
+
+
+def test_no_span_holds_a_key_a_secret_or_an_address(world, spans):
+    keys = world.register()
+    with world.gate(tracing=True) as gate:
+        for request in (keys.basic(), keys.basic("wrong"), "Basic !!", None):
+            gate.decide(FakeRequest(request))
+    everything = " ".join(span.to_json() for span in spans.get_finished_spans())
+    assert "octy.record" in everything
+    for secret in (keys.public_key, keys.secret, keys.basic().split()[1], "203.0.113.9", "acme"):
+        assert secret not in everything
+
+
+def test_off_it_loads_nothing_and_the_gate_is_the_class_s_own(world):
+    with world.gate() as gate:
+        assert vars(gate).keys().isdisjoint({"admit", "pursue"})
+    code = (
+        "import sys; from octy_middleware import Gate, Settings; from octy_middleware.keychain import Keychain; "
+        f"Gate(Settings.build(database_url={world.url!r}, peppers=Keychain.generate())); "
+        "sys.exit('opentelemetry' in sys.modules or 'octy_middleware.tracing' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_without_the_package_the_setting_says_what_to_install(world, monkeypatch):
+    monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
+    with pytest.raises(ConfigurationError, match="telemetry"), world.gate(tracing=True):
+        pass

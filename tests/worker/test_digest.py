@@ -1,0 +1,128 @@
+"""The daily digest: what waits, once a day, with ids and commands and nothing of customers."""
+
+import pytest
+from cli_rig import open_case
+from mail_rig import Told
+from relay_rig import change, put
+from support.world import World
+from upkeep_rig import settings_of
+
+from octy_worker import digest
+from octy_worker.digest import DigestPost, Fate, gather
+from octy_worker.jobs import Lease
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.letters import Letters
+
+DAY = 86_400.0
+NOW = 1_900_000_800.0  # 2030-03-17, 18:00 UTC
+SENT = Delivery(Verdict.ACCEPTED)
+
+
+@pytest.fixture
+def settings(world: World):
+    return settings_of(world, support_digest_to="support@octy.example", mail_from="Octy <security@octy.example>")
+
+
+def post(world: World, settings, told: Told, now: float = NOW) -> Fate:
+    return DigestPost(world.database, told, Letters(settings), settings, lambda: now).send(now)
+
+
+def busy(world: World) -> dict[str, str]:
+    """One of everything that waits; returns the ids."""
+    keys, incident = open_case(world, at=NOW - DAY)
+    change(world, "UPDATE incident SET state = 'needs_staff'")
+    _, overdue = open_case(world, "slow", at=NOW - 20 * DAY)
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    world_ids = {"incident": incident, "overdue": overdue, "account": keys.account_id}
+    change(
+        world,
+        "INSERT INTO regeneration (id, account_id, cause, actor, reason, leaked, state, opened_at) "
+        "VALUES ('r-waits', ?, 'staff', 'dan', '', ?, 'sent', ?)",
+        *(keys.account_id, False, int((NOW - 2 * DAY) * 1e6)),
+    )
+    for key, state in (("x/alert/1", "failed"), ("y/alert/1", "pending")):
+        change(
+            world,
+            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "VALUES (?, ?, 'alert', ?, ?, 1, 'rcpt-550', ?)",
+            *(key, keys.account_id, f"<{key}>", state, int((NOW - 7200) * 1e6)),
+        )
+    number = put(world, "incident_grew", incident, failures=40)
+    change(world, "UPDATE outbox SET tries = 5 WHERE id = ?", number)
+    return world_ids
+
+
+def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(world: World, settings) -> None:
+    ids, told = busy(world), Told()
+    assert post(world, settings, told) == Fate("sent")
+    assert post(world, settings, told, NOW + 3600) == Fate("sent")  # found, not sent
+    [envelope] = told.envelopes
+    assert envelope.recipient == "support@octy.example"
+    assert envelope.message_id == "<digest.2030-03-17@octy.example>"
+    letter = envelope.letter
+    assert letter.subject == "Octy support, 2030-03-17: 6 things to look at"
+    for body in (letter.text, letter.html):
+        said = " ".join(body.split())
+        for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
+            assert part in said
+        assert "1 mail for over an hour" in said
+        assert "octy outbox list --aside" in said
+        for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
+            assert secret not in said
+    assert max(map(len, letter.text.splitlines())) < 90
+    assert post(world, settings, told, NOW + DAY) == Fate("sent")
+    assert len({one.message_id for one in told.envelopes}) == 2
+
+
+def test_the_day_before_is_counted_by_utc_days(world: World, settings) -> None:
+    open_case(world, at=NOW - DAY)
+    open_case(world, "early", at=NOW - 2 * DAY)
+    open_case(world, "today", at=NOW - 3600)
+    change(world, "UPDATE regeneration SET opened_at = ?", int((NOW - DAY) * 1e6))
+    change(world, "UPDATE incident SET closed_at = ?, state = 'closed'", int((NOW - DAY) * 1e6))
+    found = gather(world.database, settings, "2030-03-17", NOW).yesterday
+    assert (found.opened, found.closed, found.issued, found.mails) == (1, 3, 3, 0)
+
+
+def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "_MOST", 2)
+    for number in range(4):
+        open_case(world, f"acme{number}", at=NOW - DAY)
+    change(world, "UPDATE incident SET state = 'needs_staff'")
+    listed = gather(world.database, settings, "2030-03-17", NOW).waiting.needs_staff
+    assert (len(listed.lines), listed.more, listed.count) == (2, 2, 4)
+    assert [name for name, _ in listed.lines] == sorted(name for name, _ in listed.lines)
+
+
+def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> None:
+    told = Told()
+    assert post(world, settings, told) == Fate("nothing")
+    busy(world)
+    assert post(world, settings, told, NOW + 3600) == Fate("nothing")  # the day has been seen to
+    assert told.envelopes == []
+
+
+@pytest.mark.parametrize(
+    ("delivery", "first", "again"),
+    [
+        (Delivery(Verdict.DEFERRED, "connect"), Fate("waits", "connect"), Fate("sent")),
+        (Delivery(Verdict.REFUSED, "rcpt-550"), Fate("failed", "rcpt-550"), Fate("failed")),
+    ],
+)
+def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
+    world: World, settings, delivery: Delivery, first: Fate, again: Fate
+) -> None:
+    busy(world)
+    told = Told(delivery, SENT)
+    assert post(world, settings, told) == first
+    assert post(world, settings, told, NOW + 60) == again
+    assert len({one.message_id for one in told.envelopes}) == 1
+    assert world.rows("SELECT holder FROM job WHERE name = 'digest'") == [("",)]
+
+
+def test_two_workers_send_one(world: World, settings) -> None:
+    busy(world)
+    Lease(world.database, "digest", lambda: NOW).take()
+    told = Told()
+    assert post(world, settings, told) == Fate("held")
+    assert told.envelopes == []

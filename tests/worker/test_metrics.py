@@ -1,0 +1,207 @@
+"""Metrics of the store: cheap whoever asks, right after an outage, silent about what can't be read."""
+
+import asyncio
+import socket
+import time
+from collections import Counter
+from pathlib import Path
+
+import pytest
+from cli_rig import fail, open_case
+from prometheus_client import CollectorRegistry, generate_latest
+from relay_rig import change, put
+from support.world import World, listening
+from upkeep_rig import settings_of
+
+from octy_middleware import ConfigurationError, Database
+from octy_middleware.statements import run
+from octy_worker import daemon
+from octy_worker.claims import End, Fate, Message
+from octy_worker.cli.checks import State, observation
+from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.dev.processes import free_port
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.metrics import figures
+from octy_worker.metrics.collector import Kept, StoreCollector
+from octy_worker.metrics.counts import CountedMailer, Counts
+from octy_worker.metrics.figures import Attempts, read_now, read_totals
+from octy_worker.metrics.listener import Metrics, sdk_runtime
+
+
+def test_what_waits_is_told_apart(world: World) -> None:
+    open_case(world)
+    change(world, "UPDATE outbox SET delivered_at = created_at")
+    for _ in range(3):
+        put(world, "incident_grew", "x", failures=40)
+    change(world, "UPDATE outbox SET tries = 5 WHERE id = (SELECT MAX(id) FROM outbox)")
+    change(world, "UPDATE outbox SET created_at = created_at - 60000000")
+    found = read_now(world.database, time.time()).outbox
+    assert (found.undelivered, found.set_aside) == (3, 1)
+    assert 60 <= found.oldest < 90
+
+
+def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_PROCESSES", 3)
+    now = int(time.time() * 1e6)
+    with world.database.write() as connection:
+        for number in range(6):
+            seen = now - (number == 5) * 3_600_000_000  # the last one ended an hour ago
+            run(
+                connection,
+                "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, "
+                "last_error) VALUES (?, 'h', ?, '1', ?, 4, 2, 1500, 3, '')",
+                *(f"{number}", number, seen - number),
+            )
+    found = read_now(world.database, time.time())
+    assert found.process_count == 5
+    assert [(app.pid, app.queued, app.lost, app.failures, app.commit) for app in found.processes] == [
+        (pid, 4, 2, 3, 0.0015) for pid in range(3)
+    ]
+
+
+def test_whole_tables_are_counted_by_state(world: World) -> None:
+    keys, incident_id = open_case(world)
+    fail(world, keys, 3)
+    found = read_totals(world.database)
+    assert (found.closed, found.pairs, found.regenerations) == ({}, {("active",): 1}, {("collected",): 1})
+    assert (found.streaks, found.longest) == (2, 23)
+    change(world, "UPDATE incident SET closed_at = 1, resolution = 'unanswered' WHERE id = ?", incident_id)
+    assert read_totals(world.database).closed == {("unanswered",): 1}
+
+
+def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(figures, "_ATTEMPTS", 7)
+    keys = world.register()
+    fail(world, keys, 5)
+    attempts = Attempts(world.database)
+    attempts.read()
+    assert not +attempts.counted  # they were before us
+    fail(world, keys, 19)
+    seen = [attempts.counted["wrong_secret"]]
+    for _ in range(6):
+        attempts.read()
+        seen.append(attempts.counted["wrong_secret"])
+    assert seen == [0, 0, 7, 14, 19, 19, 19]
+    change(world, "DELETE FROM attempt")  # retention, or a restored backup: a counter never goes back
+    attempts.read()
+    assert attempts.counted["wrong_secret"] == 19
+
+
+def test_scrapers_share_what_was_read_and_what_is_dear_is_read_seldom() -> None:
+    clock, reads = [0.0], Counter[str]()
+
+    def read() -> int:
+        reads["n"] += 1
+        clock[0] += cost
+        return reads["n"]
+
+    kept, cost = Kept(read, 10.0, lambda: clock[0]), 0.1
+    assert [kept.get(), kept.get()] == [1, 1]
+    clock[0] += 9.9
+    assert kept.get() == 1
+    clock[0], cost = clock[0] + 0.2, 2.0
+    assert kept.get() == 2
+    clock[0] += 99.0
+    assert kept.get() == 2  # it took two seconds: not again for a hundred
+    clock[0] += 2.0
+    assert kept.get() == 3
+
+
+def test_a_scrape_reads_few_statements_and_a_second_one_none(world: World) -> None:
+    open_case(world)
+    registry = CollectorRegistry()
+    with listening(world.database) as statements:
+        registry.register(StoreCollector(world.database, time.time))
+        assert statements == []  # registering asks no store
+        generate_latest(registry)
+        first = [said for said in statements if said.lstrip().startswith("SELECT")]
+        generate_latest(registry)
+    assert 0 < len(first) < 20
+    assert len([said for said in statements if said.lstrip().startswith("SELECT")]) == len(first)
+
+
+def test_a_store_that_is_away_is_told_and_its_gauges_are_missing(tmp_path) -> None:
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}"), time.time))
+    text = generate_latest(registry).decode()
+    assert "octy_store_up 0.0" in text
+    assert "octy_outbox" not in text
+
+
+def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
+    registry = CollectorRegistry()
+    counts = Counts(registry)
+    assert 'octy_mail_sends_total{verdict="deferred"} 0.0' in generate_latest(registry).decode()
+    counts.delivered(End(Message(1, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError"))
+    counts.delivered(End(Message(2, "notice_given", "x", "{}", 0), Fate.DELIVERED))
+    text = generate_latest(registry).decode()
+    assert 'octy_relay_messages_total{event="unknown",fate="at_fault"} 1.0' in text
+    assert 'octy_relay_messages_total{event="notice_given",fate="delivered"} 1.0' in text
+    assert "customer" not in text
+
+
+def test_a_send_is_timed_whatever_its_end() -> None:
+    told: list[tuple[Delivery, float]] = []
+    times = iter([1.0, 3.5])
+
+    class Refuses:
+        def send(self, _envelope: object) -> Delivery:
+            return Delivery(Verdict.REFUSED, "rcpt-550")
+
+    mailer = CountedMailer(Refuses(), lambda *what: told.append(what), lambda: next(times))
+    assert mailer.send(None).code == "rcpt-550"  # type: ignore[arg-type]
+    assert told == [(Delivery(Verdict.REFUSED, "rcpt-550"), 2.5)]
+
+
+def test_a_port_that_is_taken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+        await stop.wait()
+
+    world = World(tmp_path)
+    monkeypatch.setattr(daemon, "_work", idle)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        with pytest.raises(ConfigurationError, match=f"OCTY_METRICS_SDK_PORT.*{port}"):
+            sdk_runtime(settings_of(world, metrics_sdk_port=port))
+        assert daemon.serve(settings_of(world, metrics_port=port), pages=False) == 1
+    assert f"stopped by its part 'metrics': OSError: the metrics can't listen on 127.0.0.1:{port}" in caplog.text
+    world.close()
+
+
+def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> None:
+    world = World(tmp_path)
+
+    def look(*, worker_runs: bool = True, **options: object) -> tuple[State, str]:
+        found, _ = look_at_observation(settings_of(world, **options), worker_runs=worker_runs)
+        return found.state, found.found
+
+    async def serve(port: int) -> tuple[State, str]:
+        stop = asyncio.Event()
+        own = settings_of(world, metrics_port=port)
+        serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
+        await asyncio.sleep(0)
+        found = await asyncio.to_thread(look, metrics_port=port)
+        stop.set()
+        await serving
+        return found
+
+    port = free_port()
+    assert look() == (State.OK, "off: OCTY_METRICS_PORT is not set")
+    assert look(metrics_port=port)[0] is State.WRONG
+    assert look(metrics_port=port, worker_runs=False)[0] is State.UNCHECKED
+    assert asyncio.run(serve(port)) == (State.OK, f"http://127.0.0.1:{port}/metrics")
+    world.close()
+
+
+def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(tmp_path)
+    states = []
+    for missing in (False, True):
+        if missing:
+            monkeypatch.setattr(observation, "find_spec", lambda _name: None)
+        _, found = look_at_observation(settings_of(world, tracing=True), worker_runs=True)
+        states.append((found.state, found.to_do))
+    assert states == [(State.OK, ""), (State.WRONG, "pip install 'octy-middleware[telemetry]'")]
+    world.close()

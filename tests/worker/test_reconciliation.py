@@ -1,0 +1,359 @@
+"""Temporal lost its state, or a message was set aside: what is open goes on, and nothing is sent twice."""
+
+import asyncio
+import json
+import os
+import signal
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+from cli_rig import open_case
+from relay_rig import change, put
+from support.world import World
+from temporalio.client import Client, WorkflowExecutionStatus
+from upkeep_rig import Works, until
+
+from octy_middleware.notices import give
+from octy_middleware.states import Answer, NoticeKind
+from octy_worker import cases, regenerations
+from octy_worker.changed_answers import Change, change_answer
+from octy_worker.dev.processes import Process, ProcessGroup, free_port
+from octy_worker.dev.temporal_server import start_temporal
+from octy_worker.jobs import Lease
+from octy_worker.reconciliation import subjects
+from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
+from octy_worker.reconciliation.run import JOB, Findings, Reconciliation
+from octy_worker.reconciliation.running import Life
+from octy_worker.reconciliation.subjects import Subject
+from octy_worker.registration import register
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
+
+
+@pytest.fixture
+def group(tmp_path: Path) -> Iterator[ProcessGroup]:
+    with ProcessGroup(tmp_path / "logs", dict(os.environ)) as group:
+        yield group
+
+
+@pytest.fixture
+def file_world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path, "sqlite")
+    yield world
+    world.close()
+
+
+def lose_state(group: ProcessGroup, server: Process, file: Path, port: int) -> None:
+    """Kill the server, delete its file, start a new one at the same place."""
+    os.kill(server.pid, signal.SIGKILL)
+    for each in file.parent.glob(f"{file.name}*"):
+        each.unlink()
+    start_temporal(group, file, port=port, ui_port=None)
+
+
+def test_cases_go_on_where_they_were_after_temporal_lost_its_state(
+    file_world: World, tmp_path: Path, group: ProcessGroup, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One waits for its answer, one's new keys wait to be collected, one's old keys live out their overlap."""
+    file, port = tmp_path / "temporal.db", free_port()
+    server = start_temporal(group, file, port=port, ui_port=None)
+    works = Works(file_world, monkeypatch, temporal_address=f"127.0.0.1:{port}", overlap=0.0)
+    waiting, mailed = (open_case(file_world, name)[1] for name in ("waiting", "mailed"))
+    state_of = "SELECT id FROM incident WHERE id = :id AND state = :state"
+
+    async def before() -> str:
+        async with works.run(await Client.connect(f"127.0.0.1:{port}")):
+            await until(lambda: len(works.told.envelopes) == 2)
+            works.answer(mailed, Answer.NOT_US)
+            await until(lambda: works.rows(state_of, id=mailed, state="regenerating"))
+            await until(lambda: any(".new_keys." in message for message in works.mails))
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            return works.rows("SELECT regeneration_id FROM incident WHERE id = :id", id=mailed)[0][0]
+
+    regeneration = asyncio.run(before())
+    lose_state(group, server, file, port)
+
+    async def after() -> None:
+        client = await Client.connect(f"127.0.0.1:{port}")
+        found = await reconciliation(file_world, client, dry=True).go()
+        assert found == Findings(looked_at=3, restarted=3)
+        assert not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL")  # nothing was changed
+        async with works.run(client):
+            # Its schedule was lost as well; it comes back, and is due at once.
+            await until(lambda: len(works.rows("SELECT 1 FROM outbox WHERE detail LIKE '%again%'")) == 3)
+            await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
+            works.answer(waiting, Answer.IT_WAS_US)
+            assert regenerations.collect(file_world.database, file_world.sealer, regeneration, 1, time.time())
+            await until(lambda: len(works.rows("SELECT id FROM incident WHERE state = 'closed'")) == 2)
+            await runs_though_it_is_closed(file_world, client, waiting)
+
+    asyncio.run(after())
+    ends = dict(works.rows("SELECT id, resolution FROM incident"))
+    assert ends == {waiting: "false_alarm", mailed: "regenerated"}
+    assert set(works.mails.values()) == {1}
+
+
+async def runs_though_it_is_closed(world: World, client: Client, incident_id: str) -> None:
+    """Start the workflow of a case that was closed long ago, as a restored Temporal has it."""
+    change(world, "UPDATE incident SET closed_at = closed_at - 3600000000 WHERE id = ?", incident_id)
+    handle = await client.start_workflow(
+        KeyIncidentWorkflow.run, IncidentCase(incident_id), id=incident_workflow_id(incident_id), task_queue="octy"
+    )
+    run = reconciliation(world, client)
+    while not await run._running.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
+        await asyncio.sleep(0.01)
+    ended = 0
+    while not ended:  # the index comes a moment after the fact
+        found = await reconciliation(world, client).go()
+        assert found is not None
+        ended = found.ended
+    assert (await handle.describe()).status is WorkflowExecutionStatus.TERMINATED
+
+
+# Against a Temporal that says what it is told
+
+
+class Said:
+    """What runs in Temporal, as a test says; what is ended is kept."""
+
+    def __init__(self, lives: dict[str, Life] | None = None, running: dict[Subject, list[str]] | None = None) -> None:
+        self.known = lives or {}
+        self.runs = running or {}
+        self.asked: list[str] = []
+        self.ends: list[tuple[str, str]] = []
+        self.busy: set[str] = set()
+
+    async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
+        self.asked += workflow_ids.values()
+        return {one: self.known.get(one, Life.RUNNING) for one in workflow_ids}
+
+    async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
+        for kind, ids in self.runs.items():
+            yield kind, ids
+
+    async def is_idle(self, _kind: Subject, subject_id: str) -> bool:
+        return subject_id not in self.busy
+
+    async def end(self, _kind: Subject, subject_id: str, why: str) -> None:
+        self.ends.append((subject_id, why))
+
+
+def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
+    options = {"task_queue": "octy", "notice_life": 14 * DAY, **options}
+    return Reconciliation(world.database, client, time.time, **options)  # type: ignore[arg-type]
+
+
+def reconcile(world: World, said: Said, **options: object) -> Findings:
+    run = reconciliation(world, **options)
+    run._running = said  # type: ignore[assignment]
+    found = asyncio.run(run.go())
+    assert found is not None
+    return found
+
+
+def messages(world: World) -> list[tuple]:
+    """Return what waits for the relay, and forget it."""
+    rows = world.rows(
+        "SELECT kind, subject_id, detail FROM outbox WHERE delivered_at IS NULL AND tries < 5 ORDER BY id"
+    )
+    change(world, "UPDATE outbox SET delivered_at = 1 WHERE delivered_at IS NULL AND tries < 5")
+    return [(kind, subject, json.loads(detail)) for kind, subject, detail in rows]
+
+
+def set_aside(world: World, event: str, subject: str, **detail: object) -> None:
+    number = put(world, event, subject, **detail)
+    change(world, "UPDATE outbox SET tries = 5, last_error = 'ValueError' WHERE id = ?", number)
+
+
+@pytest.fixture
+def case(world: World) -> tuple[str, str]:
+    """A case, and the regeneration of its customer's first pair, finished; everything is delivered."""
+    keys, incident_id = open_case(world)
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    messages(world)
+    return incident_id, keys.regeneration_id
+
+
+@pytest.mark.parametrize("life", [Life.ABSENT, Life.ENDED])
+def test_a_case_that_does_not_run_is_started_again_once(world: World, case: tuple[str, str], life: Life) -> None:
+    incident_id, _ = case
+    assert reconcile(world, Said({incident_id: life})).restarted == 1
+    assert reconcile(world, Said({incident_id: life})) == Findings(looked_at=1)  # its message is on its way
+    assert messages(world) == [("incident_opened", incident_id, {"again": True})]
+    assert reconcile(world, Said()) == Findings(looked_at=1)
+
+
+def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
+    assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
+    answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
+    assert messages(world) == [("incident_answered", incident_id, answer)]
+
+
+@pytest.mark.parametrize(("state", "told"), [("done", True), ("abandoned", False), ("superseded", False)])
+def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
+    world: World, case: tuple[str, str], state: str, told: bool
+) -> None:
+    """Else the case asks again, or joins what came later: the start itself knows which one ended in vain."""
+    incident_id, regeneration_id = case
+    change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
+    change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
+    assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
+    end = ("regeneration_finished", incident_id, {"regeneration_id": regeneration_id, "state": "done"})
+    assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
+    with world.database.read_session() as session:
+        past = past_of_incident(session, incident_id, 0.0)
+    assert past == IncidentPast(regeneration_id="" if told else regeneration_id)
+
+
+def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_case(
+    world: World, case: tuple[str, str]
+) -> None:
+    incident_id, regeneration_id = case
+    with world.database.write() as connection:
+        cases.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
+    change(world, "UPDATE confirmation SET leaked = ?", True)
+    with world.database.read_session() as session:
+        assert past_of_incident(session, incident_id, 0.0) == IncidentPast(began=1e9, leaked=True)
+        assert past_of_regeneration(session, regeneration_id, 0.0) is None
+    change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
+    with world.database.read_session() as session:
+        assert past_of_incident(session, incident_id, 0.0) is None
+
+
+def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World) -> None:
+    contact = {"contact_email_address": "a@acme.example"}
+    ordered = register(world.database, "acme", contact, actor="test", now=1e9).regeneration_id
+    messages(world)
+    with world.database.read_session() as session:
+        assert past_of_regeneration(session, ordered, 1e9) == RegenerationPast()
+    assert reconcile(world, Said({ordered: Life.ABSENT})).restarted == 1
+    assert messages(world) == [("regeneration_opened", ordered, {"again": True})]
+    world.complete(ordered, now=1e9)
+    messages(world)
+    with world.database.read_session() as session:
+        assert past_of_regeneration(session, ordered, 1e9 + 2 * DAY) == RegenerationPast(1e9, 1)  # nothing is sealed
+    assert reconcile(world, Said({ordered: Life.ENDED})).restarted == 1
+    assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
+
+
+def test_what_was_set_aside_is_told_anew_and_put_away(world: World, case: tuple[str, str]) -> None:
+    incident_id, regeneration_id = case
+    change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
+    change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
+    cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
+    messages(world)
+    set_aside(world, "incident_answered", incident_id, answer="it_was_us")
+    set_aside(world, "incident_grew", incident_id, failures=40)
+    assert reconcile(world, Said(), dry=True).reminded == 1
+    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1, set_aside=1)  # the growth only it can tell
+    assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
+    assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
+    assert reconcile(world, Said()) == Findings(looked_at=1, set_aside=1)
+
+
+def test_a_changed_answer_that_was_set_aside_is_told_under_its_own_id(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    changed = Change(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
+    change_answer(world.database, incident_id, changed, time.time())
+    messages(world)
+    set_aside(world, "incident_changed", incident_id)
+    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1)
+    said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
+    assert messages(world) == [
+        ("incident_answered", incident_id, said),
+        ("incident_changed", incident_id, {**said, "change_id": "c-1"}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("state", "ended", "told"),
+    [("abandoned", [], True), ("superseded", [], True), ("done", ["octy: the store closed it as done"], False)],
+)
+def test_a_delivery_that_runs_though_it_is_finished_ends(
+    world: World, case: tuple[str, str], state: str, ended: list[str], told: bool
+) -> None:
+    _, regeneration_id = case
+    change(world, "UPDATE regeneration SET state = ? WHERE id = ?", state, regeneration_id)
+    said = Said(running={Subject.REGENERATION: [regeneration_id, "stranger"]})
+    assert reconcile(world, said, dry=True).ended == 1
+    found = reconcile(world, said)
+    assert (found.ended, found.unknown) == (1, 1)
+    assert [why for _, why in said.ends] == ended
+    assert messages(world) == [("regeneration_superseded", regeneration_id, {})] * told
+    said.busy.add(regeneration_id)  # it is about to end by itself
+    assert reconcile(world, said).ended == 0
+    change(world, "UPDATE regeneration SET finished_at = ? WHERE id = ?", int(time.time() * 1e6), regeneration_id)
+    said.busy.clear()
+    assert reconcile(world, said).ended == 0  # just now
+
+
+def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: World) -> None:
+    keys = world.register()
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    now = time.time()
+    with world.database.write() as connection:
+        detail = {"old": "a@acme.example", "new": "b@acme.example"}
+        notice = give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now, detail)
+        give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail)  # nobody waits for it
+    messages(world)
+    gone = Said({notice: Life.ABSENT})
+    assert reconcile(world, gone) == Findings(looked_at=1, restarted=1)
+    assert messages(world) == [("notice_given", notice, {"again": True})]
+    for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
+        change(
+            world,
+            "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+            "VALUES (?, ?, ?, ?, ?, 1, '', ?)",
+            *(f"{notice}/{kind}/1", keys.account_id, kind, f"<{kind}>", state, int((now - 7200) * 1e6)),
+        )
+    assert reconcile(world, gone) == Findings(looked_at=1, restarted=1, mails_late=1)
+    messages(world)
+    change(world, "UPDATE mail SET state = 'skipped', last_error = 'overtaken' WHERE kind = 'new_contact'")
+    assert reconcile(world, gone) == Findings()
+
+
+def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world: World, case: tuple[str, str]) -> None:
+    incident_id, _ = case
+    insert = (
+        "INSERT INTO webhook (id, key, account_id, event, data, state, orders, tries, last_error, created_at) "
+        "SELECT ?, ?, account_id, 'incident.opened', '{}', ?, 3, 0, '', 1 FROM incident"
+    )
+    for webhook_id, state in (("w-1", "pending"), ("w-2", "sent")):
+        change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
+    said = Said({"w-1": Life.ABSENT})
+    assert reconcile(world, said) == Findings(looked_at=2, restarted=1)
+    assert sorted(said.asked) == [f"octy-incident-{incident_id}", "octy-webhook-w-1-3"]
+    assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
+
+
+def test_every_page_is_looked_at(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(subjects, "PAGE", 2)
+    for number in range(5):
+        open_case(world, f"acme{number}")
+    change(world, "UPDATE regeneration SET state = 'done', finished_at = 1")
+    messages(world)
+    said = Said()
+    assert reconcile(world, said).looked_at == 5
+    assert len(set(said.asked)) == 5
+
+
+def test_one_worker_at_a_time_and_a_fault_gives_the_job_back(world: World, case: tuple[str, str]) -> None:
+    lease = Lease(world.database, JOB, time.time)
+    lease.take()
+    held = reconciliation(world)
+    held._running = Said()  # type: ignore[assignment]
+    assert asyncio.run(held.go()) is None
+    lease.release()
+    failing = Said()
+    failing.lives = lambda *_: 1 / 0  # type: ignore[method-assign, assignment]
+    with pytest.raises(ZeroDivisionError):
+        reconcile(world, failing)
+    assert world.rows("SELECT holder, last_error, finished_at FROM job") == [("", "ZeroDivisionError", None)]
+    reconcile(world, Said())
+    [(cursor,)] = world.rows("SELECT cursor FROM job")
+    assert json.loads(cursor) == Findings(looked_at=1).counts

@@ -1,0 +1,191 @@
+"""The activities of upkeep, what `octy doctor` says of their last runs, and the command that reconciles."""
+
+import asyncio
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cli_rig import octy_for, open_case
+from mail_rig import Told
+from relay_rig import change, put
+from retention_rig import DAY, add_attempts
+from support.world import World
+from temporalio.exceptions import ApplicationError
+from temporalio.testing import ActivityEnvironment
+from test_reconciliation import Said
+from upkeep_rig import settings_of
+
+from octy_worker.activities.upkeep import UpkeepActivities
+from octy_worker.cli import temporal_place
+from octy_worker.cli.checks import State
+from octy_worker.cli.checks.upkeep import look_at_upkeep
+from octy_worker.jobs import Lease
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.letters import Letters
+from octy_worker.reconciliation import run
+from octy_worker.reconciliation.run import JOB, Findings
+from octy_worker.reconciliation.running import Life
+from octy_worker.reconciliation.subjects import Subject
+from octy_workflows.messages import Progress, UpkeepOrder
+
+NOW = UpkeepOrder(time.time())
+DIGEST_TO = {"support_digest_to": "support@octy.example"}
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> Iterator[World]:
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture
+def said(monkeypatch: pytest.MonkeyPatch) -> Said:
+    said = Said()
+    monkeypatch.setattr(run, "Running", lambda _client, _queue: said)
+    return said
+
+
+def activities(world: World, told: Told | None = None, **options: object) -> UpkeepActivities:
+    settings = settings_of(world, **options)
+    return UpkeepActivities(
+        database=world.database,
+        client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
+        mailer=told or Told(),
+        letters=Letters(settings),
+        settings=settings,
+        clock=time.time,
+    )
+
+
+def beating() -> tuple[ActivityEnvironment, list[object]]:
+    beats: list[object] = []
+    inside = ActivityEnvironment()
+    inside.on_heartbeat = lambda *details: beats.append(details)
+    return inside, beats
+
+
+def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
+    add_attempts(world, *(time.time() - age * DAY for age in (1, 91, 92)))
+    inside, beats = beating()
+    report = inside.run(activities(world).prune_store, NOW)
+    assert (report.progress, report.counts["attempts"]) == (Progress.DONE, 2)
+    assert beats
+    Lease(world.database, "retention", time.time).take()
+    assert ActivityEnvironment().run(activities(world).prune_store, NOW).progress is Progress.HELD
+
+
+def test_a_reconciliation_beats_and_tells_what_it_found(
+    world: World, said: Said, caplog: pytest.LogCaptureFixture
+) -> None:
+    _, incident_id = open_case(world)
+    change(world, "UPDATE outbox SET delivered_at = 1")
+    said.known = {incident_id: Life.ABSENT}
+    inside, beats = beating()
+    report = asyncio.run(inside.run(activities(world).reconcile_store, NOW))
+    assert (report.progress, report.counts["restarted"]) == (Progress.DONE, 1)
+    assert beats
+    assert '"restarted":1' in caplog.text
+    Lease(world.database, JOB, time.time).take()
+    held = asyncio.run(ActivityEnvironment().run(activities(world).reconcile_store, NOW))
+    assert held.progress is Progress.HELD
+
+
+def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
+    put(world, "incident_grew", "x", failures=40)
+    change(world, "UPDATE outbox SET tries = 5")
+    told = Told(Delivery(Verdict.DEFERRED, "connect"), Delivery(Verdict.ACCEPTED))
+    sending = activities(world, told, **DIGEST_TO).send_digest
+    with pytest.raises(ApplicationError, match="has not left yet: connect") as waits:
+        ActivityEnvironment().run(sending, NOW)
+    assert not waits.value.non_retryable
+    report = ActivityEnvironment().run(sending, NOW)
+    assert (report.progress, report.counts) == (Progress.DONE, {"sent": 1})
+
+
+# `octy doctor`
+
+
+def looked_at(world: World, *, worker_runs: bool = True, **options: object) -> dict[str, tuple[State, str]]:
+    found = look_at_upkeep(settings_of(world, **options), worker_runs=worker_runs)
+    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in found}
+
+
+def finish(world: World, job: str, cursor: str, ago: float = 0.0) -> None:
+    lease = Lease(world.database, job, lambda: time.time() - ago)
+    lease.take()
+    lease.begin("", time.time() - ago)
+    lease.finish(cursor)
+
+
+def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World) -> None:
+    assert looked_at(world)["reconciliation"][0] is State.OK
+    finish(world, JOB, str(Findings(looked_at=3, restarted=2)))
+    state, said = looked_at(world)["reconciliation"]
+    assert (state, "3 looked at, 2 restarted" in said) == (State.OK, True)
+    finish(world, JOB, str(Findings(looked_at=3, unknown=1)))
+    assert looked_at(world)["reconciliation"][0] is State.WRONG
+
+
+@pytest.mark.parametrize(("worker_runs", "state"), [(True, State.WRONG), (False, State.OK)])
+def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, worker_runs: bool, state: State) -> None:
+    finish(world, JOB, str(Findings()), ago=3 * 3600 + 60)
+    found, said = looked_at(world, worker_runs=worker_runs)["reconciliation"]
+    assert found is state
+    assert ("octy incidents reconcile" in said) is worker_runs
+
+
+@pytest.mark.parametrize(
+    ("cursor", "ago", "state", "word"),
+    [
+        ("2030-03-17 sent", 60, State.OK, "2030-03-17 sent"),
+        ("2030-03-17 nothing", 60, State.OK, "nothing"),
+        ("2030-03-17 failed rcpt-550", 60, State.WRONG, "OCTY_SUPPORT_DIGEST_TO"),
+        ("2030-03-17 sent", 3 * DAY, State.WRONG, "log"),
+        (None, 0, State.OK, "none yet; the first one is due at 06:00 UTC"),
+    ],
+)
+def test_the_doctor_shows_the_last_digest(
+    world: World, cursor: str | None, ago: float, state: State, word: str
+) -> None:
+    if cursor is not None:
+        finish(world, "digest", cursor, ago)
+    found, said = looked_at(world, **DIGEST_TO)["digest"]
+    assert (found, word in said) == (state, True)
+    assert looked_at(world)["digest"] == (State.OK, "off: OCTY_SUPPORT_DIGEST_TO is not set → ")
+
+
+def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -> None:
+    settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path / 'no' / 'no.db'}"})
+    assert [check.state for check in look_at_upkeep(settings, worker_runs=True)] == [State.UNCHECKED] * 2
+
+
+# `octy incidents reconcile`
+
+
+@pytest.fixture
+def reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    async def reach(_place: object) -> None: ...
+
+    monkeypatch.setattr(temporal_place, "reach", reach)
+
+
+@pytest.mark.usefixtures("reached")
+def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -> None:
+    _, incident_id = open_case(world)
+    change(world, "UPDATE outbox SET delivered_at = 1")
+    said.known = {incident_id: Life.ABSENT}
+    octy = octy_for(world)
+    for _ in range(2):
+        dry = octy("incidents", "reconcile", "--dry-run").must(1).stdout
+        assert "that did not run in Temporal" in dry
+        assert "Nothing was changed" in dry
+    done = octy("incidents", "reconcile", "--json").must()
+    assert done.json == {"dry_run": False, **Findings(looked_at=2, restarted=1).counts}
+    assert '"what": "reconciled"' in done.stderr
+    assert "Nothing differs." in octy("incidents", "reconcile").must().stdout
+    said.runs = {Subject.INCIDENT: ["stranger"]}
+    assert "that the database does not know" in octy("incidents", "reconcile").must(1).stdout
+    Lease(world.database, JOB, time.time).take()
+    assert "a worker is doing it now" in octy("incidents", "reconcile").must(3).stderr

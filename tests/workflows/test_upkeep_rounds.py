@@ -1,0 +1,103 @@
+"""Rounds of upkeep, and workflows that are started again: their times count from their first life."""
+
+import pytest
+from temporalio.client import WorkflowUpdateFailedError
+from workflow_stage import Stage, played
+
+from octy_workflows.messages import (
+    DAY,
+    HOUR,
+    CustomerAnswer,
+    IncidentPast,
+    Progress,
+    RegenerationEnd,
+    RegenerationOrder,
+    RegenerationPast,
+    UpkeepReport,
+    UpkeepTask,
+)
+from octy_workflows.staff import Choice
+
+DONE, MORE, HELD = Progress.DONE, Progress.MORE, Progress.HELD
+
+
+@pytest.mark.parametrize(
+    ("task", "name"),
+    [(UpkeepTask.RETENTION, "prune"), (UpkeepTask.RECONCILIATION, "reconcile"), (UpkeepTask.DIGEST, "digest")],
+)
+@played
+async def test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did(
+    stage: Stage, task: UpkeepTask, name: str
+) -> None:
+    pieces = [UpkeepReport(MORE, {"a": 1}), UpkeepReport(MORE, {"a": 2, "b": 1}), UpkeepReport(DONE, {"b": 4})]
+    round_ = await stage.upkeep(task, pieces=pieces)
+    assert await round_.result() == {"a": 3, "b": 5}
+    assert round_.books.story == [f"0h {name}"] * 3
+
+
+@played
+async def test_a_job_that_is_done_elsewhere_is_looked_at_again_after_a_minute(stage: Stage) -> None:
+    pieces = [UpkeepReport(HELD), UpkeepReport(DONE, {"a": 1})]
+    round_ = await stage.upkeep(UpkeepTask.RETENTION, pieces=pieces)
+    await round_.until(59)
+    assert len(round_.books.story) == 1
+    await round_.until(61)
+    assert await round_.result() == {"a": 1}
+
+
+# Started again
+
+
+@played
+async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_start(stage: Stage) -> None:
+    """Its second day: the first reminder's time is over, the second one's is not."""
+    case = await stage.incident()
+    await case.until(10)
+    again = await stage.incident(past=IncidentPast(began=case.books.start - 2 * DAY))
+    await again.until(12 * DAY + HOUR)
+    assert [line.partition(" ")[2] for line in again.books.story] == [
+        *("note opened waiting", "mail alert-1", "mail reminder-2"),
+        *("note no_answer needs_staff", "close unanswered"),
+    ]
+    assert [round(again.when(line)[0] / DAY) for line in ("mail reminder-2", "close unanswered")] == [1, 12]
+
+
+@played
+async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again(stage: Stage) -> None:
+    case = await stage.incident(past=IncidentPast(regeneration_id="r-old", leaked=True), regeneration_id="r-old")
+    await case.rest()
+    with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
+        await case.handle.execute_update("decide", {"decision": "dismiss", "actor": "dan", "reason": "no"})
+    assert "leaked" in str(refused.value.cause)
+    said = case.books.customer_says(Choice.REGENERATE, leaked=True)
+    await case.handle.signal("customer_answered", said)
+    await case.comes("regenerate leaked")
+    [order] = [order for order in case.books.orders if isinstance(order, RegenerationOrder)]
+    assert order.after == "r-old"
+    await case.rest()
+    await case.handle.signal("regeneration_finished", RegenerationEnd(case.books.regeneration_id, "done"))
+    assert await case.result() == "regenerated"
+
+
+@played
+async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
+    case = await stage.incident()
+    case.books.customer_says(Choice.REGENERATE)
+    await case.handle.signal("customer_answered", CustomerAnswer(Choice.REGENERATE, by="dan"))
+    await case.comes("regenerate")
+    assert "decided by dan" in await case.details()
+
+
+@played
+async def test_a_delivery_that_is_started_again_renews_a_link_that_has_expired_and_no_other(stage: Stage) -> None:
+    first = await stage.regeneration()
+    await first.until(10)
+    began = first.books.start - 4 * DAY
+    still = await stage.regeneration(past=RegenerationPast(began, generation=3), generation=3)
+    await still.until(3 * DAY + HOUR)
+    assert [line.partition(" ")[2] for line in still.books.story] == [
+        *("issue", "prove", "activate", "mail new_keys-3", "note not_collected needs_staff"),
+    ]
+    late = await stage.regeneration(past=RegenerationPast(began, generation=3, expired=True), generation=3)
+    await late.until(HOUR)
+    assert [line.partition(" ")[2] for line in late.books.story][3:] == ["renew 4", "mail new_keys-4"]

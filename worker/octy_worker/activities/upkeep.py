@@ -1,0 +1,94 @@
+"""What recurs, done piece by piece: retention, reconciliation, the daily digest.
+
+Here: translation between these and the workflow's orders, and heartbeats. Not here: what each of them does
+(`retention`, `reconciliation`, `digest`), when one is due (`octy_worker.schedules`).
+"""
+
+import logging
+from collections.abc import Mapping
+
+from temporalio import activity
+from temporalio.client import Client
+from temporalio.exceptions import ApplicationError
+
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_worker.digest import DigestPost
+from octy_worker.mail.letters import Letters
+from octy_worker.mail.mailer import Mailer
+from octy_worker.reconciliation.run import Findings, Reconciliation
+from octy_worker.retention import Ended
+from octy_worker.retention.piece import prune_piece
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Progress, UpkeepOrder, UpkeepReport
+
+_logger = logging.getLogger(__name__)
+
+_PROGRESS: Mapping[Ended, Progress] = {
+    Ended.DONE: Progress.DONE,
+    Ended.STOPPED: Progress.MORE,
+    Ended.HELD: Progress.HELD,
+}
+
+
+class UpkeepActivities:
+    """The activities of upkeep. `clock` gives the time of rows: by the workflow's own, nothing here is late."""
+
+    def __init__(
+        self,
+        *,
+        database: Database,
+        client: Client,
+        mailer: Mailer,
+        letters: Letters,
+        settings: WorkerSettings,
+        clock: Clock,
+    ) -> None:
+        self._database = database
+        self._client = client
+        self._digests = DigestPost(database, mailer, letters, settings, clock)
+        self._settings = settings
+        self._clock = clock
+
+    @activity.defn(name="prune_store", no_thread_cancel_exception=True)
+    def prune_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # the run goes by its own cursor
+        """Drop what is past its time, for a minute at most."""
+
+        def beat() -> bool:
+            activity.heartbeat()
+            return activity.is_worker_shutdown() or activity.is_cancelled()
+
+        ended, done = prune_piece(self._database, self._settings, self._clock, beat=beat)
+        return UpkeepReport(_PROGRESS[ended], dict(done))
+
+    @activity.defn(name="reconcile_store", no_thread_cancel_exception=True)
+    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # and this one by what it finds
+        """Mend what differs between SQL and Temporal."""
+        run = Reconciliation(
+            self._database,
+            self._client,
+            self._clock,
+            task_queue=self._settings.temporal_task_queue,
+            notice_life=self._settings.incident_close_after,
+            beat=lambda found: activity.heartbeat(found.looked_at),
+        )
+        found = await run.go()
+        if found is None:
+            return UpkeepReport(Progress.HELD)
+        _tell(found)
+        return UpkeepReport(Progress.DONE, found.counts)
+
+    @activity.defn(name="send_digest", no_thread_cancel_exception=True)
+    def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+        """Mail the day's digest, once."""
+        fate = self._digests.send(order.at)
+        if fate.waits:
+            raise ApplicationError(f"the digest has not left yet: {fate.code}", type="MailTransient")
+        return UpkeepReport(Progress.HELD if fate.held else Progress.DONE, fate.counts)
+
+
+def _tell(found: Findings) -> None:
+    if found.differences or found.unknown:
+        _logger.warning("reconciliation: %s", found)
+    else:
+        _logger.info("reconciliation: %s", found)

@@ -1,0 +1,73 @@
+"""What recurs by Temporal's schedules beside retention: the last reconciliation, and the last digest to support.
+
+Here: a look at the jobs' rows; nothing is changed. Not here: runs (`octy_worker.reconciliation`, `octy_worker.digest`).
+"""
+
+import json
+from collections.abc import Iterator
+from datetime import timedelta
+
+from octy_middleware.clock import utc
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError
+from octy_worker import digest
+from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.console import moment
+from octy_worker.cli.surroundings import now
+from octy_worker.jobs import JobState, read_job
+from octy_worker.reconciliation import run
+from octy_worker.settings import WorkerSettings
+
+_NAMES = ("reconciliation", "digest")
+_NOW = "`octy incidents reconcile` does it now"
+_DIGEST_LATE = timedelta(days=2)
+
+
+def look_at_upkeep(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
+    """Look when each was last finished, and what it found. Late ones are a fault while a worker is there to do them."""
+    try:
+        database = Database(settings.database_url)
+        try:
+            database.check_schema()
+            states = read_job(database, run.JOB), read_job(database, digest.JOB)
+        finally:
+            database.close()
+    except OctyError:
+        yield from (unchecked(name, "needs the database") for name in _NAMES)
+        return
+    yield _judge_run(states[0], settings, worker_runs=worker_runs)
+    yield _judge_digest(states[1], settings, worker_runs=worker_runs)
+
+
+def _judge_run(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
+    name, late = _NAMES[0], timedelta(seconds=3 * settings.reconcile_interval)
+    if state is None or state.finished_at is None:
+        return fine(name, "cases were never compared with Temporal; a worker does it once it has run for a minute")
+    counts = _counts(state.cursor)
+    said = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count)
+    found = f"last finished {moment(state.finished_at)}: {said or 'nothing is open'}"
+    if worker_runs and utc(now()) - state.finished_at > late:
+        return wrong(name, found, f"see the worker's log; {_NOW}")
+    if counts.get("unknown"):
+        to_do = "workflows run of which the database knows nothing: was an old backup restored?"
+        return wrong(name, found, to_do)
+    return fine(name, found)
+
+
+def _counts(cursor: str) -> dict[str, int]:
+    """Return the last run's findings; none while one is under way."""
+    return dict(json.loads(cursor)) if cursor else {}
+
+
+def _judge_digest(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
+    name = _NAMES[1]
+    if not settings.support_digest_to:
+        return fine(name, "off: OCTY_SUPPORT_DIGEST_TO is not set")
+    if state is None or state.finished_at is None:
+        return fine(name, f"none yet; the first one is due at {settings.support_digest_hour:02}:00 UTC")
+    found = f"last one {state.cursor}, {moment(state.finished_at)}"
+    if " failed" in state.cursor:
+        return wrong(name, found, "check OCTY_SUPPORT_DIGEST_TO")
+    if worker_runs and utc(now()) - state.finished_at > _DIGEST_LATE:
+        return wrong(name, found, "see the worker's log")
+    return fine(name, found)

@@ -1,0 +1,102 @@
+"""`octy incidents reconcile`: what can be typed, with its help, and what is said of a run.
+
+Here: options and the exit code. Not here: what is compared, and how it is mended (`octy_worker.reconciliation`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from octy_worker.cli.console import show_json, tell, telling
+from octy_worker.cli.exits import Exit, RefusedError, UnavailableError
+from octy_worker.cli.options import AsJson
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place, variables_of
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_middleware.database import Database
+    from octy_worker.cli.temporal_place import TemporalPlace
+    from octy_worker.reconciliation.run import Findings
+
+_WORDS = {
+    "looked_at": "open cases, deliveries and notices looked at",
+    "restarted": "that did not run in Temporal",
+    "reminded": "that ran and had missed a message",
+    "ended": "that ran though the database has closed them",
+    "unknown": "that run and that the database does not know",
+    "mails_late": "mails that no server has taken for an hour",
+    "set_aside": "messages that are set aside",
+}
+RECONCILED = f"dry_run, {', '.join(_WORDS)}"
+RECONCILE_HELP = teach(
+    "Compare open cases with what runs in Temporal, and mend what differs. Workers do it once an hour.",
+    "octy incidents reconcile --dry-run",
+    "octy incidents reconcile --json",
+    more="Needed at once after Temporal lost its state or a backup was restored. What the database calls open is "
+    "started again by its running worker, with its times, its answer and its keys as they stand; no mail is sent a "
+    "second time. What it calls closed is ended. Exit code 1: a dry run found something to mend, or workflows run "
+    "that the database does not know.",
+    json=RECONCILED,
+)
+
+
+def reconcile(
+    context: typer.Context,
+    *,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what differs; change nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Do a run, or say what it would do."""
+    from octy_worker.cli.audit import record
+
+    place, who = temporal_place(context), staff_actor(context, None)
+    with store(context) as database:
+        found = asyncio.run(_run(database, place, notice_life=_notice_life(context), dry=dry_run))
+    if found is None:
+        raise RefusedError("a worker is doing it now", "look again in a minute")
+    if found.differences and not dry_run:
+        record("reconciled", who, found=str(found))
+    with telling("the run is complete"):
+        _say(found, dry_run=dry_run, as_json=as_json)
+    raise typer.Exit(Exit.WRONG if found.unknown or (dry_run and found.differences) else Exit.OK)
+
+
+def _notice_life(context: typer.Context) -> float:
+    """Return for how long a notice's mails are tried; the default is the worker's."""
+    from octy_middleware.settings import BaseSettings
+    from octy_worker.settings import Time, WorkerSettings
+
+    class Life(BaseSettings):
+        incident_close_after: Time = WorkerSettings.model_fields["incident_close_after"].default
+
+    return Life.from_environment(variables_of(context)).incident_close_after
+
+
+async def _run(database: "Database", place: "TemporalPlace", *, notice_life: float, dry: bool) -> "Findings | None":
+    from temporalio.service import RPCError
+
+    from octy_worker.cli.temporal_place import reach
+    from octy_worker.reconciliation.run import Reconciliation
+
+    client = await reach(place)
+    run = Reconciliation(database, client, now, task_queue=place.temporal_task_queue, notice_life=notice_life, dry=dry)
+    try:
+        return await run.go()
+    except RPCError as error:
+        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` looks at everything") from None
+
+
+def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
+    if as_json:
+        show_json({"dry_run": dry_run, **found.counts})
+        return
+    said = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
+    if not found.differences:
+        end = "Nothing differs."
+    elif dry_run:
+        end = "Nothing was changed. Without --dry-run it is mended."
+    else:
+        end = "Mended: the worker starts again what did not run, and what was closed is ended."
+    tell(*said, end)

@@ -1,0 +1,63 @@
+"""What the daily digest to support staff tells, as values: ids, counts and times, nothing of customers."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import ClassVar
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Ids or keys of what waits, each with its time, oldest first; and how many more there are."""
+
+    lines: tuple[tuple[str, datetime], ...]
+    more: int
+
+    @property
+    def count(self) -> int:
+        """All of them."""
+        return len(self.lines) + self.more
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What waits for somebody. `late_mails`: no server took them for an hour; `set_aside`: messages of the outbox."""
+
+    needs_staff: Listed
+    overdue: Listed
+    uncollected: Listed
+    failed_mails: Listed
+    late_mails: int
+    set_aside: int
+
+    @property
+    def is_something(self) -> bool:
+        """Whether there is anything to write about."""
+        return self.count > 0
+
+    @property
+    def count(self) -> int:
+        """Everything together, for the subject."""
+        lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails)
+        return sum(each.count for each in lists) + self.late_mails + self.set_aside
+
+
+@dataclass(frozen=True, slots=True)
+class Yesterday:
+    """What was done on the day before: cases, mails, new keys."""
+
+    opened: int
+    closed: int
+    mails: int
+    issued: int
+    collected: int
+
+
+@dataclass(frozen=True, slots=True)
+class DigestFacts:
+    """What the digest of a UTC day tells."""
+
+    kind: ClassVar[str] = "digest"
+    name: ClassVar[str] = ""
+    day: str
+    waiting: Waiting
+    yesterday: Yesterday

@@ -1,0 +1,143 @@
+"""Figures of the store as metrics, read when Prometheus asks, and no oftener than they may cost.
+
+Here: names, help texts and labels of gauges; how long figures are good for. Not here: SQL (`figures`), counters of this
+process (`counts`).
+
+A store that is away is told as `octy_store_up 0`; the other gauges are missing then, rather than wrong.
+"""
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Generic, TypeVar
+
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client.registry import Collector
+
+from octy_middleware.clock import Clock
+from octy_middleware.database import Database
+from octy_middleware.errors import OctyError
+from octy_middleware.states import IncidentState
+from octy_worker.metrics.figures import Attempts, Now, Process, Totals, read_now, read_totals
+
+_logger = logging.getLogger(__name__)
+
+_NOW = 1.0  # seconds for which figures are good, however many scrapers ask
+_TOTALS = 60.0
+_SHARE = 50  # and so many times as long as reading them took: 2 % of a connection's time at most
+_STATES = [state for state in IncidentState if state is not IncidentState.CLOSED]
+_Labels = tuple[str, ...]
+_Read = TypeVar("_Read")
+
+
+class Kept(Generic[_Read]):
+    """A reading that is made anew when it is older than it may be. Raises what reading raises."""
+
+    def __init__(self, read: Callable[[], _Read], least: float, monotonic: Clock = time.monotonic) -> None:
+        self._read = read
+        self._least = least
+        self._monotonic = monotonic
+        self._kept: _Read | None = None
+        self._until = 0.0
+
+    def get(self) -> _Read:
+        """Return it, read now or lately."""
+        begun = self._monotonic()
+        if self._kept is None or begun >= self._until:
+            self._kept = self._read()
+            ended = self._monotonic()
+            self._until = ended + max(self._least, _SHARE * (ended - begun))
+        return self._kept
+
+
+class StoreCollector(Collector):
+    """The gauges of one store, read by one scraper at a time."""
+
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._turn = threading.Lock()
+        self._attempts = Attempts(database)
+        self._now = Kept(lambda: self._read_now(database, clock), _NOW)
+        self._totals = Kept(lambda: read_totals(database), _TOTALS)
+
+    def _read_now(self, database: Database, clock: Clock) -> Now:
+        self._attempts.read()
+        return read_now(database, clock())
+
+    def describe(self) -> Iterator[Metric]:
+        """Nothing: a registry that knows no names asks no store when this is registered."""
+        return iter(())
+
+    def collect(self) -> Iterator[Metric]:
+        """Yield every gauge of the store."""
+        begun, told = time.monotonic(), list[Metric]()
+        with self._turn:
+            try:
+                told += [*_of_now(self._now.get()), *_of_totals(self._totals.get())]
+            except OctyError as error:
+                _logger.warning("metrics: the store can't be read: %s", type(error).__name__)
+        yield from told
+        yield _attempts(self._attempts.counted)
+        yield _gauge("octy_store_up", "Whether the store could be read.", float(bool(told)))
+        yield _gauge("octy_store_read_seconds", "What reading the store took.", time.monotonic() - begun)
+
+
+def _of_now(now: Now) -> Iterator[Metric]:
+    yield _gauge(
+        "octy_app_processes", "Processes of host apps that told of themselves within 10 minutes.", now.process_count
+    )
+    for name, what, values in _by_process(now.processes):
+        yield _labelled(f"octy_recorder_{name}", f"{what}, by process, as last told.", ("host", "pid"), values)
+    yield _gauge("octy_outbox_undelivered", "Messages for Temporal that are not delivered.", now.outbox.undelivered)
+    yield _gauge("octy_outbox_set_aside", "Of these, messages that are tried no more.", now.outbox.set_aside)
+    yield _gauge("octy_outbox_oldest_seconds", "Age of the oldest message that is still tried.", now.outbox.oldest)
+    states: dict[_Labels, float] = {(state,): now.open_incidents.get(state, 0) for state in _STATES}
+    yield _labelled("octy_incidents_open", "Open cases by state.", ("state",), states)
+    finished: dict[_Labels, float] = {
+        (job.name,): job.finished_at.timestamp() for job in now.jobs if job.finished_at is not None
+    }
+    yield _labelled("octy_job_last_finished_timestamp_seconds", "When a job was last complete.", ("job",), finished)
+    faulty: dict[_Labels, float] = {(job.name,): float(job.faulty) for job in now.jobs}
+    yield _labelled("octy_job_faulty", "Whether a job's last try failed.", ("job",), faulty)
+    found: dict[_Labels, float] = {(what,): count for what, count in now.reconciled.items()}
+    yield _labelled("octy_reconciliation_found", "What the last reconciliation found.", ("what",), found)
+
+
+def _of_totals(totals: Totals) -> Iterator[Metric]:
+    yield _labelled("octy_incidents_closed", "Closed cases by resolution.", ("resolution",), totals.closed)
+    yield _labelled("octy_mails", "Mails by kind and state.", ("kind", "state"), totals.mails)
+    yield _labelled("octy_webhooks", "Events for customers' own servers by state.", ("state",), totals.webhooks)
+    yield _labelled(
+        "octy_regenerations", "Issues and replacements of pairs by state.", ("state",), totals.regenerations
+    )
+    yield _labelled("octy_key_pairs", "Key pairs by state.", ("state",), totals.pairs)
+    yield _gauge("octy_streaks", "Running streaks of failures, of keys and of networks.", totals.streaks)
+    yield _gauge("octy_streak_longest", "Length of the longest streak.", totals.longest)
+
+
+def _by_process(processes: Iterable[Process]) -> Iterator[tuple[str, str, dict[_Labels, float]]]:
+    apps = {(app.host, str(app.pid)): app for app in processes}
+    yield "queued", "Outcomes that wait for their commit", {one: app.queued for one, app in apps.items()}
+    yield "lost", "Outcomes given up since the process began", {one: app.lost for one, app in apps.items()}
+    yield "failures", "Commits that failed since the process began", {one: app.failures for one, app in apps.items()}
+    yield "commit_seconds", "What the last commit took", {one: app.commit for one, app in apps.items()}
+
+
+def _attempts(counted: Mapping[str, int]) -> Metric:
+    told = CounterMetricFamily(
+        "octy_attempts", "Refused attempts put down in detail since this worker began.", labels=["outcome"]
+    )
+    for outcome, count in counted.items():
+        told.add_metric([outcome], count)
+    return told
+
+
+def _gauge(name: str, what: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, what, value=value)
+
+
+def _labelled(name: str, what: str, labels: Sequence[str], values: Mapping[_Labels, float]) -> Metric:
+    told = GaugeMetricFamily(name, what, labels=labels)
+    for one, value in values.items():
+        told.add_metric(one, value)
+    return told

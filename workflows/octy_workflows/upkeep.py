@@ -1,0 +1,45 @@
+"""KeyUpkeepWorkflow: one round of what recurs; Temporal's schedules start one after the other.
+
+Here: a round, piece by piece, until it is done. Not here: what is done, which the activities know; when a round is due
+(`octy_worker.schedules`).
+"""
+
+from collections import Counter
+
+from temporalio import workflow
+
+with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
+    from octy_workflows.board import Board
+    from octy_workflows.messages import Progress, UpkeepOrder, UpkeepRound, UpkeepTask
+    from octy_workflows.policies import UPKEEP
+
+_DONE_BY = {
+    UpkeepTask.RETENTION: activities.prune_store,
+    UpkeepTask.RECONCILIATION: activities.reconcile_store,
+    UpkeepTask.DIGEST: activities.send_digest,
+}
+_PIECES = 1500  # of one round; what is left then is for the next one
+_HELD = 60  # seconds until a job that somebody else does is looked at again: a dead holder's lease is over by then
+
+
+@workflow.defn
+class KeyUpkeepWorkflow:
+    """One round. Returns what it did, counted."""
+
+    @workflow.run
+    async def run(self, due: UpkeepRound) -> dict[str, int]:
+        """Do piece after piece."""
+        board, counts = Board(f"Upkeep: {due.task}"), Counter[str]()
+        board.show("Under way")
+        for _ in range(_PIECES):
+            order = UpkeepOrder(workflow.time())
+            report = await workflow.execute_activity(_DONE_BY[due.task], order, **UPKEEP)
+            counts.update(report.counts)
+            board.show(counts=", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count))
+            if report.progress is Progress.DONE:
+                break
+            if report.progress is Progress.HELD:
+                await workflow.sleep(_HELD)
+        board.show("Done")
+        return dict(counts)
