@@ -45,9 +45,9 @@ async def connect(
         client = await Client.connect(
             settings.temporal_address,
             namespace=settings.temporal_namespace,
+            data_converter=converter(settings.temporal_keys, secrets.token_bytes, beginnings.plain),
             runtime=runtime,
             interceptors=interceptors,
-            data_converter=converter(settings.temporal_keys, secrets.token_bytes, beginnings.plain),
         )
     except ValueError as error:
         raise ConfigurationError(
