@@ -11,10 +11,13 @@ from temporalio.client import ScheduleDescription, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from upkeep_rig import settings_of
 
+from octy_middleware.keychain import Keychain
 from octy_worker import schedules
+from octy_worker.encryption import key_of
 from octy_worker.schedules import ensure_schedules, keep_schedules, planned
 from octy_worker.search_attributes import TYPES, missing
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import connect
 from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
 
 DIGEST_TO = "support@octy.example"
@@ -100,6 +103,20 @@ def test_other_settings_mend_it_and_a_paused_one_stays_paused(temporal: Temporal
         found = (await handle.describe()).schedule
         assert [each.every for each in found.spec.intervals] == [timedelta(hours=1)]
         assert (found.state.paused, found.state.note) == (True, "while the disk is moved")
+
+    temporal.run(act())
+
+
+def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Temporal, settings: WorkerSettings) -> None:
+    """Each round is started with it: under a key that is gone, there would be no more rounds."""
+
+    async def act() -> None:
+        k1 = Keychain({"k1": b"\x01" * 32})
+        for keys, name in ((None, None), (k1, "k1"), (Keychain({**k1, "k2": b"\x02" * 32}), "k2"), (None, None)):
+            own = settings.model_copy(update={"temporal_keys": keys, "temporal_address": temporal.address})
+            await ensure_schedules(await connect(own), own)
+            found = await described(temporal, settings, UpkeepTask.RECONCILIATION)
+            assert [key_of(payload) for payload in found.schedule.action.args] == [name]
 
     temporal.run(act())
 

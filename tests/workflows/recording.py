@@ -24,6 +24,7 @@ import test_incident_reopened as reopened
 import test_incident_resent as resent
 import test_notice_paths
 import test_regeneration_paths
+import test_upkeep_rounds as rounds
 import test_web_ui as web_ui
 import test_webhook_paths as webhooks
 from _pytest.mark import ParameterSet
@@ -49,9 +50,14 @@ TABLES = (  # a folder, and a test: each row of its table is played as the test 
     ("incident", resent.test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting),
     ("incident", resent.test_a_mail_that_is_refused_again_leaves_the_case_with_staff),
     ("incident", web_ui.test_a_case_shows_its_state_its_need_of_staff_and_its_failures),
+    ("incident", rounds.test_the_times_of_a_case_that_is_started_again_count_from_its_first_start),
+    ("incident", rounds.test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again),
     ("regeneration", test_regeneration_paths.test_path),
     ("regeneration", web_ui.test_a_regeneration_shows_how_far_it_is),
+    ("regeneration", rounds.test_a_delivery_that_is_started_again_renews_a_link_that_has_expired_and_no_other),
     ("notice", test_notice_paths.test_a_notice_tells_its_story),
+    ("upkeep", rounds.test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did),
+    ("upkeep", rounds.test_a_job_that_is_done_elsewhere_is_looked_at_again_after_a_minute),
     ("webhook", webhooks.test_a_webhook_ends_as_its_activity_says),
     ("webhook", webhooks.test_a_server_that_is_away_is_tried_again_within_the_hour),
     ("webhook", webhooks.test_trying_ends_with_its_life_and_not_before),

@@ -96,7 +96,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return Payload(metadata={"encoding": REFUSED})
 
     def _opened(self, payload: Payload) -> Payload:
-        key_id = payload.metadata.get(_KEY_ID, b"").decode("ascii", "replace")[:16]
+        key_id = key_of(payload) or ""
         key = None if self._keys is None else self._keys.get(key_id)
         if key is None:
             raise UndecipherableError(
@@ -109,6 +109,13 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             raise UndecipherableError(
                 f"OCTY_TEMPORAL_KEYS: the key {key_id!r} does not decrypt a workflow's payload"
             ) from None
+
+
+def key_of(payload: Payload) -> str | None:
+    """Return the id of the key that a payload is encrypted with; None for plaintext."""
+    if payload.metadata.get("encoding") != ENCRYPTED:
+        return None
+    return payload.metadata.get(_KEY_ID, b"").decode("ascii", "replace")[:16]
 
 
 def converter(keys: Keychain | None, random_bytes: RandomBytes, began_plain: BeganPlain) -> DataConverter:

@@ -25,6 +25,8 @@ from temporalio.client import (
 )
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware.keychain import Keychain
+from octy_worker.encryption import key_of
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
@@ -81,7 +83,7 @@ async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:
             await client.create_schedule(schedule_id, schedule, trigger_immediately=task is not UpkeepTask.DIGEST)
             _logger.info("schedules: %s made", schedule_id)
         except ScheduleAlreadyRunningError:
-            await _mend(client, schedule_id, schedule)
+            await _mend(client, schedule_id, schedule, settings.temporal_keys)
 
 
 def _schedule(task_queue: str, task: UpkeepTask, due: ScheduleIntervalSpec) -> Schedule:
@@ -98,14 +100,14 @@ def _schedule(task_queue: str, task: UpkeepTask, due: ScheduleIntervalSpec) -> S
     )
 
 
-async def _mend(client: Client, schedule_id: str, wanted: Schedule) -> None:
+async def _mend(client: Client, schedule_id: str, wanted: Schedule, keys: Keychain | None) -> None:
     handle = client.get_schedule_handle(schedule_id)
-    if not _differs((await handle.describe()).schedule, wanted):
+    if not _differs((await handle.describe()).schedule, wanted, keys):
         return
 
     def update(said: ScheduleUpdateInput) -> ScheduleUpdate | None:
         there: ScheduleDescription = said.description
-        if not _differs(there.schedule, wanted):  # another worker was faster
+        if not _differs(there.schedule, wanted, keys):  # another worker was faster
             return None
         return ScheduleUpdate(
             Schedule(action=wanted.action, spec=wanted.spec, policy=wanted.policy, state=there.schedule.state)
@@ -115,9 +117,16 @@ async def _mend(client: Client, schedule_id: str, wanted: Schedule) -> None:
     _logger.info("schedules: %s mended", schedule_id)
 
 
-def _differs(there: Schedule, wanted: Schedule) -> bool:
+def _differs(there: Schedule, wanted: Schedule, keys: Keychain | None) -> bool:
     """Compare what is ours to say; its state, paused or not, is for people."""
-    return _said(there) != _said(wanted)
+    return _said(there) != _said(wanted) or not _is_sealed_anew(there, keys)
+
+
+def _is_sealed_anew(there: Schedule, keys: Keychain | None) -> bool:
+    """Tell whether its input is encrypted with the newest key: each round is started with it, long after a rotation."""
+    assert isinstance(there.action, ScheduleActionStartWorkflow)
+    newest = None if keys is None else keys.newest[0]
+    return all(key_of(payload) == newest for payload in there.action.args)
 
 
 def _said(schedule: Schedule) -> tuple[object, ...]:
