@@ -30,6 +30,7 @@ from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.registration import register
 from octy_worker.relay import Relay
 from octy_worker.sealed import Sealer
+from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff_orders import regenerate
 from octy_workflows.messages import Deliver, MailKind, MailOrder, MailReport, regeneration_workflow_id
@@ -247,6 +248,7 @@ SHAPE = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
 @pytest.fixture(scope="module")
 def temporal() -> Iterator[Temporal]:
     with open_temporal() as opened:
+        opened.run(make_known(opened.client))
         yield opened
 
 
