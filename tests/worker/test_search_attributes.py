@@ -105,14 +105,17 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
     world = World(tmp_path)
     own = settings(world, temporal_address=temporal.address, temporal_search_attributes=setting)
 
+    parts = daemon.Parts(own)
+
     async def reach() -> list[str]:
-        client = await daemon._reach_temporal(own, asyncio.Event())
+        client = await daemon._reach_temporal(parts, asyncio.Event())
         assert client is not None
         return await missing(client)
 
     assert temporal.run(reach()) == ([] if known else NAMES)
     states = [str(check.state) for check in look_at_temporal(own) if check.name == "search attributes"]
     assert states == ["ok"]
+    parts.database.close()
     world.close()
 
 
