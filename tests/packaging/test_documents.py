@@ -1,0 +1,35 @@
+"""What documents name is there: tests in docs/security.md, files that the README leads to."""
+
+import ast
+import re
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+TESTS = ROOT / "tests"
+NAMED = re.findall(r"`([a-z_]+/[a-z_]+\.py)::(\w+)`", (ROOT / "docs" / "security.md").read_text("utf-8"))
+
+
+@cache
+def functions(file: str) -> set[str]:
+    return {node.name for node in ast.walk(ast.parse((TESTS / file).read_text("utf-8"))) if hasattr(node, "name")}
+
+
+def test_every_threat_has_a_row() -> None:
+    rows = re.findall(r"^\| (T\d+) \|", (ROOT / "docs" / "security.md").read_text("utf-8"), re.MULTILINE)
+    assert rows == [f"T{number}" for number in range(1, 20)]
+    assert len(NAMED) >= 30
+
+
+@pytest.mark.parametrize(("file", "name"), NAMED)
+def test_a_test_that_is_named_is_there(file: str, name: str) -> None:
+    assert name in functions(file)
+
+
+@pytest.mark.parametrize("document", ["README.md", *(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md"))])
+def test_links_to_files_lead_somewhere(document: str) -> None:
+    place = ROOT / document
+    links = re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", place.read_text("utf-8"))
+    assert [link for link in links if not (place.parent / link).exists()] == []
