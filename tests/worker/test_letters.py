@@ -139,6 +139,14 @@ def test_an_alert_of_the_source_rule_names_the_network(world):
         assert "No right one came in between" not in form
 
 
+def test_an_alert_of_the_window_says_in_which_time_and_not_in_a_row(world):
+    letter = world.letter(alert(world.incident(rule="window")))
+    for form in both(letter):
+        assert "public key with a wrong or empty secret key within" in form
+        assert "Right ones may have come in between." in form
+        assert "requests in a row used" not in form
+
+
 def test_five_sources_and_the_rest(world):
     for number in range(1, 9):
         world.failures(f"203.0.113.{number}", number * 1000)

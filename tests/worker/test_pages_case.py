@@ -52,6 +52,12 @@ def test_rule_of_a_source_names_its_network(world):
     assert "20 requests in a row from one network (192.0.2.0/24)" in text_of(page)
 
 
+def test_rule_of_the_window_says_in_which_time(world):
+    page = text_of(world.browser().get(world.case_path(world.case(rule="window"))).text)
+    assert "20 requests with your public key and a wrong secret key within" in page
+    assert "accepted requests may have come in between" in page
+
+
 def test_many_sources_are_summed_up(world):
     sources = tuple((f"192.0.2.{number}", 100 - number, "curl") for number in range(7))
     page = text_of(world.browser().get(world.case_path(world.case(sources=sources))).text)

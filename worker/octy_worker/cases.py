@@ -4,6 +4,7 @@ Here: every SQL step of an incident after the middleware has opened it. Each ste
 row. Not here: when a step is due (`octy_workflows.incident`), mail, pages.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -24,6 +25,7 @@ from octy_middleware.models import (
 )
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
+from octy_middleware.streak import Rule
 from octy_worker.held import held_pair_id
 from octy_worker.plot import Plot
 from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, over_time, sources_of
@@ -94,6 +96,13 @@ def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCoun
 def failures_over_time(session: Session, incident: Incident) -> Plot | None:
     """Return when the attempts of `failures_by_source` came; None when none is kept any more."""
     return over_time(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
+
+
+def window_of(incident: Incident) -> float | None:
+    """Return in how many seconds, by whole minutes, the failures came with which the third rule opened the case."""
+    if incident.rule != Rule.WINDOW:
+        return None
+    return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
 
 
 def _minutes(incident: Incident) -> tuple[int, int]:

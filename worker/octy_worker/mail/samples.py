@@ -72,6 +72,7 @@ def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
         opened_at=_AT,
         last_at=plot.end,
         network=Harmless("203.0.113.0/24"),
+        within=None,
         plot=plot,
         sources=sources,
         other_sources=3,
@@ -92,7 +93,7 @@ def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
         request_id=Harmless(""),
         name=_NOBODY,
     )
-    return full, bare
+    return full, bare, replace(bare, within=2_400.0)
 
 
 def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:

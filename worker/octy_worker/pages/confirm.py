@@ -17,7 +17,7 @@ from octy_middleware.database import Database
 from octy_middleware.entries import OVERFLOW
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
-from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case
+from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import read_box
@@ -25,7 +25,7 @@ from octy_worker.pages.linked import Form
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
 from octy_worker.sources import SourceCount
-from octy_worker.words import SOURCES_SHOWN, amount, origin
+from octy_worker.words import SOURCES_SHOWN, amount, origin, span
 
 _BUTTONS = {str(answer): answer for answer in Answer}
 
@@ -109,6 +109,10 @@ def _decider(actor: str) -> str:
 
 
 def _rule_in_words(view: CaseView) -> str:
+    within = window_of(view.incident)
+    if within is not None:
+        wrong = f"{amount(view.incident.length, 'request')} with your public key and a wrong secret key"
+        return f"{wrong} within {span(within)}; accepted requests may have come in between"
     wrong = f"{amount(view.incident.length, 'request')} in a row"
     if view.incident.rule == Rule.SOURCE:
         return (

@@ -15,7 +15,11 @@ from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
 from octy_worker.sources import SourceCount
 from octy_worker.words import origin
 
-_RULES = {"key": "in a row for this key, from anywhere", "source": "in a row for this key from one network"}
+_RULES = {
+    "key": "in a row for this key, from anywhere",
+    "source": "in a row for this key from one network",
+    "window": "for this key in a window of time",
+}
 
 
 def lines(found: Sequence[IncidentLine], *, title: str = "") -> Table:

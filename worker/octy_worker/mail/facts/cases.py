@@ -4,7 +4,7 @@ from sqlmodel import Session
 
 from octy_middleware.accounts import security_addresses
 from octy_middleware.streak import Rule
-from octy_worker.cases import failures_over_time, load_case
+from octy_worker.cases import failures_over_time, load_case, window_of
 from octy_worker.links import Links
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import CaseFacts, LateLine, SourceLine
@@ -31,6 +31,7 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
         opened_at=incident.opened_at,
         last_at=max([incident.opened_at, *seen]),
         network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
+        within=window_of(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in case.sources[:SOURCES_SHOWN]),
         other_sources=len(others),

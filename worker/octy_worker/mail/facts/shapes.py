@@ -40,6 +40,8 @@ class LateLine:
 class CaseFacts:
     """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
 
+    `within`: seconds in which the `streak` failures came, with right requests between them, when the third rule did.
+
     `plot`: the attempts over time; None when their counts are kept no more.
     """
 
@@ -52,6 +54,7 @@ class CaseFacts:
     opened_at: datetime
     last_at: datetime
     network: Harmless
+    within: float | None
     plot: Plot | None
     sources: tuple[SourceLine, ...]
     other_sources: int
