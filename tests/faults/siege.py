@@ -43,7 +43,7 @@ class Plan:
     lives: int = 10
     pace: float = 1.0
     moment: float = 5.0
-    calm: float = 300.0
+    calm: float = 660.0
     overlap: float = 6.0
     slow: float = 0.35
     worker: str = "octy_worker"
