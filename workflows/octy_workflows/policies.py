@@ -24,9 +24,9 @@ PATIENTLY: _Patience = {
 }
 """An activity lasts a second or two, and is retried until it says that it failed for good.
 
-What it waits for is our own store: half a minute after that is back, cases go on. (A Temporal server that is killed hands
-out old tasks again when it is back, and each counts as a try: ten of them came within a minute, and what a customer had
-answered then waited for eight.)
+What it waits for is our own store: half a minute after that is back, cases go on. (A Temporal server that is killed
+hands out old tasks again when it is back, and each counts as a try: ten of them came within a minute, and what a
+customer had answered then waited for eight.)
 """
 
 MAILING: _Patience = {
