@@ -13,7 +13,8 @@ from pathlib import Path
 from faults import leaks
 from faults.callers import Books
 from faults.chaos import Chaos, Trouble, undone
-from faults.customers import Diary, Life
+from faults.customers import Life
+from faults.diary import Diary
 from faults.evidence import Evidence
 from faults.gathering import Rows, Run, gather
 from faults.judge import Verdict, judge
