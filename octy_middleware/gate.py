@@ -32,7 +32,7 @@ from octy_middleware.look_ups import Asked, LookUps
 from octy_middleware.network import Client, TrustedProxies
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
-from octy_middleware.records import KeyRecord, digest_of, unpack
+from octy_middleware.records import KeyRecord, digest_of, lives, nobody, unpack
 from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
@@ -118,6 +118,7 @@ class Gate:
         )
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
+        self._nobody = nobody(self._hasher.decoy)
         if settings.tracing:
             from octy_middleware.tracing import trace  # noqa: PLC0415  # others never load it
 
@@ -149,14 +150,14 @@ class Gate:
         if plain:
             return Claim(credentials, client, plain=True)
         packed = self._keyring.recall(credentials.public_key.encode())
-        right = self._hasher.verify(credentials.secret, None if packed is None else digest_of(packed))
-        if right and packed is not None:
+        # One that stands in is taken apart where there is none, and only what is live is taken apart whole: equal work.
+        right = self._hasher.verify(credentials.secret, digest_of(packed or self._nobody), known=packed is not None)
+        if right and packed is not None and lives(packed, self._clock()):
             record = unpack(credentials.public_key, packed)
-            if record.is_live(self._clock()):
-                verdict = self._end.accept(record, request, client)
-                if record.state != PairState.RETIRING:  # whose uses are described one by one
-                    self._express.remember(values[0], record, packed, verdict.committed())
-                return verdict
+            verdict = self._end.accept(record, request, client)
+            if record.state != PairState.RETIRING:  # whose uses are described one by one
+                self._express.remember(values[0], record, packed, verdict.committed())
+            return verdict
         return Claim(credentials, client)
 
     def pursue(

@@ -101,7 +101,7 @@ class KeyHasher:
             default="octy_b2",
             deprecated="auto",
         )
-        self._decoy = self.digest(Secret(""))
+        self.decoy = self.digest(Secret(""))  # what stands in where there is no digest
 
     def __repr__(self) -> str:
         return f"KeyHasher({', '.join(self._states)})"
@@ -110,20 +110,20 @@ class KeyHasher:
         """Return the stored form under the newest pepper."""
         return str(self.context.hash(secret.reveal()))
 
-    def verify(self, secret: Secret, stored: str | None) -> bool:
-        """Tell whether `secret` has this digest. None (an unknown key) does the same work and is False.
+    def verify(self, secret: Secret, stored: str | None, *, known: bool = True) -> bool:
+        """Tell whether `secret` has this digest. None, or one that is not `known`, does the same work and is False.
 
         Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
         """
         text = secret.reveal()
-        known = stored if stored is not None else self._decoy
-        if known.startswith(_DIGEST_PREFIX):
-            pepper_id, _, digest = known[len(_DIGEST_PREFIX) :].partition("$")
+        digest_text = stored if stored is not None else self.decoy
+        if digest_text.startswith(_DIGEST_PREFIX):
+            pepper_id, _, digest = digest_text[len(_DIGEST_PREFIX) :].partition("$")
             computed = self._digest(text, pepper_id)
             fits = compare_digest(computed.encode(), digest.encode()) and computed != ""
         else:
-            fits = verify_imported(self.context, text, known)
-        return fits and stored is not None
+            fits = verify_imported(self.context, text, digest_text)
+        return fits and known and stored is not None
 
     def can_judge(self, stored: str) -> bool:
         """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
@@ -132,7 +132,8 @@ class KeyHasher:
         """
         if not self.is_fast(stored):
             return is_verifiable(stored)
-        return _DIGEST.fullmatch(stored) is not None and self.pepper_of(stored) in self._states
+        match = _DIGEST.fullmatch(stored)
+        return match is not None and match[1] in self._states
 
     def pepper_of(self, stored: str) -> str:
         """Return the id of the pepper that a digest of ours was made with."""

@@ -14,6 +14,7 @@ from octy_middleware.states import PairState
 _HEAD = Struct(">16s16sBqHH")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
 _LENGTHS = Struct(">HH")
 _STATES = tuple(PairState)
+_NIL = str(UUID(int=0))
 
 
 class KeyRecord(NamedTuple):
@@ -72,6 +73,19 @@ def _halves(stored: str) -> tuple[bytes, bytes]:
     except ValueError:
         return stored.encode(), b""
     return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
+
+
+def nobody(digest: str) -> bytes:
+    """Return a packed record that stands in where there is none."""
+    return pack(KeyRecord(_NIL, _NIL, "", "", digest, PairState.RETIRED, None))
+
+
+def lives(packed: bytes, now: float) -> bool:
+    """Tell of a packed record what `KeyRecord.is_live` tells."""
+    _, _, state, ends_at, _, _ = _HEAD.unpack_from(packed)
+    if _STATES[state] is PairState.ACTIVE:
+        return True
+    return _STATES[state] is PairState.RETIRING and (ends_at < 0 or to_micros(now) < ends_at)
 
 
 def digest_of(packed: bytes) -> str:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.records import KeyRecord, digest_of, pack, unpack
+from octy_middleware.records import KeyRecord, digest_of, lives, nobody, pack, unpack
 from octy_middleware.statements import run
 from octy_middleware.states import PairState
 from octy_middleware.ticket import LoopTicket, ThreadTicket, settle
@@ -273,3 +273,16 @@ def test_a_packed_record_is_the_record(reference: str, digest: str, state: str, 
     packed = pack(record)
     assert unpack("pk_some", packed) == record
     assert digest_of(packed) == digest
+
+
+@pytest.mark.parametrize("state", PairState)
+@pytest.mark.parametrize("ends_at", [None, 999_999, 1_000_001])
+def test_a_packed_record_lives_as_long_as_the_record(state: PairState, ends_at: int | None) -> None:
+    record = KeyRecord(str(uuid4()), str(uuid4()), "acme", "pk_some", "$octy-b2$k1$00", state, ends_at)
+    assert lives(pack(record), 1.0) is record.is_live(1.0)
+
+
+def test_what_stands_in_for_nobody_has_its_digest_and_never_lives() -> None:
+    packed = nobody("$octy-b2$k1$00")
+    assert digest_of(packed) == "$octy-b2$k1$00"
+    assert not lives(packed, 0.0)
