@@ -10,7 +10,8 @@ the outside. Not here: one part under load (`load`), whole stories without fault
     shifted     a process whose wall clock is moved from the outside; apps: the host apps, with a log of commits
     disk        a small disk of the run's own, for filling
     chaos       who is killed or hindered when; steps: the named moments between two effects
-    callers     clients of the API, and their books; customers: whole lives of accounts
+    callers     clients of the API, and their books; attackers: many of them at one pair
+    customers   whole lives of accounts; diary: what they leave
     witness     what is seen in tables and mails while it happens
     evidence    all that is known in the end; gathering: where from; leaks: the search for secrets
     judge       PURE. what the evidence says of every invariant

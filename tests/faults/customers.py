@@ -11,13 +11,14 @@ import random
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from itertools import chain
 from uuid import uuid4
 
 import httpx2
 
+from faults.attackers import Attack
 from faults.callers import Books, Caller
+from faults.diary import Diary
 from faults.place import APPS, Place
 from faults.witness import Witness
 from octy_middleware.errors import OctyError
@@ -36,19 +37,6 @@ _AFTER = 25  # failures after a false alarm, which must open nothing
 
 class TooLateError(Exception):
     """What a customer waits for did not come."""
-
-
-@dataclass
-class Diary:
-    """What the lives leave for the judge; each entry is one atomic append."""
-
-    answered: list[tuple[str, str, bool]] = field(default_factory=list)  # incident, answer, leaked
-    keys: list[Keys] = field(default_factory=list)  # every pair that a customer was shown
-    tokens: list[str] = field(default_factory=list)
-    addresses: list[str] = field(default_factory=list)
-    in_use: list[Keys] = field(default_factory=list)  # at the end of a life
-    unseen: list[str] = field(default_factory=list)  # regenerations whose secret was collected, and seen by nobody
-    stopped: list[str] = field(default_factory=list)  # why lives ended early
 
 
 class Life:
@@ -108,10 +96,12 @@ class Life:
         self._diary.addresses.append(self._address)
         self._keys: Keys | None = None
         self._seen: set[str] = set()  # regenerations
-        nets = {"owner": "192.0.2", "attacker": f"198.51.{self._chance.randrange(1, 200)}", "other": "203.0.113"}
+        attacker = f"198.51.{self._chance.randrange(1, 200)}"
+        nets = {"owner": "192.0.2", "attacker": attacker, "other": "203.0.113"}
+        self._nets = {role: f"{net}.{self._number}" for role, net in nets.items()}
         self._callers = {
-            role: [Caller(self._place.port_of(app), f"{net}.{self._number}", self._books) for app in APPS]
-            for role, net in nets.items()
+            role: [Caller(self._place.port_of(app), source, self._books) for app in APPS]
+            for role, source in self._nets.items()
         }
 
     def _register(self) -> None:
@@ -138,34 +128,18 @@ class Life:
         self._until(lambda: self._right() == 200, "the pair in use to be accepted")
 
     def _attack(self) -> str:
-        """Send wrong secrets until there is a case, and some more; from one or two connections at once."""
-        more = self._chance.choice([0, 0, 10, 50, 150])
-        width = self._chance.choice([1, 1, 2, 5])
-        threads = [threading.Thread(target=self._send_wrong, args=(more,)) for _ in range(width)]
-        for thread in threads:
-            thread.start()
-        while any(thread.is_alive() for thread in threads):
+        """Send wrong secrets until there is a case, and some more; from up to five connections at once."""
+        attack = Attack(self._place, self._books, self._held, self._nets["attacker"], THRESHOLD + self._more())
+        for app in self._chance.choices(list(APPS), k=self._chance.choice([1, 1, 2, 5])):
+            attack.begin(app, until=time.monotonic() + self._patience())
+        while attack.goes_on():
             self._right()
             time.sleep(_REST * self._chance.random())
         self._until(lambda: self._held.public_key in self._witness.sight.incidents, "the case to be opened")
         return self._witness.sight.incidents[self._held.public_key][0]
 
-    def _send_wrong(self, more: int) -> None:
-        refused, deadline = 0, time.monotonic() + self._patience()
-        app = self._chance.choice(list(APPS))
-        caller = self._callers["attacker"][0]
-        mine = Caller(self._place.port_of(app), caller.source, self._books)
-        me = object()
-        while refused < THRESHOLD + more and time.monotonic() < deadline:
-            status = mine.wrong(self._held)
-            refused += status == 401
-            if status == 401:
-                self._place.attackers[app].add(me)
-            else:
-                self._place.attackers[app].discard(me)
-                time.sleep(0.1)
-        self._place.attackers[app].discard(me)
-        mine.close()
+    def _more(self) -> int:
+        return self._chance.choice([0, 0, 10, 50, 150])
 
     # The case
 

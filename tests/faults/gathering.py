@@ -16,7 +16,7 @@ from temporalio.client import Client
 
 from faults.callers import UNANSWERED, WRONG, Books, Caller
 from faults.chaos import Trouble
-from faults.customers import Diary
+from faults.diary import Diary
 from faults.evidence import Evidence, Incident, Mail, Order
 from faults.leaks import Canaries, find, find_in_files, find_in_mails
 from faults.place import APPS, Place

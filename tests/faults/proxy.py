@@ -88,7 +88,8 @@ class Proxy:
         self._open.add(back)
         pumps = [asyncio.ensure_future(self._pump(reader, back)), asyncio.ensure_future(self._pump(there, writer))]
         try:
-            await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
+            with contextlib.suppress(asyncio.CancelledError):  # our own end, which asyncio would take for a fault
+                await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:  # one side's end is the other's, as when a server dies
             for pump in pumps:
                 pump.cancel()

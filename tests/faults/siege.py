@@ -13,7 +13,8 @@ from pathlib import Path
 from faults import leaks
 from faults.callers import Books
 from faults.chaos import Chaos, Trouble, undone
-from faults.customers import Diary, Life
+from faults.customers import Life
+from faults.diary import Diary
 from faults.evidence import Evidence
 from faults.gathering import Rows, Run, gather
 from faults.judge import Verdict, judge
@@ -43,7 +44,7 @@ class Plan:
     lives: int = 10
     pace: float = 1.0
     moment: float = 5.0
-    calm: float = 300.0
+    calm: float = 660.0
     overlap: float = 6.0
     slow: float = 0.35
     worker: str = "octy_worker"

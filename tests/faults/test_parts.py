@@ -15,7 +15,7 @@ from faults import disk, shifted
 from faults.__main__ import removed, report_of
 from faults.callers import Books
 from faults.chaos import Trouble
-from faults.customers import Diary
+from faults.diary import Diary
 from faults.evidence import Evidence
 from faults.judge import judge
 from faults.siege import Result

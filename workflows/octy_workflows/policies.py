@@ -19,15 +19,26 @@ class _Patience(TypedDict):
 PATIENTLY: _Patience = {
     "start_to_close_timeout": timedelta(seconds=30),
     "retry_policy": RetryPolicy(
+        initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
+    ),
+}
+"""An activity lasts a second or two, and is retried until it says that it failed for good.
+
+What it waits for is our own store: half a minute after that is back, cases go on. (A Temporal server that is killed
+hands out old tasks again when it is back, and each counts as a try: ten of them came within a minute, and what a
+customer had answered then waited for eight.)
+"""
+
+MAILING: _Patience = {
+    "start_to_close_timeout": timedelta(seconds=60),
+    "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=10)
     ),
 }
-"""An activity lasts a second or two, and is retried until it says that it failed for good."""
-
-MAILING: _Patience = {**PATIENTLY, "start_to_close_timeout": timedelta(seconds=60)}
 """A mail may go to two addresses, and each step of SMTP may last 10 s: 30 s could cut off one that is leaving.
 
-No longer than that: the mail of a worker that was killed is tried again only when this time is over.
+No longer than that: the mail of a worker that was killed is tried again only when this time is over. Relays are others'
+servers, and are asked less and less often.
 """
 
 STAFF_TASKS_END = "staff-tasks-end"

@@ -1,0 +1,22 @@
+"""How long what was tried in vain waits for the next try: our own store is asked soon, others' mail servers seldom."""
+
+from datetime import timedelta
+
+import pytest
+from temporalio.common import RetryPolicy
+
+from octy_workflows.policies import MAILING, PATIENTLY
+
+
+def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
+    assert policy.maximum_interval is not None
+    doubled = [policy.initial_interval * policy.backoff_coefficient**number for number in range(tries)]
+    return [min(wait, policy.maximum_interval) for wait in doubled]
+
+
+@pytest.mark.parametrize(("patience", "longest"), [(PATIENTLY, 30), (MAILING, 600)], ids=["store", "mail"])
+def test_waits_double_from_a_second_up_to_a_limit_and_never_end(patience: dict, longest: int) -> None:
+    policy = patience["retry_policy"]
+    assert policy.maximum_attempts == 0
+    assert [wait.total_seconds() for wait in waits(policy, 4)] == [1, 2, 4, 8]
+    assert waits(policy, 20)[-1].total_seconds() == longest
