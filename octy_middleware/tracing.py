@@ -35,7 +35,8 @@ def trace(gate: "Gate") -> None:
     tracer, admit, pursue = get_tracer(_SCOPE), gate.admit, gate.pursue
 
     def admit_traced(request: Request) -> Verdict | Claim:
-        with tracer.start_as_current_span("octy.verify", record_exception=False) as span:
+        # Neither an error's trace nor its text, which the status would repeat: what it says may be a header's.
+        with tracer.start_as_current_span("octy.verify", record_exception=False, set_status_on_exception=False) as span:
             found = admit(request)
             if isinstance(found, Verdict):
                 _describe(span, found, request)

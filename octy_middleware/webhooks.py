@@ -22,6 +22,8 @@ from octy_middleware.states import NoticeKind, WebhookState
 
 _PEOPLE = ("customer", "system")  # whom an answer names; everybody else is staff, whose ids are nobody's business
 
+_ANSWERS = ("answered", "answer_changed")  # lines of a timeline
+
 
 class WebhookEvent(StrEnum):
     """What happened: the `type` of a webhook. In brackets: what `data` says beside `account_id`."""
@@ -107,8 +109,9 @@ def incident_opened(connection: Connection, incident_id: str, now: float) -> Non
 def incident_answered(
     connection: Connection, incident_id: str, now: float, *, answer: str, leaked: bool, by: str
 ) -> None:
-    """Tell which answer stands; after a reopening there may be another."""
-    answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, IncidentEvent.what == "answered")
+    """Tell which answer stands; after a reopening there may be another, and staff may change one."""
+    said = col(IncidentEvent.what).in_(_ANSWERS)
+    answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, said)
     data = {"answer": answer, "leaked": leaked, "by": by if by in _PEOPLE else "staff"}
     number = connection.execute(answers).scalar_one()
     incident = _incident(connection, incident_id)

@@ -12,6 +12,7 @@ from support.world import FakeRequest, Keys, World, basic, listening, look_into
 from octy_middleware import Gate, Outcome
 from octy_middleware.keychain import Keychain
 from octy_middleware.look_ups import Asked
+from octy_middleware.settings import Options
 from octy_middleware.statements import run
 from octy_middleware.ticket import ThreadTicket
 from octy_middleware.verdict import Claim, Verdict
@@ -132,7 +133,8 @@ def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) ->
     assert max(apart.values()) <= 9, work  # a row more or less is 12 or more
 
 
-def test_wrong_unknown_and_retired_cost_the_same_statements(world: World) -> None:
+@pytest.mark.parametrize("rules", [{}, {"window_failures": 30}], ids=["two_rules", "third_rule"])
+def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules: Options) -> None:
     """Equal work as a fact that no slow day can change: the store is asked the same things for each of them."""
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
@@ -143,7 +145,7 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World) -> Non
         "retired, wrong": old.basic("sk_wrong"),
     }
     asked: dict[str, list[str]] = {}
-    with world.gate(feed_interval=0.5) as gate:
+    with world.gate(feed_interval=0.5, **rules) as gate:
         for _ in range(25):  # up to the alert and beyond
             for header in headers.values():
                 gate.decide(FakeRequest(header))

@@ -71,6 +71,17 @@ def test_no_span_holds_a_key_a_secret_or_an_address(world, spans):
         assert secret not in everything
 
 
+def test_an_error_leaves_none_of_its_words_in_a_span(world, spans):
+    class Headers(FakeRequest):
+        def header(self, _name: bytes) -> list[bytes]:
+            raise ValueError("Basic c2VjcmV0")
+
+    with world.gate(tracing=True) as gate, pytest.raises(ValueError, match="Basic"):
+        gate.decide(Headers("x"))
+    [span] = spans.get_finished_spans()
+    assert "c2VjcmV0" not in span.to_json()
+
+
 def test_off_it_loads_nothing_and_the_gate_is_the_class_s_own(world):
     with world.gate() as gate:
         assert vars(gate).keys().isdisjoint({"admit", "pursue"})

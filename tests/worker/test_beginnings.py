@@ -1,4 +1,4 @@
-"""How a workflow began is asked once, remembered, and never guessed."""
+"""How a workflow began is asked for, remembered for a while, and never guessed."""
 
 import asyncio
 
@@ -54,6 +54,17 @@ def test_the_first_event_tells_and_is_asked_for_once():
     found, service = knowing(old=[PLAIN], new=[SEALED], empty=[])
     assert ask(found, "old", "new", "empty", "old", "new", "empty") == [True, False, True, True, False, True]
     assert service.asked == ["old", "new", "empty"]
+
+
+def test_one_that_was_started_again_with_encryption_takes_no_plaintext_any_more():
+    clock = [0.0]
+    service, found = Service(case=[PLAIN]), Beginnings("octy", lambda: clock[0])
+    found.ask(service)
+    assert ask(found, "case", "case") == [True, True]
+    service.known["case"] = [SEALED]
+    clock[0] = 61.0
+    assert ask(found, "case") == [False]
+    assert service.asked == ["case", "case"]
 
 
 def test_a_workflow_that_is_not_there_takes_no_plaintext_and_is_asked_for_again():

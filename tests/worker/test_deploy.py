@@ -4,6 +4,7 @@ import configparser
 import json
 import re
 import shlex
+from fnmatch import fnmatch
 from pathlib import Path
 
 import pytest
@@ -106,3 +107,14 @@ def test_the_compose_file_pins_images_and_names_settings_that_there_are() -> Non
 )
 def test_no_file_holds_a_key(file: Path) -> None:
     assert not re.search(r"[0-9a-f]{64}|\bsk_[0-9A-Za-z]", file.read_text())
+
+
+@pytest.mark.parametrize("name", ["octy.env", ".env"])
+def test_keys_beside_the_compose_file_get_into_no_image_and_no_commit(name: str) -> None:
+    """The image copies the whole repository, in which the compose file says to put them."""
+    said = (DEPLOY / "compose.yaml").read_text()
+    assert f"> {name})" in said
+    ignored = (DEPLOY / "Dockerfile.dockerignore").read_text().split()
+    assert fnmatch(f"worker/deploy/{name}", "**/*.env")
+    assert "**/*.env" in ignored
+    assert "*.env" in (DEPLOY.parents[1] / ".gitignore").read_text().split()

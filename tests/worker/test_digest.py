@@ -7,7 +7,9 @@ from relay_rig import change, put
 from support.world import World
 from upkeep_rig import settings_of
 
+from octy_middleware.states import Answer
 from octy_worker import digest
+from octy_worker.cases import answer_case, append_event
 from octy_worker.digest import DigestPost, Fate, gather
 from octy_worker.jobs import Lease
 from octy_worker.mail.faults import Delivery, Verdict
@@ -82,6 +84,30 @@ def test_the_day_before_is_counted_by_utc_days(world: World, settings) -> None:
     change(world, "UPDATE incident SET closed_at = ?, state = 'closed'", int((NOW - DAY) * 1e6))
     found = gather(world.database, settings, "2030-03-17", NOW).yesterday
     assert (found.opened, found.closed, found.issued, found.mails) == (1, 3, 3, 0)
+
+
+def overdue(world: World, settings, now: float) -> list[str]:
+    return [name for name, _ in gather(world.database, settings, "2030-03-17", now).waiting.overdue.lines]
+
+
+def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, settings) -> None:
+    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    assert overdue(world, settings, NOW) == [incident_id]
+    for number, days in ((1, -1), (2, 5)):
+        end = {"days": 1, "staff_at": int(NOW), "ends_at": int(NOW + days * DAY)}
+        with world.database.write() as connection:
+            append_event(
+                connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=end, now=NOW - DAY
+            )
+    assert overdue(world, settings, NOW) == []
+    assert overdue(world, settings, NOW + 5 * DAY + 7200) == [incident_id]
+
+
+def test_an_answered_case_has_the_time_that_its_new_keys_may_take(world: World, settings) -> None:
+    _, incident_id = open_case(world, at=NOW - 20 * DAY)
+    answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW - 7 * DAY)
+    assert overdue(world, settings, NOW) == []
+    assert overdue(world, settings, NOW + 10 * DAY) == [incident_id]
 
 
 def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeypatch: pytest.MonkeyPatch) -> None:

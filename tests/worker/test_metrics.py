@@ -87,6 +87,17 @@ def test_attempts_are_counted_once_however_often_they_are_read(world: World, mon
     assert attempts.counted["wrong_secret"] == 19
 
 
+def test_a_use_of_a_pair_that_will_end_is_no_refused_attempt(world: World) -> None:
+    keys = world.register()
+    attempts = Attempts(world.database)
+    attempts.read()
+    fail(world, keys, 2)
+    change(world, "UPDATE attempt SET outcome = 'accepted' WHERE id = (SELECT MAX(id) FROM attempt)")
+    attempts.read()  # sees where they end
+    attempts.read()
+    assert +attempts.counted == {"wrong_secret": 1}
+
+
 def test_scrapers_share_what_was_read_and_what_is_dear_is_read_seldom() -> None:
     clock, reads = [0.0], Counter[str]()
 

@@ -15,11 +15,13 @@ from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
 from octy_middleware.webhooks import WebhookEvent
 from octy_worker import cases, regenerations, staff_orders
 from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.changed_answers import Change, change_answer
 from octy_worker.registration import register
 from octy_workflows.messages import IncidentNote
 
 URL = "https://hooks.acme.example/t0ken"
 ADDRESS = "security@acme.example"
+LEAKED = Change(Answer.NOT_US, True, "eve", "seen in a public repo", "c-2")
 
 
 def told(world: World) -> list[tuple[str, dict]]:
@@ -167,6 +169,16 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
     (ready, first), (retired, second) = told(world)
     assert (ready, retired) == ("keys.ready", "keys.retired")
     assert first["public_key"] == second["public_key"] != keys.public_key
+
+
+def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
+    _, incident_id = case
+    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
+    for wish in (Change(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
+        change_answer(world.database, incident_id, wish, NOW + 1)
+    said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
+    assert said[0] == ("not_us", False, "customer")
+    assert sorted(said[1:]) == [("it_was_us", False, "staff"), ("not_us", True, "staff")]
 
 
 def test_an_exposed_pair_and_a_changed_address_without_their_details(world: World, keys: Keys) -> None:

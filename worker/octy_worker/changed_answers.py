@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from sqlalchemy import update
 from sqlmodel import Session, col, select
 
-from octy_middleware import outbox
+from octy_middleware import outbox, webhooks
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import Confirmation, Incident, IncidentEvent, KeyPair, Notice, Regeneration
@@ -80,6 +80,10 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
             what="answer_changed",
             detail=detail,
             now=now,
+        )
+        leaked = confirmation.leaked or change.leaked
+        webhooks.incident_answered(
+            session.connection(), incident_id, now, answer=change.answer, leaked=leaked, by=change.actor
         )
         return changed
 

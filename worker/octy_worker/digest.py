@@ -15,9 +15,10 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
-from octy_middleware.models import Incident, Mail, Outbox, Regeneration
+from octy_middleware.models import Confirmation, Incident, IncidentEvent, Mail, Outbox, Regeneration
 from octy_middleware.outbox import TRIES
 from octy_middleware.states import IncidentState, MailState
+from octy_worker.earlier_orders import extended_last
 from octy_worker.jobs import Lease
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.composing import Envelope
@@ -119,13 +120,12 @@ def gather(database: Database, settings: WorkerSettings, day: str, now: float) -
 
 def _waiting(session: Session, settings: WorkerSettings, now: float) -> Waiting:
     is_open, time = col(Incident.closed_at).is_(None), utc(now)
-    overdue = time - timedelta(seconds=settings.incident_close_after) - _LATE
     remind = timedelta(seconds=min(settings.resend_after, default=_DAY.total_seconds()))
     uncollected = col(Regeneration.collected_at).is_(None) & col(Regeneration.finished_at).is_(None)
     pending = col(Mail.state) == MailState.PENDING
     return Waiting(
         needs_staff=_list(session, Incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
-        overdue=_list(session, Incident, is_open & (col(Incident.opened_at) < overdue)),
+        overdue=_list(session, Incident, is_open & _is_overdue(session, settings, time)),
         uncollected=_list(session, Regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
         failed_mails=_failed(session, time - _DAY),
         late_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
@@ -133,6 +133,28 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> Waiting:
             select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
         ).one(),
     )
+
+
+def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> ColumnElement[bool]:
+    """Return what is true of an open case that should have ended.
+
+    An unanswered one has the time that staff gave it, if they did. An answered one may have been answered in the last
+    moment, and then waits until its new keys are collected or given up.
+    """
+    unanswered = timedelta(seconds=settings.incident_close_after)
+    answered = unanswered + timedelta(seconds=settings.collect_abandon_after + settings.overlap)
+    answers = select(Confirmation.incident_id).where(col(Confirmation.answer).is_not(None))
+    late, last = col(Incident.opened_at) < time - unanswered - _LATE, col(Incident.opened_at) < time - answered - _LATE
+    extended = session.exec(
+        select(IncidentEvent.incident_id)
+        .join(Incident, col(Incident.id) == IncidentEvent.incident_id)
+        .where(IncidentEvent.what == "extended", col(Incident.closed_at).is_(None), late)
+        .distinct()
+    ).all()
+    ends = {one: extended_last(session, one) for one in extended}
+    longer = [one for one, end in ends.items() if end is not None and utc(end.close_at) > time - _LATE]
+    is_answered = col(Incident.id).in_(answers)
+    return late & (~is_answered | last) & col(Incident.id).not_in(longer)
 
 
 def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> Listed:

@@ -37,7 +37,7 @@ _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 paylo
 _PURPOSE = b"octy temporal payload"  # authenticated: no ciphertext of another purpose opens here
 
 BeganPlain = Callable[[str], Awaitable[bool]]
-"""Tells by its workflow id whether a workflow was started without encryption; that never changes."""
+"""Tells by its workflow id whether a workflow's run was started without encryption; that never changes for a run."""
 
 
 class UndecipherableError(ConfigurationError):

@@ -87,7 +87,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     smtp_user: str = ""
     smtp_password: SecretStr = SecretStr("")
     smtp_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
-    smtp_timeout: float = Field(default=10.0, gt=0)
+    smtp_timeout: float = Field(default=10.0, gt=0, le=15)  # of a step; two copies of a mail must fit into one try
     mail_from: str = "Octy Security <security@octy.invalid>"
     mail_daily_cap: int = Field(default=3, ge=1)  # alerts, reminders and notices an account and day
     mail_templates: str = ""  # a folder whose files win over our templates; `octy mail preview --help` tells which

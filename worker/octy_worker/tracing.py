@@ -6,7 +6,7 @@ OpenTelemetry is loaded only when the setting says so.
 
 A trace goes from the relay's delivery over the workflow to the mail. What came before it, the request, is found by ids:
 a case holds its request's id, which is an attribute of the middleware's span, and spans here hold the case's id.
-Attributes are ids, kinds and codes: no key, no address, no link.
+Attributes are ids, kinds and codes: no key, no address, no link. Of an error only its kind leaves (`reticence`).
 """
 
 from collections.abc import Callable, Sequence
@@ -44,12 +44,14 @@ class Tracing:
             from opentelemetry.sdk.resources import Resource  # noqa: PLC0415
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
+
+            from octy_worker.reticence import Reticent  # noqa: PLC0415
         except ModuleNotFoundError:
             raise ConfigurationError(
                 "OCTY_TRACING: OpenTelemetry is missing → pip install 'octy-middleware[telemetry]'"
             ) from None
         provider = TracerProvider(resource=Resource.create({"service.name": "octy-worker"}))
-        provider.add_span_processor(BatchSpanProcessor(OTLPSpanExporter()))
+        provider.add_span_processor(BatchSpanProcessor(Reticent(OTLPSpanExporter())))
         return cls(provider)
 
     def interceptors(self) -> Sequence[Interceptor]:
@@ -80,7 +82,9 @@ class Tracing:
         if self._tracer is None:
             return nullcontext()
         # An error's text may repeat what a message holds; the relay's rows and log tell its kind.
-        return self._tracer.start_as_current_span(name, attributes=attributes, record_exception=False)
+        return self._tracer.start_as_current_span(
+            name, attributes=attributes, record_exception=False, set_status_on_exception=False
+        )
 
 
 class _TracedMailer:

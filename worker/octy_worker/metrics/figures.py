@@ -167,7 +167,11 @@ class Attempts:
             if self._last is None or newest < self._last:  # a backup was restored
                 self._last = self._seen = newest
             until = min(self._seen, self._last + _ATTEMPTS)
-            new = select(Attempt.outcome).where(col(Attempt.id) > self._last, col(Attempt.id) <= until)
+            new = select(Attempt.outcome).where(
+                col(Attempt.id) > self._last,
+                col(Attempt.id) <= until,
+                Attempt.outcome != Outcome.ACCEPTED,  # uses of a pair that will end stand there, too
+            )
             for (outcome,), count in _count(session, new).items():
                 self.counted[outcome if outcome in _OUTCOMES else "unknown"] += count
             self._last, self._seen = until, newest

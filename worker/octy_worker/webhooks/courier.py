@@ -7,6 +7,7 @@ httpcore is HTTP alone: it follows no redirect, keeps no cookie and reads no pro
 nothing to switch off, and nothing that a later release could switch on.
 """
 
+import logging
 import ssl
 from collections.abc import Mapping
 from contextlib import suppress
@@ -25,6 +26,10 @@ from octy_worker.webhooks.signing import Parcel, Signer
 _MOST = 65_536  # bytes of an answer's body that are read; nobody looks at them
 _GONE = 410
 _HEADERS = {"user-agent": f"octy-webhooks/{__version__}", "content-type": "application/json", "connection": "close"}
+
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # below that it tells customers' servers and their answers' headers
 
 
 class Courier:

@@ -1,0 +1,69 @@
+"""Spans on their way out: of an error its kind leaves, and none of its words."""
+
+import pytest
+from opentelemetry.exporter.otlp.proto.http import trace_exporter
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+from opentelemetry.trace import SpanKind, StatusCode
+
+from octy_middleware.outbox import Event
+from octy_worker.claims import Message
+from octy_worker.reticence import Reticent
+from octy_worker.tracing import Tracing
+
+ADDRESS = "jane@acme.example"
+MESSAGE = Message(1, Event.INCIDENT_OPENED, "i-1", "{}", 0)
+
+
+@pytest.fixture
+def out() -> InMemorySpanExporter:
+    return InMemorySpanExporter()
+
+
+def provider(out: InMemorySpanExporter, *, reticent: bool = True) -> TracerProvider:
+    made = TracerProvider()
+    made.add_span_processor(SimpleSpanProcessor(Reticent(out) if reticent else out))
+    return made
+
+
+def fail(words: str = ADDRESS) -> None:
+    raise ValueError(f"Key (security_email)=({words}) already exists.")
+
+
+def test_what_the_sdk_says_of_an_error_is_cut_and_the_rest_stays(out: InMemorySpanExporter) -> None:
+    tracer = provider(out).get_tracer("t")
+    with (
+        pytest.raises(ValueError, match="exists"),
+        tracer.start_as_current_span("RunActivity:x", kind=SpanKind.SERVER, attributes={"temporalActivityID": "1"}),
+    ):
+        fail()
+    [span] = out.get_finished_spans()
+    assert ADDRESS not in span.to_json()
+    assert span.status.status_code is StatusCode.ERROR
+    [event] = span.events
+    assert dict(event.attributes or {}) == {"exception.type": "ValueError"}
+    assert (span.name, span.kind, dict(span.attributes or {})) == (
+        "RunActivity:x",
+        SpanKind.SERVER,
+        {"temporalActivityID": "1"},
+    )
+
+
+def test_our_own_spans_hold_no_words_of_errors_either(out: InMemorySpanExporter) -> None:
+    tracing = Tracing(provider(out, reticent=False))
+    with pytest.raises(ValueError, match="exists"), tracing.delivery(MESSAGE):
+        fail()
+    [span] = out.get_finished_spans()
+    assert ADDRESS not in span.to_json()
+
+
+def test_what_is_set_up_exports_reticently(out: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trace_exporter, "OTLPSpanExporter", lambda: out)
+    tracing = Tracing.start(wanted=True)
+    [interceptor] = tracing.interceptors()
+    with pytest.raises(ValueError, match="exists"), interceptor.tracer.start_as_current_span("RunActivity:x"):
+        fail()
+    tracing.close()
+    [span] = out.get_finished_spans()
+    assert ADDRESS not in span.to_json()
