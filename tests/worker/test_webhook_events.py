@@ -167,6 +167,8 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
     (ready, first), (retired, second) = told(world)
     assert (ready, retired) == ("keys.ready", "keys.retired")
     assert first["public_key"] == second["public_key"] != keys.public_key
+    revoke(world, keys)
+    assert told(world)[2][1]["replaced_by"] is None
 
 
 def test_an_exposed_pair_and_a_changed_address_without_their_details(world: World, keys: Keys) -> None:

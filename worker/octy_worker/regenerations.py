@@ -318,9 +318,13 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     not touched; after an abandoned one the waiting cases can be answered anew.
     """
     regeneration = connection.execute(
-        select(Regeneration.state, Regeneration.finished_at, Regeneration.collected_at, Regeneration.new_pair_id).where(
-            Regeneration.id == regeneration_id
-        )
+        select(
+            Regeneration.state,
+            Regeneration.finished_at,
+            Regeneration.collected_at,
+            Regeneration.new_pair_id,
+            Regeneration.old_pair_id,
+        ).where(Regeneration.id == regeneration_id)
     ).one()
     if regeneration.finished_at is not None:
         return RegenerationState(regeneration.state)
@@ -335,6 +339,8 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     )
     if not collected and regeneration.new_pair_id is not None:
         pairs.retire(connection, regeneration.new_pair_id, now)
+        if regeneration.old_pair_id is not None:
+            pairs.forget_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
     for incident_id in waiting_cases(connection, regeneration_id):
         if state is RegenerationState.ABANDONED:
             cases.reopen_answer(connection, incident_id)
