@@ -68,6 +68,12 @@ def note_successor(connection: Connection, pair_id: str, successor_id: str) -> N
     connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(replaced_by=successor_id))
 
 
+def forget_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
+    """Take the note back: nobody got that pair, so it replaced nothing. A later successor's note stands."""
+    noted = (col(KeyPair.id) == pair_id, col(KeyPair.replaced_by) == successor_id)
+    connection.execute(update(KeyPair).where(*noted).values(replaced_by=None))
+
+
 def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime, now: float) -> bool:
     """Set the end of an active pair that has a successor; it is accepted until then."""
     return _move(connection, pair_id, [PairState.ACTIVE], now, state=PairState.RETIRING, retire_at=retire_at)

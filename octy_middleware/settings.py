@@ -61,8 +61,9 @@ class BaseSettings(BaseModel):
 def _explain(item: Any) -> str:
     name = ".".join(str(part) for part in item["loc"])
     if item["type"] == "missing":
-        return f"{PREFIX}{name.upper()} is not set. `octy secrets` prints a complete set of fresh keys."
-    return f"{name} ({PREFIX}{name.upper()}): {item['msg']}"
+        remedy = "A new installation takes what `octy secrets` prints, any other its own."
+        return f"{PREFIX}{name.upper()} is not set. {remedy}"
+    return f"{name} ({PREFIX}{name.upper()}): {item['msg'].removeprefix('Value error, ')}"
 
 
 class Settings(BaseSettings):

@@ -17,7 +17,7 @@ import sys
 from pathlib import Path
 from rich.console import Console
 from octy_worker.dev.dev_command import run_dev
-sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=200)))
+sys.exit(run_dev(Path(sys.argv[1]), console=Console(width=80)))
 """
 
 
@@ -45,6 +45,7 @@ def test_up_and_down(tmp_path):
                 assert "No mail yet" in browser.get(inbox).text
             assert f"{api}/v1/account/authenticate" in banner
             assert "Temporal Web UI" in banner
+            assert "(set PK to your public key)" in banner  # a remark that breaks would be typed as a command
         finally:
             dev.send_signal(signal.SIGINT)
             code = dev.wait(30)

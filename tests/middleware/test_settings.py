@@ -50,6 +50,13 @@ def test_a_wrong_setting_is_named_with_what_to_do(values: dict[str, str], messag
         Settings.from_environment(values)
 
 
+def test_a_fault_that_we_found_ourselves_is_told_in_our_words_only() -> None:
+    keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
+    with pytest.raises(ConfigurationError) as caught:
+        WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "octy.example"})
+    assert str(caught.value) == "public_url (OCTY_PUBLIC_URL): needs the form https://host[/path]"
+
+
 def test_an_unknown_keyword_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="treshold"):
         Settings.from_environment(PEPPERS, treshold=5)

@@ -111,6 +111,7 @@ def test_new_keys_that_nobody_has_collected_are_withdrawn(world: World, made: bo
     states = pair_states(world)
     assert states.pop(keys.public_key) == "active"
     assert set(states.values()) <= {"retired"}
+    assert world.rows("SELECT 1 FROM key_pair WHERE replaced_by IS NOT NULL") == []
     assert regenerations.collect(world.database, world.sealer, regeneration_id, 1, NOW) is None
     # The case hears of the change before it can hear of an end of what it waits for.
     assert told(world, incident_id)[-2:] == ["incident_changed", "regeneration_finished"]

@@ -64,7 +64,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("incidents", "show", ""), 2, "no case has the id ''"),
         (("incidents", "show", "%"), 2, "no case has the id '%'"),
         (("incidents", "decide", "0123", "dismiss", *WHY), 2, "no case has the id '0123'"),
-        (("incidents", "decide", "0123", "maybe", *WHY), 2, "'maybe' is not one of"),
+        (("incidents", "decide", "0123", "maybe", *WHY), 2, "Invalid value for 'decision': 'maybe' is not one of"),
         (("keys", "show", "pk_none"), 2, "no pair has the public key 'pk_none'"),
         (("keys", "revoke", "pk_none", "--yes", *WHY), 2, "no pair has the public key"),
         (("keys", "regenerate", "--account", "nobody", *WHY), 2, "no account has the reference"),

@@ -169,6 +169,8 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
     (ready, first), (retired, second) = told(world)
     assert (ready, retired) == ("keys.ready", "keys.retired")
     assert first["public_key"] == second["public_key"] != keys.public_key
+    revoke(world, keys)
+    assert told(world)[2][1]["replaced_by"] is None
 
 
 def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:

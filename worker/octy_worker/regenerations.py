@@ -6,6 +6,7 @@ Here: every SQL step of issuing a pair and replacing another; each is idempotent
 
 from dataclasses import dataclass
 from datetime import timedelta
+from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, update
 from sqlmodel import Session, col, select
@@ -317,11 +318,15 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
     not touched; after an abandoned one the waiting cases can be answered anew.
     """
-    regeneration = connection.execute(
-        select(Regeneration.state, Regeneration.finished_at, Regeneration.collected_at, Regeneration.new_pair_id).where(
-            Regeneration.id == regeneration_id
-        )
-    ).one()
+    columns = (
+        Regeneration.state,
+        Regeneration.finished_at,
+        Regeneration.collected_at,
+        Regeneration.new_pair_id,
+        Regeneration.old_pair_id,
+    )
+    query = select(*map(col, columns)).where(Regeneration.id == regeneration_id)
+    regeneration: Any = connection.execute(query).one()
     if regeneration.finished_at is not None:
         return RegenerationState(regeneration.state)
     collected = regeneration.collected_at is not None
@@ -335,6 +340,8 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     )
     if not collected and regeneration.new_pair_id is not None:
         pairs.retire(connection, regeneration.new_pair_id, now)
+        if regeneration.old_pair_id is not None:
+            pairs.forget_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
     for incident_id in waiting_cases(connection, regeneration_id):
         if state is RegenerationState.ABANDONED:
             cases.reopen_answer(connection, incident_id)

@@ -75,5 +75,6 @@ def _explain_usage(error: Any) -> int:
     if type(error).__name__ == "NoArgsIsHelpError":
         error.show()
     else:
-        complain(f"{error.format_message()} → see `{path} --help`")
+        wrong = error.format_message().replace("Value error, ", "")  # pydantic's word, not a person's
+        complain(f"{wrong} → see `{path} --help`")
     return Exit.INPUT

@@ -39,8 +39,10 @@ SECRETS_HELP = teach(
     more="They are secrets: keep them outside the database and its backups. An installation keeps its keys: pairs "
     "can't be checked without their own peppers.\n\n"
     "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
-    "stay readable. Give the new block to all apps and workers. A pepper can go once `octy doctor` misses nothing "
-    "without it, a sealing or link key after 14 days, a webhook key once customers have the secrets of the next one, a "
+    "stay readable. Peppers take two steps, since an app that lacks a pair's pepper answers 503: first put the new one "
+    "before the present one everywhere; then give this block to all apps and workers. A pepper can go once "
+    "`octy doctor` misses nothing without it, a sealing or link key after 14 days, a webhook key "
+    "once customers have the secrets of the next one, a "
     "key of Temporal's payloads once nothing runs or is kept that it encrypted.",
 )
 

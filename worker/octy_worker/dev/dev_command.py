@@ -66,7 +66,7 @@ def show_banner(console: Console, stack: Stack) -> None:
     console.print()
     console.print(Panel(addresses, title="octy dev", title_align="left", expand=False))
     for remark, commands in _to_try(stack):
-        console.print(f"\n[dim]# {remark}[/]", highlight=False)
+        console.print(f"\n[dim]# {remark}[/]", highlight=False, soft_wrap=True)
         for command in commands:
             console.print(command, markup=False, highlight=False, soft_wrap=True)
     console.print("\nCtrl-C stops it; everything is kept for the next time.\n", style="dim")

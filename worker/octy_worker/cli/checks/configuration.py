@@ -104,7 +104,8 @@ def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check
 
 
 def _fault(item: Any) -> Check:
-    return wrong(variable(str(item["loc"][0])), str(item["msg"]), "the default was assumed for the looks below")
+    found = str(item["msg"]).removeprefix("Value error, ")
+    return wrong(variable(str(item["loc"][0])), found, "the default was assumed for the looks below")
 
 
 def _misspelled(variables: Variables) -> list[Check]:
