@@ -110,20 +110,20 @@ class KeyHasher:
         """Return the stored form under the newest pepper."""
         return str(self.context.hash(secret.reveal()))
 
-    def verify(self, secret: Secret, stored: str | None, *, known: bool = True) -> bool:
-        """Tell whether `secret` has this digest. None, or one that is not `known`, does the same work and is False.
+    def verify(self, secret: Secret, stored: str | None) -> bool:
+        """Tell whether `secret` has this digest. None (an unknown key) does the same work and is False.
 
         Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
         """
         text = secret.reveal()
-        digest_text = stored if stored is not None else self.decoy
-        if digest_text.startswith(_DIGEST_PREFIX):
-            pepper_id, _, digest = digest_text[len(_DIGEST_PREFIX) :].partition("$")
+        known = stored if stored is not None else self.decoy
+        if known.startswith(_DIGEST_PREFIX):
+            pepper_id, _, digest = known[len(_DIGEST_PREFIX) :].partition("$")
             computed = self._digest(text, pepper_id)
             fits = compare_digest(computed.encode(), digest.encode()) and computed != ""
         else:
-            fits = verify_imported(self.context, text, digest_text)
-        return fits and known and stored is not None
+            fits = verify_imported(self.context, text, known)
+        return fits and stored is not None
 
     def can_judge(self, stored: str) -> bool:
         """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
