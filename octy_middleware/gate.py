@@ -150,9 +150,11 @@ class Gate:
         if plain:
             return Claim(credentials, client, plain=True)
         packed = self._keyring.recall(credentials.public_key.encode())
-        # One that stands in is taken apart where there is none, and only what is live is taken apart whole: equal work.
-        right = self._hasher.verify(credentials.secret, digest_of(packed or self._nobody))
-        if right and packed is not None and lives(packed, self._clock()):
+        # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
+        # taken apart whole: equal work.
+        found = packed or self._nobody
+        right, live = self._hasher.verify(credentials.secret, digest_of(found)), lives(found, self._clock())
+        if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
             verdict = self._end.accept(record, request, client)
             if record.state != PairState.RETIRING:  # whose uses are described one by one

@@ -53,8 +53,8 @@ class Judge:
         if record is not None and not self._hasher.is_fast(record.digest):
             return SlowClaim(claim, record, record.digest, right=None)
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
-        accepted = right and record is not None and record.is_live(self._clock())
-        decoy = None if accepted else self._decoy(claim.credentials.public_key)
+        live = record is not None and record.is_live(self._clock())  # asked of all: equal work
+        decoy = None if right and live else self._decoy(claim.credentials.public_key)
         if decoy is not None:
             return SlowClaim(claim, record, decoy, right=right)
         return self._judge(claim, request, record, right=right)

@@ -145,7 +145,8 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
         "retired, wrong": old.basic("sk_wrong"),
     }
     asked: dict[str, list[str]] = {}
-    with world.gate(feed_interval=0.5, **rules) as gate:
+    now = time.time()  # stands still: a new minute would begin new counts in between
+    with world.gate(clock=lambda: now, feed_interval=0.5, **rules) as gate:
         for _ in range(25):  # up to the alert and beyond
             for header in headers.values():
                 gate.decide(FakeRequest(header))

@@ -12,6 +12,7 @@ from pathlib import Path
 from sqlalchemy import Connection, event, text
 
 from octy_middleware import Database, Gate, Settings, statements
+from octy_middleware.clock import Clock
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
 from octy_middleware.request import Request
@@ -69,8 +70,8 @@ class World:
         return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})
 
     @contextmanager
-    def gate(self, **options: object) -> Iterator[Gate]:
-        gate = Gate(self.settings(**options))
+    def gate(self, clock: Clock = time.time, **options: object) -> Iterator[Gate]:
+        gate = Gate(self.settings(**options), clock=clock)
         try:
             yield gate
         finally:
