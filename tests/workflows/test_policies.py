@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
-from octy_workflows.policies import MAILING, PATIENTLY
+from octy_workflows.policies import LEISURELY, MAILING, PATIENTLY
 
 
 def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
@@ -14,7 +14,9 @@ def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
     return [min(wait, policy.maximum_interval) for wait in doubled]
 
 
-@pytest.mark.parametrize(("patience", "longest"), [(PATIENTLY, 30), (MAILING, 600)], ids=["store", "mail"])
+@pytest.mark.parametrize(
+    ("patience", "longest"), [(PATIENTLY, 30), (MAILING, 600), (LEISURELY, 600)], ids=["store", "mail", "look"]
+)
 def test_waits_double_from_a_second_up_to_a_limit_and_never_end(patience: dict, longest: int) -> None:
     policy = patience["retry_policy"]
     assert policy.maximum_attempts == 0

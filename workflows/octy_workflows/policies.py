@@ -41,6 +41,9 @@ No longer than that: the mail of a worker that was killed is tried again only wh
 servers, and are asked less and less often.
 """
 
+LEISURELY: _Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
+"""A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
+
 STAFF_TASKS_END = "staff-tasks-end"
 """The patch by which a staff task is taken back when its cause is over: a workflow whose history is older replays."""
 

@@ -33,7 +33,7 @@ with workflow.unsafe.imports_passed_through():
         RegenerationNote,
         Step,
     )
-    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END, came_true, never
+    from octy_workflows.policies import LEISURELY, PATIENTLY, STAFF_TASKS_END, came_true, never
     from octy_workflows.searching import Index
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
@@ -177,7 +177,7 @@ class KeyRegenerationWorkflow(Correspondent):
         step = Step(self._id, workflow.time())
         try:
             return await workflow.execute_activity(
-                activities.count_old_uses, step, schedule_to_close_timeout=left, **PATIENTLY, summary="old pair"
+                activities.count_old_uses, step, schedule_to_close_timeout=left, **LEISURELY, summary="old pair"
             )
         except ActivityError as error:
             if is_cancelled_exception(error):
