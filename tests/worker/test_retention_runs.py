@@ -233,7 +233,8 @@ def test_stop_is_prompt_and_gives_the_job_back(world):
 
 
 def test_a_piece_ends_in_time_and_the_next_one_goes_on_where_it_was(world):
-    add_attempts(world, *(time.time() - (100 + number / 10) * DAY for number in range(1500)))
+    # Far more steps than fit into a piece, on any machine: each rests three times as long as it took.
+    add_attempts(world, *(time.time() - (100 + number / 100) * DAY for number in range(10_000)))
     beats: list[float] = []
 
     def beat() -> bool:
@@ -242,7 +243,7 @@ def test_a_piece_ends_in_time_and_the_next_one_goes_on_where_it_was(world):
 
     ends, left = [], []
     while not ends or ends[-1] is not Ended.DONE:
-        ended, _ = prune_piece(world.database, SETTINGS, time.time, beat=beat, lasts=0.05)
+        ended, _ = prune_piece(world.database, SETTINGS, time.time, beat=beat, lasts=0.03)
         ends.append(ended)
         left.append(world.rows("SELECT COUNT(*) FROM attempt")[0][0])
     assert set(ends[:-1]) == {Ended.STOPPED}
