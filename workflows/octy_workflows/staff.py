@@ -38,7 +38,23 @@ RESENDABLE = ("alert", "reminder")
 
 
 @dataclass(frozen=True)
-class StaffDecision:
+class _Asked:
+    """What all that staff asks for has in common; `id_field` names the field that tells repeats."""
+
+    id_field: ClassVar[str]
+
+    @property
+    def id(self) -> str:
+        """The id under which it is repeated and audited."""
+        return str(getattr(self, self.id_field))
+
+    def with_id(self, number: str) -> Self:
+        """Return the same under this id."""
+        return replace(self, **{self.id_field: number})
+
+
+@dataclass(frozen=True)
+class StaffDecision(_Asked):
     """Update or signal of support staff.
 
     `decision` is text, not a `Choice`, so that a mistyped one reaches `fault` and is answered with a reason.
@@ -64,22 +80,13 @@ class StaffDecision:
             return "a case whose secret leaked can't be dismissed"
         return _fault_of_any(self)
 
-    @property
-    def id(self) -> str:
-        """The id under which it is repeated and audited."""
-        return self.decision_id
-
-    def with_id(self, number: str) -> Self:
-        """Return the same under this id."""
-        return replace(self, decision_id=number)
-
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
         return {"decision": self.decision}
 
 
 @dataclass(frozen=True)
-class StaffExtension:
+class StaffExtension(_Asked):
     """Update or signal of support staff: wait so many days longer. `request_id` makes a repeat harmless."""
 
     days: int
@@ -95,22 +102,13 @@ class StaffExtension:
             return f"days must be between 1 and {MOST_DAYS}"
         return _fault_of_any(self)
 
-    @property
-    def id(self) -> str:
-        """The id under which it is repeated and audited."""
-        return self.request_id
-
-    def with_id(self, number: str) -> Self:
-        """Return the same under this id."""
-        return replace(self, request_id=number)
-
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
         return {"days": self.days}
 
 
 @dataclass(frozen=True)
-class StaffResend:
+class StaffResend(_Asked):
     """Update or signal of support staff: send a mail of the case again.
 
     `kind` is one of `RESENDABLE`, or empty for the mail that went out last. `request_id` makes a repeat harmless.
@@ -128,15 +126,6 @@ class StaffResend:
         if self.kind and self.kind not in RESENDABLE:
             return f"kind must be one of: {', '.join(RESENDABLE)}; or left out, for the mail that went out last"
         return _fault_of_any(self)
-
-    @property
-    def id(self) -> str:
-        """The id under which it is repeated and audited."""
-        return self.request_id
-
-    def with_id(self, number: str) -> Self:
-        """Return the same under this id."""
-        return replace(self, request_id=number)
 
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
