@@ -36,7 +36,13 @@ class Limits:
     attackers: int = 4
 
     def settings(self) -> dict[str, str]:
-        return {"OCTY_GRACE": str(self.grace), "OCTY_COMMIT_TIMEOUT": str(self.commit_timeout)}
+        """Return the server's settings.
+
+        What is answered 503 beyond half of the queue is given up. A fast machine's crowd fills the default's half in
+        seconds, and these books are kept to the last request.
+        """
+        times = {"OCTY_GRACE": str(self.grace), "OCTY_COMMIT_TIMEOUT": str(self.commit_timeout)}
+        return {**times, "OCTY_QUEUE_LIMIT": "1000000"}
 
     def options(self) -> list[str]:
         """Return them as this command takes them."""
