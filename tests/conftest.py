@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
-from support.stores import STORES
+from support.stores import STORES, remove_template
 from support.world import World
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
@@ -55,6 +55,7 @@ def pytest_sessionfinish(exitstatus: int) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_unconfigure() -> None:
     """End at once: a process that had a Temporal client sometimes aborts in the interpreter's end (sdk-python#300)."""
+    remove_template()
     if "temporalio.client" in sys.modules:
         sys.stdout.flush()
         sys.stderr.flush()

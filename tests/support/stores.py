@@ -89,9 +89,15 @@ def remove_database(url: str, server: PostgresServer | None = None) -> None:
 def _template_file() -> Path:
     """The migrations themselves are tested in one place, not before each test."""
     path = Path(tempfile.mkdtemp(prefix="octy-template-")) / "octy.db"
-    atexit.register(shutil.rmtree, path.parent, ignore_errors=True)
+    atexit.register(remove_template)
     _migrate(f"sqlite:///{path}")
     return path
+
+
+def remove_template() -> None:
+    """Leave nothing behind; for those who end by os._exit, which asks nobody."""
+    if _template_file.cache_info().currsize:
+        shutil.rmtree(_template_file().parent, ignore_errors=True)
 
 
 def _migrate(url: str) -> None:
