@@ -56,6 +56,9 @@ class Backend(Protocol):
     def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
         """Begin a transaction: of this writer, or one that reads one consistent state."""
 
+    def is_current(self, connection: Connection) -> bool:
+        """Tell whether a connection made earlier still leads to this database, as far as that costs nothing."""
+
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """Keep other recorders off these keys until the end of the transaction; give them in sorted order."""
 

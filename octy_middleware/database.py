@@ -5,9 +5,9 @@ in it, and what is special to one kind (`sqlite`, `postgres`).
 """
 
 import weakref
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING, Protocol, cast
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
 from sqlalchemy import Connection, Engine, inspect
 from sqlalchemy.exc import DBAPIError, InvalidRequestError
@@ -17,6 +17,7 @@ from sqlmodel import Session
 from octy_middleware.backends import Alarm, Writer, open_backend
 from octy_middleware.errors import SchemaError, StoreUnavailableError
 from octy_middleware.forking import rest_while_forking
+from octy_middleware.kept import KeptConnection
 
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
@@ -29,6 +30,7 @@ _POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
 _BACKEND = "octy_backend"  # in a connection's `info`: for those who are handed one of our connections alone
 
+_Found = TypeVar("_Found")
 _listeners: dict[str, weakref.WeakSet["KeyListener"]] = {}  # by URL: all Database objects of this process
 
 
@@ -66,28 +68,62 @@ class Database:
         self.backend = open_backend(url, busy_timeout)
         self.url = self.backend.url
         self._busy_timeout = busy_timeout
+        self._kept: list[KeptConnection] = []
+        weakref.finalize(self, _close_all, self._kept)
         self.engine = self._make_engine()
         rest_while_forking(self)
 
     def restart(self) -> None:
         """Use connections and a lock of this process's own."""
         self.backend.restart()
+        for kept in self._kept:
+            kept.restart()
         self.engine.dispose(close=False)  # the parent still uses what was inherited
         self.engine = self._make_engine()
 
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
         self.backend.before_fork()
+        for kept in self._kept:
+            kept.before_fork()
         self.engine.pool.dispose()  # only idle ones: a server's connection in use goes back into this very pool
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""
+        for kept in self._kept:
+            kept.after_fork()
         self.backend.after_fork()
 
     def _make_engine(self) -> Engine:
         engine = self.backend.make_engine()
         weakref.finalize(self, engine.dispose)  # whoever forgets `close` leaves no connection open all the same
         return engine
+
+    def keep(self) -> KeptConnection:
+        """Return a place for a connection of one thread's own, for `ask` and `write`."""
+        kept = KeptConnection()
+        self._kept.append(kept)
+        return kept
+
+    def ask(self, kept: KeptConnection, question: Callable[[Connection], _Found]) -> _Found:
+        """Return the answer to one statement, which sees one state without a transaction, on the kept connection.
+
+        It is asked anew on another connection where that one has died since: nothing was changed by it.
+        """
+        with self._as_store_errors():
+            for _ in range(_POOLED):  # a server that was restarted has cut them all
+                driver = None
+                try:
+                    with self._use(kept) as connection:
+                        driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
+                        return question(connection)
+                except Exception as error:
+                    if not self._is_cut(error, driver):
+                        raise
+        raise StoreUnavailableError(f"every connection to {self.backend.place} breaks")
+
+    def _is_cut(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
+        return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -96,15 +132,21 @@ class Database:
             yield connection
 
     @contextmanager
-    def write(self, *, patience: float | None = None, writer: Writer = Writer.OFFICE) -> Iterator[Connection]:
+    def write(
+        self,
+        *,
+        patience: float | None = None,
+        writer: Writer = Writer.OFFICE,
+        kept: KeptConnection | None = None,
+    ) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception.
 
         `patience`: seconds to wait for other writers, where that is not the `busy_timeout`. `writer` says which others
-        may write meanwhile, where the database can have several.
+        may write meanwhile, where the database can have several. `kept`: the connection to use.
         """
         changed: list[str] = []
         wait = self._busy_timeout if patience is None else patience
-        with self._as_store_errors(), self.backend.turn(wait), self._connect(writer, wait) as connection:
+        with self._as_store_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
             try:
                 with connection.begin():
                     yield connection
@@ -134,16 +176,23 @@ class Database:
         return self.backend.alarm()
 
     @contextmanager
-    def _connect(self, writer: Writer | None, patience: float = 0.0) -> Iterator[Connection]:
+    def _connect(
+        self, writer: Writer | None, patience: float = 0.0, kept: KeptConnection | None = None
+    ) -> Iterator[Connection]:
         """Take a connection and begin."""
-        try:
-            connection = self.engine.connect()
-        except InvalidRequestError as error:  # the pool gave up: the file changed at every try
-            raise StoreUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
-        with connection:
+        with self._checked_out() if kept is None else self._use(kept) as connection:
             self._begin(connection, writer, patience)
             connection.info[_BACKEND] = self.backend
             yield connection
+
+    def _use(self, kept: KeptConnection) -> AbstractContextManager[Connection]:
+        return kept.use(self._checked_out, self.backend.is_current)
+
+    def _checked_out(self) -> Connection:
+        try:
+            return self.engine.connect()
+        except InvalidRequestError as error:  # the pool gave up: the file changed at every try
+            raise StoreUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
 
     def _begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
         """Begin on a connection that lives. One that died in the pool is replaced: nothing was asked of it yet."""
@@ -152,7 +201,7 @@ class Database:
             try:
                 self.backend.begin(connection, writer, patience)
             except Exception as error:
-                if not self.engine.dialect.is_disconnect(error, driver, None):  # type: ignore[arg-type]
+                if not self._is_cut(error, driver):
                     raise
                 connection.invalidate(error)
             else:
@@ -226,4 +275,10 @@ class Database:
 
     def close(self) -> None:
         """Close this process's connections."""
+        _close_all(self._kept)
         self.engine.dispose()
+
+
+def _close_all(kept: Iterable[KeptConnection]) -> None:
+    for one in kept:
+        one.close()

@@ -7,8 +7,10 @@ Here: when the thread wakes, what it takes, and how it ends; also after a fork. 
 import atexit
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable
+from math import inf
 from typing import Generic, TypeVar
 
 from octy_middleware.forking import restart_after_fork
@@ -23,16 +25,24 @@ class Drain(Generic[Item]):
     """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
 
     `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
-    hurry linger so many seconds for company.
+    hurry linger so many seconds for company. Batches begin at least `pace` seconds apart: an item that comes alone is
+    handled at once, and those of a flood in company, which costs the host app's threads far less.
     """
 
     def __init__(
-        self, name: str, handle: Callable[[list[Item]], list[Item]], *, most: int, linger: float = 0.0
+        self,
+        name: str,
+        handle: Callable[[list[Item]], list[Item]],
+        *,
+        most: int,
+        linger: float = 0.0,
+        pace: float = 0.0,
     ) -> None:
         self._name = name
         self._handle = handle
         self._most = most
         self._linger = linger
+        self._pace = pace
         self.restart()
         restart_after_fork(self)
 
@@ -45,6 +55,7 @@ class Drain(Generic[Item]):
         self._hurried = False  # whether `_urgent` is set
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
+        self._begun = -inf  # when the last batch began
         self.closing = False
 
     def __len__(self) -> int:
@@ -102,8 +113,10 @@ class Drain(Generic[Item]):
             self._some.clear()
             self._urgent.clear()
             self._hurried = self.called = False  # before the queue is read: who comes now calls again
-            while batch := self._take():
-                given_back = self._handled(batch)
+            while self.queue:
+                if self._pace and not self.closing:
+                    self._keep_pace()
+                given_back = self._handled(self._take())
                 if given_back:
                     self._try_later(given_back)
                     break
@@ -112,6 +125,10 @@ class Drain(Generic[Item]):
         atexit.unregister(self.close)
         if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
+
+    def _keep_pace(self) -> None:
+        time.sleep(max(0.0, self._begun + self._pace - time.monotonic()))
+        self._begun = time.monotonic()
 
     def _handled(self, batch: list[Item]) -> list[Item]:
         try:

@@ -62,6 +62,7 @@ class Keyring:
     ) -> None:
         """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time."""
         self._database = database
+        self._kept = database.keep()
         self._size = size
         self._interval = interval
         self._grace = grace
@@ -111,8 +112,8 @@ class Keyring:
         """Return the records of those keys that exist, as the store has them now. Raises StoreUnavailableError."""
         self._ensure_reader()
         epoch, stand_in = self._epoch, self._stand_in
-        with self._database.read() as connection:
-            rows = _LOOK_UP.fetch(connection, [(public_key, stand_in) for public_key in public_keys])
+        asked_for = [(public_key, stand_in) for public_key in public_keys]
+        rows = self._database.ask(self._kept, lambda connection: _LOOK_UP.fetch(connection, asked_for))
         found = {}
         for asked, *columns in rows:
             record = KeyRecord(*columns)
@@ -140,7 +141,11 @@ class Keyring:
     def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         try:
             key, packed = record.public_key.encode(), pack(record)
-        except (ValueError, StructError):  # ids that are none of ours: such a record is looked up each time
+        except (
+            ValueError,
+            LookupError,
+            StructError,
+        ):  # ids that are none of ours: such a record is looked up each time
             return
         with self._lock:
             if epoch != self._epoch:

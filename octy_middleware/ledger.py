@@ -7,6 +7,7 @@ is written and who waits (`recorder`), the transitions of a streak (`streak`).
 import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
 from zlib import crc32
 
@@ -20,11 +21,20 @@ from octy_middleware.entries import Entry
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
-from octy_middleware.runs import bounded, load, store
-from octy_middleware.statements import Batch, run
+from octy_middleware.runs import STORED, bounded, loaded, places_of, store
+from octy_middleware.statements import Batch, Question, ask_all, run
 from octy_middleware.states import PairState
-from octy_middleware.streak import POLICY, Crossing, Hit, fold, next_notice
-from octy_middleware.tallies import add_attempts, add_counts
+from octy_middleware.streak import POLICY, Crossing, Hit, Run, fold, next_notice
+from octy_middleware.tallies import (
+    PRESENT_ATTEMPTS,
+    PRESENT_SOURCES,
+    Counts,
+    add_attempts,
+    add_counts,
+    attempts_by_place,
+    counted,
+    sources_of,
+)
 from octy_middleware.window import OFF, Window, crossings
 
 _LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
@@ -34,9 +44,9 @@ _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
-_FIND_CASES = Batch(
-    "SELECT given.public_key, p.id, p.account_id, p.state, p.quiet_until, i.id, i.notify_at FROM {given} "
-    "LEFT JOIN key_pair p ON p.public_key = given.asked "
+_CASES = Question(
+    ("given.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at"),
+    "{given} LEFT JOIN key_pair p ON p.public_key = given.asked "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
     public_key="text",
     asked="text",
@@ -62,6 +72,19 @@ class _Case:
     notify_at: int | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Work:
+    """What a batch leads to, folded in memory before its transaction begins."""
+
+    counts: Counts
+    attempts: Mapping[tuple[str, int, str], Sequence[Entry]]
+    failing: Mapping[str, Sequence[Hit]]  # of keys with a failure, in sorted order
+    ended: AbstractSet[tuple[str, str]]  # streaks that ended for certain, if they were there at all
+    asked: Mapping[str, str]  # by failing key, whose case is read
+    accepted: Sequence[Entry]
+    exposed: Mapping[str, Entry]
+
+
 class Ledger:
     """Writes batches into one database. Used by one thread at a time."""
 
@@ -79,6 +102,7 @@ class Ledger:
     ) -> None:
         """Have `beside` write into each transaction, too."""
         self._database = database
+        self._kept = database.keep()
         self._beside = beside
         self._threshold = threshold
         self._window = window
@@ -93,6 +117,33 @@ class Ledger:
 
     def write(self, batch: Sequence[Entry]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
+        work, keys = self._worked_out(batch)
+        few = len(keys) <= _LOCKED
+        writer = Writer.RECORDER if few else Writer.CROWD
+        with self._database.write(writer=writer, kept=self._kept) as connection:
+            if few:
+                self._database.lock_keys(connection, keys)
+            attempts, stored, cases, sources = ask_all(
+                connection,
+                (PRESENT_ATTEMPTS, sorted(work.attempts)),
+                (STORED, places_of(work.failing)),
+                (_CASES, sorted(work.asked.items())),
+                (PRESENT_SOURCES, sources_of(work.counts)),
+            )
+            add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
+            self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
+            self._note_usage(connection, work.accepted)
+            for _, entry in sorted(work.exposed.items()):
+                detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
+                note_exposure(connection, entry.pair_id, detail, entry.at)
+            self._beside(connection)
+            # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
+            add_counts(connection, work.counts, sources, sources=self._sources_per_minute)
+        for (_, _, _, outcome), count in work.counts.items():
+            self.recorded[Outcome(outcome)] += count
+
+    def _worked_out(self, batch: Sequence[Entry]) -> tuple[_Work, AbstractSet[str]]:
+        """Return what a batch leads to, and the keys to lock for it."""
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
@@ -102,44 +153,38 @@ class Ledger:
         exposed = {
             entry.public_key: entry for entry in refused if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id
         }
-        keys = (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
-        few = len(keys) <= _LOCKED
-        with self._database.write(writer=Writer.RECORDER if few else Writer.CROWD) as connection:
-            if few:
-                self._database.lock_keys(connection, keys)
-            add_attempts(connection, [*refused, *described], limit=self._attempts_per_minute)
-            self._advance_streaks(connection, hits)
-            self._note_usage(connection, accepted)
-            for _, entry in sorted(exposed.items()):
-                detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
-                note_exposure(connection, entry.pair_id, detail, entry.at)
-            self._beside(connection)
-            # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
-            add_counts(
-                connection, [(entries[key], count) for key, count in seen.items()], sources=self._sources_per_minute
-            )
-        for key, count in seen.items():
-            self.recorded[entries[key].outcome] += count
-
-    def _advance_streaks(self, connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> None:
         failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}
-        ended = {
-            (key, net) for key in hits.keys() - failing.keys() for hit in hits[key] for net in (POLICY, hit.network)
-        }
-        before = load(connection, failing)
-        failing = bounded(connection, before, failing, most=self._networks)
+        work = _Work(
+            counts=counted((entries[key], count) for key, count in seen.items()),
+            attempts=attempts_by_place([*refused, *described]),
+            failing=failing,
+            ended={
+                (key, net) for key in hits.keys() - failing.keys() for hit in hits[key] for net in (POLICY, hit.network)
+            },
+            # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
+            asked={key: self._failed if key == DECOY else key for key in failing},
+            accepted=accepted,
+            exposed=exposed,
+        )
+        return work, (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
+
+    def _advance_streaks(
+        self,
+        connection: Connection,
+        work: _Work,
+        before: Mapping[str, Mapping[str, Run]],
+        cases: Iterable[_Case],
+    ) -> None:
+        failing = bounded(connection, before, work.failing, most=self._networks)
         folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
-        store(connection, before, folded, ended)
-        if not folded:
-            return
-        # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-        asked = {key: self._failed if key == DECOY else key for key in folded}
-        filled = crossings(connection, failing, asked, self._window)
-        for case in _find_cases(connection, asked):
-            if case.public_key != DECOY:
-                self._failed = case.public_key
-                found = folded[case.public_key]
-                self._open_or_grow(connection, case, found.crossing or filled.get(case.public_key), found.longest)
+        store(connection, before, folded, work.ended)
+        filled = crossings(connection, failing, work.asked, self._window)
+        for case in cases:
+            if case.public_key == DECOY:  # read for equal work: strangers have no case
+                continue
+            self._failed = case.public_key
+            found = folded[case.public_key]
+            self._open_or_grow(connection, case, found.crossing or filled.get(case.public_key), found.longest)
 
     def _open_or_grow(self, connection: Connection, case: _Case, crossing: Crossing | None, longest: int) -> None:
         """Act on a rule that is fulfilled. `longest`: a success in the same batch may have ended that streak since."""
@@ -227,8 +272,3 @@ def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
 def _bucket(network: str) -> str:
     """Return one of a few names for a network: the decoy's streaks are as many as those of a key under attack."""
     return f"decoy-{crc32(network.encode()) % _BUCKETS}"
-
-
-def _find_cases(connection: Connection, asked: Mapping[str, str]) -> list[_Case]:
-    """Return what a crossing needs to know of each key, by way of the key that is asked for it."""
-    return [_Case(*row) for row in _FIND_CASES.fetch(connection, sorted(asked.items()))]

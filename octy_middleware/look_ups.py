@@ -24,6 +24,7 @@ from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
 _BATCH = 256  # claims a look-up: the first of them waits for the last
+_PACE = 0.001  # seconds; commits follow it: at 2,000 refusals a second it saves a third of their time and of the CPU's
 
 
 class Asked(NamedTuple):
@@ -62,7 +63,7 @@ class LookUps:
         self._patience = patience
         self._monotonic = monotonic
         self._begun: float | None = None  # when the look-up under way began
-        self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH)
+        self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH, pace=_PACE)
 
     def ask(self, asked: Asked) -> None:
         """Have the ticket settled soon."""

@@ -119,6 +119,10 @@ class PostgresBackend:
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         driver.execute("; ".join(statements).encode(), prepare=False)
 
+    def is_current(self, connection: Connection) -> bool:
+        """See `Backend`. The next message to the server tells."""
+        return not connection.invalidated
+
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`."""
         connection.exec_driver_sql(_LOCK_KEYS, (list(public_keys),))

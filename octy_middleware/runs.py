@@ -9,17 +9,18 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW
-from octy_middleware.statements import Batch
+from octy_middleware.statements import Batch, Question, Row
 from octy_middleware.streak import NO_RUN, POLICY, Folded, Hit, Run
 
 _MICROS = 1_000_000
 
 _PLACE = {"public_key": "text", "network": "text"}
-_LOAD = Batch(
-    "SELECT s.public_key, s.network, s.length, s.first_at, s.last_at FROM {given} CROSS JOIN streak s "
-    "WHERE s.public_key = given.public_key AND s.network = given.network",
+STORED = Question(
+    ("s.public_key", "s.network", "s.length", "s.first_at", "s.last_at"),
+    "{given} CROSS JOIN streak s WHERE s.public_key = given.public_key AND s.network = given.network",
     **_PLACE,
 )
+"""Of the places of `places_of`: what is stored there. `loaded` reads it."""
 _END = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {given})", **_PLACE)
 _GROW = Batch(
     "INSERT INTO streak (public_key, network, length, first_at, last_at) "
@@ -37,15 +38,18 @@ _COUNT_NETWORKS = Batch(
 )
 
 
-def load(connection: Connection, hits: Mapping[str, Sequence[Hit]]) -> dict[str, dict[str, Run]]:
-    """Return the runs that these hits may change, by key and network."""
-    wanted = {
-        (key, network) for key, some in hits.items() for network in (POLICY, OVERFLOW, *(h.network for h in some))
-    }
+def places_of(hits: Mapping[str, Sequence[Hit]]) -> list[tuple[str, str]]:
+    """Return where the runs stand that these hits may change: by key and network."""
+    return sorted(
+        {(key, network) for key, some in hits.items() for network in (POLICY, OVERFLOW, *(h.network for h in some))}
+    )
+
+
+def loaded(rows: Iterable[Row]) -> dict[str, dict[str, Run]]:
+    """Return the runs that `STORED` has found, by key and network."""
     runs: dict[str, dict[str, Run]] = {}
-    if wanted:
-        for public_key, network, length, first_at, last_at in _LOAD.fetch(connection, sorted(wanted)):
-            runs.setdefault(public_key, {})[network] = Run(length, first_at / _MICROS, last_at / _MICROS)
+    for public_key, network, length, first_at, last_at in rows:
+        runs.setdefault(public_key, {})[network] = Run(length, first_at / _MICROS, last_at / _MICROS)
     return runs
 
 

@@ -1,7 +1,9 @@
 """Plain SQL: one text for every kind of database, many rows in one statement, and on the hot path by the driver itself.
 
-Here: `run`, for a statement with question marks, and `Batch`, for one that takes any number of rows at once. Not here:
-the statements themselves. ORM objects cost 20 to 50 times as much; and a statement a row would have the recorder hand
+Here: `run`, for a statement with question marks, `Batch`, for one that takes any number of rows at once, and `ask_all`,
+for several questions in one statement. Not here: the statements themselves.
+
+ORM objects cost 20 to 50 times as much; and a statement a row would have the recorder hand
 the interpreter's lock to the host app, and the server a message, once a row.
 
 `Batch.fetch` and `Batch.execute` pass SQLAlchemy by: its own part costs twice what SQLite does for these statements.
@@ -9,7 +11,7 @@ Errors are then the driver's; `Database` knows them.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -57,11 +59,8 @@ class Batch:
     """
 
     def __init__(self, statement: str, **columns: str) -> None:
-        cells = (f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(columns))
-        rows = f"(SELECT {', '.join(cells)} FROM json_each(?)) AS given"  # noqa: S608  # our own names
-        self._for_json = statement.replace("{given}", rows)
-        arrays = f"unnest({', '.join(f'?::{kind}[]' for kind in columns.values())}) AS given({', '.join(columns)})"
-        self._for_arrays = _marked(statement.replace("{given}", arrays), "postgresql")
+        self._for_json = statement.replace("{given}", _from_json(columns))
+        self._for_arrays = _marked(statement.replace("{given}", _from_arrays(columns)), "postgresql")
         self._width = len(columns)
 
     def run(self, connection: Connection, rows: Given, *values: object) -> Rows:
@@ -79,8 +78,58 @@ class Batch:
     def _prepared(self, connection: Connection, rows: Given, values: tuple[object, ...]) -> tuple[str, Row]:
         if connection.dialect.name == "sqlite":
             return self._for_json, (_to_json(rows), *values)
-        arrays = [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(self._width)]
-        return self._for_arrays, (*arrays, *values)
+        return self._for_arrays, (*_to_arrays(rows, self._width), *values)
+
+
+class Question:
+    """What is found of rows that are handed over: these columns, from `source`, in which `{given}` is as in `Batch`."""
+
+    def __init__(self, columns: Sequence[str], source: str, /, **given: str) -> None:
+        found = ", ".join(columns)
+        in_json = f"(SELECT json_group_array(json_array({found})) FROM {source})"  # noqa: S608  # our own names
+        in_arrays = f"(SELECT json_agg(json_build_array({found})) FROM {source})"  # noqa: S608
+        self.for_json = in_json.replace("{given}", _from_json(given))
+        self.for_arrays = in_arrays.replace("{given}", _from_arrays(given))
+        self.width = len(given)
+
+
+def ask_all(connection: Connection, *asked: tuple[Question, Given]) -> list[list[Row]]:
+    """Return what each question finds of its rows; no rows find nothing, without being asked.
+
+    One statement asks them all, by the driver itself: each further one would cost a message to the server, or hand the
+    interpreter's lock to the host app, which gives it back when it likes.
+    """
+    some = [(question, rows) for question, rows in asked if rows]
+    if not some:
+        return [[] for _ in asked]
+    of_sqlite = connection.dialect.name == "sqlite"
+    values: list[object] = []
+    for question, rows in some:
+        values.extend([_to_json(rows)] if of_sqlite else _to_arrays(rows, question.width))
+    statement = _joined(tuple(question for question, _ in some), of_sqlite=of_sqlite)
+    [answers] = _driver(connection).execute(statement, values).fetchall()
+    found = iter([json.loads(answer) if of_sqlite else answer or [] for answer in answers])
+    return [next(found) if rows else [] for _, rows in asked]
+
+
+@cache
+def _joined(questions: tuple[Question, ...], *, of_sqlite: bool) -> str:
+    if of_sqlite:
+        return f"SELECT {', '.join(question.for_json for question in questions)}"
+    return _marked(f"SELECT {', '.join(question.for_arrays for question in questions)}", "postgresql")
+
+
+def _from_json(columns: Mapping[str, str]) -> str:
+    cells = (f"json_extract(value, '$[{place}]') AS {name}" for place, name in enumerate(columns))
+    return f"(SELECT {', '.join(cells)} FROM json_each(?)) AS given"  # noqa: S608  # our own names
+
+
+def _from_arrays(columns: Mapping[str, str]) -> str:
+    return f"unnest({', '.join(f'?::{kind}[]' for kind in columns.values())}) AS given({', '.join(columns)})"
+
+
+def _to_arrays(rows: Given, width: int) -> list[list[object]]:
+    return [list(column) for column in zip(*rows, strict=True)] or [[] for _ in range(width)]
 
 
 _to_json = json.JSONEncoder(separators=(",", ":"), check_circular=False).encode

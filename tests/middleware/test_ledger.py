@@ -72,6 +72,20 @@ def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outco
     assert world.recorded(keys.public_key) == {str(outcome): 30}
 
 
+def test_strangers_open_no_case_by_way_of_the_key_that_stands_in_for_them(world: World) -> None:
+    """Its case is read with theirs, for equal work (T7), and is its own."""
+    keys, ledger = world.register(), make_ledger(world)
+    ledger.write([entry(keys)])
+    stranger = Keys("", "", "", "", "sk_guess")
+    for start in range(0, 100, 25):
+        ledger.write([entry(stranger, Outcome.UNKNOWN_KEY, start + n) for n in range(25)])
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
+    ledger.write([entry(keys, number=n) for n in range(2, 21)])
+    ledger.write([entry(stranger, Outcome.UNKNOWN_KEY, n) for n in range(200)])
+    assert world.rows("SELECT public_key, length, failures FROM incident") == [(keys.public_key, 20, 20)]
+    assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'incident_grew'") == [(0,)]
+
+
 @pytest.mark.parametrize("state", ["retiring", "retired"])
 def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -> None:
     keys = world.register()

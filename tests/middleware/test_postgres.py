@@ -102,6 +102,27 @@ def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
     assert count(away) == 3
 
 
+def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
+    own: PostgresServer, away: Database
+) -> None:
+    kept = away.keep()
+
+    def number() -> int:
+        cells = away.ask(kept, lambda some: some.connection.driver_connection.execute("SELECT 42").fetchall())  # type: ignore[union-attr]
+        return int(cells[0][0])
+
+    with away.read(), away.read():
+        assert number() == 42
+    for write_first in (False, True):
+        own.stop()
+        own.start()
+        if write_first:
+            with away.write(kept=kept) as connection:
+                statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
+        assert number() == 42
+    assert count(away) == 1
+
+
 def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer, away: Database) -> None:
     with pytest.raises(StoreUnavailableError), away.write() as connection:
         statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")

@@ -3,6 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 
 from octy_middleware import Outcome, StoreUnavailableError
 from octy_middleware.drain import Drain
@@ -260,6 +261,44 @@ def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call
     closing.join()
     drain.put(3)
     until(lambda: handled == [1, 2, 3])
+    drain.close()
+
+
+def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
+    pace, began = 0.05, []
+
+    def handle(batch: list[int]) -> list[int]:
+        began.append((time.monotonic(), len(batch)))
+        return []
+
+    drain: Drain[int] = Drain("test", handle, most=10, pace=pace)
+    put_at = time.monotonic()
+    drain.put_urgently(0)
+    until(lambda: began)
+    for number in range(100):
+        drain.put_urgently(number)
+        time.sleep(0.002)
+    until(lambda: sum(size for _, size in began) == 101)
+    drain.close()
+    assert began[0][0] - put_at < pace
+    apart = [later - earlier for (earlier, _), (later, _) in pairwise(began)]
+    assert min(apart) >= pace * 0.99
+    assert len(began) < 101
+
+
+def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
+    handled: list[int] = []
+
+    def handle(batch: list[int]) -> list[int]:
+        handled.extend(batch)
+        return []
+
+    drain: Drain[int] = Drain("test", handle, most=1, pace=30.0)
+    drain.put(1)
+    until(lambda: handled == [1])
+    drain.closing = True
+    drain.put(2)
+    until(lambda: handled == [1, 2])
     drain.close()
 
 

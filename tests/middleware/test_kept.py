@@ -1,0 +1,159 @@
+"""Connections that a thread keeps: they serve like fresh ones, whatever happened to file, server or process since."""
+
+import gc
+import os
+import threading
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Connection
+from support.stores import make_database, taken_away
+from support.world import World
+
+from octy_middleware import Database, StoreUnavailableError
+from octy_middleware.kept import KeptConnection
+from octy_middleware.statements import run
+
+
+def put(database: Database, kept: KeptConnection, public_key: str = "pk_x") -> None:
+    with database.write(kept=kept) as connection:
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
+
+
+def keys(database: Database, kept: KeptConnection) -> list[str]:
+    def question(connection: Connection) -> list[str]:
+        rows = connection.connection.cursor()
+        rows.execute("SELECT public_key FROM key_change ORDER BY seq")
+        return [key for (key,) in rows.fetchall()]
+
+    return database.ask(kept, question)
+
+
+def driver_of(database: Database, kept: KeptConnection) -> object:
+    return database.ask(kept, lambda connection: connection.connection.driver_connection)
+
+
+def test_it_is_one_connection_until_somebody_fails_with_it(world: World) -> None:
+    database, kept = world.database, world.database.keep()
+    first = driver_of(database, kept)
+    put(database, kept)
+    assert driver_of(database, kept) is first
+    with pytest.raises(ZeroDivisionError), database.write(kept=kept) as connection:
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
+        raise ZeroDivisionError
+    assert driver_of(database, kept) is not first
+    assert keys(database, kept) == ["pk_x"]
+
+
+def test_what_others_commit_is_seen_at_once(world: World) -> None:
+    """A connection that kept a transaction open would go on reading an old state."""
+    kept = world.database.keep()
+    assert keys(world.database, kept) == []
+    world.rows("SELECT 1")
+    put(world.database, world.database.keep(), "pk_other")
+    assert keys(world.database, kept) == ["pk_other"]
+
+
+def test_a_closed_one_is_opened_anew(world: World) -> None:
+    kept = world.database.keep()
+    first = driver_of(world.database, kept)
+    world.database.close()
+    assert driver_of(world.database, kept) is not first
+
+
+def test_a_store_that_was_away_is_used_again(world: World) -> None:
+    kept = world.database.keep()
+    put(world.database, kept, "pk_before")
+    with taken_away(world.url):
+        for _ in range(2):
+            with pytest.raises(StoreUnavailableError):
+                put(world.database, kept, "pk_lost")
+            with pytest.raises(StoreUnavailableError):
+                keys(world.database, kept)
+    put(world.database, kept, "pk_after")
+    assert keys(world.database, kept) == ["pk_before", "pk_after"]
+
+
+@pytest.mark.sqlite
+def test_a_replaced_file_is_used_at_once(world: World, tmp_path: Path) -> None:
+    kept = world.database.keep()
+    put(world.database, kept, "pk_old")
+    folder = tmp_path / "other"
+    folder.mkdir()
+    make_database(folder, "sqlite")
+    for file in world.folder.glob("octy.db*"):
+        file.unlink()
+    (folder / "octy.db").rename(world.folder / "octy.db")
+    assert keys(world.database, kept) == []
+    put(world.database, kept, "pk_new")
+    assert keys(world.database, kept) == ["pk_new"]
+
+
+def test_a_forked_child_has_its_own_while_the_parents_thread_writes(world: World) -> None:
+    database, kept, stop = world.database, world.database.keep(), threading.Event()
+    written = 0
+
+    def keep_writing() -> None:
+        nonlocal written
+        while not stop.is_set():
+            put(database, kept, "pk_parent")
+            written += 1
+
+    writer = threading.Thread(target=keep_writing)
+    writer.start()
+    statuses = []
+    for _ in range(5):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                put(database, kept, "pk_child")
+                code = 0
+            finally:
+                os._exit(code)
+        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    stop.set()
+    writer.join()
+    assert statuses == [0] * 5
+    found = keys(database, kept)
+    assert (found.count("pk_parent"), found.count("pk_child")) == (written, 5)
+    with database.read() as connection:
+        assert database.backend.integrity_fault(connection) == ""
+
+
+def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: World) -> None:
+    """Whoever uses it for longer than a fork waits goes on; the child opens one of its own and ends neither's."""
+    database, kept, inside, go_on = world.database, world.database.keep(), threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with kept.use(database.engine.connect, lambda _connection: True) as connection:
+            inside.set()
+            go_on.wait(10)
+            connection.exec_driver_sql("SELECT 1")
+
+    holder = threading.Thread(target=hold)
+    holder.start()
+    assert inside.wait(10)
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            put(database, kept, "pk_child")
+            gc.collect()
+            code = 0
+        finally:
+            os._exit(code)
+    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+    go_on.set()
+    holder.join()
+    assert status == 0
+    assert keys(database, kept) == ["pk_child"]
+
+
+def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
+    database = Database(world.url)
+    driver = driver_of(database, database.keep())
+    del database
+    gc.collect()
+    with pytest.raises(Exception, match="closed"):
+        driver.execute("SELECT 1")  # type: ignore[attr-defined]

@@ -1,0 +1,34 @@
+"""Several questions in one statement, on both databases."""
+
+import pytest
+from support.world import World, listening
+
+from octy_middleware.statements import Given, Question, ask_all
+
+ECHO = Question(("given.name", "given.number"), "{given} WHERE given.number > 0", name="text", number="bigint")
+MORE = Question(("given.number + 1", "given.name"), "{given}", number="bigint", name="text")
+ODD = "é\"'%s?\\ \U0001f511"
+
+
+@pytest.mark.parametrize(
+    ("echo", "more", "found"),
+    [
+        ([], [], [[], []]),
+        ([("a", 1)], [], [[["a", 1]], []]),
+        ([], [(2**62, "b")], [[], [[2**62 + 1, "b"]]]),
+        ([("a", 1), ("b", 0), (ODD, 3)], [(1, "x"), (2, "y")], [[["a", 1], [ODD, 3]], [[2, "x"], [3, "y"]]]),
+        ([("a", 0)], [(1, ODD)], [[], [[2, ODD]]]),
+    ],
+    ids=["nothing", "first", "second", "both", "asked and nothing found"],
+)
+def test_each_question_gets_its_own_answer(world: World, echo: Given, more: Given, found: list[object]) -> None:
+    with world.database.read() as connection:
+        assert ask_all(connection, (ECHO, echo), (MORE, more)) == found
+
+
+def test_all_are_asked_at_once_and_none_without_rows(world: World) -> None:
+    with world.database.read() as connection, listening(world.database) as asked:
+        ask_all(connection, (ECHO, []), (MORE, []))
+        assert asked == []
+        ask_all(connection, (ECHO, [("a", 1)]), (MORE, [(1, "b")]), (ECHO, [("c", 2)]))
+        assert len(asked) == 1
