@@ -68,7 +68,7 @@ class Database:
         self.backend = open_backend(url, busy_timeout)
         self.url = self.backend.url
         self._busy_timeout = busy_timeout
-        self._kept: list[KeptConnection] = []
+        self._kept: weakref.WeakSet[KeptConnection] = weakref.WeakSet()
         weakref.finalize(self, _close_all, self._kept)
         self.engine = self._make_engine()
         rest_while_forking(self)
@@ -76,7 +76,7 @@ class Database:
     def restart(self) -> None:
         """Use connections and a lock of this process's own."""
         self.backend.restart()
-        for kept in self._kept:
+        for kept in list(self._kept):
             kept.restart()
         self.engine.dispose(close=False)  # the parent still uses what was inherited
         self.engine = self._make_engine()
@@ -84,13 +84,13 @@ class Database:
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
         self.backend.before_fork()
-        for kept in self._kept:
+        for kept in list(self._kept):
             kept.before_fork()
         self.engine.pool.dispose()  # only idle ones: a server's connection in use goes back into this very pool
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""
-        for kept in self._kept:
+        for kept in list(self._kept):
             kept.after_fork()
         self.backend.after_fork()
 
@@ -100,9 +100,9 @@ class Database:
         return engine
 
     def keep(self) -> KeptConnection:
-        """Return a place for a connection of one thread's own, for `ask` and `write`."""
+        """Return a place for a connection of one thread's own, for `ask` and `write`; who forgets it closes it."""
         kept = KeptConnection()
-        self._kept.append(kept)
+        self._kept.add(kept)
         return kept
 
     def ask(self, kept: KeptConnection, question: Callable[[Connection], _Found]) -> _Found:
@@ -280,5 +280,5 @@ class Database:
 
 
 def _close_all(kept: Iterable[KeptConnection]) -> None:
-    for one in kept:
+    for one in list(kept):
         one.close()

@@ -7,7 +7,7 @@ interpreter's lock away.
 
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
 
@@ -66,6 +66,11 @@ class KeptConnection:
         if self._resting:
             self._resting = False
             self._turn.release()
+
+    def __del__(self) -> None:
+        """Leave no connection open, nor one of the pool's places taken."""
+        with suppress(Exception):  # at the interpreter's end much is gone
+            self._drop()
 
     def _drop(self) -> None:
         connection, self._connection = self._connection, None

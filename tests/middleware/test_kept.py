@@ -157,3 +157,9 @@ def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
     gc.collect()
     with pytest.raises(Exception, match="closed"):
         driver.execute("SELECT 1")  # type: ignore[attr-defined]
+
+
+def test_places_that_were_forgotten_use_up_no_pool(world: World) -> None:
+    for _ in range(100):
+        put(world.database, world.database.keep())
+    assert keys(world.database, world.database.keep()) == ["pk_x"] * 100

@@ -27,10 +27,10 @@ from retention_rig import (
 from sqlalchemy import text
 from support.world import World
 
-from octy_middleware import Database, Outcome, StoreUnavailableError
+from octy_middleware import Database, Outcome, StoreUnavailableError, tallies
 from octy_middleware.backends import Writer
 from octy_middleware.entries import Entry
-from octy_middleware.tallies import add_counts as record
+from octy_middleware.statements import ask_all
 from octy_worker.jobs import LIFE, Lease, LeaseLostError, read_job
 from octy_worker.retention import JOB, Ended, Run
 from octy_worker.retention.pace import Pace
@@ -161,10 +161,12 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     def write() -> None:
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
-            uses = [(Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key), 2) for key in ("", "pk_1")]
+            entries = (Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
+            counts = tallies.counted((entry, 2) for entry in entries)
             with database.write(writer=Writer.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
-                record(connection, uses, sources=256)
+                [present] = ask_all(connection, (tallies.PRESENT_SOURCES, tallies.sources_of(counts)))
+                tallies.add_counts(connection, counts, present, sources=256)
             written["n"] += 1
 
     thread = threading.Thread(target=write)
