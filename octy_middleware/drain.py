@@ -25,8 +25,8 @@ class Drain(Generic[Item]):
     """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
 
     `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
-    hurry linger so many seconds for company. Batches begin at least `pace` seconds apart: an item that comes alone is
-    handled at once, and those of a flood in company, which costs the host app's threads far less.
+    hurry linger so many seconds for company. After a batch of several the next one begins at least `pace` seconds later:
+    who comes alone, however often, is handled at once, and a flood in company, which costs the host app far less.
     """
 
     def __init__(
@@ -55,7 +55,7 @@ class Drain(Generic[Item]):
         self._hurried = False  # whether `_urgent` is set
         self._starting = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._begun = -inf  # when the last batch began
+        self._next = -inf  # when the next batch may begin
         self.closing = False
 
     def __len__(self) -> int:
@@ -115,8 +115,10 @@ class Drain(Generic[Item]):
             self._hurried = self.called = False  # before the queue is read: who comes now calls again
             while self.queue:
                 if self._pace and not self.closing:
-                    self._keep_pace()
-                given_back = self._handled(self._take())
+                    time.sleep(max(0.0, self._next - time.monotonic()))
+                batch = self._take()
+                self._next = time.monotonic() + self._pace if len(batch) > 1 else -inf
+                given_back = self._handled(batch)
                 if given_back:
                     self._try_later(given_back)
                     break
@@ -125,10 +127,6 @@ class Drain(Generic[Item]):
         atexit.unregister(self.close)
         if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
-
-    def _keep_pace(self) -> None:
-        time.sleep(max(0.0, self._begun + self._pace - time.monotonic()))
-        self._begun = time.monotonic()
 
     def _handled(self, batch: list[Item]) -> list[Item]:
         try:
