@@ -25,7 +25,7 @@ class Drain(Generic[Item]):
     """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
 
     `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
-    hurry linger so many seconds for company. After a batch of several the next one begins at least `pace` seconds later:
+    hurry linger so many seconds for company. After a batch of several the next begins at least `pace` seconds later:
     who comes alone, however often, is handled at once, and a flood in company, which costs the host app far less.
     """
 
