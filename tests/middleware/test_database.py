@@ -1,7 +1,6 @@
 """The store: transactions, the write lock between processes, schema releases, and what a fork may do."""
 
 import multiprocessing
-import os
 import sqlite3
 import stat
 import threading
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from sqlalchemy import text
+from support.forks import in_child
 from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
@@ -161,18 +161,12 @@ def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
 
     writer = threading.Thread(target=keep_writing)
     writer.start()
-    statuses = []
-    for _ in range(5):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                with world.database.write() as own:
-                    own.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_child', 1)"))
-                code = 0
-            finally:
-                os._exit(code)
-        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+    def write() -> None:
+        with world.database.write() as own:
+            own.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_child', 1)"))
+
+    statuses = [in_child(write) for _ in range(5)]
     stop.set()
     writer.join()
     assert statuses == [0] * 5

@@ -1,12 +1,12 @@
 """Connections that a thread keeps: they serve like fresh ones, whatever happened to file, server or process since."""
 
 import gc
-import os
 import threading
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Connection
+from support.forks import in_child
 from support.stores import make_database, taken_away
 from support.world import World
 
@@ -101,17 +101,7 @@ def test_a_forked_child_has_its_own_while_the_parents_thread_writes(world: World
 
     writer = threading.Thread(target=keep_writing)
     writer.start()
-    statuses = []
-    for _ in range(5):
-        child = os.fork()
-        if child == 0:
-            code = 1
-            try:
-                put(database, kept, "pk_child")
-                code = 0
-            finally:
-                os._exit(code)
-        statuses.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    statuses = [in_child(lambda: put(database, kept, "pk_child")) for _ in range(5)]
     stop.set()
     writer.join()
     assert statuses == [0] * 5
@@ -134,16 +124,12 @@ def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: Wo
     holder = threading.Thread(target=hold)
     holder.start()
     assert inside.wait(10)
-    child = os.fork()
-    if child == 0:
-        code = 1
-        try:
-            put(database, kept, "pk_child")
-            gc.collect()
-            code = 0
-        finally:
-            os._exit(code)
-    status = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+    def write() -> None:
+        put(database, kept, "pk_child")
+        gc.collect()
+
+    status = in_child(write)
     go_on.set()
     holder.join()
     assert status == 0

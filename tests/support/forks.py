@@ -1,0 +1,17 @@
+"""What a forked child does, and how it ended. Not here: processes of their own (`load.servers`)."""
+
+import os
+from collections.abc import Callable
+
+
+def in_child(work: Callable[[], None]) -> int:
+    """Do the work in a forked child and return its exit status: 0, or 1 when it raised."""
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
