@@ -14,7 +14,7 @@ import os
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -22,7 +22,6 @@ from load.oracle import Line
 from octy_middleware import Database
 from octy_middleware.backends import Writer
 from octy_middleware.entries import Entry
-from octy_middleware.kept import KeptConnection
 from octy_middleware.ledger import Ledger
 from octy_middleware.statements import run
 
@@ -45,14 +44,8 @@ class LoggedDatabase(Database):
     """A database whose recorder's transactions each leave a row in the log."""
 
     @contextmanager
-    def write(
-        self,
-        *,
-        patience: float | None = None,
-        writer: Writer = Writer.OFFICE,
-        kept: KeptConnection | None = None,
-    ) -> Iterator[Connection]:
-        with super().write(patience=patience, writer=writer, kept=kept) as connection:
+    def write(self, *, writer: Writer = Writer.OFFICE, **options: Any) -> Iterator[Connection]:
+        with super().write(writer=writer, **options) as connection:
             yield connection
             if (batch := getattr(_at_work, "batch", None)) is not None:
                 run(connection, _ADD, os.getpid(), int(writer is Writer.CROWD), _as_text(batch))
