@@ -5,14 +5,20 @@ decides by time.
 """
 
 import secrets
+import sys
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 
 Clock = Callable[[], float]
 """Unix time in seconds, as `time.time` gives it."""
 
 RandomBytes = Callable[[int], bytes]
 """So many random bytes, as `secrets.token_bytes` gives them."""
+
+elapsed: Clock = partial(time.clock_gettime, time.CLOCK_BOOTTIME if sys.platform == "linux" else time.CLOCK_MONOTONIC)
+"""Seconds that never go back and that count while the machine is suspended, which `time.monotonic` does not do."""
 
 EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 

@@ -9,11 +9,10 @@ digest's third, and an accepted request goes through nothing else.
 """
 
 import secrets
-import time
 from hashlib import blake2b
 from itertools import islice
 
-from octy_middleware.clock import Clock
+from octy_middleware.clock import Clock, elapsed
 from octy_middleware.entries import Entry
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.network import network_of
@@ -44,7 +43,7 @@ class ExpressLane:
     """At most `size` headers. Safe for threads; starts anew in a forked child."""
 
     def __init__(
-        self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = time.monotonic
+        self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed
     ) -> None:
         self._size = size
         self._memory = memory

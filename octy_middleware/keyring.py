@@ -1,24 +1,23 @@
 """The live key records in memory: what was looked up, until the change feed says that it changed.
 
-Here: bounded memory of known keys, the feed's reader, and how long memory is trusted while the store is away. Not
-here: verifying (`keys`), deciding (`gate`). Unknown keys are never remembered, so that they push nothing out.
+Here: bounded memory of known keys, and the feed's reader. Not here: how long memory is trusted (`trust`), verifying
+(`keys`), deciding (`gate`). Unknown keys are never remembered, so that they push nothing out.
 """
 
 import logging
 import threading
-import time
 from collections.abc import Callable, Iterable
 from itertools import islice
-from math import inf
 from struct import error as StructError  # noqa: N812
 
 from sqlalchemy import text
 
-from octy_middleware.clock import Clock
+from octy_middleware.clock import Clock, elapsed
 from octy_middleware.database import Database
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.records import KeyRecord, Memory, pack, unpack
 from octy_middleware.statements import Batch
+from octy_middleware.trust import TICK, Trust
 
 _logger = logging.getLogger(__name__)
 
@@ -58,7 +57,7 @@ class Keyring:
         interval: float,
         grace: float,
         keep: Callable[[str], bool] = lambda _digest: True,
-        monotonic: Clock = time.monotonic,
+        monotonic: Clock = elapsed,
     ) -> None:
         """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time."""
         self._database = database
@@ -77,7 +76,7 @@ class Keyring:
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
         self.memory.records = {}
-        self.memory.trusted_until = -inf  # the feed has told nothing yet
+        self._trust = Trust(self.memory, self._grace)
         self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
         self._lock = threading.Lock()
         self._epoch += 1
@@ -162,18 +161,36 @@ class Keyring:
             return
         with self._lock:
             if self._thread is None:
+                begun = self._monotonic()
                 self._read_feed()
-                self._thread = threading.Thread(
-                    target=self._follow, args=(self._stop,), name="octy-key-feed", daemon=True
-                )
-                self._thread.start()
+                self._trust.succeed(begun)
+                self._start(self._tick, "octy-key-trust")
+                self._thread = self._start(self._follow, "octy-key-feed")
 
-    def _follow(self, stop: threading.Event) -> None:
+    def _start(self, run: Callable[[threading.Event, Trust], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(self._stop, self._trust), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _tick(self, stop: threading.Event, trust: Trust) -> None:
+        """Note that this process runs, in a thread of its own: a read of the feed may hang."""
+        level = logging.WARNING  # a host that stops its processes between requests does so all day long
+        while not stop.wait(TICK):
+            paused = trust.tick(self._monotonic())
+            if paused:
+                _logger.log(level, "this process did not run for %.1f s; keys are looked up first", paused)
+                level = logging.DEBUG
+
+    def _follow(self, stop: threading.Event, trust: Trust) -> None:
         silent = False
         while not stop.wait(self._interval):
+            begun = self._monotonic()
+            trust.begin(begun)
             try:
                 changed = self._read_feed()
             except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
+                if not stop.is_set():
+                    trust.fail(self._monotonic())
                 if not silent:
                     _logger.warning(
                         "key feed: %s: %s; known pairs are accepted for %g s", type(error).__name__, error, self._grace
@@ -185,10 +202,11 @@ class Keyring:
                 silent = False
             if changed:
                 self.forget(changed)
+            if not stop.is_set():  # `close` waits only so long for a read that hangs
+                trust.succeed(begun)
 
     def _read_feed(self) -> list[str]:
         """Read what changed since the last look. The first look only notes where the feed stands."""
-        asked_at = self._monotonic()
         with self._database.read() as connection:
             first, last = connection.execute(_ENDS).one()
             known = self._seq
@@ -201,7 +219,6 @@ class Keyring:
         if torn:
             self._forget_all()
         self._seq = last
-        self.memory.trusted_until = asked_at + self._grace
         return [row[1] for row in rows]
 
     def close(self) -> None:

@@ -6,6 +6,7 @@ import time
 from multiprocessing.connection import Connection
 
 import pytest
+from support.stores import taken_away
 from support.world import Keys, World
 
 from octy_middleware import Database, StoreUnavailableError, pairs
@@ -115,19 +116,17 @@ def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: Wor
     other.join()
 
 
-@pytest.mark.sqlite
 def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
-    now = 1000.0
     keys = world.register()
-    keyring = Keyring(world.database, size=10, interval=0.5, grace=60.0, monotonic=lambda: now)
+    keyring = make_keyring(world.database, interval=0.25, grace=3.0)
     keyring.look_up(keys.public_key)
-    stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
-    now += 59.0
-    assert keyring.remembered(keys.public_key) is not None
-    keyring._stop.set()  # the feed can't be read
-    now += 2.0
-    assert keyring.remembered(keys.public_key) is None
-    stranger.close()
+    with taken_away(world.url):
+        begun, trusted = time.monotonic(), []
+        while time.monotonic() - begun < 4.5:
+            trusted.append((time.monotonic() - begun, keyring.remembered(keys.public_key) is not None))
+            time.sleep(0.02)
+    assert max(at for at, some in trusted if some) < 3.1
+    assert min(at for at, some in trusted if not some) > 1.5  # longer than a read alone is trusted for
     keyring.close()
 
 
