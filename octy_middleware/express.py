@@ -42,9 +42,7 @@ class _Known:
 class ExpressLane:
     """At most `size` headers. Safe for threads; starts anew in a forked child."""
 
-    def __init__(
-        self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed
-    ) -> None:
+    def __init__(self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed) -> None:
         self._size = size
         self._memory = memory
         self._recorder = recorder
