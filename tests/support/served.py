@@ -15,9 +15,8 @@ from pathlib import Path
 from socketserver import ThreadingMixIn
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
-from support.world import World
-
 from octy_worker.dev.processes import free_port, listens
+from support.world import World
 
 _START = 60.0  # seconds
 TESTS = Path(__file__).parents[1]

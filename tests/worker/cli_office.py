@@ -22,6 +22,25 @@ from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
 
 PATIENCE = 30.0
+_START = """
+import asyncio, os, sys
+from types import SimpleNamespace
+from octy_middleware.keychain import Keychain
+from octy_worker.temporal import connect
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import IncidentCase, incident_workflow_id
+
+async def start(address, keys, incident_id):
+    place = SimpleNamespace(
+        temporal_address=address, temporal_namespace="default", temporal_keys=Keychain.parse(keys, name="keys")
+    )
+    client = await connect(place)
+    case, workflow_id = IncidentCase(incident_id), incident_workflow_id(incident_id)
+    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue="octy")
+
+asyncio.run(start(*sys.argv[1:]))
+os._exit(0)
+"""
 
 
 @dataclass
@@ -82,10 +101,13 @@ class Office:
         self.worker = self.group.start("worker", [sys.executable, "-m", "octy_worker", "worker"])
 
     def _start_workflow(self, incident_id: str) -> None:
-        """Start a case's workflow as the relay would."""
-        case = json.dumps({"incident_id": incident_id})
-        what = ["--type", "KeyIncidentWorkflow", "--task-queue", "octy", "--input", case]
-        self._temporal("start", incident_id, *what)
+        """Start a case's workflow as the relay would, in a process that a Temporal client may end."""
+        subprocess.run(
+            [sys.executable, "-c", _START, self.temporal, self.octy.variables["OCTY_TEMPORAL_KEYS"], incident_id],
+            check=True,
+            capture_output=True,
+            timeout=PATIENCE,
+        )
 
     def wait_for_end(self, incident_id: str) -> None:
         """Wait until the case's workflow has ended; SQL is a step ahead of it."""
@@ -114,7 +136,7 @@ def open_office(folder: Path, store: str) -> Iterator[Office]:
         OCTY_SEALING_KEYS=world.sealing_keys.export(),
         OCTY_LINK_KEYS=Keychain.generate().export(),
         OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{temporal}",
-        OCTY_TEMPORAL_KEYS=Keychain.generate().export(),  # the first case is started without: it stays in plaintext
+        OCTY_TEMPORAL_KEYS=Keychain.generate().export(),
         OCTY_SMTP_PORT=str(smtp),
         OCTY_SMTP_CA_FILE=str(certificate.ca),
         OCTY_PUBLIC_URL=f"https://localhost:{pages}",

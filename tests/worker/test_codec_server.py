@@ -2,6 +2,7 @@
 
 import asyncio
 import base64
+import secrets
 import signal
 import subprocess
 import sys
@@ -14,13 +15,17 @@ from types import SimpleNamespace
 import httpx2
 import pytest
 from cli_rig import Octy
+from google.protobuf.json_format import MessageToDict
 from support.temporal import open_temporal
+from temporalio.api.common.v1 import Payload
+from temporalio.converter import WorkflowSerializationContext
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_worker.codec_server import CodecSettings, build_codec_server
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.temporal_server import find_temporal
+from octy_worker.encryption import EncryptionCodec
 from octy_worker.temporal import connect
 from octy_worker.web_server import serve_until, web_server
 
@@ -68,13 +73,21 @@ def ask(url: str, *payloads: object, body: str = "", method: str = "POST", **hea
     return httpx2.request(method, url, headers={k: v for k, v in named.items() if v}, trust_env=False, **content)
 
 
-def test_what_the_web_ui_encodes_it_can_decode(opened):
+def sealed_for(workflow_id: str, named: str = "") -> dict:
+    """Return a payload as a history shows it; `named`: the id in its metadata, if that is another."""
+    context = WorkflowSerializationContext(namespace="default", workflow_id=workflow_id)
+    codec = EncryptionCodec(KEYS, secrets.token_bytes).with_context(context)
+    [sealed] = asyncio.run(codec.encode([Payload(metadata={"encoding": b"json/plain"}, data=b"{}")]))
+    sealed.metadata["encryption-workflow-id"] = (named or workflow_id).encode()
+    return MessageToDict(sealed)
+
+
+def test_what_is_typed_stays_as_it_is_and_what_authenticates_is_shown(opened):
     encoded = ask(f"{opened}/encode", DECISION, Origin=UI)
     assert (encoded.status_code, encoded.headers["access-control-allow-origin"]) == (200, UI)
-    [sealed] = encoded.json()["payloads"]
-    assert base64.b64decode(sealed["metadata"]["encryption-key-id"]) == b"k2"
-    assert DECISION["data"] not in encoded.text
-    decoded = ask(f"{opened}/decode", sealed, DECISION, Origin=UI)
+    assert encoded.json() == {"payloads": [DECISION]}
+    assert ask(f"{opened}/decode", sealed_for("a", "b"), Origin=UI).status_code == 400
+    decoded = ask(f"{opened}/decode", sealed_for("octy-incident-1"), DECISION, Origin=UI)
     assert decoded.json() == {"payloads": [DECISION, DECISION]}  # one that never was encrypted is shown as it is
     assert decoded.headers["cache-control"] == "no-store"
 
@@ -166,21 +179,21 @@ def test_settings_that_would_let_everybody_in_are_refused(settings, said):
 
 
 def test_the_temporal_command_writes_and_reads_through_it(locked):
-    """As the Web UI does, too: what is typed leaves encrypted, what is shown was decrypted here."""
+    """As the Web UI does, too: what is typed leaves as it is, what is shown was decrypted here."""
     with open_temporal() as temporal:
         place = SimpleNamespace(temporal_address=temporal.address, temporal_namespace="default", temporal_keys=KEYS)
         client = temporal.run(connect(place))
         case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
         server = ["--address", temporal.address, "--workflow-id", "case"]
         through = ["--codec-endpoint", locked, "--codec-auth", f"Bearer {TOKEN}"]
-        typed = ["--name", "staff_decision", "--input", '{"actor": "ada"}']
+        typed = ["--name", "staff_decision", "--input", '{"order":"0199f2c4"}']
         run = partial(subprocess.run, check=True, capture_output=True, text=True, timeout=30)
         run([find_temporal(), "workflow", "signal", *server, *through, *typed])
         history = temporal.run(case.fetch_history())
         [said] = history.events[-1].workflow_execution_signaled_event_attributes.input.payloads
-        assert said.metadata["encryption-key-id"] == b"k2"
+        assert said.data == b'{"order":"0199f2c4"}'
         show = [find_temporal(), "workflow", "show", "--output", "json", *server]
-        shown = base64.b64encode(b'{"actor": "ada"}').decode()
+        shown = base64.b64encode(b'{"id":"i1"}').decode()
         assert shown in run([*show, *through]).stdout
         assert shown not in run(show).stdout
 

@@ -8,10 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
-from temporalio.converter import ActivitySerializationContext, WorkflowSerializationContext
+from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
 from octy_middleware.keychain import Keychain
-from octy_worker.encryption import BeganPlain, EncryptionCodec, UndecipherableError, nobody_began_plain
+from octy_worker.encryption import EncryptionCodec, UndecipherableError
 
 OLD, NEW = b"\x01" * 32, b"\x02" * 32
 ROTATED = Keychain({"k1": OLD, "k2": NEW})
@@ -19,8 +19,14 @@ PLAIN = Payload(metadata={"encoding": b"json/plain"}, data=b'{"choice":"regenera
 CASE = WorkflowSerializationContext(namespace="default", workflow_id="octy-incident-1")
 
 
-def codec(keys: Keychain | None = ROTATED, began_plain: BeganPlain = nobody_began_plain) -> EncryptionCodec:
-    return EncryptionCodec(keys, secrets.token_bytes, began_plain).with_context(CASE)
+def codec(
+    keys: Keychain | None = ROTATED, context: SerializationContext = CASE, *, worker: bool = False
+) -> EncryptionCodec:
+    return EncryptionCodec(keys, secrets.token_bytes, refuse_quietly=worker).with_context(context)
+
+
+def of(workflow_id: str) -> WorkflowSerializationContext:
+    return WorkflowSerializationContext(namespace="default", workflow_id=workflow_id)
 
 
 def encoded(payloads: Sequence[Payload], by: EncryptionCodec) -> list[Payload]:
@@ -36,7 +42,11 @@ def test_what_was_encrypted_comes_back_whole_and_shows_nothing(data, metadata):
     payload = Payload(metadata=metadata, data=data)
     [sealed] = encoded([payload], codec())
     assert decoded([sealed], codec()) == [payload]
-    assert dict(sealed.metadata) == {"encoding": b"binary/encrypted", "encryption-key-id": b"k2"}
+    assert dict(sealed.metadata) == {
+        "encoding": b"binary/encrypted",
+        "encryption-key-id": b"k2",
+        "encryption-workflow-id": b"octy-incident-1",
+    }
     assert len(data) < 8 or data not in sealed.data
 
 
@@ -74,14 +84,13 @@ def test_a_changed_payload_does_not_decrypt(place, bit):
 
 @pytest.mark.parametrize("data", [b"", b"short", b"\0" * 12, b"\0" * 28])
 def test_rubbish_that_claims_to_be_encrypted_is_a_fault_not_a_crash(data):
-    metadata = {"encoding": b"binary/encrypted", "encryption-key-id": b"k2"}
+    metadata = {
+        "encoding": b"binary/encrypted",
+        "encryption-key-id": b"k2",
+        "encryption-workflow-id": b"octy-incident-1",
+    }
     with pytest.raises(UndecipherableError, match="does not decrypt"):
         decoded([Payload(metadata=metadata, data=data)], codec())
-
-
-def test_plaintext_to_a_workflow_that_began_encrypted_becomes_unreadable_instead_of_an_error():
-    [refused] = decoded([PLAIN], codec())
-    assert (dict(refused.metadata), refused.data) == ({"encoding": b"refused/plaintext"}, b"")
 
 
 MAIL = ActivitySerializationContext(
@@ -95,18 +104,86 @@ MAIL = ActivitySerializationContext(
 )
 
 
-@pytest.mark.parametrize("context", [CASE, MAIL], ids=["workflow", "activity"])
-def test_plaintext_to_a_workflow_that_began_plain_is_taken(context):
-    asked = []
+def ciphertext(workflow_id: str = "octy-incident-1", **changed: bytes) -> Payload:
+    [sealed] = encoded([PLAIN], codec(context=of(workflow_id)))
+    return Payload(
+        metadata={**sealed.metadata, **{k.replace("_", "-"): v for k, v in changed.items()}}, data=sealed.data
+    )
 
-    async def began_plain(workflow_id: str) -> bool:
-        asked.append(workflow_id)
-        return True
 
-    reader = EncryptionCodec(ROTATED, secrets.token_bytes, began_plain).with_context(context)
-    assert decoded([PLAIN], reader) == [PLAIN]
-    assert decoded(encoded([PLAIN], reader), reader) == [PLAIN]
-    assert asked == ["octy-incident-1"]
+NOTHING = Payload(metadata={"encoding": b"binary/encrypted"}, data=b"\0" * 40)
+FORGERIES = {
+    "plaintext": (PLAIN, b"refused/plaintext"),
+    "forty_bytes_of_nothing": (NOTHING, b"refused/of-another-workflow"),
+    "nothing_with_the_right_names": (Payload(metadata=ciphertext().metadata, data=b"\0" * 40), b"refused/damaged"),
+    "unknown_key": (ciphertext(encryption_key_id=b"k9"), b"refused/unknown-key:k9"),
+    "key_id_not_text": (ciphertext(encryption_key_id=b"\xff\xfe"), "refused/unknown-key:\ufffd\ufffd".encode()),
+    "of_another_workflow": (ciphertext("octy-incident-2"), b"refused/of-another-workflow"),
+    "of_an_id_that_begins_alike": (ciphertext("octy-incident"), b"refused/of-another-workflow"),
+    "of_another_workflow_under_this_name": (
+        ciphertext("octy-incident-2", encryption_workflow_id=b"octy-incident-1"),
+        b"refused/damaged",
+    ),
+    "of_no_workflow": (
+        encoded([PLAIN], EncryptionCodec(ROTATED, secrets.token_bytes))[0],
+        b"refused/of-another-workflow",
+    ),
+    "workflow_id_not_text": (ciphertext(encryption_workflow_id=b"\xff"), b"refused/of-another-workflow"),
+}
+
+
+@pytest.mark.parametrize(("payload", "encoding"), FORGERIES.values(), ids=FORGERIES)
+def test_a_forged_payload_to_a_workflow_becomes_unreadable_and_stops_nothing(payload, encoding):
+    [refused] = decoded([payload], codec(worker=True))
+    assert (dict(refused.metadata), refused.data) == ({"encoding": encoding}, b"")
+
+
+@pytest.mark.parametrize("payload", [payload for payload, _ in FORGERIES.values()], ids=list(FORGERIES))
+def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
+    for reader in (codec(context=MAIL, worker=True), codec()):
+        with pytest.raises(UndecipherableError):
+            decoded([payload], reader)
+
+
+@pytest.mark.parametrize("data", [b'"0199f2c4-aaaa"', b'{"order": "0199f2c4-aaaa"}'])
+def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data):
+    typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
+    assert decoded([typed], codec(worker=True)) == [typed]
+    with pytest.raises(UndecipherableError):
+        decoded([typed], codec(context=MAIL, worker=True))
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b'{"order": "a", "choice": "dismiss"}',
+        b'{"order": 1}',
+        b'["a"]',
+        b"null",
+        b'"a b"',
+        b'"' + b"a" * 300 + b'"',
+        b"\xff",
+    ],
+)
+def test_other_plaintext_is_no_order(data):
+    typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
+    assert decoded([typed], codec(worker=True))[0].metadata["encoding"] == b"refused/plaintext"
+
+
+def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
+    sealed = ciphertext("octy-upkeep-octy-digest")
+    for workflow_id in ("octy-upkeep-octy-digest", "octy-upkeep-octy-digest-2026-11-29T07:00:00Z"):
+        assert decoded([sealed], codec(context=of(workflow_id))) == [PLAIN]
+    with pytest.raises(UndecipherableError):
+        decoded([sealed], codec(context=of("octy-upkeep-octy-digest-other")))
+
+
+@pytest.mark.parametrize("context", [CASE, None], ids=["client", "reader_of_histories"])
+def test_whoever_reads_without_a_workflow_opens_what_authenticates_with_its_own_id(context):
+    reader = codec() if context else EncryptionCodec(ROTATED, secrets.token_bytes)
+    assert decoded([ciphertext()], reader) == [PLAIN]
+    with pytest.raises(UndecipherableError):
+        decoded([ciphertext("octy-incident-2", encryption_workflow_id=b"octy-incident-1")], reader)
 
 
 def test_without_keys_everything_stays_as_it_is():

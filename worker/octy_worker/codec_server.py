@@ -1,9 +1,11 @@
-"""The codec server: Temporal's Web UI and command line send payloads here to be read, and decisions to be encrypted.
+"""The codec server: Temporal's Web UI and command line send payloads here to be read.
 
 Here: the app, its settings, and who may ask. Not here: encryption itself (`encryption`), the command that runs it.
 
-It reads no history: who asks has the ciphertext already. A browser on another page must not make it a machine that
-reads for everybody, so a request that names an origin must name the Web UI's; one without is no browser's.
+It reads no history: who asks has the ciphertext already. It is told no workflow's id, so it encrypts nothing: what
+people type is an order's id at most, which is no secret, and which workers take in plaintext. A browser on another
+page must not make it a machine that reads for everybody, so a request that names an origin must name the Web UI's; one
+without is no browser's.
 """
 
 import asyncio
@@ -25,7 +27,7 @@ from temporalio.converter import PayloadCodec
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import BaseSettings, Keys
-from octy_worker.encryption import EncryptionCodec, UndecipherableError, nobody_began_plain
+from octy_worker.encryption import EncryptionCodec, UndecipherableError
 from octy_worker.web_server import serve_until, stop_on_signals, web_server
 
 _LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
@@ -103,16 +105,14 @@ class _Desk:
 
     def __init__(self, settings: CodecSettings) -> None:
         self._settings = settings
-        self._codec: PayloadCodec = EncryptionCodec(settings.temporal_keys, secrets.token_bytes, nobody_began_plain)
+        self._codec: PayloadCodec = EncryptionCodec(settings.temporal_keys, secrets.token_bytes)
 
     async def encode(self, request: Request) -> Response:
-        """Encrypt what a person typed."""
-        payloads = await self._payloads(request)
-        await self._codec.encode_wrapper(payloads)
-        return _answer(payloads)
+        """Return what a person typed as it is: it can't be bound to a workflow that is not named."""
+        return _answer(await self._payloads(request))
 
     async def decode(self, request: Request) -> Response:
-        """Decrypt what a person wants to read."""
+        """Decrypt what a person wants to read, if it authenticates with the workflow's id that it names itself."""
         payloads = await self._payloads(request)
         await self._codec.decode_wrapper(payloads)
         return _answer(payloads)

@@ -252,7 +252,9 @@ async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            client = await connect(parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors())
+            client = await connect(
+                parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors(), for_worker=True
+            )
             if parts.settings.temporal_search_attributes == "auto":
                 await make_known(client)
             return client  # noqa: TRY300  # what fails is tried again

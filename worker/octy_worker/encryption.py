@@ -1,14 +1,20 @@
-"""Payloads of Temporal, encrypted before they leave this process: AES-256-GCM under a keychain.
+"""Payloads of Temporal, encrypted before they leave this process: AES-256-GCM under a keychain, bound to a workflow.
 
-Here: what stands in a history instead of a payload, and what is done with one that should be encrypted and is not. Not
-here: whether a workflow began encrypted (`beginnings`), clients (`temporal`), the Web UI's way in (`codec_server`).
+Here: what stands in a history instead of a payload, and what becomes of one that can't be taken. Not here: clients
+(`temporal`), the Web UI's way in (`codec_server`).
+
+A payload names its workflow in its clear metadata; the name is authenticated, and compared with the workflow that the
+payload has come to. So a ciphertext can't be moved to another workflow. The codec is always there: without keys it
+changes nothing, but tells which key an encrypted payload wants.
 
 Ids, names of workflows and activities, times and search attributes stay readable; the histories hold no personal data
-and no secret anyway. The codec is always there. Without keys it changes nothing, but names the key that an encrypted
-payload wants: Temporal's own converter would drop such a signal with a line in the log, and an answer with it.
+and no secret anyway.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
+import json
+import logging
+import re
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Self
 
@@ -29,86 +35,148 @@ from temporalio.converter import (
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
-from octy_workflows.hearing import REFUSED
+from octy_workflows.hearing import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
+from octy_workflows.staff import read_order
 
 ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"
+_WORKFLOW_ID = "encryption-workflow-id"
 _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 payloads a key
-_PURPOSE = b"octy temporal payload"  # authenticated: no ciphertext of another purpose opens here
+_PURPOSE = b"octy temporal payload\0"  # authenticated: no ciphertext of another purpose opens here
+_BY_SCHEDULE = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # what Temporal puts behind the id in a schedule
+_LARGEST_ORDER = 200  # bytes of JSON that hold an order's id
 
-BeganPlain = Callable[[str], Awaitable[bool]]
-"""Tells by its workflow id whether a workflow's run was started without encryption; that never changes for a run."""
+_logger = logging.getLogger(__name__)
 
 
 class UndecipherableError(ConfigurationError):
     """A payload can't be decrypted with the keys that are set; the text names the key that is wanted."""
 
+    encoding = REFUSED_NO_KEY
 
-async def nobody_began_plain(_workflow_id: str) -> bool:
-    """Take no plaintext of any workflow."""
-    return False
+    def __init__(self, text: str, key_id: str = "") -> None:
+        super().__init__(text)
+        self.encoding = self.encoding + (f":{key_id}".encode() if key_id else b"")
+
+
+class DamagedError(UndecipherableError):
+    """The key is there and the payload does not authenticate."""
+
+    encoding = REFUSED_DAMAGED
+
+
+class ForeignError(UndecipherableError):
+    """The payload belongs to another workflow."""
+
+    encoding = REFUSED_FOREIGN
+
+
+class PlaintextError(UndecipherableError):
+    """The payload is not encrypted, and should be."""
+
+    encoding = REFUSED_PLAINTEXT
 
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
     """Encrypts under the newest key, decrypts under any; `keys` None switches encryption off.
 
-    Plaintext that comes to a workflow which began encrypted was typed by a person or forged: it becomes a payload
-    that nothing can read. Raising would stop the workflow for good. One that began before encryption was switched on
-    takes plaintext to its end: its history is full of it, and must replay the same way each time.
+    What comes to a workflow from outside (its input, signals, updates) and can't be taken becomes a payload that
+    nothing can read, where `refuse_quietly` is set, as workers have it: raising would fail the workflow's task, which
+    Temporal retries for ever, so one forged signal would stop the workflow. Inputs that can't be read fail the task
+    all the same when they are converted. Everything else raises: results of activities, and all that clients read.
+    An order's id is taken in plaintext, too: people type it, and it is no secret.
     """
 
     def __init__(
-        self, keys: Keychain | None, random_bytes: RandomBytes, began_plain: BeganPlain, workflow_id: str | None = None
+        self,
+        keys: Keychain | None,
+        random_bytes: RandomBytes,
+        *,
+        refuse_quietly: bool = False,
+        context: SerializationContext | None = None,
     ) -> None:
         self._keys = keys
         self._random_bytes = random_bytes
-        self._began_plain = began_plain
-        self._workflow_id = workflow_id
+        self._refuse_quietly = refuse_quietly
+        self._context = context
+        ours = isinstance(context, WorkflowSerializationContext | ActivitySerializationContext)
+        self._workflow_id = (context.workflow_id or None) if ours else None
 
     def __repr__(self) -> str:
         return f"EncryptionCodec({self._keys!r})"
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return a codec that knows whose payloads these are."""
-        if not isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
-            return self
-        return type(self)(self._keys, self._random_bytes, self._began_plain, context.workflow_id)
+        return type(self)(self._keys, self._random_bytes, refuse_quietly=self._refuse_quietly, context=context)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload as a whole, its metadata too."""
         return list(payloads) if self._keys is None else [self._sealed(payload, self._keys) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decrypt. Raises UndecipherableError: the task is tried again until the key is back, and nothing is lost."""
-        return [await self._plain(payload) for payload in payloads]
+        """Decrypt. Raises UndecipherableError, unless what can't be taken is to be refused quietly."""
+        return [self._taken(payload) for payload in payloads]
 
     def _sealed(self, payload: Payload, keys: Keychain) -> Payload:
         key_id, key = keys.newest
-        nonce = self._random_bytes(_NONCE_BYTES)
-        text = AESGCM(key).encrypt(nonce, payload.SerializeToString(), _PURPOSE)
-        return Payload(metadata={"encoding": ENCRYPTED, _KEY_ID: key_id.encode()}, data=nonce + text)
+        nonce, workflow_id = self._random_bytes(_NONCE_BYTES), (self._workflow_id or "").encode()
+        text = AESGCM(key).encrypt(nonce, payload.SerializeToString(), _PURPOSE + workflow_id)
+        metadata = {"encoding": ENCRYPTED, _KEY_ID: key_id.encode(), _WORKFLOW_ID: workflow_id}
+        return Payload(metadata=metadata, data=nonce + text)
 
-    async def _plain(self, payload: Payload) -> Payload:
+    def _taken(self, payload: Payload) -> Payload:
+        try:
+            return self._plain(payload)
+        except UndecipherableError as error:
+            if not self._refuse_quietly or not isinstance(self._context, WorkflowSerializationContext):
+                raise
+            _logger.warning("temporal: a payload for %s is refused: %s", self._workflow_id, error)
+            return Payload(metadata={"encoding": error.encoding})
+
+    def _plain(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") == ENCRYPTED:
+            self._check_workflow(payload)
             return self._opened(payload)
-        if self._keys is None or self._workflow_id is None or await self._began_plain(self._workflow_id):
+        typed = isinstance(self._context, WorkflowSerializationContext) and _is_order(payload)
+        if self._keys is None or self._workflow_id is None or typed:
             return payload
-        return Payload(metadata={"encoding": REFUSED})
+        raise PlaintextError("it came in plaintext, and payloads are encrypted here")
+
+    def _check_workflow(self, payload: Payload) -> None:
+        """Raise ForeignError for one of another workflow; a schedule's are bound to the id without its time."""
+        if self._workflow_id is None:  # asked by a reader of histories, who has the ciphertext of any
+            return
+        bound = payload.metadata.get(_WORKFLOW_ID, b"").decode("utf-8", "replace")
+        rest = self._workflow_id.removeprefix(bound) if bound and self._workflow_id.startswith(bound) else None
+        if rest is None or (rest and not _BY_SCHEDULE.fullmatch(rest)):
+            raise ForeignError("it was encrypted for another workflow")
 
     def _opened(self, payload: Payload) -> Payload:
         key_id = key_of(payload) or ""
         key = None if self._keys is None else self._keys.get(key_id)
         if key is None:
             raise UndecipherableError(
-                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} that a workflow's payload is encrypted with: put it back"
+                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} that a workflow's payload is encrypted with: put it back",
+                key_id,
             )
         nonce, text = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
+        bound_to = _PURPOSE + payload.metadata.get(_WORKFLOW_ID, b"")
         try:
-            return Payload.FromString(AESGCM(key).decrypt(nonce, text, _PURPOSE))
+            return Payload.FromString(AESGCM(key).decrypt(nonce, text, bound_to))
         except (InvalidTag, DecodeError, ValueError):  # ValueError: a nonce that is too short
-            raise UndecipherableError(
+            raise DamagedError(
                 f"OCTY_TEMPORAL_KEYS: the key {key_id!r} does not decrypt a workflow's payload"
             ) from None
+
+
+def _is_order(payload: Payload) -> bool:
+    """Tell whether it holds an order's id and nothing else."""
+    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _LARGEST_ORDER:
+        return False
+    try:
+        return read_order(json.loads(payload.data)) is not None
+    except ValueError:  # no JSON, or no UTF-8
+        return False
 
 
 def key_of(payload: Payload) -> str | None:
@@ -118,9 +186,10 @@ def key_of(payload: Payload) -> str | None:
     return payload.metadata.get(_KEY_ID, b"").decode("ascii", "replace")[:16]
 
 
-def converter(keys: Keychain | None, random_bytes: RandomBytes, began_plain: BeganPlain) -> DataConverter:
+def converter(keys: Keychain | None, random_bytes: RandomBytes, *, refuse_quietly: bool = False) -> DataConverter:
     """Return what every client is given. With keys, texts and traces of failures are encrypted, too."""
-    ours = replace(DataConverter.default, payload_codec=EncryptionCodec(keys, random_bytes, began_plain))
+    codec = EncryptionCodec(keys, random_bytes, refuse_quietly=refuse_quietly)
+    ours = replace(DataConverter.default, payload_codec=codec)
     if keys is None:
         return ours
     return replace(ours, failure_converter_class=DefaultFailureConverterWithEncodedAttributes)

@@ -12,7 +12,6 @@ from temporalio.runtime import Runtime
 
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keychain import Keychain
-from octy_worker.beginnings import Beginnings
 from octy_worker.encryption import converter
 
 
@@ -37,15 +36,21 @@ class Place(Protocol):
 
 
 async def connect(
-    settings: Place, *, runtime: Runtime | None = None, interceptors: Sequence[Interceptor] = ()
+    settings: Place,
+    *,
+    runtime: Runtime | None = None,
+    interceptors: Sequence[Interceptor] = (),
+    for_worker: bool = False,
 ) -> Client:
-    """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries."""
-    beginnings = Beginnings(settings.temporal_namespace)
+    """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries.
+
+    `for_worker`: workflows run with it, which no message that can't be decrypted may stop (see `encryption`).
+    """
     try:
         client = await Client.connect(
             settings.temporal_address,
             namespace=settings.temporal_namespace,
-            data_converter=converter(settings.temporal_keys, secrets.token_bytes, beginnings.plain),
+            data_converter=converter(settings.temporal_keys, secrets.token_bytes, refuse_quietly=for_worker),
             runtime=runtime,
             interceptors=interceptors,
         )
@@ -58,5 +63,4 @@ async def connect(
             f"Temporal can't be reached at {settings.temporal_address} "
             f"(namespace {settings.temporal_namespace}): {str(error)[:200]}"
         ) from None
-    beginnings.ask(client.workflow_service)
     return client

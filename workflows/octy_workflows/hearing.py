@@ -37,8 +37,17 @@ HOW_TO_WAIT = (
     '{"days": a number, "actor": your staff id, "reason": one line}; to send the last mail again, the update `resend` '
     f'or the signal `{STAFF_RESEND}` with {{"actor": your staff id, "reason": one line}}'
 )
-REFUSED = b"refused/plaintext"
-"""The encoding of what came in plaintext where payloads are encrypted; nothing of it is left."""
+REFUSED_PLAINTEXT = b"refused/plaintext"
+REFUSED_DAMAGED = b"refused/damaged"
+REFUSED_FOREIGN = b"refused/of-another-workflow"
+REFUSED_NO_KEY = b"refused/unknown-key"
+"""Encodings of what could not be taken where payloads are encrypted; nothing of it is left. The last names the key."""
+_WHY_REFUSED = {
+    REFUSED_PLAINTEXT: "it came in plaintext: what is taken so is an order's id only, from `octy incidents`",
+    REFUSED_DAMAGED: "it can't be decrypted: it is damaged, or made up",
+    REFUSED_FOREIGN: "it was encrypted for another workflow",
+    REFUSED_NO_KEY: "OCTY_TEMPORAL_KEYS lacks the key that it is encrypted with",
+}
 
 INVALID = "Invalid"
 TOO_EARLY = "TooEarly"
@@ -100,8 +109,9 @@ def signalled(name: str, said: Sequence[RawValue]) -> StaffRequest:
         raise refusal(f"no signal has this name; those of support staff are {', '.join(_SIGNALS)}", INVALID)
     if len(said) != 1:
         raise refusal("a signal of support staff is one JSON object, no more and no less", INVALID)
-    if said[0].payload.metadata.get("encoding") == REFUSED:
-        raise refusal("it came in plaintext: send it through the codec server, or use `octy incidents`", INVALID)
+    why_refused = _WHY_REFUSED.get(said[0].payload.metadata.get("encoding", b"").partition(b":")[0])
+    if why_refused is not None:
+        raise refusal(why_refused, INVALID)
     try:
         value = workflow.payload_converter().from_payload(said[0].payload)
     except Exception:  # noqa: BLE001  # whatever ails it, it asks for nothing

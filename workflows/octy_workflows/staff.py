@@ -162,6 +162,12 @@ def fault_of_reason(reason: str) -> str | None:
     return None
 
 
+def read_order(said: object) -> str | None:
+    """Return the order's id in a decoded JSON value, `"ID"` or `{"order": "ID"}`; None when that is all it is not."""
+    number = said.get("order") if isinstance(said, dict) and len(said) == 1 else said
+    return number if isinstance(number, str) and _ACTOR.fullmatch(number) else None
+
+
 def read_decision(said: object) -> StaffDecision | str:
     """Return the decision in a decoded JSON value, or why there is none. Never raises."""
     return read(StaffDecision, "a decision", said)

@@ -22,7 +22,7 @@ from octy_worker.cli.audit import record
 from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
-from octy_workflows.hearing import INVALID, REFUSED, TOO_EARLY, TOO_LATE
+from octy_workflows.hearing import INVALID, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Extended, Resent, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -154,7 +154,7 @@ def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedEr
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in (INVALID, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
-    if REFUSED.decode() in str(cause):
+    if REFUSED_PLAINTEXT.decode() in str(cause):
         return UsageFaultError(
             "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
         )
