@@ -95,6 +95,9 @@ class Backend(Protocol):
     def integrity_fault(self, connection: Connection) -> str:
         """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
 
+    def location(self, connection: Connection) -> dict[str, object]:
+        """Return by what this very database is told from a copy of it, as plain JSON (see `installation`)."""
+
     def restart(self) -> None:
         """Begin anew in a forked child."""
 

@@ -330,5 +330,27 @@ class AppProcess(Table, table=True):
     last_error: str  # of the last one that failed, whether it is over or not
 
 
+class InstallationRow(Table, table=True):
+    """Which installation this database belongs to; one row (`installation`)."""
+
+    __tablename__ = "installation"
+
+    slot: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # always 1
+    id: str = Field(max_length=32)
+    place: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # where the database was when last confirmed
+    created_at: datetime = time_column()
+
+
+class KeyCheck(Table, table=True):
+    """A keyed check value of one key of one chain; it tells a key from another with the same id (`key_checks`)."""
+
+    __tablename__ = "key_check"
+
+    purpose: str = Field(primary_key=True, max_length=32)  # the setting's name: "peppers", "link_keys", …
+    key_id: str = Field(primary_key=True, max_length=16)
+    check_value: str = Field(max_length=64)
+    registered_at: datetime = time_column()
+
+
 METADATA = Table.metadata
 """All tables above. Only this module knows that they are all there."""

@@ -60,6 +60,9 @@ _OUTAGES = frozenset(
         "InsufficientPrivilege",
     }
 )
+_DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
+_MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
+_SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
@@ -169,6 +172,13 @@ class PostgresBackend:
         """See `Backend`. What can't be read raises; the rest is the server's own business."""
         connection.exec_driver_sql("SELECT COUNT(*) FROM key_pair")
         return ""
+
+    def location(self, connection: Connection) -> dict[str, object]:
+        """See `Backend`. A restored dump has another oid or server; only a copy of the server's files has neither."""
+        database = connection.exec_driver_sql(_DATABASE_OID).scalar_one()
+        may_read = connection.exec_driver_sql(_MAY_READ_SYSTEM).scalar_one()
+        system = connection.exec_driver_sql(_SYSTEM).scalar_one() if may_read else None
+        return {"kind": "postgresql", "database": int(database), "system": system}
 
     def restart(self) -> None:
         """See `Backend`."""

@@ -141,6 +141,14 @@ class SqliteBackend:
         answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
         return "" if answer == "ok" else answer
 
+    def location(self, connection: Connection) -> dict[str, object]:  # noqa: ARG002  # the file system tells
+        """See `Backend`. A copy of a file has another inode."""
+        identity = _identity(self.place)
+        if identity is None:
+            raise StoreUnavailableError(f"{self.path} was removed or replaced")
+        device, inode = identity
+        return {"kind": "sqlite", "device": device, "inode": inode, "path": self.place}
+
     def restart(self) -> None:
         """See `Backend`. flock belongs to a descriptor, and a child must have its own."""
         self._lock.restart()

@@ -4,6 +4,7 @@ Here: reading, after everything has come to rest. Not here: judging.
 """
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ from faults.place import APPS, Place
 from faults.witness import Witness
 from octy_middleware.models import METADATA
 
+_INSTALLATION = re.compile("^octy-[0-9a-f]{16}-")
 _INCIDENTS = """SELECT i.id, i.public_key, i.rule, i.network, i.length, i.request_id, i.first_at, i.opened_at,
     i.closed_at, i.resolution, i.regeneration_id, c.answer
     FROM incident i JOIN confirmation c ON c.incident_id = i.id"""
@@ -104,7 +106,7 @@ def expected_cases(place: Place) -> Mapping[str, Case]:
 async def running_workflows(place: Place) -> frozenset[str]:
     client = await Client.connect(f"127.0.0.1:{place.port_of('temporal')}")
     found = client.list_workflows("ExecutionStatus = 'Running'")
-    return frozenset([workflow.id async for workflow in found])
+    return frozenset([_INSTALLATION.sub("octy-", workflow.id) async for workflow in found])
 
 
 def _incident(row: Row[Any]) -> Incident:

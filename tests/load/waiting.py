@@ -14,7 +14,7 @@ from collections.abc import Callable
 from typing import Any
 
 import psutil
-from support.world import World
+from support.world import INSTALLATION, World
 
 from load.report import Report, conclude, percentile
 from load.stops import Site, SlowMail, site
@@ -123,8 +123,8 @@ def whole_case(place: Site, worker: Process, incident_id: str) -> Figures:
     assert collect(world.database, world.sealer, regeneration_id, 1, time.time()) is not None
     until(worker, lambda: is_closed(world, incident_id), _PATIENCE)
     workflows = {
-        "incident": incident_workflow_id(incident_id),
-        "regeneration": regeneration_workflow_id(regeneration_id),
+        "incident": incident_workflow_id(INSTALLATION, incident_id),
+        "regeneration": regeneration_workflow_id(INSTALLATION, regeneration_id),
     }
     return {name: size_of_history(place.temporal, workflow_id) for name, workflow_id in workflows.items()}
 

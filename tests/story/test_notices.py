@@ -8,8 +8,10 @@ from urllib.parse import urlsplit
 import httpx2
 import pytest
 
+from octy_middleware.installation import installation_id
 from octy_worker.dev.customer import CustomerError, Keys
 from octy_worker.dev.inbox import ReceivedMail
+from octy_workflows.messages import notice_workflow_id
 from story.api import PATIENCE, Api, Crew
 from story.test_canary import contents, histories
 
@@ -118,7 +120,7 @@ def test_no_address_and_no_link_in_histories_and_logs(crew: Crew) -> None:
     mail_to(crew, thief, "new_contact")
     notice_id, token = link.split("/")[-2:]
     told = asyncio.run(histories(crew.stack))
-    history = told[f"octy-notice-{notice_id}"]
+    history = told[notice_workflow_id(installation_id(crew.stack.database), notice_id)]
     assert history.count("EVENT_TYPE_ACTIVITY_TASK_SCHEDULED") == 2
     for private in (crew.reference, crew.address, keys.public_key, token):
         assert private not in history

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, event, text
 
 from octy_middleware import Database, Gate, Settings, statements
 from octy_middleware.clock import Clock
+from octy_middleware.installation import register_installation
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
 from octy_middleware.request import Request
@@ -25,6 +26,8 @@ from support.postgres import PostgresServer
 from support.stores import make_database, remove_database
 
 LIFE = 86_400.0
+INSTALLATION = "0123456789abcdef"  # of every world
+QUEUE = f"octy-{INSTALLATION}"  # the main task queue by default
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,8 @@ class World:
     def __post_init__(self) -> None:
         self.url = make_database(self.folder, self.store, self.server)
         self.database = Database(self.url)
+        with self.database.write() as connection:
+            register_installation(self.database, connection, time.time(), new_id=lambda: INSTALLATION)
         self.hasher = KeyHasher(self.peppers)
         self.sealer = Sealer(self.sealing_keys, os.urandom)
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cli_rig import Ended, Octy, octy_for, open_case
-from support.world import Keys, World
+from support.world import INSTALLATION, Keys, World
 
 from octy_middleware.keychain import Keychain
 from octy_worker.dev.certificates import provide
@@ -30,13 +30,13 @@ from octy_worker.temporal import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentCase, incident_workflow_id
 
-async def start(address, keys, incident_id):
+async def start(address, keys, installation, incident_id):
     place = SimpleNamespace(
         temporal_address=address, temporal_namespace="default", temporal_keys=Keychain.parse(keys, name="keys")
     )
     client = await connect(place)
-    case, workflow_id = IncidentCase(incident_id), incident_workflow_id(incident_id)
-    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue="octy")
+    case, workflow_id = IncidentCase(incident_id), incident_workflow_id(installation, incident_id)
+    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=f"octy-{installation}")
 
 asyncio.run(start(*sys.argv[1:]))
 os._exit(0)
@@ -103,7 +103,15 @@ class Office:
     def _start_workflow(self, incident_id: str) -> None:
         """Start a case's workflow as the relay would, in a process that a Temporal client may end."""
         subprocess.run(
-            [sys.executable, "-c", _START, self.temporal, self.octy.variables["OCTY_TEMPORAL_KEYS"], incident_id],
+            [
+                sys.executable,
+                "-c",
+                _START,
+                self.temporal,
+                self.octy.variables["OCTY_TEMPORAL_KEYS"],
+                INSTALLATION,
+                incident_id,
+            ],
             check=True,
             capture_output=True,
             timeout=PATIENCE,
@@ -119,7 +127,7 @@ class Office:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=PATIENCE).stdout
 
     def _temporal(self, verb: str, incident_id: str, *words: str) -> None:
-        command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-incident-{incident_id}"]
+        command = [find_temporal(), "workflow", verb, "--workflow-id", f"octy-{INSTALLATION}-incident-{incident_id}"]
         subprocess.run(
             [*command, "--address", self.temporal, *words], check=True, capture_output=True, timeout=PATIENCE
         )

@@ -8,6 +8,7 @@ import pytest
 from cli_office import Office, open_office
 from cli_rig import DENIED
 from support.stores import STORES
+from support.world import INSTALLATION
 
 from octy_middleware.clock import utc
 from octy_middleware.keychain import Keychain
@@ -158,8 +159,12 @@ def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office
 
 def test_lists_in_temporal_can_be_searched_by_state(office):
     _, incident_id = office.attacked()
-    office.until(lambda: f"octy-incident-{incident_id}" in office.found("OctyState = 'waiting' AND OctyFailures = 20"))
-    assert f"octy-incident-{incident_id}" not in office.found("OctyNeedsStaff = true")
+    office.until(
+        lambda: (
+            f"octy-{INSTALLATION}-incident-{incident_id}" in office.found("OctyState = 'waiting' AND OctyFailures = 20")
+        )
+    )
+    assert f"octy-{INSTALLATION}-incident-{incident_id}" not in office.found("OctyNeedsStaff = true")
 
 
 # What can't be reached
@@ -193,7 +198,7 @@ def test_a_host_without_the_keys_of_the_payloads_is_told_so_and_decides_nothing(
 def test_without_a_worker_it_says_so_and_the_repeat_is_taken_once(office):
     before, incident_id = office.before_any_worker, office.first_case
     before.must(4)
-    assert "no worker asks Temporal for work (task queue 'octy')" in before.stderr
+    assert f"no worker asks Temporal for work (task queue 'octy-{INSTALLATION}')" in before.stderr
     assert "start `octy worker`; repeat with --decision-id d-1" in before.stderr
     office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()
     office.decide(incident_id, "dismiss", *WHY, "--decision-id", "d-1").must()

@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 import pytest
 from cli_rig import Octy, fail, octy_for, open_case
 from sqlalchemy import Engine, event
-from support.world import World
+from support.world import INSTALLATION, World
 
 from octy_middleware import Outcome
 from octy_middleware.accounts import change_contact, create_account
@@ -182,7 +182,7 @@ def test_a_case_tells_who_when_where_what_was_mailed_and_answered(octy, busy):
         "203.0.113.9",
         "curl/8.5",
         "not_us, leaked, by customer",
-        f"octy-incident-{incident_id}",
+        f"octy-{INSTALLATION}-incident-{incident_id}",
         "rcpt-550",
     ):
         assert said in page
@@ -200,7 +200,7 @@ def test_times_are_utc_and_iso(octy, busy):
 
 def test_a_case_is_found_by_id_beginning_or_workflow(octy, busy):
     incident_id = busy[1]
-    for text in (incident_id, incident_id.upper(), f"octy-incident-{incident_id}", incident_id[:18]):
+    for text in (incident_id, incident_id.upper(), f"octy-{INSTALLATION}-incident-{incident_id}", incident_id[:18]):
         assert octy("incidents", "show", text, "--json").must().json["incident"]["id"] == incident_id
 
 

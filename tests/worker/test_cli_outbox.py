@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from cli_rig import Octy, octy_for
 from relay_rig import Ear, change, deliver, put, row
-from support.world import World
+from support.world import INSTALLATION, World
 
 from octy_middleware.outbox import Event
 from octy_worker.cli import audit, outbox
@@ -114,7 +114,7 @@ def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
     assert {name: line[name] for name in told} == told
     ear = Ear()
     assert deliver(world, ear) == Round(2, 0)
-    assert sorted(ear.ids) == ["octy-incident-i0", "octy-incident-i2"]
+    assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i2"]
     assert row(world, second) == (False, 5, "RPCError DATA_LOSS")
 
 

@@ -15,7 +15,7 @@ from relay_rig import stop, until
 from smtp_servers import Authority, Inbox, Server, running
 from sqlmodel import Session, select
 from support.temporal import Temporal, open_temporal
-from support.world import FakeRequest, World, basic
+from support.world import INSTALLATION, FakeRequest, World, basic
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
@@ -348,7 +348,10 @@ async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, se
             await until(lambda: finished(world) == ["done", "done"], relaying)
             await stop(relaying)
     parts.database.close()
-    ids = [regeneration_workflow_id(found) for (found,) in world.rows("SELECT id FROM regeneration ORDER BY id")]
+    ids = [
+        regeneration_workflow_id(INSTALLATION, found)
+        for (found,) in world.rows("SELECT id FROM regeneration ORDER BY id")
+    ]
     handles = [temporal.client.get_workflow_handle(name) for name in ids]
     histories = [await handle.fetch_history() for handle in handles]
     return [b"".join(event.SerializeToString() for event in history.events) for history in histories]

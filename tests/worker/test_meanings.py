@@ -5,7 +5,7 @@ import asyncio
 import pytest
 from cli_rig import open_case
 from relay_rig import Ear, deliver, put, relay, row, settings
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
@@ -85,20 +85,20 @@ def addressed(world: World, event: Event) -> tuple:
         with world.database.write() as connection:
             notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
         case = NoticeCase(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
-        return KeyNoticeWorkflow, f"octy-notice-{notice}", notice, case
+        return KeyNoticeWorkflow, f"octy-{INSTALLATION}-notice-{notice}", notice, case
     if event is Event.WEBHOOK_DUE:
         Accounts(world.database).change_contact("acme", {"webhook_url": "https://hooks.acme.example"})
         with world.database.write() as connection:
             webhooks.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
         [(webhook,)] = world.rows("SELECT id FROM webhook")
         due = WebhookCase(webhook, "contact.changed", known.webhook_life)
-        return KeyWebhookWorkflow, f"octy-webhook-{webhook}-2", webhook, due
+        return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
         new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times, searchable=True)
-        return KeyRegenerationWorkflow, f"octy-regeneration-{subject}", subject, new
+        return KeyRegenerationWorkflow, f"octy-{INSTALLATION}-regeneration-{subject}", subject, new
     case = IncidentCase("i1", known.incident_times, searchable=True, failures=20)
-    return KeyIncidentWorkflow, "octy-incident-i1", "i1", case
+    return KeyIncidentWorkflow, f"octy-{INSTALLATION}-incident-i1", "i1", case
 
 
 @pytest.mark.parametrize(("event", "detail", "signal", "content"), MEANINGS)
@@ -114,7 +114,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     assert subject in ear.options.pop("static_summary")
     assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
     assert ear.options == {
-        "task_queue": "octy",
+        "task_queue": f"octy-{INSTALLATION}",
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
     }
@@ -140,7 +140,10 @@ def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: 
     ear = Ear()
     asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_some())
     assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
-    assert {heard[2] for heard in ear.heard} == {"octy-incident-i1", f"octy-regeneration-{keys.regeneration_id}"}
+    assert {heard[2] for heard in ear.heard} == {
+        f"octy-{INSTALLATION}-incident-i1",
+        f"octy-{INSTALLATION}-regeneration-{keys.regeneration_id}",
+    }
 
 
 def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world: World) -> None:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import pytest
 from cli_rig import open_case
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
 from temporalio.worker import Worker
 
@@ -93,7 +93,9 @@ class Case:
         assert standing.taken
 
     async def staff(self, update: Callable, said: object) -> None:
-        handle = self.client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(self.incident_id))
+        handle = self.client.get_workflow_handle_for(
+            KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
+        )
         await handle.execute_update(update, said)
 
     @property
@@ -103,7 +105,7 @@ class Case:
 
     async def resend_keys(self) -> None:
         handle = self.client.get_workflow_handle_for(
-            KeyRegenerationWorkflow.run, regeneration_workflow_id(self.regeneration_id)
+            KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
         await handle.execute_update(KeyRegenerationWorkflow.resend)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cli_rig import open_case
 from relay_rig import change, put
-from support.world import World
+from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
 from upkeep_rig import Works, until
 
@@ -99,7 +99,10 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
     """Start the workflow of a case that was closed long ago, as a restored Temporal has it."""
     change(world, "UPDATE incident SET closed_at = closed_at - 3600000000 WHERE id = ?", incident_id)
     handle = await client.start_workflow(
-        KeyIncidentWorkflow.run, IncidentCase(incident_id), id=incident_workflow_id(incident_id), task_queue="octy"
+        KeyIncidentWorkflow.run,
+        IncidentCase(incident_id),
+        id=incident_workflow_id(INSTALLATION, incident_id),
+        task_queue=QUEUE,
     )
     run = reconciliation(world, client)
     while not await run._running.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody
@@ -141,7 +144,7 @@ class Said:
 
 
 def reconciliation(world: World, client: object = None, **options: object) -> Reconciliation:
-    options = {"task_queue": "octy", "notice_life": 14 * DAY, **options}
+    options = {"task_queue": QUEUE, "installation": INSTALLATION, "notice_life": 14 * DAY, **options}
     return Reconciliation(world.database, client, time.time, **options)  # type: ignore[arg-type]
 
 
@@ -327,7 +330,7 @@ def test_a_webhook_that_nobody_posts_is_ordered_again_under_its_own_number(world
         change(world, insert, webhook_id, f"{webhook_id}/x/1", state)
     said = Said({"w-1": Life.ABSENT})
     assert reconcile(world, said) == Findings(looked_at=2, restarted=1)
-    assert sorted(said.asked) == [f"octy-incident-{incident_id}", "octy-webhook-w-1-3"]
+    assert sorted(said.asked) == [f"octy-{INSTALLATION}-incident-{incident_id}", f"octy-{INSTALLATION}-webhook-w-1-3"]
     assert messages(world) == [("webhook_due", "w-1", {"order": 3, "again": True})]
 
 

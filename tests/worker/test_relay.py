@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 from relay_rig import Ear, FakeClock, change, deliver, put, relay, row, rpc_error, stop, undelivered, until
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.api.enums.v1 import EventType
 from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
@@ -50,14 +50,20 @@ def test_messages_go_out_once_the_oldest_first(world: World) -> None:
         put(world, Event.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
     assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_some()) == Round(3, 0)
-    assert ear.ids == ["octy-incident-i3", "octy-incident-i1", "octy-incident-i2"]
+    assert ear.ids == [
+        f"octy-{INSTALLATION}-incident-i3",
+        f"octy-{INSTALLATION}-incident-i1",
+        f"octy-{INSTALLATION}-incident-i2",
+    ]
     assert deliver(world, ear) == Round(0, 0)
 
 
 def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    ear.says["octy-incident-i1"] = WorkflowAlreadyStartedError("octy-incident-i1", "KeyIncidentWorkflow")
+    ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
+        f"octy-{INSTALLATION}-incident-i1", "KeyIncidentWorkflow"
+    )
     assert deliver(world, ear) == Round(1, 0)
     assert row(world, number) == (True, 1, "")
 
@@ -82,7 +88,7 @@ def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries
     good = put(world, Event.INCIDENT_OPENED, "i1")
     ear, clock = Ear(), FakeClock()
     assert deliver(world, ear, clock) == Round(1, 1)
-    assert ear.ids == ["octy-incident-i1"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert (row(world, bad), row(world, good)) == ((False, 1, fault), (True, 1, ""))
     for pause in PAUSES:
         clock.now += pause - 0.01
@@ -120,7 +126,7 @@ def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> 
     change(world, "UPDATE outbox SET detail = 'no JSON' WHERE id = ?", bad)
     ear = Ear()
     assert deliver(world, ear) == Round(1, 1)
-    assert ear.ids == ["octy-incident-i1"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, bad) == (False, 1, "JSONDecodeError")
 
 
@@ -145,7 +151,7 @@ OF_THE_MESSAGE = {
 def test_what_temporal_has_against_one_message_is_that_messages_fault(world: World, status) -> None:
     bad, good = put(world, Event.INCIDENT_OPENED, "i0"), put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    ear.says["octy-incident-i0"] = rpc_error(status)
+    ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
     assert deliver(world, ear) == Round(1, 1)
     assert row(world, bad) == (False, 1, f"RPCError {status.name}")
     assert row(world, good) == (True, 1, "")
@@ -155,7 +161,7 @@ def test_what_temporal_has_against_one_message_is_that_messages_fault(world: Wor
 def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -> None:
     first, second = put(world, Event.INCIDENT_OPENED, "i0"), put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    ear.says = {f"octy-incident-i{number}": rpc_error(status) for number in range(2)}
+    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
     for _ in range(7):
         with pytest.raises(RPCError):
             deliver(world, ear)
@@ -164,13 +170,13 @@ def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -
     assert told in {row(world, first)[2], row(world, second)[2]}
     ear.says.clear()
     assert deliver(world, ear) == Round(2, 0)
-    assert sorted(ear.ids) == ["octy-incident-i0", "octy-incident-i1"]
+    assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
 
 
 def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> None:
     numbers = [put(world, Event.INCIDENT_OPENED, f"i{number}") for number in range(20)]
     ear = Ear()
-    ear.says = {f"octy-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
+    ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
     with pytest.raises(RPCError):
         asyncio.run(relay(world, ear, relay_concurrency=3).deliver_some())
     told = [row(world, number)[2] for number in numbers]
@@ -183,7 +189,7 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
     for number in range(20):
         put(world, Event.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
-    ear.says["octy-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
+    ear.says[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
     for _ in range(20):
         with pytest.raises(RPCError):
             asyncio.run(relay(world, ear, relay_concurrency=3).deliver_some())
@@ -194,7 +200,7 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
 def test_a_store_that_is_away_is_no_try(world: World) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    ear.says["octy-incident-i1"] = StoreUnavailableError("locked")
+    ear.says[f"octy-{INSTALLATION}-incident-i1"] = StoreUnavailableError("locked")
     with pytest.raises(StoreUnavailableError):
         deliver(world, ear)
     assert row(world, number) == (False, 0, "StoreUnavailableError")
@@ -229,7 +235,7 @@ def test_the_relay_goes_on_after_whatever_befalls_it(
 
     monkeypatch.setattr(Claims, "take", trip)
     asyncio.run(_until_delivered(world, ear))
-    assert ear.ids == ["octy-incident-i1"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, number) == (True, 1, "")
     assert "next try in 0.5 s" in caplog.text
     assert ("ann@customer.example" in caplog.text) is isinstance(trouble, RPCError)  # what Temporal itself says is told
@@ -248,7 +254,7 @@ def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sen
 
     monkeypatch.setattr(Claims, "take", trip)
     asyncio.run(_until_delivered(world, ear))
-    assert ear.ids == ["octy-incident-i1"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert not troubles
     assert row(world, number) == (True, 1, "")
 
@@ -281,7 +287,7 @@ async def _runs(client: Client, workflow_id: str) -> set[str]:
 @pytest.mark.parametrize("event", [Event.INCIDENT_OPENED, Event.INCIDENT_GREW])
 def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event) -> None:
     incident_id = f"twice-{world.store}-{event}"
-    name = f"octy-incident-{incident_id}"
+    name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, Event.INCIDENT_OPENED, incident_id)
     put(world, Event.INCIDENT_GREW, incident_id, failures=40)
     put(world, Event.INCIDENT_ANSWERED, incident_id, answer="not_us", leaked=True)
@@ -301,7 +307,7 @@ def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event
 @pytest.mark.parametrize(("event", "detail"), [(Event.INCIDENT_OPENED, {}), (Event.INCIDENT_GREW, {"failures": 80})])
 def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
     incident_id = f"ended-{world.store}-{event}"
-    name = f"octy-incident-{incident_id}"
+    name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, Event.INCIDENT_OPENED, incident_id)
     runs = relay(world, temporal.client)
     temporal.run(runs.deliver_some())
@@ -319,7 +325,10 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
     change(world, "UPDATE outbox SET tries = 5")
     put(world, Event.INCIDENT_GREW, subject, failures=40)
     assert temporal.run(relay(world, temporal.client).deliver_some()) == Round(1, 0)
-    assert temporal.run(_history(temporal.client, f"octy-incident-{subject}")) == ["start", "attempts_grew"]
+    assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [
+        "start",
+        "attempts_grew",
+    ]
 
 
 @pytest.mark.sqlite

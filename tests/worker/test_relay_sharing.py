@@ -26,7 +26,7 @@ from relay_rig import (
     until,
 )
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
@@ -116,7 +116,9 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
 
     put_all(world, [(Event.INCIDENT_OPENED, f"i{number}", {}) for number in range(200)])
     clients = asyncio.run(share())
-    assert Counter(name for client in clients for name in client.ids) == {f"octy-incident-i{n}": 1 for n in range(200)}
+    assert Counter(name for client in clients for name in client.ids) == {
+        f"octy-{INSTALLATION}-incident-i{n}": 1 for n in range(200)
+    }
     assert all(client.heard for client in clients)
     assert world.rows("SELECT DISTINCT tries, last_error, leased_by, leased_until FROM outbox") == [(1, "", "", None)]
 
@@ -133,26 +135,30 @@ def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World)
     put_all(world, [(Event.INCIDENT_GREW, *told) for told in grown])
     heard = asyncio.run(share())
     for subject in range(10):
-        told = [content[0].failures for _, _, name, _, content in heard if name == f"octy-incident-i{subject}"]
+        told = [
+            content[0].failures
+            for _, _, name, _, content in heard
+            if name == f"octy-{INSTALLATION}-incident-i{subject}"
+        ]
         assert told == list(range(10))
     assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
 
 
 def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> None:
     async def share() -> list[str]:
-        stuck = Stuck("octy-incident-stuck")
+        stuck = Stuck(f"octy-{INSTALLATION}-incident-stuck")
         async with relays(world, [stuck]) as running:
             await until(lambda: undelivered(world) == 2, *running)
             heard = stuck.ids
             stuck.free.set()
             await until(lambda: undelivered(world) == 0, *running)
-        assert stuck.ids[-2:] == ["octy-incident-stuck"] * 2
+        assert stuck.ids[-2:] == [f"octy-{INSTALLATION}-incident-stuck"] * 2
         return heard
 
     put(world, Event.INCIDENT_OPENED, "stuck")
     put(world, Event.INCIDENT_GREW, "stuck", failures=40)
     put_all(world, [(Event.INCIDENT_OPENED, f"i{number}", {}) for number in range(100)])
-    assert sorted(asyncio.run(share())) == sorted(f"octy-incident-i{number}" for number in range(100))
+    assert sorted(asyncio.run(share())) == sorted(f"octy-{INSTALLATION}-incident-i{number}" for number in range(100))
 
 
 # Relays that end
@@ -166,13 +172,13 @@ async def _abandon(relay_: Relay, client: Stuck) -> None:
 
 def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: World) -> None:
     first = put(world, Event.INCIDENT_OPENED, "i1")
-    clock, stuck = FakeClock(), Stuck("octy-incident-i1")
+    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
     asyncio.run(_abandon(relay(world, stuck, clock), stuck))
     put(world, Event.INCIDENT_GREW, "i1", failures=40)
     put(world, Event.INCIDENT_OPENED, "i2")
     ear = Ear()
     assert deliver(world, ear, clock) == Round(1, 0)
-    assert ear.ids == ["octy-incident-i2"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i2"]
     clock.now += LEASE - 0.01
     assert deliver(world, ear, clock) == Round(0, 0)
     clock.now += 0.01
@@ -186,7 +192,7 @@ def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(worl
     victim = Path(__file__).with_name("relay_victim.py")
     with subprocess.Popen([sys.executable, str(victim), world.url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "octy-incident-i1\n"
+        assert process.stdout.readline() == f"octy-{INSTALLATION}-incident-i1\n"
         process.kill()
     [(holder,)] = world.rows("SELECT leased_by FROM outbox")
     assert f":{process.pid}:" in holder
@@ -199,7 +205,7 @@ def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(worl
 
 def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World) -> None:
     async def begin_and_stop() -> None:
-        stuck = Stuck("octy-incident-i1")
+        stuck = Stuck(f"octy-{INSTALLATION}-incident-i1")
         async with relays(world, [stuck]):
             await stuck.reached.wait()
 
@@ -212,19 +218,19 @@ def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World
 def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world: World) -> None:
     put(world, Event.INCIDENT_OPENED, "i1")
     cut_off, ear = Ear(), Ear()
-    cut_off.says["octy-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
+    cut_off.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
 
     async def share() -> None:
         async with relays(world, [cut_off, ear]) as running:
             await until(lambda: undelivered(world) == 0, *running)
 
     asyncio.run(share())
-    assert ear.ids == ["octy-incident-i1"]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
 
 
 def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(world: World) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
-    ahead, stuck, ear = FakeClock(), Stuck("octy-incident-i1"), Ear()
+    ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
     ahead.now += LEASE + 1
 
     async def overlap() -> tuple[Round, Round]:
@@ -241,8 +247,8 @@ def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(worl
 
 def test_a_fault_that_is_told_after_the_lease_was_lost_is_no_try(world: World) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
-    clock, stuck = FakeClock(), Stuck("octy-incident-i1")
-    stuck.says["octy-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
+    clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
+    stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
 
     async def lose() -> None:
         late = asyncio.create_task(relay(world, stuck, clock).deliver_some())
@@ -283,6 +289,6 @@ def test_two_relays_and_a_real_server_deliver_each_signal_once_and_in_order(worl
     async def share() -> list[list[int]]:
         async with relays(world, [temporal.client] * 2) as running:
             await until(lambda: undelivered(world) == 0, *running)
-        return [await _growths(temporal.client, f"octy-incident-{subject}") for subject in subjects]
+        return [await _growths(temporal.client, f"octy-{INSTALLATION}-incident-{subject}") for subject in subjects]
 
     assert temporal.run(share()) == [[40, 80, 160]] * 20

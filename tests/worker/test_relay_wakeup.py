@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from relay_rig import PATIENCE, Ear, change, put, relay, stop, undelivered, until
-from support.world import World
+from support.world import INSTALLATION, World
 
 from octy_middleware.backends import Alarm
 from octy_middleware.database import Database
@@ -45,7 +45,7 @@ async def _deliver_one_by_one(world: World, interval: float, between: Callable[[
         await until(lambda: undelivered(world) == 0, running)
         await asyncio.to_thread(between)
     await stop(running)
-    assert ear.ids == [f"octy-incident-i{number}" for number in range(4)]
+    assert ear.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]
 
 
 def test_a_message_is_delivered_as_soon_as_it_is_put_down(world: World) -> None:
@@ -94,7 +94,7 @@ def test_a_message_that_is_retried_by_staff_is_delivered_at_once(world: World) -
 
     put(world, Event.INCIDENT_OPENED, "aside")
     change(world, "UPDATE outbox SET tries = 5")
-    assert sorted(asyncio.run(retried())) == ["octy-incident-aside", "octy-incident-i1"]
+    assert sorted(asyncio.run(retried())) == [f"octy-{INSTALLATION}-incident-aside", f"octy-{INSTALLATION}-incident-i1"]
 
 
 def test_a_relay_at_rest_stops_at_once(world: World) -> None:

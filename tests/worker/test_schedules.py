@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.client import ScheduleDescription, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from upkeep_rig import settings_of
@@ -17,7 +17,7 @@ from octy_worker.encryption import key_of
 from octy_worker.schedules import ensure_schedules, keep_schedules, planned
 from octy_worker.search_attributes import TYPES, missing
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import connect
+from octy_worker.temporal import connect, main_queue
 from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
 
 DIGEST_TO = "support@octy.example"
@@ -37,13 +37,13 @@ def settings(tmp_path, request: pytest.FixtureRequest) -> Iterator[WorkerSetting
 
 
 async def described(temporal: Temporal, settings: WorkerSettings, task: UpkeepTask) -> ScheduleDescription:
-    schedule_id = upkeep_schedule_id(settings.temporal_task_queue, task)
+    schedule_id = upkeep_schedule_id(main_queue(settings, INSTALLATION), task)
     return await temporal.client.get_schedule_handle(schedule_id).describe()
 
 
 def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, settings: WorkerSettings) -> None:
     async def act() -> None:
-        await ensure_schedules(temporal.client, settings)
+        await ensure_schedules(temporal.client, settings, INSTALLATION)
         found = {task: await described(temporal, settings, task) for task in UpkeepTask}
         due = {
             task: [(each.every, each.offset or timedelta()) for each in found[task].schedule.spec.intervals]
@@ -69,7 +69,7 @@ def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings
 
     async def act() -> None:
         assert await missing(temporal.client) == list(TYPES)
-        keeping = asyncio.create_task(keep_schedules(temporal.client, settings))
+        keeping = asyncio.create_task(keep_schedules(temporal.client, settings, INSTALLATION))
         async with asyncio.timeout(10):
             while await missing(temporal.client):  # noqa: ASYNC110  # the server calls nobody
                 await asyncio.sleep(0.02)
@@ -83,9 +83,9 @@ def test_a_second_worker_changes_nothing(
     temporal: Temporal, settings: WorkerSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def act() -> None:
-        await ensure_schedules(temporal.client, settings)
+        await ensure_schedules(temporal.client, settings, INSTALLATION)
         before = [(await described(temporal, settings, task)).info.last_updated_at for task in UpkeepTask]
-        await asyncio.gather(*(ensure_schedules(temporal.client, settings) for _ in range(4)))
+        await asyncio.gather(*(ensure_schedules(temporal.client, settings, INSTALLATION) for _ in range(4)))
         assert [(await described(temporal, settings, task)).info.last_updated_at for task in UpkeepTask] == before
 
     temporal.run(act())
@@ -93,13 +93,13 @@ def test_a_second_worker_changes_nothing(
 
 def test_other_settings_mend_it_and_a_paused_one_stays_paused(temporal: Temporal, settings: WorkerSettings) -> None:
     async def act() -> None:
-        await ensure_schedules(temporal.client, settings)
+        await ensure_schedules(temporal.client, settings, INSTALLATION)
         handle = temporal.client.get_schedule_handle(
-            upkeep_schedule_id(settings.temporal_task_queue, UpkeepTask.RETENTION)
+            upkeep_schedule_id(main_queue(settings, INSTALLATION), UpkeepTask.RETENTION)
         )
         await handle.pause(note="while the disk is moved")
         changed = settings.model_copy(update={"retention_interval": 3600.0})
-        await ensure_schedules(temporal.client, changed)
+        await ensure_schedules(temporal.client, changed, INSTALLATION)
         found = (await handle.describe()).schedule
         assert [each.every for each in found.spec.intervals] == [timedelta(hours=1)]
         assert (found.state.paused, found.state.note) == (True, "while the disk is moved")
@@ -114,7 +114,7 @@ def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Tempora
         k1 = Keychain({"k1": b"\x01" * 32})
         for keys, name in ((None, None), (k1, "k1"), (Keychain({**k1, "k2": b"\x02" * 32}), "k2"), (None, None)):
             own = settings.model_copy(update={"temporal_keys": keys, "temporal_address": temporal.address})
-            await ensure_schedules(await connect(own), own)
+            await ensure_schedules(await connect(own), own, INSTALLATION)
             found = await described(temporal, settings, UpkeepTask.RECONCILIATION)
             assert [key_of(payload) for payload in found.schedule.action.args] == [name]
 
@@ -125,11 +125,11 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
     temporal: Temporal, settings: WorkerSettings
 ) -> None:
     async def act() -> None:
-        await ensure_schedules(temporal.client, settings)
+        await ensure_schedules(temporal.client, settings, INSTALLATION)
         off = settings.model_copy(update={"support_digest_to": ""})
-        keeping = asyncio.create_task(keep_schedules(temporal.client, off, look=0.05))
+        keeping = asyncio.create_task(keep_schedules(temporal.client, off, INSTALLATION, look=0.05))
         await is_gone(UpkeepTask.DIGEST)
-        lost = upkeep_schedule_id(settings.temporal_task_queue, UpkeepTask.RECONCILIATION)
+        lost = upkeep_schedule_id(main_queue(settings, INSTALLATION), UpkeepTask.RECONCILIATION)
         await temporal.client.get_schedule_handle(lost).delete()
         async with asyncio.timeout(10):
             while True:
@@ -167,7 +167,7 @@ def test_an_outage_is_told_once_and_waited_out(
 
     monkeypatch.setattr(schedules, "make_ready", away)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(keep_schedules(None, settings, look=0.0))  # type: ignore[arg-type]
+        asyncio.run(keep_schedules(None, settings, INSTALLATION, look=0.0))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == ["schedules: UNAVAILABLE; next look in 0 s"]
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.api.enums.v1 import IndexedValueType
 from temporalio.api.operatorservice.v1 import AddSearchAttributesRequest, ListSearchAttributesResponse
 from temporalio.service import RPCError, RPCStatusCode
@@ -56,7 +56,7 @@ def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_p
     own = settings(world, temporal_address=temporal.address)
 
     def told() -> tuple[str, str, str]:
-        [check] = [found for found in look_at_temporal(own) if found.name == "search attributes"]
+        [check] = [found for found in look_at_temporal(own, INSTALLATION) if found.name == "search attributes"]
         return str(check.state), check.found, check.to_do
 
     state, found, to_do = told()
@@ -77,7 +77,7 @@ def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_pa
     temporal.run(temporal.client.operator_service.add_search_attributes(taken))
     with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
         temporal.run(make_known(temporal.client))
-    checks = look_at_temporal(settings(world, temporal_address=temporal.address))
+    checks = look_at_temporal(settings(world, temporal_address=temporal.address), INSTALLATION)
     assert [str(check.state) for check in checks if check.name == "search attributes"] == ["wrong"]
     world.close()
 
@@ -113,7 +113,7 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
         return await missing(client)
 
     assert temporal.run(reach()) == ([] if known else NAMES)
-    states = [str(check.state) for check in look_at_temporal(own) if check.name == "search attributes"]
+    states = [str(check.state) for check in look_at_temporal(own, INSTALLATION) if check.name == "search attributes"]
     assert states == ["ok"]
     parts.database.close()
     world.close()

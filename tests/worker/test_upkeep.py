@@ -10,7 +10,7 @@ from cli_rig import octy_for, open_case
 from mail_rig import Told
 from relay_rig import change, put
 from retention_rig import DAY, add_attempts
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 from test_reconciliation import Said
@@ -43,7 +43,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 @pytest.fixture
 def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     said = Said()
-    monkeypatch.setattr(run, "Running", lambda _client, _queue: said)
+    monkeypatch.setattr(run, "Running", lambda _client, _queue, _installation: said)
     return said
 
 
@@ -51,6 +51,7 @@ def activities(world: World, told: Told | None = None, **options: object) -> Upk
     settings = settings_of(world, **options)
     return UpkeepActivities(
         database=world.database,
+        installation=INSTALLATION,
         client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
         mailer=told or Told(),
         letters=Letters(settings),

@@ -63,7 +63,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
 
     async def play() -> None:
         def start(run: Any, case: object, name: str) -> Any:
-            return temporal.client.start_workflow(run, case, id=name, task_queue="silent")
+            return temporal.client.start_workflow(run, case, id=name, task_queue=parts.task_queue)
 
         with ThreadPoolExecutor(daemon._THREADS) as executor, ThreadPoolExecutor(daemon._WEBHOOK_THREADS) as others:
             async with parts.worker(temporal.client, executor), parts.webhook_worker(temporal.client, others):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mail_rig import Told
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio.client import Client
 
 from octy_middleware.states import Answer
@@ -37,11 +37,11 @@ class Works:
 
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
-        await make_ready(client, self.settings)  # as the daemon does before it begins
+        await make_ready(client, self.settings, INSTALLATION)  # as the daemon does before it begins
         with ThreadPoolExecutor(8) as executor:
             relay = self.parts.relay(client)
             async with self.parts.worker(client, executor):
-                going = [relay.run(), keep_schedules(client, self.settings, look=0.1)]
+                going = [relay.run(), keep_schedules(client, self.settings, INSTALLATION, look=0.1)]
                 tasks = [asyncio.create_task(one) for one in going]
                 try:
                     yield

@@ -98,6 +98,6 @@ def test_a_regeneration_of_before_goes_on_as_it_began() -> None:
 
 
 def test_workflow_ids_are_functions_of_the_subject() -> None:
-    assert messages.incident_workflow_id("1") == messages.incident_workflow_id("1")
+    assert messages.incident_workflow_id("a", "1") == messages.incident_workflow_id("a", "1")
     functions = (messages.incident_workflow_id, messages.regeneration_workflow_id, messages.notice_workflow_id)
-    assert len({function("1") for function in functions}) == len(functions)
+    assert len({function("a", "1") for function in functions}) == len(functions)

@@ -71,4 +71,4 @@ async def test_its_history_holds_an_id_and_the_name_of_the_event_only(stage: Sta
 
 
 def test_each_order_of_staff_has_a_workflow_of_its_own() -> None:
-    assert len({webhook_workflow_id("w", order) for order in (1, 2)}) == 2
+    assert len({webhook_workflow_id("a", "w", order) for order in (1, 2)}) == 2

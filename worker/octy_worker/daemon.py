@@ -26,6 +26,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.identity import claim_installation
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
@@ -38,7 +39,7 @@ from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.temporal import TemporalUnavailableError, connect, main_queue
 from octy_worker.tracing import Tracing
 from octy_worker.versions import deployment_of
 from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
@@ -69,6 +70,8 @@ class Parts:
         prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
+        self.installation = claim_installation(self.database, time.time())
+        self.task_queue = main_queue(settings, self.installation)
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
@@ -96,6 +99,7 @@ class Parts:
         upkeep = UpkeepActivities(
             database=self.database,
             client=client,
+            installation=self.installation,
             mailer=mailer,
             letters=self.letters,
             settings=settings,
@@ -103,7 +107,7 @@ class Parts:
         )
         return Worker(
             client,
-            task_queue=settings.temporal_task_queue,
+            task_queue=self.task_queue,
             workflows=[
                 KeyIncidentWorkflow,
                 KeyRegenerationWorkflow,
@@ -146,7 +150,7 @@ class Parts:
         """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
         return Worker(
             client,
-            task_queue=webhook_task_queue(self.settings.temporal_task_queue),
+            task_queue=webhook_task_queue(self.task_queue),
             activities=[self.webhooks.post_webhook],
             activity_executor=executor,
             max_concurrent_activities=_WEBHOOK_THREADS,
@@ -228,11 +232,9 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
         webhook_worker = parts.webhook_worker(client, webhook_executor)
         relay = parts.relay(client)
         async with worker, webhook_worker:
-            _logger.info(
-                "worker: polling %s at %s", parts.settings.temporal_task_queue, parts.settings.temporal_address
-            )
+            _logger.info("worker: polling %s at %s", parts.task_queue, parts.settings.temporal_address)
             relaying = asyncio.create_task(relay.run())
-            keeping = asyncio.create_task(keep_schedules(client, parts.settings))
+            keeping = asyncio.create_task(keep_schedules(client, parts.settings, parts.installation))
             stopping = asyncio.create_task(stop.wait())
             try:
                 await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,7 @@ from typing import Any, TypeVar, assert_never
 from sqlmodel import Session
 
 from octy_middleware.database import Database
+from octy_middleware.installation import installation_id
 from octy_middleware.models import Notice, Regeneration, Webhook
 from octy_middleware.outbox import Event
 from octy_middleware.states import Answer
@@ -74,8 +75,9 @@ class Call:
 class Meanings:
     """Turns messages into calls. Raises whatever a message at fault runs into."""
 
-    def __init__(self, database: Database, settings: WorkerSettings) -> None:
+    def __init__(self, database: Database, settings: WorkerSettings, installation: str | None = None) -> None:
         self._database = database
+        self._installation = installation or installation_id(database)
         self._settings = settings
         self._searchable = settings.temporal_search_attributes == "auto"
 
@@ -131,7 +133,7 @@ class Meanings:
         return Call(
             KeyIncidentWorkflow.run,
             case,
-            incident_workflow_id(incident_id),
+            incident_workflow_id(self._installation, incident_id),
             signal,
             content,
             summary=f"Case {incident_id}",
@@ -155,7 +157,7 @@ class Meanings:
         return Call(
             KeyRegenerationWorkflow.run,
             case,
-            regeneration_workflow_id(regeneration_id),
+            regeneration_workflow_id(self._installation, regeneration_id),
             signal,
             summary=f"New keys {regeneration_id}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
@@ -170,7 +172,7 @@ class Meanings:
         return Call(
             KeyNoticeWorkflow.run,
             case,
-            notice_workflow_id(notice_id),
+            notice_workflow_id(self._installation, notice_id),
             summary=f"Notice {notice_id}: {row.kind}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
             again=again,
@@ -182,7 +184,7 @@ class Meanings:
         return Call(
             KeyWebhookWorkflow.run,
             WebhookCase(webhook_id, row.event, self._settings.webhook_life),
-            webhook_workflow_id(webhook_id, order),
+            webhook_workflow_id(self._installation, webhook_id, order),
             summary=f"Webhook {webhook_id}: {row.event}",
             details=f"For account {row.account_id}. `octy webhooks list` tells of its deliveries.",
             again=again,

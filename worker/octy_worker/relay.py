@@ -28,11 +28,13 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
+from octy_middleware.installation import installation_id
 from octy_middleware.outbox import TRIES
 from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_worker.tracing import Tracing
 
 _logger = logging.getLogger(__name__)
@@ -81,7 +83,9 @@ class Relay:
         self._settings = settings
         self._width = settings.relay_concurrency
         self._claims = Claims(database, clock, _name(), settings.relay_lease)
-        self._meanings = Meanings(database, settings)
+        installation = installation_id(database)
+        self._task_queue = main_queue(settings, installation)
+        self._meanings = Meanings(database, settings, installation)
         self._heard = heard
         self._tracing = tracing or Tracing()
         self._rung = asyncio.Event()
@@ -201,7 +205,7 @@ class Relay:
                 call.run,
                 call.argument,
                 id=call.workflow_id,
-                task_queue=self._settings.temporal_task_queue,
+                task_queue=self._task_queue,
                 id_reuse_policy=_ANEW if call.again else WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=call.summary,

@@ -16,6 +16,7 @@ from sqlmodel import Session, and_, col, func, select
 from octy_middleware.accounts import find_account, security_addresses
 from octy_middleware.clock import EPOCH, utc
 from octy_middleware.errors import InvalidInputError
+from octy_middleware.installation import read_installation_id
 from octy_middleware.keys import has_valid_checksum
 from octy_middleware.models import (
     Account,
@@ -56,6 +57,7 @@ _NOTICES = 20  # of an account, the latest
 _ID_LENGTH = 36
 _USES = 20
 _LATELY = timedelta(days=7)
+_WORKFLOW_PREFIX = re.compile(r"octy-[0-9a-f]+-incident-")
 _NEW_SHAPE = re.compile(r"pk_[0-9A-Za-z]{28}")
 
 
@@ -199,7 +201,7 @@ def find_incident(session: Session, text: str) -> str:
 
     Raises InvalidInputError when none or several fit.
     """
-    wanted = text.strip().lower().removeprefix(incident_workflow_id(""))
+    wanted = _WORKFLOW_PREFIX.sub("", text.strip().lower())
     beginning = func.substr(Incident.id, 1, len(wanted)) == wanted
     found = session.exec(select(Incident.id).where(beginning).order_by(col(Incident.id)).limit(2)).all()
     if not wanted or not found:
@@ -223,7 +225,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         incident=_incident_line(incident, case.account.reference, case.confirmation),
         failures=case.failures,
         answered_at=case.confirmation.answered_at,
-        workflow_id=incident_workflow_id(incident_id),
+        workflow_id=incident_workflow_id(read_installation_id(session.connection()), incident_id),
         regeneration=regeneration,
         plot=failures_over_time(session, incident),
         sources=case.sources,

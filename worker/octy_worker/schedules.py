@@ -29,6 +29,7 @@ from octy_middleware.keychain import Keychain
 from octy_worker.encryption import key_of
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 
@@ -49,12 +50,12 @@ def planned(settings: WorkerSettings) -> dict[UpkeepTask, ScheduleIntervalSpec |
     }
 
 
-async def keep_schedules(client: Client, settings: WorkerSettings, look: float = _LOOK) -> None:
+async def keep_schedules(client: Client, settings: WorkerSettings, installation: str, look: float = _LOOK) -> None:
     """Make and mend them until cancelled; nothing else ends it, for cases go on without them."""
     said = ""
     while True:
         try:
-            await make_ready(client, settings)
+            await make_ready(client, settings, installation)
             said = ""
         except Exception as error:  # noqa: BLE001  # an outage, which the relay tells of too, or a fault of ours
             fault = error.status.name if isinstance(error, RPCError) else type(error).__name__
@@ -64,21 +65,22 @@ async def keep_schedules(client: Client, settings: WorkerSettings, look: float =
         await asyncio.sleep(look)
 
 
-async def make_ready(client: Client, settings: WorkerSettings) -> None:
+async def make_ready(client: Client, settings: WorkerSettings, installation: str) -> None:
     """Have Temporal know the search attributes, without which no task of a workflow ends, then the schedules."""
     if settings.temporal_search_attributes == "auto":
         await make_known(client)
-    await ensure_schedules(client, settings)
+    await ensure_schedules(client, settings, installation)
 
 
-async def ensure_schedules(client: Client, settings: WorkerSettings) -> None:
+async def ensure_schedules(client: Client, settings: WorkerSettings, installation: str) -> None:
     """Have each schedule as planned. A new one is due at once, but for the digest, which has its hour."""
+    task_queue = main_queue(settings, installation)
     for task, due in planned(settings).items():
-        schedule_id = upkeep_schedule_id(settings.temporal_task_queue, task)
+        schedule_id = upkeep_schedule_id(task_queue, task)
         if due is None:
             await _remove(client, schedule_id)
             continue
-        schedule = _schedule(settings.temporal_task_queue, task, due)
+        schedule = _schedule(task_queue, task, due)
         try:
             await client.create_schedule(schedule_id, schedule, trigger_immediately=task is not UpkeepTask.DIGEST)
             _logger.info("schedules: %s made", schedule_id)

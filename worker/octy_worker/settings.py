@@ -72,7 +72,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
 
     temporal_address: str = "127.0.0.1:7233"
     temporal_namespace: str = "default"
-    temporal_task_queue: str = "octy"
+    temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
     temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is

@@ -13,10 +13,24 @@ from temporalio.runtime import Runtime
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keychain import Keychain
 from octy_worker.encryption import converter
+from octy_workflows.messages import main_task_queue
 
 
 class TemporalUnavailableError(OctyError):
     """Temporal can't be reached; the text says where it was looked for."""
+
+
+class QueueName(Protocol):
+    """What names the installation's task queues; worker settings are one."""
+
+    @property
+    def temporal_task_queue(self) -> str:
+        """The beginning of their names."""
+
+
+def main_queue(settings: QueueName, installation: str) -> str:
+    """Return the name of the main task queue of this installation, which no other installation uses."""
+    return main_task_queue(settings.temporal_task_queue, installation)
 
 
 class Place(Protocol):

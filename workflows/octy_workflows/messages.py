@@ -13,19 +13,22 @@ HOUR = 3600.0
 DAY = 24 * HOUR
 
 
-def incident_workflow_id(incident_id: str) -> str:
-    """Return the id of the incident's one workflow; starting it twice is harmless."""
-    return f"octy-incident-{incident_id}"
+def incident_workflow_id(installation: str, incident_id: str) -> str:
+    """Return the id of the incident's one workflow; starting it twice is harmless.
+
+    All workflow ids contain the id of their installation: others may use the same Temporal namespace.
+    """
+    return f"octy-{installation}-incident-{incident_id}"
 
 
-def regeneration_workflow_id(regeneration_id: str) -> str:
+def regeneration_workflow_id(installation: str, regeneration_id: str) -> str:
     """Return the id of the regeneration's one workflow."""
-    return f"octy-regeneration-{regeneration_id}"
+    return f"octy-{installation}-regeneration-{regeneration_id}"
 
 
-def notice_workflow_id(notice_id: str) -> str:
+def notice_workflow_id(installation: str, notice_id: str) -> str:
     """Return the id of the notice's one workflow."""
-    return f"octy-notice-{notice_id}"
+    return f"octy-{installation}-notice-{notice_id}"
 
 
 class Deliver(StrEnum):
@@ -35,9 +38,14 @@ class Deliver(StrEnum):
     MAIL = "mail"  # the mail has the secret: it counts as collected when the mail server has accepted it
 
 
-def webhook_workflow_id(webhook_id: str, order: int) -> str:
+def webhook_workflow_id(installation: str, webhook_id: str, order: int) -> str:
     """Return the id of the one workflow of this order; staff may order anew what was given up."""
-    return f"octy-webhook-{webhook_id}-{order}"
+    return f"octy-{installation}-webhook-{webhook_id}-{order}"
+
+
+def main_task_queue(name: str, installation: str) -> str:
+    """Return the installation's main task queue; `name` is the setting. Other queues' names begin with this one."""
+    return f"{name}-{installation}"
 
 
 def webhook_task_queue(task_queue: str) -> str:
@@ -323,7 +331,7 @@ class UpkeepReport:
 
 
 def upkeep_schedule_id(task_queue: str, task: UpkeepTask) -> str:
-    """Return the id of a task's schedule: installations that share a namespace have task queues of their own."""
+    """Return the id of a task's schedule, by the installation's main task queue."""
     return f"octy-upkeep-{task_queue}-{task}"
 
 

@@ -263,9 +263,27 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("regeneration_id", name=op.f("pk_sealed_secret")),
     )
+    op.create_table(
+        "installation",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("place", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "key_check",
+        sa.Column("purpose", sa.String(length=32), nullable=False),
+        sa.Column("key_id", sa.String(length=16), nullable=False),
+        sa.Column("check_value", sa.String(length=64), nullable=False),
+        sa.Column("registered_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("purpose", "key_id", name=op.f("pk_key_check")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("key_check")
+    op.drop_table("installation")
     op.drop_table("sealed_secret")
     op.drop_table("incident_event")
     op.drop_table("confirmation")

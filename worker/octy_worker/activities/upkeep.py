@@ -20,6 +20,7 @@ from octy_worker.reconciliation.run import Findings, Reconciliation
 from octy_worker.retention import Ended
 from octy_worker.retention.piece import prune_piece
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_workflows.messages import Progress, UpkeepOrder, UpkeepReport
 
 _logger = logging.getLogger(__name__)
@@ -39,6 +40,7 @@ class UpkeepActivities:
         *,
         database: Database,
         client: Client,
+        installation: str,
         mailer: Mailer,
         letters: Letters,
         settings: WorkerSettings,
@@ -46,6 +48,7 @@ class UpkeepActivities:
     ) -> None:
         self._database = database
         self._client = client
+        self._installation = installation
         self._digests = DigestPost(database, mailer, letters, settings, clock)
         self._settings = settings
         self._clock = clock
@@ -68,7 +71,8 @@ class UpkeepActivities:
             self._database,
             self._client,
             self._clock,
-            task_queue=self._settings.temporal_task_queue,
+            task_queue=main_queue(self._settings, self._installation),
+            installation=self._installation,
             notice_life=self._settings.incident_close_after,
             beat=lambda found: activity.heartbeat(found.looked_at),
         )

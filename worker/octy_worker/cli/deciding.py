@@ -17,11 +17,13 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
+from octy_middleware.installation import installation_id
 from octy_worker import cases
 from octy_worker.cli.audit import record
 from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
+from octy_worker.temporal import main_queue
 from octy_workflows.hearing import INVALID, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Extended, Resent, incident_workflow_id, regeneration_workflow_id
@@ -114,14 +116,15 @@ def _update_of(said: StaffRequest) -> Any:
 async def _ask_case(
     database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, *, patience: float
 ) -> Any:
+    installation = installation_id(database)
     client = await reach(place)
-    handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(incident_id))
+    handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
         return await handle.execute_update(_update_of(said), said, id=said.id, rpc_timeout=timedelta(seconds=patience))
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, place, said, patience) from None
+        raise await _nobody_answered(client, main_queue(place, installation), said, patience) from None
     except RPCError as error:
         raise _no_workflow(database, incident_id, error) from None
 
@@ -135,8 +138,9 @@ async def _ask_for_keys(
     *,
     patience: float,
 ) -> int:
+    installation = installation_id(database)
     client = await reach(place)
-    workflow_id = regeneration_workflow_id(regeneration_id)
+    workflow_id = regeneration_workflow_id(installation, regeneration_id)
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:
         return await handle.execute_update(
@@ -145,7 +149,7 @@ async def _ask_for_keys(
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
-        raise await _nobody_answered(client, place, order, patience) from None
+        raise await _nobody_answered(client, main_queue(place, installation), order, patience) from None
     except RPCError as error:
         raise _no_workflow(database, incident_id, error) from None
 
@@ -163,11 +167,11 @@ def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedEr
     )
 
 
-async def _nobody_answered(client: Client, place: TemporalPlace, said: StaffRequest, patience: float) -> CommandError:
+async def _nobody_answered(client: Client, task_queue: str, said: StaffRequest, patience: float) -> CommandError:
     option = said.id_field.replace("_", "-")
     repeat = f"repeat with --{option} {said.id}, which never counts twice"
     try:
-        worker = await has_worker(client, place, now())
+        worker = await has_worker(client, task_queue, now())
     except RPCError:
         worker = False
     if worker:
@@ -175,7 +179,7 @@ async def _nobody_answered(client: Client, place: TemporalPlace, said: StaffRequ
             f"no answer within {patience:g} s, though a worker asked for work lately", f"look at its log; {repeat}"
         )
     return UnavailableError(
-        f"no worker asks Temporal for work (task queue {place.temporal_task_queue!r})", f"start `octy worker`; {repeat}"
+        f"no worker asks Temporal for work (task queue {task_queue!r})", f"start `octy worker`; {repeat}"
     )
 
 

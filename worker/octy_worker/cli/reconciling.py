@@ -77,11 +77,22 @@ def _notice_life(context: typer.Context) -> float:
 async def _run(database: "Database", place: "TemporalPlace", *, notice_life: float, dry: bool) -> "Findings | None":
     from temporalio.service import RPCError
 
+    from octy_middleware.installation import installation_id
     from octy_worker.cli.temporal_place import reach
     from octy_worker.reconciliation.run import Reconciliation
+    from octy_worker.temporal import main_queue
 
+    installation = installation_id(database)
     client = await reach(place)
-    run = Reconciliation(database, client, now, task_queue=place.temporal_task_queue, notice_life=notice_life, dry=dry)
+    run = Reconciliation(
+        database,
+        client,
+        now,
+        task_queue=main_queue(place, installation),
+        installation=installation,
+        notice_life=notice_life,
+        dry=dry,
+    )
     try:
         return await run.go()
     except RPCError as error:

@@ -53,17 +53,17 @@ async def reach(place: TemporalPlace) -> Client:
         raise UsageFaultError(str(error), "use host:port") from None
 
 
-async def has_worker(client: Client, place: TemporalPlace, now: float) -> bool:
+async def has_worker(client: Client, task_queue: str, now: float) -> bool:
     """Tell whether a worker asked for work of both kinds, workflows and activities, just now."""
     kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    return all([await _is_polled(client, place, kind, now) for kind in kinds])
+    return all([await _is_polled(client, task_queue, kind, now) for kind in kinds])
 
 
-async def _is_polled(client: Client, place: TemporalPlace, kind: TaskQueueType.ValueType, now: float) -> bool:
+async def _is_polled(client: Client, task_queue: str, kind: TaskQueueType.ValueType, now: float) -> bool:
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
-            namespace=place.temporal_namespace,
-            task_queue=TaskQueue(name=place.temporal_task_queue),
+            namespace=client.namespace,
+            task_queue=TaskQueue(name=task_queue),
             task_queue_type=kind,
         )
     )

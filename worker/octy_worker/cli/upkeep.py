@@ -11,7 +11,7 @@ import typer
 from octy_worker.cli.console import show, show_json, tell
 from octy_worker.cli.exits import Exit, UsageFaultError
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import database_url, refuse_missing_file, store, variables_of
+from octy_worker.cli.surroundings import database_url, now, refuse_missing_file, store, variables_of
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
@@ -61,12 +61,15 @@ SECRETS_HELP = teach(
 def upgrade(context: typer.Context) -> None:
     """Migrate."""
     from octy_middleware.database import Database
+    from octy_middleware.installation import register_installation
     from octy_middleware.migrations import upgrade as migrate
 
     opened = Database(database_url(variables_of(context)))
     try:
         before = migrate(opened)
         after = opened.schema()
+        with opened.write() as connection:
+            register_installation(opened, connection, now())
     finally:
         opened.close()
     if before == after:

@@ -62,12 +62,14 @@ class Reconciliation:
         clock: Clock,
         *,
         task_queue: str,
+        installation: str,
         notice_life: float,
         dry: bool = False,
         beat: Callable[[Findings], None] = lambda _found: None,
     ) -> None:
         self._database = database
-        self._running = Running(client, task_queue)
+        self._running = Running(client, task_queue, installation)
+        self._installation = installation
         self._clock = clock
         self._notice_life = notice_life
         self._dry = dry
@@ -109,7 +111,7 @@ class Reconciliation:
     async def _look_at_open(self, kind: Subject) -> None:
         after = subjects.first_id(kind, self._clock(), self._notice_life)
         while True:
-            page = await asyncio.to_thread(subjects.open_page, self._database, kind, after)
+            page = await asyncio.to_thread(subjects.open_page, self._database, self._installation, kind, after)
             if not page.ids:
                 return
             await self._look_at_page(kind, page)

@@ -6,8 +6,9 @@ Here: every call of a reconciliation to Temporal. Not here: what follows (`run`)
 import asyncio
 from collections.abc import AsyncIterator, Mapping
 from enum import Enum
+from typing import Any
 
-from temporalio.client import Client, WorkflowExecutionStatus
+from temporalio.client import Client, WorkflowExecutionStatus, WorkflowHandle
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_worker.reconciliation.subjects import Subject
@@ -30,8 +31,9 @@ class Life(Enum):
 class Running:
     """Asks Temporal about the workflows of one task queue. Raises RPCError while it is away."""
 
-    def __init__(self, client: Client, task_queue: str) -> None:
+    def __init__(self, client: Client, task_queue: str, installation: str) -> None:
         self._client = client
+        self._installation = installation
         self._task_queue = task_queue
 
     async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
@@ -57,7 +59,7 @@ class Running:
         """Yield the ids of what runs on the task queue, some at a time, cases and regenerations apart."""
         for name, kind in _TYPES.items():
             query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue = '{self._task_queue}'"
-            prefix, ids = _WORKFLOW_ID[kind](""), list[str]()
+            prefix, ids = _WORKFLOW_ID[kind](self._installation, ""), list[str]()
             async for found in self._client.list_workflows(query, page_size=_PAGE):
                 if found.id.startswith(prefix):
                     ids.append(found.id.removeprefix(prefix))
@@ -67,12 +69,15 @@ class Running:
             if ids:
                 yield kind, ids
 
+    def _handle(self, kind: Subject, subject_id: str) -> WorkflowHandle[Any, Any]:
+        return self._client.get_workflow_handle(_WORKFLOW_ID[kind](self._installation, subject_id))
+
     async def is_idle(self, kind: Subject, subject_id: str) -> bool:
         """Tell whether it runs and nothing of it is under way: it is not about to end by itself."""
-        found = await self._client.get_workflow_handle(_WORKFLOW_ID[kind](subject_id)).describe()
+        found = await self._handle(kind, subject_id).describe()
         busy = found.raw_description.HasField("pending_workflow_task") or found.raw_description.pending_activities
         return found.status is WorkflowExecutionStatus.RUNNING and not busy
 
     async def end(self, kind: Subject, subject_id: str, why: str) -> None:
         """End one at once; the reason stands in its history."""
-        await self._client.get_workflow_handle(_WORKFLOW_ID[kind](subject_id)).terminate(reason=why)
+        await self._handle(kind, subject_id).terminate(reason=why)

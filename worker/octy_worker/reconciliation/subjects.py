@@ -90,7 +90,7 @@ def first_id(kind: Subject, now: float, notice_life: float) -> str:
     return uuid7(max(0.0, now - notice_life), bytes) if kind is Subject.NOTICE else ""
 
 
-def open_page(database: Database, kind: Subject, after: str) -> Page:
+def open_page(database: Database, installation: str, kind: Subject, after: str) -> Page:
     """Return the next page; its last id is where the one after it begins."""
     with database.read_session() as session:
         ids = _ids(session, kind, after)
@@ -98,7 +98,7 @@ def open_page(database: Database, kind: Subject, after: str) -> Page:
             col(Outbox.delivered_at).is_(None), col(Outbox.subject_id).in_(ids)
         )
         found = session.exec(undelivered).all()
-        opened = _workflow_ids(session, kind, ids)
+        opened = _workflow_ids(session, installation, kind, ids)
     return Page(
         ids,
         opened,
@@ -107,12 +107,12 @@ def open_page(database: Database, kind: Subject, after: str) -> Page:
     )
 
 
-def _workflow_ids(session: Session, kind: Subject, ids: Sequence[str]) -> dict[str, str]:
+def _workflow_ids(session: Session, installation: str, kind: Subject, ids: Sequence[str]) -> dict[str, str]:
     if kind is Subject.WEBHOOK:
         orders = session.exec(select(Webhook.id, Webhook.orders).where(col(Webhook.id).in_(ids))).all()
-        return {webhook_id: webhook_workflow_id(webhook_id, order) for webhook_id, order in orders}
+        return {webhook_id: webhook_workflow_id(installation, webhook_id, order) for webhook_id, order in orders}
     opened = untold(session, ids) if kind is Subject.NOTICE else ids
-    return {subject_id: _WORKFLOW_ID[kind](subject_id) for subject_id in opened}
+    return {subject_id: _WORKFLOW_ID[kind](installation, subject_id) for subject_id in opened}
 
 
 def _ids(session: Session, kind: Subject, after: str) -> Sequence[str]:

@@ -12,6 +12,7 @@ network         Temporal, SMTP, pages
 
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.configuration import look_at_packages, read_settings
+from octy_worker.cli.checks.installation import read_installation
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
 from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
 from octy_worker.cli.checks.observation import look_at_observation
@@ -26,7 +27,7 @@ __all__ = ["Check", "State", "examine"]
 def examine(variables: Variables) -> list[Check]:
     """Look at everything, in the order in which it is best mended."""
     settings, checks = read_settings(variables)
-    stored, temporal = list(look_at_store(settings)), look_at_temporal(settings)
+    stored, temporal = list(look_at_store(settings)), look_at_temporal(settings, read_installation(settings))
     worker_runs = all(check.state is State.OK for check in temporal)
     return [
         *checks,

@@ -24,6 +24,7 @@ from octy_worker.cli.exits import CommandError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_worker.versions import known_versions
 
 _TIMEOUT = 10.0  # seconds
@@ -32,8 +33,11 @@ _INSIDE = (_ATTRIBUTES, "worker")  # of a namespace
 _HEALTHY = {"status": "ok"}
 
 
-def look_at_temporal(settings: WorkerSettings) -> list[Check]:
-    """Look for the server, the namespace, its search attributes, and a worker that asks for work."""
+def look_at_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
+    """Look for the server, the namespace, its search attributes, and a worker that asks for this installation's work.
+
+    `installation` is None when the database did not tell.
+    """
     place = TemporalPlace(
         temporal_address=settings.temporal_address,
         temporal_namespace=settings.temporal_namespace,
@@ -42,10 +46,12 @@ def look_at_temporal(settings: WorkerSettings) -> list[Check]:
         temporal_deployment=settings.temporal_deployment,
         temporal_build_id=settings.temporal_build_id,
     )
-    return asyncio.run(_look_at_temporal(place, searchable=settings.temporal_search_attributes == "auto"))
+    task_queue = None if installation is None else main_queue(settings, installation)
+    searchable = settings.temporal_search_attributes == "auto"
+    return asyncio.run(_look_at_temporal(place, task_queue, searchable=searchable))
 
 
-async def _look_at_temporal(place: TemporalPlace, *, searchable: bool) -> list[Check]:
+async def _look_at_temporal(place: TemporalPlace, task_queue: str | None, *, searchable: bool) -> list[Check]:
     try:
         client = await reach(place)
     except CommandError:
@@ -56,7 +62,7 @@ async def _look_at_temporal(place: TemporalPlace, *, searchable: bool) -> list[C
     if namespace.to_do:
         return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
     attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
-    checks = [found, namespace, attributes, await _look_at_worker(client, place)]
+    checks = [found, namespace, attributes, await _look_at_worker(client, task_queue)]
     return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
 
 
@@ -98,10 +104,11 @@ async def _look_at_search_attributes(client: Client) -> Check:
     return fine(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
 
 
-async def _look_at_worker(client: Client, place: TemporalPlace) -> Check:
-    queue = place.temporal_task_queue
+async def _look_at_worker(client: Client, queue: str | None) -> Check:
+    if queue is None:
+        return unchecked("worker", "needs the database, which names its task queue")
     try:
-        polled = await has_worker(client, place, now())
+        polled = await has_worker(client, queue, now())
     except RPCError as error:
         return wrong("worker", error.message, "look at Temporal's log")
     if polled:
