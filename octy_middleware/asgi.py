@@ -158,14 +158,13 @@ class OctyASGIMiddleware:
 
     async def _pursue(self, found: Verdict | Claim, request: AsgiRequest) -> Verdict:
         story = self.gate.pursue(found, request, LoopTicket)
-        proven: Verdict | None = None
         try:
             while True:
-                step = story.send(proven)
-                proven = None
+                step = next(story)
                 if isinstance(step, SlowClaim):
                     loop = asyncio.get_running_loop()
-                    proven = await loop.run_in_executor(self._slow_threads, self.gate.prove, step, request)
+                    proving = loop.run_in_executor(self._slow_threads, self.gate.prove, step, request)
+                    await asyncio.shield(proving)  # goes on when the client has gone: what was judged is recorded
                 else:
                     await step.wait(self.gate.settings.commit_timeout)
         except StopIteration as end:

@@ -45,17 +45,19 @@ class Endings:
         return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
 
     def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
-        """Refuse well-formed credentials, after the commit; or at once beyond the rate of their source."""
+        """Refuse well-formed credentials after the commit. The rate of their source changes the answer, not the record.
+
+        An answer that is not the right secret's tells that this one is wrong, whatever its status: it is recorded.
+        """
         key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
         wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
-        throttled = Outcome.THROTTLED if wait else outcome
-        entry = describe(throttled, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        entry = describe(outcome, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
         if not wait:
             return Verdict(outcome, entry=entry)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
         told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
-        return self._noted(Verdict(throttled, told=told, retry_after=ceil(wait)), entry)
+        return Verdict(outcome, entry=entry, told=told, retry_after=ceil(wait))
 
     def refuse_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
         """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
@@ -73,6 +75,16 @@ class Endings:
     def unanswered(self, claim: Claim) -> Verdict:
         """Answer 503 for what somebody else has in hand, and will record."""
         return Verdict(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
+
+    def judged_without_store(self, claim: Claim, request: Request, public_key: str) -> Verdict:
+        """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
+        entry = describe(Outcome.WRONG_SECRET, request, claim.client, self._clock(), public_key=public_key)
+        return self._noted(Verdict(Outcome.STORE_UNAVAILABLE), entry)
+
+    def undecided_after_commit(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503 like `undecided`, at the time at which a judged secret is answered (T7)."""
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        return Verdict(outcome, entry=describe(outcome, request, claim.client, self._clock()))
 
     def undecided(self, claim: Claim, request: Request) -> Verdict:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""

@@ -38,7 +38,7 @@ from octy_middleware.request import Request
 from octy_middleware.settings import Settings
 from octy_middleware.slow_lane import SlowLane
 from octy_middleware.states import PairState
-from octy_middleware.ticket import ThreadTicket, Ticket
+from octy_middleware.ticket import ThreadTicket, Ticket, settle
 from octy_middleware.verdict import OPEN, Claim, SlowClaim, Verdict
 from octy_middleware.window import Window
 
@@ -113,7 +113,7 @@ class Gate:
             self._keyring,
             self._recorder,
             self._judge.examine,
-            self._end.undecided,
+            self._judge.without_store,
             patience=settings.commit_timeout,
         )
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
@@ -160,15 +160,15 @@ class Gate:
             if record.state != PairState.RETIRING:  # whose uses are described one by one
                 self._express.remember(values[0], record, packed, verdict.committed())
             return verdict
-        return Claim(credentials, client)
+        return Claim(credentials, client, remembered=packed)
 
     def pursue(
         self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
-    ) -> Generator[_T | SlowClaim, Verdict | None, Verdict]:
+    ) -> Generator[_T | SlowClaim, None, Verdict]:
         """Find the verdict that `admit` left open, in steps that a door takes in its own way.
 
-        Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, to each of which it is
-        sent the verdict that `prove` gives, in a thread that may be kept for long.
+        Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
+        `prove`, in a thread that may be kept for long and that goes on when the client has gone.
         """
         if isinstance(found, Claim):
             claim, ticket = found, make_ticket()
@@ -176,9 +176,11 @@ class Gate:
             yield from _waited_for(ticket)
             answer = ticket.answer or self._end.unanswered(claim)
             if isinstance(answer, SlowClaim):
-                proven = yield answer
-                assert proven is not None
-                answer = proven
+                ticket = make_ticket()
+                yield answer._replace(ticket=ticket)
+                yield from _waited_for(ticket)
+                answer = ticket.answer or self._end.unanswered(claim)
+            assert isinstance(answer, Verdict)
             found = answer
         if found.entry is None:
             return found
@@ -193,22 +195,31 @@ class Gate:
         if isinstance(found, Verdict) and found.entry is None:
             return found
         story = self.pursue(found, request, ThreadTicket)
-        proven: Verdict | None = None
         try:
             while True:
-                step = story.send(proven)
-                proven = None
+                step = next(story)
                 if isinstance(step, SlowClaim):
-                    proven = self.prove(step, request)
+                    self.prove(step, request)
                 else:
                     step.wait(self.settings.commit_timeout)
         except StopIteration as end:
             verdict: Verdict = end.value
             return verdict
 
-    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
-        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
-        return self._judge.prove(slow, request)
+    def prove(self, slow: SlowClaim, request: Request) -> None:
+        """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
+
+        Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
+        """
+        ticket = slow.ticket or ThreadTicket()
+        verdict: Verdict = self._end.unanswered(slow.claim)
+        try:
+            verdict = self._judge.prove(slow, request)
+        finally:
+            if verdict.entry is None:
+                settle([(ticket, verdict)])
+            else:  # here, not where the client waits, who may have gone: what was judged is recorded
+                self._recorder.submit(verdict, ticket)
 
     def answer(self, verdict: Verdict, request: Request) -> Refusal:
         """Return what a refused client gets, in the host's shape if it has one."""

@@ -15,7 +15,7 @@ from octy_middleware.keyring import Keyring
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.network import TrustedProxies, network_of
 from octy_middleware.outcome import Outcome
-from octy_middleware.records import KeyRecord
+from octy_middleware.records import KeyRecord, nobody, unpack
 from octy_middleware.request import Request
 from octy_middleware.slow_lane import SlowLane
 from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict
@@ -46,6 +46,7 @@ class Judge:
         self._proxies = proxies
         self._renew = renew
         self._clock = clock
+        self._nobody = nobody(hasher.decoy)
         self._warned = False  # of a proxy that nobody told us to trust
 
     def examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
@@ -70,17 +71,38 @@ class Judge:
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
             fits = None
         if fits is None:
-            return self._end.undecided(slow.claim, request)
+            return self._without_hash(slow, request)
+        right = fits if slow.right is None else slow.right
         try:  # it took a while: the pair may have been retired or renewed meanwhile
             record = self._keyring.look_up(slow.claim.credentials.public_key)
         except StoreUnavailableError:
-            return self._end.undecided(slow.claim, request)
-        right = fits if slow.right is None else slow.right
+            if right:
+                return self._end.undecided_after_commit(slow.claim, request)
+            return self._judge(slow.claim, request, slow.record, right=False)
         if record is not None and slow.record is not None and record.digest != slow.record.digest:
             right = self._hasher.is_fast(record.digest) and self._hasher.verify(
                 slow.claim.credentials.secret, record.digest
             )
         return self._judge(slow.claim, request, record, right=right)
+
+    def _without_hash(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Answer 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
+        if slow.right is None:
+            return self._end.undecided_after_commit(slow.claim, request)
+        verdict = self._judge(slow.claim, request, slow.record, right=slow.right)
+        return verdict if verdict.entry is None else verdict._replace(told=Outcome.STORE_UNAVAILABLE, retry_after=None)
+
+    def without_store(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503 where the store did not answer.
+
+        Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
+        """
+        found = claim.remembered or self._nobody
+        record = unpack(claim.credentials.public_key, found)
+        right = self._hasher.verify(claim.credentials.secret, record.digest)
+        if claim.remembered is None or claim.plain or right or not record.is_live(self._clock()):
+            return self._end.undecided(claim, request)
+        return self._end.judged_without_store(claim, request, record.public_key)
 
     def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
         judged = self._hasher.can_judge(self._hasher.decoy if record is None else record.digest)  # equal work

@@ -5,11 +5,16 @@ one transaction writes (`ledger`).
 
 Refusals are urgent: their client waits for the commit. Accepted outcomes linger a moment for company. Both stand in
 one queue, so that outcomes of one process commit in the order in which they were decided.
+
+An entry is written with the outcome that was judged, whatever its client was told: a wrong secret whose commit failed
+was told 503, where the right one is told 200, so it counts as soon as it can be written.
 """
 
 import logging
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
 from octy_middleware.clock import Clock
@@ -25,6 +30,8 @@ _logger = logging.getLogger(__name__)
 
 _BATCH = 2000  # entries a transaction, so that no commit takes long
 _JUDGED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
+_LEAST_RESERVE = 256  # refused secrets beyond a full queue
+_SHARES = 8  # of the reserve: one key's attempts leave room for those on other keys
 
 Write = Callable[[Sequence[Entry]], None]
 
@@ -68,6 +75,7 @@ class Recorder:
         self._write = write
         self._limit = limit
         self._half = limit // 2
+        self._reserve = max(limit, _LEAST_RESERVE)
         self._patience = patience
         self._monotonic = monotonic
         self._drain: Drain[_Item] = Drain("octy-recorder", self._handle, most=_BATCH, linger=linger)
@@ -82,13 +90,17 @@ class Recorder:
         self._failures = 0
         self._begun: float | None = None  # when the commit under way began
         self._took = 0.0
+        self._reserving = threading.Lock()
+        self._reserved: Counter[str] = Counter()  # refused secrets in the reserve, by key; unknown keys are one
+        self._reserved_all = 0
+        self._warned = False  # of refused secrets that are given up
 
     def note(self, entry: Entry) -> bool:
         """Write the entry soon; nobody need wait for it, unless it returns False: then `submit` it.
 
         That is so when the queue is full: the store sets the pace. When it is full because the store is away, the entry
-        is given up and counted, for the host app must go on. What was answered 503 gets half of the queue: it comes
-        fast, and what was accepted ends streaks.
+        is given up and counted, for the host app must go on. What nobody judged gets half of the queue: it comes
+        fast, and what was accepted ends streaks. Refused secrets are given up last: they have a reserve of their own.
         """
         drain = self._drain
         if len(drain.queue) < self._half:
@@ -101,7 +113,10 @@ class Recorder:
     def _note_in_a_crowd(self, entry: Entry) -> bool:
         """Note an entry when half of the queue is full; from here on nothing lingers."""
         self._drain.hurry()
-        if entry.outcome is not Outcome.STORE_UNAVAILABLE and len(self._drain) < self._limit:
+        if entry.outcome in _JUDGED:
+            self._keep_in_reserve(entry)
+            return True
+        if entry.outcome is not Outcome.STORE_UNAVAILABLE and self._room() > 0:
             self._drain.put(entry)
             return True
         if self._is_away():
@@ -109,21 +124,51 @@ class Recorder:
             return True
         return False
 
+    def _keep_in_reserve(self, entry: Entry) -> None:
+        """Queue a refused secret beyond half of the queue; unknown keys share what one key has (T7)."""
+        with self._reserving:
+            share = self._reserved[entry.public_key]
+            has_room = self._reserved_all < self._reserve and share < self._reserve // _SHARES
+            if has_room:
+                self._reserved[entry.public_key] = share + 1
+                self._reserved_all += 1
+        if has_room:
+            self._drain.put(entry)
+            return
+        self._lost += 1
+        if not self._warned:
+            self._warned = True
+            _logger.error("recorder: the queue is full: refused secrets are not counted any more")
+
+    def _leave_reserve(self, written: Iterable[Entry]) -> None:
+        with self._reserving:
+            for entry in written:
+                if self._reserved[entry.public_key] > 0 and entry.outcome in _JUDGED:
+                    self._reserved[entry.public_key] -= 1
+                    self._reserved_all -= 1
+            self._reserved += Counter()  # drops keys without entries
+
+    def _room(self) -> int:
+        """Return how many entries the queue still takes beside the reserve."""
+        return self._limit - len(self._drain) + self._reserved_all
+
     def submit(self, verdict: Verdict, ticket: Ticket) -> None:
         """Write the verdict's entry now, and settle the ticket with the verdict after its commit.
 
-        A full queue takes no more refusals of credentials; what was noted in vain waits for its turn beyond the limit.
-        Until the commit begins the ticket can be withdrawn: the entry is then written as `store_unavailable`, which is
-        what its client was told. While the store is away the ticket is settled at once, so that refusals don't use up
-        the threads that right keys need; what is queued is tried again and again, and finds out when the store is back.
+        Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond
+        the limit. Until the commit begins the ticket can be withdrawn. While the store is away the ticket is settled at
+        once, so that refusals don't use up the threads that right keys need. In each case the entry is written all the
+        same; what is queued is tried again and again, and finds out when the store is back.
         """
         entry = verdict.entry
         assert entry is not None
         if self._is_away():
-            self.note(_unanswered(entry))
-        elif len(self._drain) < self._limit or entry.outcome not in _JUDGED:
+            self.note(entry)
+        elif self._room() > 0 or entry.outcome not in _JUDGED:
             self._drain.put_urgently(_Awaited(entry, verdict.committed(), ticket))
             return
+        else:
+            self._keep_in_reserve(entry)
         settle([(ticket, verdict.uncommitted())])
 
     def health(self) -> Health:
@@ -145,7 +190,7 @@ class Recorder:
         return begun is not None and self._monotonic() - begun > self._patience
 
     def _handle(self, items: list[_Item]) -> list[_Item]:
-        """Write a batch. From here on nobody can withdraw; who did so before was told 503: it is no failure of his."""
+        """Write a batch. From here on nobody can withdraw; who did so before was told 503, and waits no more."""
         if _Awaited in set(map(type, items)):
             items = [_claimed(item) if type(item) is _Awaited else item for item in items]
         return self._commit(items)
@@ -170,6 +215,9 @@ class Recorder:
         if self._last_error:
             _logger.warning("recorder: the store takes outcomes again")
             self._last_error = ""
+            self._warned = False
+        if self._reserved_all:
+            self._leave_reserve(item.entry if type(item) is _Awaited else item for item in batch)
         settle([(item.ticket, item.verdict) for item in awaited])
         return []
 
@@ -194,17 +242,12 @@ class Recorder:
         if self._drain.closing:
             self._lost += len(batch)
             return []
-        return [_unanswered(item.entry) if isinstance(item, _Awaited) else item for item in batch]
+        return [item.entry if isinstance(item, _Awaited) else item for item in batch]
 
 
 def _claimed(item: _Awaited) -> _Item:
-    return item if item.ticket.take() else _unanswered(item.entry)
+    return item if item.ticket.take() else item.entry
 
 
 def _fail(batch: Sequence[_Item]) -> None:
     settle([(item.ticket, item.verdict.uncommitted()) for item in batch if isinstance(item, _Awaited)])
-
-
-def _unanswered(entry: Entry) -> Entry:
-    """What the client of a failed commit was told: 503. It is no failed attempt of his."""
-    return entry._replace(outcome=Outcome.STORE_UNAVAILABLE)

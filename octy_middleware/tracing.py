@@ -44,7 +44,7 @@ def trace(gate: "Gate") -> None:
 
     def pursue_traced(
         found: Verdict | Claim, request: Request, make_ticket: Callable[[], Any]
-    ) -> Generator[Any | SlowClaim, Verdict | None, Verdict]:
+    ) -> Generator[Any | SlowClaim, None, Verdict]:
         # Not the current span: between its steps the thread, or the event loop, does other work.
         span = tracer.start_span("octy.record")
         try:

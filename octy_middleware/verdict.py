@@ -4,13 +4,16 @@ Here: these values. Not here: how a verdict is found (`gate`).
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from octy_middleware.credentials import Credentials
 from octy_middleware.entries import Entry
 from octy_middleware.network import Client
 from octy_middleware.outcome import Outcome
 from octy_middleware.records import KeyRecord
+
+if TYPE_CHECKING:
+    from octy_middleware.ticket import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,24 +75,30 @@ class Verdict(NamedTuple):
 
 
 class Claim(NamedTuple):
-    """Credentials that memory alone can't judge. `plain`: they came over plain HTTP and can't be accepted."""
+    """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
+
+    `remembered`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
+    """
 
     credentials: Credentials
     client: Client
     plain: bool = False
+    remembered: bytes | None = None
 
 
 class SlowClaim(NamedTuple):
     """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
-    key's, verified in vain, so that time tells nobody whether this key exists (T7).
+    key's, verified in vain, so that time tells nobody whether this key exists (T7). `ticket`: what is settled when
+    the verdict is on record.
     """
 
     claim: Claim
     record: KeyRecord | None
     stored: str
     right: bool | None
+    ticket: "Ticket | None" = None
 
 
 Answer: TypeAlias = Verdict | SlowClaim

@@ -96,7 +96,7 @@ class Campaign:
                 lane = STORE
                 found = resolve(gate, found, request)
             self._check(given, lane, checks.verdict(found, gate, request, expected, self._pairs))
-            self._enter(lane, OPEN if found.outcome is None else str(found.outcome), expected)
+            self._enter(lane, OPEN if found.outcome is None else str(found.outcome), expected, told=found.told)
         except Exception as error:  # noqa: BLE001
             self._check(given, lane, _words(error))
         self._check(given, lane, *self._listeners[given.around.site].take_faults())
@@ -148,8 +148,9 @@ class Campaign:
         if outcome is not None:
             self._enter(lane, outcome, expected)
 
-    def _enter(self, lane: str, outcome: str, expected: Expected) -> None:
-        self.report.seen[lane, outcome] += 1
+    def _enter(self, lane: str, outcome: str, expected: Expected, *, told: str | None = None) -> None:
+        """Note what was answered; the books of what is recorded hold the outcome, whatever was told."""
+        self.report.seen[lane, str(told or outcome)] += 1
         self.books.enter(outcome, expected.pair[0] if expected.pair else None)
 
     def _check(self, given: Input, lane: str, *faults: checks.Fault) -> None:

@@ -7,8 +7,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from passlib.hash import argon2, pbkdf2_sha256
+from passlib.hash import argon2
 from support.doors import asgi
+from support.imported_pairs import OLD, have, slow
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
@@ -17,27 +18,7 @@ from octy_middleware.keys import KeyHasher
 from octy_middleware.statements import run
 from octy_middleware.verdict import Claim, SlowClaim
 
-OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"
 OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
-
-
-def slow(secret: str, rounds: int = 1) -> str:
-    return str(pbkdf2_sha256.using(rounds=rounds).hash(secret))
-
-
-def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
-    """Make a pair an imported one."""
-    with world.database.write() as connection:
-        run(
-            connection,
-            "UPDATE key_pair SET secret_digest = ?, imported_scheme = ?, public_key = ? WHERE public_key = ?",
-            stored,
-            scheme,
-            public_key,
-            keys.public_key,
-        )
-        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", public_key)
-    return Keys(keys.reference, keys.account_id, keys.regeneration_id, public_key, keys.secret)
 
 
 def stored(world: World, keys: Keys) -> tuple:

@@ -102,7 +102,7 @@ def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
     until(lambda: recorder.health().last_error == "")
     assert told(submit(recorder, one(Outcome.UNKNOWN_KEY))) is Outcome.UNKNOWN_KEY
     recorder.close()
-    assert sorted(store.outcomes) == ["accepted", "store_unavailable", "unknown_key"]
+    assert sorted(store.outcomes) == ["accepted", "unknown_key", "wrong_secret"]
 
 
 def until(true: Callable[[], bool]) -> None:
@@ -111,14 +111,14 @@ def until(true: Callable[[], bool]) -> None:
         assert time.monotonic() < deadline
 
 
-def test_what_was_answered_503_leaves_room_for_what_was_accepted() -> None:
+def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = StoreUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
     store.gate.clear()
     for _ in range(20):
-        submit(recorder, one())
+        submit(recorder, one(Outcome.STORE_UNAVAILABLE))
     for _ in range(3):
         recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
@@ -143,7 +143,7 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
     store.gate.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
-    assert store.outcomes == ["store_unavailable"] * 4
+    assert store.outcomes == ["wrong_secret", *["unknown_key"] * 3]
 
 
 def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
@@ -187,7 +187,7 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     recorder.close()
 
 
-def test_who_withdraws_before_the_commit_is_no_failed_attempt() -> None:
+def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     store = Store()
     store.gate.clear()
     recorder = Recorder(store.write, limit=10, linger=0)
@@ -200,7 +200,45 @@ def test_who_withdraws_before_the_commit_is_no_failed_attempt() -> None:
     store.gate.set()
     assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
-    assert store.outcomes == [Outcome.WRONG_SECRET, Outcome.STORE_UNAVAILABLE, Outcome.WRONG_SECRET]
+    assert store.outcomes == [Outcome.WRONG_SECRET] * 3
+
+
+def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_given_up_is_counted() -> None:
+    store = Store()
+    recorder = Recorder(store.write, limit=10, linger=0)
+    store.fault = StoreUnavailableError("locked")
+    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    store.gate.clear()
+    for number in range(1000):  # the attacker's own key
+        submit(recorder, one(number=number)._replace(public_key="pk_own"))
+    for number in range(30):
+        submit(recorder, one(number=number)._replace(public_key="pk_victim"))
+    for _ in range(3):
+        assert recorder.note(one(Outcome.ACCEPTED))
+    store.fault = None
+    store.gate.set()
+    until(lambda: recorder.health().last_error == "")
+    recorder.close()
+    written = [(entry.public_key, entry.outcome) for batch in store.batches for entry in batch]
+    own = written.count(("pk_own", Outcome.WRONG_SECRET))
+    assert written.count(("pk_victim", Outcome.WRONG_SECRET)) == 30
+    assert store.outcomes.count(Outcome.ACCEPTED) == 3
+    assert 20 <= own < 100
+    assert own + recorder.health().lost == 1000
+
+
+def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503() -> None:
+    store = Store()
+    store.gate.clear()
+    recorder = Recorder(store.write, limit=3, linger=0)
+    submit(recorder, one())
+    until(lambda: recorder.health().queued == 0)
+    for _ in range(3):
+        submit(recorder, one())
+    assert [told(submit(recorder, one())) for _ in range(5)] == [Outcome.STORE_UNAVAILABLE] * 5
+    store.gate.set()
+    recorder.close()
+    assert store.outcomes == [Outcome.WRONG_SECRET] * 9
 
 
 def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
@@ -334,4 +372,4 @@ def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     store.gate.set()
     assert told(first) is Outcome.WRONG_SECRET
     recorder.close()
-    assert store.outcomes.count(Outcome.STORE_UNAVAILABLE) == 1
+    assert store.outcomes == [Outcome.WRONG_SECRET] * 3

@@ -76,5 +76,5 @@ def _throttled(pairs: Pairs, wrong: bytes) -> Case:
     """
     lines = (wrong, wrong, wrong.replace(b"Basic ", b""), pairs.basic)
     request = THEN.join(http(line, host=_THROTTLED) for line in lines)
-    answers, recorded = (INVALID, THROTTLED, INVALID, WHO), "accepted, 2 × throttled, wrong_secret"
+    answers, recorded = (INVALID, THROTTLED, INVALID, WHO), "accepted, 3 × wrong_secret"
     return case("throttle", "wrong, wrong, wrong without a scheme, right", request, answers, recorded, play=each_anew)

@@ -1,0 +1,197 @@
+"""A wrong secret of a live key that was judged is recorded as such, whatever was answered: 401, 429 or 503 (K4)."""
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Any
+
+import pytest
+from support.imported_pairs import OLD, have, rename, slow
+from support.stores import taken_away
+from support.world import FakeRequest, Keys, World, basic, look_into
+
+from octy_middleware import Gate, OctyASGIMiddleware, Outcome, StoreUnavailableError
+from octy_middleware.entries import Entry
+from octy_middleware.keys import make_pair
+from octy_middleware.slow_lane import SlowLane
+from octy_middleware.ticket import ThreadTicket
+from octy_middleware.verdict import Claim, SlowClaim
+
+UNKNOWN = "pk_" + "0" * 28
+
+
+def until(true: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not true():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def told(gate: Gate, header: str) -> Outcome | None:
+    verdict = gate.decide(FakeRequest(header))
+    return verdict.told or verdict.outcome
+
+
+def test_wrong_secrets_beyond_the_rate_limit_are_429_and_all_counted(world: World) -> None:
+    keys = world.register()
+    with world.gate(throttle=60) as gate:
+        for _ in range(60):
+            told(gate, basic(make_pair().public_key, "x"))
+        with ThreadPoolExecutor(8) as threads:
+            answers = list(threads.map(lambda _: told(gate, keys.basic("sk_wrong")), range(3000)))
+        assert answers.count(Outcome.THROTTLED) > 2900
+        assert told(gate, keys.basic()) is Outcome.ACCEPTED
+    assert world.recorded(keys.public_key) == {"wrong_secret": 3000, "accepted": 1}
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        write = gate._ledger.write
+
+        def away(_batch: Sequence[Entry]) -> None:
+            raise StoreUnavailableError("locked")
+
+        gate._recorder._write = away
+        answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
+        assert set(answers) == {Outcome.STORE_UNAVAILABLE}
+        assert told(gate, keys.basic()) is Outcome.ACCEPTED
+        gate._recorder._write = write
+        until(lambda: gate.health().queued == 0 and not gate.health().last_error)
+    assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_back(world: World) -> None:
+    """Its right secret is 200 meanwhile: the 503 tells that the other one is wrong."""
+    keys = world.register()
+    with world.gate(commit_timeout=1.0, grace=60.0) as gate:
+        assert told(gate, keys.basic()) is Outcome.ACCEPTED
+        until(lambda: gate.health().queued == 0)
+        gate.database.close()
+        with taken_away(world.url, world.server):
+            answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
+            assert set(answers) == {Outcome.STORE_UNAVAILABLE}
+            assert told(gate, keys.basic()) is Outcome.ACCEPTED
+            assert told(gate, basic(UNKNOWN, "x")) is Outcome.STORE_UNAVAILABLE
+        until(lambda: told(gate, basic(UNKNOWN, "x")) is Outcome.UNKNOWN_KEY)
+    assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 2}
+    assert world.recorded("")["store_unavailable"] >= 1
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_a_pair_that_nobody_remembers_is_not_judged_while_the_database_is_away(world: World) -> None:
+    keys = world.register()
+    with world.gate(commit_timeout=1.0) as gate:
+        told(gate, basic(UNKNOWN, "x"))
+        until(lambda: gate.health().queued == 0)
+        gate.database.close()
+        with taken_away(world.url, world.server):
+            assert told(gate, keys.basic("sk_wrong")) is Outcome.STORE_UNAVAILABLE
+            assert told(gate, keys.basic()) is Outcome.STORE_UNAVAILABLE
+        until(lambda: told(gate, keys.basic()) is Outcome.ACCEPTED)
+    assert world.recorded(keys.public_key) == {"accepted": 1}
+
+
+def test_a_client_that_times_out_before_the_commit_begins_has_its_attempt_counted(world: World) -> None:
+    keys = world.register()
+    with world.gate(commit_timeout=0.05) as gate:
+        gate.decide(FakeRequest(keys.basic()))
+        with world.database.write(), ThreadPoolExecutor(4) as threads:  # nobody else's commit begins
+            answers = list(threads.map(lambda _: told(gate, keys.basic("sk_wrong")), range(24)))
+        assert Outcome.STORE_UNAVAILABLE in answers
+        until(lambda: gate.health().queued == 0 and not gate.health().last_error)
+    assert world.recorded(keys.public_key)["wrong_secret"] == 24
+
+
+def old_shape(world: World, keys: Keys) -> Keys:
+    """Give a pair a public key without a checksum, and let another one have a slow hash: refusals take a decoy's."""
+    other = world.register("other")
+    have(world, other, slow(other.secret), "pbkdf2_sha256", "pk_" + "7" * 64)
+    return rename(world, keys, OLD)
+
+
+def slow_claim(gate: Gate, header: str) -> SlowClaim:
+    claim = gate.admit(FakeRequest(header))
+    assert isinstance(claim, Claim)
+    slow = look_into(gate, claim, FakeRequest(header))
+    assert isinstance(slow, SlowClaim)
+    return slow
+
+
+def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = old_shape(world, world.register())
+    with world.gate() as gate:
+        told(gate, keys.basic("sk_wrong"))
+        monkeypatch.setattr(SlowLane, "run", lambda *_, **__: None)
+        assert [told(gate, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.STORE_UNAVAILABLE] * 24
+        assert told(gate, keys.basic()) is Outcome.ACCEPTED
+        assert told(gate, basic("pk_" + "6" * 64, "x")) is Outcome.STORE_UNAVAILABLE
+    assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+
+
+def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(world: World) -> None:
+    keys = old_shape(world, world.register())
+
+    async def leave_at_once(gate: Gate) -> None:
+        middleware = OctyASGIMiddleware(_no_app, gate=gate)
+        scope = {
+            "type": "http",
+            "method": "GET",
+            "path": "/",
+            "scheme": "https",
+            "client": ("192.0.2.1", 1),
+            "headers": [(b"authorization", keys.basic("sk_wrong").encode())],
+        }
+        told_of_hash = asyncio.Event()
+        loop, prove = asyncio.get_running_loop(), gate.prove
+
+        def proving(*given: Any) -> None:
+            loop.call_soon_threadsafe(told_of_hash.set)
+            time.sleep(0.2)
+            prove(*given)
+
+        gate.prove = proving  # type: ignore[method-assign]
+        request = asyncio.create_task(middleware(scope, _no_app, _no_app))
+        await asyncio.wait_for(told_of_hash.wait(), 20)
+        request.cancel()
+        with suppress(asyncio.CancelledError):
+            await request
+
+    with world.gate() as gate:
+        told(gate, keys.basic("sk_wrong"))
+        asyncio.run(leave_at_once(gate))
+        until(lambda: world.recorded(keys.public_key) == {"wrong_secret": 2})
+
+
+def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.register()
+    keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
+
+    def away(_public_key: str) -> None:
+        raise StoreUnavailableError("away")
+
+    with world.gate() as gate:
+        slow_one, right = slow_claim(gate, keys.basic("sk_wrong")), slow_claim(gate, keys.basic())
+        monkeypatch.setattr(gate._keyring, "look_up", away)
+        tickets = [ThreadTicket(), ThreadTicket()]
+        for claim, ticket in zip((slow_one, right), tickets, strict=True):
+            gate.prove(claim._replace(ticket=ticket), FakeRequest())
+            ticket.wait(20)
+        outcomes = [ticket.answer.outcome for ticket in tickets if ticket.answer]  # type: ignore[union-attr]
+        assert outcomes == [Outcome.WRONG_SECRET, Outcome.STORE_UNAVAILABLE]
+    assert world.recorded(keys.public_key) == {"wrong_secret": 1}
+
+
+async def _no_app(*_: Any) -> None:
+    raise AssertionError("nobody is let in")

@@ -1,0 +1,45 @@
+"""Pairs as an import leaves them: a public key of an old shape, a hash of another system. No tests."""
+
+from dataclasses import replace
+
+from passlib.hash import pbkdf2_sha256
+
+from octy_middleware.credentials import Secret
+from octy_middleware.statements import run
+from support.world import Keys, World
+
+OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"
+
+
+def slow(secret: str, rounds: int = 1) -> str:
+    """Return a hash as another system made it."""
+    return str(pbkdf2_sha256.using(rounds=rounds).hash(secret))
+
+
+def pair_id_of(world: World, keys: Keys) -> str:
+    ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)
+    return str(pair_id)
+
+
+def have(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str = OLD) -> Keys:
+    """Make a pair an imported one."""
+    return _store(world, keys, stored, scheme, public_key)
+
+
+def rename(world: World, keys: Keys, public_key: str) -> Keys:
+    """Give a pair another public key, with a digest of ours that fits."""
+    return _store(world, keys, world.hasher.digest(Secret(keys.secret)), None, public_key)
+
+
+def _store(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str) -> Keys:
+    with world.database.write() as connection:
+        run(
+            connection,
+            "UPDATE key_pair SET secret_digest = ?, imported_scheme = ?, public_key = ? WHERE public_key = ?",
+            stored,
+            scheme,
+            public_key,
+            keys.public_key,
+        )
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", public_key)
+    return replace(keys, public_key=public_key)
