@@ -6,13 +6,13 @@ Here: the contact data of CONTRACT.md and the rule of the security address. Not 
 import re
 import time
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from sqlmodel import Session, select
 
 from octy_middleware import notices
-from octy_middleware.clock import Clock, utc, uuid7
+from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.models import Account
@@ -33,14 +33,21 @@ _ADDRESS = re.compile(rf"{_LENGTHS}{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*
 _FIELD_LIMIT = 500
 SETTLING = timedelta(days=7)
 """How long after a change of the contact address the security address follows."""
+REMEMBERED = timedelta(days=14)
+"""How long an address that was replaced is still told of what happens to the account."""
+CHANGES_PER_DAY = 5
+"""How often a host app's customer may change the contact address and the webhook URL in 24 hours, together."""
+_NOTIFIED = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
 
 
 class Accounts:
     """A host app's view of its customers' contact data, by `Principal.reference`."""
 
-    def __init__(self, database: Database, *, clock: Clock = time.time) -> None:
+    def __init__(self, database: Database, *, clock: Clock = time.time, changes_per_day: int = CHANGES_PER_DAY) -> None:
+        """Refuse further changes of addresses beyond `changes_per_day` an account: each one sends mails."""
         self._database = database
         self._clock = clock
+        self._changes_per_day = changes_per_day
 
     def contact(self, reference: str) -> dict[str, str]:
         """Return the five contact fields. Raises InvalidInputError when there is no such account."""
@@ -53,7 +60,7 @@ class Accounts:
             raise InvalidInputError("the body must be a JSON object")
         with self._database.write_session() as session:
             account = _existing(session, reference)
-            change_contact(session, account, contact, self._clock())
+            change_contact(session, account, contact, self._clock(), limit=self._changes_per_day)
             return contact_data(account)
 
 
@@ -85,6 +92,7 @@ def account_values(reference: str, contact: Mapping[str, str], now: float) -> di
         "reference": checked_reference(reference),
         **{name: fields.get(name, "") for name in CONTACT_FIELDS},
         "security_email": fields["contact_email_address"],
+        "contact_history": [],
         "created_at": utc(now),
     }
 
@@ -103,53 +111,89 @@ def find_account(session: Session, reference: str) -> Account | None:
     return by_reference or session.get(Account, reference)
 
 
-def change_contact(session: Session, account: Account, contact: Mapping[str, str], now: float) -> None:
+def change_contact(
+    session: Session, account: Account, contact: Mapping[str, str], now: float, *, limit: int | None = None
+) -> None:
     """Set contact fields. A new mail address becomes the security address only after 7 days.
 
-    The contact address can be changed with the API keys themselves, so a thief could otherwise have the new keys
-    sent to himself (SECURITY.md, T3). Raises InvalidInputError and changes nothing on a field that can't be taken.
+    The contact data can be changed with the API keys themselves, so a thief could otherwise have the new keys sent
+    to himself (SECURITY.md, T3). `limit`: changes of an address in 24 hours; None: any number. Raises
+    InvalidInputError and changes nothing on a field that can't be taken, or beyond the limit.
     """
     fields = checked_contact(contact)
-    address = fields.get("contact_email_address", account.contact_email_address)
-    if address != account.contact_email_address:
-        _change_address(session, account, address, now)
+    replaced = {name: getattr(account, name) for name in _NOTIFIED & fields.keys()}
+    replaced = {name: value for name, value in replaced.items() if value != fields[name]}
+    if not replaced:
+        account.sqlmodel_update(fields)
+        session.add(account)
+        return
+    _refuse_too_many(account, now, limit)
+    account.contact_history = [
+        *_history(account, now),
+        *({"field": name, "value": value, "until": to_micros(now)} for name, value in sorted(replaced.items())),
+    ]
+    account.security_email = security_addresses(account, now)[0]
     account.sqlmodel_update(fields)
+    if "contact_email_address" in replaced:
+        _give_contact_notice(session, account, now)
     session.add(account)
+    if "webhook_url" in replaced:
+        notices.give(session.connection(), NoticeKind.WEBHOOK_CHANGED, account.id, now, {})
 
 
-def _change_address(session: Session, account: Account, address: str, now: float) -> None:
-    """Start the 7 days, and have both addresses told; a change that is taken back ends them, and changes nothing."""
-    account.security_email, account.previous_security_email, account.previous_until = _settled(account, now)
-    account.contact_changed_at = None if address == account.security_email else utc(now)
-    if account.contact_changed_at is not None:
-        addresses = {"old": account.security_email, "new": address}
-        notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, addresses)
+def _refuse_too_many(account: Account, now: float, limit: int | None) -> None:
+    day_ago = to_micros(now - 86_400)
+    changes = [entry for entry in account.contact_history if entry["field"] in _NOTIFIED and entry["until"] > day_ago]
+    if limit is not None and len(changes) >= limit:
+        raise InvalidInputError(
+            f"contact_email_address and webhook_url were changed {limit} times within 24 hours: nothing was changed; "
+            "try again tomorrow, or ask support"
+        )
+
+
+def _give_contact_notice(session: Session, account: Account, now: float) -> None:
+    """Start the 7 days and have every address told. A change back to the security address ends them, untold."""
+    new = account.contact_email_address
+    if new == account.security_email:
+        account.contact_changed_at = None
+        return
+    account.contact_changed_at = utc(now)
+    first, *others = security_addresses(account, now)
+    detail = {"old": first, "new": new, "others": [address for address in others if address != new]}
+    notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, detail)
 
 
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:
-    """Return whom to write to: first the address for everything, then those that get alerts only.
+    """Return whom to write to: first the security address, then all others that get a notice without links.
 
-    For 7 days after a change it is the old address; for 7 more the new one with a copy of alerts to the old one,
-    whatever is changed meanwhile.
+    The security address is the contact address that has stood for 7 days. The others are the present contact address
+    and all of the last 14 days, newest first: whichever of them is the owner's, the owner hears of it (POLICY.md).
     """
-    first, previous, until = _settled(account, now)
-    return (first,) if until is None or utc(now) >= until else (first, previous)
+    first = account.contact_email_address if _has_settled(account, now) else account.security_email
+    replaced = [entry["value"] for entry in reversed(_history(account, now)) if entry["field"] != "webhook_url"]
+    others = dict.fromkeys([account.contact_email_address, *replaced])
+    return (first, *(address for address in others if address != first))
+
+
+def _has_settled(account: Account, now: float) -> bool:
+    """Tell whether a changed contact address has stood for so long that it is the security address."""
+    changed = account.contact_changed_at
+    return changed is not None and utc(now) >= changed + SETTLING
+
+
+def _history(account: Account, now: float) -> list[dict[str, Any]]:
+    """Return what was replaced within the last 14 days, oldest first; also the security address before this one."""
+    entries, changed = account.contact_history, account.contact_changed_at
+    if changed is not None and _has_settled(account, now):
+        until = to_micros((changed + SETTLING).timestamp())
+        entries = [*entries, {"field": "security_email", "value": account.security_email, "until": until}]
+    since = to_micros(now - REMEMBERED.total_seconds())
+    return sorted((entry for entry in entries if entry["until"] > since), key=lambda entry: int(entry["until"]))
 
 
 def contact_data(account: Account) -> dict[str, str]:
     """Return the five fields as Octy's clients read them."""
     return {name: getattr(account, name) for name in CONTACT_FIELDS}
-
-
-def _settled(account: Account, now: float) -> tuple[str, str, datetime | None]:
-    """Return the security address, the one before it, and until when that one gets copies.
-
-    One is enough: an address lasts 7 days at least, so the one before the previous has had all its copies by then.
-    """
-    changed = account.contact_changed_at
-    if changed is None or utc(now) < changed + SETTLING:
-        return account.security_email, account.previous_security_email, account.previous_until
-    return account.contact_email_address, account.security_email, changed + 2 * SETTLING
 
 
 def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:

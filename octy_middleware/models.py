@@ -30,8 +30,9 @@ class Account(Table, table=True):
     authenticated_id_key: str = ""
     security_email: str  # see accounts.security_addresses: follows the contact address after 7 days
     contact_changed_at: datetime | None = time_or_none()
-    previous_security_email: str = ""  # gets copies of alerts until `previous_until`
-    previous_until: datetime | None = time_or_none()
+    contact_history: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # see `accounts`
+    webhook_secret_version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
+    webhook_secret_changed_at: datetime | None = time_or_none()  # the one before signs, too, for a day after it
     created_at: datetime = time_column()
 
 

@@ -1,19 +1,23 @@
 """Notices: what a customer is told that is no case, put down in the transaction of its cause.
 
-Here: the two kinds, what each one's row says, and how often. Not here: mail, pages and workflows (the worker's), and
+Here: the kinds, what each one's row says, and how often. Not here: mail, pages and workflows (the worker's), and
 what is a failed attempt (`ledger`).
 
-`Notice.detail` holds, by kind:  exposed: source, client, request_id   contact_changed: old, new (mail addresses)
+`Notice.detail` holds, by kind:
+  exposed          source, client, request_id
+  contact_changed  old (the security address), new, others (the further addresses of the last 14 days)
+  webhook_changed  nothing: a URL may hold a password
 """
 
 from collections.abc import Mapping
+from typing import Any
 
 from sqlalchemy import Connection, insert, or_, update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from octy_middleware import outbox, webhooks
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.models import KeyPair, Notice
+from octy_middleware.models import KeyPair, Notice, Outbox
 from octy_middleware.states import NoticeKind
 
 EXPOSED_EVERY = 86_400.0  # seconds between two notices about one pair
@@ -44,11 +48,19 @@ def give(
     kind: NoticeKind,
     account_id: str,
     now: float,
-    detail: Mapping[str, str],
+    detail: Mapping[str, Any],
     *,
     key_pair_id: str | None = None,
 ) -> str:
-    """Put one notice down with its message for the worker, and its webhook; return its id."""
+    """Put one notice down with its message for the worker, and its webhook; return its id.
+
+    One about the whole account and of the same kind, which no worker has taken up yet, is updated instead: its mails
+    tell the latest.
+    """
+    waiting = None if key_pair_id else _waiting(connection, kind, account_id)
+    if waiting is not None:
+        connection.execute(update(Notice).where(col(Notice.id) == waiting).values(detail=dict(detail), at=utc(now)))
+        return waiting
     notice_id = uuid7(now)
     connection.execute(
         insert(Notice).values(
@@ -63,3 +75,21 @@ def give(
     outbox.put(connection, outbox.Event.NOTICE_GIVEN, notice_id, now)
     webhooks.notice_given(connection, kind, account_id, notice_id, now, pair_id=key_pair_id)
     return notice_id
+
+
+def _waiting(connection: Connection, kind: NoticeKind, account_id: str) -> str | None:
+    """Return the notice whose message lies in the outbox, untouched, and keep relays off it until the commit."""
+    row = connection.execute(
+        select(col(Notice.id))
+        .join(Outbox, col(Outbox.subject_id) == col(Notice.id))
+        .where(
+            Notice.account_id == account_id,
+            Notice.kind == kind,
+            Outbox.kind == outbox.Event.NOTICE_GIVEN,
+            col(Outbox.delivered_at).is_(None),
+            col(Outbox.leased_until).is_(None),
+        )
+        .limit(1)
+        .with_for_update(of=Outbox)
+    ).first()
+    return None if row is None else str(row[0])

@@ -74,6 +74,7 @@ class NoticeKind(StrEnum):
 
     EXPOSED = "exposed"  # a live pair came over plain HTTP
     CONTACT_CHANGED = "contact_changed"
+    WEBHOOK_CHANGED = "webhook_changed"
 
 
 class Cause(StrEnum):
@@ -83,5 +84,5 @@ class Cause(StrEnum):
     INCIDENT = "incident"
     STAFF = "staff"
     EXPOSURE = "exposure"  # the customer, told that the pair came over plain HTTP
-    CUSTOMER = "customer"  # the customer, told that the contact address changed
+    CUSTOMER = "customer"  # the customer, told that the contact address or the webhook URL changed
     IMPORT = "import"  # not issued here: the customer had it already

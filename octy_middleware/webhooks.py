@@ -160,7 +160,9 @@ def keys_retired(connection: Connection, pair_id: str, now: float) -> None:
 def notice_given(
     connection: Connection, kind: NoticeKind, account_id: str, notice_id: str, now: float, *, pair_id: str | None
 ) -> None:
-    """Tell what a notice tells, without its details."""
+    """Tell what a notice tells, without its details. A changed URL is told by mail alone: nobody knows whose it is."""
+    if kind not in _OF_NOTICES:
+        return
     data = {"notice_id": notice_id}
     if pair_id is not None:
         data["public_key"] = _public_key(connection, pair_id) or ""

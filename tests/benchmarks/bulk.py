@@ -50,10 +50,10 @@ def insert_keys(world: World, number: int) -> None:
             "account",
             ("id", "reference", "contact_email_address", "security_email", "created_at"),
             accounts,
-            dict.fromkeys(
-                ("contact_name", "contact_surname", "webhook_url", "authenticated_id_key", "previous_security_email"),
-                "",
-            ),
+            {
+                **dict.fromkeys(("contact_name", "contact_surname", "webhook_url", "authenticated_id_key"), ""),
+                "contact_history": "[]",
+            },
         )
         columns = ("id", "account_id", "public_key", "secret_digest", "state", "cause", "created_at", "activated_at")
         load.rows("key_pair", columns, pairs, {})

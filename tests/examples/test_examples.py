@@ -141,13 +141,13 @@ def test_every_refusal_of_keys_can_be_read_by_octys_clients(
     assert assert_is_a_failure(answer.content, status) == text
 
 
-def test_a_changed_contact_address_is_noted_for_both_addresses_to_be_told(world: World, keys: Keys, api: str) -> None:
+def test_changed_contact_address_gives_a_notice_with_all_addresses(world: World, keys: Keys, api: str) -> None:
     new = {"contact_email_address": "new@acme.example"}
     written = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=json.dumps(new))
     assert written.json()["account_data"]["contact_email_address"] == "new@acme.example"
     told = world.rows("SELECT kind, detail FROM notice WHERE account_id = :id", id=keys.account_id)
     assert [(kind, json.loads(detail)) for kind, detail in told] == [
-        ("contact_changed", {"old": f"security@{keys.reference}.example", "new": "new@acme.example"})
+        ("contact_changed", {"old": f"security@{keys.reference}.example", "new": "new@acme.example", "others": []})
     ]
 
 

@@ -6,12 +6,13 @@ from contextlib import nullcontext
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from sqlmodel import Session, create_engine
+from sqlmodel import Session, create_engine, update
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
 from octy_middleware.accounts import change_contact, create_account, find_account, security_addresses
-from octy_middleware.models import Account, Table
+from octy_middleware.clock import utc
+from octy_middleware.models import Account, Outbox, Table
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0
@@ -52,20 +53,25 @@ def test_a_reference_is_taken_once(world: World) -> None:
     ("changes", "days", "expected"),
     [
         ([], 0, ["a@acme.example"]),
-        ([(0, "thief")], 0, ["a@acme.example"]),
-        ([(0, "thief")], 6.99, ["a@acme.example"]),
+        ([(0, "thief")], 0, ["a@acme.example", "thief@acme.example"]),
+        ([(0, "thief")], 6.99, ["a@acme.example", "thief@acme.example"]),
         ([(0, "new")], 7, ["new@acme.example", "a@acme.example"]),
         ([(0, "new")], 13.99, ["new@acme.example", "a@acme.example"]),
-        ([(0, "new")], 14, ["new@acme.example"]),
-        ([(0, "thief"), (3, "a")], 8, ["a@acme.example"]),
-        ([(0, "x"), (6, "y")], 8, ["a@acme.example"]),
-        ([(0, "x"), (6, "y")], 13, ["y@acme.example", "a@acme.example"]),
-        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 7.5, ["evil1@acme.example", "a@acme.example"]),
-        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 13.99, ["evil1@acme.example", "a@acme.example"]),
-        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 14, ["evil1@acme.example"]),
-        ([(0, "evil1"), (8, "evil2"), (9, "evil1")], 13.99, ["evil1@acme.example", "a@acme.example"]),
-        ([(0, "x"), (8, "y")], 14.99, ["x@acme.example"]),
-        ([(0, "x"), (8, "y")], 15, ["y@acme.example", "x@acme.example"]),
+        ([(0, "new")], 20.99, ["new@acme.example", "a@acme.example"]),
+        ([(0, "new")], 21, ["new@acme.example"]),
+        ([(0, "thief"), (3, "a")], 8, ["a@acme.example", "thief@acme.example"]),
+        ([(0, "x"), (6, "y")], 8, ["a@acme.example", "y@acme.example", "x@acme.example"]),
+        ([(0, "x"), (6, "y")], 13, ["y@acme.example", "a@acme.example", "x@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 7.5, ["evil1@acme.example", "evil2@acme.example", "a@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 13.99, ["evil1@acme.example", "evil2@acme.example", "a@acme.example"]),
+        ([(0, "evil1"), (7 + 1 / DAY, "evil2")], 21.1, ["evil2@acme.example", "evil1@acme.example"]),
+        (
+            [(0, "evil1"), (8, "evil2"), (9, "evil1")],
+            13.99,
+            ["evil1@acme.example", "evil2@acme.example", "a@acme.example"],
+        ),
+        ([(0, "x"), (8, "y")], 14.99, ["x@acme.example", "y@acme.example", "a@acme.example"]),
+        ([(0, "x"), (8, "y")], 15, ["y@acme.example", "x@acme.example", "a@acme.example"]),
     ],
 )
 def test_the_security_address_follows_after_seven_days(
@@ -78,15 +84,16 @@ def test_the_security_address_follows_after_seven_days(
         assert list(security_addresses(account, NOW + days * DAY)) == expected
 
 
-def test_a_changed_address_is_told_to_the_old_one_and_the_new_one_unless_it_is_taken_back(world: World) -> None:
+def test_a_changed_address_is_told_to_all_of_the_last_days_unless_it_is_taken_back(world: World) -> None:
     changes = ["a", "new", "new", "other", "a"]
     with world.database.write_session() as session:
         account = create_account(session, "acme", {"contact_email_address": "a@acme.example"}, NOW)
         for day, name in enumerate(changes):
             change_contact(session, account, {"contact_email_address": f"{name}@acme.example"}, NOW + day * DAY)
+            session.connection().execute(update(Outbox).values(delivered_at=utc(NOW)))
     expected = [
-        ("contact_changed", {"old": "a@acme.example", "new": "new@acme.example"}),
-        ("contact_changed", {"old": "a@acme.example", "new": "other@acme.example"}),
+        ("contact_changed", {"old": "a@acme.example", "new": "new@acme.example", "others": []}),
+        ("contact_changed", {"old": "a@acme.example", "new": "other@acme.example", "others": ["new@acme.example"]}),
     ]
     found = world.rows(
         "SELECT n.kind, n.detail, o.kind FROM notice n JOIN outbox o ON o.subject_id = n.id ORDER BY n.at"
@@ -94,6 +101,57 @@ def test_a_changed_address_is_told_to_the_old_one_and_the_new_one_unless_it_is_t
     assert [(kind, json.loads(detail), event) for kind, detail, event in found] == [
         (*told, "notice_given") for told in expected
     ]
+
+
+def test_a_thief_within_seven_days_of_the_owners_own_change_is_told_to_the_owner(world: World) -> None:
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", {"contact_email_address": "left@acme.example"}, NOW)
+        change_contact(session, account, {"contact_email_address": "owner@acme.example"}, NOW)
+        session.connection().execute(update(Outbox).values(delivered_at=utc(NOW)))
+        change_contact(session, account, {"contact_email_address": "thief@x.example"}, NOW + 3 * DAY)
+    details = [json.loads(row[0]) for row in world.rows("SELECT detail FROM notice ORDER BY at")]
+    assert details[-1] == {"old": "left@acme.example", "new": "thief@x.example", "others": ["owner@acme.example"]}
+
+
+def test_a_notice_that_no_worker_has_taken_is_updated_and_not_doubled(world: World) -> None:
+    world.register("acme")
+    accounts = Accounts(world.database, clock=lambda: NOW, changes_per_day=1000)
+    for number in range(200):
+        accounts.change_contact("acme", {"contact_email_address": f"{number}@x.example"})
+    [(detail,)] = world.rows("SELECT detail FROM notice")
+    assert json.loads(detail)["new"] == "199@x.example"
+    assert len(json.loads(detail)["others"]) == 199
+    with world.database.write() as connection:  # from here on its mails may be leaving
+        connection.execute(update(Outbox).values(leased_by="a relay", leased_until=utc(NOW)))
+    accounts.change_contact("acme", {"contact_email_address": "late@x.example"})
+    assert world.rows("SELECT COUNT(*) FROM notice") == [(2,)]
+
+
+def test_contact_changes_beyond_the_limit_of_a_day_are_refused_and_change_nothing(world: World) -> None:
+    world.register("acme")
+    world.register("other")
+    times = iter([NOW] * 5 + [NOW + 60] * 4 + [NOW + DAY])
+    accounts = Accounts(world.database, clock=lambda: next(times))
+    for number in range(4):
+        accounts.change_contact("acme", {"contact_email_address": f"{number % 2}@x.example"})
+    accounts.change_contact("acme", {"webhook_url": "https://hooks.acme.example/"})
+    for field, value in (("contact_email_address", "6@x.example"), ("webhook_url", "https://eve.example/")):
+        with pytest.raises(InvalidInputError, match="5 times within 24 hours"):
+            accounts.change_contact("acme", {field: value, "contact_name": "Eve"})
+    assert accounts.change_contact("acme", {"contact_name": "Ada"})["contact_email_address"] == "1@x.example"
+    accounts.change_contact("other", {"contact_email_address": "their@x.example"})
+    accounts.change_contact("acme", {"contact_email_address": "7@x.example"})
+    contact = accounts.contact("acme")
+    assert (contact["contact_name"], contact["contact_email_address"]) == ("Ada", "7@x.example")
+
+
+def test_a_changed_webhook_url_gives_a_notice_without_the_url(world: World) -> None:
+    world.register("acme")
+    accounts = Accounts(world.database, clock=lambda: NOW)
+    accounts.change_contact("acme", {"webhook_url": "https://eve:password@eve.example/"})
+    accounts.change_contact("acme", {"webhook_url": "https://eve:password@eve.example/"})
+    assert world.rows("SELECT kind, detail FROM notice") == [("webhook_changed", "{}")]
+    assert world.rows("SELECT event FROM webhook") == []
 
 
 _NOTEBOOK = create_engine("sqlite://")  # the changes of one example, rolled back after it
@@ -113,8 +171,9 @@ def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(chan
         contacts.append(account.contact_email_address)
         told.append(security_addresses(account, now))
     session.get_bind().close()
-    for tick, (first, *copies) in enumerate(told):
-        assert first not in copies
+    for tick, (first, *others) in enumerate(told):
+        assert first not in others
+        assert set(contacts[max(0, tick - 2 * _TICKS + 1) : tick + 1]) <= {first, *others}
         assert all(first in later for later in told[tick : tick + _TICKS])
         if tick and first != told[tick - 1][0]:
             assert contacts[tick - _TICKS : tick] == [first] * _TICKS

@@ -5,7 +5,7 @@ from datetime import timedelta
 from functools import cache
 from itertools import count
 
-from sqlmodel import col, select
+from sqlmodel import col, select, update
 from support.stores import make_database, remove_database
 
 from octy_middleware.accounts import Accounts
@@ -20,6 +20,7 @@ from octy_middleware.models import (
     KeyPair,
     Mail,
     Notice,
+    Outbox,
     OutcomeMinute,
     Regeneration,
     SealedSecret,
@@ -175,13 +176,21 @@ class World:
             return give(connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id)
 
     def move_to(self, address):
-        """The contact address is changed as a host app does it; return the newest notice's id."""
-        Accounts(self.database, clock=lambda: self.now).change_contact("customer", {"contact_email_address": address})
-        with self.database.read_session() as session:
+        """The contact address is changed as a host app does it; return the newest notice's id, which a relay took."""
+        accounts = Accounts(self.database, clock=lambda: self.now, changes_per_day=100)
+        accounts.change_contact("customer", {"contact_email_address": address})
+        with self.database.write_session() as session:
+            session.connection().execute(update(Outbox).values(delivered_at=utc(self.now)))
             changes = select(Notice.id).where(Notice.kind == NoticeKind.CONTACT_CHANGED)
             return session.exec(changes.order_by(col(Notice.at).desc())).first()
 
-    def subject(self, kind):
+    def new_webhook(self, url="https://hooks.customer.example/octy"):
+        """The webhook URL is changed as a host app does it; return the notice's id."""
+        Accounts(self.database, clock=lambda: self.now).change_contact("customer", {"webhook_url": url})
+        with self.database.read_session() as session:
+            return session.exec(select(Notice.id).where(Notice.kind == NoticeKind.WEBHOOK_CHANGED)).one()
+
+    def subject(self, kind):  # noqa: PLR0911  # a row for each kind
         """Put down what a mail of this kind is about, and return its id."""
         match kind:
             case MailKind.ALERT | MailKind.REMINDER:
@@ -190,6 +199,8 @@ class World:
                 return self.exposure()
             case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
                 return self.move_to("new@elsewhere.example")
+            case MailKind.WEBHOOK_CHANGED:
+                return self.new_webhook()
             case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE:
                 return self.regeneration()
             case MailKind.STILL_USED:

@@ -123,6 +123,27 @@ def test_what_the_server_answered_is_told(octy, server, keys):
     assert set(found) == set(webhooks.TESTED.split(", "))
 
 
+def test_one_account_s_secret_is_rotated_alone_with_a_day_of_overlap(world, octy, server, keys):
+    other = world.register("other").account_id
+    check = documented_check()
+    before, others = (octy("webhooks", "secret", name).must().stdout.strip() for name in ("acme", "other"))
+    done = octy("webhooks", "rotate-secret", "acme", "--reason", "it stood in a log").must()
+    assert "New webhook secret for acme. The previous one signs until " in done.stdout
+    told = {"what": "webhook_secret_rotated", "actor": "ada", "reason": "it stood in a log", "account": keys.account_id}
+    assert audited(done.stderr) == [told]
+    after = octy("webhooks", "secret", "acme").must().stdout.strip()
+    assert after != before
+    assert octy("webhooks", "secret", other).must().stdout.strip() == others
+    octy("webhooks", "test", "acme").must()
+    during = server.heard[-1]
+    assert all(check(secret, during.headers, during.body) for secret in (before, after))
+    assert "less than a day ago" in octy("webhooks", "rotate-secret", "acme", *WHY).must(3).stderr
+    change(world, "UPDATE account SET webhook_secret_changed_at = webhook_secret_changed_at - 86400000000")
+    octy("webhooks", "test", "acme").must()
+    later = server.heard[-1]
+    assert [check(secret, later.headers, later.body) for secret in (before, after)] == [False, True]
+
+
 @pytest.mark.parametrize("name", ["secret", "test"])
 def test_an_unknown_account_is_told(octy, name):
     assert "no account has the reference 'nobody'" in octy("webhooks", name, "nobody").must(2).stderr
@@ -172,7 +193,9 @@ def test_an_order_that_cant_be_taken_says_so(world, octy, keys):
     assert audited(bad.stderr) == []
 
 
-@pytest.mark.parametrize(("name", "names"), [("list", "LISTED"), ("retry", "RETRIED"), ("test", "TESTED")])
+@pytest.mark.parametrize(
+    ("name", "names"), [("list", "LISTED"), ("retry", "RETRIED"), ("rotate-secret", "ROTATED"), ("test", "TESTED")]
+)
 def test_every_command_documents_its_json_with_examples(name, names):
     page = " ".join(Octy()("webhooks", name, "--help", COLUMNS="300").must().stdout.split())
     assert all(

@@ -1,5 +1,6 @@
 """One order, one mail: rows before sending, retries that find them, the cap, and silence about addresses."""
 
+import dataclasses
 import logging
 import traceback
 from concurrent.futures import ThreadPoolExecutor
@@ -22,6 +23,8 @@ from octy_workflows.messages import MailKind, MailOrder, MailReport
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
 OLD_ADDRESS = "ada@old.example"
 NEW_ADDRESS = "new@elsewhere.example"
+WITHOUT_KEY = (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT, MailKind.WEBHOOK_CHANGED)
+ORDERED = sorted(set(MailKind) - {MailKind.ACCOUNT_NOTICE})  # that one goes beside others
 
 
 @pytest.fixture
@@ -58,7 +61,7 @@ def test_it_is_the_declared_activity(world):
     assert name == vars(declared.send_mail)["__temporal_activity_definition"].name
 
 
-@pytest.mark.parametrize("kind", list(MailKind))
+@pytest.mark.parametrize("kind", ORDERED)
 def test_each_kind_goes_out_over_smtp(world, relay, kind):
     activities = world.activities(smtp(relay))
     subject = world.subject(kind)
@@ -71,7 +74,7 @@ def test_each_kind_goes_out_over_smtp(world, relay, kind):
     message_id = mail.message["Message-ID"].strip()  # a long one stands on a line of its own
     assert message_id == f"<{subject}.{kind}.1@octy.example>"
     assert mail.message["Auto-Submitted"] == "auto-generated"
-    assert (PUBLIC_KEY in mail.part("plain")) is (kind not in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT))
+    assert (PUBLIC_KEY in mail.part("plain")) is (kind not in WITHOUT_KEY)
     inside = kind is MailKind.NEW_KEYS_INSIDE
     assert [SECRET in mail.part(form) for form in ("plain", "html")] == [inside, inside]
     row = world.mail(f"{subject}/{kind}/1")
@@ -151,7 +154,8 @@ def test_a_refusal_is_final(world):
 
 
 def test_an_address_that_is_none_is_never_tried(tmp_path, store):
-    world = World(tmp_path, store, security_email="ada@customer.example\r\nBcc: eve@evil.example")
+    address = "ada@customer.example\r\nBcc: eve@evil.example"
+    world = World(tmp_path, store, security_email=address, contact_email_address=address)
     incident, mailer = world.incident(), Told()
     assert world.activities(mailer).send_mail(alert(incident)) == MailReport("failed", "invalid-address")
     assert mailer.envelopes == []
@@ -190,6 +194,51 @@ def test_the_daily_cap(world):
     assert world.mail(f"{fourth}/alert/1").created_at == utc(world.now)
 
 
+@pytest.mark.parametrize(
+    ("temporal", "dated"), [(START - DAY, START - DAY + 60), (START - 30, START), (START + DAY, START)]
+)
+def test_worker_clock_ahead_does_not_date_mails_into_the_future(world, temporal, dated):
+    mailer, environment = Told(), ActivityEnvironment()
+    environment.info = dataclasses.replace(environment.info, started_time=utc(temporal))
+    assert environment.run(world.activities(mailer).send_mail, alert(world.incident())).state == "sent"
+    assert [envelope.at for envelope in mailer.envelopes] == [dated]
+
+
+def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_notice(world):
+    for address in ("second@customer.example", "thief@evil.example"):
+        world.move_to(address)
+        world.now += DAY
+    incident, mailer = world.incident(), Told()
+    orders = [
+        (alert(incident), world.links.case_url(incident)),
+        (MailOrder(exposed := world.exposure(), MailKind.EXPOSED, 1, START), world.links.notice_url(exposed)),
+        (MailOrder(hook := world.new_webhook(), MailKind.WEBHOOK_CHANGED, 1, START), world.links.notice_url(hook)),
+    ]
+    for order, link in orders:
+        mailer.envelopes.clear()
+        assert world.activities(mailer).send_mail(order) == MailReport("sent")
+        told = [envelope.recipient for envelope in mailer.envelopes]
+        assert told == [ADDRESS, "thief@evil.example", "second@customer.example"]
+        first, *others = [envelope.letter for envelope in mailer.envelopes]
+        assert link in first.text
+        assert link in first.html
+        for letter in others:
+            for form in (letter.text, letter.html):
+                assert "security address" in form
+                for absent in (link, "http", PUBLIC_KEY, "Ada", ADDRESS, "evil", "203.0.113"):
+                    assert absent not in form.replace("http-equiv", "")
+
+
+def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):
+    world.move_to("owner@customer.example")
+    world.now += 3 * DAY
+    notice, mailer = world.move_to("thief@evil.example"), Told()
+    for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
+        assert world.activities(mailer).send_mail(MailOrder(notice, kind, 1, START)) == MailReport("sent")
+    told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
+    assert told == [(ADDRESS, True), ("owner@customer.example", False), ("thief@evil.example", False)]
+
+
 def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it(world):
     mailer = Told()
     activities = world.activities(mailer)
@@ -200,7 +249,7 @@ def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it
             activities.send_mail(MailOrder(notice, MailKind.NEW_CONTACT, 1, START))
         world.now += 60
     sent = [envelope.recipient for envelope in mailer.envelopes]
-    assert sent == [ADDRESS, "victim-0@elsewhere.example", ADDRESS]
+    assert sent == [ADDRESS, "victim-0@elsewhere.example", ADDRESS, "victim-0@elsewhere.example"]
     assert activities.send_mail(alert(world.incident())) == MailReport("skipped", "daily-cap")
     assert activities.send_mail(MailOrder(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
 
@@ -227,7 +276,8 @@ def test_a_flood_of_changes_is_one_mail_next_day(world):
     ]
     row = world.mail(f"{notices[0]}/contact_changed/1")
     assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "overtaken", 0, None)
-    assert "victim-4" in mailer.envelopes[-1].letter.text
+    [*_, last] = [envelope for envelope in mailer.envelopes if envelope.recipient == ADDRESS]
+    assert "victim-4" in last.letter.text
 
 
 def test_an_address_that_was_changed_back_is_told_to_nobody(world):

@@ -21,7 +21,11 @@ from octy_worker.cases import CUSTOMER
 from octy_worker.regenerations import current_pair, on_its_way, open_regeneration
 
 _CLAIMED = ""  # an order's id while its transaction lasts; nobody else ever sees it
-_CAUSES = {NoticeKind.EXPOSED: Cause.EXPOSURE, NoticeKind.CONTACT_CHANGED: Cause.CUSTOMER}
+_CAUSES = {
+    NoticeKind.EXPOSED: Cause.EXPOSURE,
+    NoticeKind.CONTACT_CHANGED: Cause.CUSTOMER,
+    NoticeKind.WEBHOOK_CHANGED: Cause.CUSTOMER,
+}
 
 
 class Obstacle(StrEnum):
@@ -99,10 +103,13 @@ def _count_further(session: Session, account_id: str, regeneration: Regeneration
 def is_overtaken(view: NoticeView) -> bool:
     """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
 
-    An address that was changed back is told to nobody. A later change has a notice of its own.
+    An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
+    URL was for a while may have received events: that is told in any case.
     """
     if view.kind is NoticeKind.EXPOSED:
         return view.pair is None or view.pair.state == PairState.RETIRED
+    if view.kind is NoticeKind.WEBHOOK_CHANGED:
+        return False
     account = view.account
     return (account.contact_changed_at, account.contact_email_address) != (view.notice.at, view.notice.detail["new"])
 
@@ -130,7 +137,7 @@ def _old_address_is_left(view: NoticeView, now: float) -> bool:
 def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) -> bool:
     """Order new keys for the notice's pair, once: one conditional UPDATE decides. True when this call did it.
 
-    With `leaked` the pair is cut in the same transaction. After a change of address nobody knows which pair it was
+    With `leaked` the pair is cut in the same transaction. After a change of contact data nobody knows which pair it was
     done with, so pairs that live out their overlap are cut as well.
     """
     with database.write_session() as session:
@@ -146,7 +153,7 @@ def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) 
             actor=CUSTOMER,
             now=now,
         )
-        if leaked and view.kind is NoticeKind.CONTACT_CHANGED:
+        if leaked and view.kind is not NoticeKind.EXPOSED:
             _cut_retiring(session, view.account.id, now)
         _note_order(session, notice_id, opened.regeneration_id)
         return True

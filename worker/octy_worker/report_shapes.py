@@ -129,7 +129,7 @@ class UseLine:
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account. `security_addresses`: the first gets everything, further ones a copy of alerts."""
+    """One account. `security_addresses`: the first gets everything, further ones notices without links."""
 
     id: str
     reference: str

@@ -142,6 +142,7 @@ class NoticeKind(StrEnum):
 
     EXPOSED = "exposed"  # a live pair came over plain HTTP
     CONTACT_CHANGED = "contact_changed"
+    WEBHOOK_CHANGED = "webhook_changed"
 
 
 @dataclass(frozen=True)
@@ -345,8 +346,10 @@ class MailKind(StrEnum):
     STILL_USED = "still_used"  # the old pair, shortly before its end
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
-    CONTACT_CHANGED = "contact_changed"  # to the old address, with a link
+    CONTACT_CHANGED = "contact_changed"  # to the security address, with a link
     NEW_CONTACT = "new_contact"  # to the new address, which may be a thief's: it gets no link
+    WEBHOOK_CHANGED = "webhook_changed"
+    ACCOUNT_NOTICE = "account_notice"  # beside another mail, to further addresses of the account: no link, no details
 
 
 @dataclass(frozen=True)

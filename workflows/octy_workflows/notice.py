@@ -26,6 +26,7 @@ _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
     # One after the other: the mail to the new address must not take the old one's place under the daily cap.
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
+    NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }
 _HEADLINE = {
     NoticeEnd.TOLD: "The customer was told",

@@ -3,8 +3,9 @@
 Here: intent, send, note, in this order and each in its own transaction. Not here: what a mail says and how it
 travels (`octy_worker.mail`), when one is due (`octy_workflows`).
 
-An account whose address changed lately gets a copy at the old one; each copy has its own row and its own Message-ID,
-so a retry sends what is missing and nothing twice. The first address is the one that counts for the report.
+The further addresses of an account (those of the last 14 days) get a notice without links beside a mail; each has its
+own row and its own Message-ID, so a retry sends what is missing and nothing twice. The first address is the one that
+counts for the report.
 A mail with the new secret inside hands it over with its acceptance, in the transaction that completes its row: killed
 before that, it is sent again, and the old pair still waits.
 Logs and faults hold keys of mails and codes: no address, no link.
@@ -23,6 +24,7 @@ from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft
+from octy_worker.mail.facts.shapes import Facts
 from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
 from octy_worker.mail.letters import Letters, TemplateFaultError
@@ -33,6 +35,7 @@ from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"
+_CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
 _log = logging.getLogger("octy.mail")
 _STATES = {
     Verdict.ACCEPTED: MailState.SENT,
@@ -47,6 +50,7 @@ class _Copy:
 
     intent: Intent
     address: str = field(repr=False)
+    facts: Facts = field(repr=False)
 
 
 class MailActivities:
@@ -103,6 +107,7 @@ class MailActivities:
                     cap=self._cap if capped and copy == key else None,
                 ),
                 address,
+                found.facts if copy == key else found.other_facts or found.facts,
             )
             for copy, address in zip(keys, found.addresses, strict=True)
         ]
@@ -113,7 +118,7 @@ class MailActivities:
             standing = intend(session, copy.intent, self._clock())
         if standing.state is not MailState.PENDING:
             return standing
-        delivery = self._deliver(copy, found)
+        delivery = self._deliver(copy)
         state = _STATES[delivery.verdict]
         with self._database.write_session() as session:
             complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
@@ -126,16 +131,25 @@ class MailActivities:
         with self._database.write_session() as session:
             return withdraw(session, copy.intent, OVERTAKEN, self._clock())
 
-    def _deliver(self, copy: _Copy, found: Draft) -> Delivery:
+    def _deliver(self, copy: _Copy) -> Delivery:
         address = recipient(copy.address)
         if address is None:
             return Delivery(Verdict.REFUSED, INVALID_ADDRESS)
         try:
-            letter = self._letters.render(found.facts)
+            letter = self._letters.render(copy.facts)
         except TemplateFaultError as fault:  # proven at the start, and still: it waits until somebody mends it
             _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # facts are in it
             return Delivery(Verdict.DEFERRED, TEMPLATE, ours=True)
-        return self._mailer.send(Envelope(copy.intent.message_id, self._clock(), address, letter))
+        return self._mailer.send(Envelope(copy.intent.message_id, self._date(), address, letter))
+
+    def _date(self) -> float:
+        """Return the time for the mail's Date: ours, but not later than Temporal's clock by more than a minute.
+
+        A worker whose clock is ahead would date an alert into the future, where mail programs show it as unsent or junk.
+        """
+        if not activity.in_activity():
+            return self._clock()
+        return min(self._clock(), activity.info().started_time.timestamp() + _CLOCK_TOLERANCE)
 
 
 def _key(order: MailOrder) -> str:

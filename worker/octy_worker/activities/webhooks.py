@@ -45,7 +45,7 @@ class WebhookActivities:
     def post_webhook(self, order: WebhookOrder) -> WebhookReport:
         """Write the try down, post the event, and note the result. What may go better next time raises."""
         with self._database.write_session() as session:
-            standing = _known(begin(session, order.webhook_id), order)
+            standing = _known(begin(session, order.webhook_id, self._clock()), order)
         if standing.parcel is None:
             return _report(standing)
         delivery = self._courier.deliver(standing.parcel)

@@ -26,6 +26,7 @@ LISTED = (
     "failed or skipped"
 )
 RETRIED = "retried, actor"
+ROTATED = "account, version, actor"
 TESTED = "webhook_id, delivered, fault, status"
 _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 
@@ -98,7 +99,8 @@ def retry_some(
     help=teach(
         "Print the secret with which an account checks its webhooks. It is a secret: print it to hand it over.",
         "octy webhooks secret acme",
-        more="It is derived from the newest of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated. Hand "
+        more="It is derived from the newest of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
+        "the account's own by `octy webhooks rotate-secret`. Hand "
         "it to the customer on a way that you trust, and to nobody else: whoever has it can forge events. It opens "
         "nothing of the API. That it was shown is audited.",
     )
@@ -112,9 +114,44 @@ def secret(context: typer.Context, account: _Account, actor: Who = None) -> None
     keys = _settings(context).webhook_keys
     assert keys is not None
     with store(context) as database, database.read_session() as session:
-        account_id = account_of(session, account).id
+        found = account_of(session, account)
+        account_id, version = found.id, found.webhook_secret_version
     record("webhook_secret_shown", staff_actor(context, actor), account=account_id)
-    typer.echo(Signer(keys).secret(account_id))
+    typer.echo(Signer(keys).secret(account_id, version))
+
+
+@app.command(
+    "rotate-secret",
+    help=teach(
+        "Give one account a new webhook secret; all others keep theirs.",
+        "octy webhooks rotate-secret acme --reason 'their secret stood in a log'",
+        more="For 24 hours both the previous secret and the new one sign each event, so that the customer can change "
+        "without losing any. `octy webhooks secret` then prints the new one.",
+        json=ROTATED,
+    ),
+)
+def rotate_one(
+    context: typer.Context, account: _Account, *, reason: Why, actor: Who = None, as_json: AsJson = False
+) -> None:
+    """Order the rotation."""
+    from octy_middleware.clock import utc
+    from octy_worker.cli.audit import record
+    from octy_worker.cli.console import moment
+    from octy_worker.webhooks import journal
+
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        rotated = journal.rotate_secret(database, account, actor=who, reason=reason, now=now())
+    ends = now() + journal.SECRET_OVERLAP.total_seconds()
+    record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
+    with telling(f"the webhook secret of {rotated.reference} was rotated"):
+        if as_json:
+            show_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
+        else:
+            tell(
+                f"New webhook secret for {rotated.reference}. The previous one signs until {moment(utc(ends))}.",
+                f"To hand it over: octy webhooks secret {rotated.reference}",
+            )
 
 
 @app.command(
@@ -135,13 +172,20 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     from octy_worker.cli.audit import record
     from octy_worker.reports import account_of
     from octy_worker.webhooks.courier import Courier
+    from octy_worker.webhooks.journal import secret_versions
     from octy_worker.webhooks.signing import Parcel
 
     courier = Courier(_settings(context), now)
     with store(context) as database, database.read_session() as session:
         found = account_of(session, account)
         parcel = Parcel(
-            uuid7(now()), WebhookEvent.TEST, utc(now()), found.id, found.webhook_url, {"account_id": found.id}
+            uuid7(now()),
+            WebhookEvent.TEST,
+            utc(now()),
+            found.id,
+            found.webhook_url,
+            {"account_id": found.id},
+            secret_versions(found, now()),
         )
     ended = courier.deliver(parcel)
     record("webhook_tested", staff_actor(context, actor), account=parcel.account_id, ended=ended.code or "delivered")

@@ -25,8 +25,10 @@ OCCASIONS = {
     MailKind.STILL_USED: "the old pair ends soon, and somebody still uses it",
     MailKind.KEYS_RETIRED: "the old pair has stopped working",
     MailKind.EXPOSED: "a pair came over plain HTTP",
-    MailKind.CONTACT_CHANGED: "told to the old address of an account",
-    MailKind.NEW_CONTACT: "told to the new address of an account",
+    MailKind.CONTACT_CHANGED: "the contact address was changed; sent to the security address",
+    MailKind.NEW_CONTACT: "the contact address was changed; sent to the new address",
+    MailKind.WEBHOOK_CHANGED: "the webhook URL was changed",
+    MailKind.ACCOUNT_NOTICE: "sent to the account's other addresses of the last 14 days beside another mail",
 }
 _SHARED = ("page.html", "parts.html", "parts.txt", FILE)
 

@@ -12,6 +12,7 @@ from typing import assert_never
 from octy_middleware.clock import utc
 from octy_middleware.credentials import Secret
 from octy_worker.mail.facts.shapes import (
+    AccountNoticeFacts,
     CaseFacts,
     ContactChangedFacts,
     ExposedFacts,
@@ -24,6 +25,7 @@ from octy_worker.mail.facts.shapes import (
     SourceLine,
     StillUsedFacts,
     UseLine,
+    WebhookChangedFacts,
 )
 from octy_worker.mail.harmless import Harmless
 from octy_worker.plot import Plot, plot_of
@@ -34,10 +36,18 @@ _ID = "01890c2e-0000-7000-8000-000000000001"
 _OLD_KEY, _KEY = Harmless("pk_SAMPLExOLDxPUBLICxKEYxSAMPLE"), Harmless("pk_SAMPLExPUBLICxKEYxSAMPLExxx")
 _NAME, _NOBODY = Harmless("Ada"), Harmless("")
 _DAY = timedelta(days=1)
+BESIDE = (
+    MailKind.ALERT,
+    MailKind.REMINDER,
+    MailKind.EXPOSED,
+    MailKind.CONTACT_CHANGED,
+    MailKind.WEBHOOK_CHANGED,
+)
+"""The mails beside which an account's further addresses get a notice."""
 _OTHERS = 17  # attempts from sources without a line of their own
 
 
-def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: PLR0911  # a row for each kind
+def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0911  # a row for each kind
     """Return facts of this kind; `site` is where their links would lead."""
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
@@ -56,6 +66,11 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: PLR0911  #
             return _contact_changed(site)
         case MailKind.NEW_CONTACT:
             return (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),)
+        case MailKind.WEBHOOK_CHANGED:
+            full = WebhookChangedFacts(_ID, _AT, _NAME, f"{site}/notice/SAMPLE")
+            return full, replace(full, name=_NOBODY)
+        case MailKind.ACCOUNT_NOTICE:
+            return tuple(AccountNoticeFacts(about, _ID, _AT) for about in BESIDE)
         case unknown:
             assert_never(unknown)
 

@@ -36,6 +36,7 @@ _DONE = RegenerationState.DONE
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
+    NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }
 _Message = tuple[Event, dict[str, object]]
 

@@ -5,11 +5,12 @@ Here: every step of the `webhook` table after `octy_middleware.webhooks` has put
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 from sqlmodel import Session, col, select
 
+from octy_middleware.accounts import find_account
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
@@ -20,6 +21,8 @@ from octy_worker.staff_orders import OrderRefusedError, check_staff
 from octy_worker.webhooks.faults import Fault
 from octy_worker.webhooks.signing import Parcel
 
+SECRET_OVERLAP = timedelta(days=1)
+"""How long an account's previous secret still signs beside its new one."""
 _NAMED = 5  # webhooks that a refusal names
 
 
@@ -47,7 +50,7 @@ class WebhookLine:
     sent_at: datetime | None
 
 
-def begin(session: Session, webhook_id: str) -> Standing | None:
+def begin(session: Session, webhook_id: str, now: float) -> Standing | None:
     """Put one try down, or find that there is nothing to send any more. None when there is no such row.
 
     It goes where the account's `webhook_url` leads by now: a customer who mends it gets what waits.
@@ -60,13 +63,13 @@ def begin(session: Session, webhook_id: str) -> Standing | None:
         if account.webhook_url:
             webhook.tries += 1
             session.add(webhook)
-            return Standing(WebhookState.PENDING, parcel=_parcel(webhook, account))
+            return Standing(WebhookState.PENDING, parcel=_parcel(webhook, account, now))
         webhook.state, webhook.last_error = WebhookState.SKIPPED, Fault.NO_URL
         session.add(webhook)
     return _standing(webhook)
 
 
-def _parcel(webhook: Webhook, account: Account) -> Parcel:
+def _parcel(webhook: Webhook, account: Account, now: float) -> Parcel:
     return Parcel(
         webhook_id=webhook.id,
         event=webhook.event,
@@ -74,7 +77,34 @@ def _parcel(webhook: Webhook, account: Account) -> Parcel:
         account_id=account.id,
         url=account.webhook_url,
         data=webhook.data,
+        secret_versions=secret_versions(account, now),
     )
+
+
+def secret_versions(account: Account, now: float) -> tuple[int, ...]:
+    """Return the versions of the account's secret that sign by now, the newest first."""
+    newest, changed = account.webhook_secret_version, account.webhook_secret_changed_at
+    both = changed is not None and utc(now) < changed + SECRET_OVERLAP
+    return (newest, newest - 1) if both else (newest,)
+
+
+def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
+    """Give the account a new secret of its own; the one before signs too for `SECRET_OVERLAP`. Return the account.
+
+    Raises InvalidInputError for an unknown account, OrderRefusedError while an earlier rotation is still under way.
+    """
+    check_staff(actor, reason)
+    with database.write_session() as session:
+        account = find_account(session, reference)
+        if account is None:
+            raise InvalidInputError(f"there is no account {reference[:200]!r}")
+        if len(secret_versions(account, now)) > 1:
+            changed = account.webhook_secret_changed_at
+            raise OrderRefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
+        account.webhook_secret_version += 1
+        account.webhook_secret_changed_at = utc(now)
+        session.add(account)
+        return account
 
 
 def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> Standing:

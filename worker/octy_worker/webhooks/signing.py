@@ -3,8 +3,9 @@
 Here: the format of Standard Webhooks 1.0 (standardwebhooks.com). Not here: sending, and what `data` says
 (`octy_middleware.webhooks`).
 
-An account's secret is derived from a key of the chain, so no table holds one. Each key of the chain signs, the newest
-first: while there are two, customers can change from one secret to the next when they like.
+An account's secret is derived from a key of the chain and the account's secret version, so no table holds one. Each
+key of the chain and each version in force signs, the newest first: while there are two, customers can change from one
+secret to the next when they like.
 """
 
 import hmac
@@ -30,6 +31,7 @@ class Parcel:
     account_id: str
     url: str = field(repr=False)
     data: Mapping[str, Any] = field(repr=False)
+    secret_versions: tuple[int, ...] = (1,)  # of the account, the newest first
 
     @property
     def body(self) -> bytes:
@@ -48,16 +50,17 @@ class Signer:
     def __repr__(self) -> str:
         return f"Signer({', '.join(self._keys)})"
 
-    def secret(self, account_id: str) -> str:
-        """Return the account's newest secret, as its receiver is configured with it."""
-        return _PREFIX + b64encode(_secret(self._keys.newest[1], account_id)).decode()
+    def secret(self, account_id: str, version: int = 1) -> str:
+        """Return the account's secret of this version and the newest key, as its receiver is configured with it."""
+        return _PREFIX + b64encode(_secret(self._keys.newest[1], account_id, version)).decode()
 
     def headers(self, parcel: Parcel, now: float) -> dict[str, str]:
         """Return the three headers by which a receiver knows who sent it, when, and that it is whole."""
         time = str(int(now))
         signed = b".".join((parcel.webhook_id.encode(), time.encode(), parcel.body))
         signatures = (
-            b64encode(hmac.digest(_secret(key, parcel.account_id), signed, "sha256")).decode()
+            b64encode(hmac.digest(_secret(key, parcel.account_id, version), signed, "sha256")).decode()
+            for version in parcel.secret_versions
             for key in reversed(list(self._keys.values()))
         )
         return {
@@ -67,5 +70,5 @@ class Signer:
         }
 
 
-def _secret(key: bytes, account_id: str) -> bytes:
-    return hmac.digest(key, f"octy-webhook\0{account_id}".encode(), "sha256")
+def _secret(key: bytes, account_id: str, version: int) -> bytes:
+    return hmac.digest(key, f"octy-webhook\0{account_id}\0{version}".encode(), "sha256")

@@ -42,7 +42,7 @@ def page(report: AccountReport) -> list[RenderableType]:
                 ("id key", report.authenticated_id_key),
                 ("since", report.created_at),
                 ("security mails", first),
-                *(("alerts also to", address) for address in others),
+                *(("notices also to", address) for address in others),
                 *_rule(report),
             ]
         ),
@@ -65,5 +65,5 @@ def _rule(report: AccountReport) -> list[tuple[str, str]]:
     if report.contact_changed_at is None:
         return []
     changed = moment(report.contact_changed_at)
-    rule = "security mails follow after 7 days; for 7 more the old address gets a copy of alerts"
+    rule = "security mails follow after 7 days; every address of the last 14 days gets a notice without links"
     return [("", f"the contact address was changed at {changed}: {rule}")]

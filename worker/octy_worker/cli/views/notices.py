@@ -7,7 +7,11 @@ from rich.table import Table
 from octy_worker.cli.console import Column, table
 from octy_worker.report_shapes import MailLine, NoticeLine, RegenerationLine
 
-_KINDS = {"exposed": "keys came over plain HTTP", "contact_changed": "contact address changed"}
+_KINDS = {
+    "exposed": "keys came over plain HTTP",
+    "contact_changed": "contact address changed",
+    "webhook_changed": "webhook URL changed",
+}
 
 
 def notices_table(found: Sequence[NoticeLine], regenerations: Sequence[RegenerationLine]) -> Table:

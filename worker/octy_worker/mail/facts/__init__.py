@@ -38,7 +38,9 @@ def draft(
             return draft_of_case(session, links, order, now)
         case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
             return draft_of_keys(session, links, sealer, order, now)
-        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT | MailKind.WEBHOOK_CHANGED:
             return draft_of_notice(session, links, order, now)
+        case MailKind.ACCOUNT_NOTICE:  # never ordered: it goes beside another mail
+            return None
         case unknown:
             assert_never(unknown)

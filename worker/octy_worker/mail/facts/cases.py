@@ -7,7 +7,7 @@ from octy_middleware.streak import Rule
 from octy_worker.cases import failures_over_time, load_case, window_of
 from octy_worker.links import Links
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import CaseFacts, LateLine, SourceLine
+from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, SourceLine
 from octy_worker.mail.harmless import Harmless, harmless, harmless_name
 from octy_worker.sources import LateUse, SourceCount
 from octy_worker.words import SOURCES_SHOWN
@@ -19,7 +19,7 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
     case = load_case(session, order.subject_id)
     if case is None:
         return None
-    incident, others = case.incident, case.sources[SOURCES_SHOWN:]
+    incident, further = case.incident, case.sources[SOURCES_SHOWN:]
     seen = [source.last_at for source in case.sources if source.last_at is not None]
     facts = CaseFacts(
         kind=order.kind,
@@ -34,14 +34,16 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
         within=window_of(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in case.sources[:SOURCES_SHOWN]),
-        other_sources=len(others),
-        other_count=sum(source.count for source in others),
+        other_sources=len(further),
+        other_count=sum(source.count for source in further),
         late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
         request_id=harmless(incident.request_id, ID_LIMIT),
         name=harmless_name(case.account.contact_name),
         url=links.case_url(incident.id),
     )
-    return Draft(facts, case.account.id, incident.id, security_addresses(case.account, now))
+    addresses = security_addresses(case.account, now)
+    others = AccountNoticeFacts(order.kind, incident.id, incident.opened_at)
+    return Draft(facts, case.account.id, incident.id, addresses, other_facts=others)
 
 
 def _source_line(found: SourceCount) -> SourceLine:

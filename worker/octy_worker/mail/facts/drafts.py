@@ -18,8 +18,9 @@ ID_LIMIT = 60
 class Draft:
     """A mail to be: the facts, the account, and the addresses; the first one is the one that counts.
 
-    `overtaken`: what it would tell is no longer so, and it is not to be sent. `hands_over`: the regeneration whose
-    secret the customer has as soon as this mail is accepted.
+    `other_facts`: what the further addresses are told, who get no link. `overtaken`: what it would tell is no longer
+    so, and it is not to be sent. `hands_over`: the regeneration whose secret the customer has as soon as this mail is
+    accepted.
     """
 
     facts: Facts
@@ -28,6 +29,7 @@ class Draft:
     addresses: tuple[str, ...] = field(repr=False)
     overtaken: bool = False
     hands_over: str | None = None
+    other_facts: Facts | None = None
 
 
 def harmless_source(source: str) -> Harmless:

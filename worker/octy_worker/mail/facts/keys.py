@@ -63,6 +63,8 @@ def _told(
             return _retired(view)
         case MailKind.ALERT | MailKind.REMINDER | MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
             return None
+        case MailKind.WEBHOOK_CHANGED | MailKind.ACCOUNT_NOTICE:
+            return None
         case unknown:
             assert_never(unknown)
 

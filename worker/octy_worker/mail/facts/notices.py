@@ -1,4 +1,6 @@
-"""The facts of mails that are no case: an exposed pair, a changed address. Not here: SQL (`octy_worker.notices`).
+"""The facts of mails that are no case: an exposed pair, a changed contact address or webhook URL.
+
+Not here: SQL (`octy_worker.notices`).
 
 Whom a changed address is told to stands in the notice: by the time a late mail leaves, the account's own security
 address may be the new one, and the new one must get no link.
@@ -10,7 +12,14 @@ from octy_middleware.accounts import security_addresses
 from octy_middleware.states import NoticeKind
 from octy_worker.links import Links
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import ContactChangedFacts, ExposedFacts, Facts, NewContactFacts
+from octy_worker.mail.facts.shapes import (
+    AccountNoticeFacts,
+    ContactChangedFacts,
+    ExposedFacts,
+    Facts,
+    NewContactFacts,
+    WebhookChangedFacts,
+)
 from octy_worker.mail.harmless import harmless, harmless_name
 from octy_worker.notices import NoticeView, is_overtaken, load_notice
 from octy_workflows.messages import MailKind, MailOrder
@@ -20,6 +29,7 @@ _TELLS = {
     MailKind.EXPOSED: NoticeKind.EXPOSED,
     MailKind.CONTACT_CHANGED: NoticeKind.CONTACT_CHANGED,
     MailKind.NEW_CONTACT: NoticeKind.CONTACT_CHANGED,
+    MailKind.WEBHOOK_CHANGED: NoticeKind.WEBHOOK_CHANGED,
 }
 
 
@@ -29,7 +39,8 @@ def draft_of_notice(session: Session, links: Links, order: MailOrder, now: float
     if view is None or view.kind is not _TELLS[order.kind]:
         return None
     facts, addresses = _told(view, links, order.kind, now)
-    return Draft(facts, view.account.id, None, addresses, overtaken=is_overtaken(view))
+    others = AccountNoticeFacts(order.kind, view.notice.id, view.notice.at)
+    return Draft(facts, view.account.id, None, addresses, overtaken=is_overtaken(view), other_facts=others)
 
 
 def _told(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[Facts, tuple[str, ...]]:
@@ -37,7 +48,9 @@ def _told(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[F
     if kind is MailKind.EXPOSED:
         return _exposed(view, links), security_addresses(view.account, now)
     if kind is MailKind.CONTACT_CHANGED:
-        return _contact_changed(view, links), (detail["old"],)
+        return _contact_changed(view, links), (detail["old"], *detail["others"])
+    if kind is MailKind.WEBHOOK_CHANGED:
+        return _webhook_changed(view, links), security_addresses(view.account, now)
     return NewContactFacts(view.notice.id, view.notice.at, view.follows_at), (detail["new"],)
 
 
@@ -62,6 +75,16 @@ def _contact_changed(view: NoticeView, links: Links) -> ContactChangedFacts:
         at=notice.at,
         follows_at=view.follows_at,
         new_address=harmless(notice.detail["new"], _ADDRESS_LIMIT),
+        name=harmless_name(view.account.contact_name),
+        url=links.notice_url(notice.id),
+    )
+
+
+def _webhook_changed(view: NoticeView, links: Links) -> WebhookChangedFacts:
+    notice = view.notice
+    return WebhookChangedFacts(
+        notice_id=notice.id,
+        at=notice.at,
         name=harmless_name(view.account.contact_name),
         url=links.notice_url(notice.id),
     )

@@ -179,6 +179,32 @@ class NewContactFacts:
     name: ClassVar[str] = ""
 
 
+@dataclass(frozen=True, slots=True)
+class WebhookChangedFacts:
+    """What a changed webhook URL is told with. No URL: it may hold a password."""
+
+    kind: ClassVar[MailKind] = MailKind.WEBHOOK_CHANGED
+    notice_id: str
+    at: datetime
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class AccountNoticeFacts:
+    """What the account's other addresses get beside a mail that went to the security address.
+
+    `about` is that mail's kind, `subject_id` its incident or notice. Each may be a stranger's or a thief's: no link, no
+    name, no address, no key.
+    """
+
+    kind: ClassVar[MailKind] = MailKind.ACCOUNT_NOTICE
+    about: MailKind
+    subject_id: str
+    at: datetime
+    name: ClassVar[str] = ""
+
+
 Facts = (
     CaseFacts
     | NewKeysFacts
@@ -188,4 +214,6 @@ Facts = (
     | ExposedFacts
     | ContactChangedFacts
     | NewContactFacts
+    | WebhookChangedFacts
+    | AccountNoticeFacts
 )
