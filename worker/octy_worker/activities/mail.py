@@ -145,7 +145,7 @@ class MailActivities:
     def _date(self) -> float:
         """Return the time for the mail's Date: ours, but not later than Temporal's clock by more than a minute.
 
-        A worker whose clock is ahead would date an alert into the future, where mail programs show it as unsent or junk.
+        A worker whose clock is ahead would date an alert into the future, where mail programs take it for junk.
         """
         if not activity.in_activity():
             return self._clock()
