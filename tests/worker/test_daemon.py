@@ -4,7 +4,6 @@ import asyncio
 import logging
 import os
 import signal
-import socket
 import time
 from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,7 +12,6 @@ import pytest
 from support.temporal import Temporal, open_temporal
 from support.world import World
 from temporalio import activity
-from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from octy_middleware import ConfigurationError
 from octy_worker import daemon
@@ -74,13 +72,6 @@ def test_the_worker_has_a_version_only_where_a_deployment_is_named(world: World,
     assert named.version.to_canonical_string() == "octy.1.4.0"
 
 
-def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
-    """With httptools installed, uvicorn would take that, which reads trailers as headers."""
-    config = daemon.Parts(settings(world)).pages().config
-    config.load()
-    assert config.http_protocol_class is H11Protocol
-
-
 async def _idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
     await stop.wait()
 
@@ -138,16 +129,6 @@ def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: py
         told = executor.submit(terminate)
         assert daemon.serve(asked, pages=False) == 0
         told.result()
-
-
-def test_pages_whose_port_is_taken_stop_the_worker_with_the_reason(
-    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    monkeypatch.setattr(daemon, "_work", _idle)
-    with socket.create_server(("127.0.0.1", 0)) as taken:
-        port = taken.getsockname()[1]
-        assert daemon.serve(settings(world, pages_port=port), pages=True) == 1
-    assert f"stopped by its part 'pages': OSError: the pages can't listen on 127.0.0.1:{port}" in caplog.text
 
 
 def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(

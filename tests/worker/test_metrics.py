@@ -19,7 +19,7 @@ from octy_worker import daemon
 from octy_worker.claims import End, Fate, Message
 from octy_worker.cli.checks import State, observation
 from octy_worker.cli.checks.observation import look_at_observation
-from octy_worker.dev.processes import free_port
+from octy_worker.dev.processes import free_port, listens
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.metrics import figures
 from octy_worker.metrics.collector import Kept, StoreCollector
@@ -192,7 +192,8 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
         stop = asyncio.Event()
         own = settings_of(world, metrics_port=port)
         serving = asyncio.create_task(Metrics(world.database, time.time).serve(own, stop))
-        await asyncio.sleep(0)
+        while not await asyncio.to_thread(listens, port):  # noqa: ASYNC110  # a server calls nobody
+            await asyncio.sleep(0.01)
         found = await asyncio.to_thread(look, metrics_port=port)
         stop.set()
         await serving

@@ -17,7 +17,7 @@ from support.world import World
 from upkeep_rig import Works, until
 
 from octy_middleware.metrics import exposition
-from octy_worker.dev.processes import free_port
+from octy_worker.dev.processes import free_port, listens
 from octy_worker.metrics import collector
 from octy_worker.metrics.listener import sdk_runtime
 from octy_worker.temporal import connect
@@ -58,7 +58,8 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
             runtime, interceptors = sdk_runtime(works.settings), works.parts.tracing.interceptors()
             client = await connect(works.settings, runtime=runtime, interceptors=interceptors)
             serving = asyncio.create_task(works.parts.metrics.serve(works.settings, stop))
-            await asyncio.sleep(0)  # now it listens
+            while not await asyncio.to_thread(listens, ports["metrics_port"]):  # noqa: ASYNC110  # a server calls nobody
+                await asyncio.sleep(0.01)
             await asyncio.to_thread(read, ports["metrics_port"])  # attempts are counted from the first reading
             fail(world, keys)
             async with works.run(client):

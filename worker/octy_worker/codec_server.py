@@ -27,10 +27,14 @@ from temporalio.converter import PayloadCodec
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import BaseSettings, Keys
+from octy_worker.connections import Limits
 from octy_worker.encryption import EncryptionCodec, UndecipherableError
 from octy_worker.web_server import serve_until, stop_on_signals, web_server
 
 _LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
+
+
+_LIMITS = Limits(connections=64, per_address=32, body_timeout=60.0)  # a body may be a thousand times a page's form
 
 
 class CodecSettings(BaseSettings):
@@ -152,5 +156,6 @@ def serve(settings: CodecSettings) -> None:
 
 
 async def _serve(settings: CodecSettings) -> None:
-    server = web_server(build_codec_server(settings), host=settings.codec_host, port=settings.codec_port)
+    app = build_codec_server(settings)
+    server = web_server(app, host=settings.codec_host, port=settings.codec_port, limits=_LIMITS)
     await serve_until(stop_on_signals(), server, "the codec server")

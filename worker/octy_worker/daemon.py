@@ -2,15 +2,14 @@
 
 Here: what is built from what, start, stop, exit code. Not here: what any part does.
 
-The pages need no Temporal: a customer's answer is taken while it is down. Relay and workflows begin as soon as it
-can be reached.
+The pages run in a process of their own (`pages_process`) and need no Temporal: a customer's answer is taken while it is
+down. Relay and workflows begin as soon as it can be reached.
 """
 
 import asyncio
 import contextlib
 import logging
 import secrets
-import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -19,7 +18,7 @@ from temporalio.client import Client
 from temporalio.worker import Worker
 
 from octy_middleware.database import Database
-from octy_middleware.errors import ConfigurationError, OctyError
+from octy_middleware.errors import OctyError
 from octy_middleware.keys import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
@@ -33,7 +32,7 @@ from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.mail.proof import prove
 from octy_worker.metrics.counts import CountedMailer
 from octy_worker.metrics.listener import Metrics, sdk_runtime
-from octy_worker.pages.app import build_pages
+from octy_worker.pages_process import check_certificate, supervise
 from octy_worker.relay import Relay
 from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
@@ -42,7 +41,7 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect, main_queue
 from octy_worker.tracing import Tracing
 from octy_worker.versions import deployment_of
-from octy_worker.web_server import WebServer, serve_until, stop_on_signals, web_server
+from octy_worker.web_server import stop_on_signals
 from octy_worker.webhooks.courier import Courier
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import webhook_task_queue
@@ -64,7 +63,7 @@ class Parts:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
-        _check_certificate(settings)
+        check_certificate(settings)
         self.mailer = SmtpMailer(settings)
         self.letters = Letters(settings)
         prove(self.letters, settings.public_url)
@@ -157,28 +156,6 @@ class Parts:
             graceful_shutdown_timeout=timedelta(seconds=_GRACE),
         )
 
-    def pages(self) -> WebServer:
-        """Return the web server of the customers' pages."""
-        settings = self.settings
-        return web_server(
-            build_pages(settings, self.database, self.links, self.sealer, time.time),
-            host=settings.pages_host,
-            port=settings.pages_port,
-            certificate=settings.pages_certificate,
-            private_key=settings.pages_private_key,
-        )
-
-
-def _check_certificate(settings: WorkerSettings) -> None:
-    """Raise ConfigurationError, which names the settings, before anything is started with a pair that can't serve."""
-    certificate, key = settings.pages_certificate, settings.pages_private_key
-    if not certificate and not key:
-        return
-    try:
-        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key or None)
-    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
-        raise ConfigurationError(f"OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY can't be used: {error}") from None
-
 
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
@@ -217,7 +194,7 @@ def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
 
 
 async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
-    await serve_until(stop, parts.pages(), "the pages")
+    await supervise(parts.settings, stop, parts.metrics.pages)
 
 
 async def _work(parts: Parts, stop: asyncio.Event) -> None:

@@ -3,6 +3,7 @@
 Here: names, defaults with their units, checks. Not here: clients and connections made from them (`daemon`).
 """
 
+from ipaddress import IPv4Network, IPv6Network
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -16,6 +17,10 @@ from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, Regenerat
 
 def _seconds(value: object) -> object:
     return tuple(float(part) for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _networks(value: object) -> object:
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
 
 
 def _base_url(value: str) -> str:
@@ -35,6 +40,7 @@ def _mail_address(value: str) -> str:
 
 Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
+Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
@@ -106,6 +112,9 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     pages_port: int = Field(default=8025, ge=0, le=65_535)
     pages_certificate: str = ""  # PEM files; empty: plain HTTP, behind a proxy that ends TLS
     pages_private_key: str = ""
+    pages_max_connections: int = Field(default=256, ge=8, le=100_000)  # each takes up to 0.3 MB while TLS is ours
+    pages_max_connections_per_address: int = Field(default=32, ge=1, le=100_000)  # an IPv4 address, a /64 of IPv6
+    pages_proxies: Networks = ()  # peers without that limit, since they speak for many; without a certificate: all
 
     incident_remind_after: Times = (DAY, 3 * DAY)
     incident_staff_after: Time = 7 * DAY

@@ -4,8 +4,6 @@ Here: options. Not here: the worker (`octy_worker.daemon`), the embedded stack (
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
-import logging
-import time
 from contextlib import closing
 from enum import StrEnum
 from pathlib import Path
@@ -20,8 +18,15 @@ WORKER_HELP = teach(
     "Run the worker and the customers' pages until told to stop.",
     "octy worker",
     "octy --env-file octy.env worker --no-pages",
-    more="It carries messages to Temporal, sends mails, replaces keys and serves the pages. It logs to stderr. "
-    "`octy doctor` says which settings are missing.",
+    more="It carries messages to Temporal, sends mails, replaces keys, and keeps a process that serves the pages. "
+    "It logs to stderr. `octy doctor` says which settings are missing.",
+)
+PAGES_HELP = teach(
+    "Serve the customers' pages alone, until told to stop.",
+    "octy pages",
+    "octy --env-file octy.env pages --log-level warning",
+    more="For another host than the worker's, which then runs with --no-pages. It needs the database and the same "
+    "settings; not Temporal, and no mail server.",
 )
 DEV_HELP = teach(
     "Run everything on this machine, until Ctrl-C.",
@@ -63,25 +68,34 @@ def worker(
 ) -> None:
     """Run the daemon; its exit code is ours."""
     from octy_middleware.database import Database
+    from octy_worker.log_output import log_to_stderr
     from octy_worker.settings import WorkerSettings
 
     settings = WorkerSettings.from_environment(variables_of(context))
     with closing(Database(settings.database_url)) as database:
         refuse_missing_file(database)
-    _log(log_level)
+    log_to_stderr(log_level.upper())
     from octy_worker import daemon
 
     raise typer.Exit(daemon.serve(settings, pages=pages))
 
 
-def _log(level: Level) -> None:
-    """Log to stderr in UTC, one line an event."""
-    logging.Formatter.converter = time.gmtime
-    logging.basicConfig(
-        level=level.upper(),
-        format="%(asctime)s.%(msecs)03dZ %(levelname)s %(name)s: %(message)s",
-        datefmt="%Y-%m-%dT%H:%M:%S",
-    )
+def pages(
+    context: typer.Context,
+    log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
+) -> None:
+    """Serve the pages in this process; its exit code is ours."""
+    from octy_middleware.database import Database
+    from octy_worker.log_output import log_to_stderr
+    from octy_worker.settings import WorkerSettings
+
+    settings = WorkerSettings.from_environment(variables_of(context))
+    with closing(Database(settings.database_url)) as database:
+        refuse_missing_file(database)
+    log_to_stderr(log_level.upper(), bounded=True)
+    from octy_worker import pages_process
+
+    raise typer.Exit(pages_process.serve(settings))
 
 
 def dev(

@@ -7,17 +7,27 @@ be emptied in time, and drops what does not fit.
 """
 
 import asyncio
-from contextlib import suppress
 
-from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector, start_http_server
+from prometheus_client import CollectorRegistry, PlatformCollector, ProcessCollector
+from prometheus_client.exposition import choose_encoder
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import Route
 from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import ConfigurationError
+from octy_worker.connections import Limits
 from octy_worker.metrics.collector import StoreCollector
 from octy_worker.metrics.counts import Counts
+from octy_worker.metrics.pages import PagesCollector
+from octy_worker.pages_process import new_figures
 from octy_worker.settings import WorkerSettings
+from octy_worker.web_server import serve_until, web_server
+
+_LIMITS = Limits(connections=16, per_address=8)  # readers are few, and this is the process that sends the alerts
 
 
 class Metrics:
@@ -27,23 +37,21 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.counts = Counts(self.registry)
         self.registry.register(StoreCollector(database, clock))
+        self.pages = new_figures()
+        self.registry.register(PagesCollector(self.pages))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
     async def serve(self, settings: WorkerSettings, stop: asyncio.Event) -> None:
         """Serve them until told to stop. Raises OSError when the port is taken."""
-        place = f"{settings.metrics_host}:{settings.metrics_port}"
-        try:
-            server, thread = start_http_server(settings.metrics_port, settings.metrics_host, self.registry)
-        except OSError:
-            raise OSError(f"the metrics can't listen on {place}") from None
-        try:
-            await stop.wait()
-        finally:
-            server.shutdown()
-            server.server_close()
-            with suppress(RuntimeError):  # it never began
-                thread.join()
+        app = Starlette(routes=[Route("/metrics", self._exposition), Route("/", self._exposition)])
+        server = web_server(app, host=settings.metrics_host, port=settings.metrics_port, limits=_LIMITS)
+        await serve_until(stop, server, "the metrics")
+
+    def _exposition(self, request: Request) -> Response:
+        """Return all metrics. It is no coroutine, so Starlette runs it in a thread: it asks the store."""
+        encode, content_type = choose_encoder(request.headers.get("accept", ""))
+        return Response(encode(self.registry), headers={"Content-Type": content_type})
 
 
 def sdk_runtime(settings: WorkerSettings) -> Runtime | None:

@@ -1,0 +1,100 @@
+"""Limits on connections: which one goes when there is no room, and when one has had its time."""
+
+from ipaddress import ip_network
+
+import pytest
+
+from octy_worker.connections import FIGURES, Connection, Connections, Figure, Limits, Phase, client_network
+
+
+class Rig:
+    """A table with a clock that stands still, and the names of what was closed, in order."""
+
+    def __init__(self, **limits) -> None:
+        self.now = 0.0
+        self.figures = [0.0] * FIGURES
+        self.closed: list[str] = []
+        self.table = Connections(Limits(**limits), lambda: self.now, self.figures)
+
+    def admit(self, name: str, peer: str, phase: Phase = Phase.HEADER) -> Connection | None:
+        connection = self.table.admit(peer)
+        if connection is not None:
+            connection.abort = lambda: self.closed.append(name)
+            self.table.move(connection, phase)
+        return connection
+
+
+def test_an_address_at_its_limit_loses_its_own_oldest_waiting_connection():
+    rig = Rig(connections=10, per_address=2)
+    rig.admit("other", "192.0.2.1")
+    for second, name in enumerate(("first", "second", "third")):
+        rig.now = second
+        rig.admit(name, "192.0.2.7")
+    assert rig.closed == ["first"]
+    assert (rig.figures[Figure.OPEN], rig.figures[Figure.EVICTED]) == (3, 1)
+
+
+def test_a_full_table_loses_the_connection_that_waits_longest_for_its_client():
+    rig = Rig(connections=3, per_address=3)
+    answered = rig.admit("answered", "192.0.2.1", Phase.RESPONSE)
+    for number in range(2, 5):
+        rig.admit(str(number), f"192.0.2.{number}", Phase.BODY)
+    assert rig.closed == ["2"]
+    rig.table.move(answered, Phase.IDLE)  # from now on it waits, too, but for a shorter time
+    rig.admit("5", "192.0.2.5")
+    assert rig.closed == ["2", "3"]
+
+
+def test_a_connection_whose_answer_is_under_way_is_never_closed_for_another():
+    rig = Rig(connections=2, per_address=2)
+    for name in ("a", "b"):
+        rig.admit(name, "192.0.2.1", Phase.RESPONSE)
+    assert rig.admit("same address", "192.0.2.1") is None
+    assert rig.admit("another address", "192.0.2.2") is None
+    assert (rig.closed, rig.figures[Figure.REFUSED]) == ([], 2)
+
+
+@pytest.mark.parametrize("exempt", [None, (ip_network("192.0.2.0/24"),)])
+def test_proxies_have_no_limit_for_each(exempt):
+    rig = Rig(connections=10, per_address=1, exempt=exempt)
+    for name in "abcde":
+        rig.admit(name, "192.0.2.9")
+    assert (rig.closed, rig.figures[Figure.OPEN]) == ([], 5)
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_each_phase_has_its_time_however_often_it_is_told(phase):
+    rig = Rig()
+    connection = rig.admit("late", "192.0.2.1", phase)
+    rig.now = Limits().timeout(phase)
+    rig.table.move(connection, phase)  # a byte that trickles in
+    rig.table.expire()
+    assert rig.closed == []
+    rig.now += 0.001
+    rig.table.expire()
+    assert (rig.closed, rig.figures[Figure.OPEN], rig.figures[Figure.TIMED_OUT]) == (["late"], 0, 1)
+
+
+def test_a_released_connection_is_forgotten_for_good():
+    rig = Rig()
+    connection = rig.admit("gone", "192.0.2.1")
+    rig.table.release(connection)
+    rig.table.release(connection)
+    rig.table.move(connection, Phase.IDLE)
+    assert not rig.table.evict_oldest()
+    assert list(rig.table) == []
+
+
+@pytest.mark.parametrize(
+    ("peer", "network"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("::ffff:192.0.2.1", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:2", "2001:db8::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_a_client_is_an_ipv4_address_or_a_network_of_ipv6(peer, network):
+    assert client_network(peer) == network

@@ -1,0 +1,309 @@
+"""The process of the pages: started, watched, started again, and ended with the worker; its server has limits."""
+
+import asyncio
+import contextlib
+import errno
+import http.client
+import logging
+import os
+import signal
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from support.world import World
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from octy_middleware.database import Database
+from octy_worker import accepting, pages_process
+from octy_worker.connections import FIGURES, Figure, Limits
+from octy_worker.dev.certificates import Certificate, provide
+from octy_worker.dev.processes import free_port
+from octy_worker.log_output import RepeatFilter
+from octy_worker.settings import WorkerSettings
+from octy_worker.web_server import WebServer, serve_until, web_server
+
+HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
+
+
+@pytest.fixture
+def world(tmp_path: Path):
+    world = World(tmp_path)
+    yield world
+    world.close()
+
+
+@pytest.fixture(scope="module")
+def certificate(tmp_path_factory: pytest.TempPathFactory) -> Certificate:
+    return provide(tmp_path_factory.mktemp("tls"))
+
+
+def settings(world: World, **options: object) -> WorkerSettings:
+    keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
+    return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
+
+
+def healthy(port: int, *, source: str = "127.0.0.1", context: ssl.SSLContext | None = None) -> bool:
+    """Tell whether the pages answer a customer at this address within a few seconds."""
+    kind = http.client.HTTPConnection if context is None else http.client.HTTPSConnection
+    more = {} if context is None else {"context": context}
+    connection = kind("localhost", port, timeout=5, source_address=(source, 0), **more)
+    try:
+        connection.request("GET", "/healthz")
+        return connection.getresponse().status == 200
+    except OSError:
+        return False
+    finally:
+        connection.close()
+
+
+async def until_healthy(port: int) -> None:
+    async with asyncio.timeout(30):
+        while not await asyncio.to_thread(healthy, port):  # noqa: ASYNC110  # a process calls nobody
+            await asyncio.sleep(0.05)
+
+
+def process_ids(parent: int, words: bytes = b"spawn_main") -> list[int]:
+    """Return the processes whose command line has these words and whose parent this is."""
+    found = []
+    for place in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if (
+                words in (place / "cmdline").read_bytes()
+                and int((place / "stat").read_text().rpartition(")")[2].split()[1]) == parent
+            ):
+                found.append(int(place.name))
+    return found
+
+
+def command_line(process: int) -> bytes:
+    return Path(f"/proc/{process}/cmdline").read_bytes()
+
+
+def test_the_pages_have_the_same_parser_wherever_they_run(world: World) -> None:
+    """With httptools installed, uvicorn would take that, which reads trailers as headers."""
+    config = pages_process.pages_server(settings(world), world.database).config
+    config.load()
+    assert config.http_protocol_class is H11Protocol
+    assert issubclass(accepting.LimitedProtocol, H11Protocol)
+
+
+def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
+    port, figures = free_port(), pages_process.new_figures()
+    own = settings(world, pages_port=port, smtp_password="canary-of-the-password")
+
+    async def act() -> list[bytes]:
+        stop = asyncio.Event()
+        watching = asyncio.create_task(pages_process.supervise(own, stop, figures))
+        await until_healthy(port)
+        [child] = process_ids(os.getpid())
+        arguments = command_line(child)
+        os.kill(child, signal.SIGKILL)
+        while figures[Figure.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
+            await asyncio.sleep(0.01)
+        await until_healthy(port)
+        [second] = process_ids(os.getpid())
+        assert second != child
+        stop.set()
+        await watching
+        return [arguments]
+
+    [arguments] = asyncio.run(act())
+    assert process_ids(os.getpid()) == []
+    assert not healthy(port)
+    assert figures[Figure.ACCEPTED] >= 2
+    assert "pages: their process ended with status -9" in caplog.text
+    for secret in (b"canary", world.peppers.export().encode(), world.sealing_keys.export().encode()):
+        assert secret not in arguments
+
+
+def test_pages_whose_port_is_taken_do_not_stop_the_worker(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
+    figures = pages_process.new_figures()
+
+    async def act(own: WorkerSettings, taken: socket.socket) -> None:
+        stop = asyncio.Event()
+        watching = asyncio.create_task(pages_process.supervise(own, stop, figures))
+        async with asyncio.timeout(60):
+            while figures[Figure.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
+                await asyncio.sleep(0.01)
+        taken.close()
+        await until_healthy(own.pages_port)
+        stop.set()
+        await watching
+
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        asyncio.run(act(settings(world, pages_port=taken.getsockname()[1]), taken))
+    assert "pages: their process ended with status 1" in caplog.text
+
+
+def test_pages_alone_say_in_one_line_why_they_do_not_start(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        assert pages_process.serve(settings(world, pages_port=port)) == 1
+    [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
+    assert line.startswith(f"pages: the pages can't listen on 127.0.0.1:{port}: ")
+
+
+def test_the_pages_end_soon_when_the_worker_is_killed(world: World) -> None:
+    port = free_port()
+    environment = {
+        **{name: value for name, value in os.environ.items() if not name.startswith("OCTY_")},
+        "OCTY_DATABASE_URL": world.url,
+        "OCTY_PEPPERS": world.peppers.export(),
+        "OCTY_SEALING_KEYS": world.sealing_keys.export(),
+        "OCTY_LINK_KEYS": world.peppers.export(),
+        "OCTY_PAGES_PORT": str(port),
+        "OCTY_TEMPORAL_ADDRESS": "127.0.0.1:9",
+    }
+    command = [sys.executable, "-m", "octy_worker", "worker"]
+    with subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL) as worker:
+        try:
+            asyncio.run(until_healthy(port))
+            [child] = process_ids(worker.pid)
+        finally:
+            worker.kill()
+    deadline = time.monotonic() + 10
+    while Path(f"/proc/{child}").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert not Path(f"/proc/{child}").exists()
+    assert not healthy(port)
+
+
+@contextlib.asynccontextmanager
+async def serving(server: WebServer):
+    stop = asyncio.Event()
+    task = asyncio.create_task(serve_until(stop, server, "the pages"))
+    while not server.started:  # noqa: ASYNC110  # uvicorn calls nobody
+        await asyncio.sleep(0.01)
+    try:
+        yield server.port
+    finally:
+        stop.set()
+        await task
+
+
+def limited(world: World, limits: Limits, figures: list[float], certificate: Certificate | None = None) -> WebServer:
+    pages = pages_process.pages_server(settings(world), world.database)
+    files = {} if certificate is None else {"certificate": str(certificate.chain), "private_key": str(certificate.key)}
+    return web_server(pages.config.app, host="127.0.0.1", port=0, limits=limits, figures=figures, **files)
+
+
+POST = b"POST /case/x/y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+
+
+@pytest.mark.parametrize(
+    ("sent", "tls"),
+    [
+        (b"", True),  # no handshake
+        (b"", False),
+        (HALF, False),
+        (POST + b"Content-Length: 100\r\n\r\nform=", False),
+        (HALF + b"\r\n" + HALF, False),  # a whole request, and half of the next
+    ],
+    ids=["handshake", "nothing", "half a header", "half a body", "half a second header"],
+)
+def test_a_connection_that_keeps_us_waiting_is_closed(
+    world: World, certificate: Certificate, sent: bytes, tls: bool
+) -> None:
+    limits = Limits(handshake_timeout=0.3, header_timeout=0.3, body_timeout=0.3)
+    figures = [0.0] * FIGURES
+
+    async def act() -> float:
+        async with serving(limited(world, limits, figures, certificate if tls else None)) as port:
+            begun = time.monotonic()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            writer.write(sent)
+            with contextlib.suppress(ConnectionError):
+                await asyncio.wait_for(reader.read(), 10)
+            writer.close()
+            took = time.monotonic() - begun
+            async with asyncio.timeout(5):
+                while figures[Figure.OPEN]:  # noqa: ASYNC110  # figures call nobody
+                    await asyncio.sleep(0.01)
+            return took
+
+    assert 0.3 <= asyncio.run(act()) < 5
+
+
+def test_bytes_that_trickle_in_buy_no_time(world: World) -> None:
+    async def act() -> float:
+        async with serving(limited(world, Limits(header_timeout=0.5), [0.0] * FIGURES)) as port:
+            begun = time.monotonic()
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+            closed = asyncio.create_task(reader.read())
+            while not closed.done():
+                writer.write(b"G")
+                await asyncio.sleep(0.05)
+            with contextlib.suppress(ConnectionError):
+                await closed
+            writer.close()
+            return time.monotonic() - begun
+
+    assert asyncio.run(asyncio.wait_for(act(), 20)) < 5
+
+
+def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
+    world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Without descriptors `accept` fails at once and the listener stays readable: a loop of failures by nature."""
+    tries, broken = [0], [True]
+
+    class Listener(socket.socket):
+        def accept(self):
+            if broken[0]:
+                tries[0] += 1
+                raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+            return super().accept()
+
+    async def act(listener: Listener) -> bool:
+        server = limited(world, Limits(), [0.0] * FIGURES)
+
+        async def listen(_host: str, _port: int) -> list[socket.socket]:
+            return [listener]
+
+        monkeypatch.setattr("octy_worker.web_server.listen", listen)
+        async with serving(server) as port:
+            waiting = asyncio.create_task(asyncio.to_thread(healthy, port))
+            await asyncio.sleep(1.5)
+            broken[0] = False
+            return await waiting
+
+    with Listener() as listener:
+        listener.bind(("127.0.0.1", 0))
+        listener.listen()
+        assert asyncio.run(act(listener))
+    assert 1 <= tries[0] <= 3
+    assert caplog.text.count("connections can't be accepted") == tries[0]
+
+
+def test_a_line_that_strangers_cause_is_written_ten_times_a_second_at_most() -> None:
+    now = [0.0]
+    bounded = RepeatFilter(lambda: now[0])
+
+    def record(text: str) -> logging.LogRecord:
+        return logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, text, None, None)
+
+    assert sum(bounded.filter(record("Invalid HTTP request received.")) for _ in range(1000)) == 10
+    assert bounded.filter(record("another"))
+    now[0] = 1.0
+    later = record("Invalid HTTP request received.")
+    assert bounded.filter(later)
+    assert later.getMessage() == "Invalid HTTP request received. [and 990 more like this not written]"
+
+
+def test_database_of_another_release_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    empty = Database(f"sqlite:///{world.folder / 'empty.db'}")
+    empty.close()
+    own = settings(world).model_copy(update={"database_url": f"sqlite:///{world.folder / 'empty.db'}"})
+    assert pages_process.serve(own) == 1
+    assert "pages: " in caplog.text

@@ -1,0 +1,195 @@
+"""PURE. Which connections of a web server may stay: limits in number and in time.
+
+No newcomer is turned away while a connection can be closed that waits for its client's bytes: the oldest of the same
+address goes, or the oldest of all. So neither one address nor many can keep a customer out by holding connections.
+"""
+
+from collections.abc import Callable, Iterator, MutableSequence, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, IntEnum
+from functools import lru_cache
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
+
+Network = IPv4Network | IPv6Network
+
+
+class Phase(Enum):
+    """What a connection waits for."""
+
+    HANDSHAKE = "handshake"  # TLS
+    HEADER = "header"  # the rest of a request's header
+    BODY = "body"  # the rest of its body
+    RESPONSE = "response"  # our answer, or the client to read it
+    IDLE = "idle"  # the next request
+    CLOSING = "closing"
+
+
+class Figure(IntEnum):
+    """What is counted, as a position in the figures."""
+
+    OPEN = 0  # connections now
+    ACCEPTED = 1  # the rest: since the start
+    EVICTED = 2  # closed for a newer connection
+    REFUSED = 3  # not taken, since none could be closed for it
+    TIMED_OUT = 4
+    ACCEPT_ERRORS = 5
+    STARTS = 6  # of the process, counted by whoever starts it
+
+
+FIGURES = len(Figure)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Limits of one web server. Times are seconds.
+
+    `exempt`: peers without a limit for each, since one of them speaks for many clients; None: all peers.
+    """
+
+    connections: int = 256
+    per_address: int = 32
+    exempt: tuple[Network, ...] | None = ()
+    handshake_timeout: float = 10.0
+    header_timeout: float = 10.0
+    body_timeout: float = 15.0
+    response_timeout: float = 60.0
+    idle_timeout: float = 5.0
+    closing_timeout: float = 5.0
+
+    def timeout(self, phase: Phase) -> float:
+        """Return how long a connection may stay in a phase, however many bytes trickle in meanwhile."""
+        return _TIMEOUTS[phase](self)
+
+
+_LATE = 2.0  # seconds after which we end what uvicorn's own timer for idle connections has not closed
+_TIMEOUTS: dict[Phase, Callable[[Limits], float]] = {
+    Phase.HANDSHAKE: lambda limits: limits.handshake_timeout,
+    Phase.HEADER: lambda limits: limits.header_timeout,
+    Phase.BODY: lambda limits: limits.body_timeout,
+    Phase.RESPONSE: lambda limits: limits.response_timeout,
+    Phase.IDLE: lambda limits: limits.idle_timeout + _LATE,
+    Phase.CLOSING: lambda limits: limits.closing_timeout,
+}
+
+
+@dataclass(eq=False, slots=True)
+class Connection:
+    """One accepted connection. `abort` closes it at once, in whatever phase it is."""
+
+    address: str
+    since: float
+    phase: Phase = Phase.HANDSHAKE
+    abort: Callable[[], None] = field(default=lambda: None)
+
+
+class Connections:
+    """The open connections of one server, oldest first. For one thread."""
+
+    def __init__(self, limits: Limits, clock: Callable[[], float], figures: MutableSequence[float]) -> None:
+        self._limits = limits
+        self._clock = clock
+        self._figures = figures
+        self._open: dict[Connection, None] = {}
+        self._waiting: dict[Connection, None] = {}  # for their clients, since longest first
+        self._by_address: dict[str, dict[Connection, None]] = {}
+        figures[Figure.OPEN] = 0
+
+    def __iter__(self) -> Iterator[Connection]:
+        return iter(tuple(self._open))
+
+    def admit(self, peer: str) -> Connection | None:
+        """Take a new connection, if need be in place of an older one; None when there is no room."""
+        address = client_network(peer)
+        ours = self._by_address.get(address, {})
+        limited = self._limits.exempt is not None and not is_in(peer, self._limits.exempt)
+        if limited and len(ours) >= self._limits.per_address and not self._evict(_oldest_waiting(ours)):
+            self._count(Figure.REFUSED)
+            return None
+        if len(self._open) >= self._limits.connections and not self.evict_oldest():
+            self._count(Figure.REFUSED)
+            return None
+        connection = Connection(address, self._clock())
+        self._open[connection] = self._waiting[connection] = None
+        self._by_address.setdefault(address, {})[connection] = None
+        self._count(Figure.ACCEPTED)
+        self._figures[Figure.OPEN] = len(self._open)
+        return connection
+
+    def move(self, connection: Connection, phase: Phase) -> None:
+        """Note the phase of a connection. Its time runs from the beginning of the phase."""
+        if connection not in self._open or connection.phase is phase:
+            return
+        connection.phase, connection.since = phase, self._clock()
+        self._waiting.pop(connection, None)
+        if phase is not Phase.RESPONSE:
+            self._waiting[connection] = None
+
+    def release(self, connection: Connection) -> None:
+        """Forget a connection that is closed. Repeats are harmless."""
+        if connection not in self._open:
+            return
+        del self._open[connection]
+        self._waiting.pop(connection, None)
+        ours = self._by_address[connection.address]
+        del ours[connection]
+        if not ours:
+            del self._by_address[connection.address]
+        self._figures[Figure.OPEN] = len(self._open)
+
+    def evict_oldest(self) -> bool:
+        """Close the connection that waits longest for its client; False when there is none."""
+        return self._evict(next(iter(self._waiting), None))
+
+    def expire(self) -> None:
+        """Close every connection that is in its phase for too long."""
+        now = self._clock()
+        for connection in self:
+            if now - connection.since > self._limits.timeout(connection.phase):
+                self._count(Figure.TIMED_OUT)
+                self._close(connection)
+
+    def count_accept_error(self) -> None:
+        """Count a connection that the system could not give us."""
+        self._count(Figure.ACCEPT_ERRORS)
+
+    def _evict(self, connection: Connection | None) -> bool:
+        if connection is None:
+            return False
+        self._count(Figure.EVICTED)
+        self._close(connection)
+        return True
+
+    def _close(self, connection: Connection) -> None:
+        self.release(connection)
+        connection.abort()
+
+    def _count(self, figure: Figure) -> None:
+        self._figures[figure] += 1
+
+
+def _oldest_waiting(connections: dict[Connection, None]) -> Connection | None:
+    return min((one for one in connections if one.phase is not Phase.RESPONSE), key=lambda one: one.since, default=None)
+
+
+@lru_cache(maxsize=4096)
+def client_network(peer: str) -> str:
+    """Return what counts as one client: an IPv4 address, a /64 of IPv6."""
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return peer
+    if address.version == 6 and address.ipv4_mapped is None:  # noqa: PLR2004
+        return str(ip_network((address, 64), strict=False))
+    return str(address.ipv4_mapped if address.version == 6 else address)  # noqa: PLR2004
+
+
+def is_in(peer: str, networks: Sequence[Network]) -> bool:
+    """Tell whether a peer lies in one of the networks."""
+    if not networks:
+        return False
+    try:
+        address = ip_address(peer.partition("%")[0])
+    except ValueError:
+        return False
+    mapped = address.ipv4_mapped if address.version == 6 else None  # noqa: PLR2004
+    return any((mapped or address) in network for network in networks)
