@@ -13,11 +13,12 @@ from zlib import crc32
 
 from sqlalchemy import Connection, insert
 
-from octy_middleware import outbox
+from octy_middleware import incident_counts, outbox
 from octy_middleware.backends import Writer
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.entries import Entry
+from octy_middleware.incident_counts import OpenIncident
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
@@ -45,7 +46,7 @@ DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
 _CASES = Question(
-    ("given.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at"),
+    ("given.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
     "{given} LEFT JOIN key_pair p ON p.public_key = given.asked "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
     public_key="text",
@@ -70,6 +71,7 @@ class _Case:
     quiet_until: int | None
     incident_id: str | None
     notify_at: int | None
+    opened_at: int | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +85,7 @@ class _Work:
     asked: Mapping[str, str]  # by failing key, whose case is read
     accepted: Sequence[Entry]
     exposed: Mapping[str, Entry]
+    failed: Sequence[Entry]  # and what must look like it
 
 
 class Ledger:
@@ -113,6 +116,7 @@ class Ledger:
         self._used: dict[str, float] = {}
         self._failed = DECOY  # the last known key with a failure
         self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
+        self._decoy = f"{incident_counts.DECOY_PREFIX}{secrets.randbelow(incident_counts.DECOYS)}"
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[Entry]) -> None:
@@ -130,14 +134,16 @@ class Ledger:
                 (_CASES, sorted(work.asked.items())),
                 (PRESENT_SOURCES, sources_of(work.counts)),
             )
+            # Before the attempts: an incident that this opens begins with those of earlier commits.
+            incidents = self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
             add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
-            self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
             self._note_usage(connection, work.accepted)
             for _, entry in sorted(work.exposed.items()):
                 detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
                 note_exposure(connection, entry.pair_id, detail, entry.at)
             self._beside(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
+            incident_counts.add(connection, incident_counts.sums(work.failed, incidents, self._decoy))
             add_counts(connection, work.counts, sources, sources=self._sources_per_minute)
         for (_, _, _, outcome), count in work.counts.items():
             self.recorded[Outcome(outcome)] += count
@@ -165,6 +171,7 @@ class Ledger:
             asked={key: self._failed if key == DECOY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
+            failed=[entry for entry in refused if entry.outcome.counts or entry.outcome in _LIKE_WRONG],
         )
         return work, (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
 
@@ -174,36 +181,46 @@ class Ledger:
         work: _Work,
         before: Mapping[str, Mapping[str, Run]],
         cases: Iterable[_Case],
-    ) -> None:
+    ) -> dict[str, OpenIncident]:
+        """Write the streaks and act on what they lead to; return the incidents that are open then, by key."""
         failing = bounded(connection, before, work.failing, most=self._networks)
         folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
         store(connection, before, folded, work.ended)
         filled = crossings(connection, failing, work.asked, self._window)
+        incidents: dict[str, OpenIncident] = {}
         for case in cases:
             if case.public_key == DECOY:  # read for equal work: strangers have no case
                 continue
             self._failed = case.public_key
             found = folded[case.public_key]
-            self._open_or_grow(connection, case, found.crossing or filled.get(case.public_key), found.longest)
+            crossing = found.crossing or filled.get(case.public_key)
+            incident = self._open_or_grow(connection, case, crossing, found.longest)
+            if incident is not None:
+                incidents[case.public_key] = incident
+        return incidents
 
-    def _open_or_grow(self, connection: Connection, case: _Case, crossing: Crossing | None, longest: int) -> None:
-        """Act on a rule that is fulfilled. `longest`: a success in the same batch may have ended that streak since."""
+    def _open_or_grow(
+        self, connection: Connection, case: _Case, crossing: Crossing | None, longest: int
+    ) -> OpenIncident | None:
+        """Act on a rule that is fulfilled; return the incident that is open then.
+
+        `longest`: a success in the same batch may have ended that streak since.
+        """
+        incident = None if case.incident_id is None else OpenIncident(case.incident_id, (case.opened_at or 0) / 1e6)
         if crossing is None:
-            return
-        if case.incident_id is None:
+            return incident
+        if incident is None:
             quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
             if case.state != PairState.ACTIVE or quiet:
-                return
-            case = replace(
-                case,
-                incident_id=self._open(connection, case, crossing),
-                notify_at=next_notice(crossing.length, self._threshold),
-            )
-        if case.incident_id is not None and case.notify_at is not None and longest >= case.notify_at:
-            self._grow(connection, case.incident_id, longest)
+                return None
+            incident = self._open(connection, case, crossing)
+            case = replace(case, notify_at=next_notice(crossing.length, self._threshold))
+        if case.notify_at is not None and longest >= case.notify_at:
+            self._grow(connection, incident.id, longest)
+        return incident
 
-    def _open(self, connection: Connection, case: _Case, crossing: Crossing) -> str:
-        """Open the case and its outbox row; the partial unique index holds it to one per pair. Return its id."""
+    def _open(self, connection: Connection, case: _Case, crossing: Crossing) -> OpenIncident:
+        """Open the case and its outbox row; the partial unique index holds it to one per pair."""
         now = self._clock()
         incident_id = uuid7(now)
         connection.execute(
@@ -224,7 +241,8 @@ class Ledger:
         )
         connection.execute(insert(Confirmation).values(incident_id=incident_id, leaked=False))
         outbox.put(connection, outbox.Event.INCIDENT_OPENED, incident_id, now)
-        return incident_id
+        before = incident_counts.sums_before(connection, incident_id, case.public_key, crossing.first_at)
+        return OpenIncident(incident_id, crossing.at, crossing.first_at, crossing.length, before)
 
     def _grow(self, connection: Connection, incident_id: str, failures: int) -> None:
         run(

@@ -117,6 +117,20 @@ class Attempt(Table, table=True):
     request_id: str = Field(max_length=100)
 
 
+class IncidentCount(Table, table=True):
+    """Failed attempts of one incident, summed up by source and by time (see `incident_counts`); bounded rows."""
+
+    __tablename__ = "incident_count"
+    __table_args__: ClassVar[dict[str, Any]] = {"sqlite_with_rowid": False}
+
+    subject: str = Field(primary_key=True, max_length=200)  # incident, public key of a retired pair, or a decoy
+    bucket: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    source: str = Field(primary_key=True, max_length=64)
+    count: int = Field(sa_type=BigInteger)
+    last_at: datetime = time_column()
+    client: str = Field(max_length=200)  # the last one that this source claimed to be
+
+
 class Streak(Table, table=True):
     """Consecutive failures of (public key, source network); the empty network is the policy's own streak."""
 

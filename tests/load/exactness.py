@@ -146,9 +146,28 @@ def _check_tables(report: Report, world: World, log: Sequence[Commit]) -> None:
     )
     report.same("keys with more than one case", len(incidents) - len({key for key, *_ in incidents}), 0)
     _compare(report, "cases", {key: Case(*rest) for key, *rest in incidents}, oracle.cases)
+    _compare_sums(report, world, oracle)
     report.figure("cases by rule", dict(Counter(case.rule for case in oracle.cases.values())))
     _compare(report, "openings told", _told(world, "incident_opened"), {key: [None] for key in oracle.cases})
     _compare(report, "doublings told", _told(world, "incident_grew"), oracle.told)
+
+
+def _compare_sums(report: Report, world: World, oracle: Oracle) -> None:
+    """The sums of each case, by source and by time, hold all its attempts and no earlier ones."""
+    rows = world.rows(
+        "SELECT i.public_key, c.bucket < 0, SUM(c.count) FROM incident i JOIN incident_count c ON c.subject = i.id "
+        "WHERE i.closed_at IS NULL GROUP BY i.public_key, c.bucket < 0"
+    )
+    found = {(key, bool(by_source)): int(total) for key, by_source, total in rows}
+    bounds = oracle.attempts()
+    odd = [
+        (key, by_source, found.get((key, by_source)), least, most)
+        for key, (least, most) in bounds.items()
+        for by_source in (True, False)
+        if not least <= found.get((key, by_source), 0) <= most
+    ]
+    report.same("sums of cases", len(found), 2 * len(bounds))
+    report.expect(not odd, f"{len(odd)} sums of cases are not the oracle's: {odd[:_SHOWN]}")
 
 
 def _told(world: World, kind: str) -> dict[str, list[int | None]]:

@@ -42,6 +42,7 @@ class Oracle:
         self.cases: dict[str, Case] = {}
         self.told: defaultdict[str, list[int]] = defaultdict(list)
         self._failures: defaultdict[tuple[str, str], list[int]] = defaultdict(list)  # times since the last success
+        self._failed: defaultdict[str, list[int]] = defaultdict(list)  # times of all failures of a key
         self._next: dict[str, int] = {}  # the doubling of each case that nobody has heard of yet
 
     def read(self, batch: Iterable[Line]) -> None:
@@ -54,12 +55,23 @@ class Oracle:
                 for streak in streaks:
                     self._failures.pop(streak, None)
             elif line.outcome == "wrong_secret":
+                self._failed[line.public_key].append(round(line.at * 1_000_000))
                 for streak in streaks:
                     self._failures[streak].append(round(line.at * 1_000_000))
                     longest[line.public_key] = max(longest[line.public_key], len(self._failures[streak]))
                 self._open(line, streaks)
         for public_key, length in longest.items():
             self._tell(public_key, length)
+
+    def attempts(self) -> dict[str, tuple[int, int]]:
+        """Return the bounds of how many attempts each case has: since its first failure, or since that one's minute."""
+        return {
+            key: (
+                sum(at >= case.first_at for at in self._failed[key]),
+                sum(at >= case.first_at // 60_000_000 * 60_000_000 for at in self._failed[key]),
+            )
+            for key, case in self.cases.items()
+        }
 
     def streaks(self) -> dict[tuple[str, str], tuple[int, int, int]]:
         """Return length, first and last time of each streak that has not ended."""

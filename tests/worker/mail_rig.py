@@ -8,9 +8,11 @@ from itertools import count
 from sqlmodel import col, select, update
 from support.stores import make_database, remove_database
 
+from octy_middleware import incident_counts
 from octy_middleware.accounts import Accounts
-from octy_middleware.clock import utc
+from octy_middleware.clock import to_micros, utc
 from octy_middleware.database import Database
+from octy_middleware.incident_counts import ALL_TIME
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import (
     Account,
@@ -84,6 +86,7 @@ class World:
         self.links = Links(CHAIN, self.settings.public_url)
         self.sealer = Sealer(CHAIN, os.urandom)
         self._ids = count(1)
+        self._failed = []  # of the next incident
         fields = {"contact_name": "Ada", "contact_email_address": ADDRESS, "security_email": ADDRESS, **account}
         self.account_id = self.add(Account(id=self.new_id(), reference="customer", created_at=utc(START), **fields))
         self.pair_id = self.pair(PUBLIC_KEY)
@@ -125,11 +128,19 @@ class World:
             **fields,
         }
         incident = Incident(id=incident_id, key_pair_id=self.pair_id, account_id=self.account_id, **fields)
-        return self.add(incident, Confirmation(incident_id=incident_id))
+        self.add(incident, Confirmation(incident_id=incident_id))
+        with self.database.write() as connection:
+            for source, number, client, at in self._failed:
+                last = (number, to_micros(at))
+                sums = [(incident_id, ALL_TIME, source, *last, client), (incident_id, int(at) // 60, "", *last, "")]
+                incident_counts.add(connection, sums)
+        return incident_id
 
     def failures(self, source, number, client="curl/8.5.0", outcome=Outcome.WRONG_SECRET, ago=60.0):
         at = self.now - ago
         minute = int(at) // 60
+        if outcome is Outcome.WRONG_SECRET:
+            self._failed.append((source, number, client, at))
         self.add(
             OutcomeMinute(public_key=PUBLIC_KEY, minute=minute, source=source, outcome=outcome, count=number),
             Attempt(

@@ -18,22 +18,21 @@ from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
+from octy_middleware.incident_counts import ALL_TIME
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import make_pair
 from octy_middleware.models import (
     Account,
-    Attempt,
     Confirmation,
     Incident,
+    IncidentCount,
     KeyPair,
     Notice,
-    OutcomeMinute,
     Regeneration,
     SealedSecret,
     Table,
 )
 from octy_middleware.notices import give
-from octy_middleware.outcome import Outcome
 from octy_middleware.states import Cause, IncidentState, NoticeKind, PairState, RegenerationState
 from octy_middleware.streak import Rule
 from octy_worker.links import Links
@@ -134,16 +133,12 @@ class World:
         )
         self.insert(incident, Confirmation(incident_id=incident.id))
         for number, (source, count, client) in enumerate(sources):
-            self._failures(pair.public_key, source, count, client, START + number)
+            self._failures(incident, source, count, client, START + number)
         return incident.id
 
-    def _failures(self, public_key: str, source: str, count: int, client: str, at: float) -> None:
-        same = {"public_key": public_key, "minute": int(START) // 60, "source": source}
-        same["outcome"] = Outcome.WRONG_SECRET
-        self.insert(
-            OutcomeMinute(count=count, **same),
-            Attempt(at=utc(at), client=client, method="GET", path="/v1/things", request_id="req", **same),
-        )
+    def _failures(self, incident: Incident, source: str, count: int, client: str, at: float) -> None:
+        last = {"count": count, "last_at": utc(at), "client": client}
+        self.insert(IncidentCount(subject=incident.id, bucket=ALL_TIME, source=source, **last))
 
     def regeneration(self, secret: Secret, *, old: KeyPair | None = None, generation: int = 1) -> str:
         """Put a regeneration down whose secret waits 24 h for its collection, and return its id."""

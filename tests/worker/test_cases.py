@@ -58,7 +58,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
         view = cases.load_case(session, incident_id)
     assert view is not None
     assert (view.account.reference, view.pair.public_key, view.failures) == ("acme", keys.public_key, 20)
-    assert [(source.source, source.count, source.client) for source in view.sources] == [
+    assert [(source.source, source.count, source.client) for source in view.sources.named] == [
         ("198.51.100.0", 7, "curl/0"),
         ("198.51.100.1", 7, "curl/1"),
         ("198.51.100.2", 6, "curl/2"),
@@ -207,8 +207,8 @@ def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
     with world.database.read_session() as session:
         view = cases.load_case(session, first)
     assert view is not None
-    assert view.failures == sum(source.count for source in view.sources) == 20
-    seen = [source.last_at for source in view.sources]
+    assert view.failures == view.sources.total == 20
+    seen = [source.last_at for source in view.sources.named]
     assert max(at for at in seen if at is not None) < utc(NOW + 120)
 
 

@@ -280,7 +280,7 @@ def test_a_key_shows_where_it_was_used_from_lately(world, octy):
 
 def test_sources_that_are_no_address_are_worded_as_in_mails(world, octy):
     pair, incident_id = open_case(world)
-    for source in ("*", "unix", "unknown"):
+    for source in ("unix", "unknown", "*"):  # the last one: no further source goes by name then
         fail(world, pair, 1, source=source)
     for words in (("keys", "show", pair.public_key), ("incidents", "show", incident_id)):
         page = octy(*words).must().stdout

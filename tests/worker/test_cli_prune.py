@@ -14,7 +14,7 @@ from octy_worker.jobs import Lease
 from octy_worker.retention import JOB
 from octy_worker.settings import WorkerSettings
 
-NAMES = ["attempts", "messages", "changes", "webhooks", "apps", "secrets", "counters", "minutes"]
+NAMES = ["attempts", "messages", "changes", "webhooks", "apps", "secrets", "incident_counts", "counters", "minutes"]
 
 
 def fill(world: World) -> None:
@@ -27,7 +27,7 @@ def fill(world: World) -> None:
 def test_a_dry_run_counts_and_changes_nothing_and_the_run_does_just_that(world):
     fill(world)
     octy = octy_for(world)
-    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 8), strict=True))
+    expected = dict(zip(NAMES, (3, 1, 0, 0, 0, 0, 0, 0, 8), strict=True))
     for _ in range(2):
         found = octy("db", "prune", "--dry-run", "--json").must().json
         assert found == {"dry_run": True, "rows": expected, "longest_step_ms": None}

@@ -63,7 +63,7 @@ def test_from_the_first_failure_to_the_end_of_the_case(world):
 def test_counts_that_are_gone_have_no_plot(world):
     _, incident_id = open_case(world, at=START)
     with world.database.write() as connection:
-        connection.execute(text("DELETE FROM outcome_minute"))
+        connection.execute(text("DELETE FROM incident_count"))
     assert plot(world, incident_id) is None
     octy = octy_for(world)
     assert octy("incidents", "show", incident_id, "--json").must().json["plot"] is None

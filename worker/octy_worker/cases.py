@@ -23,12 +23,11 @@ from octy_middleware.models import (
     KeyPair,
     Streak,
 )
-from octy_middleware.outcome import Outcome
 from octy_middleware.states import Answer, IncidentState, Resolution
 from octy_middleware.streak import Rule
 from octy_worker.held import held_pair_id
 from octy_worker.plot import Plot
-from octy_worker.sources import NO_END, LateUse, SourceCount, late_uses, over_time, sources_of
+from octy_worker.sources import LateUse, Sources, late_uses, over_time, sources_of
 
 SYSTEM = "system"
 CUSTOMER = "customer"
@@ -43,7 +42,7 @@ class CaseView:
     account: Account
     pair: KeyPair
     events: tuple[IncidentEvent, ...]
-    sources: tuple[SourceCount, ...]
+    sources: Sources
     failures: int
     late_uses: tuple[LateUse, ...]
 
@@ -66,7 +65,7 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
     incident = session.get(Incident, incident_id)
     if incident is None:
         return None
-    sources = failures_by_source(session, incident)
+    sources = sources_of(session, incident_id)
     return CaseView(
         incident=incident,
         confirmation=session.get_one(Confirmation, incident_id),
@@ -74,7 +73,7 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
         pair=session.get_one(KeyPair, incident.key_pair_id),
         events=events_of(session, incident_id),
         sources=sources,
-        failures=max(incident.failures, sum(source.count for source in sources)),
+        failures=max(incident.failures, sources.total),
         late_uses=late_uses(session, incident.account_id, incident.opened_at),
     )
 
@@ -85,17 +84,9 @@ def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
     return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
 
 
-def failures_by_source(session: Session, incident: Incident) -> tuple[SourceCount, ...]:
-    """Return the wrong attempts from the streak's first one to the case's end, most frequent source first.
-
-    Both ends count by the minute, as the counts do: what follows a case within its last minute is taken for its own.
-    """
-    return sources_of(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
-
-
 def failures_over_time(session: Session, incident: Incident) -> Plot | None:
-    """Return when the attempts of `failures_by_source` came; None when none is kept any more."""
-    return over_time(session, incident.public_key, Outcome.WRONG_SECRET, *_minutes(incident))
+    """Return when the attempts of an incident came, from the streak's first one on; None when it is kept no more."""
+    return over_time(session, incident.id, incident.public_key)
 
 
 def window_of(incident: Incident) -> float | None:
@@ -103,12 +94,6 @@ def window_of(incident: Incident) -> float | None:
     if incident.rule != Rule.WINDOW:
         return None
     return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
-
-
-def _minutes(incident: Incident) -> tuple[int, int]:
-    """Return the first and the last minute of a case."""
-    first, last = min(incident.first_at, incident.opened_at), incident.closed_at  # the clock may have gone back
-    return int(first.timestamp()) // 60, NO_END if last is None else int(last.timestamp()) // 60
 
 
 def answer_case(  # the one place where customer and staff race

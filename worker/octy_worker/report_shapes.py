@@ -150,7 +150,10 @@ class AccountReport:
 
 @dataclass(frozen=True, slots=True)
 class IncidentReport:
-    """One case, whole. `failures` counts up to now; `plot`: its failures over time, None when not kept any more."""
+    """One case, whole. `failures` counts up to now; `plot`: its failures over time, None when not kept any more.
+
+    `sources`: the most frequent ones. `source_count`: of all; a lower bound unless `sources_complete`.
+    """
 
     incident: IncidentLine
     failures: int
@@ -161,6 +164,8 @@ class IncidentReport:
     regeneration: RegenerationLine | None
     plot: Plot | None
     sources: tuple[SourceCount, ...]
+    source_count: int
+    sources_complete: bool
     late_uses: tuple[LateUse, ...]
     mails: tuple[MailLine, ...]
     timeline: tuple[TimelineLine, ...]

@@ -44,7 +44,7 @@ from octy_worker.report_shapes import (
     TimelineLine,
     UseLine,
 )
-from octy_worker.sources import late_uses_of
+from octy_worker.sources import late_uses_of, newest_counters
 from octy_workflows.messages import incident_workflow_id
 
 if TYPE_CHECKING:
@@ -140,9 +140,13 @@ def open_incident_of(session: Session, pair_id: str) -> str | None:
 
 
 def show_key(session: Session, public_key: str, now: float) -> KeyReport:
-    """Return the pair and the last seven days of its use, most frequent first."""
+    """Return the pair and the last seven days of its use, most frequent first; of a flooded key its last hours."""
     pair = pair_of(session, public_key)
     since = utc(now) - _LATELY
+    first = int(since.timestamp()) // 60
+    read_from = newest_counters(session, public_key, first)
+    if read_from > first:
+        since = EPOCH + timedelta(minutes=read_from)
     uses = session.exec(
         select(
             OutcomeMinute.source,
@@ -150,7 +154,7 @@ def show_key(session: Session, public_key: str, now: float) -> KeyReport:
             func.sum(OutcomeMinute.count),
             func.max(OutcomeMinute.minute),
         )
-        .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= int(since.timestamp()) // 60)
+        .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= read_from)
         .group_by(OutcomeMinute.source, OutcomeMinute.outcome)
         .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source, OutcomeMinute.outcome)
         .limit(_USES)
@@ -228,7 +232,9 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         workflow_id=incident_workflow_id(read_installation_id(session.connection()), incident_id),
         regeneration=regeneration,
         plot=failures_over_time(session, incident),
-        sources=case.sources,
+        sources=case.sources.named,
+        source_count=case.sources.number,
+        sources_complete=case.sources.complete,
         late_uses=case.late_uses,
         mails=mails,
         timeline=_timeline(case.events, mails, regeneration),

@@ -1,15 +1,20 @@
 """Where requests with a key came from, and when: counted by source with the client last claimed, and over time.
 
-Here: these queries over counts and attempts. Not here: which key, which outcome and since when (`cases`, `reports`).
+Here: these queries, over sums that are kept at each commit (`octy_middleware.incident_counts`): what is read doesn't
+grow with what attackers send. Not here: which incident or key (`cases`, `reports`).
 """
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement, case
 from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import Select
 
 from octy_middleware.clock import EPOCH
-from octy_middleware.models import Attempt, KeyPair, OutcomeMinute
+from octy_middleware.entries import OVERFLOW
+from octy_middleware.incident_counts import ALL_TIME, NOT_KEPT
+from octy_middleware.models import Attempt, IncidentCount, KeyPair, OutcomeMinute
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import PairState
 from octy_worker.plot import Plot, plot_of
@@ -20,6 +25,9 @@ LATE_USE_WINDOW = timedelta(days=30)
 
 _MINUTE = 60  # seconds
 _EXACT_UP_TO = 1_000  # requests whose own times are looked up
+_BURST = 12  # minutes; whatever lasts longer is drawn by whole minutes anyway
+_COUNTERS = 20_000  # of a key, by minute, source and outcome, that are read at once
+_NAMED = 20  # sources that are read by name
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,38 +59,44 @@ class LateUse:
     used_by: SourceCount
 
 
-def sources_of(
-    session: Session, public_key: str, outcome: Outcome, first_minute: int, last_minute: int
-) -> tuple[SourceCount, ...]:
-    """Return the sources of one outcome between two minutes, both included, most frequent source first."""
-    counts = session.exec(
-        select(OutcomeMinute.source, func.sum(OutcomeMinute.count))
-        .where(
-            OutcomeMinute.public_key == public_key,
-            OutcomeMinute.outcome == outcome,
-            col(OutcomeMinute.minute).between(first_minute, last_minute),
-        )
-        .group_by(OutcomeMinute.source)
-        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
-    ).all()
-    newest = (
-        select(func.max(Attempt.id))
-        .where(
-            Attempt.public_key == public_key,
-            col(Attempt.minute).between(first_minute, last_minute),
-            Attempt.outcome == outcome,
-        )
-        .group_by(Attempt.source)
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where attempts came from: the most frequent sources, most frequent first, and what all of them sum up to.
+
+    `number`: how many sources there are. Not `complete`: there were more than are kept by name, so it is a lower bound.
+    """
+
+    named: tuple[SourceCount, ...] = ()
+    number: int = 0
+    total: int = 0
+    complete: bool = True
+    last_at: datetime | None = None
+
+
+def sources_of(session: Session, incident_id: str) -> Sources:
+    """Return where an incident's attempts came from, by reading a bounded number of rows."""
+    of_incident = (IncidentCount.subject == incident_id, IncidentCount.bucket == ALL_TIME)
+    unnamed = col(IncidentCount.source).in_((OVERFLOW, NOT_KEPT))
+    number, total, last_at, merged = session.exec(
+        select(
+            func.count(),
+            func.coalesce(func.sum(IncidentCount.count), 0),
+            func.max(IncidentCount.last_at),
+            func.coalesce(func.sum(case((unnamed, 1), else_=0)), 0),
+        ).where(*of_incident)
+    ).one()
+    named = session.exec(
+        select(IncidentCount)
+        .where(*of_incident, IncidentCount.source != NOT_KEPT)
+        .order_by(col(IncidentCount.count).desc(), IncidentCount.source)
+        .limit(_NAMED)
     )
-    latest = {attempt.source: attempt for attempt in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
-    return tuple(
-        SourceCount(
-            source,
-            int(count),
-            latest[source].client if source in latest else "",
-            latest[source].at if source in latest else None,
-        )
-        for source, count in counts
+    return Sources(
+        tuple(SourceCount(row.source, row.count, row.client, row.last_at) for row in named),
+        int(number),
+        int(total),
+        complete=not merged,
+        last_at=last_at,
     )
 
 
@@ -117,47 +131,77 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
     )
 
 
-def over_time(session: Session, public_key: str, outcome: Outcome, first_minute: int, last_minute: int) -> Plot | None:
-    """Return when the requests of one outcome came between two minutes, both included; None when none did.
+def newest_counters(session: Session, public_key: str, first_minute: int) -> int:
+    """Return the first minute from which on at most so many counters of a key stand as people are shown at once."""
+    beyond = session.exec(
+        select(OutcomeMinute.minute)
+        .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= first_minute)
+        .order_by(col(OutcomeMinute.minute).desc())
+        .offset(_COUNTERS)
+        .limit(1)
+    ).first()
+    return first_minute if beyond is None else beyond + 1
 
-    Counts are exact by the minute. A few requests that are all kept in detail are drawn by the second, so that a burst
-    has a shape. Days in the middle of a case that are kept as one sum (see `retention`) stand at their first hour.
+
+def over_time(session: Session, incident_id: str, public_key: str) -> Plot | None:
+    """Return when an incident's attempts came; None when their sums are kept no more.
+
+    Sums are exact by the minute, or by the hour from the second day on. A short burst that is kept in detail is drawn
+    by the second, so that it has a shape. The number of rows that are read depends on the incident's age only.
     """
-    of_key = (
-        OutcomeMinute.public_key == public_key,
-        OutcomeMinute.outcome == outcome,
-        col(OutcomeMinute.minute).between(first_minute, last_minute),
-    )
-    by_minute = session.exec(
-        select(OutcomeMinute.minute, func.sum(OutcomeMinute.count)).where(*of_key).group_by(col(OutcomeMinute.minute))
+    in_buckets = session.exec(
+        select(IncidentCount.bucket, IncidentCount.count).where(
+            IncidentCount.subject == incident_id, col(IncidentCount.bucket) > ALL_TIME
+        )
     ).all()
-    total = sum(int(count) for _, count in by_minute)
-    if total <= _EXACT_UP_TO:
+    if not in_buckets:
+        return None
+    first, last = min(in_buckets)[0], max(in_buckets)[0]
+    total = sum(count for _, count in in_buckets)
+    if total <= _EXACT_UP_TO and last - first <= _BURST:
         in_detail = session.exec(
             select(Attempt.at).where(
                 Attempt.public_key == public_key,
-                col(Attempt.minute).between(first_minute, last_minute),
-                Attempt.outcome == outcome,
+                col(Attempt.minute).between(first, last),
+                Attempt.outcome == Outcome.WRONG_SECRET,
             )
         ).all()
         if len(in_detail) == total:
             return plot_of((at.timestamp(), 1) for at in in_detail)
-    return plot_of(((minute * _MINUTE, int(count)) for minute, count in by_minute), finest=_MINUTE)
+    return plot_of(((minute * _MINUTE, count) for minute, count in in_buckets), finest=_MINUTE)
 
 
 def late_uses(session: Session, account_id: str, at: datetime) -> tuple[LateUse, ...]:
     """Return who still sends retired pairs of an account, from the window before `at` on; latest use first."""
-    retired = session.exec(
-        select(KeyPair).where(KeyPair.account_id == account_id, KeyPair.state == PairState.RETIRED)
-    ).all()
-    uses = [use for pair in retired for use in late_uses_of(session, pair, at)]
-    return tuple(sorted(uses, key=lambda use: use.used_by.last_at or use.retired_at, reverse=True))
+    latest = _late(col(KeyPair.account_id) == account_id, at).order_by(col(IncidentCount.last_at).desc())
+    return _as_uses(session, latest)
 
 
 def late_uses_of(session: Session, pair: KeyPair, at: datetime) -> tuple[LateUse, ...]:
     """Return who still sends this pair, most frequent source first; nothing while it is not retired."""
-    if pair.retired_at is None:
-        return ()
-    since = max(pair.retired_at, at - LATE_USE_WINDOW)
-    found = sources_of(session, pair.public_key, Outcome.RETIRED, int(since.timestamp()) // 60, NO_END)
-    return tuple(LateUse(pair.public_key, pair.retired_at, source) for source in found)
+    most = _late(col(KeyPair.id) == pair.id, at).order_by(col(IncidentCount.count).desc(), IncidentCount.source)
+    return _as_uses(session, most)
+
+
+def _late(which: ColumnElement[bool], at: datetime) -> Select[KeyPair, IncidentCount]:
+    """Return the query for what retired pairs were sent with their own secret, summed up at each commit."""
+    return (
+        select(KeyPair, IncidentCount)
+        .join(IncidentCount, col(IncidentCount.subject) == KeyPair.public_key)
+        .where(
+            which,
+            KeyPair.state == PairState.RETIRED,
+            col(KeyPair.retired_at).is_not(None),
+            IncidentCount.bucket == ALL_TIME,
+            IncidentCount.last_at >= at - LATE_USE_WINDOW,
+        )
+        .limit(_NAMED)
+    )
+
+
+def _as_uses(session: Session, query: Select[KeyPair, IncidentCount]) -> tuple[LateUse, ...]:
+    return tuple(
+        LateUse(pair.public_key, pair.retired_at, SourceCount(row.source, row.count, row.client, row.last_at))
+        for pair, row in session.exec(query)
+        if pair.retired_at is not None
+    )

@@ -88,6 +88,17 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
+        "incident_count",
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("client", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("subject", "bucket", "source", name=op.f("pk_incident_count")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
         "streak",
         sa.Column("public_key", sa.String(length=200), nullable=False),
         sa.Column("network", sa.String(length=64), nullable=False),
@@ -327,6 +338,7 @@ def downgrade() -> None:
 
     op.drop_table("key_pair")
     op.drop_table("streak")
+    op.drop_table("incident_count")
     op.drop_table("outcome_minute")
     with op.batch_alter_table("outbox", schema=None) as batch_op:
         batch_op.drop_index(

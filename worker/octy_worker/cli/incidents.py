@@ -31,8 +31,9 @@ LISTED = (
 SHOWN = (
     "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
     "plot{seconds, bins[at, count]}, "
-    "sources[source, count, client, last_at], late_uses[public_key, retired_at, used_by[source, count, client, "
-    "last_at]], mails, timeline[at, actor, what, detail]"
+    "sources[source, count, client, last_at], source_count, sources_complete, "
+    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], "
+    "mails, timeline[at, actor, what, detail]"
 )
 DECIDED = "incident_id, decision_id, decision, leaked, actor, accepted, why"
 

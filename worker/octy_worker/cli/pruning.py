@@ -30,6 +30,7 @@ _WORDS = {
     "webhooks": "webhooks that came to their end",
     "apps": "app processes that are gone",
     "secrets": "secrets that nobody collected",
+    "incident_counts": "sums of failed attempts",
     "counters": "counters",
     "minutes": "counters of minutes, added up by the day",
 }

@@ -9,12 +9,12 @@ strangers can try takes the same way to the same page.
 """
 
 import logging
+from collections.abc import Sequence
 
 from starlette.responses import RedirectResponse, Response
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
-from octy_middleware.entries import OVERFLOW
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
@@ -24,7 +24,7 @@ from octy_worker.pages.forms import read_box
 from octy_worker.pages.linked import Form
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
-from octy_worker.sources import SourceCount
+from octy_worker.sources import SourceCount, Sources
 from octy_worker.words import SOURCES_SHOWN, amount, origin, span
 
 _BUTTONS = {str(answer): answer for answer in Answer}
@@ -82,7 +82,7 @@ class CasePages:
 
     def _show(self, view: CaseView, status: int = 200, problem: str = "", *, leak_ticked: bool = False) -> Response:
         incident, confirmation = view.incident, view.confirmation
-        shown, rest = view.sources[:SOURCES_SHOWN], view.sources[SOURCES_SHOWN:]
+        shown = view.sources.named[:SOURCES_SHOWN]
         return self._render.page(
             "case.html",
             status,
@@ -93,10 +93,10 @@ class CasePages:
             confirmation=confirmation,
             decided_by=_decider(confirmation.answered_by),
             failures=view.failures,
-            last_at=max((source.last_at for source in view.sources if source.last_at), default=incident.opened_at),
+            last_at=view.sources.last_at or incident.opened_at,
             rule=_rule_in_words(view),
             sources=shown,
-            rest=_rest_in_words(rest),
+            rest=_rest_in_words(view.sources, shown),
             late_uses=view.late_uses[:SOURCES_SHOWN],
             form_token=self._links.token(Purpose.CASE_FORM, incident.id),
             quiet=self._settings.quiet_after_false_alarm,
@@ -122,10 +122,10 @@ def _rule_in_words(view: CaseView) -> str:
     return f"{wrong} with your public key and a wrong secret key, and no accepted request in between"
 
 
-def _rest_in_words(rest: tuple[SourceCount, ...]) -> str:
-    if not rest:
+def _rest_in_words(sources: Sources, shown: Sequence[SourceCount]) -> str:
+    """Return what the sources that are not shown sum up to."""
+    number, count = sources.number - len(shown), sources.total - sum(source.count for source in shown)
+    if not number:
         return ""
-    attempts = amount(sum(source.count for source in rest), "attempt")
-    if any(source.source == OVERFLOW for source in rest):
-        return f"and {attempts} from many more addresses"
-    return f"and {attempts} from {len(rest):,} more {'address' if len(rest) == 1 else 'addresses'}"
+    at_least = "" if sources.complete else "at least "
+    return f"and {amount(count, 'attempt')} from {at_least}{number:,} more {'address' if number == 1 else 'addresses'}"

@@ -19,6 +19,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.statements import Batch, Row, run
 from octy_middleware.tallies import ADD_COUNTS
+from octy_worker.retention.incident_counts import incident_count_sweep
 from octy_worker.retention.limits import MINUTES, Limits
 from octy_worker.retention.parts import Found, Sweep
 
@@ -118,6 +119,7 @@ def counter_sweeps(limits: Limits, compacted: int) -> tuple[Sweep, ...]:
     """Return the sweeps of the counters. What was before `compacted` has been added up by an earlier run."""
     first = max(compacted, limits.counters)
     return (
+        incident_count_sweep(limits),
         CounterSweep("counters", 0, limits.counters, adds_up=False),
         CounterSweep("minutes", first, limits.compaction, adds_up=True),
     )

@@ -25,6 +25,7 @@ class Limits:
     secrets: int
     counters: int
     compaction: int
+    decoys: int
 
 
 def limits_at(now: float, settings: RetentionSettings) -> Limits:
@@ -37,6 +38,7 @@ def limits_at(now: float, settings: RetentionSettings) -> Limits:
         secrets=to_micros(now - max(_SECRETS, settings.collect_abandon_after)),
         counters=_day_of(now - settings.keep_counters_days * DAY),
         compaction=_day_of(now - settings.compact_counters_after_days * DAY),
+        decoys=to_micros(now - DAY),
     )
 
 

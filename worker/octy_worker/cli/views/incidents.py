@@ -12,7 +12,6 @@ from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.cli.views.plots import Chart
 from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
-from octy_worker.sources import SourceCount
 from octy_worker.words import origin
 
 _RULES = {
@@ -61,7 +60,7 @@ def page(report: IncidentReport) -> list[RenderableType]:
     ]
     if report.plot:
         parts.append(Chart(report.plot, "Failures over time"))
-    parts.append(_sources(report.sources))
+    parts.append(_sources(report))
     if report.late_uses:
         parts.append(late_uses_table(report.late_uses))
     if report.mails:
@@ -100,9 +99,13 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
     return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}{used}")]
 
 
-def _sources(found: Sequence[SourceCount]) -> Table:
+def _sources(report: IncidentReport) -> Table:
     columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("client"))
-    rows = ((origin(line.source), line.count, line.last_at, line.client) for line in found)
+    rows = [(origin(line.source), line.count, line.last_at, line.client) for line in report.sources]
+    more = report.source_count - len(rows)
+    if more:
+        rest = report.failures - sum(line.count for line in report.sources)
+        rows.append((f"{'' if report.sources_complete else 'at least '}{more:,} more", rest, None, ""))
     return table(columns, rows, title="From where")
 
 

@@ -19,8 +19,8 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
     case = load_case(session, order.subject_id)
     if case is None:
         return None
-    incident, further = case.incident, case.sources[SOURCES_SHOWN:]
-    seen = [source.last_at for source in case.sources if source.last_at is not None]
+    incident, sources = case.incident, case.sources
+    shown = sources.named[:SOURCES_SHOWN]
     facts = CaseFacts(
         kind=order.kind,
         incident_id=incident.id,
@@ -29,13 +29,14 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
         total=case.failures,
         first_at=incident.first_at,
         opened_at=incident.opened_at,
-        last_at=max([incident.opened_at, *seen]),
+        last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
         network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
         within=window_of(incident),
         plot=failures_over_time(session, incident),
-        sources=tuple(_source_line(source) for source in case.sources[:SOURCES_SHOWN]),
-        other_sources=len(further),
-        other_count=sum(source.count for source in further),
+        sources=tuple(_source_line(source) for source in shown),
+        other_sources=sources.number - len(shown),
+        other_count=sources.total - sum(source.count for source in shown),
+        sources_complete=sources.complete,
         late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
         request_id=harmless(incident.request_id, ID_LIMIT),
         name=harmless_name(case.account.contact_name),

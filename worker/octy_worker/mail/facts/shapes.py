@@ -42,7 +42,8 @@ class CaseFacts:
 
     `within`: seconds in which the `streak` failures came, with right requests between them, when the third rule did.
 
-    `plot`: the attempts over time; None when their counts are kept no more.
+    `plot`: the attempts over time; None when their counts are kept no more. Not `sources_complete`: `other_sources` is
+    a lower bound, for there were more sources than are kept by name.
     """
 
     kind: MailKind
@@ -59,6 +60,7 @@ class CaseFacts:
     sources: tuple[SourceLine, ...]
     other_sources: int
     other_count: int
+    sources_complete: bool
     late_uses: tuple[LateLine, ...]
     request_id: Harmless
     name: Harmless = field(repr=False)

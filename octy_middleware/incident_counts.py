@@ -1,0 +1,162 @@
+"""How many failed attempts of an incident came from each source and in each minute, added up at each commit.
+
+Attackers choose how many attempts they send and from how many sources. Pages, mails and the CLI therefore read these
+bounded rows instead of `outcome_minute`: two sums of the same attempts, one by source (bucket `ALL_TIME`), one by time
+(no source). A retired pair that is sent with its own secret is summed up the same way, under its public key.
+
+Attempts that belong to no open incident are summed up under a decoy: a wrong secret of a live key, an unknown key and a
+retired key write the same rows, whether an incident is open or not (T7).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from octy_middleware.clock import to_micros
+from octy_middleware.entries import OVERFLOW, Entry
+from octy_middleware.outcome import Outcome
+from octy_middleware.statements import Batch, Row, run
+
+ALL_TIME = -1
+"""The bucket of the sums by source. Other buckets are minutes since 1970, with the empty source."""
+NAMED_SOURCES = 1_000
+"""Once a subject has so many sources by name, new ones go under `OVERFLOW`. One commit may overshoot by its batch."""
+NOT_KEPT = ""
+"""The source of attempts before the incident was opened whose sources were not kept."""
+DECOY_PREFIX = "decoy-"
+DECOYS = 64
+"""Each process has one of so many decoys, so that processes seldom wait for each other's rows."""
+
+_DAY = 1_440  # minutes
+_FIRST_MINUTES = 200  # minutes with failures before the opening that are added up, newest first
+_FIRST_DETAILS = 3_000  # details of them, for clients and exact times
+
+_COLUMNS = {
+    "subject": "text",
+    "bucket": "bigint",
+    "source": "text",
+    "count": "bigint",
+    "last_at": "bigint",
+    "client": "text",
+}
+_SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = given.subject AND c.bucket = {ALL_TIME}"
+# CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room.
+_ADD = Batch(
+    "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) "  # noqa: S608  # our own names
+    "SELECT subject, bucket, source, SUM(count), MAX(last_at), MAX(client) FROM ("
+    "SELECT given.subject, given.bucket, given.count, given.last_at, given.client, CASE "
+    f"WHEN given.bucket <> {ALL_TIME} OR EXISTS (SELECT 1 {_SAME_SUBJECT} AND c.source = given.source) "
+    "THEN given.source "
+    f"WHEN EXISTS (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') "
+    f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' "
+    "ELSE given.source END AS source FROM {given}) AS kept WHERE true "
+    "GROUP BY subject, bucket, source ORDER BY subject, bucket, source "
+    "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count, "
+    "last_at = excluded.last_at, client = excluded.client",
+    **_COLUMNS,
+)
+_COUNTING = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.counts)
+_OF_KEY = f"FROM attempt a WHERE a.public_key = ? AND a.minute >= ? AND a.outcome IN ({_COUNTING})"
+_BEFORE = (
+    f"SELECT o.minute, o.source, o.count FROM (SELECT DISTINCT a.minute {_OF_KEY} "  # noqa: S608
+    f"ORDER BY a.minute DESC LIMIT {_FIRST_MINUTES}) AS failing CROSS JOIN outcome_minute o "
+    f"WHERE o.public_key = ? AND o.minute = failing.minute AND o.outcome IN ({_COUNTING})"
+)
+_DETAILS = f"SELECT a.minute, a.source, a.at, a.client {_OF_KEY} ORDER BY a.minute DESC, a.id DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """The open incident of a key. `before`: sums of earlier commits, when this commit opens it; times in seconds."""
+
+    id: str
+    opened_at: float
+    since: float = 0.0
+    length: int = 0
+    before: tuple[Row, ...] = ()
+
+    def bucket(self, minute: int) -> int:
+        """Return where attempts of a minute are added: by the minute on the first day, then by the hour."""
+        return minute if minute < self.opened_at // 60 + _DAY else minute - minute % 60
+
+
+def sums(attempts: Iterable[Entry], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
+    """Return the rows that a commit adds; `incidents` are the open ones by public key."""
+    rows: dict[tuple[str, int, str], list[object]] = {}
+    counted: Counter[str] = Counter()
+    for entry in attempts:
+        subject, bucket = _place(entry, incidents, decoy)
+        counted[subject] += 1
+        at = to_micros(entry.at)
+        for place, client in (((subject, ALL_TIME, entry.source), entry.client), ((subject, bucket, ""), "")):
+            row = rows.get(place)
+            if row is None:
+                rows[place] = [1, at, client]
+            else:
+                row[:] = [row[0] + 1, at, client]  # type: ignore[operator]
+    added = [(*place, *row) for place, row in sorted(rows.items())]
+    for incident in incidents.values():
+        added.extend(incident.before)
+        known = counted[incident.id] + sum(row[3] for row in incident.before if row[1] == ALL_TIME)
+        if known < incident.length:
+            first = to_micros(incident.since)
+            added.append((incident.id, ALL_TIME, NOT_KEPT, incident.length - known, first, ""))
+    return added
+
+
+def add(connection: Connection, rows: Sequence[Row]) -> None:
+    """Add rows to what is there, in one statement."""
+    if rows:
+        _ADD.execute(connection, rows)
+
+
+def sums_before(connection: Connection, incident_id: str, public_key: str, since: float) -> tuple[Row, ...]:
+    """Return the sums of a key's failures from a time on, as earlier commits have recorded them; a bounded number.
+
+    Failures of the first minute from before `since` are left out where all of that minute are kept in detail.
+    """
+    first = int(since) // 60
+    counts = run(connection, _BEFORE, public_key, first, public_key).all()
+    if not counts:
+        return ()
+    details = run(connection, _DETAILS, public_key, first, _FIRST_DETAILS).all()
+    by_place: Counter[tuple[int, str]] = Counter()
+    for minute, source, count in counts:
+        by_place[minute, source] += count
+    in_first = [row for row in details if row[0] == first]
+    if len(in_first) == sum(count for (minute, _), count in by_place.items() if minute == first):
+        for _, source, at, _ in in_first:
+            by_place[first, source] -= at < to_micros(since)
+    latest = {source: (at, client) for _, source, at, client in reversed(details)}
+    return tuple(_rows_of(incident_id, by_place, latest))
+
+
+def _place(entry: Entry, incidents: Mapping[str, OpenIncident], decoy: str) -> tuple[str, int]:
+    minute = int(entry.at) // 60
+    incident = incidents.get(entry.public_key) if entry.outcome.counts else None
+    if incident is not None and entry.at >= incident.since:
+        return incident.id, incident.bucket(minute)
+    if entry.outcome is Outcome.RETIRED:
+        return entry.public_key, minute - minute % _DAY
+    return decoy, minute
+
+
+def _rows_of(
+    incident_id: str, by_place: Mapping[tuple[int, str], int], latest: Mapping[str, tuple[int, str]]
+) -> Iterable[Row]:
+    """Yield the sums by source, the most frequent ones by name, and by minute."""
+    by_source: Counter[str] = Counter()
+    by_minute: Counter[int] = Counter()
+    last_minute: defaultdict[str, int] = defaultdict(int)
+    for (minute, source), count in by_place.items():
+        if count:
+            by_source[source] += count
+            by_minute[minute] += count
+            last_minute[source] = max(minute, last_minute[source])
+    for place, (source, count) in enumerate(by_source.most_common()):
+        at, client = latest.get(source, (last_minute[source] * 60_000_000, ""))
+        yield incident_id, ALL_TIME, source if place < NAMED_SOURCES else OVERFLOW, count, at, client
+    for minute, count in by_minute.items():
+        yield incident_id, minute, "", count, minute * 60_000_000, ""
