@@ -54,7 +54,7 @@ class Backend(Protocol):
         """Wait for the turn to write, before a connection is taken."""
 
     def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
-        """Begin a transaction: of this writer, or one that reads one consistent state."""
+        """Begin a transaction: of this writer, or one that reads one consistent state. Raises StandbyError."""
 
     def is_current(self, connection: Connection) -> bool:
         """Tell whether a connection made earlier still leads to this database, as far as that costs nothing."""
@@ -82,6 +82,12 @@ class Backend(Protocol):
 
     def create(self) -> None:
         """Make the empty database where that is ours to do."""
+
+    def is_standby(self, error: BaseException | None) -> bool:
+        """Tell by the driver's own error that the connection leads to a server that takes no writes."""
+
+    def renounce(self) -> None:
+        """Have every connection that was made until now given up at its next use."""
 
     def is_outage(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error an outage from a fault of ours."""

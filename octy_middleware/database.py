@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from octy_middleware.backends import Alarm, Writer, open_backend
-from octy_middleware.errors import SchemaError, StoreUnavailableError
+from octy_middleware.errors import SchemaError, StandbyError, StoreUnavailableError
 from octy_middleware.forking import rest_while_forking
 from octy_middleware.kept import KeptConnection
 
@@ -111,6 +111,7 @@ class Database:
         It is asked anew on another connection where that one has died since: nothing was changed by it.
         """
         with self._as_store_errors():
+            renounced = False
             for _ in range(_POOLED):  # a server that was restarted has cut them all
                 driver = None
                 try:
@@ -118,12 +119,23 @@ class Database:
                         driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
                         return question(connection)
                 except Exception as error:
-                    if not self._is_cut(error, driver):
+                    if self._is_cut(error, driver):
+                        continue
+                    if renounced or not self._leads_to_standby(error):
                         raise
+                    renounced = True
         raise StoreUnavailableError(f"every connection to {self.backend.place} breaks")
 
     def _is_cut(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
         return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
+
+    def _leads_to_standby(self, error: Exception) -> bool:
+        """Tell whether a connection turned out to lead to a standby; then all that were made until now are given up."""
+        cause = error.orig if isinstance(error, DBAPIError) else error
+        found = isinstance(cause, StandbyError) or self.backend.is_standby(cause)
+        if found:
+            self.backend.renounce()
+        return found
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
@@ -195,14 +207,17 @@ class Database:
             raise StoreUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
 
     def _begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
-        """Begin on a connection that lives. One that died in the pool is replaced: nothing was asked of it yet."""
+        """Begin on a connection that lives, to the primary. Others are replaced: nothing was asked of them yet."""
+        renounced = False
         for _ in range(_POOLED):  # a server that was restarted has cut them all
             driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
             try:
                 self.backend.begin(connection, writer, patience)
             except Exception as error:
                 if not self._is_cut(error, driver):
-                    raise
+                    if renounced or not self._leads_to_standby(error):
+                        raise
+                    renounced = True
                 connection.invalidate(error)
             else:
                 return
@@ -222,9 +237,12 @@ class Database:
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if cause is error:  # of a hot statement, which SQLAlchemy has not seen
                 self.backend.hide_values(error)
+            told = " ".join(str(cause).split())  # some drivers take several lines
+            if self.backend.is_standby(cause):
+                self.backend.renounce()
+                raise StandbyError(f"{self.backend.place} takes no writes: {told}") from error
             if not lost and not self.backend.is_outage(cause):
                 raise
-            told = " ".join(str(cause).split())  # some drivers take several lines
             raise StoreUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error
 
     @contextmanager

@@ -4,6 +4,7 @@ OctyError                 never raised itself
 ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
 ├── SchemaError           the database is at another schema than this release
 ├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
+│   └── StandbyError      what answers in its place is a standby: it takes no writes, and may be behind
 └── InvalidInputError     data given by a person (an address, a reference) can't be taken
 """
 
@@ -22,6 +23,10 @@ class SchemaError(OctyError):
 
 class StoreUnavailableError(OctyError):
     """The store can't answer now; nothing was changed."""
+
+
+class StandbyError(StoreUnavailableError):
+    """What answers is no primary database: it takes no writes, and what it says may be old."""
 
 
 class InvalidInputError(OctyError):

@@ -10,21 +10,22 @@ from collections.abc import Callable, Iterable
 from itertools import islice
 from struct import error as StructError  # noqa: N812
 
-from sqlalchemy import text
+from sqlalchemy import Connection, text
 
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.database import Database
+from octy_middleware.errors import StandbyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.records import KeyRecord, Memory, pack, unpack
-from octy_middleware.statements import Batch
+from octy_middleware.statements import Batch, Row
 from octy_middleware.trust import TICK, Trust
 
 _logger = logging.getLogger(__name__)
 
 # An unknown key takes the way of another one that exists: the same rows are read, and as many (T7).
 _LOOK_UP = Batch(
-    "SELECT given.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, p.retire_at "
-    "FROM {given} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
+    "SELECT {standby}, given.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
+    "p.retire_at FROM {given} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
     "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = given.public_key), given.stand_in) "
     "AND a.id = p.account_id",
     public_key="text",
@@ -112,9 +113,15 @@ class Keyring:
         self._ensure_reader()
         epoch, stand_in = self._epoch, self._stand_in
         asked_for = [(public_key, stand_in) for public_key in public_keys]
-        rows = self._database.ask(self._kept, lambda connection: _LOOK_UP.fetch(connection, asked_for))
+
+        def question(connection: Connection) -> list[Row]:
+            rows = _LOOK_UP.fetch(connection, asked_for)
+            if any(row[0] for row in rows):
+                raise StandbyError("a look-up was answered by a standby: only the primary is used")
+            return rows
+
         found = {}
-        for asked, *columns in rows:
+        for _, asked, *columns in self._database.ask(self._kept, question):
             record = KeyRecord(*columns)
             real = record.public_key == asked
             if record.is_known and self._keep(record.digest):

@@ -8,18 +8,21 @@ then the one between office and recorders, then those of keys in sorted order, t
 wait for each other. Recorders hold a bounded number of them: the server's memory for locks is shared and small.
 """
 
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
 
 from octy_middleware.backends import Alarm, Writer, is_one_of
-from octy_middleware.errors import ConfigurationError, InvalidInputError, StoreUnavailableError
+from octy_middleware.errors import ConfigurationError, InvalidInputError, StandbyError, StoreUnavailableError
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import ExceptionContext
+    from sqlalchemy.pool import ConnectionPoolEntry
 
 _CHANNEL = "octy_outbox"
 _OURS = 3191  # the class of our advisory locks, so that they meet nobody else's
@@ -32,7 +35,10 @@ _OPTIONS = {
     "keepalives_count": 3,
     "tcp_user_timeout": 10_000,
     "application_name": "octy",
+    # Of several hosts the one that takes writes; none where only a standby answers.
+    "target_session_attrs": "read-write",
 }
+_GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
 
 def _lock(number: int, *, shared: bool = False) -> str:
@@ -51,7 +57,6 @@ _OUTAGES = frozenset(
     {
         "OperationalError",
         "InterfaceError",
-        "ReadOnlySqlTransaction",  # a standby, where the primary was
         "InternalError_",
         "DataCorrupted",
         "IndexCorrupted",
@@ -63,9 +68,10 @@ _OUTAGES = frozenset(
 _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
+_CHECK = 1.0  # seconds between two questions on the connection that listens
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
-_READ = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_is_in_recovery()"
 
 
 class PostgresBackend:
@@ -91,6 +97,7 @@ class PostgresBackend:
         except ProgrammingError as error:
             raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
+        self._generation = 0
         told = {name: value for name, value in url.query.items() if name in _WHERE}
         self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
 
@@ -104,6 +111,8 @@ class PostgresBackend:
             pool_timeout=self._busy_timeout,
             connect_args={**_defaults(self.url), "autocommit": True},  # transactions are begun here
         )
+        event.listen(engine, "do_connect", self._note_generation)
+        event.listen(engine, "checkout", self._check_generation)
         event.listen(engine, "connect", _make_durable)
         event.listen(engine, "handle_error", _hide_values)
         return engine
@@ -115,16 +124,34 @@ class PostgresBackend:
 
     def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
         """See `Backend`. One message to the server, which also finds out whether the connection still lives."""
-        if writer is None:
-            statements: tuple[str, ...] = (_READ,)
-        else:
-            statements = (_WRITE, f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+        if writer is None:
+            found = driver.execute(_READ, prepare=False)
+            found.nextset()
+            if found.fetchone() != (False,):
+                raise StandbyError(f"{self.place} is a standby: only the primary is used")
+            return
+        statements = (_WRITE, f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
         driver.execute("; ".join(statements).encode(), prepare=False)
 
     def is_current(self, connection: Connection) -> bool:
-        """See `Backend`. The next message to the server tells."""
-        return not connection.invalidated
+        """See `Backend`. Whether it still lives, the next message to the server tells."""
+        return not connection.invalidated and bool(connection.info[_GENERATION] == self._generation)
+
+    def is_standby(self, error: BaseException | None) -> bool:
+        """See `Backend`. SQLSTATE 25006, whatever was asked."""
+        return is_one_of(error, {"ReadOnlySqlTransaction"})
+
+    def renounce(self) -> None:
+        """See `Backend`."""
+        self._generation += 1
+
+    def _note_generation(self, _dialect: object, record: "ConnectionPoolEntry", *_: object) -> None:
+        record.info[_GENERATION] = self._generation  # before it is made: what is renounced meanwhile is given up
+
+    def _check_generation(self, _driver: object, record: "ConnectionPoolEntry", _proxy: object) -> None:
+        if record.info[_GENERATION] != self._generation:
+            raise DisconnectionError("the server takes no writes any more")
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`."""
@@ -244,6 +271,7 @@ class _ServerAlarm:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._driver: psycopg.Connection[Any] | None = None
+        self._checked = 0.0
 
     def wait(self, timeout: float) -> bool:
         """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
@@ -253,16 +281,33 @@ class _ServerAlarm:
             if self._driver is None:
                 self._driver = self._listen()
                 return True
-            return any(True for _ in self._driver.notifies(timeout=timeout, stop_after=1))
-        except psycopg.OperationalError as error:
+            if any(True for _ in self._driver.notifies(timeout=timeout, stop_after=1)):
+                return True
+            self._check(self._driver)
+        except psycopg.Error as error:
             self.close()
             raise StoreUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
+        return False
+
+    def _check(self, driver: "psycopg.Connection[Any]") -> None:
+        """Look now and then whether it is the primary still: a standby would never notify."""
+        now = time.monotonic()
+        if now - self._checked < _CHECK:
+            return
+        self._checked = now
+        if driver.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
+            self.close()
+            raise StandbyError("the server that notifies is a standby")
 
     def _listen(self) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415
 
         driver = psycopg.connect(**_driver_options(self._url), autocommit=True)
-        driver.execute(f"LISTEN {_CHANNEL}")
+        try:
+            driver.execute(f"LISTEN {_CHANNEL}")
+        except BaseException:
+            driver.close()
+            raise
         return driver
 
     def close(self) -> None:

@@ -126,6 +126,13 @@ class SqliteBackend:
             hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
             raise StoreUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
 
+    def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
+        """See `Backend`. A file has no copies that we would be led to."""
+        return False
+
+    def renounce(self) -> None:
+        """See `Backend`."""
+
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError

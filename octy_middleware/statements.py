@@ -56,11 +56,13 @@ class Batch:
 
     Values for further `?` stand behind `{given}`. Rows are taken in the order in which they are given. It says
     `WHERE true` before an `ON CONFLICT`, as SQLite asks, and `CROSS JOIN`, which SQLite takes for the order of loops.
+    `{standby}` tells whether the connection leads to a standby.
     """
 
     def __init__(self, statement: str, **columns: str) -> None:
-        self._for_json = statement.replace("{given}", _from_json(columns))
-        self._for_arrays = _marked(statement.replace("{given}", _from_arrays(columns)), "postgresql")
+        self._for_json = statement.replace("{standby}", "0").replace("{given}", _from_json(columns))
+        for_arrays = statement.replace("{standby}", "pg_is_in_recovery()").replace("{given}", _from_arrays(columns))
+        self._for_arrays = _marked(for_arrays, "postgresql")
         self._width = len(columns)
 
     def run(self, connection: Connection, rows: Given, *values: object) -> Rows:

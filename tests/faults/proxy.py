@@ -43,6 +43,10 @@ class Proxy:
         """Change to this mode; `seconds` are those of a delay, each way."""
         asyncio.run_coroutine_threadsafe(self._set(mode, seconds), self._loop).result(10)
 
+    def lead_to(self, port: int) -> None:
+        """Have new connections lead to another port; open ones stay where they are."""
+        self._behind = port
+
     def __enter__(self) -> Self:
         self._thread.start()
         self.set(Mode.PASS)

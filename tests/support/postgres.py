@@ -48,9 +48,13 @@ _TAIL = 20
 class PostgresServer:
     """One server on 127.0.0.1 with a folder of its own. Use it from the process that made it."""
 
-    def __init__(self, *, durable: bool = False) -> None:
-        """`durable`: what is committed survives a power cut. Without: only the death of the server, but it is fast."""
+    def __init__(self, *, durable: bool = False, primary: "PostgresServer | None" = None) -> None:
+        """`durable`: what is committed survives a power cut. Without: only the death of the server, but it is fast.
+
+        `primary`: be a standby of that running server, which follows it and can be read.
+        """
         self.durable = durable
+        self._primary = primary
         self.port = free_port()
         self._owner = os.getpid()
         self._servant = pwd.getpwnam(SERVANT) if os.geteuid() == 0 else None
@@ -193,16 +197,22 @@ class PostgresServer:
         return binaries
 
     def _initialise(self) -> None:
-        options = ["--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={USER}", "--no-instructions"]
         sync = [] if self.durable else ["--no-sync"]
+        if self._primary is None:
+            program = "initdb"
+            options = ["--encoding=UTF8", "--locale=C", "--auth=trust", f"--username={USER}", "--no-instructions"]
+        else:
+            program = "pg_basebackup"
+            source = ["--host=127.0.0.1", f"--port={self._primary.port}", f"--username={USER}"]
+            options = [*source, "--write-recovery-conf", "--checkpoint=fast"]
         with self._log.open("ab") as log:
-            initdb = self._popen("initdb", ["-D", str(self._data), *options, *sync], log)
+            made = self._popen(program, ["-D", str(self._data), *options, *sync], log)
         try:
-            if initdb.wait(_PATIENCE) != 0:
-                raise RuntimeError(f"initdb failed:\n{self._log_tail()}")
+            if made.wait(_PATIENCE) != 0:
+                raise RuntimeError(f"{program} failed:\n{self._log_tail()}")
         finally:
-            initdb.kill()  # on Ctrl-C, which it does not get
-            initdb.wait()
+            made.kill()  # on Ctrl-C, which it does not get
+            made.wait()
 
     def _popen(self, program: str, arguments: list[str], log: Any) -> subprocess.Popen[bytes]:
         """Start a program of the server: away from Ctrl-C, which would stop it before its users."""
