@@ -250,7 +250,9 @@ class Mail(Table, table=True):
     tries: int = 0
     last_error: str = ""
     created_at: datetime = time_column()
+    tried_at: datetime | None = time_or_none()  # when a try began last
     sent_at: datetime | None = time_or_none()
+    carried_by: str = Field(default="", max_length=100)  # key of the mail that this alert joined; empty: its own
 
 
 class Webhook(Table, table=True):

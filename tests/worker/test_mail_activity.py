@@ -173,25 +173,30 @@ def test_no_mail_about_the_end_of_a_pair_that_lives(world):
     assert world.activities(Told()).send_mail(order) == MailReport("failed", "unknown-subject")
 
 
-def test_the_daily_cap(world):
+def reminder(incident_id, number=1):
+    return alert(incident_id, number, MailKind.REMINDER)
+
+
+def test_daily_cap_counts_reminders_and_notices_only(world):
     mailer = Told()
     activities = world.activities(mailer)
-    first = world.incident()
+    first, second = world.incident(), world.incident()
     assert activities.send_mail(alert(first)).state == "sent"
+    assert activities.send_mail(reminder(first, 1)).state == "sent"
     world.now += 3600
-    assert activities.send_mail(alert(first, 1, MailKind.REMINDER)).state == "sent"
-    assert activities.send_mail(alert(world.incident())).state == "sent"
-    fourth = world.incident()
-    assert activities.send_mail(alert(fourth)) == MailReport("skipped", "daily-cap")
-    assert activities.send_mail(alert(fourth)) == MailReport("skipped", "daily-cap")
-    row = world.mail(f"{fourth}/alert/1")
+    assert activities.send_mail(reminder(first, 2)).state == "sent"
+    assert activities.send_mail(reminder(second, 1)).state == "sent"
+    assert activities.send_mail(reminder(second, 2)) == MailReport("skipped", "daily-cap")
+    assert activities.send_mail(reminder(second, 2)) == MailReport("skipped", "daily-cap")
+    row = world.mail(f"{second}/reminder/2")
     assert (row.state, row.tries) == (MailState.SKIPPED, 0)
     assert activities.send_mail(MailOrder(world.regeneration(), MailKind.NEW_KEYS, 1, START)).state == "sent"
-    assert len(mailer.envelopes) == 4
+    assert activities.send_mail(alert(second)).state == "sent"
+    assert activities.send_mail(alert(first, 2)).state == "sent"  # one that staff sends again
     world.now = START + DAY + 1  # the first one is a day old
-    assert activities.send_mail(alert(fourth)) == MailReport("sent")
-    assert activities.send_mail(alert(world.incident())).state == "skipped"
-    assert world.mail(f"{fourth}/alert/1").created_at == utc(world.now)
+    assert activities.send_mail(reminder(second, 2)) == MailReport("sent")
+    assert activities.send_mail(reminder(world.incident())).state == "skipped"
+    assert world.mail(f"{second}/reminder/2").created_at == utc(world.now)
 
 
 @pytest.mark.parametrize(
@@ -250,14 +255,14 @@ def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it
         world.now += 60
     sent = [envelope.recipient for envelope in mailer.envelopes]
     assert sent == [ADDRESS, "victim-0@elsewhere.example", ADDRESS, "victim-0@elsewhere.example"]
-    assert activities.send_mail(alert(world.incident())) == MailReport("skipped", "daily-cap")
+    assert activities.send_mail(reminder(world.incident())) == MailReport("skipped", "daily-cap")
     assert activities.send_mail(MailOrder(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
 
 
 def test_a_flood_of_changes_is_one_mail_next_day(world):
     mailer = Told()
     activities = world.activities(mailer, mail_daily_cap=1)
-    activities.send_mail(alert(world.incident()))
+    activities.send_mail(reminder(world.incident()))
     notices = []
     for number in range(5):
         world.now += 60
@@ -340,19 +345,19 @@ def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
     waiting, mailer = world.incident(), Told(LATER, SENT)
     activities = world.activities(mailer, mail_daily_cap=1)
     with pytest.raises(ApplicationError):
-        activities.send_mail(alert(waiting))
-    assert activities.send_mail(alert(world.incident())).state == "skipped"
+        activities.send_mail(reminder(waiting))
+    assert activities.send_mail(reminder(world.incident())).state == "skipped"
     world.now += DAY + 1
-    assert activities.send_mail(alert(world.incident())).state == "sent"
-    assert activities.send_mail(alert(waiting)).state == "skipped"
+    assert activities.send_mail(reminder(world.incident())).state == "sent"
+    assert activities.send_mail(reminder(waiting)).state == "skipped"
     world.now += DAY + 1
-    assert activities.send_mail(alert(waiting)).state == "sent"
+    assert activities.send_mail(reminder(waiting)).state == "sent"
 
 
 def test_refused_mails_leave_room_for_others(world):
     activities = world.activities(Told(Delivery(Verdict.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
-    assert activities.send_mail(alert(world.incident())).state == "failed"
-    assert activities.send_mail(alert(world.incident())).state == "sent"
+    assert activities.send_mail(reminder(world.incident())).state == "failed"
+    assert activities.send_mail(reminder(world.incident())).state == "sent"
 
 
 def test_many_cases_at_once_do_not_pass_the_cap(world):
@@ -360,7 +365,7 @@ def test_many_cases_at_once_do_not_pass_the_cap(world):
     mailer = Told()
     activities = world.activities(mailer)
     with ThreadPoolExecutor(6) as pool:
-        reports = list(pool.map(activities.send_mail, map(alert, incidents)))
+        reports = list(pool.map(activities.send_mail, map(reminder, incidents)))
     assert sorted(report.state for report in reports) == ["sent"] * 3 + ["skipped"] * 9
     assert len(mailer.envelopes) == 3
 
@@ -376,14 +381,14 @@ def test_after_a_change_of_address_both_are_told(moved, relay):
         f"<{incident}.alert.1.copy-2@octy.example>",
     ]
     assert moved.mail(f"{incident}/alert/1/copy-2").state == MailState.SENT
-    second = moved.incident()
-    assert activities.send_mail(alert(second)).state == "skipped"
-    assert moved.mail(f"{second}/alert/1/copy-2") is None
+    assert activities.send_mail(reminder(incident, 1)).state == "sent"
+    assert activities.send_mail(reminder(incident, 2)).state == "skipped"
+    assert moved.mail(f"{incident}/reminder/2/copy-2") is None
 
 
 def test_copies_do_not_count_against_the_cap(moved):
     activities = moved.activities(Told(), mail_daily_cap=2)
-    reports = [activities.send_mail(alert(moved.incident())).state for _ in range(3)]
+    reports = [activities.send_mail(reminder(moved.incident())).state for _ in range(3)]
     assert reports == ["sent", "sent", "skipped"]
 
 
@@ -407,7 +412,7 @@ def test_only_the_missing_copy_is_sent_again(moved, delayed):
 def test_the_first_address_decides_the_report(moved):
     refused = Delivery(Verdict.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
-    told = moved.activities(Told(SENT, refused, refused, SENT))
+    told = moved.activities(Told(SENT, refused, refused, SENT), alert_join_window=0)
     assert told.send_mail(alert(first)) == MailReport("sent", "a copy failed: rcpt-550")
     assert told.send_mail(alert(second)) == MailReport("failed", "rcpt-550")
 

@@ -17,7 +17,11 @@ from temporalio.exceptions import ApplicationError
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
+    DELAYED,
+    HELD,
+    JOINS,
     OVERTAKEN,
+    WITHHELD,
     CloseOrder,
     CustomerAnswer,
     DecisionOrder,
@@ -56,7 +60,8 @@ class Books:
     start: float = 0.0
     told: list[tuple[float, str]] = field(default_factory=list)  # Unix seconds, by the workflow's clock
     orders: list[Any] = field(default_factory=list)
-    # By mail, one end a try; "down" raises, "overtaken" is skipped for good; then "sent".
+    # By mail, one end a try; "down" raises, "overtaken" is skipped for good, "withheld" until the next day, "joins" and
+    # "held" are delayed by five minutes; then "sent".
     mail_ends: dict[str, list[str]] = field(default_factory=dict)
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
@@ -149,6 +154,10 @@ class Recorder:
         books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
         if end == OVERTAKEN:
             return MailReport("skipped", OVERTAKEN)
+        if end == "withheld":
+            return MailReport("skipped", WITHHELD)
+        if end in (JOINS, HELD):
+            return MailReport(DELAYED, end, again_in=300.0)
         return MailReport(end, "a reason" if end != "sent" else "")
 
     @activity.defn

@@ -95,7 +95,8 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     smtp_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
     smtp_timeout: float = Field(default=10.0, gt=0, le=15)  # of a step; two copies of a mail must fit into one try
     mail_from: str = "Octy Security <security@octy.invalid>"
-    mail_daily_cap: int = Field(default=3, ge=1)  # alerts, reminders and notices an account and day
+    mail_daily_cap: int = Field(default=3, ge=1)  # reminders and notices an account and day; alerts have no cap
+    alert_join_window: float = Field(default=300.0, ge=0, le=300)  # later alerts of an account join so long; 0: none
     mail_templates: str = ""  # a folder whose files win over our templates; `octy mail preview --help` tells which
     mail_language: Language = "en"  # its folder of that name is looked into first; also the language that mails claim
     mail_accent_colour: Colour = "#1f4fd8"  # buttons and links

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.messages import DAY, Detail, MailEnd, MailOrder, MailReport
+    from octy_workflows.messages import DAY, DELAYED, Detail, MailEnd, MailOrder, MailReport
     from octy_workflows.policies import MAILING, Condition, came_true
 
 
@@ -45,10 +45,10 @@ class Correspondent(ABC):
 
     async def _mail_once(self, order: MailOrder, stop: Condition) -> MailEnd | None:
         """Order one mail and note what became of it; None when `stop` came true while it was being tried."""
-        report = None if stop() else await _sent_unless(stop, order)
+        name = f"{order.kind}-{order.number}"
+        report = await self._report_of(order, name, stop)
         if report is None or stop():
             return None
-        name = f"{order.kind}-{order.number}"
         self.board.show(mail=f"Mail {name}: {report.state} {report.why}".strip())
         end = MailEnd(report.state)
         match end:
@@ -57,10 +57,36 @@ class Correspondent(ABC):
             case MailEnd.FAILED:
                 await self._call_staff("mail_failed", "The mail can't be delivered.", key=name)
             case MailEnd.SKIPPED:
-                await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": report.why})
+                await self._mail_skipped(order, report.why)
             case unknown:
                 assert_never(unknown)
         return end
+
+    async def _report_of(self, order: MailOrder, name: str, stop: Condition) -> MailReport | None:
+        """Order one mail until something became of it; one that is delayed is ordered again when it is its turn."""
+        began, causes = workflow.time(), list[str]()
+        while not stop():
+            report = await _sent_unless(stop, order)
+            if report is None or report.state != DELAYED:
+                return report
+            self.board.show(mail=f"Mail {name}: {report.state}, {report.why}")
+            if report.why not in causes:
+                causes.append(report.why)
+                await self._mail_delayed(order, report.why)
+            by = workflow.time() + max(1.0, report.again_in)
+            if await came_true(stop, by=by, waiting_for=f"the turn of {name}"):
+                return None
+            order = replace(order, at=workflow.time(), waited=workflow.time() - began)
+        return None
+
+    async def _mail_delayed(self, order: MailOrder, why: str) -> None:
+        """Note that a mail has not left yet; told once for each reason."""
+        await self._note("mail_delayed", key=f"{order.kind}-{order.number}-{why}", detail={"why": why})
+
+    async def _mail_skipped(self, order: MailOrder, why: str) -> None:
+        """Note that a mail is withheld, or was overtaken."""
+        name = f"{order.kind}-{order.number}"
+        await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": why})
 
 
 async def _sent_unless(stop: Condition, order: MailOrder) -> MailReport | None:

@@ -10,13 +10,15 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, refusal
-    from octy_workflows.messages import Detail, IncidentCase, MailEnd, MailKind, MailOrder, Resent
+    from octy_workflows.messages import HELD, WITHHELD, Detail, IncidentCase, MailEnd, MailKind, MailOrder, Resent
     from octy_workflows.policies import came_true
     from octy_workflows.question import Question
     from octy_workflows.staff import StaffResend
     from octy_workflows.standing import Standing
 
 MAIL_FAILED = "mail_failed"
+MAIL_WITHHELD = "mail_withheld"
+ALERT_HELD = "alert_held"
 
 
 class Letters(Correspondent):
@@ -33,6 +35,7 @@ class Letters(Correspondent):
         self._ended: list[MailKind] = []  # sent, or refused for good
         self._under_way: list[str] = []
         self._again: dict[str, Resent] = {}  # by request id
+        self._by_staff: list[str] = []  # mails that staff ordered: their order tells what became of them
 
     async def write(self, start: float) -> None:
         """Alert, then remind. A reminder due while an earlier mail is still being tried is left out."""
@@ -74,6 +77,7 @@ class Letters(Correspondent):
         number = self._numbers[kind] + 1
         name = f"{kind}-{number}"
         self._under_way.append(name)
+        self._by_staff.append(name)
         try:
             await self._note_order(said, name)
             order = MailOrder(self._id, kind, number, workflow.time())
@@ -93,10 +97,27 @@ class Letters(Correspondent):
         await self._standing.note("mail_ordered_again", key=said.request_id, actor=said.actor, detail=detail)
 
     async def _mail_left(self, order: MailOrder) -> None:
-        await self._standing.relieve(MAIL_FAILED, f"{order.kind}-{order.number} was sent")
+        for cause in (MAIL_FAILED, MAIL_WITHHELD, ALERT_HELD):
+            await self._standing.relieve(cause, f"{order.kind}-{order.number} was sent")
+
+    async def _mail_skipped(self, order: MailOrder, why: str) -> None:
+        name = f"{order.kind}-{order.number}"
+        if why != WITHHELD or name in self._by_staff:
+            await super()._mail_skipped(order, why)
+            return
+        remark = "The daily cap withholds a reminder. Please reach the customer another way."
+        await self._standing.call_staff(MAIL_WITHHELD, remark, key=f"{name}-{order.at:.0f}")
+
+    async def _mail_delayed(self, order: MailOrder, why: str) -> None:
+        if why != HELD:
+            await super()._mail_delayed(order, why)
+            return
+        remark = "The alert is held for some minutes: it looks like a fault of our own. See `octy incidents held`."
+        await self._standing.call_staff(ALERT_HELD, remark)
 
     async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:
         await self._standing.note(what, key=key, detail=detail)
 
     async def _call_staff(self, what: str, remark: str, *, key: str = "") -> None:
+        self._standing.over(ALERT_HELD)  # it was tried
         await self._standing.call_staff(what, remark, key=key)

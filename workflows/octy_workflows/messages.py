@@ -356,22 +356,36 @@ class MailKind(StrEnum):
 class MailOrder:
     """Ask for one mail. `subject_id` is the id of an incident, of a regeneration for key mails, or of a notice.
 
-    The key of the mail is `subject_id/kind/number`: the same order twice is one mail.
+    The key of the mail is `subject_id/kind/number`: the same order twice is one mail. `waited`: for how many seconds it
+    was `DELAYED` so far, by the workflow's clock.
     """
 
     subject_id: str
     kind: MailKind
     number: int
     at: float
+    waited: float = 0.0
 
 
 class MailEnd(StrEnum):
     """What can become of a mail; the values of its `state` column."""
 
     SENT = "sent"
-    SKIPPED = "skipped"  # withheld by the daily cap, or for good: see `OVERTAKEN`
+    SKIPPED = "skipped"  # `WITHHELD`, or for good: see `OVERTAKEN`
     FAILED = "failed"  # refused for good
 
+
+WITHHELD = "daily-cap"
+"""Why a reminder or a notice is skipped for a day: the account got as many as it may have. Never an alert."""
+
+DELAYED = "delayed"
+"""The state of a report when nothing became of the mail yet: it is to be ordered again after `again_in` seconds."""
+
+JOINS = "joins"
+"""Why an alert is delayed: it joins others of its account in one mail, minutes later."""
+
+HELD = "held"
+"""Why an alert is delayed: there is evidence of a fault of our own that would mail many customers."""
 
 OVERTAKEN = "overtaken"
 """Why a mail is skipped for good: what it would tell is no longer so."""
@@ -379,7 +393,7 @@ OVERTAKEN = "overtaken"
 
 @dataclass(frozen=True)
 class MailReport:
-    """What became of it: `state` is a `MailEnd`.
+    """What became of it: `state` is a `MailEnd`, or `DELAYED`.
 
     Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then, unless it
     was `OVERTAKEN`. `why` is a code or plain words, no address: it is kept in the history and shown to staff.
@@ -387,6 +401,7 @@ class MailReport:
 
     state: str
     why: str = ""
+    again_in: float = 0.0
 
 
 @dataclass(frozen=True)

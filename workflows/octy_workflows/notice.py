@@ -13,6 +13,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.messages import (
         OVERTAKEN,
+        WITHHELD,
         Detail,
         MailKind,
         MailOrder,
@@ -82,5 +83,11 @@ class KeyNoticeWorkflow(Correspondent):
 
     async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:  # noqa: ARG002  # no timeline
         """Hear why a mail was skipped: one that was overtaken ends the notice."""
-        if (detail or {}).get("why") == OVERTAKEN:
+        why = (detail or {}).get("why")
+        if why == OVERTAKEN:
             self._end_as(NoticeEnd.OVERTAKEN)
+        elif why == WITHHELD:
+            self.board.show(withheld="The daily cap withholds the mail. It is ordered again after a day.")
+
+    async def _mail_left(self, order: MailOrder) -> None:  # noqa: ARG002  # each is told of in the same words
+        self.board.show(withheld="")

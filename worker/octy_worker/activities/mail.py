@@ -6,13 +6,14 @@ travels (`octy_worker.mail`), when one is due (`octy_workflows`).
 The further addresses of an account (those of the last 14 days) get a notice without links beside a mail; each has its
 own row and its own Message-ID, so a retry sends what is missing and nothing twice. The first address is the one that
 counts for the report.
+The first alert of an incident may carry those of other incidents of its account (`mail.joining`).
 A mail with the new secret inside hands it over with its acceptance, in the transaction that completes its row: killed
 before that, it is sent again, and the old pair still waits.
 Logs and faults hold keys of mails and codes: no address, no link.
 """
 
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
@@ -23,16 +24,17 @@ from octy_middleware.states import MailState
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.composing import Envelope
-from octy_worker.mail.facts import Draft, draft
-from octy_worker.mail.facts.shapes import Facts
+from octy_worker.mail.facts import Draft, draft, with_others
+from octy_worker.mail.facts.shapes import CaseFacts, Facts
 from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
+from octy_worker.mail.joining import Waiting, alert_key, complete_carried, take_turn
 from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
 from octy_worker.mail.letters import Letters, TemplateFaultError
 from octy_worker.mail.mailer import Mailer
 from octy_worker.regenerations import note_mailed
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import OVERTAKEN, MailOrder, MailReport
+from octy_workflows.messages import DELAYED, OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"
 _CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
@@ -73,6 +75,7 @@ class MailActivities:
         self._sealer = sealer
         self._letters = letters
         self._cap = settings.mail_daily_cap
+        self._join_window = settings.alert_join_window
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock
 
@@ -87,10 +90,26 @@ class MailActivities:
         first, *others = self._copies(order, found)
         if found.overtaken:
             return _report(order, [self._withdraw(first)])
+        if _key(order) == alert_key(order.subject_id) and isinstance(found.facts, CaseFacts):
+            return self._alert(order, found, found.facts, first, others)
         standings = [self._settle(first, found)]
         if standings[0].state is not MailState.SKIPPED:
             standings += [self._settle(copy, found) for copy in others]
         return _report(order, standings)
+
+    def _alert(self, order: MailOrder, found: Draft, facts: CaseFacts, first: _Copy, others: list[_Copy]) -> MailReport:
+        """Send an incident's first alert with those that join it, or say when it is its turn."""
+        waiting = Waiting(self._join_window, facts.opened_at.timestamp(), order.waited)
+        with self._database.write_session() as session:
+            turn = take_turn(session, first.intent, waiting, self._clock())
+            joined = with_others(session, self._links, found, turn.others)
+        if turn.wait > 0:
+            return MailReport(DELAYED, turn.standing.code, again_in=turn.wait)
+        if not turn.own:
+            return _report(order, [turn.standing])
+        first = replace(first, facts=joined.facts)
+        standing = self._send(first, joined) if turn.standing.state is MailState.PENDING else turn.standing
+        return _report(order, [standing, *(self._settle(copy, joined) for copy in others)])
 
     def _copies(self, order: MailOrder, found: Draft) -> list[_Copy]:
         key = _key(order)
@@ -116,12 +135,15 @@ class MailActivities:
         """Bring one copy as far as it goes: a row that is sent, failed or skipped stays as it is."""
         with self._database.write_session() as session:
             standing = intend(session, copy.intent, self._clock())
-        if standing.state is not MailState.PENDING:
-            return standing
+        return self._send(copy, found) if standing.state is MailState.PENDING else standing
+
+    def _send(self, copy: _Copy, found: Draft) -> Standing:
+        """Send one copy, and note what became of it and of the alerts that it carries."""
         delivery = self._deliver(copy)
         state = _STATES[delivery.verdict]
         with self._database.write_session() as session:
             complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
+            complete_carried(session, copy.intent.key, state, self._clock(), code=delivery.code)
             if state is MailState.SENT and found.hands_over is not None:
                 note_mailed(session, found.hands_over, self._clock())
         _tell(copy.intent.key, delivery)

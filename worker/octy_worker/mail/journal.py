@@ -2,8 +2,9 @@
 
 Here: every step of the `mail` table. Not here: sending, and what a mail says.
 
-The daily cap counts what went out in the last 24 hours, and what is about to go out since then. A reservation that
-found no server for a whole day lapses, and is made anew with the next try.
+The daily cap counts the reminders and notices that went out in the last 24 hours, and those that are about to go out
+since then. A reservation that found no server for a whole day lapses, and is made anew with the next try. Alerts have
+no cap, and take no place under it: nobody can make one go unsent. The first alert of an incident is in `joining`.
 """
 
 from dataclasses import dataclass
@@ -14,10 +15,9 @@ from sqlmodel import Session, and_, col, func, or_, select
 from octy_middleware.clock import utc
 from octy_middleware.models import Account, Mail
 from octy_middleware.states import MailState
-from octy_workflows.messages import MailKind
+from octy_workflows.messages import WITHHELD, MailKind
 
 CAPPED = (
-    MailKind.ALERT,
     MailKind.REMINDER,
     MailKind.EXPOSED,
     MailKind.CONTACT_CHANGED,
@@ -25,7 +25,7 @@ CAPPED = (
 )
 _WINDOW = timedelta(hours=24)
 _COPY = "/copy-"
-_FINAL = (MailState.SENT, MailState.FAILED)
+FINAL = (MailState.SENT, MailState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +55,31 @@ def copy_key(key: str, number: int) -> str:
 
 def intend(session: Session, intent: Intent, now: float) -> Standing:
     """Put the intent down, or find it. Sent and failed are final; skipped ones get another chance."""
-    # Two mails of one account wait for each other here, so that together they can't pass the cap.
-    session.exec(select(Account.id).where(Account.id == intent.account_id).with_for_update()).one()
+    lock_account(session, intent.account_id)
     mail = session.get(Mail, intent.key)
-    if mail is not None and mail.state in _FINAL:
-        return _standing(mail)
+    if mail is not None and mail.state in FINAL:
+        return standing_of(mail)
     time = utc(now)
     if mail is None:
-        mail = _new(intent, time)
+        mail = new_mail(intent, time)
     elif mail.state == MailState.SKIPPED or mail.created_at <= time - _WINDOW:
         mail.created_at = time
     full = intent.cap is not None and _lately(session, intent, time) >= intent.cap
     mail.state = MailState.SKIPPED if full else MailState.PENDING
-    mail.last_error = "daily-cap" if full else ""
-    mail.tries += 0 if full else 1
+    mail.last_error = WITHHELD if full else ""
+    if not full:
+        mail.tries, mail.tried_at = mail.tries + 1, time
     session.add(mail)
-    return _standing(mail)
+    return standing_of(mail)
 
 
 def withdraw(session: Session, intent: Intent, why: str, now: float) -> Standing:
     """Put down why this mail is not to be sent any more, or find that it was sent or refused before."""
-    mail = session.get(Mail, intent.key) or _new(intent, utc(now))
-    if mail.state not in _FINAL:
+    mail = session.get(Mail, intent.key) or new_mail(intent, utc(now))
+    if mail.state not in FINAL:
         mail.state, mail.last_error = MailState.SKIPPED, why
     session.add(mail)
-    return _standing(mail)
+    return standing_of(mail)
 
 
 def complete(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
@@ -93,11 +93,23 @@ def complete(session: Session, key: str, state: MailState, now: float, *, code: 
     session.add(mail)
 
 
-def _standing(mail: Mail) -> Standing:
+def lock_account(session: Session, account_id: str) -> None:
+    """Have two mails of one account wait for each other, so that each sees what the other one put down."""
+    session.exec(select(Account.id).where(Account.id == account_id).with_for_update()).one()
+
+
+def copy_pattern() -> str:
+    """Return the pattern of the keys of copies."""
+    return f"%{_COPY}%"
+
+
+def standing_of(mail: Mail) -> Standing:
+    """Return where a mail stands by its row."""
     return Standing(MailState(mail.state), mail.last_error)
 
 
-def _new(intent: Intent, time: datetime) -> Mail:
+def new_mail(intent: Intent, time: datetime) -> Mail:
+    """Return a new row, pending."""
     return Mail(
         key=intent.key,
         account_id=intent.account_id,
@@ -121,7 +133,7 @@ def _lately(session: Session, intent: Intent, time: datetime) -> int:
             Mail.account_id == intent.account_id,
             Mail.key != intent.key,
             col(Mail.kind).in_(CAPPED),
-            col(Mail.key).not_like(f"%{_COPY}%"),
+            col(Mail.key).not_like(copy_pattern()),
             counted,
         )
     ).one()

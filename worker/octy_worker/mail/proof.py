@@ -1,5 +1,7 @@
 """Templates proven before anything is sent: a host's files read, every name in them known, every kind rendered.
 
+An alert that carries several keys must name each of them.
+
 Here: finding faults with file and line, at the worker's start, for `octy doctor` and `octy mail`. Not here: rendering.
 """
 
@@ -8,7 +10,8 @@ from collections.abc import Iterator
 from jinja2 import BaseLoader, ChoiceLoader, Environment, TemplateError, meta, nodes
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.mail.letters import Letters, TemplateFaultError, fault_of
+from octy_worker.mail.facts.shapes import CaseFacts, Facts
+from octy_worker.mail.letters import Letter, Letters, TemplateFaultError, fault_of
 from octy_worker.mail.samples import samples
 from octy_workflows.messages import MailKind
 
@@ -82,6 +85,17 @@ def _named(tree: nodes.Template) -> Iterator[str]:
 def _tried(letters: Letters, kind: MailKind, site: str) -> Iterator[str]:
     for facts in samples(kind, site):
         try:
-            letters.render(facts)
+            letter = letters.render(facts)
         except TemplateFaultError as fault:
             yield str(fault)
+        else:
+            yield from _left_out(facts, letter)
+
+
+def _left_out(facts: Facts, letter: Letter) -> Iterator[str]:
+    """Find parts of an alert that carries other keys' alerts and does not name each with its link."""
+    others = facts.others if isinstance(facts, CaseFacts) else ()
+    for part, text in (("body.txt", letter.text), ("body.html", letter.html)):
+        if any(other.public_key not in text or other.url not in text for other in others):
+            why = "facts.others are further keys that this mail alerts for: show public_key and url of each"
+            yield str(TemplateFaultError(f"{facts.kind}/{part}", why))

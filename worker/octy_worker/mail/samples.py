@@ -21,6 +21,7 @@ from octy_worker.mail.facts.shapes import (
     LateLine,
     NewContactFacts,
     NewKeysFacts,
+    OtherKey,
     RetiredFacts,
     SourceLine,
     StillUsedFacts,
@@ -110,7 +111,37 @@ def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
         request_id=Harmless(""),
         name=_NOBODY,
     )
-    return full, bare, replace(bare, within=2_400.0)
+    alone = (full, bare, replace(bare, within=2_400.0))
+    return (*alone, replace(full, others=_other_keys(site))) if kind is MailKind.ALERT else alone
+
+
+def _other_keys(site: str) -> tuple[OtherKey, ...]:
+    first = OtherKey(
+        incident_id=_ID[:-1] + "2",
+        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExONE"),
+        streak=20,
+        total=23,
+        first_at=_AT,
+        opened_at=_AT + timedelta(minutes=1),
+        network=Harmless("203.0.113.0/24"),
+        within=None,
+        url=f"{site}/case/SAMPLE-OTHER-ONE",
+    )
+    plain = replace(
+        first,
+        incident_id=_ID[:-1] + "3",
+        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExTWO"),
+        network=Harmless(""),
+        url=f"{site}/case/SAMPLE-OTHER-TWO",
+    )
+    slow = replace(
+        plain,
+        incident_id=_ID[:-1] + "4",
+        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExSLOW"),
+        within=2_400.0,
+        url=f"{site}/case/SAMPLE-OTHER-SLOW",
+    )
+    return first, plain, slow
 
 
 def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:

@@ -16,14 +16,14 @@ from typing import assert_never
 from sqlmodel import Session
 
 from octy_worker.links import Links
-from octy_worker.mail.facts.cases import draft_of_case
+from octy_worker.mail.facts.cases import draft_of_case, with_others
 from octy_worker.mail.facts.drafts import Draft
 from octy_worker.mail.facts.keys import draft_of_keys
 from octy_worker.mail.facts.notices import draft_of_notice
 from octy_worker.sealed import Sealer
 from octy_workflows.messages import MailKind, MailOrder
 
-__all__ = ["Draft", "draft"]
+__all__ = ["Draft", "draft", "with_others"]
 
 
 def draft(

@@ -1,13 +1,17 @@
 """The facts of alerts and reminders. Not here: SQL (`octy_worker.cases`)."""
 
-from sqlmodel import Session
+from collections.abc import Sequence
+from dataclasses import replace
+
+from sqlmodel import Session, col, select
 
 from octy_middleware.accounts import security_addresses
+from octy_middleware.models import Incident
 from octy_middleware.streak import Rule
 from octy_worker.cases import failures_over_time, load_case, window_of
 from octy_worker.links import Links
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, SourceLine
+from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, OtherKey, SourceLine
 from octy_worker.mail.harmless import Harmless, harmless, harmless_name
 from octy_worker.sources import LateUse, SourceCount
 from octy_worker.words import SOURCES_SHOWN
@@ -45,6 +49,29 @@ def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) 
     addresses = security_addresses(case.account, now)
     others = AccountNoticeFacts(order.kind, incident.id, incident.opened_at)
     return Draft(facts, case.account.id, incident.id, addresses, other_facts=others)
+
+
+def with_others(session: Session, links: Links, found: Draft, incident_ids: Sequence[str]) -> Draft:
+    """Return the draft of an alert that also names the keys of these incidents, oldest first."""
+    if not incident_ids or not isinstance(found.facts, CaseFacts):
+        return found
+    wanted = select(Incident).where(col(Incident.id).in_(incident_ids))
+    rows = session.exec(wanted.order_by(col(Incident.opened_at), col(Incident.id))).all()
+    return replace(found, facts=replace(found.facts, others=tuple(_other_key(links, each) for each in rows)))
+
+
+def _other_key(links: Links, incident: Incident) -> OtherKey:
+    return OtherKey(
+        incident_id=incident.id,
+        public_key=harmless(incident.public_key, KEY_LIMIT),
+        streak=incident.length,
+        total=incident.failures,
+        first_at=incident.first_at,
+        opened_at=incident.opened_at,
+        network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
+        within=window_of(incident),
+        url=links.case_url(incident.id),
+    )
 
 
 def _source_line(found: SourceCount) -> SourceLine:

@@ -37,6 +37,21 @@ class LateLine:
 
 
 @dataclass(frozen=True, slots=True)
+class OtherKey:
+    """A further key of the account that an alert names, with its own incident and link."""
+
+    incident_id: str
+    public_key: Harmless
+    streak: int
+    total: int
+    first_at: datetime
+    opened_at: datetime
+    network: Harmless
+    within: float | None
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class CaseFacts:
     """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
 
@@ -44,6 +59,8 @@ class CaseFacts:
 
     `plot`: the attempts over time; None when their counts are kept no more. Not `sources_complete`: `other_sources` is
     a lower bound, for there were more sources than are kept by name.
+
+    `others`: further keys whose alerts this mail carries. Each is named with its link, or its owner never hears of it.
     """
 
     kind: MailKind
@@ -65,6 +82,12 @@ class CaseFacts:
     request_id: Harmless
     name: Harmless = field(repr=False)
     url: str = field(repr=False)
+    others: tuple[OtherKey, ...] = ()
+
+    @property
+    def keys(self) -> int:
+        """How many keys this mail names."""
+        return 1 + len(self.others)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,170 @@
+"""The first alert of each incident: sent at once, or joined with others of its account in one mail. Never withheld.
+
+Here: which alerts one mail carries, when it is due, and what became of each. Not here: other mails (`journal`), what a
+mail says.
+
+The first alert of an account is sent at once. A later one waits for others until the window since the account's last
+alert is over, and for one window at most since its incident was opened. Whoever sends carries every open, unanswered
+incident of the account that has no row for its alert yet, and makes these rows in the same transaction. A mail that was
+tried once keeps its set: a server that took it may know its Message-ID, and would drop one that names more keys.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import SelectOfScalar
+
+from octy_middleware.clock import utc
+from octy_middleware.models import Confirmation, Incident, Mail
+from octy_middleware.states import MailState
+from octy_worker.mail.journal import FINAL, Intent, Standing, copy_pattern, lock_account, new_mail, standing_of
+from octy_workflows.messages import JOINS, MailKind
+
+ANSWERED = "answered"
+_TRY = timedelta(seconds=60)  # an activity's time: after that its worker was killed
+_NEXT_TRY = timedelta(minutes=11)  # the longest backoff, and a try
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """How long an alert may wait: the window, when its incident was opened, and how long its workflow waited so far.
+
+    The workflow's time counts too: clocks of hosts may be wrong, and still nothing waits longer than the window.
+    """
+
+    window: float
+    opened_at: float
+    waited: float
+
+    def until_due(self, last: datetime | None, now: float) -> float:
+        """Return for how many seconds it waits, when the account's last alert was sent at `last`."""
+        if last is None:
+            return 0.0
+        due = min(last.timestamp(), self.opened_at) + self.window
+        return max(0.0, min(due - now, self.window - self.waited))
+
+
+@dataclass(frozen=True, slots=True)
+class Turn:
+    """Where the alert stands. Pending and `own`: its mail is to be sent now, and carries the alerts of `others`, too.
+
+    Not `own`: another mail carries it. `wait`: it is not its turn before so many seconds.
+    """
+
+    standing: Standing
+    others: tuple[str, ...] = ()
+    own: bool = True
+    wait: float = 0.0
+
+
+def alert_key(incident_id: str) -> str:
+    """Return the key of an incident's first alert."""
+    return f"{incident_id}/{MailKind.ALERT}/1"
+
+
+def take_turn(session: Session, intent: Intent, waiting: Waiting, now: float) -> Turn:
+    """Begin to send an alert with all that join it, or find out what became of it, or how long it waits."""
+    lock_account(session, intent.account_id)
+    mail, time = session.get(Mail, intent.key), utc(now)
+    if mail is not None and mail.carried_by:
+        if mail.state in FINAL:
+            return Turn(replace(standing_of(mail), code=mail.last_error or f"in {mail.carried_by}"), own=False)
+        if _is_tried(session, mail, time):
+            return Turn(Standing(MailState.PENDING, f"in {mail.carried_by}"), own=False)
+    elif mail is not None and mail.state in FINAL:
+        return Turn(standing_of(mail), _incidents(_rows_carried(session, mail.key)))
+    if mail is None:
+        wait = waiting.until_due(_last_alert(session, intent.account_id), now)
+        if wait > 0:
+            return Turn(Standing(MailState.PENDING, JOINS), wait=wait)
+        mail, carried = new_mail(intent, time), _carry(session, intent, time)
+    else:
+        carried = _carried(session, intent.key)
+    mail.carried_by = ""
+    for each in (mail, *carried):
+        each.tries, each.tried_at, each.last_error = each.tries + 1, time, ""
+        session.add(each)
+    return Turn(standing_of(mail), _incidents(carried))
+
+
+def complete_carried(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
+    """Note for each alert that the mail carried what became of it, which is what became of the mail."""
+    for mail in _rows_carried(session, key):
+        if mail.state == MailState.PENDING:
+            mail.state, mail.last_error = state, code
+            mail.sent_at = utc(now) if state is MailState.SENT else None
+            session.add(mail)
+
+
+def _incidents(mails: Iterable[Mail]) -> tuple[str, ...]:
+    return tuple(mail.incident_id for mail in mails if mail.incident_id and mail.state != MailState.SKIPPED)
+
+
+def _carry(session: Session, intent: Intent, time: datetime) -> Sequence[Mail]:
+    """Make the rows of all alerts that this mail carries, oldest incident first."""
+    has_row = select(Mail.key).where(Mail.key == col(Incident.id) + f"/{MailKind.ALERT}/1").exists()
+    unalerted = _unanswered().where(
+        Incident.account_id == intent.account_id, Incident.id != intent.incident_id, ~has_row
+    )
+    domain = intent.message_id.rpartition("@")[2].rstrip(">")
+    return [
+        Mail(
+            key=alert_key(incident_id),
+            account_id=intent.account_id,
+            incident_id=incident_id,
+            kind=MailKind.ALERT,
+            message_id=f"<{incident_id}.{MailKind.ALERT}.1@{domain}>",
+            created_at=time,
+            carried_by=intent.key,
+        )
+        for incident_id in session.exec(unalerted.order_by(col(Incident.opened_at), col(Incident.id)))
+    ]
+
+
+def _carried(session: Session, key: str) -> Sequence[Mail]:
+    """Return the alerts that the mail still carries; one whose incident was answered meanwhile is left out."""
+    rows = [mail for mail in _rows_carried(session, key) if mail.state == MailState.PENDING]
+    open_ones = set(session.exec(_unanswered().where(col(Incident.id).in_([mail.incident_id for mail in rows]))))
+    for mail in rows:
+        if mail.incident_id not in open_ones:
+            mail.state, mail.last_error = MailState.SKIPPED, ANSWERED
+            session.add(mail)
+    return [mail for mail in rows if mail.incident_id in open_ones]
+
+
+def _rows_carried(session: Session, key: str) -> Iterable[Mail]:
+    account = select(Mail.account_id).where(Mail.key == key).scalar_subquery()
+    return session.exec(
+        select(Mail).where(Mail.account_id == account, Mail.carried_by == key).order_by(col(Mail.key))
+    ).all()
+
+
+def _unanswered() -> SelectOfScalar[str]:
+    return (
+        select(Incident.id)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(col(Incident.closed_at).is_(None), col(Confirmation.answer).is_(None))
+    )
+
+
+def _is_tried(session: Session, mail: Mail, time: datetime) -> bool:
+    """Tell whether somebody still tries the mail that carries this alert; else it goes by itself."""
+    carrier = session.get(Mail, mail.carried_by)
+    if carrier is None or carrier.state in FINAL or mail.tried_at is None:
+        return False
+    waits = session.exec(_unanswered().where(Incident.id == carrier.incident_id)).first() is not None
+    return mail.tried_at > time - (_NEXT_TRY if waits else _TRY)
+
+
+def _last_alert(session: Session, account_id: str) -> datetime | None:
+    """Return when the account's last alert was tried last."""
+    return session.exec(
+        select(func.max(col(Mail.tried_at))).where(
+            Mail.account_id == account_id,
+            Mail.kind == MailKind.ALERT,
+            col(Mail.state).in_([MailState.SENT, MailState.PENDING]),
+            col(Mail.key).not_like(copy_pattern()),
+        )
+    ).one()
