@@ -2,6 +2,7 @@
 
 OctyError                 never raised itself
 ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
+│   └── ForeignKeysError  keys are not those that the database is used with
 ├── SchemaError           the database is at another schema than this release
 ├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
 │   └── StandbyError      what answers in its place is a standby: it takes no writes, and may be behind
@@ -15,6 +16,10 @@ class OctyError(Exception):
 
 class ConfigurationError(OctyError):
     """A setting is missing or wrong."""
+
+
+class ForeignKeysError(ConfigurationError):
+    """Keys are not those that this database is used with; nothing may be judged or made with them."""
 
 
 class SchemaError(OctyError):

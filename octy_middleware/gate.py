@@ -25,6 +25,7 @@ from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
 from octy_middleware.heartbeat import Heartbeat
 from octy_middleware.judge import Judge
+from octy_middleware.key_checks import PepperCheck
 from octy_middleware.keyring import Keyring
 from octy_middleware.keys import KeyHasher
 from octy_middleware.ledger import Ledger
@@ -84,6 +85,7 @@ class Gate:
             interval=settings.feed_interval,
             grace=settings.grace,
             keep=lambda digest: not self._hasher.needs_upgrade(digest),
+            peppers=PepperCheck(settings.peppers),
         )
         self._ledger = Ledger(
             self.database,
@@ -114,6 +116,7 @@ class Gate:
             self._recorder,
             self._judge.examine,
             self._judge.without_store,
+            self._end.unanswered,
             patience=settings.commit_timeout,
         )
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from octy_middleware.clock import Clock
 from octy_middleware.credentials import Secret
 from octy_middleware.endings import Endings
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
 from octy_middleware.keyring import Keyring
 from octy_middleware.keys import KeyHasher, has_valid_checksum
 from octy_middleware.network import TrustedProxies, network_of
@@ -79,6 +79,8 @@ class Judge:
             if right:
                 return self._end.undecided_after_commit(slow.claim, request)
             return self._judge(slow.claim, request, slow.record, right=False)
+        except ForeignKeysError:
+            return self._end.unanswered(slow.claim)
         if record is not None and slow.record is not None and record.digest != slow.record.digest:
             right = self._hasher.is_fast(record.digest) and self._hasher.verify(
                 slow.claim.credentials.secret, record.digest

@@ -11,6 +11,7 @@ from typing import Self
 from octy_middleware.errors import ConfigurationError
 
 KEY_BYTES = 32
+_ID_BYTES = 4
 _ENTRY = re.compile(r"([a-z0-9]{1,16}):([0-9a-f]{64})")
 
 
@@ -41,9 +42,9 @@ class Keychain(Mapping[str, bytes]):
         return cls(keys)
 
     @classmethod
-    def generate(cls, key_id: str = "k1") -> Self:
-        """Return a keychain with one fresh random key."""
-        return cls({key_id: secrets.token_bytes(KEY_BYTES)})
+    def generate(cls, key_id: str | None = None) -> Self:
+        """Return a keychain with one fresh random key, under a random id: two installations never share one."""
+        return cls({key_id or secrets.token_hex(_ID_BYTES): secrets.token_bytes(KEY_BYTES)})
 
     @property
     def newest(self) -> tuple[str, bytes]:

@@ -14,8 +14,9 @@ from sqlalchemy import Connection, text
 
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.database import Database
-from octy_middleware.errors import StandbyError
+from octy_middleware.errors import ForeignKeysError, StandbyError
 from octy_middleware.forking import restart_after_fork
+from octy_middleware.key_checks import PepperCheck
 from octy_middleware.records import KeyRecord, Memory, pack, unpack
 from octy_middleware.statements import Batch, Row
 from octy_middleware.trust import TICK, Trust
@@ -58,15 +59,20 @@ class Keyring:
         interval: float,
         grace: float,
         keep: Callable[[str], bool] = lambda _digest: True,
+        peppers: PepperCheck | None = None,
         monotonic: Clock = elapsed,
     ) -> None:
-        """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time."""
+        """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time.
+
+        Nothing is found while `peppers` are not those of the database.
+        """
         self._database = database
         self._kept = database.keep()
         self._size = size
         self._interval = interval
         self._grace = grace
         self._keep = keep
+        self._peppers = peppers
         self._monotonic = monotonic
         self.memory = Memory()
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
@@ -78,6 +84,8 @@ class Keyring:
         """Remember nothing and follow nothing, yet."""
         self.memory.records = {}
         self._trust = Trust(self.memory, self._grace)
+        if self._peppers is not None:
+            self._peppers.restart()
         self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
         self._lock = threading.Lock()
         self._epoch += 1
@@ -109,7 +117,10 @@ class Keyring:
         return self.look_up_all([public_key]).get(public_key)
 
     def look_up_all(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
-        """Return the records of those keys that exist, as the store has them now. Raises StoreUnavailableError."""
+        """Return the records of those keys that exist, as the store has them now.
+
+        Raises StoreUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
+        """
         self._ensure_reader()
         epoch, stand_in = self._epoch, self._stand_in
         asked_for = [(public_key, stand_in) for public_key in public_keys]
@@ -120,8 +131,12 @@ class Keyring:
                 raise StandbyError("a look-up was answered by a standby: only the primary is used")
             return rows
 
+        rows = self._database.ask(self._kept, question)
+        if self._peppers is not None and not self._peppers.is_confirmed:
+            with self._database.read() as connection:  # after the rows: peppers are registered before any pair is made
+                self._peppers.confirm(connection)
         found = {}
-        for _, asked, *columns in self._database.ask(self._kept, question):
+        for _, asked, *columns in rows:
             record = KeyRecord(*columns)
             real = record.public_key == asked
             if record.is_known and self._keep(record.digest):
@@ -138,8 +153,16 @@ class Keyring:
             for public_key in public_keys:
                 self.memory.records.pop(public_key.encode(), None)
 
+    def _begin_anew(self) -> None:
+        """Drop everything; the next read of the feed is as the first."""
+        self._seq = None
+        self._drop_records()
+
     def _forget_all(self) -> None:
         _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
+        self._drop_records()
+
+    def _drop_records(self) -> None:
         with self._lock:
             self._epoch += 1
             self.memory.records.clear()
@@ -198,6 +221,9 @@ class Keyring:
             except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
                 if not stop.is_set():
                     trust.fail(self._monotonic())
+                if isinstance(error, ForeignKeysError):  # another database, or its peppers were registered elsewhere
+                    self._begin_anew()
+                    continue
                 if not silent:
                     _logger.warning(
                         "key feed: %s: %s; known pairs are accepted for %g s", type(error).__name__, error, self._grace
@@ -220,6 +246,8 @@ class Keyring:
             rows = [] if known is None else connection.execute(_CHANGES, {"seq": known}).all()
             # Restored from a backup, or asleep for longer than entries are kept: what changed since is unknown.
             torn = known is not None and (last < known or first > known + 1)
+            if self._peppers is not None:
+                self._peppers.confirm(connection, anew=known is None or torn)
             if known is None or rows or torn:
                 self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
                 self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")

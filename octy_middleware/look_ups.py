@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from octy_middleware.clock import Clock
 from octy_middleware.drain import Drain
-from octy_middleware.errors import OctyError
+from octy_middleware.errors import ForeignKeysError, OctyError
 from octy_middleware.keyring import Keyring
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
@@ -42,6 +42,8 @@ Excuse = Callable[[Claim, Request], Verdict]
 class LookUps:
     """Finds the record of each claim and has it judged. `excuse` gives the verdict where the store did not answer.
 
+    `refuse_to_judge` gives the one, without anything to record, where this host's peppers are not the database's.
+
     Verdicts that must be committed first go on to the recorder with their tickets; all others are settled at once.
     """
 
@@ -51,6 +53,7 @@ class LookUps:
         recorder: Recorder,
         judge: Judge,
         excuse: Excuse,
+        refuse_to_judge: Callable[[Claim], Verdict],
         *,
         patience: float = 5.0,
         monotonic: Clock = time.monotonic,
@@ -60,6 +63,7 @@ class LookUps:
         self._recorder = recorder
         self._judge = judge
         self._excuse = excuse
+        self._refuse_to_judge = refuse_to_judge
         self._patience = patience
         self._monotonic = monotonic
         self._begun: float | None = None  # when the look-up under way began
@@ -82,6 +86,8 @@ class LookUps:
         try:
             records = self._look_up({asked.claim.credentials.public_key for asked in batch})
             answers = [self._answer(asked, records) for asked in batch]
+        except ForeignKeysError:  # nothing is judged with them, so there is nothing to record either
+            answers = [self._refuse_to_judge(asked.claim) for asked in batch]
         except Exception as error:  # no client may wait for ever, no thread may die
             if not isinstance(error, OctyError):
                 _logger.exception("a look-up failed by a fault of ours")

@@ -14,6 +14,7 @@ from sqlalchemy import Connection, event, text
 from octy_middleware import Database, Gate, Settings, statements
 from octy_middleware.clock import Clock
 from octy_middleware.installation import register_installation
+from octy_middleware.key_checks import PEPPERS, register_keys
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
 from octy_middleware.request import Request
@@ -55,14 +56,15 @@ class World:
     folder: Path
     store: str = "sqlite"
     server: PostgresServer | None = None  # of a store that is no file; this process's own by default
-    peppers: Keychain = field(default_factory=Keychain.generate)
-    sealing_keys: Keychain = field(default_factory=Keychain.generate)
+    peppers: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
+    sealing_keys: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
 
     def __post_init__(self) -> None:
         self.url = make_database(self.folder, self.store, self.server)
         self.database = Database(self.url)
         with self.database.write() as connection:
             register_installation(self.database, connection, time.time(), new_id=lambda: INSTALLATION)
+            register_keys(connection, PEPPERS, self.peppers, time.time())
         self.hasher = KeyHasher(self.peppers)
         self.sealer = Sealer(self.sealing_keys, os.urandom)
 

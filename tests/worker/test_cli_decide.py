@@ -231,7 +231,7 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
-    *("settings", "packages", "database", "write lock"),
+    *("settings", "packages", "database", "installation", "keys of this database", "write lock"),
     *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "search attributes", "worker", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
@@ -269,8 +269,12 @@ OTHER = Keychain.generate("k9").export()
     ("variables", "wrong", "said"),
     [
         ({"OCTY_PEPPERS": ""}, ["OCTY_PEPPERS", "peppers and pairs"], "not set"),
-        ({"OCTY_PEPPERS": OTHER}, ["peppers and pairs"], "OCTY_PEPPERS lacks k1: put it back"),
-        ({"OCTY_SEALING_KEYS": OTHER}, ["sealing keys and secrets"], "OCTY_SEALING_KEYS lacks k1: put it back"),
+        ({"OCTY_PEPPERS": OTHER}, ["keys of this database", "peppers and pairs"], "OCTY_PEPPERS lacks k1: put it back"),
+        (
+            {"OCTY_SEALING_KEYS": OTHER},
+            ["keys of this database", "sealing keys and secrets"],
+            "OCTY_SEALING_KEYS lacks k1: put it back",
+        ),
         ({"OCTY_PUBLIC_URL": "ftp://x"}, ["OCTY_PUBLIC_URL", "pages"], "needs the form https://host"),
         ({"OCTY_PUBLIC_URL": f"http://{DENIED}"}, ["pages"], "Connection refused"),
         ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "answers 404"),

@@ -19,9 +19,11 @@ from octy_middleware.statements import run
 from octy_worker.cli.checks import State
 from octy_worker.cli.checks.configuration import KEYS, is_local, look_at_packages, read_settings, variable
 from octy_worker.cli.checks.store import look_at_store
+from octy_worker.identity import claim_installation
 from octy_worker.settings import WorkerSettings
 
 SECRET = "ab" * 32
+LINK_KEYS = Keychain.generate()
 
 
 def keys(world: World) -> dict[str, str]:
@@ -30,8 +32,16 @@ def keys(world: World) -> dict[str, str]:
 
 
 def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
-    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": Keychain.generate()}
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
     return look(world.url, {**chains, **values})
+
+
+@pytest.fixture
+def registered(world: World) -> World:
+    """Return the world after its worker's first start."""
+    chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
+    claim_installation(world.database, chains, 0.0)
+    return world
 
 
 def look(url: str, values: dict[str, object]) -> dict[str, tuple[State, str]]:
@@ -130,7 +140,7 @@ def test_passlib_beside_libpass_is_found(monkeypatch):
 # The store
 
 
-def test_a_sound_store_is_found_sound(world):
+def test_a_sound_store_is_found_sound(registered, world):
     world.register()
     assert wrong(looked_at(world)) == []
 
@@ -160,11 +170,22 @@ def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
     assert {state for name, (state, _) in found.items() if name != "database"} == {State.UNCHECKED}
 
 
-def test_a_lock_that_cant_be_had_is_found(world, monkeypatch):
+def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
     monkeypatch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
     assert wrong(found) == ["write lock"]
+
+
+@pytest.mark.parametrize("purpose", ["peppers", "sealing_keys", "link_keys"])
+def test_foreign_keys_are_found_by_their_value(registered, world, purpose):
+    mine = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}[purpose]
+    for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
+        state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
+        assert state is State.WRONG
+        assert f"set OCTY_{purpose.upper()} to the value of the hosts" in told
+    rotated = Keychain({**mine, **Keychain.generate()})
+    assert "run `octy db upgrade`" in looked_at(world, **{purpose: rotated})["keys of this database"][1]
 
 
 @pytest.mark.sqlite

@@ -25,7 +25,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.identity import claim_installation
+from octy_worker.identity import chains_of, claim_installation
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import SmtpMailer
@@ -69,7 +69,7 @@ class Parts:
         prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
         self.database.check_schema()
-        self.installation = claim_installation(self.database, time.time())
+        self.installation = claim_installation(self.database, chains_of(settings), time.time())
         self.task_queue = main_queue(settings, self.installation)
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)

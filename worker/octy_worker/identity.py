@@ -1,29 +1,73 @@
-"""A worker's start: the database is its installation's own, and still where it was.
+"""A worker's start: the database is its installation's own, still where it was, and used with these keys.
 
-Here: what a worker registers at its first start, and what it refuses. Not here: the rows
-(`octy_middleware.installation`).
+Here: what is registered at the first start, and what is refused. Not here: the rows (`octy_middleware.installation`,
+`octy_middleware.key_checks`), confirming another place (`adoption`).
 """
 
-from octy_middleware.database import Database
-from octy_middleware.errors import ConfigurationError
-from octy_middleware.installation import Installation, record_place, register_installation
+from collections.abc import Mapping
+from typing import Protocol
 
+from octy_middleware.database import Database
+from octy_middleware.errors import ConfigurationError, ForeignKeysError
+from octy_middleware.installation import Installation, record_place, register_installation
+from octy_middleware.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
+from octy_middleware.keychain import Keychain
+
+PURPOSES = (PEPPERS, "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
+"""The settings that hold keys, each of which has check values in the database."""
 _COPIED = (
-    "this database is not where installation {id} had it: a copy must not act for the original. If the original is "
-    "gone and this is its new place, run `octy db adopt --moved`; if this is a copy, for example for tests, run "
-    "`octy db adopt --copy`"
+    "this database is not where installation {id} had it, and a copy must not act for the original → if the original "
+    "is gone and this is its new place, run `octy db adopt --moved`; if this is a copy, run `octy db adopt --copy`"
 )
 
 
-def claim_installation(database: Database, now: float) -> str:
-    """Return the installation's id; the first start makes it. Raises ConfigurationError for a copied database."""
+class Keys(Protocol):
+    """Settings with keys; a worker's are one."""
+
+    peppers: Keychain
+    sealing_keys: Keychain
+    link_keys: Keychain
+    webhook_keys: Keychain | None
+    temporal_keys: Keychain | None
+
+
+def chains_of(settings: Keys) -> dict[str, Keychain]:
+    """Return the keys that are set, by purpose."""
+    chains = {purpose: getattr(settings, purpose) for purpose in PURPOSES}
+    return {purpose: chain for purpose, chain in chains.items() if chain is not None}
+
+
+def chains_in(variables: Mapping[str, str]) -> dict[str, Keychain]:
+    """Return the keys that OCTY_* variables hold, by purpose. Raises ConfigurationError for one that can't be read."""
+    names = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
+    return {
+        purpose: Keychain.parse(variables[name], name=name) for purpose, name in names.items() if variables.get(name)
+    }
+
+
+def claim_installation(database: Database, chains: Mapping[str, Keychain], now: float) -> str:
+    """Return the installation's id, and register what is not registered yet: the id, and the first keys of a purpose.
+
+    Raises ConfigurationError for a copied database, and ForeignKeysError for keys of another one; nothing is
+    registered then.
+    """
     with database.write() as connection:
         found = register_installation(database, connection, now)
         if not found.is_in_place:
             raise ConfigurationError(copied(found))
         if found.recorded != found.found:  # renamed, or its device has another number since a reboot
             record_place(connection, found.id, found.found)
+        for purpose, chain in chains.items():
+            register_keys(connection, purpose, chain, now)
     return found.id
+
+
+def refuse_foreign_keys(database: Database, purpose: str, chain: Keychain) -> None:
+    """Raise ForeignKeysError when the database is used with other keys; none registered yet is fine."""
+    with database.read() as connection:
+        registered = load_check_values(connection, purpose)
+    if compare(purpose, chain, registered) is Fit.FOREIGN:
+        raise ForeignKeysError(describe_foreign(purpose, chain, registered))
 
 
 def copied(found: Installation) -> str:

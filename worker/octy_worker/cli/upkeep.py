@@ -53,7 +53,9 @@ SECRETS_HELP = teach(
         "octy db upgrade",
         "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
         "octy --database postgresql://octy@db.example/octy db upgrade",
-        more="A PostgreSQL database is made by the server's owner first: CREATE DATABASE octy OWNER octy. Without its "
+        more="It also registers which installation the database belongs to, and which keys it is used with: give it "
+        "the worker's settings. A PostgreSQL database is made by the server's owner first: "
+        "CREATE DATABASE octy OWNER octy. Without its "
         "password in the URL, that comes from PGPASSWORD or ~/.pgpass. Where the database can, all of it happens or "
         "nothing; whoever comes second waits, and finds it done.",
     )
@@ -61,15 +63,15 @@ SECRETS_HELP = teach(
 def upgrade(context: typer.Context) -> None:
     """Migrate."""
     from octy_middleware.database import Database
-    from octy_middleware.installation import register_installation
     from octy_middleware.migrations import upgrade as migrate
+    from octy_worker.identity import chains_in, claim_installation
 
+    chains = chains_in(variables_of(context))
     opened = Database(database_url(variables_of(context)))
     try:
         before = migrate(opened)
         after = opened.schema()
-        with opened.write() as connection:
-            register_installation(opened, connection, now())
+        claim_installation(opened, chains, now())
     finally:
         opened.close()
     if before == after:
@@ -150,8 +152,8 @@ def secrets(
 
 
 def _with_new_key(keys: "Keychain") -> "Keychain":
-    """Return the keys and a fresh one behind them, called k<number>."""
-    number = len(keys) + 1
-    while f"k{number}" in keys:
-        number += 1
-    return type(keys)({**keys, **keys.generate(f"k{number}")})
+    """Return the keys and a fresh one behind them; its id is new, too."""
+    new = keys.generate()
+    while new.newest[0] in keys:
+        new = keys.generate()
+    return type(keys)({**keys, **new})

@@ -108,14 +108,17 @@ def retry_some(
 def secret(context: typer.Context, account: _Account, actor: Who = None) -> None:
     """Print it, and nothing else, so that it can be piped."""
     from octy_worker.cli.audit import record
+    from octy_worker.identity import refuse_foreign_keys
     from octy_worker.reports import account_of
     from octy_worker.webhooks.signing import Signer
 
     keys = _settings(context).webhook_keys
     assert keys is not None
-    with store(context) as database, database.read_session() as session:
-        found = account_of(session, account)
-        account_id, version = found.id, found.webhook_secret_version
+    with store(context) as database:
+        refuse_foreign_keys(database, "webhook_keys", keys)
+        with database.read_session() as session:
+            found = account_of(session, account)
+            account_id, version = found.id, found.webhook_secret_version
     record("webhook_secret_shown", staff_actor(context, actor), account=account_id)
     typer.echo(Signer(keys).secret(account_id, version))
 
@@ -170,13 +173,17 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     from octy_middleware.clock import utc, uuid7
     from octy_middleware.webhooks import WebhookEvent
     from octy_worker.cli.audit import record
+    from octy_worker.identity import refuse_foreign_keys
     from octy_worker.reports import account_of
     from octy_worker.webhooks.courier import Courier
     from octy_worker.webhooks.journal import secret_versions
     from octy_worker.webhooks.signing import Parcel
 
-    courier = Courier(_settings(context), now)
+    settings = _settings(context)
+    assert settings.webhook_keys is not None
+    courier = Courier(settings, now)
     with store(context) as database, database.read_session() as session:
+        refuse_foreign_keys(database, "webhook_keys", settings.webhook_keys)
         found = account_of(session, account)
         parcel = Parcel(
             uuid7(now()),

@@ -23,7 +23,7 @@ from octy_workflows.messages import Deliver
 KEYS = ("peppers", "sealing_keys", "link_keys")
 _PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
 _OPTIONAL = ("webhook_keys",)
-_NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
+NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
 
 
@@ -76,9 +76,9 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable(name)))):
         name, text = variable(field), variables.get(variable(field), "")
         try:
-            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(_NO_KEY)
+            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(NO_KEY)
         except ConfigurationError as error:
-            keys[field] = Keychain.generate(_NO_KEY)
+            keys[field] = Keychain.generate(NO_KEY)
             checks.append(wrong(name, str(error).removeprefix(f"{name}: ")))
             continue
         if text:

@@ -18,6 +18,7 @@ from octy_middleware.outbox import TRIES
 from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.installation import INSTALLATION, KEYS, look_at_identity
 from octy_worker.cli.console import moment
 from octy_worker.cli.exits import UsageFaultError
 from octy_worker.cli.surroundings import now, refuse_missing_file
@@ -57,6 +58,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
         yield from _not_looked_at()
         return
     yield fine("database", f"{database.backend.place} at schema {SCHEMA}")
+    yield from look_at_identity(database, settings)
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
     for name, look in zip(_CONTENT, _LOOKS, strict=True):
@@ -68,7 +70,9 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
 
 
 def _not_looked_at() -> Iterator[Check]:
-    return (unchecked(name, "needs the database") for name in ("write lock", "integrity", *_CONTENT))
+    return (
+        unchecked(name, "needs the database") for name in (INSTALLATION, KEYS, "write lock", "integrity", *_CONTENT)
+    )
 
 
 def _look_at_lock(database: Database) -> Check:

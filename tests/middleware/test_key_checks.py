@@ -1,0 +1,166 @@
+"""A host with the keys of another installation judges, counts, rewrites and alerts nothing until they fit (T24)."""
+
+import time
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from passlib.hash import pbkdf2_sha256
+from support.doors import DOORS
+from support.world import FakeRequest, Keys, World, basic
+
+from octy_middleware import Outcome, key_checks
+from octy_middleware.errors import ForeignKeysError
+from octy_middleware.key_checks import PEPPERS, Fit, check_value, compare, register_keys
+from octy_middleware.keychain import Keychain
+from octy_middleware.statements import run
+
+FOREIGN = Keychain.generate("k1")  # the same id as of every world, as it was before ids were random
+PATIENCE = 10.0
+
+
+@pytest.fixture(params=DOORS)
+def door(request: pytest.FixtureRequest) -> Any:
+    return DOORS[request.param]
+
+
+def counts(world: World) -> list[tuple]:
+    """Return how many rows there are of everything that a request can leave behind."""
+    tables = ("outcome_minute", "attempt", "streak", "incident", "outbox", "notice")
+    return world.rows("SELECT " + ", ".join(f"(SELECT COUNT(*) FROM {table})" for table in tables))
+
+
+def digests(world: World) -> list[tuple]:
+    return world.rows("SELECT public_key, secret_digest, imported_scheme, first_used_at FROM key_pair ORDER BY id")
+
+
+def import_hash(world: World, keys: Keys) -> None:
+    """Make the pair's secret an imported one."""
+    stored = str(pbkdf2_sha256.using(rounds=1).hash(keys.secret))
+    with world.database.write() as connection:
+        run(
+            connection,
+            "UPDATE key_pair SET secret_digest = ?, imported_scheme = 'pbkdf2_sha256' WHERE public_key = ?",
+            stored,
+            keys.public_key,
+        )
+
+
+@pytest.mark.parametrize("peppers", [FOREIGN, Keychain.generate()], ids=["same_id", "other_id"])
+def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
+    world: World, door: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys, imported = world.register("acme"), world.register("imported")
+    import_hash(world, imported)
+    before, stored = counts(world), digests(world)
+    asked = [keys.basic(), *[keys.basic("sk_wrong")] * 25, imported.basic(), basic("pk_" + "0" * 28, "sk_x")]
+    with world.gate(peppers=peppers) as gate, door(gate) as ask:
+        answers = [ask("/who", authorization) for authorization in asked]
+    assert {answer.status for answer in answers} == {503}
+    assert len({answer.body for answer in answers}) == 1
+    assert (counts(world), digests(world)) == (before, stored)
+    [told] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "OCTY_PEPPERS" in told
+    assert "→ set OCTY_PEPPERS to the value of the hosts that use this database" in told
+    assert peppers.newest[1].hex() not in told
+    with world.gate() as gate:  # the right host goes on, and upgrades the imported one
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert gate.decide(FakeRequest(imported.basic())).outcome is Outcome.ACCEPTED
+
+
+def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World, door: Any) -> None:
+    keys = world.register()
+    with world.database.write() as connection:
+        run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
+    with world.gate() as gate, door(gate) as ask:
+        assert ask("/who", keys.basic()).status == 503
+        with world.database.write() as connection:
+            run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", world.peppers["k1"]))
+        assert ask("/who", keys.basic()).status == 200
+        assert ask("/who", keys.basic("sk_wrong")).status == 401
+    assert world.recorded(keys.public_key) == {"accepted": 1, "wrong_secret": 1}
+
+
+def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
+    world: World, door: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(key_checks, "_INTERVAL", 0.0)
+    keys = world.register()
+    with world.gate(feed_interval=0.02) as gate, door(gate) as ask:
+        assert [ask("/who", keys.basic()).status for _ in range(2)] == [200, 200]  # remembered now
+        with world.database.write() as connection:
+            run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
+        until = time.monotonic() + PATIENCE
+        while ask("/who", keys.basic()).status != 503:
+            assert time.monotonic() < until
+        assert ask("/who", keys.basic("sk_wrong")).status == 503
+        with world.database.write() as connection:
+            run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", world.peppers["k1"]))
+        assert ask("/who", keys.basic()).status == 200
+
+
+def test_a_rotated_chain_fits_and_a_later_one_without_any_known_key_does_not(world: World) -> None:
+    keys, new = world.register(), Keychain.generate()
+    with world.gate(peppers=Keychain({**world.peppers, **new})) as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.gate(peppers=new) as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.STORE_UNAVAILABLE
+
+
+def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(world: World) -> None:
+    """On a fresh database, unknown keys are refused as ever; a pair is judged only once peppers are registered."""
+    with world.database.write() as connection:
+        run(connection, "DELETE FROM key_check")
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
+        keys = world.register()
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.STORE_UNAVAILABLE
+        with world.database.write() as connection:
+            register_keys(connection, PEPPERS, world.peppers, time.time())
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    assert world.recorded(keys.public_key) == {"accepted": 1}
+
+
+def test_no_look_up_compares_again_while_peppers_fit(world: World) -> None:
+    keys = [world.register(f"a{number}") for number in range(3)]
+    with world.gate(feed_interval=0.5) as gate:
+        gate.decide(FakeRequest(keys[0].basic()))
+        with world.database.write() as connection:
+            run(connection, "DELETE FROM key_check")  # not read again before the interval is over
+        assert [gate.decide(FakeRequest(one.basic())).outcome for one in keys] == [Outcome.ACCEPTED] * 3
+
+
+def test_registering_grows_a_chain_and_refuses_another(world: World) -> None:
+    new = Keychain.generate()
+
+    def register(chain: Keychain) -> None:
+        with world.database.write() as connection:
+            register_keys(connection, PEPPERS, chain, time.time())
+
+    for foreign in (FOREIGN, new, Keychain({**new, **FOREIGN})):
+        with pytest.raises(ForeignKeysError, match="OCTY_PEPPERS"):
+            register(foreign)
+    register(Keychain({**world.peppers, **new}))
+    register(new)  # the old one has gone
+    assert {row[0] for row in world.rows("SELECT key_id FROM key_check")} == {"k1", *new}
+
+
+CHAINS = st.dictionaries(st.sampled_from("abcd"), st.sampled_from([b"1" * 32, b"2" * 32]), min_size=1)
+
+
+@given(CHAINS, CHAINS)
+def test_a_chain_fits_only_with_a_known_key_and_no_other_value(mine: dict, theirs: dict) -> None:
+    registered = {key_id: check_value(PEPPERS, key_id, key) for key_id, key in theirs.items()}
+    shared = mine.keys() & theirs.keys()
+    fits = bool(shared) and all(mine[key_id] == theirs[key_id] for key_id in shared)
+    found = compare(PEPPERS, Keychain(mine), registered)
+    assert (found is not Fit.FOREIGN) == fits
+    assert (found is Fit.REGISTERED) == (fits and mine.keys() <= theirs.keys())
+
+
+def test_check_values_tell_purposes_apart_and_nothing_of_the_key() -> None:
+    key = b"\x07" * 32
+    values = {check_value(purpose, key_id, key) for purpose in (PEPPERS, "link_keys") for key_id in ("a", "b")}
+    assert len(values) == 4
+    assert all(len(value) == 32 and key.hex() not in value for value in values)

@@ -1,0 +1,171 @@
+"""A worker acts only on its own database, with the keys that the database is used with; its first start says which."""
+
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+from cli_rig import Octy, octy_for
+from support.postgres import shared_server
+from support.world import INSTALLATION, FakeRequest, World, basic
+
+from octy_middleware import Database, Gate, Outcome, Settings
+from octy_middleware.errors import ConfigurationError, ForeignKeysError
+from octy_middleware.installation import installation_id, is_same_place
+from octy_middleware.keychain import Keychain
+from octy_worker import daemon
+from octy_worker.identity import PURPOSES
+from octy_worker.settings import WorkerSettings
+
+NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
+
+
+def chains(world: World) -> dict[str, Keychain]:
+    return {
+        "peppers": world.peppers,
+        "sealing_keys": world.sealing_keys,
+        **{purpose: Keychain.generate() for purpose in PURPOSES[2:]},
+    }
+
+
+def start(url: str, keys: dict[str, Keychain]) -> str:
+    """Do what a worker does before it connects to anything; return its installation."""
+    parts = daemon.Parts(WorkerSettings.build(database_url=url, **keys))
+    parts.database.close()
+    return parts.installation
+
+
+def registered(world: World) -> list[tuple]:
+    return world.rows("SELECT purpose, key_id FROM key_check ORDER BY purpose, key_id")
+
+
+def test_the_first_start_registers_every_chain_and_the_next_only_what_is_new(world: World) -> None:
+    keys = chains(world)
+    assert start(world.url, keys) == INSTALLATION
+    first = registered(world)
+    assert {purpose for purpose, _ in first} == set(PURPOSES)
+    keys["link_keys"] = Keychain({**keys["link_keys"], **Keychain.generate()})
+    start(world.url, keys)
+    assert len(registered(world)) == len(first) + 1
+    del keys["webhook_keys"], keys["temporal_keys"]  # switched off, which registers and refuses nothing
+    start(world.url, keys)
+    assert len(registered(world)) == len(first) + 1
+
+
+@pytest.mark.parametrize("purpose", PURPOSES)
+def test_a_worker_with_a_foreign_chain_does_not_start_and_registers_nothing(world: World, purpose: str) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    before = registered(world)
+    new = {**keys, "link_keys": Keychain({**keys["link_keys"], **Keychain.generate()})}
+    for foreign in (Keychain.generate(keys[purpose].newest[0]), Keychain.generate()):
+        with pytest.raises(ForeignKeysError, match=f"set {NAMES[purpose]} to the value of the hosts that use"):
+            start(world.url, {**new, purpose: foreign})
+    assert registered(world) == before
+
+
+def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_path: Path) -> None:
+    octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'octy.db'}"}, tmp_path)
+    (tmp_path / "octy.env").write_text(octy("secrets").must().stdout)
+    octy("--env-file", str(tmp_path / "octy.env"), "db", "upgrade").must()
+    variables = dict(line.split("=", 1) for line in (tmp_path / "octy.env").read_text().splitlines())
+    gate = Gate(Settings.from_environment({**octy.variables, **variables}))
+    assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
+    gate.close()
+    other = octy("secrets").must().stdout  # a second host that made keys of its own
+    done = octy("db", "upgrade", **dict(line.split("=", 1) for line in other.splitlines())).must(2)
+    assert "OCTY_PEPPERS: none of its keys" in done.stderr
+    assert re.search(r"set OCTY_PEPPERS to the value of the hosts that use this database", done.stderr)
+
+
+@pytest.mark.parametrize("words", [("secret", "acme"), ("test", "acme")])
+def test_commands_that_sign_refuse_foreign_keys(world: World, words: tuple[str, ...]) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    world.register("acme")
+    octy, foreign = octy_for(world), Keychain.generate().export()
+    done = octy("webhooks", *words, OCTY_WEBHOOK_KEYS=foreign).must(2)
+    assert "OCTY_WEBHOOK_KEYS: none of its keys" in done.stderr
+    if words[0] == "secret":
+        octy("webhooks", *words, OCTY_WEBHOOK_KEYS=keys["webhook_keys"].export()).must()
+
+
+def copy_of(world: World, folder: Path) -> str:
+    """Return the URL of a copy of the world's database, as staging has it."""
+    world.database.close()
+    if world.store == "sqlite":
+        shutil.copy(world.folder / "octy.db", folder / "staging.db")
+        return f"sqlite:///{folder / 'staging.db'}"
+    server = world.server or shared_server()
+    server.create("staging", template=world.url.rpartition("/")[2])
+    return server.url("staging")
+
+
+@pytest.fixture
+def copied(world: World, tmp_path: Path):
+    keys = chains(world)
+    start(world.url, keys)
+    url = copy_of(world, tmp_path)
+    yield url, keys
+    if world.store == "postgresql":
+        (world.server or shared_server()).drop("staging")
+
+
+def test_a_worker_does_not_start_on_a_copied_database(copied: tuple, world: World) -> None:
+    url, keys = copied
+    with pytest.raises(
+        ConfigurationError, match=f"not where installation {INSTALLATION} had it.*octy db adopt --moved"
+    ):
+        start(url, keys)
+    assert start(world.url, keys) == INSTALLATION
+
+
+FILE = {"kind": "sqlite", "device": 1, "inode": 2, "path": "/a/octy.db"}
+SERVED = {"kind": "postgresql", "database": 16384, "system": "7"}
+
+
+@pytest.mark.parametrize(
+    ("recorded", "found", "same"),
+    [
+        (FILE, FILE, True),
+        (FILE, {**FILE, "device": 9}, True),  # numbered anew at a reboot
+        (FILE, {**FILE, "path": "/b/octy.db"}, True),  # renamed, or another mount of the same file
+        (FILE, {**FILE, "inode": 3}, False),  # copied back from a backup
+        (FILE, {**FILE, "device": 9, "path": "/b/octy.db"}, False),  # another volume
+        (FILE, SERVED, False),
+        (SERVED, SERVED, True),
+        (SERVED, {**SERVED, "system": "8"}, False),
+        (SERVED, {**SERVED, "database": 16385}, False),
+        (SERVED, {**SERVED, "system": None}, True),  # a role that may not read it
+        ({**SERVED, "system": None}, {**SERVED, "database": 1, "system": None}, False),
+    ],
+)
+def test_which_places_are_of_one_database(recorded: dict, found: dict, same: bool) -> None:
+    assert is_same_place(recorded, found) is same
+
+
+@pytest.mark.sqlite
+def test_a_renamed_file_is_the_same_database_and_its_new_place_is_recorded(world: World) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    world.database.close()
+    moved = (world.folder / "octy.db").rename(world.folder / "renamed.db")
+    assert start(f"sqlite:///{moved}", keys) == INSTALLATION
+    database = Database(f"sqlite:///{moved}")
+    with database.read() as connection:
+        [(place,)] = connection.exec_driver_sql("SELECT place FROM installation").all()
+    database.close()
+    assert str(moved) in place
+
+
+def test_every_new_database_has_an_id_of_its_own(tmp_path: Path) -> None:
+    ids = set()
+    for number in range(3):
+        octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / f'{number}.db'}"}, tmp_path)
+        octy("db", "upgrade").must()
+        octy("db", "upgrade").must()  # registers once
+        database = Database(octy.variables["OCTY_DATABASE_URL"])
+        ids.add(installation_id(database))
+        database.close()
+    assert len(ids) == 3
+    assert all(re.fullmatch("[0-9a-f]{16}", found) for found in ids)
