@@ -5,13 +5,13 @@ Here: what is registered at the first start, and what is refused. Not here: the 
 """
 
 from collections.abc import Mapping
-from typing import Protocol
 
 from octy_middleware.database import Database
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.installation import Installation, record_place, register_installation
 from octy_middleware.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
 from octy_middleware.keychain import Keychain
+from octy_worker.settings import WorkerSettings
 
 PURPOSES = (PEPPERS, "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
 """The settings that hold keys, each of which has check values in the database."""
@@ -21,17 +21,7 @@ _COPIED = (
 )
 
 
-class Keys(Protocol):
-    """Settings with keys; a worker's are one."""
-
-    peppers: Keychain
-    sealing_keys: Keychain
-    link_keys: Keychain
-    webhook_keys: Keychain | None
-    temporal_keys: Keychain | None
-
-
-def chains_of(settings: Keys) -> dict[str, Keychain]:
+def chains_of(settings: WorkerSettings) -> dict[str, Keychain]:
     """Return the keys that are set, by purpose."""
     chains = {purpose: getattr(settings, purpose) for purpose in PURPOSES}
     return {purpose: chain for purpose, chain in chains.items() if chain is not None}
