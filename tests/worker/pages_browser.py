@@ -44,7 +44,9 @@ class Browser:
         return self.send("GET", path)
 
     def post(self, path: str, **fields: str) -> httpx2.Response:
-        return self.send("POST", path, data=fields)
+        """Send a form. Where the answer is to look at what the page says of it, look."""
+        response = self.send("POST", path, data=fields)
+        return self.get(said) if (said := what_is_said(path, response)) else response
 
     def press(self, path: str, button: str, value: str, **fields: str) -> httpx2.Response:
         """Open the page, fill its form as it stands there, and press one of its visible buttons."""
@@ -58,6 +60,19 @@ def form_token(page: str) -> str:
     found = re.search(r'<input type="hidden" name="form" value="([^"]+)">', page)
     assert found is not None
     return found[1]
+
+
+def what_is_said(path: str, response: httpx2.Response) -> str | None:
+    """Return the address of the page that says why a POST changed nothing, or None when there is none."""
+    found = httpx2.URL(BASE + path).join(response.headers.get("location", path))
+    return found.raw_path.decode() if response.status_code == 303 and found.params.get("said") else None
+
+
+def send_form(client: httpx2.Client, path: str, data: dict[str, str]) -> httpx2.Response:
+    """Send a form as `Browser.post` does, over a socket."""
+    response = client.post(path, data=data)
+    said = what_is_said(path, response)
+    return client.get(said) if said else response
 
 
 def path_of(url: str) -> str:

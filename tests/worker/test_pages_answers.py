@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from pages_browser import form_token, path_of, serving
+from pages_browser import form_token, path_of, send_form, serving
 from pages_rig import START, opened
 from pages_rules import text_of
 
@@ -236,7 +236,7 @@ def test_fifty_racing_answers_leave_exactly_one(world):
 
         def click(number: int) -> tuple[str, httpx2.Response]:
             button = ("it_was_us", "not_us")[number % 2]
-            return button, client.post(path, data={"form": token, "answer": button, "leaked": "yes"})
+            return button, send_form(client, path, {"form": token, "answer": button, "leaked": "yes"})
 
         clicks = list(threads.map(click, range(50)))
     assert Counter(response.status_code for _, response in clicks) == {303: 1, 409: 49}
@@ -247,3 +247,50 @@ def test_fifty_racing_answers_leave_exactly_one(world):
     assert [row["detail"]["answer"] for row in world.rows(Outbox)] == [winner]
     assert [row["what"] for row in world.rows(IncidentEvent)] == ["answered"]
     assert world.rows(KeyPair)[0]["state"] == (PairState.RETIRED if winner == "not_us" else PairState.ACTIVE)
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"form": "", "answer": "not_us"}, "said=stale"),
+        ({"leaked": "yes"}, "said=none&leaked=yes"),
+        ({"answer": "it_was_us"}, "said=late"),
+    ],
+)
+def test_no_page_of_a_case_is_the_answer_to_a_post(world, fields, said):
+    """Chrome shows an error in place of such a page when the customer goes back to it."""
+    incident_id = world.case()
+    path, browser = world.case_path(incident_id), world.browser()
+    if said == "said=late":
+        browser.press(path, "answer", "not_us")
+    response = browser.send("POST", path, data={"form": world.links.token(Purpose.CASE_FORM, incident_id), **fields})
+    assert (response.status_code, response.text) == (303, "")
+    assert response.headers["location"] == f"./{path.rpartition('/')[2]}?{said}"
+    first, second = browser.get(f"{path}?{said}"), browser.get(f"{path}?{said}")
+    assert (first.status_code, first.text) == (second.status_code, second.text)
+
+
+@pytest.mark.parametrize("query", ["said=late", "said=%3Cb%3E", "said=", "leaked=yes", "other=1"])
+def test_an_open_case_says_nothing_that_strangers_put_into_its_address(world, query):
+    path, browser = world.case_path(world.case()), world.browser()
+    page = browser.get(f"{path}?{query}")
+    assert (page.status_code, page.text) == (200, browser.get(path).text)
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_the_link_of_a_closed_case_shows_nothing_of_it_after_the_grace_period(world, method):
+    incident_id = world.case(
+        state=IncidentState.CLOSED, resolution=Resolution.REGENERATED, closed_at=utc(START) + timedelta(days=3)
+    )
+    world.change(Confirmation, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
+    path, browser = world.case_path(incident_id), world.browser()
+    data = {"form": world.links.token(Purpose.CASE_FORM, incident_id), "answer": "not_us"}
+    world.now = START + 10 * 86_400 - 1
+    assert browser.get(path).status_code == 200
+    world.now += 1
+    page = browser.send(method, path, data=data) if method == "POST" else browser.get(path)
+    assert page.status_code == 410
+    assert "This security alert is closed" in page.text
+    pair = world.rows(KeyPair)[0]
+    for personal in (pair["public_key"], "203.0.113", "198.51.100", "2026-", "acme", incident_id):
+        assert personal not in page.text

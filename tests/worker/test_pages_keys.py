@@ -223,3 +223,31 @@ def test_link_works_to_the_last_moment_of_its_life(world):
     assert browser.get(path).status_code == 200
     world.now += 0.001
     assert browser.get(path).status_code == 410
+
+
+def test_a_reload_of_the_page_with_the_secret_says_that_it_was_shown(world):
+    """A browser's reload sends the POST again; the secret stands in the first one's response only, which none keeps."""
+    regeneration_id = world.regeneration(SECRET)
+    path, browser = keys_path(world, regeneration_id), world.browser()
+    data = {"form": form_token_of(world, regeneration_id), "reveal": "once"}
+    first, reloaded = browser.send("POST", path, data=data), browser.send("POST", path, data=data)
+    assert (first.status_code, first.headers["cache-control"]) == (200, "no-store")
+    assert (PLAIN in first.text, PLAIN in reloaded.text) == (True, False)
+    assert reloaded.status_code == 410
+    assert "This secret key was already shown" in reloaded.text
+
+
+def test_a_stale_form_sends_the_browser_to_the_page(world):
+    path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
+    response = browser.send("POST", path, data={"form": "", "reveal": "once"})
+    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?said=stale")
+
+
+def test_links_to_keys_show_nothing_personal_once_they_are_dead(world):
+    old, regeneration_id = world.pair(), world.regeneration(SECRET)
+    path, browser = keys_path(world, regeneration_id), world.browser()
+    world.now += 400 * 86_400
+    page = browser.get(path)
+    assert page.status_code == 410
+    for personal in (old.public_key, "acme", "2026-", "2027-"):
+        assert personal not in page.text

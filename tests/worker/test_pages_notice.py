@@ -9,7 +9,7 @@ from datetime import timedelta
 
 import httpx2
 import pytest
-from pages_browser import form_token, path_of, serving
+from pages_browser import form_token, path_of, send_form, serving
 from pages_rig import START, World, opened
 from pages_rules import text_of
 
@@ -182,7 +182,7 @@ def test_fifty_racing_orders_leave_exactly_one(world):
 
         def click(number: int) -> int:
             box = {"leaked": "yes"} if number % 2 else {}
-            return client.post(path, data={"form": token, "order": "replace", **box}).status_code
+            return send_form(client, path, {"form": token, "order": "replace", **box}).status_code
 
         statuses = list(threads.map(click, range(50)))
     assert Counter(statuses) == {303: 1, 409: 49}
@@ -421,3 +421,26 @@ def test_an_order_that_came_to_nothing_elsewhere_stands_against_nothing(world):
     world.change(SealedSecret, elsewhere, sealed=None, expires_at=utc(START) + timedelta(days=1))
     assert world.browser().press(path_to(world, world.exposure(pair)), "order", "replace").status_code == 303
     assert [row[0] for row in ordered(world)] == ["incident", "exposure"]
+
+
+@pytest.mark.parametrize(("fields", "said"), [({"form": ""}, "stale"), ({"order": ""}, "none"), ({}, "late")])
+def test_no_page_of_a_notice_is_the_answer_to_a_post(world, fields, said):
+    notice = world.exposure()
+    path, browser = path_to(world, notice), world.browser()
+    if said == "late":
+        browser.press(path, "order", "replace")
+    data = {"form": world.links.token(Purpose.NOTICE_FORM, notice), "order": "replace", **fields}
+    response = browser.send("POST", path, data=data)
+    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?said={said}")
+    assert browser.get(f"{path}?said=late").status_code == (409 if said == "late" else 200)
+
+
+def test_the_page_of_a_notice_shows_nothing_personal_after_its_life(world):
+    pair = world.pair()
+    path, browser = path_to(world, world.exposure(pair)), world.browser()
+    browser.press(path, "order", "replace")
+    world.now += 14 * DAY
+    page = browser.get(path)
+    assert page.status_code == 410
+    for personal in (pair.public_key, "203.0.113", "2026-"):
+        assert personal not in page.text

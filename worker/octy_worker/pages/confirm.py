@@ -9,19 +9,22 @@ strangers can try takes the same way to the same page.
 """
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from datetime import timedelta
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
-from octy_middleware.clock import Clock
+from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
+from octy_middleware.models import Incident
 from octy_middleware.states import Answer
 from octy_middleware.streak import Rule
 from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
 from octy_worker.pages.forms import read_box
-from octy_worker.pages.linked import Form
+from octy_worker.pages.linked import Form, Query, say, what_was_said
+from octy_worker.pages.notices import Notice
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
 from octy_worker.sources import SourceCount, Sources
@@ -29,10 +32,13 @@ from octy_worker.words import SOURCES_SHOWN, amount, origin, span
 
 _BUTTONS = {str(answer): answer for answer in Answer}
 
-_STALE = (400, "This form was out of date. Nothing was recorded: please answer again below.")
-_LEAKED = (400, "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.")
-_NO_BUTTON = (400, "No answer arrived. Nothing was recorded: please press one of the two buttons below.")
-_TOO_LATE = (409, "This case was settled before your click, so your click changed nothing. This is what stands:")
+_STALE, _LEAKED, _NO_BUTTON, _TOO_LATE = "stale", "leaked", "none", "late"
+_ASKS_AGAIN: Mapping[str, str] = {
+    _STALE: "This form was out of date. Nothing was recorded: please answer again below.",
+    _LEAKED: "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.",
+    _NO_BUTTON: "No answer arrived. Nothing was recorded: please press one of the two buttons below.",
+}
+_SETTLED = "This case was settled before your click, so your click changed nothing. This is what stands:"
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +55,7 @@ class CasePages:
         self._render = render
         self._clock = clock
 
-    def respond(self, incident_id: str, token: str, form: Form | None) -> Response:
+    def respond(self, incident_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
         if not self._links.check(token, Purpose.CASE, incident_id):
             _log.info("case %s: a link that we did not make was refused", incident_id)
@@ -57,30 +63,41 @@ class CasePages:
         view = self._load(incident_id)
         if view is None:
             return self._render.notice(notices.NOT_FOUND)
-        return self._show(view) if form is None else self._answer(view, token, form)
+        if isinstance(view, Notice):
+            return self._render.notice(view)
+        return self._show(view, query) if form is None else self._answer(view, token, form)
 
-    def _load(self, incident_id: str) -> CaseView | None:
+    def _load(self, incident_id: str) -> CaseView | Notice | None:
+        """Return the case; once its grace period is over nothing of it, since its address may be in many hands."""
         with self._database.read_session() as session:
+            incident = session.get(Incident, incident_id)
+            if incident is not None and self._is_over(incident):
+                return notices.CASE_CLOSED
             return load_case(session, incident_id)
+
+    def _is_over(self, incident: Incident) -> bool:
+        grace_period = timedelta(seconds=self._settings.case_link_grace_period)
+        return incident.closed_at is not None and utc(self._clock()) >= incident.closed_at + grace_period
 
     def _answer(self, view: CaseView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
         if not self._links.check(form.get("form", ""), Purpose.CASE_FORM, incident_id):
-            return self._show(view, *_STALE)
+            return say(token, _STALE)
         answer = _BUTTONS.get(form.get("answer", ""))
         leaked = read_box(form, "leaked")
         if answer is None or leaked is None:
-            return self._show(view, *_NO_BUTTON, leak_ticked=bool(leaked))
+            return say(token, _NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.confirmation.leaked and view.confirmation.answer is None:
-            return self._show(view, *_LEAKED)
+            return say(token, _LEAKED)
         standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
             _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
-            return RedirectResponse(f"./{token}", 303)  # relative: it holds under any path of a proxy
-        settled = self._load(incident_id)
-        return self._render.notice(notices.NOT_FOUND) if settled is None else self._show(settled, *_TOO_LATE)
+            return say(token)
+        return say(token, _TOO_LATE)
 
-    def _show(self, view: CaseView, status: int = 200, problem: str = "", *, leak_ticked: bool = False) -> Response:
+    def _show(self, view: CaseView, query: Query) -> Response:
+        status, problem = _problem(view, what_was_said(query))
+        leak_ticked = bool(problem) and query.get("leaked") == "yes"
         incident, confirmation = view.incident, view.confirmation
         shown = view.sources.named[:SOURCES_SHOWN]
         return self._render.page(
@@ -102,6 +119,13 @@ class CasePages:
             quiet=self._settings.quiet_after_false_alarm,
             overlap=self._settings.overlap,
         )
+
+
+def _problem(view: CaseView, said: str) -> tuple[int, str]:
+    """Return the status of a page, and what it says of the click before. What no longer fits the case is not said."""
+    if view.confirmation.answer is None and view.incident.closed_at is None:
+        return (400, _ASKS_AGAIN[said]) if said in _ASKS_AGAIN else (200, "")
+    return (200, "") if said != _TOO_LATE and said not in _ASKS_AGAIN else (409, _SETTLED)
 
 
 def _decider(actor: str) -> str:

@@ -4,17 +4,36 @@ Here: the way from a request to plain values, in a thread of its own. Not here: 
 """
 
 from collections.abc import Awaitable, Callable, Mapping
+from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from octy_worker.pages.forms import clean_id, read_form
 
 Form = Mapping[str, str]
-Respond = Callable[[str, str, Form | None], Response]
-"""Takes the subject's id, the link's token, and the form of a POST; None for a GET or HEAD. May block."""
+Query = Mapping[str, str]
+Respond = Callable[[str, str, Form | None, Query], Response]
+"""Takes the subject's id, the link's token, the form of a POST (None for a GET or HEAD) and the query. May block."""
+
+_SAID = "said"
+
+
+def say(token: str, said: str = "", *, ticked: bool = False) -> Response:
+    """Answer a POST: the browser is sent to the page, which says what came of it.
+
+    A page that is itself the answer to a POST can't be shown again by Back and Forward. The address is relative, so it
+    holds under any path of a proxy; `said` is a name in the page's own table, so that no address makes it say more.
+    """
+    query = urlencode(({_SAID: said} if said else {}) | ({"leaked": "yes"} if ticked else {}))
+    return RedirectResponse(f"./{token}?{query}" if query else f"./{token}", 303)
+
+
+def what_was_said(query: Query) -> str:
+    """Return the name that `say` put into the address; strangers can put any."""
+    return query.get(_SAID, "")
 
 
 def linked(kind: str, respond: Respond) -> Route:
@@ -26,7 +45,11 @@ def _endpoint(respond: Respond) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         form = await read_form(request) if request.method == "POST" else None
         return await run_in_threadpool(
-            respond, clean_id(request.path_params["subject_id"]), request.path_params["token"], form
+            respond,
+            clean_id(request.path_params["subject_id"]),
+            request.path_params["token"],
+            form,
+            request.query_params,
         )
 
     return endpoint

@@ -73,6 +73,14 @@ LINK_EXPIRED = Notice(
     "Look for a newer mail from us. If there is none, we gladly send you a new link.",
     "Ask for a new link at",
 )
+CASE_CLOSED = Notice(
+    410,
+    "This security alert is closed",
+    "Its page is shown for a limited time after the close only, since its address may have been passed on. "
+    "Nothing was changed.",
+    "There is nothing to do here. If something about your keys worries you, ask us.",
+    "Ask us at",
+)
 NOTICE_EXPIRED = Notice(
     410,
     "This link has expired",

@@ -8,8 +8,9 @@ UPDATE decides between several. The page names no mail address: its own address 
 """
 
 import logging
+from collections.abc import Mapping
 
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
@@ -17,15 +18,18 @@ from octy_worker.links import Links, Purpose
 from octy_worker.notices import NoticeView, Obstacle, load_notice, obstacle_of, order_keys
 from octy_worker.pages import notices
 from octy_worker.pages.forms import read_box
-from octy_worker.pages.linked import Form
+from octy_worker.pages.linked import Form, Query, say, what_was_said
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
 
 _ENDED = {Obstacle.EXPIRED: notices.NOTICE_EXPIRED, Obstacle.MOVED: notices.ADDRESS_MOVED}
 
-_STALE = (400, "This form was out of date. Nothing was ordered: please press the button again.")
-_NO_BUTTON = (400, "No order arrived. Nothing was changed: please press the button below.")
-_TOO_LATE = (409, "Your click came too late, so it changed nothing. This is what stands:")
+_STALE, _NO_BUTTON, _TOO_LATE = "stale", "none", "late"
+_ASKS_AGAIN: Mapping[str, str] = {
+    _STALE: "This form was out of date. Nothing was ordered: please press the button again.",
+    _NO_BUTTON: "No order arrived. Nothing was changed: please press the button below.",
+}
+_SETTLED = "Your click came too late, so it changed nothing. This is what stands:"
 
 _log = logging.getLogger(__name__)
 
@@ -43,7 +47,7 @@ class ReplacePages:
         self._render = render
         self._clock = clock
 
-    def respond(self, notice_id: str, token: str, form: Form | None) -> Response:
+    def respond(self, notice_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
         if not self._links.check(token, Purpose.NOTICE, notice_id):
             _log.info("notice %s: a link that we did not make was refused", notice_id)
@@ -51,7 +55,7 @@ class ReplacePages:
         view = self._load(notice_id)
         if view is None:
             return self._render.notice(notices.NOT_FOUND)
-        return self._show(view) if form is None else self._order(view, token, form)
+        return self._show(view, query) if form is None else self._order(view, token, form)
 
     def _load(self, notice_id: str) -> NoticeView | None:
         with self._database.read_session() as session:
@@ -60,27 +64,27 @@ class ReplacePages:
     def _order(self, view: NoticeView, token: str, form: Form) -> Response:
         notice_id, now = view.notice.id, self._clock()
         if not self._links.check(form.get("form", ""), Purpose.NOTICE_FORM, notice_id):
-            return self._show(view, *_STALE)
+            return say(token, _STALE)
         leaked = read_box(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
-            return self._show(view, *_NO_BUTTON, ticked=bool(leaked))
+            return say(token, _NO_BUTTON, ticked=bool(leaked))
         if obstacle_of(view, life=self._life, now=now) is None and order_keys(
             self._database, notice_id, leaked=leaked, now=now
         ):
             _log.info("notice %s: new keys were ordered, leaked: %s", notice_id, leaked)
-            return RedirectResponse(f"./{token}", 303)  # relative: it holds under any path of a proxy
-        settled = self._load(notice_id)
-        return self._render.notice(notices.NOT_FOUND) if settled is None else self._show(settled, *_TOO_LATE)
+            return say(token)
+        return say(token, _TOO_LATE)
 
-    def _show(self, view: NoticeView, status: int = 200, problem: str = "", *, ticked: bool = False) -> Response:
+    def _show(self, view: NoticeView, query: Query) -> Response:
         obstacle = obstacle_of(view, life=self._life, now=self._clock())
         if obstacle in _ENDED:
             return self._render.notice(_ENDED[obstacle])
+        status, problem = _problem(obstacle, what_was_said(query))
         return self._render.page(
             "replace.html",
             status,
             problem=problem,
-            ticked=ticked,
+            ticked=bool(problem) and query.get("leaked") == "yes",
             kind=view.kind,
             told=view.notice,
             follows_at=view.follows_at,
@@ -91,3 +95,10 @@ class ReplacePages:
             overlap=self._overlap,
             form_token=self._links.token(Purpose.NOTICE_FORM, view.notice.id),
         )
+
+
+def _problem(obstacle: Obstacle | None, said: str) -> tuple[int, str]:
+    """Return the status of a page, and what it says of the click before. What no longer fits is not said."""
+    if obstacle is None:
+        return (400, _ASKS_AGAIN[said]) if said in _ASKS_AGAIN else (200, "")
+    return (200, "") if said != _TOO_LATE and said not in _ASKS_AGAIN else (409, _SETTLED)

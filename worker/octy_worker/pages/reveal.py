@@ -3,7 +3,8 @@
 Here: the page of a one-time link, and the way from its button to `regenerations.collect`. Not here: who decides
 that this is the first time (one conditional UPDATE there), or when the old pair ends.
 
-The secret stands in the body of one POST's response and nowhere else: no redirect, no log, no cache.
+The secret stands in the body of one POST's response and nowhere else: no redirect, no log, no cache. To load that page
+again is a second POST, which is told that the key was shown already.
 """
 
 import logging
@@ -18,7 +19,7 @@ from octy_middleware.models import SealedSecret
 from octy_middleware.states import PairState, RegenerationState
 from octy_worker.links import Links, Purpose
 from octy_worker.pages import notices
-from octy_worker.pages.linked import Form
+from octy_worker.pages.linked import Form, Query, say, what_was_said
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.render import Renderer
 from octy_worker.regenerations import RegenerationView, collect, load_regeneration
@@ -26,7 +27,8 @@ from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 
 _GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"
-_STALE = (400, "This form was out of date. Nothing was shown: please press the button again.")
+_STALE = "stale"
+_ASKS_AGAIN = "This form was out of date. Nothing was shown: please press the button again."
 
 _log = logging.getLogger(__name__)
 
@@ -51,7 +53,7 @@ class KeyPages:
         self._render = render
         self._clock = clock
 
-    def respond(self, regeneration_id: str, token: str, form: Form | None) -> Response:
+    def respond(self, regeneration_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
         now = self._clock()
         generation = self._generation_of(token, regeneration_id)
@@ -62,7 +64,9 @@ class KeyPages:
         obstacle = _obstacle(view, view.sealed, generation, now)
         if obstacle is not None:
             return self._render.notice(obstacle)
-        return self._offer(view, view.sealed) if form is None else self._hand_over(view, view.sealed, form, now)
+        if form is None:
+            return self._offer(view, view.sealed, stale=what_was_said(query) == _STALE)
+        return self._hand_over(view, view.sealed, token, form, now)
 
     def _generation_of(self, token: str, regeneration_id: str) -> int | None:
         """Return for which link of this regeneration the token was made. The work is the same when there is none."""
@@ -83,23 +87,23 @@ class KeyPages:
         with self._database.read_session() as session:
             return load_regeneration(session, regeneration_id)
 
-    def _offer(self, view: RegenerationView, sealed: SealedSecret, status: int = 200, problem: str = "") -> Response:
+    def _offer(self, view: RegenerationView, sealed: SealedSecret, *, stale: bool) -> Response:
         return self._render.page(
             "offer.html",
-            status,
-            problem=problem,
+            400 if stale else 200,
+            problem=_ASKS_AGAIN if stale else "",
             new_pair=view.new_pair,
             old_pair=view.old_pair,
             expires_at=sealed.expires_at,
             form_token=self._links.token(Purpose.REVEAL_FORM, view.regeneration.id, sealed.generation),
         )
 
-    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, form: Form, now: float) -> Response:
+    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, token: str, form: Form, now: float) -> Response:
         regeneration_id, generation = view.regeneration.id, sealed.generation
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
         ):
-            return self._offer(view, sealed, *_STALE)
+            return say(token, _STALE)
         keys = collect(self._database, self._sealer, regeneration_id, generation, now)
         if keys is None:
             return self._render.notice(self._why_not(regeneration_id, generation, now))
