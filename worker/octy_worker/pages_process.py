@@ -26,7 +26,7 @@ from octy_middleware.database import Database
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keychain import Keychain
 from octy_worker.connections import FIGURES, Figure, Limits
-from octy_worker.identity import claim_installation
+from octy_worker.identity import chains_of, claim_installation
 from octy_worker.links import Links
 from octy_worker.log_output import log_to_stderr
 from octy_worker.pages.app import build_pages
@@ -91,7 +91,7 @@ def serve(settings: WorkerSettings, figures: MutableSequence[float] | None = Non
     database = Database(settings.database_url)
     try:
         database.check_schema()
-        claim_installation(database, time.time())
+        claim_installation(database, chains_of(settings), time.time())
         asyncio.run(_serve(pages_server(settings, database, figures)))
     except (OctyError, OSError) as error:
         _logger.error("pages: %s", str(error).partition("\n")[0])  # noqa: TRY400  # its words are the report
