@@ -31,6 +31,7 @@ class Resolution(StrEnum):
     REGENERATED = "regenerated"
     FALSE_ALARM = "false_alarm"
     UNANSWERED = "unanswered"
+    COPIED = "copied"  # it was open in the installation that this database was copied from, and goes on there
 
 
 class Answer(StrEnum):

@@ -2,19 +2,28 @@
 
 import re
 import shutil
+import time
 from pathlib import Path
 
 import pytest
-from cli_rig import Octy, octy_for
+from cli_rig import Octy, octy_for, open_case
 from support.postgres import shared_server
 from support.world import INSTALLATION, FakeRequest, World, basic
 
 from octy_middleware import Database, Gate, Outcome, Settings
+from octy_middleware.clock import utc
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.installation import installation_id, is_same_place
 from octy_middleware.keychain import Keychain
-from octy_worker import daemon
+from octy_middleware.models import Mail, Webhook
+from octy_middleware.notices import give
+from octy_middleware.states import NoticeKind
+from octy_worker import daemon, regenerations
+from octy_worker.cli.checks.check import State
+from octy_worker.cli.checks.store import look_at_store
 from octy_worker.identity import PURPOSES
+from octy_worker.reconciliation.subjects import Subject, open_page
+from octy_worker.registration import register
 from octy_worker.settings import WorkerSettings
 
 NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
@@ -169,3 +178,113 @@ def test_every_new_database_has_an_id_of_its_own(tmp_path: Path) -> None:
         database.close()
     assert len(ids) == 3
     assert all(re.fullmatch("[0-9a-f]{16}", found) for found in ids)
+
+
+# `octy db adopt`
+
+
+WHY = ("--reason", "as planned")
+
+
+def octy_at(url: str, folder: Path, keys: dict[str, Keychain]) -> Octy:
+    settings = {NAMES[purpose]: chain.export() for purpose, chain in keys.items()}
+    return Octy({"OCTY_DATABASE_URL": url, "OCTY_ACTOR": "ada", **settings}, folder)
+
+
+def test_a_moved_installation_keeps_its_id_and_what_is_open(world: World, copied: tuple) -> None:
+    url, keys = copied
+    octy = octy_at(url, world.folder, keys)
+    assert octy("db", "adopt", "--moved", *WHY, "--json").must().json == {
+        "installation": INSTALLATION,
+        "as": "moved",
+        "keys": [],
+        "closed": {},
+    }
+    assert start(url, keys) == INSTALLATION
+
+
+def open_everything(world: World) -> None:
+    """Leave something of every kind open: an incident, new keys, a mail, a notice, a webhook, messages."""
+    keys, _ = open_case(world, "attacked")
+    contact = {"contact_email_address": "security@new.example", "webhook_url": "https://hooks.example/octy"}
+    made = register(world.database, "new", contact, actor="test", now=time.time())
+    with world.database.write_session() as session:
+        regenerations.issue(session, world.hasher, world.sealer, made.regeneration_id, life=3600.0, now=time.time())
+        mail = {"key": f"{made.regeneration_id}/new_keys/1", "kind": "new_keys", "message_id": "<m@octy.example>"}
+        session.add(Mail(account_id=made.account_id, created_at=utc(time.time()), **mail))
+        webhook = {"id": "w", "key": "w/x/1", "event": "incident.opened"}
+        session.add(Webhook(account_id=made.account_id, created_at=utc(time.time()), **webhook))
+    with world.database.write() as connection:
+        give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
+
+
+def test_what_was_open_ends_in_a_copy_and_goes_on_in_the_original(world: World, tmp_path: Path) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    open_everything(world)
+    url = copy_of(world, tmp_path)
+    try:
+        octy = octy_at(url, tmp_path, keys)
+        done = octy("db", "adopt", "--copy", *WHY, "--json").must().json
+        assert done["installation"] not in {INSTALLATION, ""}
+        assert {name for name, count in done["closed"].items() if count} == set(done["closed"])
+        assert start(url, keys) == done["installation"]
+        database = Database(url)
+        for kind in Subject:  # nothing that a reconciliation would start again
+            assert open_page(database, done["installation"], kind, "").open == {}
+        with database.read() as connection:
+            left = "SELECT (SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL), "
+            left += "(SELECT COUNT(*) FROM mail WHERE state = 'pending'), "
+            left += "(SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL), "
+            left += "(SELECT COUNT(*) FROM incident WHERE closed_at IS NULL)"
+            assert tuple(connection.exec_driver_sql(left).one()) == (0, 0, 0, 0)
+        database.close()
+        assert octy("incidents", "list", "--all").must().stdout.count("closed: copied") == 1
+    finally:
+        if world.store == "postgresql":
+            (world.server or shared_server()).drop("staging")
+    [(waiting,)] = world.rows("SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL")
+    assert waiting > 0
+    assert start(world.url, keys) == INSTALLATION
+
+
+def test_the_original_is_not_taken_for_a_copy_by_mistake(world: World) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    open_everything(world)
+    octy = octy_at(world.url, world.folder, keys)
+    assert "this is the original" in octy("db", "adopt", "--copy", *WHY).must(2).stderr
+    assert world.rows("SELECT COUNT(*) FROM incident WHERE closed_at IS NULL") == [(1,)]
+    octy("db", "adopt", "--copy", "--snapshot", *WHY).must()
+    assert world.rows("SELECT COUNT(*) FROM incident WHERE closed_at IS NULL") == [(0,)]
+
+
+def test_lost_keys_are_replaced_by_an_explicit_act(world: World) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    keys["link_keys"] = Keychain.generate()
+    octy = octy_at(world.url, world.folder, keys)
+    assert "link_keys" in octy("db", "adopt", "--keys", "link_keys", *WHY).must().stdout
+    assert start(world.url, keys) == INSTALLATION
+
+
+@pytest.mark.sqlite
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "give either --moved or --copy"),
+        (("--moved", "--copy"), 2, "give either --moved or --copy"),
+        (("--keys", "nothing"), 2, "no setting of keys is called 'nothing'"),
+        (("--keys", "temporal_keys"), 2, "OCTY_TEMPORAL_KEYS is not set"),
+    ],
+)
+def test_an_order_that_says_not_what_to_do_is_refused(world: World, words: tuple, code: int, said: str) -> None:
+    assert said in octy_for(world)("db", "adopt", *words, *WHY).must(code).stderr
+
+
+def test_the_doctor_tells_of_a_copied_database(copied: tuple) -> None:
+    url, keys = copied
+    settings = WorkerSettings.build(database_url=url, **keys)
+    [check] = [check for check in look_at_store(settings) if check.name == "installation"]
+    assert check.state is State.WRONG
+    assert "octy db adopt --copy" in check.to_do

@@ -11,6 +11,7 @@ import typer
 
 from octy_worker.cli import (
     accounts,
+    adopting,
     importing,
     incident_orders,
     incidents,
@@ -60,6 +61,7 @@ app.add_typer(mail.app, name="mail", rich_help_panel=OPERATORS)
 app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
 upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
+upkeep.database.command("adopt", help=adopting.ADOPT_HELP)(adopting.adopt)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
 app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)

@@ -238,6 +238,11 @@ def _aside() -> ColumnElement[bool]:
     return col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) >= TRIES)
 
 
+def mails_of(kind: str) -> tuple[MailKind, ...]:
+    """Return the mails of a kind of notice."""
+    return _MAILS[NoticeKind(kind)]
+
+
 def untold(session: Session, ids: Iterable[str]) -> list[str]:
     """Return those of these notices whose mails have not all found their end."""
     notices = session.exec(select(Notice.id, Notice.kind).where(col(Notice.id).in_(list(ids)))).all()

@@ -1,0 +1,78 @@
+"""`octy db adopt`: what can be typed, with its help, and what is said of it.
+
+Here: options and the exit code. Not here: what is done (`octy_worker.adoption`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.console import show_json, tell, telling
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.options import AsJson, Who, Why
+from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
+from octy_worker.cli.teaching import teach
+
+ADOPTED = "installation, as: moved | copy | null, keys[setting], closed{incidents, regenerations, mails, notices, …}"
+ADOPT_HELP = teach(
+    "Confirm that a database belongs where it is now, or that it is used with these keys.",
+    "octy db adopt --moved --reason 'new server'",
+    "octy db adopt --copy --reason 'staging of today'",
+    "octy --env-file octy.env db adopt --keys link_keys --reason 'the old ones are lost'",
+    more="A worker does not start on a database that is not where its installation had it: a copy must not mail the "
+    "original's customers. Stop the workers of this database first. --moved: the installation itself has a new place "
+    "and keeps its id, so that its workflows go on. --copy: another installation with an id of its own; incidents, "
+    "new keys, mails, notices and webhooks that were open in the original end here and go on there. New attempts are "
+    "told to the addresses that the copy holds: give it a mail server of its own. --keys, once for each setting: the "
+    "keys that are set now take the place of those that the database was used with. What was made with the earlier "
+    "ones is lost: with other peppers no pair is accepted.",
+    json=ADOPTED,
+)
+
+
+def adopt(  # one option for each way
+    context: typer.Context,
+    *,
+    reason: Why,
+    moved: Annotated[bool, typer.Option("--moved", help="The same installation, in a new place.")] = False,
+    copy: Annotated[bool, typer.Option("--copy", help="A copy: what was open in the original ends here.")] = False,
+    snapshot: Annotated[
+        bool, typer.Option("--snapshot", help="With --copy: a server's files or a disk were copied.")
+    ] = False,
+    keys: Annotated[
+        list[str] | None,
+        typer.Option("--keys", metavar="SETTING", help="Register these keys anew: peppers, link_keys, …"),
+    ] = None,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do it in one transaction for each option."""
+    from octy_worker import adoption
+    from octy_worker.cli.audit import record
+    from octy_worker.identity import PURPOSES, chains_in
+    from octy_worker.staff_orders import check_staff
+
+    who, wanted = staff_actor(context, actor), keys or []
+    if moved == copy and not (wanted and not moved):
+        raise UsageFaultError("give either --moved or --copy, or --keys", "`octy db adopt --help` says which is which")
+    check_staff(who, reason)
+    chains = chains_in(variables_of(context))
+    for purpose in wanted:
+        if purpose not in PURPOSES:
+            raise UsageFaultError(f"no setting of keys is called {purpose!r}", f"give one of {', '.join(PURPOSES)}")
+        if purpose not in chains:
+            raise UsageFaultError(f"OCTY_{purpose.upper()} is not set", "name the file of settings with --env-file")
+    way = "moved" if moved else "copy" if copy else None
+    with store(context) as database:
+        chosen = {purpose: chains[purpose] for purpose in wanted}
+        installation, closed = adoption.adopt(database, way, chosen, now(), in_place=snapshot)
+    record("database_adopted", who, reason=reason, installation=installation, way=way, keys=",".join(wanted))
+    with telling("the database was adopted"):
+        if as_json:
+            show_json({"installation": installation, "as": way, "keys": wanted, "closed": closed})
+            return
+        tell(f"Installation {installation}." if way else f"Registered anew: {', '.join(wanted)}.")
+        if closed:
+            ended = [f"{count:>9,}  {name}" for name, count in closed.items() if count]
+            tell(*ended, "Ended here; they go on in the original." if ended else "Nothing was open in the original.")
