@@ -33,7 +33,7 @@ from octy_middleware.look_ups import Asked, LookUps
 from octy_middleware.network import Client, TrustedProxies
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Health, Recorder
-from octy_middleware.records import KeyRecord, digest_of, lives, nobody, unpack
+from octy_middleware.records import KeyRecord, digest_of, lives, nobody, row_of, unpack
 from octy_middleware.refusal import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
 from octy_middleware.request import Request
 from octy_middleware.settings import Settings
@@ -156,7 +156,8 @@ class Gate:
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
         found = packed or self._nobody
-        right, live = self._hasher.verify(credentials.secret, digest_of(found)), lives(found, self._clock())
+        row = row_of(credentials.public_key, found)
+        right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
             verdict = self._end.accept(record, request, client)
@@ -268,7 +269,7 @@ class Gate:
 
     def _renew(self, record: KeyRecord, secret: Secret) -> None:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
-        fresh = self._hasher.digest(secret)
+        fresh = self._hasher.digest(secret, record.row)
         try:
             with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())

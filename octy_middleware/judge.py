@@ -12,15 +12,17 @@ from octy_middleware.credentials import Secret
 from octy_middleware.endings import Endings
 from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
 from octy_middleware.keyring import Keyring
-from octy_middleware.keys import KeyHasher, has_valid_checksum
+from octy_middleware.keys import KeyHasher, bound_to, has_valid_checksum
 from octy_middleware.network import TrustedProxies, network_of
 from octy_middleware.outcome import Outcome
-from octy_middleware.records import KeyRecord, nobody, unpack
+from octy_middleware.records import NIL, KeyRecord, nobody, unpack
 from octy_middleware.request import Request
 from octy_middleware.slow_lane import SlowLane
 from octy_middleware.verdict import Answer, Claim, SlowClaim, Verdict
 
 _logger = logging.getLogger(__name__)
+
+_REPORTED = 1000  # forged hashes, each once
 
 Renew = Callable[[KeyRecord, Secret], None]
 
@@ -47,13 +49,15 @@ class Judge:
         self._renew = renew
         self._clock = clock
         self._nobody = nobody(hasher.decoy)
+        self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
         self._warned = False  # of a proxy that nobody told us to trust
 
     def examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
         """Judge a claim by its record, or return the slow claim that `prove` takes."""
-        if record is not None and not self._hasher.is_fast(record.digest):
+        if record is not None and self._hasher.is_sealed(record.digest, record.row):
             return SlowClaim(claim, record, record.digest, right=None)
-        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest)
+        row = bound_to(NIL, claim.credentials.public_key) if record is None else record.row
+        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest, row)
         live = record is not None and record.is_live(self._clock())  # asked of all: equal work
         decoy = None if right and live else self._decoy(claim.credentials.public_key)
         if decoy is not None:
@@ -64,7 +68,7 @@ class Judge:
         """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
         try:
             fits = self._slow_lane.run(
-                lambda: self._hasher.verify(slow.claim.credentials.secret, slow.stored),
+                lambda: self._hasher.verify_imported(slow.claim.credentials.secret, slow.stored),
                 who=network_of(slow.claim.client.source),
             )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
@@ -83,7 +87,7 @@ class Judge:
             return self._end.unanswered(slow.claim)
         if record is not None and slow.record is not None and record.digest != slow.record.digest:
             right = self._hasher.is_fast(record.digest) and self._hasher.verify(
-                slow.claim.credentials.secret, record.digest
+                slow.claim.credentials.secret, record.digest, record.row
             )
         return self._judge(slow.claim, request, record, right=right)
 
@@ -101,15 +105,18 @@ class Judge:
         """
         found = claim.remembered or self._nobody
         record = unpack(claim.credentials.public_key, found)
-        right = self._hasher.verify(claim.credentials.secret, record.digest)
+        right = self._hasher.verify(claim.credentials.secret, record.digest, record.row)
         if claim.remembered is None or claim.plain or right or not record.is_live(self._clock()):
             return self._end.undecided(claim, request)
         return self._end.judged_without_store(claim, request, record.public_key)
 
     def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
-        judged = self._hasher.can_judge(self._hasher.decoy if record is None else record.digest)  # equal work
+        stored, row = (self._hasher.decoy, b"") if record is None else (record.digest, record.row)
+        judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
         if record is not None and not judged:
             return self._end.unable(record, request, claim)
+        if record is not None and forged:
+            self._report_forged(record)
         live = record is not None and record.is_live(self._clock())
         if claim.plain:
             exposed = right and live and not self._hides_tls(request)
@@ -123,6 +130,16 @@ class Judge:
         if self._hasher.needs_upgrade(record.digest):
             self._renew(record, claim.credentials.secret)
         return self._end.accept(record, request, claim.client)
+
+    def _report_forged(self, record: KeyRecord) -> None:
+        """Log once that a stored hash is none that an import has put there; nothing fits it."""
+        if record.pair_id not in self._forged and len(self._forged) < _REPORTED:
+            self._forged.add(record.pair_id)
+            _logger.error(
+                "the stored hash of %s was not written by an import, or was changed or copied since: "
+                "no secret fits it. Find out who wrote it; `octy doctor` lists such pairs",
+                record.public_key,
+            )
 
     def _hides_tls(self, request: Request) -> bool:
         """Tell whether a proxy that nobody told us to trust says that TLS ended there.

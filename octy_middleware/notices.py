@@ -6,10 +6,11 @@ what is a failed attempt (`ledger`).
 `Notice.detail` holds, by kind:
   exposed          source, client, request_id
   contact_changed  old (the security address), new, others (the further addresses of the last 14 days)
+  keys_added       public_keys (the first ones, separated by spaces), count
   webhook_changed  nothing: a URL may hold a password
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, insert, or_, update
@@ -20,6 +21,7 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.models import KeyPair, Notice, Outbox
 from octy_middleware.states import NoticeKind
 
+NAMED_KEYS = 10  # public keys that a notice of added pairs names
 EXPOSED_EVERY = 86_400.0  # seconds between two notices about one pair
 
 
@@ -41,6 +43,14 @@ def note_exposure(connection: Connection, pair_id: str, detail: Mapping[str, str
         return False
     give(connection, NoticeKind.EXPOSED, marked[0], now, detail, key_pair_id=pair_id)
     return True
+
+
+def note_added_keys(
+    connection: Connection, account_id: str, first_pair_id: str, public_keys: Sequence[str], now: float
+) -> None:
+    """Have a customer told that an import gave his account further pairs."""
+    detail = {"public_keys": " ".join(public_keys[:NAMED_KEYS]), "count": str(len(public_keys))}
+    give(connection, NoticeKind.KEYS_ADDED, account_id, now, detail, key_pair_id=first_pair_id)
 
 
 def give(

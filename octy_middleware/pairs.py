@@ -14,17 +14,23 @@ from sqlalchemy import Connection, insert, update
 from sqlmodel import col
 
 from octy_middleware import webhooks
-from octy_middleware.clock import utc, uuid7
+from octy_middleware.clock import utc
 from octy_middleware.database import mark_changed
 from octy_middleware.models import KeyChange, KeyPair
 from octy_middleware.states import Cause, PairState
 
 
 def add_pair(  # a row as it is, keyword by keyword
-    connection: Connection, *, account_id: str, public_key: str, secret_digest: str, cause: str, now: float
-) -> str:
-    """Put a pending pair down and return its id."""
-    pair_id = uuid7(now)
+    connection: Connection,
+    pair_id: str,
+    *,
+    account_id: str,
+    public_key: str,
+    secret_digest: str,
+    cause: str,
+    now: float,
+) -> None:
+    """Put a pending pair down; its digest is bound to its id."""
     connection.execute(
         insert(KeyPair).values(
             id=pair_id,
@@ -36,17 +42,16 @@ def add_pair(  # a row as it is, keyword by keyword
             created_at=utc(now),
         )
     )
-    return pair_id
 
 
 class Known(TypedDict):
-    """A pair that its customer has had before it came here. `imported_scheme`: None for a digest of ours."""
+    """A pair that its customer has had before it came here, with a hash of another system, sealed."""
 
     id: str
     account_id: str
     public_key: str
     secret_digest: str
-    imported_scheme: str | None
+    imported_scheme: str
     created_at: datetime
 
 

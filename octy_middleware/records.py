@@ -9,6 +9,7 @@ from typing import NamedTuple
 from uuid import UUID
 
 from octy_middleware.clock import to_micros
+from octy_middleware.keys import bound_to
 from octy_middleware.states import PairState
 
 _HEAD = Struct(">16s16sBqHH")  # pair, account, state, end, lengths of the digest's parts; behind it these, reference
@@ -16,7 +17,7 @@ _LENGTHS = Struct(">HH")
 _STATES = tuple(PairState)
 _PLACES: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
 _ID = 16  # bytes of a UUID
-_NIL = str(UUID(int=0))
+NIL = str(UUID(int=0))
 
 
 class KeyRecord(NamedTuple):
@@ -35,6 +36,11 @@ class KeyRecord(NamedTuple):
         if self.state == PairState.ACTIVE:
             return True
         return self.state == PairState.RETIRING and (self.ends_at is None or to_micros(now) < self.ends_at)
+
+    @property
+    def row(self) -> bytes:
+        """What its digest is bound to."""
+        return bound_to(self.pair_id, self.public_key)
 
     @property
     def is_known(self) -> bool:
@@ -90,7 +96,7 @@ def _halves(stored: str) -> tuple[bytes, bytes]:
 
 def nobody(digest: str) -> bytes:
     """Return a packed record that stands in where there is none."""
-    return pack(KeyRecord(_NIL, _NIL, "", "", digest, PairState.RETIRED, None))
+    return pack(KeyRecord(NIL, NIL, "", "", digest, PairState.RETIRED, None))
 
 
 def lives(packed: bytes, now: float) -> bool:
@@ -106,6 +112,11 @@ def digest_of(packed: bytes) -> str:
     prefix, digest = _LENGTHS.unpack_from(packed, _HEAD.size - _LENGTHS.size)
     middle = _HEAD.size + int(prefix)
     return packed[_HEAD.size : middle].decode() + packed[middle : middle + int(digest)].hex()
+
+
+def row_of(public_key: str, packed: bytes) -> bytes:
+    """Return of a packed record what `keys.bound_to` returns."""
+    return f"{packed[:_ID].hex()}\0{public_key}\0".encode()
 
 
 def unpack(public_key: str, packed: bytes) -> KeyRecord:

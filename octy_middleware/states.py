@@ -76,6 +76,7 @@ class NoticeKind(StrEnum):
     EXPOSED = "exposed"  # a live pair came over plain HTTP
     CONTACT_CHANGED = "contact_changed"
     WEBHOOK_CHANGED = "webhook_changed"
+    KEYS_ADDED = "keys_added"  # an import gave an account that was there already a further pair
 
 
 class Cause(StrEnum):

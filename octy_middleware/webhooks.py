@@ -35,12 +35,14 @@ class WebhookEvent(StrEnum):
     KEYS_COLLECTED = "keys.collected"  # (the same)
     KEYS_RETIRED = "keys.retired"  # (public_key, replaced_by)
     KEYS_EXPOSED = "keys.exposed"  # (notice_id, public_key): they came over plain HTTP
+    KEYS_ADDED = "keys.added"  # (notice_id, public_key): an import gave the account further pairs, this one first
     CONTACT_CHANGED = "contact.changed"  # (notice_id)
     TEST = "webhook.test"  # (): `octy webhooks test`; it has no row
 
 
 _OF_NOTICES = {
     NoticeKind.EXPOSED: WebhookEvent.KEYS_EXPOSED,
+    NoticeKind.KEYS_ADDED: WebhookEvent.KEYS_ADDED,
     NoticeKind.CONTACT_CHANGED: WebhookEvent.CONTACT_CHANGED,
 }
 

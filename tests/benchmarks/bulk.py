@@ -14,6 +14,7 @@ from uuid import UUID
 from support.world import World, basic
 
 from octy_middleware.credentials import Secret
+from octy_middleware.keys import bound_to
 from octy_middleware.models import Attempt
 
 _CHUNK = 500_000  # rows a transaction
@@ -42,7 +43,16 @@ def insert_keys(world: World, number: int) -> None:
     now = int(time.time() * 1e6)
     accounts = ((_id(n), f"customer-{n}", f"c{n}@bulk.example", f"c{n}@bulk.example", now) for n in range(number))
     pairs = (
-        (_id(n), _id(n), public_key(n), world.hasher.digest(Secret(secret(n))), "active", "first", now, now)
+        (
+            _id(n),
+            _id(n),
+            public_key(n),
+            world.hasher.digest(Secret(secret(n)), bound_to(_id(n), public_key(n))),
+            "active",
+            "first",
+            now,
+            now,
+        )
         for n in range(number)
     )
     with _loading(world) as load:

@@ -73,7 +73,7 @@ class Hall:
             "BENCH_AUTHORIZATION": authorization,
             "BENCH_PUBLIC_KEY": keys.public_key,
             "BENCH_SECRET": keys.secret,
-            "BENCH_DIGEST": world.hasher.digest(Secret(keys.secret)),
+            "BENCH_DIGEST": world.hasher.digest(Secret(keys.secret), b""),
             "BENCH_FOLDER": str(folder),
         }
         command = [sys.executable, "-m", module, *arguments, *place]

@@ -32,7 +32,7 @@ def answer(app, authorization):
 @pytest.mark.parametrize("credentials", ["right", "wrong", "unknown", "garbage", None])
 def test_the_control_answers_as_the_middleware_does_and_writes_nothing(world: World, credentials):
     keys = world.register()
-    digest = world.hasher.digest(Secret(keys.secret))
+    digest = world.hasher.digest(Secret(keys.secret), b"")
     control = Unrecorded(Bare(), world.settings(), keys.public_key, digest)
     ours = OctyASGIMiddleware(Bare(), settings=world.settings())
     header = {"right": keys.basic(), "wrong": keys.basic("sk_wrong"), "unknown": authorization(1), "garbage": "Basic !"}

@@ -17,8 +17,10 @@ from fuzz.pairs import Pairs
 from fuzz.reference import Site
 from octy_middleware import Gate, pairs
 from octy_middleware.accounts import create_account
+from octy_middleware.clock import uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.entries import Entry
+from octy_middleware.keys import bound_to
 from octy_middleware.recorder import Recorder
 from octy_middleware.states import Cause
 from octy_middleware.ticket import Ticket
@@ -105,11 +107,13 @@ def install(folder: Path, given: Pairs) -> World:
             name = given.references[public_key]
             account = create_account(session, name, {"contact_email_address": f"security@{name}.example"}, now)
             session.flush()
-            pair_id = pairs.add_pair(
+            pair_id = uuid7(now)
+            pairs.add_pair(
                 connection,
+                pair_id,
                 account_id=account.id,
                 public_key=public_key,
-                secret_digest=world.hasher.digest(Secret(secret)),
+                secret_digest=world.hasher.digest(Secret(secret), bound_to(pair_id, public_key)),
                 cause=Cause.FIRST,
                 now=now,
             )

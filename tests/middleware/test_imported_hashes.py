@@ -14,14 +14,15 @@ from support.foreign_hashes import CRYPT, CRYPT_SECRET, FOREIGN, SECRET, long_bc
 from octy_middleware.credentials import Secret
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, check_imported
+from octy_middleware.keys import KeyHasher, bound_to, check_imported
 
 HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
-OURS = HASHER.digest(Secret("x"))
+ROW = bound_to("00000000-0000-7000-8000-000000000001", "pk_00000001")
+OURS = HASHER.digest(Secret("x"), ROW)
 
 
-def fits(secret: str, stored: str) -> bool:
-    return HASHER.verify(Secret(secret), stored)
+def fits(secret: str, imported: str) -> bool:
+    return HASHER.verify(Secret(secret), HASHER.seal(imported, ROW), ROW)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -30,9 +31,10 @@ def test_what_a_librarys_own_hash_verifies_is_the_right_secret_alone(name: str) 
     assert fits(SECRET, found.stored)
     for wrong in (SECRET + "x", SECRET[:-1], SECRET.upper(), "", found.stored, FOREIGN[name]):
         assert not fits(wrong, found.stored)
-    assert HASHER.can_judge(found.stored)
-    assert HASHER.needs_upgrade(found.stored)
-    assert not HASHER.is_fast(found.stored)
+    sealed = HASHER.seal(found.stored, ROW)
+    assert HASHER.can_judge(sealed, ROW)
+    assert HASHER.needs_upgrade(sealed)
+    assert not HASHER.is_fast(sealed)
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -155,17 +157,17 @@ REFUSED = [
     (f"$5$rounds=999$salt${'.' * 43}", DAMAGED),
     (f"$6$rounds=2000001$salt${'.' * 86}", COSTLY),
     (f"$6$salt${'.' * 43}", DAMAGED),
-    ("$octy-b2$gone$" + "0" * 64, "OCTY_PEPPERS lacks the key 'gone'"),
+    (OURS, "an $octy-b2$ digest belongs to its row"),
 ]
 
 
 @pytest.mark.parametrize(("text", "said"), REFUSED, ids=[text[:40] for text, _ in REFUSED])
 def test_what_is_refused_is_told_and_not_shown(text: str, said: str) -> None:
     with pytest.raises(InvalidInputError, match=re.escape(said)) as raised:
-        check_imported(text, ["k1"])
+        check_imported(text)
     assert len(text) < 8 or text[-8:] not in str(raised.value)
     assert not fits("x", text)
-    assert not HASHER.can_judge(text)
+    assert not HASHER.can_judge(HASHER.seal(text, ROW), ROW)
 
 
 def test_the_dearest_that_is_taken() -> None:
@@ -177,15 +179,6 @@ def test_the_dearest_that_is_taken() -> None:
         f"$6$rounds=2000000$salt${'.' * 86}",
     ):
         assert check_imported(text).stored == text
-
-
-def test_a_digest_of_ours_needs_its_pepper() -> None:
-    assert check_imported(OURS, ["k0", "k1"]).stored == OURS
-    assert check_imported(OURS, ["k1"]).kind == ""
-    with pytest.raises(InvalidInputError, match="take it over as well"):
-        check_imported(OURS)
-    with pytest.raises(InvalidInputError, match=DAMAGED):
-        check_imported(OURS[:-1], ["k1"])
 
 
 PIECES = ["$argon2id$", "v=19$", "m=64,t=1,p=1", "$2b$", "04$", "$scrypt$", "ln=4,r=8,p=1", "$pbkdf2-sha256$", "10"]
@@ -209,12 +202,13 @@ PIECES += [
 @example("$5$rounds=")
 def test_no_text_does_more_than_be_refused(text: str) -> None:
     try:
-        found = check_imported(text, ["k1"])
+        found = check_imported(text)
     except InvalidInputError:
-        assert not HASHER.can_judge(text)
+        assert not HASHER.can_judge(HASHER.seal(text, ROW), ROW)
         assert not fits("x", text)
+        assert not HASHER.verify(Secret("x"), text, ROW)
     else:
-        assert check_imported(found.stored, ["k1"]) == found
+        assert check_imported(found.stored) == found
 
 
 @given(st.sampled_from(sorted(FOREIGN)), st.integers(0, 200), st.characters())
@@ -250,8 +244,9 @@ from octy_middleware.credentials import Secret
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher, check_imported
 hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
+sealed = hasher.seal(stored, b"")
 for _ in range(2):
-    print(hasher.verify(Secret({secret!r}), stored), hasher.can_judge(stored))
+    print(hasher.verify(Secret({secret!r}), sealed, b""), hasher.can_judge(sealed, b""))
     try:
         check_imported(stored)
     except Exception as error:
@@ -290,7 +285,7 @@ hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
 check_imported(stored)
 resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20,) * 2)
 try:
-    print(hasher.verify(Secret("x"), stored))
+    print(hasher.verify(Secret("x"), hasher.seal(stored, b""), b""))
 except MemoryError as error:
     print(error, error.__cause__, error.__suppress_context__)
 """
@@ -312,9 +307,10 @@ from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher
 sys.setswitchinterval(1e-6)
 hasher, start, found = KeyHasher(Keychain.generate()), threading.Barrier(8), []
+sealed = hasher.seal({stored!r}, b"")
 def first():
     start.wait()
-    found.append(hasher.verify(Secret({secret!r}), {stored!r}))
+    found.append(hasher.verify(Secret({secret!r}), sealed, b""))
 threads = [threading.Thread(target=first) for _ in range(8)]
 for thread in threads: thread.start()
 for thread in threads: thread.join()

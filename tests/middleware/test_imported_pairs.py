@@ -9,12 +9,13 @@ from typing import Any
 import pytest
 from passlib.hash import argon2
 from support.doors import asgi
-from support.imported_pairs import OLD, have, slow
+from support.imported_pairs import OLD, have, pair_id_of, rename, slow
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
+from octy_middleware.credentials import Secret
 from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher
+from octy_middleware.keys import KeyHasher, bound_to, imported_hash
 from octy_middleware.statements import run
 from octy_middleware.verdict import Claim, SlowClaim
 
@@ -105,15 +106,10 @@ def work_of(gate: Gate, header: str) -> str:
 
 def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
     upgraded, retired, new = world.register("upgraded"), world.register("retired"), world.register("new")
+    rename(world, upgraded, "pk_" + "1" * 64)
+    rename(world, retired, "pk_" + "2" * 64)
     with world.database.write() as connection:
-        for name, keys in (("1", upgraded), ("2", retired)):
-            run(
-                connection,
-                "UPDATE key_pair SET public_key = ?, state = ? WHERE public_key = ?",
-                f"pk_{name * 64}",
-                "active" if name == "1" else "retired",
-                keys.public_key,
-            )
+        run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", "pk_" + "2" * 64)
     headers = {
         "imported, wrong": old.basic("no"),
         "unknown": basic(OLD_UNKNOWN, "x"),
@@ -170,7 +166,7 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
                 assert isinstance(claim, Claim)
                 slow_claim = look_into(gate, claim, FakeRequest())
                 assert isinstance(slow_claim, SlowClaim)
-                found.append(slow_claim.stored.split("$")[1])
+                found.append(imported_hash(slow_claim.stored).split("$")[1])
             return found
 
         first = schemes()
@@ -197,15 +193,14 @@ def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(wor
 def hold_slow_checks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, threading.Semaphore]:
     """Let slow hashes take as long as the test wants."""
     go, begun = threading.Event(), threading.Semaphore(0)
-    verify = KeyHasher.verify
+    verify = KeyHasher.verify_imported
 
-    def held(self: KeyHasher, secret: Any, known: str | None) -> bool:
-        if known is not None and not self.is_fast(known):
-            begun.release()
-            assert go.wait(20)
-        return verify(self, secret, known)
+    def held(self: KeyHasher, secret: Any, sealed: str) -> bool:
+        begun.release()
+        assert go.wait(20)
+        return verify(self, secret, sealed)
 
-    monkeypatch.setattr(KeyHasher, "verify", held)
+    monkeypatch.setattr(KeyHasher, "verify_imported", held)
     return go, begun
 
 
@@ -248,38 +243,36 @@ def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
 ) -> None:
     from octy_middleware import pairs
 
-    verify = KeyHasher.verify
+    verify = KeyHasher.verify_imported
     ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
 
-    def revoke_meanwhile(self: KeyHasher, secret: Any, known: str | None) -> bool:
-        if known is not None and not self.is_fast(known):
-            with world.database.write() as connection:
-                pairs.retire(connection, pair_id, time.time())
-        return verify(self, secret, known)
+    def revoke_meanwhile(self: KeyHasher, secret: Any, sealed: str) -> bool:
+        with world.database.write() as connection:
+            pairs.retire(connection, pair_id, time.time())
+        return verify(self, secret, sealed)
 
     with world.gate() as gate:
-        monkeypatch.setattr(KeyHasher, "verify", revoke_meanwhile)
+        monkeypatch.setattr(KeyHasher, "verify_imported", revoke_meanwhile)
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.RETIRED
 
 
 def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_by_the_new_one(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    verify = KeyHasher.verify
+    verify = KeyHasher.verify_imported
 
-    def renew_meanwhile(self: KeyHasher, secret: Any, known: str | None) -> bool:
-        if known is not None and not self.is_fast(known):
-            with world.database.write() as connection:
-                run(
-                    connection,
-                    "UPDATE key_pair SET secret_digest = ?, imported_scheme = NULL WHERE public_key = ?",
-                    str(self.context.hash(old.secret)),
-                    OLD,
-                )
-        return verify(self, secret, known)
+    def renew_meanwhile(self: KeyHasher, secret: Any, sealed: str) -> bool:
+        with world.database.write() as connection:
+            run(
+                connection,
+                "UPDATE key_pair SET secret_digest = ?, imported_scheme = NULL WHERE public_key = ?",
+                self.digest(Secret(old.secret), bound_to(pair_id_of(world, old), OLD)),
+                OLD,
+            )
+        return verify(self, secret, sealed)
 
     with world.gate() as gate:
-        monkeypatch.setattr(KeyHasher, "verify", renew_meanwhile)
+        monkeypatch.setattr(KeyHasher, "verify_imported", renew_meanwhile)
         assert gate.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
@@ -296,16 +289,12 @@ def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Ke
 def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    verify = KeyHasher.verify
-
-    def lacking(self: KeyHasher, secret: Any, known: str | None) -> bool:
-        if known is not None and not self.is_fast(known):
-            raise MemoryError
-        return verify(self, secret, known)
+    def lacking(*_: Any) -> bool:
+        raise MemoryError
 
     with world.gate() as gate:
         with monkeypatch.context() as poor:
-            poor.setattr(KeyHasher, "verify", lacking)
+            poor.setattr(KeyHasher, "verify_imported", lacking)
             assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.STORE_UNAVAILABLE
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
     assert "not enough memory" in caplog.text

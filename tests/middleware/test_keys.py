@@ -2,6 +2,7 @@
 
 import os
 import re
+from hashlib import sha256
 from importlib import metadata
 
 import pytest
@@ -12,8 +13,10 @@ from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
 from octy_middleware.credentials import Secret, is_public_key
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, has_valid_checksum, make_pair, refuse_passlib_beside_libpass
+from octy_middleware.keys import KeyHasher, bound_to, has_valid_checksum, make_pair, refuse_passlib_beside_libpass
 
+PAIR_ID, PUBLIC_KEY = "00000000-0000-7000-8000-000000000001", "pk_00000001"
+ROW = bound_to(PAIR_ID, PUBLIC_KEY)
 SCANNER = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")  # the pattern given to secret scanners (CONTRACT.md)
 
 
@@ -48,32 +51,32 @@ def test_pairs_differ_and_hide_their_secret() -> None:
 def test_the_stored_form_is_a_keyed_digest_that_passlib_knows() -> None:
     peppers = Keychain.generate("p7")
     hasher, secret = KeyHasher(peppers), make_pair().secret
-    stored = hasher.digest(secret)
+    stored = hasher.digest(secret, ROW)
     assert re.fullmatch(r"\$octy-b2\$p7\$[0-9a-f]{64}", stored)
     assert hasher.context.identify(stored) == "octy_b2"
-    assert hasher.context.verify(secret.reveal(), stored)
-    assert not hasher.context.verify(secret.reveal() + "x", stored)
-    assert hasher.verify(secret, stored)
-    assert not hasher.verify(Secret(""), stored)
+    assert hasher.context.verify(secret.reveal(), stored, row=ROW)
+    assert not hasher.context.verify(secret.reveal() + "x", stored, row=ROW)
+    assert hasher.verify(secret, stored, ROW)
+    assert not hasher.verify(Secret(""), stored, ROW)
     assert hasher.is_fast(stored)
     assert not hasher.needs_upgrade(stored)
 
 
 def test_a_stolen_database_verifies_nothing_without_the_pepper() -> None:
     secret = make_pair().secret
-    stored = KeyHasher(Keychain({"p1": os.urandom(32)})).digest(secret)
-    assert not KeyHasher(Keychain({"p1": os.urandom(32)})).verify(secret, stored)
-    assert not KeyHasher(Keychain({"p2": os.urandom(32)})).verify(secret, stored)
+    stored = KeyHasher(Keychain({"p1": os.urandom(32)})).digest(secret, ROW)
+    assert not KeyHasher(Keychain({"p1": os.urandom(32)})).verify(secret, stored, ROW)
+    assert not KeyHasher(Keychain({"p2": os.urandom(32)})).verify(secret, stored, ROW)
 
 
 def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
     old, secret = os.urandom(32), make_pair().secret
-    stored = KeyHasher(Keychain({"old": old})).digest(secret)
+    stored = KeyHasher(Keychain({"old": old})).digest(secret, ROW)
     rotated = KeyHasher(Keychain({"old": old, "new": os.urandom(32)}))
-    assert rotated.verify(secret, stored)
+    assert rotated.verify(secret, stored, ROW)
     assert rotated.needs_upgrade(stored)
     assert rotated.context.needs_update(stored)
-    assert rotated.digest(secret).startswith("$octy-b2$new$")
+    assert rotated.digest(secret, ROW).startswith("$octy-b2$new$")
 
 
 @pytest.mark.parametrize(
@@ -88,10 +91,48 @@ def test_an_old_pepper_verifies_and_asks_for_an_upgrade() -> None:
 )
 def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
     hasher = KeyHasher(Keychain.generate())
-    assert hasher.verify(Secret("old secret"), hashed)
-    assert not hasher.verify(Secret("other"), hashed)
-    assert hasher.needs_upgrade(hashed)
-    assert not hasher.is_fast(hashed)
+    sealed = hasher.seal(hashed, ROW)
+    assert hasher.verify(Secret("old secret"), sealed, ROW)
+    assert not hasher.verify(Secret("other"), sealed, ROW)
+    assert hasher.needs_upgrade(sealed)
+    assert not hasher.is_fast(sealed)
+
+
+def test_a_digest_copied_to_another_row_verifies_nothing() -> None:
+    hasher, secret = KeyHasher(Keychain.generate()), make_pair().secret
+    stored = hasher.digest(secret, ROW)
+    for other in (bound_to(PAIR_ID, "pk_other000"), bound_to(PAIR_ID.replace("1", "2"), PUBLIC_KEY), b""):
+        assert not hasher.verify(secret, stored, other)
+
+
+@pytest.mark.parametrize("imported", [sha256(b"x").hexdigest(), pbkdf2_sha256.using(rounds=10).hash("x")])
+def test_an_imported_hash_without_its_seal_verifies_nothing(imported: str) -> None:
+    peppers = Keychain.generate()
+    hasher = KeyHasher(peppers)
+    sealed = hasher.seal(imported, ROW)
+    assert hasher.verify(Secret("x"), sealed, ROW)
+    other = pbkdf2_sha256.using(rounds=10).hash("y")
+    edited = sealed.replace(imported, other)
+    foreign = KeyHasher(Keychain.generate()).seal(imported, ROW)
+    for stored, row in (
+        (imported, ROW),
+        (sealed, bound_to(PAIR_ID, "pk_other000")),
+        (edited, ROW),
+        (foreign, ROW),
+        (sealed.replace("k1", "k2"), ROW),
+    ):
+        assert not hasher.verify(Secret("x"), stored, row)
+        assert not hasher.verify(Secret("y"), stored, row)
+    assert hasher.is_forged(edited, ROW)
+    assert not hasher.is_forged(sealed, ROW)
+    assert not hasher.is_forged(sealed.replace("k1", "k2"), ROW)  # a pepper that is missing here: nobody knows
+
+
+def test_a_rotated_pepper_still_checks_the_seals_of_the_old_one() -> None:
+    old = os.urandom(32)
+    sealed = KeyHasher(Keychain({"old": old})).seal(sha256(b"x").hexdigest(), ROW)
+    assert KeyHasher(Keychain({"old": old, "new": os.urandom(32)})).verify(Secret("x"), sealed, ROW)
+    assert not KeyHasher(Keychain({"new": os.urandom(32)})).can_judge(sealed, ROW)
 
 
 @pytest.mark.parametrize(
@@ -109,13 +150,13 @@ def test_imported_hashes_verify_and_ask_for_an_upgrade(hashed: str) -> None:
     ],
 )
 def test_a_damaged_digest_verifies_nothing_and_raises_nothing(stored: str) -> None:
-    assert not KeyHasher(Keychain.generate()).verify(Secret("x"), stored)
+    assert not KeyHasher(Keychain.generate()).verify(Secret("x"), stored, ROW)
 
 
 def test_an_unknown_key_does_the_same_work_and_is_never_right() -> None:
     hasher = KeyHasher(Keychain.generate())
-    assert not hasher.verify(Secret(""), None)  # the decoy is the digest of the empty secret
-    assert not hasher.verify(make_pair().secret, None)
+    assert not hasher.verify(Secret(""), None, ROW)  # the decoy is the digest of the empty secret
+    assert not hasher.verify(make_pair().secret, None, ROW)
 
 
 def test_an_unknown_key_is_kept_as_a_keyed_hash_only() -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 from passlib.hash import pbkdf2_sha256
 
 from octy_middleware.credentials import Secret
+from octy_middleware.keys import bound_to
 from octy_middleware.statements import run
 from support.world import Keys, World
 
@@ -21,17 +22,20 @@ def pair_id_of(world: World, keys: Keys) -> str:
     return str(pair_id)
 
 
-def have(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str = OLD) -> Keys:
+def have(world: World, keys: Keys, stored: str, scheme: str, public_key: str = OLD) -> Keys:
     """Make a pair an imported one."""
-    return _store(world, keys, stored, scheme, public_key)
+    sealed = world.hasher.seal(stored, bound_to(pair_id_of(world, keys), public_key))
+    return put(world, keys, sealed, scheme, public_key)
 
 
 def rename(world: World, keys: Keys, public_key: str) -> Keys:
     """Give a pair another public key, with a digest of ours that fits."""
-    return _store(world, keys, world.hasher.digest(Secret(keys.secret)), None, public_key)
+    row = bound_to(pair_id_of(world, keys), public_key)
+    return put(world, keys, world.hasher.digest(Secret(keys.secret), row), None, public_key)
 
 
-def _store(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str) -> Keys:
+def put(world: World, keys: Keys, stored: str, scheme: str | None, public_key: str) -> Keys:
+    """Write a digest as it is, as whoever may write SQL can."""
     with world.database.write() as connection:
         run(
             connection,

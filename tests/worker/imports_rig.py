@@ -46,7 +46,7 @@ def planned(world: World, content: bytes, *, into_existing: bool = False, now: f
     return plan_import(
         world.database,
         io.BytesIO(content),
-        peppers=frozenset(world.peppers),
+        hasher=world.hasher,
         into_existing=into_existing,
         now=now,
         progress=lambda *_: None,

@@ -27,7 +27,7 @@ from octy_middleware.models import (
     Regeneration,
     SealedSecret,
 )
-from octy_middleware.notices import give
+from octy_middleware.notices import give, note_added_keys
 from octy_middleware.outcome import Outcome
 from octy_middleware.states import Cause, NoticeKind, PairState
 from octy_worker.activities.mail import MailActivities
@@ -186,6 +186,13 @@ class World:
         with self.database.write() as connection:
             return give(connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id)
 
+    def added_keys(self):
+        """An import adds a pair to the account; return the notice's id."""
+        with self.database.write() as connection:
+            note_added_keys(connection, self.account_id, self.pair_id, [PUBLIC_KEY], self.now)
+        with self.database.read_session() as session:
+            return session.exec(select(Notice.id).where(Notice.kind == NoticeKind.KEYS_ADDED)).one()
+
     def move_to(self, address):
         """The contact address is changed as a host app does it; return the newest notice's id, which a relay took."""
         accounts = Accounts(self.database, clock=lambda: self.now, changes_per_day=100)
@@ -208,6 +215,8 @@ class World:
                 return self.incident()
             case MailKind.EXPOSED:
                 return self.exposure()
+            case MailKind.KEYS_ADDED:
+                return self.added_keys()
             case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
                 return self.move_to("new@elsewhere.example")
             case MailKind.WEBHOOK_CHANGED:

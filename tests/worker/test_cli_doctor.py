@@ -7,6 +7,7 @@ from importlib import metadata
 import pytest
 from cli_rig import fail, octy_for
 from retention_rig import add_webhooks
+from support.imported_pairs import have, put, slow
 from support.postgres import shared_server
 from support.world import World
 from webhook_rig import subscribe
@@ -218,6 +219,16 @@ def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
     found = looked_at(world, peppers=chain)
     assert ("peppers and pairs" in wrong(found)) is not fits
     assert pair.public_key not in repr(found)
+
+
+def test_a_hash_that_no_import_has_written_is_found(world):
+    pair = world.register()
+    imported = have(world, pair, slow(pair.secret), "pbkdf2_sha256")
+    assert "imported hashes" not in wrong(looked_at(world))
+    put(world, imported, slow("x"), "pbkdf2_sha256", imported.public_key)
+    found = looked_at(world)
+    assert "imported hashes" in wrong(found)
+    assert imported.public_key not in repr(found)
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ WHY = ("--reason", "moved from the old portal")
 
 @pytest.fixture
 def octy(world: World) -> Octy:
-    return octy_for(world)
+    return octy_for(world, OCTY_PEPPERS=world.peppers.export())
 
 
 @pytest.fixture(autouse=True)
@@ -66,6 +66,10 @@ def test_the_audit_line_says_who_why_and_how_many(world, octy):
     [line] = [json.loads(each.removeprefix("octy-audit: ")) for each in done.stderr.splitlines() if "audit" in each]
     facts = {"what": "keys_imported", "actor": "bob", "reason": WHY[1], "accounts": "2", "pairs": "2"}
     assert {name: line[name] for name in facts} == facts
+    again = octy("keys", "import", put(world, as_csv(person(1), person(2))), "--dry-run", "--json").must().json
+    other = octy("keys", "import", put(world, as_csv(person(1), person(3))), "--dry-run", "--json").must().json
+    assert line["rows_sha256"] == again["rows_sha256"] != other["rows_sha256"]
+    assert re.fullmatch("[0-9a-f]{64}", line["rows_sha256"])
     assert "example" not in done.stderr
 
 
@@ -101,7 +105,10 @@ def test_a_further_pair_needs_its_option(world, octy):
     file = put(world, as_csv(person(2, reference="c1", contact_email_address="")))
     assert "--into-existing adds the pair to it" in octy("keys", "import", file, *WHY).must(2).stderr
     said = octy("keys", "import", file, *WHY, "--into-existing").must().stdout
-    assert said.startswith("1 pair and 0 new accounts are imported.")
+    assert said.splitlines()[:2] == [
+        "1 pair and 0 new accounts are imported.",
+        "Told by mail and webhook: 1 customer whose account was there already.",
+    ]
     assert accepts(world, 1)
     assert accepts(world, 2)
 
@@ -118,6 +125,7 @@ def test_the_json_has_the_documented_names(world, octy):
     assert good.json | {"hashes": []} == {
         "imported": False,
         "rows": 1,
+        "rows_sha256": good.json["rows_sha256"],
         "accounts": 1,
         "pairs": 1,
         "already_there": 0,
@@ -205,13 +213,11 @@ def test_a_file_that_cant_be_read_is_told(world, octy, name):
     assert len(done.stderr.splitlines()) == 1
 
 
-def test_digests_of_ours_come_with_their_pepper_only(world, octy):
-    pair = world.register()
-    (digest,) = world.rows("SELECT secret_digest FROM key_pair")[0]
-    file = put(world, as_csv(person(1, secret_hash=digest)))
-    assert "OCTY_PEPPERS lacks the key 'k1'" in octy("keys", "import", file, *WHY).must(2).stderr
-    octy("keys", "import", file, *WHY, OCTY_PEPPERS=world.peppers.export()).must()
-    assert accepts(world, 1, pair.secret)
+def test_without_peppers_a_file_can_be_tried_out_and_not_imported(world):
+    octy, file = octy_for(world), put(world, as_csv(person(1)))
+    octy("keys", "import", file, "--dry-run").must()
+    assert "OCTY_PEPPERS is not set" in octy("keys", "import", file, *WHY).must(2).stderr
+    assert world.rows("SELECT COUNT(*) FROM account") == [(0,)]
 
 
 def test_a_missing_library_is_told_before_anything_is_done(world, octy):

@@ -1,5 +1,7 @@
 """Imports: files read line by line, rows checked, all of a file or nothing, and pairs that authenticate afterwards."""
 
+import json
+
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
@@ -10,6 +12,7 @@ from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome, StoreUnavailableError
 from octy_middleware.accounts import find_account, security_addresses
+from octy_middleware.keys import bound_to, imported_hash
 from octy_middleware.states import Cause, PairState
 from octy_worker import imports
 from octy_worker.imports import carry_out
@@ -30,7 +33,7 @@ def faults(world: World, content: bytes, **options) -> list[tuple[int, str, str]
 # What is written
 
 
-ANOTHER = f"$octy-b2$k1${'0' * 64}"  # a digest of ours, of some other secret
+ANOTHER = FOREIGN["scrypt"]
 
 
 @pytest.mark.parametrize("write", [as_csv, as_json], ids=["CSV", "JSON lines"])
@@ -52,6 +55,7 @@ def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
         "FROM key_pair p JOIN account a ON a.id = p.account_id ORDER BY reference"
     )
     now, life = int(NOW * 1e6), (BCRYPT, "bcrypt-4", PairState.ACTIVE, Cause.IMPORT, int(NOW * 1e6))
+    rows = [(reference, public_key, imported_hash(stored), *rest) for reference, public_key, stored, *rest in rows]
     assert rows == [("c1", key(1), *life, 1_709_208_000_000_000), ("c2", key(2), *life, now)]
 
 
@@ -67,11 +71,9 @@ def test_lists_show_the_order_of_the_file(world):
     assert [row[0] for row in world.rows("SELECT reference FROM account ORDER BY id")] == [f"c{n}" for n in range(50)]
 
 
-@pytest.mark.parametrize("name", [*FOREIGN, "ours"])
+@pytest.mark.parametrize("name", FOREIGN)
 def test_an_imported_pair_of_every_scheme_authenticates(world, name):
-    pair = world.register() if name == "ours" else None
-    stored = world.rows("SELECT secret_digest FROM key_pair")[0][0] if pair else FOREIGN[name]
-    secret = pair.secret if pair else SECRET
+    stored, secret = FOREIGN[name], SECRET
     imported(world, as_csv(person(secret_hash=stored)))
     with world.gate() as gate:
         for given, outcome in ((secret + "x", Outcome.WRONG_SECRET), ("", Outcome.WRONG_SECRET), (stored, None)):
@@ -247,11 +249,11 @@ def test_rows_that_contradict_each_other(world, rows, expected):
 @pytest.mark.parametrize("into_existing", [False, True])
 def test_rows_that_contradict_the_store(world, into_existing):
     other = world.register("other")
-    imported(world, as_csv(person(1), person(2)))
+    imported(world, as_csv(person(1), person(2), person(7)))
     found = faults(
         world,
         as_csv(
-            person(3, public_key=other.public_key, secret_hash=ANOTHER),
+            person(3, public_key=key(7), secret_hash=ANOTHER),
             person(1, secret_hash=FOREIGN["argon2id"]),
             person(2, contact_name="canary"),
             person(2, public_key=key(1)),
@@ -274,13 +276,55 @@ def test_a_pair_of_another_account_is_not_taken_away(world):
     assert faults(world, content) == [(2, "public_key", "belongs to another account")]
 
 
-def test_a_pair_that_was_issued_here_is_there_only_with_its_own_digest(world):
+def test_an_import_never_changes_a_pair_that_was_issued_here(world):
     pair = world.register("c1")
     (digest,) = world.rows("SELECT secret_digest FROM key_pair")[0]
     contact = {"reference": "c1", "contact_email_address": "", "public_key": pair.public_key}
-    assert imported(world, as_csv(person(**contact, secret_hash=digest))).already_there == 1
-    wrong = (2, "public_key", "is there already with another secret")
-    assert faults(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [wrong]
+    assert faults(world, as_csv(person(**contact, secret_hash=digest))) == [
+        (2, "secret_hash", "an $octy-b2$ digest belongs to its row of its own database")
+    ]
+    shaped = (2, "public_key", "has the shape of Octy's own keys, and a hash that Octy never makes")
+    assert faults(world, as_csv(person(**contact, secret_hash=ANOTHER))) == [shaped]
+
+
+def test_plain_sha_is_never_taken_for_an_account_that_is_there(world):
+    imported(world, as_csv(person(1, secret_hash=FOREIGN["SHA-256"])))
+    before = content_of(world)
+    further = as_csv(
+        person(reference="c1", public_key=key(2), contact_email_address="", secret_hash=FOREIGN["SHA-256"])
+    )
+    for into_existing in (False, True):
+        [(line, column, wrong)] = faults(world, further, into_existing=into_existing)
+        assert (line, column) == (2, "secret_hash" if into_existing else "reference")
+        assert into_existing is ("plain SHA" in wrong)
+    assert content_of(world) == before
+
+
+def test_whoever_gets_a_further_pair_is_told_by_mail_and_webhook(world):
+    imported(world, as_csv(person(1, webhook_url="https://hooks.example/x"), person(2)))
+    further = as_csv(
+        person(reference="c1", public_key=key(11), contact_email_address=""),
+        person(reference="c1", public_key=key(12), contact_email_address=""),
+        person(3),
+    )
+    plan = imported(world, further, into_existing=True, now=NOW + 10)
+    assert {len(pairs) for pairs in plan.added.values()} == {2}
+    [(kind, reference, first, detail)] = world.rows(
+        "SELECT n.kind, a.reference, p.public_key, n.detail FROM notice n JOIN account a ON a.id = n.account_id "
+        "JOIN key_pair p ON p.id = n.key_pair_id"
+    )
+    assert (kind, reference, first) == ("keys_added", "c1", key(11))
+    assert json.loads(detail) == {"public_keys": f"{key(11)} {key(12)}", "count": "2"}
+    assert world.rows("SELECT event FROM webhook") == [("keys.added",)]
+    assert sorted(row[0] for row in world.rows("SELECT kind FROM outbox")) == ["notice_given", "webhook_due"]
+
+
+def test_an_imported_hash_is_sealed_to_its_row(world):
+    imported(world, as_csv(person(1), person(2)))
+    rows = world.rows("SELECT id, public_key, secret_digest FROM key_pair")
+    for pair_id, public_key, stored in rows:
+        assert world.hasher.is_sealed(stored, bound_to(pair_id, public_key))
+    assert len({stored for _, _, stored in rows}) == 2
 
 
 # Files

@@ -121,15 +121,16 @@ def test_the_first_keys_of_a_new_account(world: World) -> None:
 
 def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
-        pair = pairs.add_pair(
+        pairs.add_pair(
             connection,
+            "pair",
             account_id=keys.account_id,
             public_key="pk_pending",
             secret_digest="-",
             cause=Cause.STAFF,
             now=NOW,
         )
-        pairs.retire(connection, pair, NOW)
+        pairs.retire(connection, "pair", NOW)
     assert told(world) == []
 
 

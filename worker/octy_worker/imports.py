@@ -4,11 +4,14 @@ Here: rows against the store, and the one transaction. Not here: files (`imports
 (`imports_checking`), the `octy` command (`cli.importing`).
 
 An import adds and never changes: an account that is there stays as it is, and so does a pair. What is there already
-just as the file has it is counted, so that the same file can be run again. Nobody gets a mail.
+just as the file has it is counted, so that the same file can be run again. New customers get no mail; one whose account
+was there and gets a further pair is told.
 """
 
+import hashlib
+import json
 from collections import Counter
-from collections.abc import Callable, Container, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
 
@@ -21,7 +24,9 @@ from octy_middleware.backends import Writer
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+from octy_middleware.keys import KeyHasher, bound_to, imported_hash
 from octy_middleware.models import Account, KeyPair
+from octy_middleware.notices import note_added_keys
 from octy_middleware.pairs import Known, adopt
 from octy_middleware.states import Cause
 from octy_worker.imports_checking import Candidate, Checker
@@ -30,6 +35,8 @@ from octy_worker.imports_reading import Fault, read_rows
 Progress = Callable[[str, int, int | None], None]
 """Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
 
+_UNSALTED = "hex_"
+_NO_PLAIN_SHA = "anybody can write one down: order new keys with `octy keys regenerate`"
 _MANY = 1000  # new rows; fewer change no plan
 _CHUNK = 1000  # rows a statement
 _TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
@@ -37,9 +44,17 @@ _TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNI
 
 @dataclass(slots=True)
 class Plan:
-    """What an import would write. With faults nothing may be written: all of a file is imported, or nothing."""
+    """What an import would write. With faults nothing may be written: all of a file is imported, or nothing.
+
+    `digest`: SHA-256 of the file's rows, as the audit log has it. `added`: further pairs of accounts that are there.
+    `sealed`: False when there was no pepper to seal the hashes with, as in a dry run on a host without; not to be
+    written.
+    """
 
     rows: int = 0
+    digest: str = ""
+    sealed: bool = True
+    added: dict[str, list[Known]] = field(default_factory=dict)
     accounts: list[dict[str, Any]] = field(default_factory=list)
     pairs: list[Known] = field(default_factory=list)
     already_there: int = 0
@@ -47,23 +62,25 @@ class Plan:
 
     def kinds(self) -> dict[str, int]:
         """Count the pairs by scheme and rough cost of their hashes, the most frequent first."""
-        return dict(Counter(pair["imported_scheme"] or "octy_b2" for pair in self.pairs).most_common())
+        return dict(Counter(pair["imported_scheme"] for pair in self.pairs).most_common())
 
 
 def plan_import(
     database: Database,
     file: BinaryIO,
     *,
-    peppers: Container[str],
+    hasher: KeyHasher | None,
     into_existing: bool,
     now: float,
     progress: Progress,
 ) -> Plan:
-    """Read the whole file, and compare it with the store. Changes nothing."""
-    plan = Plan()
-    candidates = _check(file, Checker(peppers, now), plan, progress)
+    """Read the whole file, and compare it with the store. Changes nothing. Without a hasher it is for showing only."""
+    plan = Plan(sealed=hasher is not None)
+    candidates = _check(file, Checker(now), plan, progress)
     with database.read() as connection:
-        comparison = _Comparison(connection, plan, _ids(2 * len(candidates), now), into_existing=into_existing, now=now)
+        comparison = _Comparison(
+            connection, plan, _ids(2 * len(candidates), now), hasher, into_existing=into_existing, now=now
+        )
         for done, chunk in _chunks(candidates):
             comparison.add(chunk)
             progress("compared", done, len(candidates))
@@ -73,8 +90,8 @@ def plan_import(
 
 def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress) -> None:
     """Write the plan in one transaction. Raises StoreUnavailableError; then nothing was written."""
-    if plan.faults:
-        raise ValueError("a plan with faults is not to be carried out")
+    if plan.faults or not plan.sealed:
+        raise ValueError("a plan with faults or without seals is not to be carried out")
     total = len(plan.accounts) + len(plan.pairs)
     try:
         with database.write(writer=Writer.IMPORT) as connection:
@@ -84,6 +101,8 @@ def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress)
             for done, known in _chunks(plan.pairs):
                 adopt(connection, known, now)
                 progress("written", len(plan.accounts) + done, total)
+            for account_id, added in plan.added.items():
+                note_added_keys(connection, account_id, added[0]["id"], [pair["public_key"] for pair in added], now)
             if total > _MANY:
                 database.refresh_statistics(connection, "account", "key_pair")
     except IntegrityError as error:
@@ -94,8 +113,11 @@ def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress)
 
 def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> list[Candidate]:
     candidates = []
+    digest = hashlib.sha256()
     for found in read_rows(file):
         plan.rows += 1
+        if not isinstance(found, Fault):
+            digest.update(json.dumps(found.fields, sort_keys=True).encode() + b"\n")
         checked = [found] if isinstance(found, Fault) else checker.check(found)
         if isinstance(checked, Candidate):
             candidates.append(checked)
@@ -104,6 +126,7 @@ def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> 
         if plan.rows % _CHUNK == 0:
             progress("read", plan.rows, None)
     progress("read", plan.rows, plan.rows)
+    plan.digest = digest.hexdigest()
     return candidates
 
 
@@ -138,15 +161,23 @@ class _Pair(NamedTuple):
     def is_that_of(self, row: Candidate) -> bool:
         """Tell whether it is the row's; an imported hash may have given way to a digest of ours since."""
         upgraded = self.cause == Cause.IMPORT and self.imported_scheme is None
-        return upgraded or self.digest == row.secret_digest
+        return upgraded or imported_hash(self.digest) == row.secret_digest
 
 
 class _Comparison:
     """Compares rows with the store and with the accounts of the rows before them, and adds to the plan."""
 
     def __init__(
-        self, connection: Connection, plan: Plan, ids: Iterator[str], *, into_existing: bool, now: float
+        self,
+        connection: Connection,
+        plan: Plan,
+        ids: Iterator[str],
+        hasher: KeyHasher | None,
+        *,
+        into_existing: bool,
+        now: float,
     ) -> None:
+        self._hasher = hasher
         self._connection = connection
         self._plan = plan
         self._new_ids = ids
@@ -167,7 +198,7 @@ class _Comparison:
             if row.public_key in there:
                 self._plan.already_there += 1
             else:
-                self._plan.pairs.append(self._pair_of(row))
+                self._add_pair(row)
 
     def _faults_of(self, row: Candidate, pair: _Pair | None) -> Iterator[Fault]:
         """Return what is wrong with a row; its account stands afterwards."""
@@ -205,15 +236,25 @@ class _Comparison:
                 "has an account already",
                 "--into-existing adds the pair to it; is it the same customer?",
             )
+        elif pair is None and not account.is_new and row.imported_scheme.startswith(_UNSALTED):
+            yield Fault(row.line, "secret_hash", "is plain SHA, and the account is there already", _NO_PLAIN_SHA)
         elif pair is not None and not pair.is_that_of(row):
             yield Fault(row.line, "public_key", "is there already with another secret", "an import changes no pair")
 
-    def _pair_of(self, row: Candidate) -> Known:
+    def _add_pair(self, row: Candidate) -> None:
+        account, pair_id = self._accounts[row.reference], next(self._new_ids)
+        known = self._pair_of(row, account.account_id, pair_id)
+        self._plan.pairs.append(known)
+        if not account.is_new:
+            self._plan.added.setdefault(account.account_id, []).append(known)
+
+    def _pair_of(self, row: Candidate, account_id: str, pair_id: str) -> Known:
+        stored = row.secret_digest
         return Known(
-            id=next(self._new_ids),
-            account_id=self._accounts[row.reference].account_id,
+            id=pair_id,
+            account_id=account_id,
             public_key=row.public_key,
-            secret_digest=row.secret_digest,
+            secret_digest=self._hasher.seal(stored, bound_to(pair_id, row.public_key)) if self._hasher else stored,
             imported_scheme=row.imported_scheme,
             created_at=row.created_at or utc(self._now),
         )

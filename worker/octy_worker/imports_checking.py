@@ -5,7 +5,7 @@ Here: what may stand in a row; by the same rules as for accounts and pairs that 
 """
 
 import re
-from collections.abc import Callable, Container, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -24,7 +24,7 @@ IN_CLEAR = "holds a secret key in clear"
 _IN_CLEAR_TO_DO = "export hashes, and delete this file: whoever has read it has the keys"
 # Keys of our own shape are judged fast; one with a slow hash would be told from unknown ones by time (T7).
 _OURS = "has the shape of Octy's own keys, and a hash that Octy never makes"
-_OURS_TO_DO = "import its $octy-b2$ digest, or leave it out and give the customer new keys"
+_OURS_TO_DO = "leave it out and give the customer new keys"
 _find_secret = re.compile(r"(?<![0-9A-Za-z])sk_[0-9A-Za-z-]{8,}").search
 
 
@@ -37,19 +37,19 @@ class Candidate:
     contact: dict[str, str]
     public_key: str
     secret_digest: str
-    imported_scheme: str | None
+    imported_scheme: str
     created_at: datetime | None
 
 
 class Checker:
     """Checks the rows of one file in their order."""
 
-    def __init__(self, peppers: Container[str], now: float) -> None:
+    def __init__(self, now: float) -> None:
         self._lines: dict[str, int] = {}  # of public keys
         self._readers: dict[str, Callable[[str], Any]] = {
             "reference": checked_reference,
             "public_key": _public_key,
-            "secret_hash": partial(_hash, peppers=peppers),
+            "secret_hash": _hash,
             "created_at": partial(_past, now=utc(now)),
             **{name: partial(_contact, name) for name in CONTACT_FIELDS},
         }
@@ -63,7 +63,7 @@ class Checker:
                 found[name] = self._readers[name](row.fields[name])
             except InvalidInputError as error:
                 faults.append(_fault(row.line, name, str(error)))
-        if not faults and found["secret_hash"].kind and has_valid_checksum(found["public_key"]):
+        if not faults and has_valid_checksum(found["public_key"]):
             faults.append(Fault(row.line, "public_key", _OURS, _OURS_TO_DO))
         return faults or _candidate(row.line, found)
 
@@ -82,7 +82,7 @@ def _candidate(line: int, found: dict[str, Any]) -> Candidate:
         contact={name: found[name] for name in CONTACT_FIELDS if found[name]},
         public_key=found["public_key"],
         secret_digest=found["secret_hash"].stored,
-        imported_scheme=found["secret_hash"].kind or None,
+        imported_scheme=found["secret_hash"].kind,
         created_at=found["created_at"],
     )
 
@@ -113,10 +113,10 @@ def _public_key(text: str) -> str:
     return text
 
 
-def _hash(text: str, peppers: Container[str]) -> ImportedHash:
+def _hash(text: str) -> ImportedHash:
     if not text:
         raise InvalidInputError("is missing → leave out customers that have no secret, or give them new keys")
-    return check_imported(text, peppers)
+    return check_imported(text)
 
 
 def _past(text: str, now: datetime) -> datetime | None:

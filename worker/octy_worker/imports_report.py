@@ -29,6 +29,7 @@ class ImportReport:
 
     imported: bool
     rows: int
+    rows_sha256: str
     accounts: int
     pairs: int
     already_there: int
@@ -42,6 +43,7 @@ def report(plan: Plan, *, imported: bool) -> ImportReport:
     return ImportReport(
         imported=imported,
         rows=plan.rows,
+        rows_sha256=plan.digest,
         accounts=len(plan.accounts),
         pairs=len(plan.pairs),
         already_there=plan.already_there,
@@ -57,6 +59,9 @@ def sentences(plan: Plan, *, imported: bool) -> list[str]:
     lines = [f"{amount(len(plan.pairs), 'pair')} and {amount(len(plan.accounts), 'new account')} {verb}."]
     if plan.already_there:
         lines.append(f"{amount(plan.already_there, 'further row')} of the file were there already, just so.")
+    if plan.added:
+        told = "Told by mail and webhook" if imported else "To be told by mail and webhook"
+        lines.append(f"{told}: {amount(len(plan.added), 'customer')} whose account was there already.")
     if plan.pairs:
         lines.append(f"Hashes: {', '.join(f'{count:,} {kind}' for kind, count in plan.kinds().items())}.")
     if any(kind.startswith(_FROM_LIBRARIES) for kind in plan.kinds()):

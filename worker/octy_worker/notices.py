@@ -25,6 +25,7 @@ _CAUSES = {
     NoticeKind.EXPOSED: Cause.EXPOSURE,
     NoticeKind.CONTACT_CHANGED: Cause.CUSTOMER,
     NoticeKind.WEBHOOK_CHANGED: Cause.CUSTOMER,
+    NoticeKind.KEYS_ADDED: Cause.CUSTOMER,
 }
 
 
@@ -106,7 +107,7 @@ def is_overtaken(view: NoticeView) -> bool:
     An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
     URL was for a while may have received events: that is told in any case.
     """
-    if view.kind is NoticeKind.EXPOSED:
+    if view.kind in (NoticeKind.EXPOSED, NoticeKind.KEYS_ADDED):
         return view.pair is None or view.pair.state == PairState.RETIRED
     if view.kind is NoticeKind.WEBHOOK_CHANGED:
         return False

@@ -15,7 +15,7 @@ from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
-from octy_middleware.keys import KeyHasher, make_pair
+from octy_middleware.keys import KeyHasher, bound_to, make_pair
 from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_middleware.webhooks import WebhookEvent
@@ -162,11 +162,13 @@ def issue(
     if regeneration.new_pair_id is not None or regeneration.finished_at is not None:
         return
     new = make_pair()
-    regeneration.new_pair_id = pairs.add_pair(
+    regeneration.new_pair_id = uuid7(now)
+    pairs.add_pair(
         session.connection(),
+        regeneration.new_pair_id,
         account_id=regeneration.account_id,
         public_key=new.public_key,
-        secret_digest=hasher.digest(new.secret),
+        secret_digest=hasher.digest(new.secret, bound_to(regeneration.new_pair_id, new.public_key)),
         cause=regeneration.cause,
         now=now,
     )
@@ -195,7 +197,8 @@ def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: 
     if view.sealed.sealed is None:
         return True
     secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
-    return hasher.verify(secret, view.new_pair.secret_digest)
+    pair = view.new_pair
+    return hasher.verify(secret, pair.secret_digest, bound_to(pair.id, pair.public_key))
 
 
 def activate(session: Session, regeneration_id: str, now: float) -> None:

@@ -143,6 +143,7 @@ class NoticeKind(StrEnum):
     EXPOSED = "exposed"  # a live pair came over plain HTTP
     CONTACT_CHANGED = "contact_changed"
     WEBHOOK_CHANGED = "webhook_changed"
+    KEYS_ADDED = "keys_added"  # an import gave an account that was there already a further pair
 
 
 @dataclass(frozen=True)
@@ -347,6 +348,7 @@ class MailKind(StrEnum):
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
     CONTACT_CHANGED = "contact_changed"  # to the security address, with a link
+    KEYS_ADDED = "keys_added"  # an import gave the account further pairs
     NEW_CONTACT = "new_contact"  # to the new address, which may be a thief's: it gets no link
     WEBHOOK_CHANGED = "webhook_changed"
     ACCOUNT_NOTICE = "account_notice"  # beside another mail, to further addresses of the account: no link, no details

@@ -25,6 +25,7 @@ with workflow.unsafe.imports_passed_through():
 
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
+    NoticeKind.KEYS_ADDED: (MailKind.KEYS_ADDED,),
     # One after the other: the mail to the new address must not take the old one's place under the daily cap.
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
     NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),

@@ -40,5 +40,5 @@ class Unrecorded:
         if not isinstance(found, Credentials):
             return found
         known = found.public_key == self._public_key
-        right = self._hasher.verify(found.secret, self._digest if known else None)
+        right = self._hasher.verify(found.secret, self._digest if known else None, b"")
         return Outcome.ACCEPTED if right else Outcome.WRONG_SECRET

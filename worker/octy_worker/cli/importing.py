@@ -22,11 +22,12 @@ from octy_worker.cli.teaching import teach
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
+    from octy_middleware.keys import KeyHasher
     from octy_worker.imports import Progress
 
 _PATIENCE = 2.0  # seconds between two lines of progress
 IMPORTED = (
-    "imported, rows, accounts, pairs, already_there, hashes[kind, pairs], faults, "
+    "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
 )
 IMPORT_HELP = teach(
@@ -35,7 +36,8 @@ IMPORT_HELP = teach(
     "octy keys import customers.csv --reason 'moved from the old portal'",
     "psql -qtA -f customers-as-json.sql | octy keys import - --reason 'moved from the old portal' --json",
     more="All of the file is imported, or nothing: each row that is wrong is told with its line, and with --dry-run "
-    "nothing is written in any case. The keys work at once. No mail is sent. What is there already just as the file "
+    "nothing is written in any case. The keys work at once. No mail is sent, but to "
+    "customers whose account was there already (--into-existing). What is there already just as the file "
     "has it is counted and left alone, so the same file can be run again. While it writes, which takes some seconds "
     "for 100,000 rows, refusals of the apps wait and then are 503; right keys pass.\n\n"
     "\b\nA CSV file (RFC 4180, UTF-8) with a header, a row for each pair:\n"
@@ -48,12 +50,14 @@ IMPORT_HELP = teach(
     "time like 2024-02-29T12:00:00Z. The first row of a customer gives the contact data; further ones repeat them or "
     "leave them empty.\n\n"
     "Hashes: argon2, bcrypt, bcrypt_sha256, scrypt, PBKDF2 and SHA-crypt, as passlib writes them; Django's and "
-    "Werkzeug's forms of argon2, bcrypt, scrypt and PBKDF2; plain SHA-1, SHA-256 and SHA-512 in hex; and Octy's own, "
-    "if OCTY_PEPPERS holds their pepper. argon2 and bcrypt need `pip install 'octy-middleware[imports]'` here and in "
-    "the apps. Each hash gives way to Octy's own at its first right use.\n\n"
+    "Werkzeug's forms of argon2, bcrypt, scrypt and PBKDF2; plain SHA-1, SHA-256 and SHA-512 in hex. Each is stored "
+    "with a MAC under the newest key of OCTY_PEPPERS, so nobody can write or copy one by SQL. argon2 and bcrypt need "
+    "`pip install 'octy-middleware[imports]'` here and in the apps. Each hash gives way to Octy's own at its first "
+    "right use.\n\n"
     "Plain SHA is taken by its length alone: 40, 64 or 128 hex digits of anything else (RIPEMD, SHA-3, an HMAC) are "
     "imported too, and no secret will ever fit them. And until its first use, whoever steals the database can try "
-    "secrets against it as fast as machines hash: replace such pairs soon if their secrets were not random.",
+    "secrets against it as fast as machines hash: replace such pairs soon if their secrets were not random. It is not "
+    "taken for an account that is there already.",
     json=IMPORTED,
 )
 
@@ -81,15 +85,17 @@ def import_pairs(
     who, at = staff_actor(context, actor), now()
     if not dry_run:
         check_staff(who, reason)
-    peppers = _peppers(context)
+    hasher = _hasher(context)
     with _opened(file) as source, store(context) as database, _progress() as progress:
-        plan = plan_import(database, source, peppers=peppers, into_existing=into_existing, now=at, progress=progress)
+        plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
         imported = not (plan.faults or dry_run)
+        if imported and hasher is None:
+            raise UsageFaultError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
         if imported:
             carry_out(database, plan, now=at, progress=progress)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
-        record("keys_imported", who, reason=reason, **counts)
+        record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
     with telling(f"{len(plan.pairs)} pairs are imported" if imported else "nothing was imported"):
         if as_json:
             show_json(report(plan, imported=imported))
@@ -100,12 +106,13 @@ def import_pairs(
         raise UsageFaultError(*verdict(plan))
 
 
-def _peppers(context: typer.Context) -> frozenset[str]:
-    """Return the ids of the peppers that are set; a host of support staff has none."""
+def _hasher(context: typer.Context) -> "KeyHasher | None":
+    """Return what seals hashes; a host of support staff has no peppers, and can try a file out only."""
     from octy_middleware.keychain import Keychain
+    from octy_middleware.keys import KeyHasher
 
     text = variables_of(context).get("OCTY_PEPPERS", "")
-    return frozenset(Keychain.parse(text, name="OCTY_PEPPERS")) if text else frozenset()
+    return KeyHasher(Keychain.parse(text, name="OCTY_PEPPERS")) if text else None
 
 
 @contextmanager

@@ -29,6 +29,7 @@ OCCASIONS = {
     MailKind.NEW_CONTACT: "the contact address was changed; sent to the new address",
     MailKind.WEBHOOK_CHANGED: "the webhook URL was changed",
     MailKind.ACCOUNT_NOTICE: "sent to the account's other addresses of the last 14 days beside another mail",
+    MailKind.KEYS_ADDED: "an import gave an account further pairs",
 }
 _SHARED = ("page.html", "parts.html", "parts.txt", FILE)
 

@@ -17,6 +17,7 @@ from octy_worker.mail.facts.shapes import (
     ContactChangedFacts,
     ExposedFacts,
     Facts,
+    KeysAddedFacts,
     KeysInsideFacts,
     LateLine,
     NewContactFacts,
@@ -41,6 +42,7 @@ BESIDE = (
     MailKind.ALERT,
     MailKind.REMINDER,
     MailKind.EXPOSED,
+    MailKind.KEYS_ADDED,
     MailKind.CONTACT_CHANGED,
     MailKind.WEBHOOK_CHANGED,
 )
@@ -63,6 +65,8 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0
             return _retired()
         case MailKind.EXPOSED:
             return _exposed(site)
+        case MailKind.KEYS_ADDED:
+            return _keys_added(site)
         case MailKind.CONTACT_CHANGED:
             return _contact_changed(site)
         case MailKind.NEW_CONTACT:
@@ -239,6 +243,13 @@ def _exposed(site: str) -> tuple[Facts, ...]:
         url=f"{site}/notice/SAMPLE",
     )
     return full, replace(full, client=Harmless(""), request_id=Harmless(""), name=_NOBODY)
+
+
+def _keys_added(site: str) -> tuple[Facts, ...]:
+    full = KeysAddedFacts(
+        notice_id=_ID, public_keys=(_KEY, _OLD_KEY), count=14, at=_AT, name=_NAME, url=f"{site}/notice/SAMPLE"
+    )
+    return full, replace(full, public_keys=(_KEY,), count=1, name=_NOBODY)
 
 
 def _contact_changed(site: str) -> tuple[Facts, ...]:

@@ -35,6 +35,7 @@ _FINAL = (MailState.SENT, MailState.FAILED)
 _DONE = RegenerationState.DONE
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),
+    NoticeKind.KEYS_ADDED: (MailKind.KEYS_ADDED,),
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
     NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }

@@ -12,6 +12,7 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
 from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.keys import KeyHasher, bound_to
 from octy_middleware.migrations import check_tables
 from octy_middleware.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.outbox import TRIES
@@ -26,7 +27,7 @@ from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
-_CONTENT = ("peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", APPS)
+_CONTENT = ("peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
 _ASK = {
     "sqlite": "is the path right, the file readable, the disk full?",
     "postgresql": "does the server run, may this user log in, does the database exist?",
@@ -105,6 +106,22 @@ def _look_at_peppers(session: Session, settings: WorkerSettings) -> Check:
     return fine("peppers and pairs", f"{len(used)} live pairs, each with its pepper")
 
 
+def _look_at_imported(session: Session, settings: WorkerSettings) -> Check:
+    """Look for stored hashes that no import has written: whoever wrote them wanted to become a customer."""
+    hasher = KeyHasher(settings.peppers)
+    others = select(KeyPair.id, KeyPair.public_key, KeyPair.secret_digest).where(
+        KeyPair.state != PairState.RETIRED, col(KeyPair.secret_digest).not_like("$octy-b2$%")
+    )
+    found = forged = 0
+    for pair_id, public_key, stored in session.exec(others):
+        found += 1
+        forged += hasher.is_forged(stored, bound_to(pair_id, public_key))
+    if forged:
+        what = f"{forged} of {found} were not written by an import, or were changed or copied since; nothing fits them"
+        return wrong("imported hashes", what, "find out who wrote to the database, and replace these pairs")
+    return fine("imported hashes", f"{found} live pairs, each with its seal")
+
+
 def _look_at_seals(session: Session, settings: WorkerSettings) -> Check:
     waiting = session.exec(select(SealedSecret.sealed).where(col(SealedSecret.sealed).is_not(None)))
     used = [sealed.partition("$")[0] for sealed in waiting if sealed is not None]
@@ -159,4 +176,4 @@ def _look_at_webhooks(session: Session, settings: WorkerSettings) -> Check:
     return fine("webhooks", f"{wishing} accounts have a webhook_url; {failed} webhooks of the last 30 days failed")
 
 
-_LOOKS = (_look_at_peppers, _look_at_seals, _look_at_outbox, _look_at_webhooks, look_at_apps)
+_LOOKS = (_look_at_peppers, _look_at_imported, _look_at_seals, _look_at_outbox, _look_at_webhooks, look_at_apps)

@@ -11,6 +11,7 @@ _KINDS = {
     "exposed": "keys came over plain HTTP",
     "contact_changed": "contact address changed",
     "webhook_changed": "webhook URL changed",
+    "keys_added": "pairs added by an import",
 }
 
 

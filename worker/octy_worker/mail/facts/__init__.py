@@ -7,7 +7,7 @@ Here: which kind of mail is about what. Not here: SQL (`octy_worker.cases`, `reg
     drafts    a mail to be, and how text from outside is cut
     cases     alerts and reminders
     keys      new keys, the last use and the end of old ones
-    notices   what is no case: exposed pairs, changed addresses
+    notices   what is no case: exposed pairs, added pairs, changed addresses
     digest    PURE  what the daily digest to support staff tells
 """
 
@@ -38,7 +38,13 @@ def draft(
             return draft_of_case(session, links, order, now)
         case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
             return draft_of_keys(session, links, sealer, order, now)
-        case MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT | MailKind.WEBHOOK_CHANGED:
+        case (
+            MailKind.EXPOSED
+            | MailKind.KEYS_ADDED
+            | MailKind.CONTACT_CHANGED
+            | MailKind.NEW_CONTACT
+            | MailKind.WEBHOOK_CHANGED
+        ):
             return draft_of_notice(session, links, order, now)
         case MailKind.ACCOUNT_NOTICE:  # never ordered: it goes beside another mail
             return None

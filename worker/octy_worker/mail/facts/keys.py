@@ -61,9 +61,9 @@ def _told(
             return _still_used(session, view, now)
         case MailKind.KEYS_RETIRED:
             return _retired(view)
-        case MailKind.ALERT | MailKind.REMINDER | MailKind.EXPOSED | MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT:
+        case MailKind.ALERT | MailKind.REMINDER | MailKind.EXPOSED | MailKind.KEYS_ADDED:
             return None
-        case MailKind.WEBHOOK_CHANGED | MailKind.ACCOUNT_NOTICE:
+        case MailKind.CONTACT_CHANGED | MailKind.NEW_CONTACT | MailKind.WEBHOOK_CHANGED | MailKind.ACCOUNT_NOTICE:
             return None
         case unknown:
             assert_never(unknown)

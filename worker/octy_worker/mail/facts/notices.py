@@ -1,4 +1,4 @@
-"""The facts of mails that are no case: an exposed pair, a changed contact address or webhook URL.
+"""The facts of mails that are no case: an exposed pair, added pairs, a changed contact address or webhook URL.
 
 Not here: SQL (`octy_worker.notices`).
 
@@ -17,6 +17,7 @@ from octy_worker.mail.facts.shapes import (
     ContactChangedFacts,
     ExposedFacts,
     Facts,
+    KeysAddedFacts,
     NewContactFacts,
     WebhookChangedFacts,
 )
@@ -27,6 +28,7 @@ from octy_workflows.messages import MailKind, MailOrder
 _ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link
 _TELLS = {
     MailKind.EXPOSED: NoticeKind.EXPOSED,
+    MailKind.KEYS_ADDED: NoticeKind.KEYS_ADDED,
     MailKind.CONTACT_CHANGED: NoticeKind.CONTACT_CHANGED,
     MailKind.NEW_CONTACT: NoticeKind.CONTACT_CHANGED,
     MailKind.WEBHOOK_CHANGED: NoticeKind.WEBHOOK_CHANGED,
@@ -47,6 +49,8 @@ def _told(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[F
     detail = view.notice.detail
     if kind is MailKind.EXPOSED:
         return _exposed(view, links), security_addresses(view.account, now)
+    if kind is MailKind.KEYS_ADDED:
+        return _keys_added(view, links), security_addresses(view.account, now)
     if kind is MailKind.CONTACT_CHANGED:
         return _contact_changed(view, links), (detail["old"], *detail["others"])
     if kind is MailKind.WEBHOOK_CHANGED:
@@ -63,6 +67,18 @@ def _exposed(view: NoticeView, links: Links) -> ExposedFacts:
         source=harmless_source(detail["source"]),
         client=harmless(detail["client"], CLIENT_LIMIT),
         request_id=harmless(detail["request_id"], ID_LIMIT),
+        name=harmless_name(view.account.contact_name),
+        url=links.notice_url(notice.id),
+    )
+
+
+def _keys_added(view: NoticeView, links: Links) -> KeysAddedFacts:
+    notice = view.notice
+    return KeysAddedFacts(
+        notice_id=notice.id,
+        public_keys=tuple(harmless(key, KEY_LIMIT) for key in notice.detail["public_keys"].split()),
+        count=int(notice.detail["count"]),
+        at=notice.at,
         name=harmless_name(view.account.contact_name),
         url=links.notice_url(notice.id),
     )

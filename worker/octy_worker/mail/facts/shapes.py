@@ -181,6 +181,19 @@ class ExposedFacts:
 
 
 @dataclass(frozen=True, slots=True)
+class KeysAddedFacts:
+    """What the mail about pairs that an import has added tells: the first public keys, and how many there are."""
+
+    kind: ClassVar[MailKind] = MailKind.KEYS_ADDED
+    notice_id: str
+    public_keys: tuple[Harmless, ...]
+    count: int
+    at: datetime
+    name: Harmless = field(repr=False)
+    url: str = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ContactChangedFacts:
     """What the old contact address is told; security mails follow to the new one at `follows_at`."""
 
@@ -237,6 +250,7 @@ Facts = (
     | StillUsedFacts
     | RetiredFacts
     | ExposedFacts
+    | KeysAddedFacts
     | ContactChangedFacts
     | NewContactFacts
     | WebhookChangedFacts

@@ -1,0 +1,83 @@
+"""Whoever may write SQL becomes no customer: a digest that was edited or copied fits no secret (T21)."""
+
+from hashlib import sha256
+
+import pytest
+from support.imported_pairs import OLD, have, put, slow
+from support.world import FakeRequest, Keys, World
+
+from octy_middleware import Gate, Outcome
+from octy_middleware.keys import make_pair
+
+FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
+
+
+def attempts(gate: Gate, header: str, number: int = 1) -> list[Outcome | None]:
+    return [gate.decide(FakeRequest(header)).outcome for _ in range(number)]
+
+
+def stored(world: World, keys: Keys) -> tuple:
+    return world.rows(
+        "SELECT secret_digest, imported_scheme FROM key_pair WHERE public_key = :key", key=keys.public_key
+    )[0]
+
+
+@pytest.mark.parametrize(
+    ("hashed", "scheme"),
+    [(sha256(b"x").hexdigest(), "hex_sha256"), (slow("x"), "pbkdf2_sha256")],
+    ids=["plain SHA", "slow hash"],
+)
+@pytest.mark.parametrize("marked", [True, False], ids=["with its scheme", "without"])
+def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
+    world: World, hashed: str, scheme: str, marked: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = put(world, world.register(), hashed, scheme if marked else None, OLD)
+    with world.gate() as gate:
+        assert attempts(gate, keys.basic("x"), 25) == [Outcome.WRONG_SECRET] * 25
+    assert stored(world, keys) == (hashed, scheme if marked else None)
+    assert world.recorded(keys.public_key) == {"wrong_secret": 25}
+    assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
+    assert caplog.text.count("was not written by an import") == 1
+
+
+def test_a_hash_written_by_sql_under_a_key_of_our_shape_is_refused(world: World) -> None:
+    keys = world.register()
+    keys = put(world, keys, sha256(b"x").hexdigest(), None, make_pair().public_key)
+    with world.gate() as gate:
+        assert attempts(gate, keys.basic("x")) == [Outcome.WRONG_SECRET]
+
+
+def test_a_digest_copied_into_another_row_is_refused(world: World) -> None:
+    own, victim = world.register("own"), world.register("victim")
+    put(world, victim, stored(world, own)[0], None, victim.public_key)
+    with world.gate() as gate:
+        assert attempts(gate, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+        assert attempts(gate, victim.basic()) == [Outcome.WRONG_SECRET]
+        assert attempts(gate, own.basic()) == [Outcome.ACCEPTED]
+
+
+def test_a_row_that_takes_over_another_rows_public_key_is_refused(world: World) -> None:
+    own, victim = world.register("own"), world.register("victim")
+    moved = put(world, victim, stored(world, victim)[0], None, FOREIGN)
+    own_as_victim = put(world, own, stored(world, own)[0], None, victim.public_key)
+    with world.gate() as gate:
+        assert attempts(gate, own_as_victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+        assert attempts(gate, moved.basic()) == [Outcome.WRONG_SECRET]
+
+
+def test_an_imported_hash_copied_or_edited_is_refused(world: World) -> None:
+    own, victim = world.register("own"), world.register("victim")
+    own = have(world, own, slow(own.secret), "pbkdf2_sha256")
+    victim = have(world, victim, slow(victim.secret), "pbkdf2_sha256", FOREIGN)
+    sealed, scheme = stored(world, victim)
+    put(world, victim, stored(world, own)[0], scheme, FOREIGN)
+    with world.gate() as gate:
+        assert attempts(gate, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+    seal = sealed.rpartition("$pbkdf2")[0]
+    put(world, victim, f"{seal}{slow('x')}", scheme, FOREIGN)
+    with world.gate() as gate:
+        assert attempts(gate, victim.basic("x")) == [Outcome.WRONG_SECRET]
+    put(world, victim, sealed, scheme, FOREIGN)
+    with world.gate() as gate:
+        assert attempts(gate, victim.basic()) == [Outcome.ACCEPTED]
+        assert stored(world, victim)[0].startswith("$octy-b2$")
