@@ -9,6 +9,8 @@ one look-up, one digest, one commit. A stranger learns nothing from its bytes, n
 """
 
 import logging
+import os
+import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
 from typing import Any, TypeVar
@@ -24,6 +26,7 @@ from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
 from octy_middleware.heartbeat import Heartbeat
+from octy_middleware.hosts import refuse_without_threads, stops_between_requests
 from octy_middleware.judge import Judge
 from octy_middleware.key_checks import PepperCheck
 from octy_middleware.keyring import Keyring
@@ -66,6 +69,7 @@ class Gate:
         The store may still be away: it is asked on first use.
         """
         check_realm(settings.realm)
+        refuse_without_threads(sys.modules.get("uwsgi"))  # type: ignore[arg-type]
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
@@ -98,7 +102,11 @@ class Gate:
             beside=self._beat,
         )
         self._recorder = Recorder(
-            self._ledger.write, limit=settings.queue_limit, linger=settings.linger, patience=settings.commit_timeout
+            self._ledger.write,
+            limit=settings.queue_limit,
+            linger=settings.linger,
+            patience=settings.commit_timeout,
+            before_answer=_commits_before_answer(settings),
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
@@ -285,6 +293,11 @@ class Gate:
         self._recorder.close()
         self._keyring.close()
         self.database.close()
+
+
+def _commits_before_answer(settings: Settings) -> bool:
+    given = settings.commit_before_answer
+    return stops_between_requests(os.environ) if given is None else given
 
 
 def _waited_for(ticket: _T) -> Generator[_T, object, None]:

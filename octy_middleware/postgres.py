@@ -52,12 +52,16 @@ _LOCKS = {
     Writer.RECORDER: (_lock(_RECORDERS, shared=True),),
     Writer.CROWD: (_lock(_RECORDERS),),
 }
+# Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
+# limit is below the time that others wait for it; who works for the office computes between statements.
+_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 60, Writer.RECORDER: 2, Writer.CROWD: 2, None: 60}
 _LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended(name, 3191)) FROM unnest(%s::text[]) AS name"
 _OUTAGES = frozenset(
     {
         "OperationalError",
         "InterfaceError",
         "InternalError_",
+        "IdleInTransactionSessionTimeout",  # this process did not run in the middle of a transaction
         "DataCorrupted",
         "IndexCorrupted",
         "UndefinedTable",  # as SQLite has it: another schema than ours
@@ -71,7 +75,10 @@ _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 _CHECK = 1.0  # seconds between two questions on the connection that listens
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
-_READ = b"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT pg_is_in_recovery()"
+_READ = (
+    f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
+    f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[None]}s'; SELECT pg_is_in_recovery()"
+).encode()
 
 
 class PostgresBackend:
@@ -127,11 +134,17 @@ class PostgresBackend:
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if writer is None:
             found = driver.execute(_READ, prepare=False)
-            found.nextset()
+            while found.nextset():
+                pass
             if found.fetchone() != (False,):
                 raise StandbyError(f"{self.place} is a standby: only the primary is used")
             return
-        statements = (_WRITE, f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}", *_LOCKS[writer])
+        statements = (
+            _WRITE,
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[writer]}s'",
+            f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}",
+            *_LOCKS[writer],
+        )
         driver.execute("; ".join(statements).encode(), prepare=False)
 
     def is_current(self, connection: Connection) -> bool:

@@ -70,11 +70,21 @@ class Recorder:
     """
 
     def __init__(
-        self, write: Write, *, limit: int, linger: float, patience: float = 5.0, monotonic: Clock = time.monotonic
+        self,
+        write: Write,
+        *,
+        limit: int,
+        linger: float,
+        patience: float = 5.0,
+        before_answer: bool = False,
+        monotonic: Clock = time.monotonic,
     ) -> None:
+        """`before_answer`: nothing is written after an answer, for hosts that stop the process then."""
         self._write = write
         self._limit = limit
         self._half = limit // 2
+        self._before_answer = before_answer
+        self._easily = 0 if before_answer else self._half  # so many wait and no request waits for them
         self._reserve = max(limit, _LEAST_RESERVE)
         self._patience = patience
         self._monotonic = monotonic
@@ -103,7 +113,7 @@ class Recorder:
         fast, and what was accepted ends streaks. Refused secrets are given up last: they have a reserve of their own.
         """
         drain = self._drain
-        if len(drain.queue) < self._half:
+        if len(drain.queue) < self._easily:
             drain.queue.append(entry)  # `Drain.put`, without the call: every accepted request comes by here
             if not drain.called:
                 drain.call()
@@ -111,7 +121,13 @@ class Recorder:
         return self._note_in_a_crowd(entry)
 
     def _note_in_a_crowd(self, entry: Entry) -> bool:
-        """Note an entry when half of the queue is full; from here on nothing lingers."""
+        """Note an entry when half of the queue is full, or nothing may be written later; here nothing lingers."""
+        if self._before_answer:
+            if not self._is_away() and self._room() > 0:
+                return False
+            if len(self._drain) < self._half:
+                self._drain.put_urgently(entry)
+                return True
         self._drain.hurry()
         if entry.outcome in _JUDGED:
             self._keep_in_reserve(entry)

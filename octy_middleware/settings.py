@@ -97,6 +97,8 @@ class Settings(BaseSettings):
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
     linger: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    # Accepted outcomes, too, are committed before the answer: for hosts that stop the process between requests.
+    commit_before_answer: bool | None = None  # None: where the host is known to (see `hosts`)
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
     networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"
@@ -131,6 +133,7 @@ class Options(TypedDict, total=False):
     queue_limit: int
     commit_timeout: float
     linger: float
+    commit_before_answer: bool | None
     attempts_per_minute: int
     sources_per_minute: int
     networks: int

@@ -1,0 +1,142 @@
+"""Hosts on which threads of ours don't run all the time: refused, or nothing is held while they stand still."""
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from multiprocessing.connection import Connection as Pipe
+from types import SimpleNamespace
+
+import pytest
+from support.served import Served, served
+from support.world import FakeRequest, World
+
+from octy_middleware import ConfigurationError, Database, Gate, StoreUnavailableError
+from octy_middleware.backends import Writer
+from octy_middleware.hosts import stops_between_requests
+from octy_middleware.outcome import Outcome
+from octy_middleware.statements import run
+
+
+@pytest.mark.parametrize(
+    ("version", "options", "runs"),
+    [
+        (b"2.0.26", {}, False),
+        (b"2.0.26", {"enable-threads": True}, True),
+        (b"2.0.26", {"enable-threads": b"false"}, False),
+        (b"2.0.26", {"threads": b"2"}, True),
+        (b"2.0.26-debian", {"master": True}, False),
+        (b"2.0.27", {}, True),
+        (b"2.1", {}, True),
+    ],
+)
+def test_uwsgi_without_threads_is_refused_with_what_to_do(
+    world: World, monkeypatch: pytest.MonkeyPatch, version: bytes, options: dict[str, object], runs: bool
+) -> None:
+    monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(version=version, opt=options))
+    if runs:
+        Gate(world.settings()).close()
+        return
+    with pytest.raises(ConfigurationError, match="enable-threads = true"):
+        Gate(world.settings())
+
+
+@pytest.mark.parametrize("name", ["AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME"])
+def test_hosts_that_freeze_processes_are_known_by_their_variables(name: str) -> None:
+    assert stops_between_requests({name: "x"})
+    assert not stops_between_requests({"PATH": "/bin"})
+
+
+def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world: World) -> None:
+    keys = world.register()
+    with world.gate(commit_before_answer=True, linger=1.0) as gate:
+        for asked in range(1, 4):
+            assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+            assert world.recorded() == {"accepted": asked}
+        assert gate.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
+        assert world.recorded() == {"accepted": 3, "malformed": 1}
+
+
+FREEZES = int(os.environ.get("OCTY_TEST_FREEZES", "10"))
+
+
+def test_a_process_frozen_between_requests_holds_no_lock(world: World) -> None:
+    """Stopped after each answer, as Lambda does. What lingers would be written in the middle of the next request."""
+    keys = world.register()
+    other = Database(world.url, busy_timeout=0.5)
+    with served(world, commit_before_answer=1, linger=0.05) as app:
+        for _ in range(FREEZES):
+            ask_and_freeze(app, keys.basic())
+            with other.write() as connection:
+                run(connection, "UPDATE account SET contact_name = 'x'")
+            app.go_on()
+    other.close()
+    assert world.recorded()["accepted"] == 3 * FREEZES
+
+
+def ask_and_freeze(app: Served, authorization: str) -> None:
+    for _ in range(3):
+        assert app.ask(authorization) == 200
+    app.stop()
+
+
+def _hold(url: str, writer: Writer, pipe: Pipe) -> None:
+    database = Database(url)
+    try:
+        with database.write(writer=writer) as connection:
+            run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_held', 1)")
+            pipe.send("inside")
+            pipe.recv()
+            run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_held', 2)")
+    except StoreUnavailableError:
+        pipe.send("lost")
+    else:
+        pipe.send("committed")
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize(("writer", "seconds"), [(Writer.RECORDER, 2.4), (Writer.OFFICE, 5.6)])
+def test_a_process_stopped_inside_a_transaction_loses_its_locks(world: World, writer: Writer, seconds: float) -> None:
+    here, there = multiprocessing.Pipe()
+    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, writer, there))
+    holder.start()
+    assert here.recv() == "inside"
+    assert holder.pid is not None
+    os.kill(holder.pid, signal.SIGSTOP)
+    begun = time.monotonic()
+    with world.database.write(patience=30) as connection:
+        waited = time.monotonic() - begun
+        run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_other', 1)")
+    os.kill(holder.pid, signal.SIGCONT)
+    here.send("go on")
+    assert here.recv() == "lost"
+    holder.join(30)
+    assert waited < seconds
+    assert world.rows("SELECT public_key FROM key_change WHERE public_key IN ('pk_held', 'pk_other')") == [
+        ("pk_other",)
+    ]
+
+
+@pytest.mark.sqlite
+def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refusals_wait(world: World) -> None:
+    """Nobody can take a file's lock from a stopped process: unrecorded is 503 until that goes on or ends."""
+    keys = world.register()
+    here, there = multiprocessing.Pipe()
+    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, Writer.OFFICE, there))
+    with world.gate(commit_timeout=1.0) as gate:
+        assert gate.decide(FakeRequest(keys.basic())).passes
+        holder.start()
+        assert here.recv() == "inside"
+        assert holder.pid is not None
+        os.kill(holder.pid, signal.SIGSTOP)
+        answers = [gate.decide(FakeRequest(keys.basic(secret))).outcome for secret in ("sk_wrong", None, "sk_wrong")]
+        assert answers == [Outcome.STORE_UNAVAILABLE, Outcome.ACCEPTED, Outcome.STORE_UNAVAILABLE]
+        threading.Timer(0.2, holder.kill).start()  # its end ends its lock, as SIGCONT would
+        deadline = time.monotonic() + 10
+        while gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is not Outcome.WRONG_SECRET:
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+    holder.join(10)
+    assert world.recorded(keys.public_key)["wrong_secret"] >= 3
