@@ -49,8 +49,8 @@ load: install ## Exactness, kills, floods, revocation and outages on both databa
 		PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
 	@PYTHONPATH=tests $(BIN)/python -m security.timing --samples 5000
 
-faults: install ## Kill and hinder every part under load, and check from the outside that nothing was lost (KILLS=n SEED=n)
-	@PYTHONPATH=tests $(BIN)/python -m faults --kills $(KILLS) --seed $(or $(SEED),1) --report faults-report.json
+faults: install ## Kill and hinder every part under load, and check from the outside that nothing was lost (KILLS=n SEED=n REPORT=file)
+	@PYTHONPATH=tests $(BIN)/python -m faults --kills $(KILLS) --seed $(or $(SEED),1) --report $(if $(filter file,$(origin REPORT)),faults-report.json,$(REPORT))
 
 check: install ## Format, lint, types, import contract
 	@$(BIN)/ruff format --check .

@@ -15,6 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from faults import disk, shifted
+from faults.idle import IdleConnections
 from faults.place import Place
 from faults.proxy import Mode
 from faults.steps import STEPS, Step
@@ -25,6 +26,8 @@ _BREATHLESS, _BREATH = 8, 5.0  # faults in a row, and seconds after them
 _SLOW = {"temporal": 0.15, "smtp": 0.06}  # on these wires moments are made long enough to be met, each way
 _FUSSY = 4  # how many times more a moment may have been met than the rarest, at the end of the wait
 _JUMPS = {"worker": 15.0, "asgi": 3600.0, "wsgi": 3600.0}  # the worker's would only make old keys live longer
+
+_CROWD = 500  # connections
 
 Tick = Callable[[], None]
 
@@ -133,9 +136,8 @@ class Chaos:
     # Hindrances: each lasts a while, beside whatever else happens
 
     def _hinder(self) -> None:
-        hindrances = [self._block_a_wire, self._block_a_wire, self._move_a_clock]
-        if self._place.store == "sqlite":
-            hindrances += [self._spoil_the_file]
+        hindrances = [self._block_a_wire, self._block_a_wire, self._move_a_clock, self._freeze, self._crowd_the_pages]
+        hindrances += [self._spoil_the_file if self._place.store == "sqlite" else self._fail_over]
         self._chance.choice(hindrances)()
 
     def _block_a_wire(self) -> None:
@@ -146,6 +148,30 @@ class Chaos:
             self._wait_for_an_attack()
         proxy.set(mode, self._chance.uniform(0.05, 0.5))
         self._lasting(f"{name}: {mode}", length, lambda: proxy.set(Mode.PASS), store=name == "database")
+
+    def _freeze(self) -> None:
+        """Stop a part's processes for longer than memory is trusted; they go on as if no time had passed."""
+        name = self._chance.choice([*_JUMPS])
+        if (go_on := self._place.freeze(name)) is not None:
+            self._lasting(f"{name} stopped", self._chance.uniform(0.5, 5.0), go_on, store=False)
+
+    def _crowd_the_pages(self) -> None:
+        """Hold so many connections to the pages open that send half a header."""
+        crowd = IdleConnections(self._place.port_of("worker"), _CROWD)
+        self._lasting(
+            f"{_CROWD} idle connections to the pages", self._chance.uniform(2.0, 5.0), crowd.close, store=False
+        )
+
+    def _fail_over(self) -> None:
+        """Let the database's address lead to a standby for a while."""
+        self._wait_for_an_attack()
+        self._place.lead_to_standby(wanted=True)
+        self._lasting(
+            "database: standby",
+            self._chance.uniform(1.0, 4.0),
+            lambda: self._place.lead_to_standby(wanted=False),
+            store=True,
+        )
 
     def _move_a_clock(self) -> None:
         """Set a wall clock ahead or back; it stays so until it is set again."""

@@ -43,6 +43,17 @@ class Mail:
     kind: str
     subject: str
     at: float
+    keys: frozenset[str] = frozenset()  # public keys that it names
+
+
+@dataclass(frozen=True)
+class Beside:
+    """What those left who are no part of the installation. `forged`: how many forgeries of each form were sent."""
+
+    forged: Mapping[str, int] = field(default_factory=dict)
+    taken: tuple[str, ...] = ()  # forged updates that were answered as genuine
+    acts: Mapping[str, int] = field(default_factory=dict)  # by name: how often each did what it is there for
+    findings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -71,3 +82,5 @@ class Evidence:
     troubled: tuple[float, ...] = ()  # when something was done to a part
     ended: tuple[str, ...] = ()  # host apps that ended by themselves
     leaks: tuple[str, ...] = ()
+    beside: Beside = field(default_factory=Beside)
+    withheld: tuple[str, ...] = ()  # alerts whose rows say that they were withheld

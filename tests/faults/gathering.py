@@ -18,13 +18,15 @@ from temporalio.client import Client
 from faults.callers import UNANSWERED, WRONG, Books, Caller
 from faults.chaos import Trouble
 from faults.diary import Diary
-from faults.evidence import Evidence, Incident, Mail, Order
+from faults.evidence import Beside, Evidence, Incident, Mail, Order
 from faults.leaks import Canaries, find, find_in_files, find_in_mails
 from faults.place import APPS, Place
+from faults.second import DOMAIN
 from faults.witness import Witness
+from octy_middleware.installation import installation_id
 from octy_middleware.models import METADATA
+from octy_worker.dev.inbox import ReceivedMail
 
-_INSTALLATION = re.compile("^octy-[0-9a-f]{16}-")
 _INCIDENTS = """SELECT i.id, i.public_key, i.rule, i.network, i.length, i.request_id, i.first_at, i.opened_at,
     i.closed_at, i.resolution, i.regeneration_id, c.answer
     FROM incident i JOIN confirmation c ON c.incident_id = i.id"""
@@ -32,6 +34,8 @@ _ORDERS = """SELECT r.id, r.account_id, r.cause, o.public_key, n.public_key, r.s
     LEFT JOIN key_pair o ON o.id = r.old_pair_id LEFT JOIN key_pair n ON n.id = r.new_pair_id"""
 _RECORDED = """SELECT public_key, SUM(count) FROM outcome_minute
     WHERE outcome IN ('wrong_secret', 'retired', 'retired_wrong') AND public_key <> '' GROUP BY public_key"""
+_WITHHELD = "SELECT key FROM mail WHERE kind = 'alert' AND state = 'skipped' AND last_error = 'daily-cap'"
+_PUBLIC_KEY = re.compile(r"\bpk_[0-9A-Za-z]{28}\b")
 _UNSENT = "SELECT message_id, key FROM mail WHERE state NOT IN ('sent', 'skipped')"
 
 
@@ -45,6 +49,7 @@ class Run:
     diary: Diary
     trouble: Trouble
     listed: bytes  # command lines seen during the run
+    beside: Beside
 
 
 def gather(run: Run) -> Evidence:
@@ -63,8 +68,9 @@ def gather(run: Run) -> Evidence:
         incidents=tuple(map(_incident, rows.all(_INCIDENTS))),
         orders=tuple(Order(*row[:6], finished=row[6] is not None) for row in rows.all(_ORDERS)),
         mails=tuple(
-            Mail(mail.message_id, mail.kind, mail.subject_id, mail.received_at.timestamp())
+            Mail(mail.message_id, mail.kind, mail.subject_id, mail.received_at.timestamp(), _keys_in(mail))
             for mail in place.inbox.messages()
+            if not mail.to.endswith(f"@{DOMAIN}")
         ),
         unsent={row[0]: row[1].partition("/")[0] for row in rows.all(_UNSENT)},
         undelivered=tuple(
@@ -81,6 +87,8 @@ def gather(run: Run) -> Evidence:
         troubled=tuple(run.trouble.killed_at),
         ended=tuple(end for name in APPS for end in place.parts[name].ends),
         leaks=tuple(_leaks(run)),
+        beside=run.beside,
+        withheld=tuple(row[0] for row in rows.all(_WITHHELD)),
     )
 
 
@@ -104,9 +112,15 @@ def expected_cases(place: Place) -> Mapping[str, Case]:
 
 
 async def running_workflows(place: Place) -> frozenset[str]:
+    """Return the ids of this installation's workflows, without what all of them begin with."""
+    own = f"octy-{installation_id(place.database)}-"
     client = await Client.connect(f"127.0.0.1:{place.port_of('temporal')}")
-    found = client.list_workflows("ExecutionStatus = 'Running'")
-    return frozenset([_INSTALLATION.sub("octy-", workflow.id) async for workflow in found])
+    found = [workflow.id async for workflow in client.list_workflows("ExecutionStatus = 'Running'")]
+    return frozenset("octy-" + name.removeprefix(own) for name in found if not name.startswith(place.second.prefix))
+
+
+def _keys_in(mail: ReceivedMail) -> frozenset[str]:
+    return frozenset(_PUBLIC_KEY.findall(mail.text))
 
 
 def _incident(row: Row[Any]) -> Incident:

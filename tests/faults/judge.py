@@ -12,6 +12,12 @@ from faults.evidence import Evidence
 
 CUT_WITHIN = 1.0  # seconds, DESIGN 4
 _UPKEEP = "octy-upkeep-"  # ids of the schedules' rounds
+_ACTS = {  # what each of those does who are no part of the installation
+    "foreign host": "refused by 503",
+    "restless customer": "changed the address",
+    "four pairs": "had four keys named in alerts",
+    "second installation": "had an alert",
+}
 _BEFORE = 70.0  # seconds before a second copy in which a part was hindered: a mail's try lasts 60 s at most
 
 
@@ -31,7 +37,10 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """Judge one run."""
     lost, stuck = list(_lost(evidence)), list(_stuck(evidence))
-    others = [rule for find in (_doubled, _wrong, _told_twice, _replaced, _keys, _ended) for rule in find(evidence)]
+    withheld, forged = list(_withheld(evidence)), list(_forged(evidence))
+    others = [
+        rule for find in (_doubled, _wrong, _told_twice, _replaced, _keys, _ended, _beside) for rule in find(evidence)
+    ]
     alerts = [mail for mail in evidence.mails if mail.kind == "alert"]
     figures = {
         "kills": evidence.kills,
@@ -46,12 +55,16 @@ def judge(evidence: Evidence) -> Verdict:
         "lost": len(lost) + sum(count - 1 for count in _missing(evidence).values()),
         "stuck": len(stuck),
         "secrets_found": len(evidence.leaks),
+        "alerts_withheld": len(withheld),
+        "forged_accepted": len(forged),
     }
     more = {
         "mails_sent_again": len(evidence.mails) - len({mail.message_id for mail in evidence.mails}),
         "rows_behind_their_mail": len(evidence.unsent),
+        "forgeries": sum(evidence.beside.forged.values()),
+        **{f"{name} ({_ACTS[name]})": count for name, count in evidence.beside.acts.items()},
     }
-    return Verdict(figures, more, (*lost, *stuck, *others, *evidence.leaks))
+    return Verdict(figures, more, (*lost, *stuck, *withheld, *forged, *others, *evidence.leaks))
 
 
 def _lost(evidence: Evidence) -> Iterator[str]:
@@ -61,10 +74,7 @@ def _lost(evidence: Evidence) -> Iterator[str]:
     opened = {incident.public_key for incident in evidence.incidents}
     for key in evidence.expected.keys() - opened:
         yield f"lost: {key} reached the threshold, and there is no case"
-    alerted = {mail.subject for mail in evidence.mails if mail.kind == "alert"}
     for incident in evidence.incidents:
-        if incident.id not in alerted:
-            yield f"lost: no alert of the case {incident.id} is in the sink"
         if incident.answer is not None and not incident.closed:
             yield f"lost: the case {incident.id} was answered and never ended"
     answers = {incident.id: incident.answer for incident in evidence.incidents}
@@ -74,6 +84,35 @@ def _lost(evidence: Evidence) -> Iterator[str]:
     yield from (f"lost: the mail {message_id} never left" for message_id in _owed(evidence))
     yield from (f"lost: the message {message} of the outbox was never delivered" for message in evidence.undelivered)
     yield from (f"lost: {life}" for life in evidence.stopped)
+
+
+def _withheld(evidence: Evidence) -> Iterator[str]:
+    """Incidents that no alert in the sink is about, or names the key of, and alerts whose rows say so."""
+    alerts = [mail for mail in evidence.mails if mail.kind == "alert"]
+    alerted = {mail.subject for mail in alerts}.union(*(mail.keys for mail in alerts))
+    for incident in evidence.incidents:
+        if not alerted & {incident.id, incident.public_key}:
+            yield f"withheld: no alert of the case {incident.id} is in the sink"
+    yield from (f"withheld: the alert {key}" for key in evidence.withheld)
+
+
+def _forged(evidence: Evidence) -> Iterator[str]:
+    """What stands in the tables, and nobody who may has said or done it."""
+    pressed = {incident for incident, _, _ in evidence.answered}
+    for incident in evidence.incidents:
+        if incident.answer is not None and incident.id not in pressed:
+            yield f"forged: the case {incident.id} has the answer {incident.answer}, which no customer gave"
+        if incident.closed and incident.answer is None:
+            yield f"forged: the case {incident.id} was closed as {incident.resolution} without an answer"
+    yield from (f"forged: {what} was answered as genuine" for what in evidence.beside.taken)
+
+
+def _beside(evidence: Evidence) -> Iterator[str]:
+    """What those saw who are no part of the installation; who was idle has proven nothing."""
+    yield from evidence.beside.findings
+    yield from (f"idle: the {name} has not {_ACTS[name]}" for name, acts in evidence.beside.acts.items() if not acts)
+    if evidence.beside.acts and not evidence.beside.forged:
+        yield "idle: nothing was forged"
 
 
 def _missing(evidence: Evidence) -> dict[str, int]:

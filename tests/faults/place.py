@@ -11,7 +11,7 @@ import ssl
 import sys
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +25,9 @@ from support.stores import make_empty_database
 
 from faults import shifted
 from faults.proxy import Mode, Proxy
+from faults.second import SecondInstallation
 from octy_middleware import Database
+from octy_middleware.keychain import Keychain
 from octy_middleware.migrations import upgrade
 from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import provide
@@ -35,11 +37,13 @@ from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
 from octy_worker.dev.temporal_server import start_temporal
 
 APPS = {"asgi": "starlette", "wsgi": "flask"}
+BESIDE = ("foreign", "second")
+"""Parts that are no part of the installation: they are there all the time, and are not killed."""
 _APP = App(TESTS, "faults.apps:starlette_app", "faults.apps:flask_app")
 _PATIENCE = 60.0  # seconds for a part's start; a busy machine, else one or two
 _SHORT = {  # whole lives of cases within the run; what is not here is as in production
     "OCTY_INCIDENT_REMIND_AFTER": "20,60",
-    "OCTY_MAIL_DAILY_CAP": "1000",
+    "OCTY_ALERT_JOIN_WINDOW": "10",
     "OCTY_SMTP_TIMEOUT": "4",
     "OCTY_COMMIT_TIMEOUT": "3",
     "OCTY_RELAY_LEASE": "10",
@@ -81,6 +85,7 @@ class Place:
         self.proxies: dict[str, Proxy] = {}
         self.clocks = {name: folder / f"clock-{name}" for name in ("worker", *APPS)}
         self.server: PostgresServer | None = None
+        self.standby: PostgresServer | None = None
         self._recovery: threading.Thread | None = None
         self.inbox = Inbox(folder / "mail")
         self.attackers: dict[str, set[object]] = {app: set() for app in APPS}  # at work now, by the app they ask
@@ -102,7 +107,7 @@ class Place:
 
     @property
     def victims(self) -> tuple[str, ...]:
-        return (*self.parts, *(["database"] if self.server else []))
+        return (*(name for name in self.parts if name not in BESIDE), *(["database"] if self.server else []))
 
     def tls(self) -> ssl.SSLContext:
         return ssl.create_default_context(cafile=self._certificate.ca)
@@ -122,6 +127,30 @@ class Place:
             os.killpg(part.process.pid, signal.SIGKILL)
         part.due = time.monotonic() + downtime
         return True
+
+    def freeze(self, name: str) -> Callable[[], None] | None:
+        """Stop a part with all its children (SIGSTOP); return what lets it go on, or None when it is down."""
+        part = self.parts[name]
+        if part.process is None or not part.runs:
+            return None
+        pid = part.process.pid
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(pid, signal.SIGSTOP)
+
+        def go_on() -> None:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(pid, signal.SIGCONT)
+
+        return go_on
+
+    def lead_to_standby(self, *, wanted: bool) -> None:
+        """Have the database's address lead to its read-only standby, or to the primary again; open connections end."""
+        assert self.standby is not None
+        assert self.server is not None
+        proxy = self.proxies["database"]
+        proxy.set(Mode.REFUSE)
+        proxy.lead_to(self.standby.port if wanted else self.server.port)
+        proxy.set(Mode.PASS)
 
     def kill_child(self, name: str) -> bool:
         """Kill -9 one forked child of a part that forks, which has to replace it itself."""
@@ -150,6 +179,8 @@ class Place:
         """Undo everything, and wait until every part serves."""
         for proxy in self.proxies.values():
             proxy.set(Mode.PASS)
+        if self.standby is not None:
+            self.lead_to_standby(wanted=False)
         for clock in self.clocks.values():
             shifted.move(clock, 0.0)
         if self._recovery is not None:
@@ -213,7 +244,20 @@ class Place:
         for name, door in APPS.items():
             port = free_port()
             self._add(name, self._shifted(name, command(door, _APP, port, 1 if door == "starlette" else 2)), port)
+        self._add_bystanders()
         self.heal()
+
+    def _add_bystanders(self) -> None:
+        """Add a host app whose peppers are not ours, and the worker of a second installation."""
+        port = free_port()
+        foreign = [sys.executable, "-m", *command("starlette", _APP, port, 1)]
+        self._add("foreign", _with({"OCTY_PEPPERS": Keychain.generate().export()}, foreign), port)
+        self.second = SecondInstallation(self.folder / "second", self.inbox)
+        self._resources.callback(self.second.close)
+        pages = free_port()
+        own = {**self.second.variables(self.env), "OCTY_PAGES_PORT": str(pages)}
+        own["OCTY_PUBLIC_URL"] = f"https://localhost:{pages}"
+        self._add("second", _with(own, [sys.executable, "-m", "octy_worker", "worker"]), pages)
 
     def _open_store(self) -> None:
         if self.store == "sqlite":
@@ -228,6 +272,8 @@ class Place:
         self._resources.callback(self.database.close)
         upgrade(self.database)
         make_log(self.database)
+        if self.server is not None:
+            self.standby = self._resources.enter_context(PostgresServer(primary=self.server))
 
     def _variables(self, pages: int) -> dict[str, str]:
         return {
@@ -255,6 +301,11 @@ class Place:
 
     def _add(self, name: str, arguments: Sequence[str], port: int, process: Process | None = None) -> None:
         self.parts[name] = Part(name, arguments, port, process)
+
+
+def _with(variables: Mapping[str, str], arguments: Sequence[str]) -> list[str]:
+    """Return a command that runs with these variables beside the group's."""
+    return ["/usr/bin/env", *(f"{name}={value}" for name, value in variables.items()), *arguments]
 
 
 def _command_of(process: Process) -> list[str]:

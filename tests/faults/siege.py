@@ -11,11 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from faults import leaks
+from faults.bystanders import Bystander, ForeignHost, FourPairs, Neighbours, RestlessCustomer
 from faults.callers import Books
 from faults.chaos import Chaos, Trouble, undone
 from faults.customers import Life
 from faults.diary import Diary
-from faults.evidence import Evidence
+from faults.evidence import Beside, Evidence
+from faults.forger import Forger
 from faults.gathering import Rows, Run, gather
 from faults.judge import Verdict, judge
 from faults.place import Place
@@ -92,12 +94,13 @@ class Siege:
                 moment=plan.moment,
             )
             lives = self._begin_lives()
+            self._begin_bystanders()
             with undone(self._chaos):
                 self._chaos.run(plan.kills)
             place.heal()
             self._stop.set()
             self._over = time.monotonic() + plan.calm
-            self._come_to_rest(lives)
+            self._come_to_rest([*lives, *self._bystanding])
             evidence = gather(self._participants())
             return Result(
                 verdict=judge(evidence),
@@ -111,7 +114,13 @@ class Siege:
 
     def _participants(self) -> Run:
         listed = b"\n".join(self._listed)
-        return Run(self._place, self._witness, self._books, self._diary, self._chaos.trouble, listed)
+        beside = Beside(
+            forged=dict(self._forger.sent),
+            taken=tuple(self._forger.taken),
+            acts={name: each.acts for name, each in self._bystanders.items()},
+            findings=tuple(finding for each in self._bystanders.values() for finding in each.findings),
+        )
+        return Run(self._place, self._witness, self._books, self._diary, self._chaos.trouble, listed, beside)
 
     def _begin_lives(self) -> list[threading.Thread]:
         threads = []
@@ -128,6 +137,30 @@ class Siege:
             threads.append(threading.Thread(target=self._live, args=(life,), daemon=True))
             threads[-1].start()
         return threads
+
+    def _begin_bystanders(self) -> None:
+        """Begin whatever else goes on; each leaves its findings, and counts what it did."""
+        place, seed = self._place, f"{self._plan.seed}/{self._plan.store}"
+        self._forger = Forger(place.port_of("temporal"), seed)
+        self._bystanders: dict[str, Bystander] = {
+            "foreign host": ForeignHost(place, self._diary),
+            "restless customer": RestlessCustomer(place),
+            "four pairs": FourPairs(place, self._witness, self._books, seed=seed, patience=self._patience),
+            "second installation": Neighbours(place.second, self._patience),
+        }
+        self._bystanding = [
+            threading.Thread(target=self._stand_by, args=(name, each.run), daemon=True)
+            for name, each in {**self._bystanders, "forger": self._forger}.items()
+        ]
+        for thread in self._bystanding:
+            thread.start()
+
+    def _stand_by(self, name: str, run: Callable[[threading.Event], None]) -> None:
+        try:
+            run(self._stop)
+        except Exception as error:
+            self._diary.stopped.append(f"the {name} ended by {type(error).__name__}: {error}")
+            raise
 
     def _live(self, life: Life) -> None:
         try:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from load.oracle import Case
 
-from faults.evidence import Evidence, Incident, Mail, Order
+from faults.evidence import Beside, Evidence, Incident, Mail, Order
 from faults.judge import judge
 
 CASE = Case("key", "", 20, "request-1", 1_000_000, 2_000_000)
@@ -38,8 +38,9 @@ def test_a_good_run_is_found_good_and_counted() -> None:
     assert list(verdict.figures) == [
         *("kills", "refusals_seen", "refusals_recorded", "incidents_expected", "incidents", "alerts_expected"),
         *("alerts", "duplicate_alerts", "regenerations", "lost", "stuck", "secrets_found"),
+        *("alerts_withheld", "forged_accepted"),
     ]
-    assert list(verdict.figures.values()) == [3, 25, 26, 1, 1, 1, 1, 0, 1, 0, 0, 0]
+    assert list(verdict.figures.values()) == [3, 25, 26, 1, 1, 1, 1, 0, 1, 0, 0, 0, 0, 0]
 
 
 OPEN = replace(INCIDENT, closed=False, resolution=None)
@@ -49,7 +50,6 @@ AGAIN = replace(ALERT, at=1060.0)
 LOST = {
     "a refusal that a client saw": {"recorded": {"pk_old": 24}},
     "a case that the order of commits demands": {"expected": {"pk_old": CASE, "pk_other": CASE}},
-    "the alert of a case": {"mails": (NEW_KEYS,)},
     "the end of an answered case": {"incidents": (OPEN,), "running": frozenset({"octy-incident-case-1"})},
     "a customer's answer": {"answered": (("case-1", "it_was_us", False),)},
     "the answer to a case that is gone": {"answered": (*GOOD.answered, ("case-2", "not_us", False))},
@@ -60,6 +60,22 @@ LOST = {
         "running": frozenset({"octy-regeneration-order-3"}),
     },
     "a customer who waits in vain": {"stopped": ("customer-1: waited in vain for the mail alert",)},
+}
+WITHHELD = {
+    "the alert of a case": {"mails": (NEW_KEYS,)},
+    "the alert of a case, beside one that names another key": {
+        "mails": (NEW_KEYS, replace(ALERT, subject="case-9", keys=frozenset({"pk_other"})))
+    },
+    "an alert whose row says so": {"withheld": ("case-1/alert/1",)},
+}
+FORGED = {
+    "an answer that no customer gave": {"answered": ()},
+    "an end without an answer": {
+        "incidents": (replace(INCIDENT, id="case-2", public_key="pk_new", answer=None, regeneration_id=None), INCIDENT),
+        "expected": {"pk_old": CASE, "pk_new": CASE},
+        "mails": (*GOOD.mails, replace(ALERT, message_id="<case-2.alert.1@octy>", subject="case-2")),
+    },
+    "an update that was answered": {"beside": Beside(taken=("the update decide to octy-incident-case-1",))},
 }
 STUCK = {
     "the workflow of a closed case": {"running": frozenset({"octy-incident-case-1"})},
@@ -114,6 +130,37 @@ def test_what_is_lost_is_found(planted: dict[str, object]) -> None:
     verdict = judge(replace(GOOD, **planted))
     assert verdict.figures["lost"] == 1, verdict.findings
     assert verdict.findings[0].startswith("lost: ")
+
+
+@pytest.mark.parametrize("planted", WITHHELD.values(), ids=WITHHELD.keys())
+def test_withheld_alert_is_found(planted: dict[str, object]) -> None:
+    verdict = judge(replace(GOOD, **planted))
+    assert (verdict.figures["alerts_withheld"], verdict.figures["forged_accepted"]) == (1, 0), verdict.findings
+    assert any(finding.startswith("withheld: ") for finding in verdict.findings)
+
+
+@pytest.mark.parametrize("planted", FORGED.values(), ids=FORGED.keys())
+def test_accepted_forgery_is_found(planted: dict[str, object]) -> None:
+    verdict = judge(replace(GOOD, **planted))
+    assert (verdict.figures["forged_accepted"], verdict.figures["alerts_withheld"]) == (1, 0), verdict.findings
+    assert any(finding.startswith("forged: ") for finding in verdict.findings)
+
+
+@pytest.mark.parametrize(
+    "beside",
+    [
+        Beside(forged={"update": 3}, acts={"four pairs": 0}),
+        Beside(forged={}, acts={"four pairs": 1}),
+        Beside(findings=("foreign: a host with other peppers answered 401",)),
+    ],
+)
+def test_idle_bystander_and_its_findings_are_found(beside: Beside) -> None:
+    assert len(judge(replace(GOOD, beside=beside)).findings) == 1
+
+
+def test_alert_that_names_the_key_of_another_incident_counts_for_it() -> None:
+    joined = replace(ALERT, subject="case-9", keys=frozenset({"pk_old"}))
+    assert judge(replace(GOOD, mails=(joined, NEW_KEYS))).good
 
 
 @pytest.mark.parametrize("planted", STUCK.values(), ids=STUCK.keys())

@@ -101,7 +101,8 @@ def test_the_report_begins_as_the_issue_says_and_sums_both_stores() -> None:
             "alerts_expected",
             "alerts",
         ),
-        *("duplicate_alerts", "regenerations", "lost", "stuck", "secrets_found", "seconds"),
+        *("duplicate_alerts", "regenerations", "lost", "stuck", "secrets_found"),
+        *("alerts_withheld", "forged_accepted", "seconds"),
     ]
     assert (report["kills"], report["refusals_seen"], report["secrets_found"], report["seed"]) == (4, 6, 2, 7)
     assert report["findings"][1] == "postgresql: leak: a secret key stands in x.log"

@@ -58,12 +58,13 @@ class World:
     server: PostgresServer | None = None  # of a store that is no file; this process's own by default
     peppers: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
     sealing_keys: Keychain = field(default_factory=lambda: Keychain.generate("k1"))
+    installation: str = INSTALLATION
 
     def __post_init__(self) -> None:
         self.url = make_database(self.folder, self.store, self.server)
         self.database = Database(self.url)
         with self.database.write() as connection:
-            register_installation(self.database, connection, time.time(), new_id=lambda: INSTALLATION)
+            register_installation(self.database, connection, time.time(), new_id=lambda: self.installation)
             register_keys(connection, PEPPERS, self.peppers, time.time())
         self.hasher = KeyHasher(self.peppers)
         self.sealer = Sealer(self.sealing_keys, os.urandom)
@@ -84,10 +85,10 @@ class World:
         finally:
             gate.close()
 
-    def register(self, reference: str = "acme", now: float | None = None) -> Keys:
+    def register(self, reference: str = "acme", now: float | None = None, *, address: str | None = None) -> Keys:
         """Open an account and go all the way to a collected pair."""
         now = time.time() if now is None else now
-        contact = {"contact_email_address": f"security@{reference}.example"}
+        contact = {"contact_email_address": address or f"security@{reference}.example"}
         made = register(self.database, reference, contact, actor="test", now=now)
         return self.complete(made.regeneration_id, now)
 
