@@ -43,14 +43,14 @@ class Bystander:
 class ForeignHost(Bystander):
     """Asks an app whose peppers are not this installation's, with right pairs and wrong secrets: 503 always."""
 
-    def __init__(self, place: Place, diary: Diary) -> None:
+    def __init__(self, place: Place, diary: Diary, patience: Callable[[], float]) -> None:
         super().__init__()
-        self._place, self._diary = place, diary
+        self._place, self._diary, self._patience = place, diary, patience
 
     def run(self, stop: threading.Event) -> None:
         books = Books()  # of its own: nothing of this may be recorded
         caller = Caller(self._place.port_of("foreign"), "192.0.2.250", books)
-        while not stop.wait(_PAUSE):
+        while not stop.wait(_PAUSE) or (not self.acts and self._patience() > 0):
             for keys in self._diary.keys[-3:]:
                 for status in (caller.right(keys, in_use=False), caller.wrong(keys)):
                     self.acts += status == 503

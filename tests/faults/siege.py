@@ -143,7 +143,7 @@ class Siege:
         place, seed = self._place, f"{self._plan.seed}/{self._plan.store}"
         self._forger = Forger(place.port_of("temporal"), seed)
         self._bystanders: dict[str, Bystander] = {
-            "foreign host": ForeignHost(place, self._diary),
+            "foreign host": ForeignHost(place, self._diary, self._patience),
             "restless customer": RestlessCustomer(place),
             "four pairs": FourPairs(place, self._witness, self._books, seed=seed, patience=self._patience),
             "second installation": Neighbours(place.second, self._patience),

@@ -91,7 +91,7 @@ def test_the_report_begins_as_the_issue_says_and_sums_both_stores() -> None:
     evidence = Evidence(kills=2, refused={"pk": 3}, recorded={"pk": 3}, leaks=("leak: a secret key stands in x.log",))
     result = Result(judge(evidence), evidence, Trouble(), Diary(), requests=5, worker_ends=(), seconds=1.0)
     report = json.loads(json.dumps(report_of({"sqlite": result, "postgresql": result}, seed=7, seconds=2.0)))
-    assert list(report)[:13] == [
+    assert list(report)[:15] == [
         *(
             "kills",
             "refusals_seen",
