@@ -23,7 +23,7 @@ from octy_middleware.accounts import create_account, find_account
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.errors import OctyError
 from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, make_pair
+from octy_middleware.keys import KeyHasher, bound_to, make_pair
 from octy_worker.dev.customer import Keys
 
 THRESHOLD = 20
@@ -122,7 +122,7 @@ class FourPairs(Bystander):
                 id=pair_id,
                 account_id=account.id,
                 public_key=made.public_key,
-                secret_digest=self._hasher.digest(made.secret),
+                secret_digest=self._hasher.digest(made.secret, bound_to(pair_id, made.public_key)),
                 imported_scheme=None,
                 created_at=utc(now),
             )

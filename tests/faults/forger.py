@@ -14,7 +14,12 @@ from contextlib import suppress
 from uuid import uuid4
 
 from temporalio.api.common.v1 import Payload
-from temporalio.client import Client, WorkflowHandle, WorkflowUpdateFailedError
+from temporalio.client import (
+    Client,
+    WorkflowHandle,
+    WorkflowUpdateFailedError,
+    WorkflowUpdateRPCTimeoutOrCancelledError,
+)
 from temporalio.common import RawValue
 from temporalio.service import RPCError
 
@@ -92,7 +97,7 @@ class Forger:
 
     async def _update(self, handle: WorkflowHandle) -> None:
         name = self._chance.choice(_UPDATES)
-        with suppress(WorkflowUpdateFailedError, TimeoutError):
+        with suppress(WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError, TimeoutError):
             async with asyncio.timeout(_UPDATE_TIMEOUT):
                 await handle.execute_update(name, self._chance.choice(_CONTENTS))
                 self.taken.append(f"the update {name} to {handle.id}")

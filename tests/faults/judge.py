@@ -49,7 +49,7 @@ def judge(evidence: Evidence) -> Verdict:
         "incidents_expected": len(evidence.expected),
         "incidents": len(evidence.incidents),
         "alerts_expected": len(evidence.incidents),
-        "alerts": len({mail.subject for mail in alerts}),
+        "alerts": len(evidence.incidents) - len(_unalerted(evidence)),
         "duplicate_alerts": len(alerts) - len({mail.message_id for mail in alerts}),
         "regenerations": sum(order.cause == "incident" for order in evidence.orders),
         "lost": len(lost) + sum(count - 1 for count in _missing(evidence).values()),
@@ -88,12 +88,15 @@ def _lost(evidence: Evidence) -> Iterator[str]:
 
 def _withheld(evidence: Evidence) -> Iterator[str]:
     """Incidents that no alert in the sink is about, or names the key of, and alerts whose rows say so."""
+    yield from (f"withheld: no alert of the case {incident} is in the sink" for incident in _unalerted(evidence))
+    yield from (f"withheld: the alert {key}" for key in evidence.withheld)
+
+
+def _unalerted(evidence: Evidence) -> list[str]:
+    """Return the incidents that no alert is about, and whose key none names."""
     alerts = [mail for mail in evidence.mails if mail.kind == "alert"]
     alerted = {mail.subject for mail in alerts}.union(*(mail.keys for mail in alerts))
-    for incident in evidence.incidents:
-        if not alerted & {incident.id, incident.public_key}:
-            yield f"withheld: no alert of the case {incident.id} is in the sink"
-    yield from (f"withheld: the alert {key}" for key in evidence.withheld)
+    return [one.id for one in evidence.incidents if not alerted & {one.id, one.public_key}]
 
 
 def _forged(evidence: Evidence) -> Iterator[str]:
