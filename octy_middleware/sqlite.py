@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from octy_middleware.backends import Alarm, Writer
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
-from octy_middleware.write_lock import FileLock
+from octy_middleware.write_lock import FileLock, for_writers, restrict_to_writers
 
 _FILE = "octy_file"  # in a connection's `info`: which file it has open
 _RUNG = "octy_rung"  # in a connection's `info`: a message was put into the outbox
@@ -101,7 +101,10 @@ class SqliteBackend:
         """See `Backend`. Nobody is told when the file can't be touched; relays look by themselves, too."""
         if connection.info.pop(_RUNG, False):
             with suppress(OSError):
-                self._bell.touch()
+                if not self._bell.exists():
+                    descriptor = os.open(self._bell, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    restrict_to_writers(descriptor, self.path)
+                    os.close(descriptor)
                 os.utime(self._bell, ns=(time.time_ns(),) * 2)
 
     def alarm(self) -> Alarm:
@@ -119,9 +122,15 @@ class SqliteBackend:
         return False
 
     def create(self) -> None:
-        """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log."""
+        """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log.
+
+        It and the files beside it are for those who may write it, whatever the umask: who reads them can lock them.
+        """
         try:
-            self.path.touch()
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            for path in (self.path, *map(self._beside, ("-wal", "-shm", ".wake-up"))):
+                with suppress(FileNotFoundError, PermissionError):  # not there yet, or another user's
+                    path.chmod(for_writers(path.stat().st_mode))
         except OSError as error:
             hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
             raise StoreUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error

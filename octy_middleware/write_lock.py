@@ -19,6 +19,22 @@ _POLL = 0.0005  # seconds between two looks
 _FORK_PATIENCE = 5.0  # seconds that a fork waits for the writer of this process
 
 
+def for_writers(mode: int) -> int:
+    """Return a file's mode without those who may read it only: they could lock it. Its owner may do both."""
+    return 0o600 | (0o060 if mode & stat.S_IWGRP else 0) | (0o006 if mode & stat.S_IWOTH else 0)
+
+
+def restrict_to_writers(descriptor: int, model: Path) -> bool:
+    """Open a file to those who may write `model`, whatever the umask; tell whether that was done."""
+    with suppress(OSError):  # not ours to change, or not there yet
+        found = model.stat()
+        os.fchmod(descriptor, for_writers(found.st_mode))
+        if os.geteuid() == 0:
+            os.fchown(descriptor, found.st_uid, found.st_gid)
+        return True
+    return False
+
+
 class FileLock:
     """An exclusive lock between processes and threads, by flock on a side file.
 
@@ -27,7 +43,10 @@ class FileLock:
     """
 
     def __init__(self, path: Path, *, like: Path | None = None) -> None:
-        """Lock by `path`, which gets owner and mode of `like`: whoever may write the one may lock the other."""
+        """Lock by `path`, which gets owner of `like`, and the mode that goes with it: who may write may lock.
+
+        Nobody else may even open it: flock needs no right to write.
+        """
         self._path = path
         self._like = like
         self.restart()
@@ -69,11 +88,7 @@ class FileLock:
     def _take_after(self, descriptor: int) -> None:
         if self._like is None:
             return
-        with suppress(OSError):  # not ours to change, or not there yet
-            model = self._like.stat()
-            os.fchmod(descriptor, stat.S_IMODE(model.st_mode))
-            if os.geteuid() == 0:
-                os.fchown(descriptor, model.st_uid, model.st_gid)
+        if restrict_to_writers(descriptor, self._like):
             self._like = None
 
     def _acquire(self, timeout: float) -> int:

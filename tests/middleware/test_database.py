@@ -1,6 +1,7 @@
 """The store: transactions, the write lock between processes, schema releases, and what a fork may do."""
 
 import multiprocessing
+import os
 import sqlite3
 import stat
 import threading
@@ -15,7 +16,7 @@ from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
-from octy_middleware.database import SCHEMA
+from octy_middleware.database import SCHEMA, ring
 from octy_middleware.migrations import upgrade
 from octy_middleware.write_lock import FileLock
 
@@ -331,3 +332,41 @@ def test_the_lock_file_may_be_used_by_whoever_may_use_the_database(world: World)
     assert stat.S_IMODE(lock.stat().st_mode) == 0o666
     assert (lock.stat().st_uid, lock.stat().st_gid) == (database.stat().st_uid, database.stat().st_gid)
     fresh.close()
+
+
+def modes_beside(path: Path) -> dict[str, str]:
+    return {file.name.removeprefix(path.name): oct(stat.S_IMODE(file.stat().st_mode)) for file in path.parent.iterdir()}
+
+
+FILES = ("", "-wal", "-shm", ".lock-file", ".wake-up")
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o002])
+def test_files_of_a_database_are_for_its_writers_only_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    """Who may read a file may lock it: flock asks for no right to write, nor does a read lock on the log's index."""
+    path = tmp_path / "octy.db"
+    before = os.umask(umask)
+    try:
+        database = Database(f"sqlite:///{path}")
+        upgrade(database)
+        with database.write() as connection:
+            ring(connection)
+        assert modes_beside(path) == dict.fromkeys(FILES, "0o600")
+        database.close()
+    finally:
+        os.umask(before)
+
+
+@pytest.mark.parametrize(("given", "found"), [(0o644, "0o600"), (0o664, "0o660"), (0o660, "0o660"), (0o640, "0o600")])
+def test_an_upgrade_closes_a_database_to_those_who_may_read_only(tmp_path: Path, given: int, found: str) -> None:
+    path = tmp_path / "octy.db"
+    path.touch()
+    for file in (path, path.with_name("octy.db.lock-file"), path.with_name("octy.db.wake-up")):
+        file.touch()
+        file.chmod(given)
+    database = Database(f"sqlite:///{path}")
+    upgrade(database)
+    with database.write() as connection:
+        ring(connection)
+    assert modes_beside(path) == dict.fromkeys(FILES, found)
+    database.close()
