@@ -1,17 +1,21 @@
 """A Flask API behind Octy keys, with Octy's account routes: `gunicorn flask_app:app`; keys: `octy secrets`."""
 
+import os
 from typing import Any
 
-from flask import Flask, Response, jsonify, request
+from flask import Flask, Response, abort, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings, StoreUnavailableError
 from octy_middleware.envelope import fault, success
 
+CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
+
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
 accounts = Accounts(Database(settings.database_url))
 
 app = Flask(__name__)
+app.config["MAX_CONTENT_LENGTH"] = 65_536  # bytes; larger bodies are 413
 app.url_map.merge_slashes = False  # Octy's clients are never redirected
 app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, settings=settings)  # type: ignore[method-assign]
 
@@ -28,13 +32,30 @@ def read_account() -> Response:
 
 @app.post("/v1/configurations/account/set")
 def set_account() -> Response:
-    data = accounts.change_contact(str(request.remote_user), request.get_json(force=True, silent=True))
+    if "Origin" in request.headers:  # a web page's request: Octy's clients are programs
+        abort(403)
+    if request.mimetype != "application/json":  # what a web page can send to other origins without asking them
+        abort(415)
+    data = accounts.change_contact(str(request.remote_user), request.get_json(silent=True))
     return jsonify(success("Account configurations were set.", account_data=data))
 
 
 @app.get("/v1/admin/application/versioning")
 def versioning() -> Response:
-    return jsonify(success("Versions.", versions={"cli": "1.0.0"}))
+    """Tell the command line which release is current; it prints a notice where its own has another name."""
+    version = {
+        "id": "1",
+        "release_id": "1",
+        "version_tag": CLI_RELEASE,
+        "version_name": CLI_RELEASE,
+        "version_int": 1,
+        "change_log": "",
+        "assets": [],
+        "published_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+    }
+    kind = request.args.get("app", "cli")
+    return jsonify(success("The current version.", application_type=kind, current_version=version))
 
 
 def refuse(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:

@@ -1,5 +1,8 @@
 """A Starlette API behind Octy keys: `uvicorn --http h11 --no-proxy-headers starlette_app:app`; keys: `octy secrets`."""
 
+import json
+import os
+
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
 from starlette.exceptions import HTTPException
@@ -10,6 +13,9 @@ from starlette.routing import Route
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings, StoreUnavailableError
 from octy_middleware.envelope import fault, success
+
+CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
+MAX_BODY = 65_536  # bytes
 
 settings = Settings.from_environment(exempt_paths=("/v1/admin/application/versioning",))
 accounts = Accounts(Database(settings.database_url))
@@ -24,12 +30,34 @@ def read_account(request: Request) -> JSONResponse:
 
 
 async def set_account(request: Request) -> JSONResponse:
-    data = await run_in_threadpool(accounts.change_contact, request.user.identity, await request.json())
+    if "origin" in request.headers:  # a web page's request: Octy's clients are programs
+        raise HTTPException(403)
+    if request.headers.get("content-type", "").partition(";")[0].strip().lower() != "application/json":
+        raise HTTPException(415)  # what a web page can send to other origins without asking them
+    body = bytearray()
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > MAX_BODY:
+            raise HTTPException(413)
+    data = await run_in_threadpool(accounts.change_contact, request.user.identity, json.loads(bytes(body)))
     return JSONResponse(success("Account configurations were set.", account_data=data))
 
 
-def versioning(_request: Request) -> JSONResponse:
-    return JSONResponse(success("Versions.", versions={"cli": "1.0.0"}))
+def versioning(request: Request) -> JSONResponse:
+    """Tell the command line which release is current; it prints a notice where its own has another name."""
+    version = {
+        "id": "1",
+        "release_id": "1",
+        "version_tag": CLI_RELEASE,
+        "version_name": CLI_RELEASE,
+        "version_int": 1,
+        "change_log": "",
+        "assets": [],
+        "published_at": "2026-01-01T00:00:00Z",
+        "updated_at": "2026-01-01T00:00:00Z",
+    }
+    kind = request.query_params.get("app", "cli")
+    return JSONResponse(success("The current version.", application_type=kind, current_version=version))
 
 
 def refuse(_request: Request, error: Exception) -> JSONResponse:

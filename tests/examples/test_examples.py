@@ -212,9 +212,43 @@ def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World,
     assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json() == before
 
 
-def test_versioning_needs_no_credentials(world: World, api: str) -> None:
+@pytest.mark.parametrize(
+    ("headers", "body", "status"),
+    [
+        ({"Content-Type": "text/plain"}, b"{}", 415),  # a form of any web page can send these
+        ({"Content-Type": "text/plain; x=application/json"}, b"{}", 415),
+        ({"Content-Type": "application/x-www-form-urlencoded"}, b"{}", 415),
+        ({"Content-Type": ""}, b"{}", 415),
+        ({"Content-Type": "application/json, text/plain"}, b"{}", 415),
+        ({"Origin": "https://elsewhere.example"}, b"{}", 403),
+        ({"Origin": "null"}, b"{}", 403),
+        ({}, b" " * 65_536 + b"{}", 413),
+        ({}, b" " * 5_000_000, 413),
+    ],
+)
+def test_a_configuration_from_a_web_page_or_of_any_size_is_refused_and_changes_nothing(
+    keys: Keys, api: str, *, headers: dict[str, str], body: bytes, status: int
+) -> None:
+    body = body.replace(b"{}", b'{"contact_name": "Eve"}')
+    before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content
+    for content in (body, iter([body])):  # with its length, and in chunks, of which Flask reads as much as is allowed
+        answer = httpx2.post(f"{api}{SET}", headers={**go_client(keys), **headers}, content=content)
+        assert answer.status_code in ({status} if content is body else {status, 422})
+        assert_is_a_failure(answer.content, answer.status_code)
+    assert httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).content == before
+
+
+def test_versioning_needs_no_credentials_and_has_what_the_command_line_reads(world: World, api: str) -> None:
     headers = {"Content-Type": "application/json", "X-Forwarded-Proto": "https"}
-    assert httpx2.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers).status_code == 200
+    answer = httpx2.get(f"{api}/v1/admin/application/versioning?app=cli", headers=headers)
+    assert answer.status_code == 200
+    body = answer.json()
+    assert (body["request_meta"]["request_status"], body["application_type"]) == ("Success", "cli")
+    version = body["current_version"]
+    texts = ("id", "release_id", "version_tag", "version_name", "change_log", "published_at", "updated_at")
+    assert [name for name in texts if not isinstance(version[name], str)] == []
+    assert (type(version["version_int"]), version["assets"]) == (int, [])
+    assert version.keys() == {*texts, "version_int", "assets"}
     assert httpx2.get(f"{api}/v1/account/authenticate", headers=headers).status_code == 401
 
 
