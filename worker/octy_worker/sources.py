@@ -26,7 +26,7 @@ LATE_USE_WINDOW = timedelta(days=30)
 _MINUTE = 60  # seconds
 _EXACT_UP_TO = 1_000  # requests whose own times are looked up
 _BURST = 12  # minutes; whatever lasts longer is drawn by whole minutes anyway
-_COUNTERS = 20_000  # of a key, by minute, source and outcome, that are read at once
+_COUNTERS = 10_000  # of a key, by minute, source and outcome, that are read at once
 _NAMED = 20  # sources that are read by name
 
 
