@@ -18,6 +18,7 @@ from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
 from octy_middleware.outcome import Outcome
 from octy_middleware.statements import Batch, Row, run
+from octy_middleware.tallies import Counts
 
 ALL_TIME = -1
 """The bucket of the sums by source. Other buckets are minutes since 1970, with the empty source."""
@@ -42,14 +43,15 @@ _COLUMNS = {
     "client": "text",
 }
 _SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = given.subject AND c.bucket = {ALL_TIME}"
-# CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room.
-_ADD = Batch(
+# CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room. No EXISTS:
+# PostgreSQL would read the whole table into a hash for it.
+ADD_SUMS = Batch(
     "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) "  # noqa: S608  # our own names
     "SELECT subject, bucket, source, SUM(count), MAX(last_at), MAX(client) FROM ("
     "SELECT given.subject, given.bucket, given.count, given.last_at, given.client, CASE "
-    f"WHEN given.bucket <> {ALL_TIME} OR EXISTS (SELECT 1 {_SAME_SUBJECT} AND c.source = given.source) "
+    f"WHEN given.bucket <> {ALL_TIME} OR (SELECT 1 {_SAME_SUBJECT} AND c.source = given.source) = 1 "
     "THEN given.source "
-    f"WHEN EXISTS (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') "
+    f"WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
     f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' "
     "ELSE given.source END AS source FROM {given}) AS kept WHERE true "
     "GROUP BY subject, bucket, source ORDER BY subject, bucket, source "
@@ -57,6 +59,10 @@ _ADD = Batch(
     "last_at = excluded.last_at, client = excluded.client",
     **_COLUMNS,
 )
+_OF_INCIDENTS = frozenset(str(outcome) for outcome in Outcome if outcome.counts)
+LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
+"""What must cost the same as a wrong secret of a live key."""
+_SUMMED_UP = _OF_INCIDENTS | frozenset(map(str, LIKE_WRONG))
 _COUNTING = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.counts)
 _OF_KEY = f"FROM attempt a WHERE a.public_key = ? AND a.minute >= ? AND a.outcome IN ({_COUNTING})"
 _BEFORE = (
@@ -82,34 +88,48 @@ class OpenIncident:
         return minute if minute < self.opened_at // 60 + _DAY else minute - minute % 60
 
 
-def sums(attempts: Iterable[Entry], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
-    """Return the rows that a commit adds; `incidents` are the open ones by public key."""
-    rows: dict[tuple[str, int, str], list[object]] = {}
-    counted: Counter[str] = Counter()
-    for entry in attempts:
-        subject, bucket = _place(entry, incidents, decoy)
-        counted[subject] += 1
+def sums(counts: Counts, failed: Sequence[Entry], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
+    """Return the rows that a commit adds to `ADD_SUMS`.
+
+    `counts` and `failed` are those of the commit; `incidents` are the open ones by public key.
+    """
+    latest = {(entry.public_key, entry.source): entry for entry in failed}
+    if any(incident.since for incident in incidents.values()):
+        counts = _since_openings(failed, incidents)
+    rows: dict[tuple[str, int, str], tuple[int, int, str]] = {}
+    for (public_key, minute, source, outcome), count in counts.items():
+        entry = latest.get((public_key, source))
+        if entry is None or outcome not in _SUMMED_UP:
+            continue
+        subject, bucket = _place(public_key, minute, outcome, incidents, decoy)
         at = to_micros(entry.at)
-        for place, client in (((subject, ALL_TIME, entry.source), entry.client), ((subject, bucket, ""), "")):
-            row = rows.get(place)
-            if row is None:
-                rows[place] = [1, at, client]
-            else:
-                row[:] = [row[0] + 1, at, client]  # type: ignore[operator]
-    added = [(*place, *row) for place, row in sorted(rows.items())]
+        for place, client in (((subject, ALL_TIME, source), entry.client), ((subject, bucket, ""), "")):
+            known = rows.get(place, (0, 0, ""))
+            rows[place] = known[0] + count, max(known[1], at), client
+    added: list[Row] = [(*place, *row) for place, row in sorted(rows.items())]
     for incident in incidents.values():
-        added.extend(incident.before)
-        known = counted[incident.id] + sum(row[3] for row in incident.before if row[1] == ALL_TIME)
-        if known < incident.length:
-            first = to_micros(incident.since)
-            added.append((incident.id, ALL_TIME, NOT_KEPT, incident.length - known, first, ""))
+        if incident.since:
+            added.extend(incident.before)
+            added.extend(_unknown_beginning(incident, added))
     return added
 
 
-def add(connection: Connection, rows: Sequence[Row]) -> None:
-    """Add rows to what is there, in one statement."""
-    if rows:
-        _ADD.execute(connection, rows)
+def _since_openings(failed: Iterable[Entry], incidents: Mapping[str, OpenIncident]) -> Counts:
+    """Count anew in a commit that opens incidents: what came before them is not theirs."""
+    counts: Counts = Counter()
+    for entry in failed:
+        incident = incidents.get(entry.public_key)
+        early = incident is not None and entry.at < incident.since and entry.outcome.counts
+        outcome = Outcome.UNKNOWN_KEY if early else entry.outcome
+        counts[entry.public_key, int(entry.at) // 60, entry.source, str(outcome)] += 1
+    return counts
+
+
+def _unknown_beginning(incident: OpenIncident, added: Iterable[Row]) -> Iterable[Row]:
+    """Yield how many attempts of the streak are kept nowhere any more."""
+    known = sum(row[3] for row in added if row[0] == incident.id and row[1] == ALL_TIME)
+    if known < incident.length:
+        yield incident.id, ALL_TIME, NOT_KEPT, incident.length - known, to_micros(incident.since), ""
 
 
 def sums_before(connection: Connection, incident_id: str, public_key: str, since: float) -> tuple[Row, ...]:
@@ -133,13 +153,14 @@ def sums_before(connection: Connection, incident_id: str, public_key: str, since
     return tuple(_rows_of(incident_id, by_place, latest))
 
 
-def _place(entry: Entry, incidents: Mapping[str, OpenIncident], decoy: str) -> tuple[str, int]:
-    minute = int(entry.at) // 60
-    incident = incidents.get(entry.public_key) if entry.outcome.counts else None
-    if incident is not None and entry.at >= incident.since:
+def _place(
+    public_key: str, minute: int, outcome: str, incidents: Mapping[str, OpenIncident], decoy: str
+) -> tuple[str, int]:
+    incident = incidents.get(public_key) if outcome in _OF_INCIDENTS else None
+    if incident is not None:
         return incident.id, incident.bucket(minute)
-    if entry.outcome is Outcome.RETIRED:
-        return entry.public_key, minute - minute % _DAY
+    if outcome == Outcome.RETIRED:
+        return public_key, minute - minute % _DAY
     return decoy, minute
 
 

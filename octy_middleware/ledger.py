@@ -18,7 +18,7 @@ from octy_middleware.backends import Writer
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.entries import Entry
-from octy_middleware.incident_counts import OpenIncident
+from octy_middleware.incident_counts import LIKE_WRONG, OpenIncident
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.notices import note_exposure
 from octy_middleware.outcome import Outcome
@@ -27,6 +27,7 @@ from octy_middleware.statements import Batch, Question, ask_all, run
 from octy_middleware.states import PairState
 from octy_middleware.streak import POLICY, Crossing, Hit, Run, fold, next_notice
 from octy_middleware.tallies import (
+    ADD_ATTEMPTS,
     PRESENT_ATTEMPTS,
     PRESENT_SOURCES,
     Counts,
@@ -38,7 +39,6 @@ from octy_middleware.tallies import (
 )
 from octy_middleware.window import OFF, Window, crossings
 
-_LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _BUCKETS = 64  # networks of the decoy
 _LOCKED = 128  # keys that a recorder locks one by one; PostgreSQL's default has room for 6,400 of all recorders
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
@@ -136,15 +136,16 @@ class Ledger:
             )
             # Before the attempts: an incident that this opens begins with those of earlier commits.
             incidents = self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
-            add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
+            details = add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
             self._note_usage(connection, work.accepted)
             for _, entry in sorted(work.exposed.items()):
                 detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
                 note_exposure(connection, entry.pair_id, detail, entry.at)
             self._beside(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
-            incident_counts.add(connection, incident_counts.sums(work.failed, incidents, self._decoy))
-            add_counts(connection, work.counts, sources, sources=self._sources_per_minute)
+            sums = incident_counts.sums(work.counts, work.failed, incidents, self._decoy)
+            beside = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
+            add_counts(connection, work.counts, sources, *beside, sources=self._sources_per_minute)
         for (_, _, _, outcome), count in work.counts.items():
             self.recorded[Outcome(outcome)] += count
 
@@ -171,7 +172,7 @@ class Ledger:
             asked={key: self._failed if key == DECOY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
-            failed=[entry for entry in refused if entry.outcome.counts or entry.outcome in _LIKE_WRONG],
+            failed=[entry for entry in refused if entry.outcome.counts or entry.outcome in LIKE_WRONG],
         )
         return work, (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
 
@@ -282,7 +283,7 @@ def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
         elif entry.outcome.counts:
             hits[key].append(Hit(False, entry.network, entry.at, entry.request_id))
             last[key] = entry
-        elif entry.outcome in _LIKE_WRONG:
+        elif entry.outcome in LIKE_WRONG:
             hits[DECOY].append(Hit(False, _bucket(entry.network), entry.at))
     return hits
 

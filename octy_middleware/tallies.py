@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.statements import Batch, Question, Row, execute
+from octy_middleware.statements import Batch, Given, Question, Row, execute, execute_all
 
 _Place = tuple[str, int]  # of a key and a minute
 Counts: TypeAlias = Counter[tuple[str, int, str, str]]
@@ -57,7 +57,7 @@ _ATTEMPT = {
     "request_id": "text",
 }
 _NAMES = ", ".join(_ATTEMPT)
-_ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{given}}", **_ATTEMPT)  # noqa: S608
+ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{given}}", **_ATTEMPT)  # noqa: S608
 _REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
 _SAME_PLACE = "WHERE a.public_key = given.public_key AND a.minute = given.minute AND a.outcome = given.outcome"
 PRESENT_ATTEMPTS = Question(
@@ -89,13 +89,15 @@ def sources_of(counts: Counts) -> list[tuple[str, int, str]]:
     return sorted({place[:3] for place in counts})
 
 
-def add_counts(connection: Connection, counts: Counts, present: Iterable[Row], *, sources: int) -> None:
-    """Add to the exact counts. `present`: what `PRESENT_SOURCES` found.
+def add_counts(
+    connection: Connection, counts: Counts, present: Iterable[Row], *beside: tuple[Batch, Given], sources: int
+) -> None:
+    """Add to the exact counts. `present`: what `PRESENT_SOURCES` found; `beside`: inserts of the same message.
 
     At most `sources` a key and minute go by name; further ones count under `OVERFLOW`.
     """
     kept = _bounded(connection, counts, present, sources)
-    ADD_COUNTS.execute(connection, [(*place, count) for place, count in sorted(kept.items())])
+    execute_all(connection, *beside, (ADD_COUNTS, [(*place, count) for place, count in sorted(kept.items())]))
 
 
 def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], most: int) -> Counts:
@@ -132,8 +134,8 @@ def add_attempts(
     present: Iterable[Row],
     *,
     limit: int,
-) -> None:
-    """Write attempts in detail, at most `limit` of each place: the first ones and the newest.
+) -> list[Row]:
+    """Write attempts in detail, at most `limit` of each place: the first ones and the newest. Return new rows to add.
 
     `present`: what `PRESENT_ATTEMPTS` found. Once there are so many, the newest takes the place of the last. So the
     cost stays the same, and strangers, who share one limit, can't tell by time which keys have a limit of their own
@@ -149,10 +151,9 @@ def add_attempts(
             added.extend(map(_attempt_row, kept))
         else:
             replaced[newest] = entries[-1]
-    if added:
-        _ADD_ATTEMPTS.execute(connection, added)
     for newest, entry in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
         execute(connection, _REPLACE_ATTEMPT, *_attempt_row(entry), newest)
+    return added
 
 
 def _attempt_row(entry: Entry) -> tuple[object, ...]:

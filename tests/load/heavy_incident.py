@@ -2,8 +2,8 @@
 
 An incident of ten million attempts from a million sources: the first ones go through the real recorder, the rest stands
 in the tables at the bounds that the recorder keeps (256 sources and 60 details a minute, 1,000 sources by name). Then
-its page, its alert, `octy incidents show` and `octy keys show` are made again and again, without the start of the
-command: the best of nine may not take longer than 150 ms, nor noticeably more memory than for an incident of twenty attempts.
+its page, its alert, `octy incidents show` and `octy keys show` are made nine times, without the start of the command:
+the best may not take longer than 150 ms, nor any noticeably more memory than for an incident of twenty attempts.
 """
 
 import argparse

@@ -360,7 +360,7 @@ def test_a_nul_is_told_as_what_it_is(world: World) -> None:
 def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World) -> None:
     row = (1, CANARY, "h", 1, "o" * 500, "s", "c", "m", "p", "r")
     with pytest.raises(psycopg.DataError) as caught, world.database.write() as connection:
-        tallies._ADD_ATTEMPTS.execute(connection, [row])
+        tallies.ADD_ATTEMPTS.execute(connection, [row])
     assert "too long" in str(caught.value)
     run_twice = [("pk_a", "n", 1, 1, 1), ("pk_a", "n", 1, 1, 1)]
     with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write() as connection:

@@ -8,11 +8,10 @@ from itertools import count
 from sqlmodel import col, select, update
 from support.stores import make_database, remove_database
 
-from octy_middleware import incident_counts
 from octy_middleware.accounts import Accounts
 from octy_middleware.clock import to_micros, utc
 from octy_middleware.database import Database
-from octy_middleware.incident_counts import ALL_TIME
+from octy_middleware.incident_counts import ADD_SUMS, ALL_TIME
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import (
     Account,
@@ -133,7 +132,7 @@ class World:
             for source, number, client, at in self._failed:
                 last = (number, to_micros(at))
                 sums = [(incident_id, ALL_TIME, source, *last, client), (incident_id, int(at) // 60, "", *last, "")]
-                incident_counts.add(connection, sums)
+                ADD_SUMS.run(connection, sums)
         return incident_id
 
     def failures(self, source, number, client="curl/8.5.0", outcome=Outcome.WRONG_SECRET, ago=60.0):
