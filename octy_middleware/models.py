@@ -289,6 +289,8 @@ class Outbox(Table, table=True):
     __table_args__ = (
         Index(
             "ix_outbox_undelivered",
+            "priority",
+            "place",
             "id",
             sqlite_where=text("delivered_at IS NULL"),
             postgresql_where=text("delivered_at IS NULL"),
@@ -300,11 +302,22 @@ class Outbox(Table, table=True):
             sqlite_where=text("delivered_at IS NULL"),
             postgresql_where=text("delivered_at IS NULL"),
         ),
+        Index(
+            "ix_outbox_account",
+            "account_id",
+            "priority",
+            "place",
+            sqlite_where=text("delivered_at IS NULL"),
+            postgresql_where=text("delivered_at IS NULL"),
+        ),
         {"sqlite_autoincrement": True},
     )
 
     id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     kind: str = Field(max_length=40)
+    priority: int = 1  # `outbox.Priority`
+    place: int = Field(default=0, sa_type=BIG)  # within the priority; Unix microseconds, later for an account that has many
+    account_id: str = Field(default="", max_length=36)  # whose share it takes; may be empty
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
     created_at: datetime = time_column()

@@ -82,7 +82,7 @@ def give(
             at=utc(now),
         )
     )
-    outbox.put(connection, outbox.Event.NOTICE_GIVEN, notice_id, now)
+    outbox.put(connection, outbox.Event.NOTICE_GIVEN, notice_id, now, account_id=account_id)
     webhooks.notice_given(connection, kind, account_id, notice_id, now, pair_id=key_pair_id)
     return notice_id
 

@@ -80,7 +80,7 @@ def put(
             created_at=utc(now),
         )
     )
-    outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": 1})
+    outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": 1}, account_id=account_id)
     return True
 
 
@@ -91,10 +91,10 @@ def order_again(connection: Connection, webhook_id: str, now: float) -> bool:
         update(Webhook)
         .where(col(Webhook.id) == webhook_id, col(Webhook.state).in_(ended))
         .values(state=WebhookState.PENDING, orders=col(Webhook.orders) + 1, tries=0)
-        .returning(col(Webhook.orders))
+        .returning(col(Webhook.orders), col(Webhook.account_id))
     ).first()
     if row is not None:
-        outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": row[0]})
+        outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": row[0]}, account_id=row[1])
     return row is not None
 
 

@@ -178,7 +178,7 @@ def test_going_back_leaves_no_message_that_the_release_before_does_not_know(empt
             connection.execute(
                 tables_of(empty)["outbox"].insert(),
                 {"kind": kind, "subject_id": "x", "detail": {}, "created_at": 1, "delivered_at": delivered}
-                | {"tries": 0, "last_error": ""},
+                | {"tries": 0, "last_error": "", "priority": 1, "place": 1, "account_id": ""},
             )
     go_back(empty, PREVIOUS)
     with empty.read() as connection:

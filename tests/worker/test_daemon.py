@@ -10,13 +10,23 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.temporal import Temporal, open_temporal
-from support.world import World
+from support.world import INSTALLATION, World
 from temporalio import activity
 
 from octy_middleware import ConfigurationError
 from octy_worker import daemon
 from octy_worker.settings import WorkerSettings
+from octy_worker.task_queue_workers import executors, workers
+from octy_worker.versions import deployment_of
 from octy_workflows import activities
+from octy_workflows.task_queues import (
+    Work,
+    all_task_queues,
+    background_task_queue,
+    incident_task_queue,
+    task_queue_of,
+    workflow_task_queues,
+)
 
 
 @pytest.fixture(scope="module")
@@ -30,46 +40,73 @@ def settings(world: World, **options: object) -> WorkerSettings:
     return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
 
 
-def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
-    async def build() -> tuple[dict, dict]:
-        with ThreadPoolExecutor(daemon._THREADS) as executor:
-            own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
-            parts = daemon.Parts(own)
-            workers = parts.worker(temporal.client, executor), parts.webhook_worker(temporal.client, executor)
-            return dict(workers[0].config()), dict(workers[1].config())
+def configurations(parts: daemon.Parts, temporal: Temporal) -> dict[str, dict]:
+    """Return what each worker is made from, by its task queue."""
 
-    config, webhooks = temporal.run(build())
-    activities_done = [*config["activities"], *webhooks["activities"]]
-    registered = [activity._Definition.must_from_callable(done) for done in activities_done]
-    declared = [name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")]
-    assert sorted(definition.name for definition in registered) == sorted(declared)
-    assert {found.__name__ for found in config["workflows"]} == {
-        "KeyIncidentWorkflow",
-        "KeyRegenerationWorkflow",
-        "KeyNoticeWorkflow",
-        "KeyUpkeepWorkflow",
-        "KeyWebhookWorkflow",
+    async def build() -> dict[str, dict]:
+        threads, main = executors(), parts.task_queue
+        made = workers(temporal.client, main, parts.activities(temporal.client), threads, deployment_of(parts.settings))
+        for executor in threads.values():
+            executor.shutdown()
+        return {str(config["task_queue"]): dict(config) for worker in made if (config := worker.config())}
+
+    return temporal.run(build())
+
+
+def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
+    own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
+    parts = daemon.Parts(own)
+    found = configurations(parts, temporal)
+    assert sorted(found) == sorted(all_task_queues(parts.task_queue))
+    done = {
+        name: [activity._Definition.must_from_callable(each) for each in config["activities"]]
+        for name, config in found.items()
     }
-    # Customers' servers keep no mail waiting.
-    assert webhooks["task_queue"] == f"{config['task_queue']}-webhooks"
-    assert [done.__name__ for done in webhooks["activities"]] == ["post_webhook"]
-    assert webhooks["max_concurrent_activities"] == daemon._WEBHOOK_THREADS
+    declared = {name for name, value in vars(activities).items() if hasattr(value, "__temporal_activity_definition")}
+    assert {definition.name for each in done.values() for definition in each} == declared
+    with_workflows = {
+        name: {each.__name__ for each in config["workflows"]} for name, config in found.items() if config["workflows"]
+    }
+    assert with_workflows == {
+        parts.task_queue: {"KeyRegenerationWorkflow"},
+        incident_task_queue(parts.task_queue): {"KeyIncidentWorkflow"},
+        background_task_queue(parts.task_queue): {
+            "KeyNoticeWorkflow",
+            "KeyUpkeepWorkflow",
+            "KeyWebhookWorkflow",
+        },
+    }
+    assert set(with_workflows) == set(workflow_task_queues(parts.task_queue))
+    # Mails and webhooks, which may hang, share no slots with anything else, and alerts not even with other mails.
+    slow = {"send_mail", "post_webhook"}
+    apart = {name: {each.name for each in of} for name, of in done.items() if slow & {each.name for each in of}}
+    assert all(len(names) == 1 for names in apart.values())
+    assert set(apart) == {
+        task_queue_of(parts.task_queue, work)
+        for work in (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
+    }
     # None waits for a thread, and none is torn out of a transaction.
-    assert config["max_concurrent_activities"] == daemon._THREADS
-    assert all(definition.no_thread_cancel_exception for definition in registered)
+    for config in found.values():
+        assert config["max_concurrent_activities"] == config["activity_executor"]._max_workers
+    assert len({id(config["activity_executor"]) for config in found.values()}) == len(found)
+    assert all(definition.no_thread_cancel_exception for each in done.values() for definition in each)
 
 
 @pytest.mark.sqlite
-def test_the_worker_has_a_version_only_where_a_deployment_is_named(world: World, temporal: Temporal) -> None:
-    async def version(**options: object) -> object:
-        with ThreadPoolExecutor(daemon._THREADS) as executor:
-            return (
-                daemon.Parts(settings(world, **options)).worker(temporal.client, executor).config()["deployment_config"]
-            )
+def test_workers_with_workflows_have_a_version_only_where_a_deployment_is_named(
+    world: World, temporal: Temporal
+) -> None:
+    def versions(**options: object) -> dict[str, str]:
+        found = configurations(daemon.Parts(settings(world, **options)), temporal)
+        return {
+            name: config["deployment_config"].version.to_canonical_string()
+            for name, config in found.items()
+            if config["deployment_config"]
+        }
 
-    assert temporal.run(version(temporal_task_queue="plain")) is None
-    named = temporal.run(version(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0"))
-    assert named.version.to_canonical_string() == "octy.1.4.0"
+    assert versions(temporal_task_queue="plain") == {}
+    named = versions(temporal_task_queue="named", temporal_deployment="octy", temporal_build_id="1.4.0")
+    assert named == dict.fromkeys(workflow_task_queues(f"named-{INSTALLATION}"), "octy.1.4.0")
 
 
 async def _idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:

@@ -7,7 +7,6 @@ import re
 import time
 import traceback
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mail_rig import PUBLIC_KEY, SECRET, SENT, START, Told, opened
@@ -337,17 +336,16 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
 async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, settings: WorkerSettings) -> list[bytes]:
     """Run the worker until the first keys are mailed, then replaced; return the histories as they are."""
     parts = daemon.Parts(settings)
-    with ThreadPoolExecutor(daemon._THREADS) as executor:
-        async with parts.worker(temporal.client, executor):
-            relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
-            await until(lambda: finished(world) == ["done"], relaying)
-            [text] = mails(relay, "new_keys_inside")
-            assert await asyncio.to_thread(accepts, world, *keys_in(text))
-            use_old_pair(world, keys_in(text)[0])
-            regenerate(world.database, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
-            await until(lambda: finished(world) == ["done", "done"], relaying)
-            await stop(relaying)
-    parts.database.close()
+    async with parts.working(temporal.client):
+        relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
+        await until(lambda: finished(world) == ["done"], relaying)
+        [text] = mails(relay, "new_keys_inside")
+        assert await asyncio.to_thread(accepts, world, *keys_in(text))
+        use_old_pair(world, keys_in(text)[0])
+        regenerate(world.database, "acme", actor="ann", reason="asked for", leaked=False, now=time.time())
+        await until(lambda: finished(world) == ["done", "done"], relaying)
+        await stop(relaying)
+    parts.close()
     ids = [
         regeneration_workflow_id(INSTALLATION, found)
         for (found,) in world.rows("SELECT id FROM regeneration ORDER BY id")

@@ -39,6 +39,13 @@ from octy_workflows.webhook import KeyWebhookWorkflow
 
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
 
+TASK_QUEUES = {
+    KeyIncidentWorkflow: f"octy-{INSTALLATION}-incidents",
+    KeyRegenerationWorkflow: f"octy-{INSTALLATION}",
+    KeyNoticeWorkflow: f"octy-{INSTALLATION}-background",
+    KeyWebhookWorkflow: f"octy-{INSTALLATION}-background",
+}
+
 MEANINGS = [
     (Event.INCIDENT_OPENED, {}, None, []),
     (Event.INCIDENT_GREW, {"failures": 40}, "attempts_grew", [Growth(40)]),
@@ -114,7 +121,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     assert subject in ear.options.pop("static_summary")
     assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
     assert ear.options == {
-        "task_queue": f"octy-{INSTALLATION}",
+        "task_queue": TASK_QUEUES[room],
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
     }

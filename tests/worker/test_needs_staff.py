@@ -8,7 +8,6 @@ import contextlib
 import itertools
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import pytest
@@ -16,7 +15,6 @@ from cli_rig import open_case
 from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
-from temporalio.worker import Worker
 
 from octy_middleware.statements import run
 from octy_middleware.states import Answer
@@ -163,20 +161,15 @@ class Office:
 @pytest.fixture(scope="module")
 def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Office]:
     office = Office(temporal, World(tmp_path_factory.mktemp("office")), PostOffice())
-    with pytest.MonkeyPatch.context() as patched, ThreadPoolExecutor(daemon._THREADS) as executor:
+    with pytest.MonkeyPatch.context() as patched:
         patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
         parts = daemon.Parts(office.settings())
-        worker = temporal.run(_started(parts, temporal.client, executor))
+        working = parts.working(temporal.client)
+        temporal.run(working.__aenter__())
         yield office
-        temporal.run(worker.__aexit__(None, None, None))
-    parts.database.close()
+        temporal.run(working.__aexit__(None, None, None))
+    parts.close()
     office.world.close()
-
-
-async def _started(parts: daemon.Parts, client: Client, executor: ThreadPoolExecutor) -> Worker:
-    worker = parts.worker(client, executor)
-    await worker.__aenter__()
-    return worker
 
 
 Story = Callable[[Case], Awaitable[None]]

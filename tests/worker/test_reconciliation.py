@@ -30,6 +30,7 @@ from octy_worker.reconciliation.subjects import Subject
 from octy_worker.registration import register
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
+from octy_workflows.task_queues import incident_task_queue
 
 
 @pytest.fixture
@@ -102,7 +103,7 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
         KeyIncidentWorkflow.run,
         IncidentCase(incident_id),
         id=incident_workflow_id(INSTALLATION, incident_id),
-        task_queue=QUEUE,
+        task_queue=incident_task_queue(QUEUE),
     )
     run = reconciliation(world, client)
     while not await run._running.is_idle(Subject.INCIDENT, incident_id):  # noqa: ASYNC110  # the server calls nobody

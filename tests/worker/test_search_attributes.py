@@ -115,7 +115,7 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
     assert temporal.run(reach()) == ([] if known else NAMES)
     states = [str(check.state) for check in look_at_temporal(own, INSTALLATION) if check.name == "search attributes"]
     assert states == ["ok"]
-    parts.database.close()
+    parts.close()
     world.close()
 
 

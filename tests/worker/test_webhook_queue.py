@@ -3,7 +3,6 @@
 import asyncio
 import threading
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -17,10 +16,12 @@ from octy_middleware.notices import give
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.task_queue_workers import WEBHOOK_THREADS
 from octy_worker.webhooks.faults import Delivery
 from octy_workflows import messages
 from octy_workflows.messages import NoticeCase, WebhookCase
 from octy_workflows.notice import KeyNoticeWorkflow
+from octy_workflows.task_queues import background_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 PATIENCE = 30.0
@@ -53,7 +54,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
     mailer, silent, keys = Told(), Silent(), world.register()
     monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: mailer)
     subscribe(world, "https://hooks.acme.example/")
-    orders = [tell(world, keys.account_id, f"n{number}") for number in range(daemon._THREADS + 1)]
+    orders = [tell(world, keys.account_id, f"n{number}") for number in range(WEBHOOK_THREADS + 1)]
     with world.database.write() as connection:
         detail = {"source": "198.51.100.7", "client": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
@@ -63,24 +64,25 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
 
     async def play() -> None:
         def start(run: Any, case: object, name: str) -> Any:
-            return temporal.client.start_workflow(run, case, id=name, task_queue=parts.task_queue)
+            return temporal.client.start_workflow(
+                run, case, id=name, task_queue=background_task_queue(parts.task_queue)
+            )
 
-        with ThreadPoolExecutor(daemon._THREADS) as executor, ThreadPoolExecutor(daemon._WEBHOOK_THREADS) as others:
-            async with parts.worker(temporal.client, executor), parts.webhook_worker(temporal.client, others):
-                try:
-                    posts = [
-                        await start(KeyWebhookWorkflow.run, WebhookCase(order.webhook_id, "x"), order.webhook_id)
-                        for order in orders
-                    ]
-                    for post in posts:
-                        await _ordered(post)
-                    mail = await start(KeyNoticeWorkflow.run, NoticeCase(notice, messages.NoticeKind.EXPOSED), notice)
-                    async with asyncio.timeout(PATIENCE / 2):
-                        assert await mail.result() == "told"
-                    assert silent.waiting == daemon._WEBHOOK_THREADS
-                finally:
-                    silent.let_go.set()
-                assert {await post.result() for post in posts} == {"sent"}
+        async with parts.working(temporal.client):
+            try:
+                posts = [
+                    await start(KeyWebhookWorkflow.run, WebhookCase(order.webhook_id, "x"), order.webhook_id)
+                    for order in orders
+                ]
+                for post in posts:
+                    await _ordered(post)
+                mail = await start(KeyNoticeWorkflow.run, NoticeCase(notice, messages.NoticeKind.EXPOSED), notice)
+                async with asyncio.timeout(PATIENCE / 2):
+                    assert await mail.result() == "told"
+                assert silent.waiting == WEBHOOK_THREADS
+            finally:
+                silent.let_go.set()
+            assert {await post.result() for post in posts} == {"sent"}
 
     temporal.run(play())
     assert len(mailer.envelopes) == 1

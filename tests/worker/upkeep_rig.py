@@ -5,7 +5,6 @@ import contextlib
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
-from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from mail_rig import Told
@@ -38,18 +37,17 @@ class Works:
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
         await make_ready(client, self.settings, INSTALLATION)  # as the daemon does before it begins
-        with ThreadPoolExecutor(8) as executor:
-            relay = self.parts.relay(client)
-            async with self.parts.worker(client, executor):
-                going = [relay.run(), keep_schedules(client, self.settings, INSTALLATION, look=0.1)]
-                tasks = [asyncio.create_task(one) for one in going]
-                try:
-                    yield
-                finally:
-                    for task in tasks:
-                        task.cancel()
-                    await asyncio.gather(*tasks, return_exceptions=True)
-        self.parts.database.close()
+        relay = self.parts.relay(client)
+        async with self.parts.working(client):
+            going = [relay.run(), keep_schedules(client, self.settings, INSTALLATION, look=0.1)]
+            tasks = [asyncio.create_task(one) for one in going]
+            try:
+                yield
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+        self.parts.close()
 
     def answer(self, incident_id: str, answer: Answer) -> None:
         """Answer as the customer's page does."""

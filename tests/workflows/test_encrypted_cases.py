@@ -16,7 +16,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.client import Client, WorkflowHandle
 from temporalio.worker import Replayer, Worker
 from workflow_books import Books
-from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played
+from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 from octy_middleware.keychain import Keychain
 from octy_worker.encryption import converter
@@ -62,7 +62,7 @@ class Theatre:
 
     @asynccontextmanager
     async def worker(self, keys: Keychain | None) -> AsyncIterator[None]:
-        async with Worker(
+        worker = Worker(
             self.client(keys, for_worker=True),
             task_queue=self.id,
             workflows=WORKFLOWS,
@@ -70,7 +70,8 @@ class Theatre:
             max_cached_workflows=0,
             max_concurrent_workflow_task_polls=1,
             max_concurrent_workflow_tasks=1,
-        ):
+        )
+        async with worker, working_beside(self.client(keys), self.id, self.stage.recorder):
             yield
 
     async def rest(self) -> None:

@@ -10,11 +10,11 @@ import pytest
 from temporalio.common import VersioningBehavior
 from temporalio.worker import Worker
 from workflow_books import Books
-from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played
+from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
 
 from octy_worker.versions import NotReadyError, Version, deployment_of, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase, webhook_task_queue
+from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase
 from octy_workflows.staff import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 
@@ -41,13 +41,14 @@ class Site:
 
     @asynccontextmanager
     async def worker(self, build_id: str = "") -> AsyncIterator[None]:
-        async with Worker(
+        worker = Worker(
             self.client,
             task_queue=self.queue,
             workflows=WORKFLOWS,
             activities=self.stage.recorder.activities(),
             deployment_config=deployment_of(Release(self.queue if build_id else "", build_id)),
-        ):
+        )
+        async with worker, working_beside(self.client, self.queue, self.stage.recorder):
             yield
 
     async def open_cases(self, count: int) -> None:
@@ -166,13 +167,7 @@ async def test_versions_are_switched_on_and_off_while_cases_wait(stage: Stage) -
 async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -> None:
     """Their activity has a task queue of its own, which belongs to no deployment."""
     site = Site(stage)
-    posting = Worker(
-        site.client,
-        task_queue=webhook_task_queue(site.queue),
-        activities=[stage.recorder.post_webhook],
-        max_concurrent_activities=1,
-    )
-    async with posting, site.worker("1"):
+    async with site.worker("1"):
         await site.promote("1")
         webhook_id = f"{site.queue}-w"
         stage.recorder.books[webhook_id] = Books()

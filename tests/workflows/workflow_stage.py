@@ -11,7 +11,7 @@ import sys
 import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import wraps
@@ -22,7 +22,7 @@ from typing import Any
 from temporalio.api.enums.v1 import EventType, PendingActivityState, PendingWorkflowTaskState
 from temporalio.api.sdk.v1 import WorkflowMetadata
 from temporalio.api.workflowservice.v1 import DescribeWorkflowExecutionResponse
-from temporalio.client import WorkflowHandle, WorkflowHistory
+from temporalio.client import Client, WorkflowHandle, WorkflowHistory
 from temporalio.testing import WorkflowEnvironment
 from temporalio.worker import Replayer, Worker
 from workflow_books import Books, Recorder
@@ -42,11 +42,11 @@ from octy_workflows.messages import (
     UpkeepRound,
     UpkeepTask,
     WebhookCase,
-    webhook_task_queue,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.searching import ATTRIBUTES
+from octy_workflows.task_queues import Work, task_queue_of
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
@@ -280,10 +280,33 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
         activities=recorder.activities(),
         workflow_task_executor=hands,
     )
-    webhooks = Worker(env.client, task_queue=webhook_task_queue(TASK_QUEUE), activities=[recorder.post_webhook])
-    for each in (worker, webhooks):
+    workers = [worker, *workers_beside(env.client, TASK_QUEUE, recorder)]
+    for each in workers:
         await each.__aenter__()
-    return env, recorder, [worker, webhooks]
+    return env, recorder, workers
+
+
+def workers_beside(client: Client, main: str, recorder: Recorder) -> list[Worker]:
+    """Return a worker for each task queue to which workflows send activities beside their own."""
+    away = (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
+    return [
+        Worker(
+            client,
+            task_queue=task_queue_of(main, work),
+            activities=[recorder.post_webhook if work is Work.WEBHOOKS else recorder.send_mail],
+            max_concurrent_activity_task_polls=2,
+        )
+        for work in away
+    ]
+
+
+@asynccontextmanager
+async def working_beside(client: Client, main: str, recorder: Recorder) -> AsyncIterator[None]:
+    """Run `workers_beside`."""
+    async with AsyncExitStack() as stack:
+        for worker in workers_beside(client, main, recorder):
+            await stack.enter_async_context(worker)
+        yield
 
 
 async def _stop(env: WorkflowEnvironment, workers: list[Worker]) -> None:

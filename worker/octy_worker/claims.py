@@ -3,6 +3,7 @@
 Here: leases, in SQL. Not here: delivery (`relay`), what a message means (`meanings`), messages as support staff sees
 them (`undelivered`).
 
+Messages are claimed by priority, and within one by place, so that each account has its share (`outbox`).
 Several relays share one outbox. Each takes a few messages at a time by a lease that ends by itself: what a killed
 relay held is taken by the others after that. Of each subject only the oldest undelivered message can be taken, so
 messages of one subject go out in their order, whoever takes them, and no subject waits for another. A message that is
@@ -13,7 +14,7 @@ way, and one that is behind comes as much later; both are harmless, for a messag
 workflow, and a signal that it has heard.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import Enum
@@ -27,7 +28,7 @@ from octy_middleware.backends import Writer
 from octy_middleware.clock import Clock, utc
 from octy_middleware.database import Database
 from octy_middleware.models import Outbox
-from octy_middleware.outbox import TRIES
+from octy_middleware.outbox import TRIES, Priority
 
 _PAUSE = timedelta(seconds=0.5)  # after the first try of a message that is at fault; doubles with each try
 _LAST_PATIENCE = 1.0  # seconds for other writers at the end: leases end by themselves, too
@@ -39,6 +40,7 @@ class Message:
     """A claimed message. `detail` is still JSON: one that can't be read is that message's fault alone."""
 
     number: int
+    priority: Priority
     kind: str
     subject_id: str
     detail: str
@@ -71,12 +73,30 @@ class Claims:
         self._holder = holder
         self._lease = lease
 
-    def take(self, ends: Sequence[End], limit: int) -> list[Message]:
-        """Write down what became of messages, then claim up to `limit` others, oldest first: one transaction."""
+    def take(self, ends: Sequence[End], limits: Mapping[Priority, int]) -> list[Message]:
+        """Write down what became of messages, then claim so many others of each priority: one transaction.
+
+        With nothing to write down, nothing is locked until there is something to claim.
+        """
+        wanted = {priority: limit for priority, limit in sorted(limits.items()) if limit}
+        if not ends and not self._is_any_waiting(wanted):
+            return []
         with self._database.write(writer=Writer.RECORDER) as connection:
             now = self._clock()
             self._write_down(connection, ends, now)
-            return self._claim(connection, limit, now) if limit else []
+            return [
+                message
+                for priority, limit in wanted.items()
+                for message in self._claim(connection, priority, limit, now)
+            ]
+
+    def _is_any_waiting(self, priorities: Iterable[Priority]) -> bool:
+        with self._database.read() as connection:
+            now = self._clock()
+            return any(
+                connection.execute(select(col(Outbox.id)).where(_claimable(priority, now)).limit(1)).first()
+                for priority in priorities
+            )
 
     def leave(self, ends: Sequence[End]) -> None:
         """Write down what became of messages, and give all others back."""
@@ -84,17 +104,17 @@ class Claims:
             self._write_down(connection, ends, self._clock())
             connection.execute(update(Outbox).where(self._held()).values(_FREE))
 
-    def _claim(self, connection: Connection, limit: int, now: float) -> list[Message]:
+    def _claim(self, connection: Connection, priority: Priority, limit: int, now: float) -> list[Message]:
         detail = cast(col(Outbox.detail), Text).label("detail")
         wanted = (
             select(col(Outbox.id), col(Outbox.kind), col(Outbox.subject_id), detail, col(Outbox.tries))
-            .where(_claimable(now))
-            .order_by(col(Outbox.id))
+            .where(_claimable(priority, now))
+            .order_by(col(Outbox.place), col(Outbox.id))
             .limit(limit)
             .with_for_update(skip_locked=True)  # SQLite has one writer, and knows no such words
         )
         rows = connection.execute(wanted)
-        found = [Message(row.id, row.kind, row.subject_id, row.detail, row.tries) for row in rows]
+        found = [Message(row.id, priority, row.kind, row.subject_id, row.detail, row.tries) for row in rows]
         if found:
             until = utc(now + self._lease)
             self._set(connection, found, leased_by=self._holder, leased_until=until)
@@ -127,8 +147,8 @@ class Claims:
         return (col(Outbox.leased_by) == self._holder) & col(Outbox.delivered_at).is_(None)
 
 
-def _claimable(now: float) -> ColumnElement[bool]:
-    """Return the condition of a message that anybody may take.
+def _claimable(priority: Priority, now: float) -> ColumnElement[bool]:
+    """Return the condition of a message of this priority that anybody may take.
 
     For each message that is met from the outbox's front on, the subject's oldest is looked up: a few steps in an index
     for each that is claimed. A grouping or an anti-join would go through the whole outbox, however many are claimed.
@@ -141,7 +161,7 @@ def _claimable(now: float) -> ColumnElement[bool]:
         .scalar_subquery()
     )
     free = or_(col(Outbox.leased_until).is_(None), col(Outbox.leased_until) <= utc(now))
-    return _waits(Outbox) & free & (col(Outbox.id) == oldest)
+    return _waits(Outbox) & (col(Outbox.priority) == priority) & free & (col(Outbox.id) == oldest)
 
 
 def _waits(message: type[Outbox]) -> ColumnElement[bool]:

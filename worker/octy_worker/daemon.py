@@ -11,8 +11,7 @@ import contextlib
 import logging
 import secrets
 import time
-from concurrent.futures import ThreadPoolExecutor
-from datetime import timedelta
+from collections.abc import AsyncIterator
 
 from temporalio.client import Client
 from temporalio.worker import Worker
@@ -28,7 +27,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.identity import chains_of, claim_installation
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
-from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.mailer import Mailer, SmtpMailer
 from octy_worker.mail.proof import prove
 from octy_worker.metrics.counts import CountedMailer
 from octy_worker.metrics.listener import Metrics, sdk_runtime
@@ -38,23 +37,15 @@ from octy_worker.schedules import keep_schedules
 from octy_worker.sealed import Sealer
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
+from octy_worker.task_queue_workers import Activities, executors, workers
 from octy_worker.temporal import TemporalUnavailableError, connect, main_queue
 from octy_worker.tracing import Tracing
 from octy_worker.versions import deployment_of
 from octy_worker.web_server import stop_on_signals
 from octy_worker.webhooks.courier import Courier
-from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import webhook_task_queue
-from octy_workflows.notice import KeyNoticeWorkflow
-from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.upkeep import KeyUpkeepWorkflow
-from octy_workflows.webhook import KeyWebhookWorkflow
 
 _logger = logging.getLogger(__name__)
 
-_THREADS = 8  # activities at once; each is a transaction or a mail
-_WEBHOOK_THREADS = 4  # webhooks at once; customers' servers may be slow, and keep no mail waiting
-_GRACE = 20.0  # seconds for activities under way when we are told to stop
 _RECONNECT = 1.0
 
 
@@ -71,6 +62,7 @@ class Parts:
         self.database.check_schema()
         self.installation = claim_installation(self.database, chains_of(settings), time.time())
         self.task_queue = main_queue(settings, self.installation)
+        self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
@@ -78,83 +70,62 @@ class Parts:
         self.tracing = Tracing.start(wanted=settings.tracing)
         self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
 
-    def worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
-        """Return the Temporal worker with every workflow and activity."""
+    def activities(self, client: Client) -> Activities:
+        """Return what the worker does for workflows."""
         settings = self.settings
         mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
-        incidents = IncidentActivities(self.database, quiet=settings.quiet_after_false_alarm)
-        regenerations = RegenerationActivities(
-            self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
+        return Activities(
+            incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
+            regenerations=RegenerationActivities(
+                self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
+            ),
+            alerts=self._mail(self.alert_database, mailer),
+            mail=self._mail(self.database, mailer),
+            upkeep=UpkeepActivities(
+                database=self.database,
+                client=client,
+                installation=self.installation,
+                mailer=mailer,
+                letters=self.letters,
+                settings=settings,
+                clock=time.time,
+            ),
+            webhooks=self.webhooks,
         )
-        mail = MailActivities(
-            database=self.database,
+
+    def _mail(self, database: Database, mailer: Mailer) -> MailActivities:
+        return MailActivities(
+            database=database,
             mailer=mailer,
             letters=self.letters,
             links=self.links,
             sealer=self.sealer,
-            settings=settings,
+            settings=self.settings,
             clock=time.time,
         )
-        upkeep = UpkeepActivities(
-            database=self.database,
-            client=client,
-            installation=self.installation,
-            mailer=mailer,
-            letters=self.letters,
-            settings=settings,
-            clock=time.time,
-        )
-        return Worker(
-            client,
-            task_queue=self.task_queue,
-            workflows=[
-                KeyIncidentWorkflow,
-                KeyRegenerationWorkflow,
-                KeyNoticeWorkflow,
-                KeyUpkeepWorkflow,
-                KeyWebhookWorkflow,
-            ],
-            activities=[
-                incidents.note_incident,
-                incidents.take_decision,
-                incidents.open_regeneration,
-                incidents.close_incident,
-                regenerations.issue_pair,
-                regenerations.prove_pair,
-                regenerations.activate_pair,
-                regenerations.renew_link,
-                regenerations.begin_overlap,
-                regenerations.count_old_uses,
-                regenerations.retire_old_pair,
-                regenerations.finish_regeneration,
-                regenerations.note_regeneration,
-                mail.send_mail,
-                upkeep.prune_store,
-                upkeep.reconcile_store,
-                upkeep.send_digest,
-                self.webhooks.give_up_webhook,
-            ],
-            activity_executor=executor,
-            max_concurrent_activities=_THREADS,  # one that waits for a thread would lose its time there
-            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
-            deployment_config=deployment_of(settings),
-        )
+
+    @contextlib.asynccontextmanager
+    async def working(self, client: Client) -> AsyncIterator[list[Worker]]:
+        """Run a Temporal worker for each task queue, with threads of its own."""
+        threads = executors()
+        async with contextlib.AsyncExitStack() as stack:
+            for executor in threads.values():
+                stack.enter_context(executor)
+            running = workers(client, self.task_queue, self.activities(client), threads, deployment_of(self.settings))
+            for worker in running:
+                await stack.enter_async_context(worker)
+            yield running
+            await asyncio.gather(*(worker.shutdown() for worker in running))  # one grace for all, not one each
 
     def relay(self, client: Client) -> Relay:
         """Return the relay, whose deliveries are counted and traced."""
         heard = self.metrics.counts.delivered
-        return Relay(self.database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
+        return Relay(self.alert_database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
 
-    def webhook_worker(self, client: Client, executor: ThreadPoolExecutor) -> Worker:
-        """Return the worker that posts webhooks, on a task queue of its own. Without workflows, it has no version."""
-        return Worker(
-            client,
-            task_queue=webhook_task_queue(self.task_queue),
-            activities=[self.webhooks.post_webhook],
-            activity_executor=executor,
-            max_concurrent_activities=_WEBHOOK_THREADS,
-            graceful_shutdown_timeout=timedelta(seconds=_GRACE),
-        )
+    def close(self) -> None:
+        """Close the connections to the database."""
+        self.database.close()
+        self.alert_database.close()
 
 
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
@@ -179,7 +150,7 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     for name, why in faults:
         _logger.error("worker: stopped by its part %r: %s", name, why)
     parts.tracing.close()
-    parts.database.close()
+    parts.close()
     return 1 if faults else 0
 
 
@@ -201,29 +172,22 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
     client = await _reach_temporal(parts, stop)
     if client is None:
         return
-    with (
-        ThreadPoolExecutor(_THREADS, thread_name_prefix="octy-activity") as executor,
-        ThreadPoolExecutor(_WEBHOOK_THREADS, thread_name_prefix="octy-webhook") as webhook_executor,
-    ):
-        worker = parts.worker(client, executor)
-        webhook_worker = parts.webhook_worker(client, webhook_executor)
-        relay = parts.relay(client)
-        async with worker, webhook_worker:
-            _logger.info("worker: polling %s at %s", parts.task_queue, parts.settings.temporal_address)
-            relaying = asyncio.create_task(relay.run())
-            keeping = asyncio.create_task(keep_schedules(client, parts.settings, parts.installation))
-            stopping = asyncio.create_task(stop.wait())
-            try:
-                await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
-            finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
-                stopping.cancel()
-                keeping.cancel()
-                relaying.cancel()
-                with contextlib.suppress(asyncio.CancelledError):
-                    await keeping
-                with contextlib.suppress(asyncio.CancelledError):
-                    await relaying
-            await asyncio.gather(worker.shutdown(), webhook_worker.shutdown())  # one grace for both, not one each
+    relay = parts.relay(client)
+    async with parts.working(client):
+        _logger.info("worker: polling %s at %s", parts.task_queue, parts.settings.temporal_address)
+        relaying = asyncio.create_task(relay.run())
+        keeping = asyncio.create_task(keep_schedules(client, parts.settings, parts.installation))
+        stopping = asyncio.create_task(stop.wait())
+        try:
+            await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
+        finally:  # also when the SDK cancels us, which is how it tells that the worker can't go on
+            stopping.cancel()
+            keeping.cancel()
+            relaying.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await keeping
+            with contextlib.suppress(asyncio.CancelledError):
+                await relaying
 
 
 async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:

@@ -23,6 +23,7 @@ from octy_worker.cases import CUSTOMER
 from octy_worker.claims import Message
 from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     ChangedAnswer,
@@ -43,6 +44,7 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.task_queues import background_task_queue, incident_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 _Past = TypeVar("_Past", IncidentPast, RegenerationPast)
@@ -58,6 +60,7 @@ class Call:
     run: Any
     argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
     workflow_id: str
+    task_queue: str
     signal: str | None = None
     content: object = None
     summary: str = ""  # as the Web UI shows it in lists and heads; ids only
@@ -78,6 +81,7 @@ class Meanings:
     def __init__(self, database: Database, settings: WorkerSettings, installation: str | None = None) -> None:
         self._database = database
         self._installation = installation or installation_id(database)
+        self._task_queue = main_queue(settings, self._installation)
         self._settings = settings
         self._searchable = settings.temporal_search_attributes == "auto"
 
@@ -134,6 +138,7 @@ class Meanings:
             KeyIncidentWorkflow.run,
             case,
             incident_workflow_id(self._installation, incident_id),
+            incident_task_queue(self._task_queue),
             signal,
             content,
             summary=f"Case {incident_id}",
@@ -158,6 +163,7 @@ class Meanings:
             KeyRegenerationWorkflow.run,
             case,
             regeneration_workflow_id(self._installation, regeneration_id),
+            self._task_queue,
             signal,
             summary=f"New keys {regeneration_id}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
@@ -173,6 +179,7 @@ class Meanings:
             KeyNoticeWorkflow.run,
             case,
             notice_workflow_id(self._installation, notice_id),
+            background_task_queue(self._task_queue),
             summary=f"Notice {notice_id}: {row.kind}",
             details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
             again=again,
@@ -185,6 +192,7 @@ class Meanings:
             KeyWebhookWorkflow.run,
             WebhookCase(webhook_id, row.event, self._settings.webhook_life),
             webhook_workflow_id(self._installation, webhook_id, order),
+            background_task_queue(self._task_queue),
             summary=f"Webhook {webhook_id}: {row.event}",
             details=f"For account {row.account_id}. `octy webhooks list` tells of its deliveries.",
             again=again,

@@ -17,8 +17,11 @@ import logging
 import os
 import secrets
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
+from typing import ParamSpec, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -29,12 +32,11 @@ from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.installation import installation_id
-from octy_middleware.outbox import TRIES
+from octy_middleware.outbox import TRIES, Priority
 from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import main_queue
 from octy_worker.tracing import Tracing
 
 _logger = logging.getLogger(__name__)
@@ -42,6 +44,9 @@ _logger = logging.getLogger(__name__)
 _AHEAD = 4  # messages claimed at once for each that is delivered at a time
 _OF_LEASE = 2 / 3  # of a lease is for delivery; in the rest, what was given up may still arrive
 _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is away
+
+_Arguments = ParamSpec("_Arguments")
+_Result = TypeVar("_Result")
 
 _ANEW = WorkflowIDReusePolicy.ALLOW_DUPLICATE  # SQL says that the closed workflow's work is not done
 
@@ -81,16 +86,17 @@ class Relay:
         self._database = database
         self._client = client
         self._settings = settings
-        self._width = settings.relay_concurrency
+        self._widths = _widths(settings.relay_concurrency)
         self._claims = Claims(database, clock, _name(), settings.relay_lease)
         installation = installation_id(database)
-        self._task_queue = main_queue(settings, installation)
         self._meanings = Meanings(database, settings, installation)
         self._heard = heard
         self._tracing = tracing or Tracing()
         self._rung = asyncio.Event()
-        self._turn_at_call = asyncio.Semaphore(self._width)
-        self._under_way: set[asyncio.Task[None]] = set()
+        self._turns_at_call = {priority: asyncio.Semaphore(width) for priority, width in self._widths.items()}
+        self._under_way: dict[asyncio.Task[None], Priority] = {}
+        # Each delivery under way, and claims, find a thread: asyncio's own are few, and shared with everything.
+        self._threads = ThreadPoolExecutor(sum(self._widths.values()) + 1, thread_name_prefix="octy-relay")
         self._ends: list[End] = []  # not written down yet
         self._taking: asyncio.Task[list[Message]] | None = None
         self._outage: Exception | None = None
@@ -137,22 +143,26 @@ class Relay:
 
     async def _take(self) -> Sequence[End]:
         """Write down what has ended, and begin to deliver what could be claimed. Return what was written down."""
-        limit = 0 if self._outage else self._width * _AHEAD
+        free = [] if self._outage else [priority for priority in Priority if self._has_room(priority)]
         ends = self._ends
-        if not limit and not ends:
+        if not free and not ends:
             return ends
         deadline = asyncio.get_running_loop().time() + self._settings.relay_lease * _OF_LEASE
         self._ends = []
-        self._taking = asyncio.create_task(self._claim(ends, limit))
+        limits = {priority: self._widths[priority] * _AHEAD for priority in free}
+        self._taking = asyncio.create_task(self._claim(ends, limits))
         for message in await asyncio.shield(self._taking):
             task = asyncio.create_task(self._deliver(message, deadline))
-            self._under_way.add(task)
-            task.add_done_callback(self._under_way.discard)
+            self._under_way[task] = message.priority
+            task.add_done_callback(self._under_way.pop)
         return ends
 
-    async def _claim(self, ends: list[End], limit: int) -> list[Message]:
+    def _has_room(self, priority: Priority) -> bool:
+        return sum(each is priority for each in self._under_way.values()) < self._widths[priority]
+
+    async def _claim(self, ends: list[End], limits: Mapping[Priority, int]) -> list[Message]:
         try:
-            claimed = await asyncio.to_thread(self._claims.take, ends, limit)
+            claimed = await self._in_thread(self._claims.take, ends, limits)
         except BaseException:
             self._ends = ends + self._ends  # to be written down the next time
             raise
@@ -162,33 +172,35 @@ class Relay:
         return claimed
 
     async def _wait(self) -> None:
-        """Wait until there is something to do: room for more, a delivery that has ended, a ring, or time to look."""
-        if len(self._under_way) >= self._width:
-            while len(self._under_way) >= self._width:
-                await asyncio.wait(self._under_way, return_when=asyncio.FIRST_COMPLETED)
+        """Wait until there is something to do: room for more, a delivery that has ended, a ring, or time to look.
+
+        While a priority is full, its deliveries that end wait to be written down until it has room, or until there is
+        something to do for the others: fewer transactions.
+        """
+        if self._ends and all(map(self._has_room, Priority)):  # while others were claimed
             return
-        if self._ends:  # while others were claimed
-            return
+        full = [priority for priority in Priority if not self._has_room(priority)]
         ringing = asyncio.create_task(self._rung.wait())
+        until = asyncio.get_running_loop().time() + self._settings.relay_interval
         try:
-            await asyncio.wait(
-                {ringing, *self._under_way},
-                timeout=self._settings.relay_interval,
-                return_when=asyncio.FIRST_COMPLETED,
-            )
+            while not ringing.done() and (left := until - asyncio.get_running_loop().time()) > 0:
+                running = dict(self._under_way)
+                ended, _ = await asyncio.wait({ringing, *running}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if any(running.get(task) not in full for task in ended) or any(map(self._has_room, full)):
+                    return
         finally:
             ringing.cancel()
 
     async def _deliver(self, message: Message, deadline: float) -> None:
         """Deliver one message well before its lease ends, and note what became of it."""
-        async with self._turn_at_call:
+        async with self._turns_at_call[message.priority]:
             if self._outage is not None:
                 self._ends.append(End(message, Fate.HELD_BACK))
                 return
             try:
                 async with asyncio.timeout_at(deadline):
                     with self._tracing.delivery(message):
-                        await self._send(await asyncio.to_thread(self._meanings.call_for, message))
+                        await self._send(await self._in_thread(self._meanings.call_for, message))
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):
                     self._outage = self._outage or error
@@ -205,7 +217,7 @@ class Relay:
                 call.run,
                 call.argument,
                 id=call.workflow_id,
-                task_queue=self._task_queue,
+                task_queue=call.task_queue,
                 id_reuse_policy=_ANEW if call.again else WorkflowIDReusePolicy.REJECT_DUPLICATE,
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=call.summary,
@@ -223,9 +235,28 @@ class Relay:
         if unfinished:
             await asyncio.wait(unfinished)
         try:
-            await asyncio.to_thread(self._claims.leave, self._ends)
+            await self._in_thread(self._claims.leave, self._ends)
         except Exception as error:  # noqa: BLE001  # the store is away: leases end by themselves, and the stop goes on
             _logger.warning("relay: %s; its claims end by themselves", _told(error))
+        self._threads.shutdown(wait=False)
+
+    async def _in_thread(
+        self, do: Callable[_Arguments, _Result], *given: _Arguments.args, **named: _Arguments.kwargs
+    ) -> _Result:
+        return await asyncio.get_running_loop().run_in_executor(self._threads, partial(do, *given, **named))
+
+
+def _widths(width: int) -> dict[Priority, int]:
+    """Return how many messages of each priority are delivered at a time.
+
+    Temporal's server writes one start after the other: what nobody waits for must not stand before an alert there.
+    """
+    return {
+        Priority.ALERT: width,
+        Priority.ANSWER: max(1, width // 2),
+        Priority.NOTICE: max(1, width // 8),
+        Priority.WEBHOOK: max(1, width // 8),
+    }
 
 
 def _name() -> str:

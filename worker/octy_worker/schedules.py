@@ -31,6 +31,7 @@ from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import main_queue
 from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
+from octy_workflows.task_queues import background_task_queue
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 
 _logger = logging.getLogger(__name__)
@@ -94,7 +95,7 @@ def _schedule(task_queue: str, task: UpkeepTask, due: ScheduleIntervalSpec) -> S
             KeyUpkeepWorkflow.run,
             UpkeepRound(task),
             id=upkeep_schedule_id(task_queue, task),
-            task_queue=task_queue,
+            task_queue=background_task_queue(task_queue),
             execution_timeout=_DAY,
         ),
         spec=ScheduleSpec(intervals=[due]),

@@ -8,13 +8,16 @@ from dataclasses import replace
 from typing import assert_never
 
 from temporalio import workflow
-from temporalio.exceptions import ActivityError, is_cancelled_exception
+from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.messages import DAY, DELAYED, Detail, MailEnd, MailOrder, MailReport
-    from octy_workflows.policies import MAILING, Condition, came_true
+    from octy_workflows.policies import FIRST_MAILING, MAILING, Condition, came_true
+    from octy_workflows.task_queues import Work, first_try, main_queue_of, task_queue_of
+
+_SECOND_TRY = 1.0  # seconds after the first one has failed
 
 
 class Correspondent(ABC):
@@ -90,14 +93,28 @@ class Correspondent(ABC):
 
 
 async def _sent_unless(stop: Condition, order: MailOrder) -> MailReport | None:
-    """Temporal retries the mail for days; don't wait for it longer than for `stop`."""
-    sending = workflow.start_activity(activities.send_mail, order, **MAILING, summary=order.kind)
-    await workflow.wait_condition(lambda: sending.done() or stop())
-    if not sending.done():
-        sending.cancel()
-    try:
-        return await sending
-    except ActivityError as error:
-        if is_cancelled_exception(error):
+    """Have it tried once where first tries have slots of their own, then again and again where retries have theirs.
+
+    Temporal retries the mail for days; don't wait for it longer than for `stop`.
+    """
+    tries = ((first_try(order.kind), FIRST_MAILING), (Work.MAIL_RETRIES, MAILING))
+    for number, (work, patience) in enumerate(tries):
+        if number and await came_true(stop, by=workflow.time() + _SECOND_TRY, waiting_for="the second try of a mail"):
             return None
-        return MailReport(MailEnd.FAILED, "the sender gave up")
+        queue = task_queue_of(main_queue_of(workflow.info().task_queue), work)
+        sending = workflow.start_activity(activities.send_mail, order, task_queue=queue, summary=order.kind, **patience)
+        await workflow.wait_condition(lambda sending=sending: sending.done() or stop())  # type: ignore[misc]
+        if not sending.done():
+            sending.cancel()
+        try:
+            return await sending
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                return None
+            if not _may_be_tried_again(error):
+                break
+    return MailReport(MailEnd.FAILED, "the sender gave up")
+
+
+def _may_be_tried_again(error: ActivityError) -> bool:
+    return not (isinstance(error.cause, ApplicationError) and error.cause.non_retryable)

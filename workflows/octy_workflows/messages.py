@@ -48,11 +48,6 @@ def main_task_queue(name: str, installation: str) -> str:
     return f"{name}-{installation}"
 
 
-def webhook_task_queue(task_queue: str) -> str:
-    """Return the queue on which webhooks are posted, beside the worker's own."""
-    return f"{task_queue}-webhooks"
-
-
 @dataclass(frozen=True)
 class RegenerationTimes:
     """Seconds, counted from the order for the new keys' first mail (overlap: from their collection).

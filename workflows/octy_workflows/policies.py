@@ -41,6 +41,9 @@ No longer than that: the mail of a worker that was killed is tried again only wh
 servers, and are asked less and less often.
 """
 
+FIRST_MAILING: _Patience = {**MAILING, "retry_policy": RetryPolicy(maximum_attempts=1)}
+"""The first try of a mail, in a slot that no retry can take: what fails is tried again elsewhere, by `MAILING`."""
+
 LEISURELY: _Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
 """A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
 

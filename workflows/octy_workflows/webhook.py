@@ -21,9 +21,9 @@ with workflow.unsafe.imports_passed_through():
         WebhookEnd,
         WebhookOrder,
         WebhookReport,
-        webhook_task_queue,
     )
     from octy_workflows.policies import PATIENTLY
+    from octy_workflows.task_queues import main_queue_of, webhook_task_queue
 
 _RETRIES = RetryPolicy(
     initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(hours=1)
@@ -56,7 +56,7 @@ class KeyWebhookWorkflow:
             return await workflow.execute_activity(
                 activities.post_webhook,
                 order,
-                task_queue=webhook_task_queue(workflow.info().task_queue),
+                task_queue=webhook_task_queue(main_queue_of(workflow.info().task_queue)),
                 start_to_close_timeout=_ONE_TRY,
                 schedule_to_close_timeout=timedelta(seconds=life),
                 retry_policy=_RETRIES,

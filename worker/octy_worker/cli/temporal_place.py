@@ -19,6 +19,7 @@ from octy_worker.cli.exits import UnavailableError, UsageFaultError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.versions import NotReadyError, Version, known_versions, make_current
+from octy_workflows.task_queues import all_task_queues, workflow_task_queues
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _PAUSE = 0.25  # seconds between two tries
@@ -53,17 +54,25 @@ async def reach(place: TemporalPlace) -> Client:
         raise UsageFaultError(str(error), "use host:port") from None
 
 
+async def unpolled(client: Client, task_queue: str, now: float) -> list[str]:
+    """Return the task queues for which no worker asked for work just now, of either kind, workflows and activities."""
+    activity, task = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
+    wanted = [(queue, activity) for queue in all_task_queues(task_queue)]
+    wanted += [(queue, task) for queue in workflow_task_queues(task_queue)]
+    polled = await asyncio.gather(*(_is_polled(client, queue, kind, now) for queue, kind in wanted))
+    return sorted({queue for (queue, _), there in zip(wanted, polled, strict=True) if not there})
+
+
 async def has_worker(client: Client, task_queue: str, now: float) -> bool:
-    """Tell whether a worker asked for work of both kinds, workflows and activities, just now."""
-    kinds = (TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW, TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY)
-    return all([await _is_polled(client, task_queue, kind, now) for kind in kinds])
+    """Tell whether workers asked for work on every task queue just now."""
+    return not await unpolled(client, task_queue, now)
 
 
-async def _is_polled(client: Client, task_queue: str, kind: TaskQueueType.ValueType, now: float) -> bool:
+async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType, now: float) -> bool:
     answer = await client.workflow_service.describe_task_queue(
         DescribeTaskQueueRequest(
             namespace=client.namespace,
-            task_queue=TaskQueue(name=task_queue),
+            task_queue=TaskQueue(name=queue),
             task_queue_type=kind,
         )
     )

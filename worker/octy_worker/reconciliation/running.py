@@ -13,6 +13,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_worker.reconciliation.subjects import Subject
 from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
+from octy_workflows.task_queues import workflow_task_queues
 
 _AT_ONCE = 8  # questions under way
 _PAGE = 200
@@ -29,12 +30,12 @@ class Life(Enum):
 
 
 class Running:
-    """Asks Temporal about the workflows of one task queue. Raises RPCError while it is away."""
+    """Asks Temporal about the workflows of one main task queue. Raises RPCError while it is away."""
 
     def __init__(self, client: Client, task_queue: str, installation: str) -> None:
         self._client = client
         self._installation = installation
-        self._task_queue = task_queue
+        self._task_queues = workflow_task_queues(task_queue)
 
     async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
         """Return of each subject whether its workflow runs, by the exact record, not by the index."""
@@ -58,7 +59,8 @@ class Running:
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
         """Yield the ids of what runs on the task queue, some at a time, cases and regenerations apart."""
         for name, kind in _TYPES.items():
-            query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue = '{self._task_queue}'"
+            queues = ", ".join(f"'{queue}'" for queue in self._task_queues)
+            query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue IN ({queues})"
             prefix, ids = _WORKFLOW_ID[kind](self._installation, ""), list[str]()
             async for found in self._client.list_workflows(query, page_size=_PAGE):
                 if found.id.startswith(prefix):

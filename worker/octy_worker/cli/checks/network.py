@@ -22,7 +22,7 @@ from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.checks.configuration import is_local
 from octy_worker.cli.exits import CommandError
 from octy_worker.cli.surroundings import now
-from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
+from octy_worker.cli.temporal_place import TemporalPlace, reach, unpolled
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import main_queue
 from octy_worker.versions import known_versions
@@ -108,12 +108,15 @@ async def _look_at_worker(client: Client, queue: str | None) -> Check:
     if queue is None:
         return unchecked("worker", "needs the database, which names its task queue")
     try:
-        polled = await has_worker(client, queue, now())
+        missing = await unpolled(client, queue, now())
     except RPCError as error:
         return wrong("worker", error.message, "look at Temporal's log")
-    if polled:
-        return fine("worker", f"one asks for work on the task queue {queue!r}")
-    return wrong("worker", f"none asks for work on the task queue {queue!r}", "start `octy worker`")
+    if not missing:
+        return fine("worker", f"one asks for work on the task queue {queue!r} and on those beside it")
+    if queue in missing:
+        return wrong("worker", f"none asks for work on the task queue {queue!r}", "start `octy worker`")
+    names = ", ".join(map(repr, missing))
+    return wrong("worker", f"none asks for work on the task queue {names}", "start `octy worker` of this release")
 
 
 async def _look_at_version(client: Client, place: TemporalPlace) -> Check:

@@ -1,0 +1,140 @@
+"""One Temporal worker for each task queue, with threads that nothing else can use.
+
+Here: which workflows and activities each task queue has, and how many at once. Not here: the names of the task queues
+(`octy_workflows.task_queues`), what an activity does, start and stop of the process (`daemon`).
+"""
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from temporalio.client import Client
+from temporalio.worker import Worker, WorkerDeploymentConfig
+
+from octy_worker.activities.incidents import IncidentActivities
+from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.regenerations import RegenerationActivities
+from octy_worker.activities.upkeep import UpkeepActivities
+from octy_worker.activities.webhooks import WebhookActivities
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.notice import KeyNoticeWorkflow
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.task_queues import Work, task_queue_of
+from octy_workflows.upkeep import KeyUpkeepWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
+
+GRACE = 20.0  # seconds for activities under way when we are told to stop
+
+WEBHOOK_THREADS = 16  # customers' servers may be slow; one account has a share of these (`webhooks.shares`)
+ALERT_THREADS = 64  # waiting for a mail server costs a thread 10 s; so many alerts may wait, and the next still leaves
+_RETRY_THREADS = 32
+_FEW = 2  # polls and workflow tasks at once of what nobody waits for: a small Temporal server has room for alerts
+
+
+@dataclass(frozen=True, slots=True)
+class _Slots:
+    """How much of one kind of work is done at once."""
+
+    threads: int  # as many activities at once: one that waits for a thread would lose its time there
+    workflow_tasks: int | None = None  # None: the SDK's own number
+    polls: int = 5
+
+
+_SLOTS: dict[Work | None, _Slots] = {
+    None: _Slots(8),
+    Work.INCIDENTS: _Slots(8),
+    Work.ALERTS: _Slots(ALERT_THREADS),
+    Work.MAILS: _Slots(16),
+    Work.NOTICES: _Slots(4, polls=_FEW),
+    Work.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_FEW),
+    Work.BACKGROUND: _Slots(4, workflow_tasks=_FEW, polls=_FEW),
+    Work.WEBHOOKS: _Slots(WEBHOOK_THREADS, polls=_FEW),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Activities:
+    """What a worker can do. `alerts` does what `mail` does, with database connections of its own."""
+
+    incidents: IncidentActivities
+    regenerations: RegenerationActivities
+    alerts: MailActivities
+    mail: MailActivities
+    upkeep: UpkeepActivities
+    webhooks: WebhookActivities
+
+    def of(self, work: Work | None) -> list[Callable[..., Any]]:
+        """Return the activities of a task queue; None: of the main one."""
+        return {
+            None: [
+                self.regenerations.issue_pair,
+                self.regenerations.prove_pair,
+                self.regenerations.activate_pair,
+                self.regenerations.renew_link,
+                self.regenerations.begin_overlap,
+                self.regenerations.count_old_uses,
+                self.regenerations.retire_old_pair,
+                self.regenerations.finish_regeneration,
+                self.regenerations.note_regeneration,
+            ],
+            Work.INCIDENTS: [
+                self.incidents.note_incident,
+                self.incidents.take_decision,
+                self.incidents.open_regeneration,
+                self.incidents.close_incident,
+            ],
+            Work.ALERTS: [self.alerts.send_mail],
+            Work.MAILS: [self.mail.send_mail],
+            Work.NOTICES: [self.mail.send_mail],
+            Work.MAIL_RETRIES: [self.mail.send_mail],
+            Work.BACKGROUND: [
+                self.upkeep.prune_store,
+                self.upkeep.reconcile_store,
+                self.upkeep.send_digest,
+                self.webhooks.give_up_webhook,
+            ],
+            Work.WEBHOOKS: [self.webhooks.post_webhook],
+        }[work]
+
+
+_WORKFLOWS: dict[Work | None, Sequence[type]] = {
+    None: [KeyRegenerationWorkflow],
+    Work.INCIDENTS: [KeyIncidentWorkflow],
+    Work.BACKGROUND: [KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow],
+}
+
+
+def executors() -> dict[Work | None, ThreadPoolExecutor]:
+    """Return the threads of each task queue; None: of the main one. The caller shuts them down."""
+    return {
+        work: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{work or 'keys'}")
+        for work, slots in _SLOTS.items()
+    }
+
+
+def workers(
+    client: Client,
+    main: str,
+    activities: Activities,
+    threads: dict[Work | None, ThreadPoolExecutor],
+    deployment: WorkerDeploymentConfig | None,
+) -> list[Worker]:
+    """Return one worker for each task queue. Those without workflows have no version."""
+    return [
+        Worker(
+            client,
+            task_queue=main if work is None else task_queue_of(main, work),
+            workflows=_WORKFLOWS.get(work, ()),
+            activities=activities.of(work),
+            activity_executor=threads[work],
+            max_concurrent_activities=slots.threads,
+            max_concurrent_workflow_tasks=slots.workflow_tasks if work in _WORKFLOWS else None,
+            max_concurrent_workflow_task_polls=slots.polls,
+            max_concurrent_activity_task_polls=slots.polls,
+            graceful_shutdown_timeout=timedelta(seconds=GRACE),
+            deployment_config=deployment if work in _WORKFLOWS else None,
+        )
+        for work, slots in _SLOTS.items()
+    ]
