@@ -316,7 +316,7 @@ class Outbox(Table, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     kind: str = Field(max_length=40)
     priority: int = 1  # `outbox.Priority`
-    place: int = Field(default=0, sa_type=BIG)  # within the priority; Unix microseconds, later for an account that has many
+    place: int = Field(default=0, sa_type=BIG)  # within the priority: Unix microseconds, later for busy accounts
     account_id: str = Field(default="", max_length=36)  # whose share it takes; may be empty
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
