@@ -137,7 +137,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
 
     metrics_host: str = "127.0.0.1"
     metrics_port: int = Field(default=0, ge=0, le=65_535)  # Prometheus reads /metrics there; 0: not served
-    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's own metrics; 0: not served
+    metrics_sdk_port: int = Field(default=0, ge=0, le=65_535)  # the Temporal SDK's own, without limits; 0: not served
     tracing: bool = False  # spans by OpenTelemetry; where they go, OTEL_* variables say
 
     @property
