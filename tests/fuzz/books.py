@@ -13,6 +13,7 @@ from fuzz.pairs import Pairs
 from fuzz.reference import OPEN, WRONG
 
 _THRESHOLD, _DETAILS, _SOURCES, _NETWORKS = 20, 60, 256, 1000
+_NAMED_SOURCES = 1000 + 2000 + 1  # by name, by one commit too many, and all others
 _DECOY = ""
 
 
@@ -73,6 +74,7 @@ def _bounds(world: World) -> Iterator[str]:
         "SELECT COUNT(DISTINCT source) FROM outcome_minute GROUP BY public_key, minute": _SOURCES + 1,
         "SELECT COUNT(*) FROM attempt GROUP BY public_key, minute, outcome": _DETAILS,
         "SELECT COUNT(*) FROM streak GROUP BY public_key": _NETWORKS + 2,
+        "SELECT COUNT(*) FROM incident_count WHERE bucket < 0 GROUP BY subject": _NAMED_SOURCES,
     }
     for statement, limit in limits.items():
         most = max((row[0] for row in world.rows(statement)), default=0)

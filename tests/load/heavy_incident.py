@@ -2,8 +2,9 @@
 
 An incident of ten million attempts from a million sources: the first ones go through the real recorder, the rest stands
 in the tables at the bounds that the recorder keeps (256 sources and 60 details a minute, 1,000 sources by name). Then
-its page, its alert, `octy incidents show` and `octy keys show` are made nine times, without the start of the command:
-the best may not take longer than 150 ms, nor any noticeably more memory than for an incident of twenty attempts.
+its page, its alert and `octy incidents show` are made nine times, without the start of the command: the best may not
+take longer than 150 ms, nor any noticeably more memory than for an incident of twenty attempts. `octy keys show`, which
+reads up to 100,000 counters, has a second.
 """
 
 import argparse
@@ -40,7 +41,7 @@ from octy_worker.reports import show_incident, show_key
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, MailOrder
 
-LIMIT_MS = 150.0
+LIMITS_MS = {"page": 150.0, "alert": 150.0, "incidents show": 150.0, "keys show": 1_000.0}
 _FLAT = 2_000_000  # bytes more than for a small incident, at most
 _ROUNDS = 9
 _SOURCES_A_MINUTE, _DETAILS_A_MINUTE = 256, 60
@@ -253,7 +254,7 @@ def _time(report: Report, name: str, look: Callable[[], str]) -> None:
         times.append((time.perf_counter() - begun) * 1e3)
     report.figure(f"{name}: best, median of {_ROUNDS}", f"{min(times):.1f} ms, {median(times):.1f} ms")
     # The best: whatever else runs on this machine only adds to it.
-    report.expect(min(times) <= LIMIT_MS, f"{name} takes {min(times):.0f} ms")
+    report.expect(min(times) <= LIMITS_MS[name], f"{name} takes {min(times):.0f} ms")
 
 
 def main(arguments: list[str] | None = None) -> int:
