@@ -14,6 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from octy_middleware.errors import ConfigurationError
 
+IS_THERE = "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
 _FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
 
 
@@ -88,6 +89,9 @@ class Backend(Protocol):
 
     def renounce(self) -> None:
         """Have every connection that was made until now given up at its next use."""
+
+    def remedy(self, error: BaseException | None) -> str:
+        """Return what somebody must do where the database answers and refuses; nothing for any other error."""
 
     def is_outage(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error an outage from a fault of ours."""

@@ -15,7 +15,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
 from octy_middleware.backends import Alarm, Writer, open_backend
-from octy_middleware.errors import SchemaError, StandbyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseSetupError, SchemaError, StandbyError, StoreUnavailableError
 from octy_middleware.forking import rest_while_forking
 from octy_middleware.kept import KeptConnection
 
@@ -241,6 +241,8 @@ class Database:
             if self.backend.is_standby(cause):
                 self.backend.renounce()
                 raise StandbyError(f"{self.backend.place} takes no writes: {told}") from error
+            if remedy := self.backend.remedy(cause):
+                raise DatabaseSetupError(f"the database refuses: {type(cause).__name__}: {told} → {remedy}") from error
             if not lost and not self.backend.is_outage(cause):
                 raise
             raise StoreUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error

@@ -5,6 +5,7 @@ OctyError                 never raised itself
 │   └── ForeignKeysError  keys are not those that the database is used with
 ├── SchemaError           the database is at another schema than this release
 ├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
+│   ├── DatabaseSetupError the database answers and refuses: a table or a right is missing; the text says what to do
 │   └── StandbyError      what answers in its place is a standby: it takes no writes, and may be behind
 └── InvalidInputError     data given by a person (an address, a reference) can't be taken
 """
@@ -28,6 +29,10 @@ class SchemaError(OctyError):
 
 class StoreUnavailableError(OctyError):
     """The store can't answer now; nothing was changed."""
+
+
+class DatabaseSetupError(StoreUnavailableError):
+    """The database answers, and refuses: trying again helps only once somebody has done what the text says."""
 
 
 class StandbyError(StoreUnavailableError):

@@ -66,6 +66,7 @@ class LookUps:
         self._refuse_to_judge = refuse_to_judge
         self._patience = patience
         self._monotonic = monotonic
+        self._last_error = ""  # logged once
         self._begun: float | None = None  # when the look-up under way began
         self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH, pace=_PACE)
 
@@ -85,12 +86,16 @@ class LookUps:
         answers: list[Answer]
         try:
             records = self._look_up({asked.claim.credentials.public_key for asked in batch})
+            self._last_error = ""
             answers = [self._answer(asked, records) for asked in batch]
         except ForeignKeysError:  # nothing is judged with them, so there is nothing to record either
             answers = [self._refuse_to_judge(asked.claim) for asked in batch]
         except Exception as error:  # no client may wait for ever, no thread may die
             if not isinstance(error, OctyError):
                 _logger.exception("a look-up failed by a fault of ours")
+            elif str(error) != self._last_error:
+                _logger.warning("look-ups: %s: %s", type(error).__name__, error)
+                self._last_error = str(error)
             answers = [self._excuse(asked.claim, asked.request) for asked in batch]
         settled: list[tuple[Ticket, Answer]] = []
         for asked, answer in zip(batch, answers, strict=True):

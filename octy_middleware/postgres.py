@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, cast
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.backends import Alarm, Writer, is_one_of
+from octy_middleware.backends import IS_THERE, Alarm, Writer, is_one_of
 from octy_middleware.errors import ConfigurationError, InvalidInputError, StandbyError, StoreUnavailableError
 
 if TYPE_CHECKING:
@@ -64,14 +64,21 @@ _OUTAGES = frozenset(
         "IdleInTransactionSessionTimeout",  # this process did not run in the middle of a transaction
         "DataCorrupted",
         "IndexCorrupted",
-        "UndefinedTable",  # as SQLite has it: another schema than ours
-        "UndefinedColumn",
-        "InsufficientPrivilege",
     }
 )
 _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_database()"
 _MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
+_UPGRADE = "run `octy db upgrade`, or see that the URL leads to Octy's database and schema"
+_REMEDIES = {  # by the driver's error: the database answers, and refuses
+    "UndefinedTable": _UPGRADE,
+    "UndefinedColumn": _UPGRADE,
+    "InvalidSchemaName": "create the schema that `search_path` names, or set another one",
+    "InsufficientPrivilege": "GRANT this role what it lacks, or use the role that owns the tables; "
+    "`octy db upgrade` needs the owner, and CREATE on the schema",
+    "DuplicateTable": IS_THERE,
+    "DuplicateObject": IS_THERE,
+}
 _CHECK = 1.0  # seconds between two questions on the connection that listens
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
@@ -194,6 +201,10 @@ class PostgresBackend:
 
     def create(self) -> None:
         """See `Backend`. A database is made by the server's owner."""
+
+    def remedy(self, error: BaseException | None) -> str:
+        """See `Backend`."""
+        return next((remedy for name, remedy in _REMEDIES.items() if is_one_of(error, {name})), "")
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""

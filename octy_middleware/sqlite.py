@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from octy_middleware.backends import Alarm, Writer
+from octy_middleware.backends import IS_THERE, Alarm, Writer
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.write_lock import FileLock, for_writers, restrict_to_writers
 
@@ -141,6 +141,17 @@ class SqliteBackend:
 
     def renounce(self) -> None:
         """See `Backend`."""
+
+    def remedy(self, error: BaseException | None) -> str:
+        """See `Backend`."""
+        if not isinstance(error, sqlite3.OperationalError):
+            return ""
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            return "run this as the user who may write the file and its folder"
+        told = str(error)
+        if told.startswith(("no such table", "no such column")) or "has no column named" in told:
+            return "run `octy db upgrade`, or see that the path leads to Octy's database"
+        return IS_THERE if told.endswith("already exists") else ""
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""

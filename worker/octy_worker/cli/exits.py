@@ -66,8 +66,14 @@ def exit_of(error: Exception) -> Exit | None:
             return Exit.REFUSED
     if "octy_middleware" not in sys.modules:  # then it raised nothing either, and need not be loaded to ask it
         return None
-    from octy_middleware.errors import OctyError, StoreUnavailableError  # noqa: PLC0415  # slow; see `app`
+    from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `app`
+        DatabaseSetupError,
+        OctyError,
+        StoreUnavailableError,
+    )
 
+    if isinstance(error, DatabaseSetupError):
+        return Exit.INPUT
     if isinstance(error, StoreUnavailableError):
         return Exit.UNAVAILABLE
     return Exit.INPUT if isinstance(error, OctyError) else None

@@ -11,7 +11,7 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
 from octy_middleware.database import SCHEMA, Database
-from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseSetupError, OctyError, StoreUnavailableError
 from octy_middleware.keys import KeyHasher, bound_to
 from octy_middleware.migrations import check_tables
 from octy_middleware.models import Account, KeyPair, Outbox, SealedSecret, Webhook
@@ -54,7 +54,8 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
         refuse_missing_file(database)
         check_tables(database)
     except (OctyError, UsageFaultError) as error:
-        to_do = _ASK[database.url.get_backend_name()] if isinstance(error, StoreUnavailableError) else ""
+        away = isinstance(error, StoreUnavailableError) and not isinstance(error, DatabaseSetupError)
+        to_do = _ASK[database.url.get_backend_name()] if away else ""
         yield wrong("database", str(error), to_do)
         yield from _not_looked_at()
         return

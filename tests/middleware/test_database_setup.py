@@ -1,0 +1,104 @@
+"""A database that answers and refuses: what it said and what to do, not an outage that ends by itself."""
+
+import logging
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from support.postgres import shared_server
+from support.stores import make_empty_database, remove_database
+from support.world import FakeRequest, World
+
+from octy_middleware import Database
+from octy_middleware.errors import DatabaseSetupError
+from octy_middleware.migrations import upgrade
+from octy_middleware.outcome import Outcome
+from octy_worker.cli.exits import Exit, exit_of
+
+
+@pytest.fixture
+def empty(tmp_path: Path, store: str) -> Iterator[Database]:
+    url = make_empty_database(tmp_path, store)
+    database = Database(url)
+    yield database
+    database.close()
+    remove_database(url)
+
+
+@pytest.fixture
+def powerless(store: str) -> Iterator[str]:
+    """A role that may log in and nothing else."""
+    assert store == "postgresql"
+    with psycopg.connect(shared_server().url("postgres"), autocommit=True) as driver:
+        driver.execute("DROP ROLE IF EXISTS powerless")
+        driver.execute("CREATE ROLE powerless LOGIN")
+        yield "powerless"
+        driver.execute("DROP ROLE powerless")
+
+
+def as_role(database: Database, role: str) -> Database:
+    return Database(database.url.render_as_string(hide_password=False).replace("octy@", f"{role}@"))
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty: Database, powerless: str) -> None:
+    database = as_role(empty, powerless)
+    with pytest.raises(
+        DatabaseSetupError, match=r"permission denied for schema public → GRANT .*needs the owner"
+    ) as caught:
+        upgrade(database)
+    assert exit_of(caught.value) is Exit.INPUT
+    database.close()
+
+
+def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
+    empty.backend.create()
+    with empty.write() as connection:
+        connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
+    with pytest.raises(DatabaseSetupError, match=r"account.* already exists.* → .*a database of its own") as caught:
+        upgrade(empty)
+    assert exit_of(caught.value) is Exit.INPUT
+
+
+def test_a_missing_table_is_logged_as_that_where_a_request_meets_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = world.register()
+    caplog.set_level(logging.WARNING)
+    with world.gate(commit_timeout=2.0) as gate:
+        with world.database.write() as connection:
+            connection.exec_driver_sql("DROP TABLE key_change")
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.STORE_UNAVAILABLE
+    assert "DatabaseSetupError" in caplog.text
+    assert "key_change" in caplog.text
+    assert "run `octy db upgrade`" in caplog.text
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_a_missing_right_is_logged_as_that_where_a_request_meets_it(
+    world: World, powerless: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = world.register()
+    with world.database.write() as connection:
+        connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {powerless}")
+    caplog.set_level(logging.WARNING)
+    with world.gate(database_url=world.url.replace("octy@", f"{powerless}@"), commit_timeout=2.0) as gate:
+        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.STORE_UNAVAILABLE
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        deadline = time.monotonic() + 5
+        while "permission denied for table" not in caplog.text:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+    assert "→ GRANT this role what it lacks" in caplog.text
+    with world.database.write() as connection:
+        connection.exec_driver_sql(f"REVOKE ALL ON ALL TABLES IN SCHEMA public FROM {powerless}")
+
+
+@pytest.mark.sqlite
+def test_a_file_that_can_only_be_read_says_whose_it_is_to_write(world: World) -> None:
+    told = "readonly database → run this as the user who may write"
+    with pytest.raises(DatabaseSetupError, match=told), world.database.write() as connection:
+        connection.exec_driver_sql("PRAGMA query_only = ON")
+        connection.exec_driver_sql("DELETE FROM key_change")
