@@ -10,7 +10,7 @@ from math import ceil
 from octy_middleware.clock import Clock
 from octy_middleware.entries import Entry, describe
 from octy_middleware.keys import KeyHasher
-from octy_middleware.network import Client, network_of
+from octy_middleware.network import Client, counted_source, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
 from octy_middleware.records import KeyRecord
@@ -40,7 +40,7 @@ class Endings:
         if record.state == PairState.RETIRING:
             entry = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
         else:
-            entry = Entry(Outcome.ACCEPTED, now, client.source, network_of(client.source), key, pair_id)
+            entry = Entry(Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id)
         principal = Principal(record.reference, record.account_id, record.public_key)
         return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
 

@@ -8,7 +8,7 @@ from random import randbytes
 from typing import NamedTuple
 
 from octy_middleware.clock import uuid7
-from octy_middleware.network import Client, network_of
+from octy_middleware.network import Client, counted_source, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.request import Request
 
@@ -54,7 +54,7 @@ def describe(  # what is known of the key beside what the request says of itself
     return Entry(
         outcome,
         now,
-        client.source,
+        counted_source(client.source),
         network_of(client.source),
         public_key=public_key,
         pair_id=pair_id,

@@ -15,7 +15,7 @@ from itertools import islice
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.entries import Entry
 from octy_middleware.forking import restart_after_fork
-from octy_middleware.network import network_of
+from octy_middleware.network import counted_source, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.recorder import Recorder
 from octy_middleware.records import KeyRecord, Memory
@@ -102,7 +102,9 @@ class ExpressLane:
     def _entry(known: _Known, source: str, now: float) -> Entry:
         """Return the entry that stands for each use from this source in this second: counted, not copied."""
         record = known.record
-        entry = Entry(Outcome.ACCEPTED, now, source, network_of(source), record.public_key, record.pair_id)
+        entry = Entry(
+            Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id
+        )
         if len(known.entries) < _SOURCES:
             known.entries[source] = entry
         return entry

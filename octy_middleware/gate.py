@@ -281,6 +281,7 @@ class Gate:
         try:
             with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
                 pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
+            self._keyring.remember_renewed(record.public_key)
         except StoreUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
 

@@ -13,7 +13,7 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
 from octy_middleware.keyring import Keyring
 from octy_middleware.keys import KeyHasher, bound_to, has_valid_checksum
-from octy_middleware.network import TrustedProxies, network_of
+from octy_middleware.network import TrustedProxies, claims_tls, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.records import NIL, KeyRecord, nobody, unpack
 from octy_middleware.request import Request
@@ -144,9 +144,10 @@ class Judge:
     def _hides_tls(self, request: Request) -> bool:
         """Tell whether a proxy that nobody told us to trust says that TLS ended there.
 
-        Then the pair was not exposed, our settings are wrong; and every customer would be told that it was.
+        Then the pair was perhaps not exposed, our settings are wrong; and every customer would be told that it was.
+        Headers that say "http", or nothing of it, take nothing back: the connection to us is plain.
         """
-        claimed = request.header(b"x-forwarded-proto") or request.header(b"forwarded")
+        claimed = claims_tls(request.header(b"x-forwarded-proto"), request.header(b"forwarded"))
         if not claimed or self._proxies.trust(request.peer):
             return False
         if not self._warned:

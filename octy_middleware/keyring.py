@@ -14,7 +14,7 @@ from sqlalchemy import Connection, text
 
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.database import Database
-from octy_middleware.errors import ForeignKeysError, StandbyError
+from octy_middleware.errors import ForeignKeysError, OctyError, StandbyError
 from octy_middleware.forking import restart_after_fork
 from octy_middleware.key_checks import PepperCheck
 from octy_middleware.records import KeyRecord, Memory, pack, unpack
@@ -44,6 +44,7 @@ _IMPORTED = text(
     "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
     "FROM found WHERE found.scheme IS NOT NULL"
 )
+_RENEWED = 1000  # renewed pairs of which the feed has not told yet
 _EVICTED = 1024  # records that make room at once
 _ENDS = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
@@ -91,6 +92,7 @@ class Keyring:
         self._epoch += 1
         self._seq: int | None = None
         self._imported: tuple[str, ...] = ()
+        self._renewed: set[str] = set()
         self._stand_in = ""  # some key that exists, once there is one
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
@@ -237,6 +239,25 @@ class Keyring:
                 self.forget(changed)
             if not stop.is_set():  # `close` waits only so long for a read that hangs
                 trust.succeed(begun)
+                self._look_up_again(changed)
+
+    def remember_renewed(self, public_key: str) -> None:
+        """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
+
+        An outage that begins now must not cut it off. Raises StoreUnavailableError.
+        """
+        if len(self._renewed) < _RENEWED:
+            self._renewed.add(public_key)
+        self.look_up(public_key)
+
+    def _look_up_again(self, changed: Iterable[str]) -> None:
+        for key in changed:
+            if key in self._renewed:
+                self._renewed.discard(key)
+                try:
+                    self.look_up(key)
+                except OctyError as error:  # the next request of the key looks it up
+                    _logger.debug("key feed: a renewed pair was not looked up again: %s", type(error).__name__)
 
     def _read_feed(self) -> list[str]:
         """Read what changed since the last look. The first look only notes where the feed stands."""

@@ -32,6 +32,8 @@ _MAX_HOPS = 32  # what stands left of so many commas is one piece of junk
 _CACHED_BYTES = 256  # longer headers are read each time, so that a cache can't be filled with them
 _TLS = ("https", "wss")
 _MAPPED = IPv6Network("::ffff:0:0/96")  # IPv4 addresses as seen by a socket that listens on both
+_NAT64 = IPv6Network("64:ff9b::/96")  # IPv4 addresses behind a translator (RFC 6052 2.1)
+_LOCAL_NAT64 = IPv6Network("64:ff9b:1::/48")  # the same with prefixes of a network's own (RFC 8215)
 
 _PORT = r"(?::(?:[0-9]{1,5}|_[0-9A-Za-z._-]+))?"
 _ZONE = r"(?:%[0-9A-Za-z._~-]+)?"  # means something on one host only: dropped
@@ -41,6 +43,7 @@ _match_node = re.compile(
 _match_parameter = re.compile(
     rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+)=(?:\"([^\x00-\x1f\x7f-\xff\"\\]*)\"|([^\x00-\x20\x7f-\xff\",;\\]+))",
 ).fullmatch
+_find_proto = re.compile(rb"(?:^|[;, \t])proto=\"?([A-Za-z]*)", re.IGNORECASE).findall
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +117,15 @@ class TrustedProxies:
 
 
 @lru_cache(maxsize=8192)
+def counted_source(source: str) -> str:
+    """Return the source as it is recorded and counted: an IPv4 address itself, an IPv6 address by its /64.
+
+    One host has a whole /64 to choose from, so its addresses are no sources of their own.
+    """
+    return network_of(source) if ":" in source else source
+
+
+@lru_cache(maxsize=8192)
 def network_of(source: str) -> str:
     """Return the /24 (IPv4) or /64 (IPv6) of a source as text; "unix" stays, all else is "unknown"."""
     address = _read_address(source)
@@ -129,7 +141,9 @@ def _read_network(entry: str) -> IPv4Network | IPv6Network:
         network = ip_network(entry)
     except ValueError as error:
         raise ConfigurationError(f"trusted_proxies: {entry!r} is no address, network or 'unix' ({error})") from None
-    if isinstance(network, IPv6Network) and network.subnet_of(_MAPPED):
+    if isinstance(network, IPv6Network) and (
+        network.subnet_of(_MAPPED) or (network.subnet_of(_NAT64) and _embedded(network.network_address))
+    ):
         network = IPv4Network((network.network_address.packed[12:], network.prefixlen - _MAPPED.prefixlen))
     if network.prefixlen == 0:
         raise ConfigurationError(f"trusted_proxies: {entry!r} lets every client name its own source")
@@ -157,7 +171,28 @@ def _read_address(text: str) -> str | None:
         six = IPv6Address(bracketed or bare)
     except AddressValueError:
         return None
-    return str(six.ipv4_mapped or six)  # one host must not have two names
+    return str(_embedded(six) or six)  # one host must not have two names
+
+
+def _embedded(six: IPv6Address) -> IPv4Address | None:
+    """Return the IPv4 address in a mapped address or one of NAT64.
+
+    Of NAT64 a global one only: else a translator that lets private ones pass would have strangers taken for a trusted
+    proxy. With prefixes of a network's own the /96 form is read, which is the one with nothing between.
+    """
+    if six.ipv4_mapped is not None:
+        return six.ipv4_mapped
+    number = int(six)
+    four = IPv4Address(number & 0xFFFFFFFF)
+    in_96 = six in _NAT64 or (six in _LOCAL_NAT64 and number >> 32 & 0xFFFFFFFF == 0)
+    return four if in_96 and four.is_global else None
+
+
+def claims_tls(x_forwarded_proto: Iterable[bytes], forwarded: Iterable[bytes]) -> bool:
+    """Tell whether forwarding headers say, whoever wrote them, that TLS was used on all of the way."""
+    names = [name for value in x_forwarded_proto for name in value.split(b",")]
+    names += _find_proto(b",".join(forwarded))
+    return bool(names) and all(name.strip(b" \t").lower().decode("latin-1") in _TLS for name in names)
 
 
 def _read_forwarded_for(piece: bytes) -> tuple[str | None, Scheme | None]:

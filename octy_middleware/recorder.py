@@ -233,7 +233,7 @@ class Recorder:
             self._last_error = ""
             self._warned = False
         if self._reserved_all:
-            self._leave_reserve(item.entry if type(item) is _Awaited else item for item in batch)
+            self._leave_reserve(item.entry if isinstance(item, _Awaited) else item for item in batch)
         settle([(item.ticket, item.verdict) for item in awaited])
         return []
 

@@ -10,6 +10,7 @@ import pytest
 from passlib.hash import argon2
 from support.doors import asgi
 from support.imported_pairs import OLD, have, pair_id_of, rename, slow
+from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
@@ -47,6 +48,17 @@ def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(wor
         assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
         assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
+
+
+def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: Keys) -> None:
+    """Also after the feed has told of its new digest."""
+    with world.gate(commit_timeout=1.0) as gate:
+        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
+        time.sleep(0.6)
+        gate.database.close()
+        with taken_away(world.url, world.server):
+            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.network import Client, TrustedProxies, network_of
+from octy_middleware.network import Client, TrustedProxies, counted_source, network_of
 
 PROXY, PROXY6, INNER, USER, USER6 = "10.0.0.9", "fd00::9", "10.0.7.7", "198.51.100.7", "2001:db8:1:2::7"
 TRUSTED = ["10.0.0.0/8", "fd00::/8", "unix"]
@@ -304,3 +304,30 @@ def test_long_headers_are_not_kept():
     for size in (1_000, 10_000):
         assert proxies.client(PROXY, "http", [b"x" * size + b"," + USER.encode()], [], []).source == USER
     assert proxies._resolve_cached.cache_info().currsize == 0
+
+
+@pytest.mark.parametrize(
+    ("peer", "source", "counted"),
+    [
+        ("::ffff:192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("64:ff9b::8.8.8.8", "8.8.8.8", "8.8.8.8"),
+        ("64:ff9b:1::8.8.8.8", "8.8.8.8", "8.8.8.8"),
+        ("64:ff9b:1:abcd::8.8.8.8", "8.8.8.8", "8.8.8.8"),
+        ("64:ff9b::10.0.0.1", "64:ff9b::a00:1", "64:ff9b::/64"),  # no stranger becomes a private proxy
+        ("64:ff9b:1:8::1:808:808", "64:ff9b:1:8:0:1:808:808", "64:ff9b:1:8::/64"),
+        ("2001:db8::1", "2001:db8::1", "2001:db8::/64"),
+        ("2001:db8::ffff:1", "2001:db8::ffff:1", "2001:db8::/64"),
+        ("192.0.2.7", "192.0.2.7", "192.0.2.7"),
+        ("unix", "unix", "unix"),
+        ("junk", "unknown", "unknown"),
+    ],
+)
+def test_nat64_and_mapped_addresses_are_their_ipv4_address(peer: str, source: str, counted: str) -> None:
+    client = TrustedProxies().client(peer, "https", (), (), ())
+    assert (client.source, counted_source(client.source)) == (source, counted)
+
+
+def test_a_private_address_behind_nat64_is_no_trusted_proxy() -> None:
+    proxies = TrustedProxies(["10.0.0.0/8", "64:ff9b::808:808/128"])
+    assert not proxies.trust("64:ff9b::10.0.0.1")
+    assert proxies.trust("64:ff9b::8.8.8.8")

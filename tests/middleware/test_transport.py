@@ -131,6 +131,38 @@ def test_a_proxy_that_nobody_told_us_to_trust_alarms_staff_and_no_customer(
     assert caplog.text.count("set OCTY_TRUSTED_PROXIES") == (0 if trusted else 1)
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {b"x-forwarded-proto": [b"http"]},
+        {b"x-forwarded-proto": [b"https, http"]},
+        {b"x-forwarded-proto": [b""]},
+        {b"x-forwarded-proto": [b"https"], b"forwarded": [b"for=192.0.2.9;proto=http"]},
+        {b"forwarded": [b"for=192.0.2.9"]},
+    ],
+    ids=["http", "a plain hop", "empty", "they disagree", "nothing of the scheme"],
+)
+def test_headers_of_an_untrusted_peer_that_do_not_claim_tls_take_no_exposure_back(
+    world: World, headers: dict[bytes, list[bytes]]
+) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        request = FakeRequest(keys.basic(), scheme="http", headers=headers)
+        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+    assert len(notices(world)) == 1
+
+
+@pytest.mark.parametrize("headers", [{b"x-forwarded-proto": [b"https"]}, {b"forwarded": [b'for="[::1]";proto=https']}])
+def test_where_an_untrusted_peer_claims_tls_nobody_knows_and_nobody_is_told(
+    world: World, headers: dict[bytes, list[bytes]]
+) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        request = FakeRequest(keys.basic(), scheme="http", headers=headers)
+        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+    assert notices(world) == []
+
+
 def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
     keys = world.register()
     with world.gate() as gate:
