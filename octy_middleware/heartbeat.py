@@ -19,6 +19,7 @@ from octy_middleware.recorder import Health
 from octy_middleware.statements import execute
 
 _EVERY = 10.0  # seconds
+_ID_BYTES = 8
 _BEAT = (
     "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error) "
     "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
@@ -39,7 +40,7 @@ class Heartbeat:
 
     def restart(self) -> None:
         """Be another process."""
-        self._id = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._id = secrets.token_hex(_ID_BYTES)  # host and pid come again when a container is restarted
         self._due = self._monotonic()
 
     def beat(self, connection: Connection) -> None:

@@ -54,9 +54,26 @@ def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypa
             )
     found = read_now(world.database, time.time())
     assert found.process_count == 5
-    assert [(app.pid, app.queued, app.lost, app.failures, app.commit) for app in found.processes] == [
-        (pid, 4, 2, 3, 0.0015) for pid in range(3)
+    assert [(app.id, app.queued, app.lost, app.failures, app.commit) for app in found.processes] == [
+        (f"{number}", 4, 2, 3, 0.0015) for number in range(3)
     ]
+
+
+def test_a_restarted_container_is_not_hidden_by_its_dead_predecessor(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same host name and pid again, within the ten minutes for which the dead process has series."""
+    keys = world.register()
+    monkeypatch.setattr(os, "getpid", lambda: 1)
+    for _ in range(2):
+        with world.gate() as gate:
+            gate.decide(FakeRequest(keys.basic()))
+    change(world, "UPDATE app_process SET queued = 7 WHERE id = (SELECT id FROM app_process ORDER BY seen_at LIMIT 1)")
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(world.database, time.time))
+    [family] = [family for family in registry.collect() if family.name == "octy_recorder_queued"]
+    assert sorted(sample.value for sample in family.samples) == [0.0, 7.0]
+    assert len({(sample.labels["host"], sample.labels["process"]) for sample in family.samples}) == 2
 
 
 def test_whole_tables_are_counted_by_state(world: World) -> None:

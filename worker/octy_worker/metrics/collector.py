@@ -87,7 +87,7 @@ def _of_now(now: Now) -> Iterator[Metric]:
         "octy_app_processes", "Processes of host apps that told of themselves within 10 minutes.", now.process_count
     )
     for name, what, values in _by_process(now.processes):
-        yield _labelled(f"octy_recorder_{name}", f"{what}, by process, as last told.", ("host", "pid"), values)
+        yield _labelled(f"octy_recorder_{name}", f"{what}, by process, as last told.", ("host", "process"), values)
     yield _gauge("octy_outbox_undelivered", "Messages for Temporal that are not delivered.", now.outbox.undelivered)
     yield _gauge("octy_outbox_set_aside", "Of these, messages that are tried no more.", now.outbox.set_aside)
     yield _gauge("octy_outbox_oldest_seconds", "Age of the oldest message that is still tried.", now.outbox.oldest)
@@ -116,7 +116,7 @@ def _of_totals(totals: Totals) -> Iterator[Metric]:
 
 
 def _by_process(processes: Iterable[Process]) -> Iterator[tuple[str, str, dict[_Labels, float]]]:
-    apps = {(app.host, str(app.pid)): app for app in processes}
+    apps = {(app.host, app.id): app for app in processes}
     yield "queued", "Outcomes that wait for their commit", {one: app.queued for one, app in apps.items()}
     yield "lost", "Outcomes given up since the process began", {one: app.lost for one, app in apps.items()}
     yield "failures", "Commits that failed since the process began", {one: app.failures for one, app in apps.items()}

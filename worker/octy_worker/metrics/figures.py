@@ -42,8 +42,8 @@ _OUTCOMES = frozenset(Outcome)
 class Process:
     """A process of a host app, as it last told of itself; the commit in seconds."""
 
+    id: str  # random: host and pid come again when a container is restarted
     host: str
-    pid: int
     queued: int
     lost: int
     failures: int
@@ -105,7 +105,7 @@ def read_now(database: Database, now: float) -> Now:
         is_open = col(Incident.closed_at).is_(None)
         return Now(
             processes=tuple(
-                Process(app.host, app.pid, app.queued, app.lost, app.failures, app.commit_micros / 1e6) for app in apps
+                Process(app.id, app.host, app.queued, app.lost, app.failures, app.commit_micros / 1e6) for app in apps
             ),
             process_count=session.exec(select(func.count()).select_from(AppProcess).where(recent)).one(),
             outbox=_waiting(session, now),
