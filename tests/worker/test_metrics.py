@@ -1,6 +1,7 @@
 """Metrics of the store: cheap whoever asks, right after an outage, silent about what can't be read."""
 
 import asyncio
+import os
 import socket
 import time
 from collections import Counter
@@ -10,7 +11,7 @@ import pytest
 from cli_rig import fail, open_case
 from prometheus_client import CollectorRegistry, generate_latest
 from relay_rig import change, put
-from support.world import World, listening
+from support.world import FakeRequest, World, listening
 from upkeep_rig import settings_of
 
 from octy_middleware import ConfigurationError, Database

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from mail_rig import Told
-from support.world import INSTALLATION, World
+from support.world import World
 from temporalio.client import Client
 
 from octy_middleware.states import Answer
@@ -36,10 +36,10 @@ class Works:
 
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
-        await make_ready(client, self.settings, INSTALLATION)  # as the daemon does before it begins
+        await make_ready(client, self.settings, self.parts.installation)  # as the daemon does before it begins
         relay = self.parts.relay(client)
         async with self.parts.working(client):
-            going = [relay.run(), keep_schedules(client, self.settings, INSTALLATION, look=0.1)]
+            going = [relay.run(), keep_schedules(client, self.settings, self.parts.installation, look=0.1)]
             tasks = [asyncio.create_task(one) for one in going]
             try:
                 yield
