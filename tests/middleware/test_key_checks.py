@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from passlib.hash import pbkdf2_sha256
 from support.doors import DOORS
-from support.world import FakeRequest, Keys, World, basic
+from support.imported_pairs import have, slow
+from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome, key_checks
 from octy_middleware.errors import ForeignKeysError
@@ -35,24 +35,12 @@ def digests(world: World) -> list[tuple]:
     return world.rows("SELECT public_key, secret_digest, imported_scheme, first_used_at FROM key_pair ORDER BY id")
 
 
-def import_hash(world: World, keys: Keys) -> None:
-    """Make the pair's secret an imported one."""
-    stored = str(pbkdf2_sha256.using(rounds=1).hash(keys.secret))
-    with world.database.write() as connection:
-        run(
-            connection,
-            "UPDATE key_pair SET secret_digest = ?, imported_scheme = 'pbkdf2_sha256' WHERE public_key = ?",
-            stored,
-            keys.public_key,
-        )
-
-
 @pytest.mark.parametrize("peppers", [FOREIGN, Keychain.generate()], ids=["same_id", "other_id"])
 def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
     world: World, door: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
 ) -> None:
-    keys, imported = world.register("acme"), world.register("imported")
-    import_hash(world, imported)
+    keys, other = world.register("acme"), world.register("imported")
+    imported = have(world, other, slow(other.secret), "pbkdf2_sha256")
     before, stored = counts(world), digests(world)
     asked = [keys.basic(), *[keys.basic("sk_wrong")] * 25, imported.basic(), basic("pk_" + "0" * 28, "sk_x")]
     with world.gate(peppers=peppers) as gate, door(gate) as ask:

@@ -288,3 +288,14 @@ def test_the_doctor_tells_of_a_copied_database(copied: tuple) -> None:
     [check] = [check for check in look_at_store(settings) if check.name == "installation"]
     assert check.state is State.WRONG
     assert "octy db adopt --copy" in check.to_do
+
+
+def test_an_import_under_foreign_peppers_is_refused_and_changes_nothing(world: World) -> None:
+    keys = chains(world)
+    start(world.url, keys)
+    (world.folder / "keys.csv").write_text("public_key,secret_hash,reference,email\n")
+    octy = octy_for(world, OCTY_PEPPERS=Keychain.generate("k1").export())
+    for words in (WHY, ("--dry-run",)):
+        done = octy("keys", "import", str(world.folder / "keys.csv"), *words).must(2)
+        assert "OCTY_PEPPERS: its key 'k1' is not the one with that id" in done.stderr
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(0,)]

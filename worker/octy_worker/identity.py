@@ -27,9 +27,12 @@ def chains_of(settings: WorkerSettings) -> dict[str, Keychain]:
     return {purpose: chain for purpose, chain in chains.items() if chain is not None}
 
 
-def chains_in(variables: Mapping[str, str]) -> dict[str, Keychain]:
-    """Return the keys that OCTY_* variables hold, by purpose. Raises ConfigurationError for one that can't be read."""
-    names = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
+def chains_in(variables: Mapping[str, str], *purposes: str) -> dict[str, Keychain]:
+    """Return the keys that OCTY_* variables hold, by purpose; all of them, unless purposes are given.
+
+    Raises ConfigurationError for one that can't be read.
+    """
+    names = {purpose: f"OCTY_{purpose.upper()}" for purpose in purposes or PURPOSES}
     return {
         purpose: Keychain.parse(variables[name], name=name) for purpose, name in names.items() if variables.get(name)
     }

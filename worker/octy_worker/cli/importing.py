@@ -22,7 +22,6 @@ from octy_worker.cli.teaching import teach
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from octy_middleware.keys import KeyHasher
     from octy_worker.imports import Progress
 
 _PATIENCE = 2.0  # seconds between two lines of progress
@@ -77,7 +76,10 @@ def import_pairs(
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
+    from octy_middleware.key_checks import PEPPERS
+    from octy_middleware.keys import KeyHasher
     from octy_worker.cli.audit import record
+    from octy_worker.identity import chains_in, claim_installation, refuse_foreign_keys
     from octy_worker.imports import carry_out, plan_import
     from octy_worker.imports_report import fault_lines, report, sentences, verdict
     from octy_worker.staff_orders import check_staff
@@ -85,13 +87,17 @@ def import_pairs(
     who, at = staff_actor(context, actor), now()
     if not dry_run:
         check_staff(who, reason)
-    hasher = _hasher(context)
+    chains = chains_in(variables_of(context), PEPPERS)
+    hasher = KeyHasher(chains[PEPPERS]) if chains else None  # a host of support staff has none, and can only try out
     with _opened(file) as source, store(context) as database, _progress() as progress:
+        for purpose, chain in chains.items():
+            refuse_foreign_keys(database, purpose, chain)
         plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
         imported = not (plan.faults or dry_run)
         if imported and hasher is None:
             raise UsageFaultError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
         if imported:
+            claim_installation(database, chains, at)
             carry_out(database, plan, now=at, progress=progress)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
@@ -104,15 +110,6 @@ def import_pairs(
     if plan.faults:
         complain("\n".join(fault_lines(plan)))
         raise UsageFaultError(*verdict(plan))
-
-
-def _hasher(context: typer.Context) -> "KeyHasher | None":
-    """Return what seals hashes; a host of support staff has no peppers, and can try a file out only."""
-    from octy_middleware.keychain import Keychain
-    from octy_middleware.keys import KeyHasher
-
-    text = variables_of(context).get("OCTY_PEPPERS", "")
-    return KeyHasher(Keychain.parse(text, name="OCTY_PEPPERS")) if text else None
 
 
 @contextmanager
