@@ -13,6 +13,7 @@ from passlib.registry import get_crypt_handler
 
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.imported_forms import read_form, refuse_damage
+from octy_middleware.native_crypt import sha_crypt_fits
 
 IMPORTED = (
     "argon2",
@@ -69,6 +70,10 @@ def verify_imported(context: CryptContext, secret: str, stored: str) -> bool:
     if not is_verifiable(stored):
         return False
     scheme = context.identify(stored)
+    if scheme in ("sha256_crypt", "sha512_crypt"):
+        fits = sha_crypt_fits(secret, stored)
+        if fits is not None:
+            return fits
     given = secret.encode()[:_BCRYPT_READS] if scheme == "bcrypt" else secret
     try:
         return bool(context.verify(given, stored))

@@ -4,6 +4,8 @@ import os
 import re
 import subprocess
 import sys
+import threading
+import time
 from contextlib import suppress
 
 import pytest
@@ -11,10 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.foreign_hashes import CRYPT, CRYPT_SECRET, FOREIGN, SECRET, long_bcrypt
 
+from octy_middleware import imported_hashes
 from octy_middleware.credentials import Secret
 from octy_middleware.errors import InvalidInputError
+from octy_middleware.imported_hashes import verify_imported
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher, bound_to, check_imported
+from octy_middleware.native_crypt import sha_crypt_fits
 
 HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
 ROW = bound_to("00000000-0000-7000-8000-000000000001", "pk_00000001")
@@ -218,6 +223,37 @@ def test_no_damage_does_more_than_be_refused_or_change_the_secret(name: str, pla
     with suppress(InvalidInputError):
         found = check_imported(damaged)
         assert check_imported(found.stored) == found
+
+
+@pytest.mark.parametrize("stored", CRYPT)
+@pytest.mark.parametrize("secret", [CRYPT_SECRET, CRYPT_SECRET + "!", "", "x" * 600, "a\0b", "ä"])
+def test_the_c_library_and_passlib_agree_on_sha_crypt(
+    stored: str, secret: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    native = verify_imported(HASHER.context, secret, stored)
+    monkeypatch.setattr(imported_hashes, "sha_crypt_fits", lambda *_: None)
+    assert verify_imported(HASHER.context, secret, stored) is native is (secret == CRYPT_SECRET)
+
+
+def test_sha_crypt_leaves_the_interpreter_to_other_threads() -> None:
+    """Whole hashes are computed without the lock: another thread counts on as if nobody were there."""
+    costly = "$6$rounds=200000$saltstring$" + "." * 86
+    done, count = threading.Event(), 0
+
+    def hashing() -> None:
+        for _ in range(3):
+            assert sha_crypt_fits("x", costly) is False
+        done.set()
+
+    waited = []
+    threading.Thread(target=hashing).start()
+    while not done.is_set():
+        before = time.perf_counter()
+        time.sleep(0.0005)
+        waited.append(time.perf_counter() - before)
+        count += 1
+    assert count > 20
+    assert sorted(waited)[len(waited) // 2] < 0.005  # a thread that holds the lock keeps it for 5 ms
 
 
 # Hosts that lack something

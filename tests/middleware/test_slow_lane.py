@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from octy_middleware import slow_lane
 from octy_middleware.slow_lane import SlowLane
 
 
@@ -77,3 +78,37 @@ def test_a_forked_child_begins_with_an_empty_lane() -> None:
         go.set()
         assert call.result(10)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+
+
+def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None:
+    lane, go, order = SlowLane(width=1, queue=63), threading.Event(), []
+
+    def work(name: str) -> bool:
+        assert go.wait(10)
+        order.append(name)
+        return True
+
+    with ThreadPoolExecutor(20) as threads:
+        flood = [
+            threads.submit(lane.run, lambda: work("flood"), who=str(number), key="pk_attacked") for number in range(16)
+        ]
+        while lane._of_keys["pk_attacked"] < 16:
+            pass
+        assert lane.run(lambda: True, who="another", key="pk_attacked") is None
+        customer = threads.submit(lane.run, lambda: work("customer"), who="customer", key="pk_customer")
+        while lane._of_keys["pk_customer"] < 1:
+            pass
+        go.set()
+        assert customer.result(10)
+        assert all(call.result(10) for call in flood)
+    assert order.index("customer") <= 2
+    assert order.count("flood") == 16
+
+
+def test_a_lane_begins_anew_after_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slow_lane, "_IDLE", 0.05)
+    lane = SlowLane(width=2, queue=2)
+    for _ in range(3):
+        assert lane.run(lambda: 5, who="x") == 5
+        while lane._threads:
+            pass

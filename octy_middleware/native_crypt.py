@@ -1,0 +1,51 @@
+"""SHA-crypt by the C library, without the interpreter's lock: passlib's own is pure Python and holds it for seconds.
+
+Here: finding `crypt_r` and checking it by a known hash. Not here: which hashes are sound (`imported_forms`). Where
+there is none, as on macOS and Windows, passlib computes; then a flood of such hashes slows the process's other requests.
+"""
+
+import ctypes
+import ctypes.util
+import logging
+from collections.abc import Callable
+from functools import cache
+
+_logger = logging.getLogger(__name__)
+
+_DATA = 256 * 1024  # bytes of `struct crypt_data`: 131,232 in glibc, 32,768 in libxcrypt, 256 in musl
+_LONGEST = 500  # bytes of a secret; libxcrypt takes 511
+_KNOWN = "$5$saltstring$5B8vYYiY.CVt1RlTTf8KbXBH3hsxY/GNooZaBBGWEc5"  # of the authors of SHA-crypt
+
+Crypt = Callable[[bytes, bytes], bytes | None]
+
+
+def sha_crypt_fits(secret: str, stored: str) -> bool | None:
+    """Tell whether a secret fits a sound SHA-crypt hash; None where the C library can't tell."""
+    crypt, given = _crypt(), secret.encode()
+    if crypt is None or b"\0" in given or len(given) > _LONGEST:
+        return None
+    computed = crypt(given, stored.encode())
+    if computed is None or not computed.startswith(stored[:3].encode()):
+        return None
+    return computed == stored.encode()
+
+
+@cache
+def _crypt() -> Crypt | None:
+    for name in (ctypes.util.find_library("crypt"), None):  # musl has it in libc
+        try:
+            function = ctypes.CDLL(name).crypt_r
+        except (OSError, AttributeError, TypeError):
+            continue
+        function.restype = ctypes.c_char_p
+        function.argtypes = (ctypes.c_char_p, ctypes.c_char_p, ctypes.c_void_p)
+
+        def crypt(secret: bytes, setting: bytes, function: Callable[..., bytes | None] = function) -> bytes | None:
+            return function(secret, setting, ctypes.create_string_buffer(_DATA))
+
+        if crypt(b"Hello world!", _KNOWN.encode()) == _KNOWN.encode():
+            return crypt
+    _logger.warning(
+        "this host has no crypt_r: imported SHA-crypt hashes are verified in Python and slow other requests"
+    )
+    return None
