@@ -252,7 +252,25 @@ class Mail(Table, table=True):
     created_at: datetime = time_column()
     tried_at: datetime | None = time_or_none()  # when a try began last
     sent_at: datetime | None = time_or_none()
-    carried_by: str = Field(default="", max_length=100)  # key of the mail that this alert joined; empty: its own
+    carried_by: str = Field(
+        default="", max_length=100, sa_column_kwargs={"server_default": ""}
+    )  # key of the mail that this alert joined; empty: its own
+
+
+class AlertHold(Table, table=True):
+    """A time in which no alert leaves, because of evidence of a fault of our own; 15 minutes at most."""
+
+    __tablename__ = "alert_hold"
+
+    id: str = Field(primary_key=True, max_length=36)
+    evidence: str = Field(max_length=40)  # octy_worker.mail.holding.Evidence
+    accounts: int  # that were refused at their own addresses
+    began_at: datetime = time_column()
+    ends_at: datetime = time_column()
+    told_at: datetime | None = time_or_none()  # the mail to support staff was accepted
+    released_at: datetime | None = time_or_none()
+    released_by: str = Field(default="", max_length=100)
+    reason: str = ""
 
 
 class Webhook(Table, table=True):

@@ -59,6 +59,21 @@ def test_a_dismissed_case_closes_and_stays_closed(office):
     assert (refused["actor"], refused["decision"]) == ("bob", "regenerate")
 
 
+def test_many_incidents_are_decided_with_one_reason_and_a_closed_one_is_refused(office):
+    closed, first, second = (office.attacked()[1] for _ in range(3))
+    office.decide(closed, "dismiss", *WHY).must()
+    office.wait_for_end(closed)
+    words = ("incidents", "decide-many", "dismiss", first, closed, second, *WHY, "--yes", "--json")
+    done = office.octy.shell(*words).must(3)
+    ends = {result["incident_id"]: result["end"] for result in done.json["results"]}
+    assert ends == {first: "decided", closed: "refused", second: "decided"}
+    for incident_id in (first, second):
+        office.wait_for_end(incident_id)
+    repeated = office.octy.shell(*words, "--batch-id", done.json["batch_id"]).must(3)
+    assert [result["end"] for result in repeated.json["results"]] == ["decided", "refused", "decided"]
+    assert len(office.events(first, "answered")) == 1
+
+
 # Refusals, each with its trace
 
 

@@ -49,6 +49,12 @@ def busy(world: World) -> dict[str, str]:
             "VALUES (?, ?, 'alert', ?, ?, 1, 'rcpt-550', ?)",
             *(key, keys.account_id, f"<{key}>", state, int((NOW - 7200) * 1e6)),
         )
+    change(
+        world,
+        "INSERT INTO mail (key, account_id, kind, message_id, state, tries, last_error, created_at) "
+        "VALUES ('z/exposed/1', ?, 'exposed', '<z>', 'skipped', 0, 'daily-cap', ?)",
+        *(keys.account_id, int((NOW - 7200) * 1e6)),
+    )
     number = put(world, "incident_grew", incident, failures=40)
     change(world, "UPDATE outbox SET tries = 5 WHERE id = ?", number)
     return world_ids
@@ -62,13 +68,16 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
     assert envelope.recipient == "support@octy.example"
     assert envelope.message_id == "<digest.2030-03-17@octy.example>"
     letter = envelope.letter
-    assert letter.subject == "Octy support, 2030-03-17: 6 things to look at"
+    assert letter.subject == "Octy support, 2030-03-17: 9 things to look at"
     for body in (letter.text, letter.html):
         said = " ".join(body.split())
         for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
             assert part in said
         assert "1 mail for over an hour" in said
         assert "octy outbox list --aside" in said
+        assert "Reminders and notices that the daily cap withholds" in said
+        assert "z/exposed/1" in said
+        assert "2 alerts to customers not sent" in said
         for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
             assert secret not in said
     assert max(map(len, letter.text.splitlines())) < 90

@@ -202,7 +202,7 @@ class Trial:
         self.desk, self.mailer = Desk(self.world), Told()
 
     def does(self, name: str) -> Callable[[Any], Any]:
-        own = settings()
+        own = settings().model_copy(update={"peppers": self.world.peppers})
         mail = MailActivities(
             database=self.world.database,
             mailer=self.mailer,

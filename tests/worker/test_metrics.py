@@ -22,6 +22,7 @@ from octy_worker.cli.checks import State, observation
 from octy_worker.cli.checks.observation import look_at_observation
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
 from octy_worker.metrics import figures
 from octy_worker.metrics.collector import Kept, StoreCollector
 from octy_worker.metrics.counts import CountedMailer, Counts
@@ -235,3 +236,30 @@ def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.
         states.append((found.state, found.to_do))
     assert states == [(State.OK, ""), (State.WRONG, "pip install 'octy-middleware[telemetry]'")]
     world.close()
+
+
+def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> None:
+    keys, incident_id = open_case(world, at=time.time() - 1300)
+    put_mail = (
+        "INSERT INTO mail (key, account_id, incident_id, kind, message_id, state, tries, last_error, created_at) "
+        "VALUES (?, ?, ?, ?, ?, 'skipped', 0, ?, ?)"
+    )
+    now = int(time.time() * 1e6)
+    for key, kind, why, age in (
+        ("a", "reminder", "daily-cap", 0),
+        ("b", "exposed", "overtaken", 0),
+        ("c", "reminder", "daily-cap", 26 * 3_600_000_000),
+    ):
+        change(world, put_mail, key, keys.account_id, incident_id, kind, f"<{key}>", why, now - age)
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(world.database, time.time))
+    told = generate_latest(registry).decode()
+    assert 'octy_mails_withheld{kind="reminder"} 1.0' in told
+    assert 'octy_mails_withheld{kind="exposed"} 0.0' in told
+    assert "octy_alerts_unsent 1.0" in told
+    assert "octy_alerts_held 0.0" in told
+    [age] = [line.split()[1] for line in told.splitlines() if line.startswith("octy_alerts_unsent_oldest_seconds ")]
+    assert 1300 <= float(age) < 1400
+    change(world, "UPDATE confirmation SET answer = 'it_was_us' WHERE incident_id = ?", incident_id)
+    with world.database.read_session() as session:
+        assert (unsent_alerts(session, time.time()).count, withheld_by_kind(session, time.time())) == (0, {})

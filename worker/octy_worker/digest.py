@@ -26,12 +26,14 @@ from octy_worker.mail.facts.digest import DigestFacts, Listed, Waiting, Yesterda
 from octy_worker.mail.faults import Verdict
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import Mailer
+from octy_worker.mail.withheld import is_withheld, unsent_alerts
 from octy_worker.settings import WorkerSettings
 
 JOB = "digest"
 _MOST = 20  # lines of a list; the rest is counted
 _DAY = timedelta(days=1)
 _LATE = timedelta(hours=1)  # a mail, or the end of a case
+_UNSENT = 1200.0  # seconds; joined and held alerts leave before
 _log = logging.getLogger("octy.mail")
 
 
@@ -122,12 +124,14 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> Waiting:
     is_open, time = col(Incident.closed_at).is_(None), utc(now)
     remind = timedelta(seconds=min(settings.resend_after, default=_DAY.total_seconds()))
     uncollected = col(Regeneration.collected_at).is_(None) & col(Regeneration.finished_at).is_(None)
-    pending = col(Mail.state) == MailState.PENDING
+    pending, unsent = col(Mail.state) == MailState.PENDING, unsent_alerts(session, now)
     return Waiting(
         needs_staff=_list(session, Incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
         overdue=_list(session, Incident, is_open & _is_overdue(session, settings, time)),
         uncollected=_list(session, Regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
-        failed_mails=_failed(session, time - _DAY),
+        failed_mails=_mails(session, (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= time - _DAY)),
+        withheld_mails=_mails(session, is_withheld(now)),
+        unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
         late_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
         set_aside=session.exec(
             select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
@@ -164,8 +168,7 @@ def _list(session: Session, table: type[Incident | Regeneration], condition: Col
     return Listed(tuple((found, at) for found, at in rows), count - len(rows))
 
 
-def _failed(session: Session, since: datetime) -> Listed:
-    condition = (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= since)
+def _mails(session: Session, condition: ColumnElement[bool]) -> Listed:
     rows = session.exec(select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(_MOST)).all()
     count = session.exec(select(func.count()).select_from(Mail).where(condition)).one()
     return Listed(tuple((key, at) for key, at in rows), count - len(rows))

@@ -28,9 +28,23 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_webhook_key")),
     )
     op.create_index(op.f("ix_webhook_account_id"), "webhook", ["account_id"])
+    op.create_table(
+        "alert_hold",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("evidence", sa.String(length=40), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_by", sa.String(length=100), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_hold")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("alert_hold")
     op.execute("DELETE FROM outbox WHERE kind = 'webhook_due' AND delivered_at IS NULL")  # nobody there would know them
     op.drop_index(op.f("ix_webhook_account_id"), "webhook")
     op.drop_table("webhook")

@@ -15,28 +15,34 @@ Logs and faults hold keys of mails and codes: no address, no link.
 import logging
 from dataclasses import dataclass, field, replace
 
+from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
+from octy_middleware.models import Mail
 from octy_middleware.states import MailState
+from octy_worker.hold_notice import HoldNotice
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft, with_others
 from octy_worker.mail.facts.shapes import CaseFacts, Facts
 from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
-from octy_worker.mail.joining import Waiting, alert_key, complete_carried, take_turn
+from octy_worker.mail.holding import hold_for
+from octy_worker.mail.joining import Turn, Waiting, alert_key, complete_carried, take_turn
 from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
 from octy_worker.mail.letters import Letters, TemplateFaultError
 from octy_worker.mail.mailer import Mailer
 from octy_worker.regenerations import note_mailed
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import DELAYED, OVERTAKEN, MailOrder, MailReport
+from octy_workflows.messages import DELAYED, HELD, OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"
+_ASK_AGAIN = 60.0  # seconds after which a held alert is tried again: it may be released
+_HELD = Turn(Standing(MailState.PENDING, HELD), own=False)
 _CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
 _log = logging.getLogger("octy.mail")
 _STATES = {
@@ -76,6 +82,8 @@ class MailActivities:
         self._letters = letters
         self._cap = settings.mail_daily_cap
         self._join_window = settings.alert_join_window
+        self._peppers = settings.peppers
+        self._hold_notice = HoldNotice(database, mailer, letters, settings, clock)
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock
 
@@ -101,8 +109,12 @@ class MailActivities:
         """Send an incident's first alert with those that join it, or say when it is its turn."""
         waiting = Waiting(self._join_window, facts.opened_at.timestamp(), order.waited)
         with self._database.write_session() as session:
-            turn = take_turn(session, first.intent, waiting, self._clock())
+            held = self._hold_for(session, first.intent, waiting)
+            turn = take_turn(session, first.intent, waiting, self._clock()) if held <= 0 else _HELD
             joined = with_others(session, self._links, found, turn.others)
+        if held > 0:
+            self._tell_staff()
+            return MailReport(DELAYED, HELD, again_in=min(held, _ASK_AGAIN))
         if turn.wait > 0:
             return MailReport(DELAYED, turn.standing.code, again_in=turn.wait)
         if not turn.own:
@@ -110,6 +122,19 @@ class MailActivities:
         first = replace(first, facts=joined.facts)
         standing = self._send(first, joined) if turn.standing.state is MailState.PENDING else turn.standing
         return _report(order, [standing, *(self._settle(copy, joined) for copy in others)])
+
+    def _hold_for(self, session: Session, intent: Intent, waiting: Waiting) -> float:
+        """Return for how many seconds the alert is held. One that was tried is never held."""
+        if session.get(Mail, intent.key) is not None:
+            return 0.0
+        return hold_for(session, self._peppers, waiting.opened_at, waiting.waited, self._clock())
+
+    def _tell_staff(self) -> None:
+        """Tell of the hold; whatever hinders that hinders no alert."""
+        try:
+            self._hold_notice.send()
+        except Exception:  # noqa: BLE001  # any fault at all
+            _log.exception("support staff could not be told that alerts are held")
 
     def _copies(self, order: MailOrder, found: Draft) -> list[_Copy]:
         key = _key(order)

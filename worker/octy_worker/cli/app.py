@@ -12,6 +12,7 @@ import typer
 from octy_worker.cli import (
     accounts,
     adopting,
+    bulk_deciding,
     importing,
     incident_orders,
     incidents,
@@ -48,6 +49,9 @@ app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
 incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
 incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)
 incidents.app.command("change", help=incident_orders.CHANGE_HELP)(incident_orders.change)
+incidents.app.command("decide-many", help=bulk_deciding.DECIDE_MANY_HELP)(bulk_deciding.decide_many)
+incidents.app.command("held", help=bulk_deciding.HELD_HELP)(bulk_deciding.held)
+incidents.app.command("release", help=bulk_deciding.RELEASE_HELP)(bulk_deciding.release)
 incidents.app.command("reconcile", help=reconciling.RECONCILE_HELP)(reconciling.reconcile)
 app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
 keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
@@ -64,6 +65,16 @@ def alert_key(incident_id: str) -> str:
     return f"{incident_id}/{MailKind.ALERT}/1"
 
 
+def alert_key_of() -> ColumnElement[str]:
+    """Return the key of the first alert of an incident that a query looks at."""
+    return col(Incident.id) + f"/{MailKind.ALERT}/1"
+
+
+def is_unanswered() -> ColumnElement[bool]:
+    """Return what is true of an incident, joined with its confirmation, that waits for an answer."""
+    return col(Incident.closed_at).is_(None) & col(Confirmation.answer).is_(None)
+
+
 def take_turn(session: Session, intent: Intent, waiting: Waiting, now: float) -> Turn:
     """Begin to send an alert with all that join it, or find out what became of it, or how long it waits."""
     lock_account(session, intent.account_id)
@@ -104,7 +115,7 @@ def _incidents(mails: Iterable[Mail]) -> tuple[str, ...]:
 
 def _carry(session: Session, intent: Intent, time: datetime) -> Sequence[Mail]:
     """Make the rows of all alerts that this mail carries, oldest incident first."""
-    has_row = select(Mail.key).where(Mail.key == col(Incident.id) + f"/{MailKind.ALERT}/1").exists()
+    has_row = select(Mail.key).where(Mail.key == alert_key_of()).exists()
     unalerted = _unanswered().where(
         Incident.account_id == intent.account_id, Incident.id != intent.incident_id, ~has_row
     )
@@ -142,11 +153,7 @@ def _rows_carried(session: Session, key: str) -> Iterable[Mail]:
 
 
 def _unanswered() -> SelectOfScalar[str]:
-    return (
-        select(Incident.id)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
-        .where(col(Incident.closed_at).is_(None), col(Confirmation.answer).is_(None))
-    )
+    return select(Incident.id).join(Confirmation, col(Confirmation.incident_id) == Incident.id).where(is_unanswered())
 
 
 def _is_tried(session: Session, mail: Mail, time: datetime) -> bool:

@@ -13,7 +13,7 @@ from jinja2 import Environment, TemplateSyntaxError
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail import phrasing
-from octy_worker.mail.facts.digest import DigestFacts
+from octy_worker.mail.facts.digest import DigestFacts, HoldFacts
 from octy_worker.mail.facts.shapes import Facts
 from octy_worker.mail.house import environment
 from octy_worker.settings import WorkerSettings
@@ -52,7 +52,7 @@ class Letters:
         """The templates and what they know."""
         return self._templates
 
-    def render(self, facts: Facts | DigestFacts) -> Letter:
+    def render(self, facts: Facts | DigestFacts | HoldFacts) -> Letter:
         """Return the letter for these facts. Raises TemplateFaultError."""
         return Letter(
             subject=" ".join(self._part(facts, "subject.txt").split()),
@@ -60,7 +60,7 @@ class Letters:
             html=self._part(facts, "body.html"),
         )
 
-    def _part(self, facts: Facts | DigestFacts, part: str) -> str:
+    def _part(self, facts: Facts | DigestFacts | HoldFacts, part: str) -> str:
         name = f"{facts.kind}/{part}"
         try:
             return self._templates.get_template(name).render(facts=facts)

@@ -19,6 +19,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState
+from octy_worker.mail.journal import CAPPED
 from octy_worker.metrics.figures import Attempts, Now, Process, Totals, read_now, read_totals
 
 _logger = logging.getLogger(__name__)
@@ -93,6 +94,11 @@ def _of_now(now: Now) -> Iterator[Metric]:
     yield _gauge("octy_outbox_oldest_seconds", "Age of the oldest message that is still tried.", now.outbox.oldest)
     states: dict[_Labels, float] = {(state,): now.open_incidents.get(state, 0) for state in _STATES}
     yield _labelled("octy_incidents_open", "Open cases by state.", ("state",), states)
+    yield _gauge("octy_alerts_unsent", "Open, unanswered cases whose alert has not left.", now.alerts.count)
+    yield _gauge("octy_alerts_unsent_oldest_seconds", "Since when the oldest of these is open.", now.alerts.oldest)
+    yield _gauge("octy_alerts_held", "Whether alerts are held on evidence of a fault of our own.", float(now.held))
+    withheld: dict[_Labels, float] = {(kind,): now.withheld.get(kind, 0) for kind in CAPPED}
+    yield _labelled("octy_mails_withheld", "Mails that the daily cap withholds, by kind.", ("kind",), withheld)
     finished: dict[_Labels, float] = {
         (job.name,): job.finished_at.timestamp() for job in now.jobs if job.finished_at is not None
     }

@@ -30,6 +30,8 @@ from octy_middleware.models import (
 )
 from octy_middleware.outbox import TRIES
 from octy_middleware.outcome import Outcome
+from octy_worker.mail.holding import hold_now
+from octy_worker.mail.withheld import UnsentAlerts, unsent_alerts, withheld_by_kind
 from octy_worker.reconciliation.run import JOB
 
 _RECENT = timedelta(minutes=10)
@@ -78,6 +80,9 @@ class Now:
     open_incidents: Mapping[str, int]  # by state
     jobs: tuple[Recurring, ...]
     reconciled: Mapping[str, int]  # findings of the last run
+    alerts: UnsentAlerts
+    withheld: Mapping[str, int]  # mails by kind, under the daily cap
+    held: bool  # alerts, because of evidence of a fault of our own
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +119,9 @@ def read_now(database: Database, now: float) -> Now:
             },
             jobs=tuple(Recurring(job.name, job.finished_at, bool(job.last_error)) for job in jobs),
             reconciled=dict(json.loads(found)) if found else {},
+            alerts=unsent_alerts(session, now),
+            withheld=withheld_by_kind(session, now),
+            held=hold_now(session, now) is not None,
         )
 
 

@@ -6,10 +6,17 @@ from rich.table import Table
 
 from octy_worker.cli.console import Column, table
 from octy_worker.report_shapes import MailLine
+from octy_workflows.messages import WITHHELD
 
 
 def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
     """Return a line a mail."""
     columns = (Column("kind"), Column("state"), Column("sent"), Column("tries"), Column("fault"), Column("mail"))
-    rows = ((mail.kind, mail.state, mail.sent_at, mail.tries, mail.last_error, mail.key) for mail in found)
+    rows = ((mail.kind, _state(mail), mail.sent_at, mail.tries, mail.last_error, mail.key) for mail in found)
     return table(columns, rows, title=title)
+
+
+def _state(mail: MailLine) -> str:
+    if mail.last_error == WITHHELD:
+        return "withheld until tomorrow"
+    return f"{mail.state} in {mail.carried_by}" if mail.carried_by else mail.state

@@ -1,4 +1,7 @@
-"""What the daily digest to support staff tells, as values: ids, counts and times, nothing of customers."""
+"""What the daily digest and the notice of held alerts tell support staff, as values.
+
+Ids, counts and times, nothing of customers.
+"""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -20,12 +23,17 @@ class Listed:
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What waits for somebody. `late_mails`: no server took them for an hour; `set_aside`: messages of the outbox."""
+    """What waits for somebody. `late_mails`: no server took them for an hour; `set_aside`: messages of the outbox.
+
+    `withheld_mails`: reminders and notices under the daily cap. `unsent_alerts`: that have not left for twenty minutes.
+    """
 
     needs_staff: Listed
     overdue: Listed
     uncollected: Listed
     failed_mails: Listed
+    withheld_mails: Listed
+    unsent_alerts: int
     late_mails: int
     set_aside: int
 
@@ -37,8 +45,8 @@ class Waiting:
     @property
     def count(self) -> int:
         """Everything together, for the subject."""
-        lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails)
-        return sum(each.count for each in lists) + self.late_mails + self.set_aside
+        lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails, self.withheld_mails)
+        return sum(each.count for each in lists) + self.unsent_alerts + self.late_mails + self.set_aside
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,3 +69,16 @@ class DigestFacts:
     day: str
     waiting: Waiting
     yesterday: Yesterday
+
+
+@dataclass(frozen=True, slots=True)
+class HoldFacts:
+    """What support staff is told of held alerts. `unsent`: alerts that have not left, held or not."""
+
+    kind: ClassVar[str] = "held_alerts"
+    name: ClassVar[str] = ""
+    evidence: str
+    accounts: int
+    unsent: int
+    began_at: datetime
+    ends_at: datetime

@@ -1,0 +1,176 @@
+"""`octy incidents decide-many`, `held` and `release`: what can be typed when many incidents have one cause.
+
+Here: options and the order of steps. Not here: the decisions (`bulk_decisions`, `deciding`), the hold (`mail.holding`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Annotated
+from uuid import uuid4
+
+import typer
+
+from octy_worker.cli.console import confirmed, note, show_json, tell, telling
+from octy_worker.cli.exits import CommandError, Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.incidents import Decision
+from octy_worker.cli.options import AsJson, Leaked, Who, Why
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from octy_middleware.database import Database
+    from octy_worker.bulk_decisions import Result
+
+BULK_DECIDED = "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
+HELD = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
+RELEASED = "id, actor, released_at"
+
+DECIDE_MANY_HELP = teach(
+    "Decide many incidents for one reason, when they have one cause.",
+    "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
+    "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
+    more="Each is decided as by `octy incidents decide`, one after the other, and has a line that says what became of "
+    "it. One that is closed or answered is refused, and the others go on. When nothing answers, the rest is not tried. "
+    "Repeat it with its --batch-id: no incident is decided twice. A worker must be running.",
+    json=BULK_DECIDED,
+)
+HELD_HELP = teach(
+    "Show whether alerts to customers are held, why and until when, and how many have not left.",
+    "octy incidents held",
+    json=HELD,
+)
+RELEASE_HELP = teach(
+    "Let held alerts leave now.",
+    "octy incidents release --reason 'it is an attack'",
+    more="They leave within a minute. Without this they leave by themselves after 15 minutes at most.",
+    json=RELEASED,
+)
+
+
+def _time(text: str) -> datetime:
+    try:
+        found = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageFaultError(f"--since {text!r} is no time", "write it as 2026-01-09T14:00Z") from None
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found
+
+
+def decide_many(
+    context: typer.Context,
+    *,
+    decision: Annotated[Decision, typer.Argument(help="What is to be done.")],
+    cases: Annotated[
+        list[str] | None, typer.Argument(metavar="[CASE…]", help="Ids, or unique beginnings.", show_default=False)
+    ] = None,
+    all_open: Annotated[bool, typer.Option("--all-open", help="All that wait for an answer; needs --since.")] = False,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Opened since then, in UTC.", show_default=False)
+    ] = None,
+    reason: Why,
+    actor: Who = None,
+    leaked: Leaked = False,
+    batch_id: Annotated[str | None, typer.Option("--batch-id", help="Repeat this batch.", show_default=False)] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Decide each, and tell what became of it."""
+    from octy_worker.bulk_decisions import decide_each, decision_id_of
+    from octy_worker.cli import deciding
+    from octy_workflows.staff import StaffDecision
+
+    if all_open != (since is not None) or all_open == bool(cases):
+        raise UsageFaultError("which incidents?", "give their ids, or --all-open with --since")
+    who, batch = staff_actor(context, actor), batch_id or str(uuid4())
+    if fault := StaffDecision(decision, who, reason, leaked, batch).fault():
+        raise RefusedError(fault)
+    results = list["Result"]()
+    with store(context) as database:
+        found = _chosen(database, cases or [], since)
+        if found and not yes:
+            note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
+            if not confirmed(f"Decide {decision} for all of them?"):
+                raise CommandError("nothing was done")
+
+        def decide(incident_id: str) -> None:
+            said = StaffDecision(decision, who, reason, leaked, decision_id_of(batch, incident_id))
+            deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+
+        for result in decide_each(found, decide, refused=RefusedError, unavailable=UnavailableError):
+            results.append(result)
+            if not as_json:
+                tell(f"{len(results)}/{len(found)}  {result.incident_id}  {result.end}  {result.why}".rstrip())
+    if as_json:
+        show_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
+    elif not found:
+        tell("No incident waits for an answer.")
+    _end(results, batch)
+
+
+def _end(results: "Sequence[Result]", batch: str) -> None:
+    from octy_worker.bulk_decisions import Ended
+
+    ends = {result.end for result in results}
+    if Ended.UNAVAILABLE in ends:
+        raise UnavailableError("not all were decided", f"repeat with --batch-id {batch}, which decides none twice")
+    if Ended.REFUSED in ends:
+        raise typer.Exit(Exit.REFUSED)
+
+
+def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[str, ...]:
+    from octy_worker.bulk_decisions import open_since
+    from octy_worker.reports import find_incident
+
+    with database.read_session() as session:
+        if since is not None:
+            return open_since(session, _time(since))
+        return tuple(find_incident(session, case) for case in cases)
+
+
+def held(context: typer.Context, as_json: AsJson = False) -> None:
+    """Show the hold and the alerts that have not left."""
+    from octy_worker.mail.holding import hold_now
+    from octy_worker.mail.withheld import unsent_alerts
+    from octy_worker.words import moment, span
+
+    with store(context) as database, database.read_session() as session:
+        hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
+    if as_json:
+        facts = {name: getattr(hold, name, None) for name in ("evidence", "accounts", "began_at", "ends_at")}
+        show_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
+        return
+    if hold is None:
+        tell("No alert is held.")
+    else:
+        why = hold.evidence.replace("_", " ")
+        tell(
+            f"Alerts are held until {moment(hold.ends_at)}: {why}, {hold.accounts} accounts.",
+            "To let them leave now: octy incidents release --reason …",
+        )
+    tell(
+        f"Alerts that have not left: {unsent.count}"
+        + (f", the oldest for {span(unsent.oldest)}." if unsent.count else ".")
+    )
+
+
+def release(context: typer.Context, *, reason: Why, actor: Who = None, as_json: AsJson = False) -> None:
+    """End the hold."""
+    from octy_worker.cli.audit import record
+    from octy_worker.mail.holding import release_hold
+    from octy_worker.staff_orders import check_staff
+
+    who = staff_actor(context, actor)
+    check_staff(who, reason)
+    with store(context) as database, database.write_session() as session:
+        hold = release_hold(session, actor=who, reason=reason, now=now())
+        told = None if hold is None else {"id": hold.id, "actor": who, "released_at": hold.released_at}
+    if told is None:
+        raise RefusedError("no alert is held")
+    record("alerts_released", who, reason=reason, hold=str(told["id"]))
+    with telling("held alerts leave within a minute"):
+        if as_json:
+            show_json(told)
+        else:
+            tell("Held alerts leave within a minute.")

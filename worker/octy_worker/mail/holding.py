@@ -1,0 +1,166 @@
+"""Alerts held because a fault of our own would mail many customers: on evidence only, 15 minutes at most.
+
+Here: the evidence (PURE: `evidence_in`) and how it is read, the row of a hold, its release. Not here: telling staff
+(`hold_notice`), when a held alert is tried again (`octy_workflows`).
+
+What counts as evidence:
+- the registered check value of a pepper does not fit ours: right secrets would be called wrong;
+- successes of (nearly) all customers stopped at once, and several customers are refused at the very addresses from
+  which they were accepted within the hour before.
+Wrong attempts alone are never evidence, however many and on however many keys: a stranger would have to send from
+customers' own addresses, and to stop all customers.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+from statistics import median_low
+
+from sqlmodel import Session, col, func, select, update
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.key_checks import PEPPERS, Fit, compare, load_check_values
+from octy_middleware.keychain import Keychain
+from octy_middleware.models import AlertHold, Incident, KeyPair, OutcomeMinute
+from octy_middleware.outcome import Outcome
+
+MOST = 900.0
+"""Seconds for which a hold lasts, and for which any one alert is held."""
+_PAUSE = timedelta(hours=24)  # from the end of a hold to the next one
+_LEAST_REFUSED = 5  # accounts that are refused at addresses of their own
+_LEAST_BEFORE = 10  # accounts that succeeded before
+_SAMPLE = 40  # newest incidents that are looked at
+_SOURCES = 8  # addresses of a key that are looked at
+_RECENT = timedelta(minutes=15)
+_HOUR = 60  # minutes
+
+
+class Evidence(StrEnum):
+    """Why alerts are held."""
+
+    FOREIGN_KEYS = "foreign_keys"
+    SUCCESSES_STOPPED = "successes_stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Signs:
+    """What the database tells of a fault of our own, counted in accounts.
+
+    `refused`: that have an incident and are refused where they were accepted before. `before` and `since`: that
+    succeeded in a span before the first refusals of these, and since then. `keys_fit`: the peppers' check values.
+    """
+
+    refused: int = 0
+    before: int = 0
+    since: int = 0
+    keys_fit: bool = True
+
+
+def evidence_in(signs: Signs) -> Evidence | None:
+    """Return the evidence of a fault of our own, or None: then nothing is held."""
+    if not signs.keys_fit:
+        return Evidence.FOREIGN_KEYS
+    if signs.refused < _LEAST_REFUSED or signs.before < _LEAST_BEFORE:
+        return None
+    return Evidence.SUCCESSES_STOPPED if signs.since * 20 <= signs.before else None
+
+
+def hold_for(session: Session, peppers: Keychain, opened_at: float, waited: float, now: float) -> float:
+    """Return for how many seconds an alert is held from now on, 0 for none. Opens a hold when there is evidence.
+
+    Give a writing transaction. `waited`: for how long its workflow waited so far; the time of a wrong clock never adds
+    up to more than `MOST`.
+    """
+    hold, time = newest_hold(session), utc(now)
+    if hold is not None and hold.ends_at > time and hold.released_at is None:
+        due = min(hold.ends_at.timestamp(), max(opened_at, hold.began_at.timestamp()) + MOST)
+        return max(0.0, min(due - now, MOST - waited))
+    if waited >= MOST or (hold is not None and (hold.released_at or hold.ends_at) > time - _PAUSE):
+        return 0.0
+    signs = read_signs(session, peppers, now)
+    evidence = evidence_in(signs)
+    if evidence is None:
+        return 0.0
+    session.add(
+        AlertHold(id=uuid7(now), evidence=evidence, accounts=signs.refused, began_at=time, ends_at=utc(now + MOST))
+    )
+    return MOST - waited
+
+
+def newest_hold(session: Session) -> AlertHold | None:
+    """Return the hold that began last, whether it is over or not."""
+    return session.exec(select(AlertHold).order_by(col(AlertHold.began_at).desc()).limit(1)).first()
+
+
+def hold_now(session: Session, now: float) -> AlertHold | None:
+    """Return the hold that lasts now, or None."""
+    hold = newest_hold(session)
+    return hold if hold is not None and hold.released_at is None and hold.ends_at > utc(now) else None
+
+
+def release_hold(session: Session, *, actor: str, reason: str, now: float) -> AlertHold | None:
+    """End the hold that lasts now, or return None: held alerts leave within a minute."""
+    hold = hold_now(session, now)
+    if hold is None:
+        return None
+    ends = (
+        update(AlertHold)
+        .where(col(AlertHold.id) == hold.id, col(AlertHold.released_at).is_(None))
+        .values(released_at=utc(now), released_by=actor, reason=reason)
+    )
+    session.connection().execute(ends)
+    session.refresh(hold)
+    return hold
+
+
+def read_signs(session: Session, peppers: Keychain, now: float) -> Signs:
+    """Return the signs of this moment. Cheap while few accounts have new incidents."""
+    if compare(PEPPERS, peppers, load_check_values(session.connection(), PEPPERS)) is Fit.FOREIGN:
+        return Signs(keys_fit=False)
+    recent = select(Incident).where(col(Incident.closed_at).is_(None), col(Incident.opened_at) > utc(now) - _RECENT)
+    found = session.exec(recent.order_by(col(Incident.opened_at).desc()).limit(_SAMPLE)).all()
+    by_account = {incident.account_id: incident for incident in found}
+    if len(by_account) < _LEAST_REFUSED:
+        return Signs()
+    refused = [each.first_at for each in by_account.values() if _is_refused_at_own_address(session, each, now)]
+    if len(refused) < _LEAST_REFUSED:
+        return Signs(refused=len(refused))
+    began = median_low(refused)
+    span = timedelta(seconds=min(max(now - began.timestamp(), 30.0), MOST))
+    return Signs(
+        refused=len(refused),
+        before=_succeeded(session, began - span, began),
+        since=_succeeded(session, began, utc(now) + _RECENT),
+    )
+
+
+def _is_refused_at_own_address(session: Session, incident: Incident, now: float) -> bool:
+    """Tell whether the key is refused at an address from which it was accepted within the hour before."""
+    first, last = int(incident.first_at.timestamp()) // 60, int(now) // 60
+    accepted = _sources(session, incident.public_key, Outcome.ACCEPTED, range(first - _HOUR, first + 1))
+    minutes = range(max(first, last - _RECENT.seconds // 60), last + 1)
+    return bool(accepted) and bool(_sources(session, incident.public_key, Outcome.WRONG_SECRET, minutes, accepted))
+
+
+def _sources(
+    session: Session, public_key: str, outcome: Outcome, minutes: Sequence[int], among: Iterable[str] = ()
+) -> list[str]:
+    """Return addresses of a key's outcome within these minutes, some at most; every look goes by the primary key."""
+    query = select(OutcomeMinute.source).where(
+        OutcomeMinute.public_key == public_key, col(OutcomeMinute.minute).in_(minutes), OutcomeMinute.outcome == outcome
+    )
+    known = list(among)
+    query = query.where(col(OutcomeMinute.source).in_(known)) if known else query
+    return list(session.exec(query.distinct().limit(_SOURCES)))
+
+
+def _succeeded(session: Session, begin: datetime, end: datetime) -> int:
+    """Return how many accounts' last success was within this time."""
+    last = (
+        select(func.max(col(KeyPair.last_used_at)))
+        .where(col(KeyPair.last_used_at) >= begin)
+        .group_by(col(KeyPair.account_id))
+        .having(func.max(col(KeyPair.last_used_at)) < end)
+    )
+    return session.exec(select(func.count()).select_from(last.subquery())).one()

@@ -1,0 +1,69 @@
+"""Mails that have not left: reminders and notices under the daily cap, and alerts of open incidents.
+
+Here: the queries, for metrics, digest and `octy`. Not here: the cap (`journal`), joining, holding.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, func, or_, select
+
+from octy_middleware.clock import utc
+from octy_middleware.models import Confirmation, Incident, Mail
+from octy_middleware.states import MailState
+from octy_worker.mail.joining import alert_key_of, is_unanswered
+from octy_workflows.messages import WITHHELD
+
+_RECENT = timedelta(hours=25)  # each is ordered again, or given up, within a day
+
+
+@dataclass(frozen=True, slots=True)
+class UnsentAlerts:
+    """Open, unanswered incidents whose alert was neither sent nor refused. `oldest`: seconds since its opening."""
+
+    count: int
+    oldest: float
+
+
+def is_withheld(now: float) -> ColumnElement[bool]:
+    """Return what is true of the row of a mail that the daily cap withholds, and that somebody still waits for."""
+    waiting = (
+        select(Incident.id)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(Incident.id == Mail.incident_id, is_unanswered())
+        .exists()
+    )
+    return (
+        (col(Mail.state) == MailState.SKIPPED)
+        & (col(Mail.last_error) == WITHHELD)
+        & (col(Mail.created_at) > utc(now) - _RECENT)
+        & or_(col(Mail.incident_id).is_(None), waiting)
+    )
+
+
+def withheld_by_kind(session: Session, now: float) -> Mapping[str, int]:
+    """Return how many mails the daily cap withholds, by kind."""
+    rows = session.exec(select(Mail.kind, func.count()).where(is_withheld(now)).group_by(Mail.kind))
+    return dict(rows.all())
+
+
+def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
+    """Return how many incidents wait for their alert to leave, and for how long."""
+    done = (
+        select(Mail.key)
+        .where(Mail.key == alert_key_of(), col(Mail.state).in_([MailState.SENT, MailState.FAILED]))
+        .exists()
+    )
+    count, oldest = session.exec(
+        select(func.count(), func.min(col(Incident.opened_at)))
+        .select_from(Incident)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(is_unanswered(), ~done)
+    ).one()
+    return UnsentAlerts(count, _age(oldest, now))
+
+
+def _age(at: datetime | None, now: float) -> float:
+    return 0.0 if at is None else max(0.0, now - at.timestamp())
