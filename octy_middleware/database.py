@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SCHEMA = "0003"
 """The migration that this release's tables are at."""
 
+COMPATIBLE = "compatible_back_to"
+"""The column beside the schema's version: that version, a colon, the oldest schema whose release can work with it."""
+
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
 _POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
@@ -271,16 +274,33 @@ class Database:
             return None if row is None else str(row[0])
 
     def check_schema(self) -> None:
-        """Raise SchemaError, with what to do, unless the database is at this release's schema."""
+        """Raise SchemaError, with what to do, unless this release can work with the database's schema.
+
+        A newer one says with which older releases it is compatible: their apps may run, and restart, beside newer ones.
+        """
         found = self.schema()
         if found is None:
             raise SchemaError("the database has no tables yet: run `octy db upgrade`")
         if found < SCHEMA:
             raise SchemaError(f"the database is at schema {found}, this release needs {SCHEMA}: run `octy db upgrade`")
-        if found > SCHEMA:
+        if found > SCHEMA and not self._is_compatible():
             raise SchemaError(
-                f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release"
+                f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release, "
+                f"or run `octy db downgrade {SCHEMA}` by it"
             )
+
+    def _is_compatible(self) -> bool:
+        """Tell whether a newer schema is compatible with this release's. What was said of another schema is void."""
+        with self.read() as connection:
+            if COMPATIBLE not in {column["name"] for column in inspect(connection).get_columns("alembic_version")}:
+                return False
+            row = connection.exec_driver_sql(
+                f"SELECT version_num, {COMPATIBLE} FROM alembic_version"  # noqa: S608  # our own name
+            ).first()
+        if row is None or row[1] is None:
+            return False
+        of, _, back_to = str(row[1]).partition(":")
+        return of == row[0] and back_to <= SCHEMA
 
     def refuse_other_schema(self) -> None:
         """Raise SchemaError, with what to do, when the database is there and at another schema, or is empty.

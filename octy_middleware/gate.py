@@ -69,7 +69,7 @@ class Gate:
         The store may still be away: it is asked on first use.
         """
         check_realm(settings.realm)
-        refuse_without_threads(sys.modules.get("uwsgi"))  # type: ignore[arg-type]
+        refuse_without_threads(sys.modules.get("uwsgi"))
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)

@@ -1,13 +1,15 @@
 """Alembic migrations of the tables in `octy_middleware.models`.
 
-Here: `upgrade`, and the check of what it made. Not here: the scripts (`versions`), what differs (`comparison`).
-Alembic comes with the worker's extra, so it is imported on use only.
+Here: `upgrade`, `downgrade`, and the check of what is there. Not here: the scripts (`versions`), what differs
+(`comparison`). Alembic comes with the worker's extra, so it is imported on use only.
 """
 
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from octy_middleware.database import SCHEMA, Database
+from sqlalchemy import Connection, inspect, text
+
+from octy_middleware.database import COMPATIBLE, SCHEMA, Database
 from octy_middleware.errors import ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
@@ -33,9 +35,61 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
             found = MigrationContext.configure(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            _note_compatibility(connection, config)
+            return found
+    except CommandError as error:
+        if revision == "head" and _is_usable(database):
+            return database.schema()  # a newer release has been here: nothing to do
+        raise _no_way(database.schema(), revision, error) from error
+
+
+def downgrade(database: Database, revision: str = "-1") -> str | None:
+    """Take the database back to `revision`, by default the one before; return where it was. What is newer is lost.
+
+    Raises SchemaError, with what to do, when this release knows no way there.
+    """
+    config = _config()
+    from alembic import command  # noqa: PLC0415
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.util import CommandError  # noqa: PLC0415
+
+    try:
+        with database.write() as connection:
+            found = MigrationContext.configure(connection).get_current_revision()
+            config.attributes["connection"] = connection
+            command.downgrade(config, revision)
+            _note_compatibility(connection, config)
             return found
     except CommandError as error:
         raise _no_way(database.schema(), revision, error) from error
+
+
+def _is_usable(database: Database) -> bool:
+    try:
+        database.check_schema()
+    except SchemaError:
+        return False
+    return True
+
+
+def _note_compatibility(connection: Connection, config: "Config") -> None:
+    """Write beside the schema's version with which older releases' schema it is compatible.
+
+    A migration says so by `compatible_back_to`; one that says nothing is compatible with no older release.
+    """
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+    from alembic.script import ScriptDirectory  # noqa: PLC0415
+
+    current = MigrationContext.configure(connection).get_current_revision()
+    if current is None:
+        return
+    columns = {column["name"] for column in inspect(connection).get_columns("alembic_version")}
+    if COMPATIBLE not in columns:
+        connection.exec_driver_sql(f"ALTER TABLE alembic_version ADD COLUMN {COMPATIBLE} VARCHAR(80)")
+    script = ScriptDirectory.from_config(config).get_revision(current)
+    back_to = getattr(script.module, COMPATIBLE, current)
+    statement = f"UPDATE alembic_version SET {COMPATIBLE} = :told"  # noqa: S608  # our own name
+    connection.execute(text(statement), {"told": f"{current}:{back_to}"})
 
 
 def check_tables(database: Database) -> None:
@@ -45,7 +99,7 @@ def check_tables(database: Database) -> None:
     from octy_middleware.migrations.comparison import differences  # noqa: PLC0415
 
     with database.read() as connection:
-        found = differences(connection)
+        found = differences(connection, extra=database.schema() == SCHEMA)
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise SchemaError(
@@ -67,7 +121,8 @@ def _config() -> "Config":
 def _no_way(found: str | None, revision: str, error: Exception) -> SchemaError:
     if found is not None and found > SCHEMA:
         return SchemaError(
-            f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release"
+            f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release, "
+            f"or run `octy db downgrade {SCHEMA}` by it"
         )
     return SchemaError(
         f"the database is at schema {found or 'none'}, and this release knows no way from there to {revision} "

@@ -30,12 +30,14 @@ _WORDS = {
 }
 
 
-def differences(connection: Connection) -> list[str]:
-    """Return what differs, each in one line; nothing when the tables are ours."""
+def differences(connection: Connection, *, extra: bool = True) -> list[str]:
+    """Return what differs, each in one line; nothing when the tables are ours. `extra`: also what is there beyond."""
     options = {"compare_type": True, "compare_server_default": _differ, "include_name": _is_ours}
     context = MigrationContext.configure(connection, opts=options)
     found = compare_metadata(context, METADATA)
     changes = [change for entry in found for change in (entry if isinstance(entry, list) else [entry])]
+    if not extra:
+        changes = [change for change in changes if not change[0].startswith("remove_")]
     return sorted({*map(_told, changes), *_wrong_conditions(connection)})
 
 

@@ -6,16 +6,19 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import typer
 from alembic import command
 from alembic.config import Config
 from sqlalchemy import Column, MetaData, Table, inspect, text
 from support.stores import make_empty_database, remove_database
-from support.world import World
+from support.world import FakeRequest, World
+from typer.testing import CliRunner
 
 from octy_middleware import Database, SchemaError, StoreUnavailableError, migrations
 from octy_middleware.database import SCHEMA
 from octy_middleware.migrations import check_tables, comparison, upgrade
 from octy_middleware.models import METADATA
+from octy_worker.cli.app import app
 
 PREVIOUS = "0002"
 SCRIPTS = Path(str(migrations.__file__)).parent
@@ -366,3 +369,82 @@ def test_a_start_against_another_schema_says_so_and_stops(
     for check in (world.database.check_schema, world.database.refuse_other_schema):
         with pytest.raises(SchemaError, match=told):
             check()
+
+
+# Beside a newer release
+
+NEXT = """
+import sqlalchemy as sa
+from alembic import op
+
+revision, down_revision, branch_labels, depends_on = "0009", "{head}", None, None
+{compatible}
+
+
+def upgrade() -> None:
+    op.add_column("account", sa.Column("newer", sa.Integer(), nullable=True))
+
+
+def downgrade() -> None:
+    op.drop_column("account", "newer")
+"""
+
+
+def migrate_to_next(database: Database, folder: Path, monkeypatch: pytest.MonkeyPatch, compatible: str) -> None:
+    """Do what the next release would: its scripts, then those of this release again."""
+    scripts = folder / "next"
+    shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
+    (scripts / "versions" / "0009_next.py").write_text(NEXT.format(head=SCHEMA, compatible=compatible))
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "__file__", str(scripts / "__init__.py"))
+        upgrade(database)
+
+
+def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.register()
+    migrate_to_next(world.database, tmp_path, monkeypatch, f'compatible_back_to = "{SCHEMA}"')
+    assert world.database.schema() == "0009"
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(keys.basic())).passes
+    check_tables(world.database)
+    assert upgrade(world.database) == "0009"  # a container that upgrades before it starts changes nothing
+    assert world.database.schema() == "0009"
+
+
+@pytest.mark.parametrize("compatible", ["", 'compatible_back_to = "0004"'])
+def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to_do(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compatible: str
+) -> None:
+    migrate_to_next(world.database, tmp_path, monkeypatch, compatible)
+    with pytest.raises(SchemaError, match=f"install the newer release, or run `octy db downgrade {SCHEMA}` by it"):
+        world.gate().__enter__()
+    with pytest.raises(SchemaError, match="octy db downgrade"):
+        upgrade(world.database)
+
+
+def test_the_next_releases_downgrade_takes_the_database_back(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.register()
+    before = shape(world.database)
+    migrate_to_next(world.database, tmp_path, monkeypatch, "")
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "__file__", str(tmp_path / "next" / "__init__.py"))
+        with pytest.raises(typer.Abort):
+            command_of(world, input_="n\n")
+        assert world.database.schema() == "0009"
+        command_of(world, "--yes")
+    assert world.database.schema() == SCHEMA
+    assert shape(world.database) == before
+    check_tables(world.database)
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(keys.basic())).passes
+
+
+def command_of(world: World, *options: str, input_: str = "") -> None:
+    """Run `octy db downgrade` in this process."""
+    told = CliRunner().invoke(app, ["--database", world.url, "db", "downgrade", *options], input=input_)
+    if told.exit_code:
+        raise typer.Abort

@@ -82,6 +82,38 @@ def upgrade(context: typer.Context) -> None:
 
 @database.command(
     help=teach(
+        "Take the tables back to an older schema, by default the one before. What is newer in them is lost.",
+        "octy db downgrade 0003",
+        "octy db downgrade --yes",
+        more="Run it with the newer release, which knows the way back, once no app or worker of that release runs. "
+        "Take a backup first. All of it happens, or nothing.",
+    )
+)
+def downgrade(
+    context: typer.Context,
+    revision: Annotated[str, typer.Argument(metavar="[REVISION]", help="A schema's number.")] = "-1",
+    yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
+) -> None:
+    """Migrate back."""
+    from octy_middleware.database import Database
+    from octy_middleware.migrations import downgrade as migrate_back
+
+    opened = Database(database_url(variables_of(context)))
+    try:
+        refuse_missing_file(opened)
+        if not yes:
+            target = "the schema before" if revision == "-1" else f"schema {revision}"
+            tell(f"This takes {opened.backend.place} from schema {opened.schema() or 'none'} back to {target}.")
+            typer.confirm("What is newer in its tables is lost. Go on?", abort=True)
+        before = migrate_back(opened, revision)
+        after = opened.schema()
+    finally:
+        opened.close()
+    tell(f"The database was at schema {before or 'none'} and is at {after or 'none'} now.")
+
+
+@database.command(
+    help=teach(
         "Show which schema the database is at, and which one this release needs.", "octy db current", json=CURRENT
     )
 )
