@@ -56,13 +56,13 @@ class Batch:
 
     Values for further `?` stand behind `{given}`. Rows are taken in the order in which they are given. It says
     `WHERE true` before an `ON CONFLICT`, as SQLite asks, and `CROSS JOIN`, which SQLite takes for the order of loops.
-    `{standby}` tells whether the connection leads to a standby.
+    `{standby}` tells whether the connection leads to a standby. Where PostgreSQL needs another text, it comes second.
     """
 
-    def __init__(self, statement: str, **columns: str) -> None:
+    def __init__(self, statement: str, for_postgresql: str = "", /, **columns: str) -> None:
         self._for_json = statement.replace("{standby}", "0").replace("{given}", _from_json(columns))
-        for_arrays = statement.replace("{standby}", "pg_is_in_recovery()").replace("{given}", _from_arrays(columns))
-        self._for_arrays = _marked(for_arrays, "postgresql")
+        there = (for_postgresql or statement).replace("{standby}", "pg_is_in_recovery()")
+        self._for_arrays = _marked(there.replace("{given}", _from_arrays(columns)), "postgresql")
         self._width = len(columns)
 
     def run(self, connection: Connection, rows: Given, *values: object) -> Rows:
