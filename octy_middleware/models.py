@@ -289,6 +289,23 @@ class Webhook(Table, table=True):
     sent_at: datetime | None = time_or_none()
 
 
+class StaffOrder(Table, table=True):
+    """What staff ordered of a workflow; messages to it carry the id alone. Append only, but for its use."""
+
+    __tablename__ = "staff_order"
+
+    id: str = Field(primary_key=True, max_length=64)  # a UUIDv7, or the id that staff gave to repeat it
+    action: str = Field(max_length=16)
+    subject_id: str = Field(max_length=36)  # of an incident, or of a regeneration
+    fields: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # what the action needs beside the next two
+    reason: str
+    actor: str = Field(max_length=100)
+    created_at: datetime = time_column()
+    used_at: datetime | None = time_or_none()
+    used_by: str = Field(default="", max_length=120)  # the workflow's run and activity, whose retry may find it used
+    result: str = Field(default="", max_length=16)  # orders.Result
+
+
 class Notice(Table, table=True):
     """Something that a customer is told and that is no case; its mail leads to a page that replaces the keys."""
 

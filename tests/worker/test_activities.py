@@ -7,13 +7,16 @@ from dataclasses import dataclass, field
 from typing import Any, get_type_hints
 
 import pytest
+import test_mail_activity
+import test_orders
 from support.world import LIFE, FakeRequest, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.statements import run
 from octy_middleware.states import Answer, Cause, RegenerationState
-from octy_worker import cases, regenerations
+from octy_worker import cases, orders, regenerations
+from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
@@ -23,6 +26,7 @@ from octy_worker.cases import CUSTOMER
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
+    Action,
     CaseState,
     CloseOrder,
     DecisionOrder,
@@ -31,12 +35,15 @@ from octy_workflows.messages import (
     FinishOrder,
     IncidentNote,
     LinkOrder,
+    Look,
     OverlapOrder,
     RegenerationNote,
     RegenerationOrder,
     Resolution,
     Step,
+    WebhookOrder,
 )
+from octy_workflows.policies import SUBJECT_MISSING
 from octy_workflows.staff import Choice, StaffDecision
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
@@ -110,8 +117,15 @@ def twice(do: Callable[[Any], Any], order: Any) -> Any:
     return first
 
 
-def decision(incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any) -> DecisionOrder:
-    return DecisionOrder(incident_id, StaffDecision(choice, "ann", "on the phone", decision_id=number, **more), NOW)
+def decision(
+    desk: Desk, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
+) -> DecisionOrder:
+    """Write a decision down, as the command does, and mark it as used, as its workflow does."""
+    said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
+    orders.write(desk.world.database, Action.DECIDE, incident_id, said, NOW)
+    with desk.world.database.write() as connection:
+        orders.use(connection, number, Action.DECIDE, incident_id, by="this call", now=NOW)
+    return DecisionOrder(incident_id, number, NOW)
 
 
 # The declarations
@@ -119,7 +133,14 @@ def decision(incident_id: str, choice: Choice = Choice.REGENERATE, number: str =
 
 def done() -> dict[str, Callable[..., Any]]:
     """Return every activity of the worker by the name that Temporal knows it by."""
-    rooms = (IncidentActivities, RegenerationActivities, MailActivities, UpkeepActivities, WebhookActivities)
+    rooms = (
+        ControlActivities,
+        IncidentActivities,
+        RegenerationActivities,
+        MailActivities,
+        UpkeepActivities,
+        WebhookActivities,
+    )
     found = [value for room in rooms for value in vars(room).values()]
     found = [value for value in found if hasattr(value, "__temporal_activity_definition")]
     return {str(activity._Definition.must_from_callable(value).name): value for value in found}
@@ -162,7 +183,7 @@ def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: De
 def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(desk: Desk, leaked: bool) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
-    report = twice(desk.incidents.take_decision, decision(incident_id, leaked=leaked))
+    report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=leaked))
     assert report == DecisionReport(True, Choice.REGENERATE, leaked, "ann")
     assert desk.events(incident_id) == [("answered", "ann")]
     assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
@@ -172,7 +193,7 @@ def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.IT_WAS_US)
-    report = twice(desk.incidents.take_decision, decision(incident_id, leaked=True))
+    report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=True))
     assert report == DecisionReport(False, Choice.DISMISS, False, "customer")
     assert desk.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
     assert desk.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
@@ -181,15 +202,11 @@ def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted
     assert desk.pairs() == {keys.public_key: "active"}
 
 
-def test_a_decision_about_no_case_fails_for_good(desk: Desk) -> None:
-    fails_for_good(desk.incidents.take_decision, decision(NOBODY))
-
-
 def test_a_case_gets_one_regeneration(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     before = set(desk.told("regeneration_opened"))
-    regeneration_id = twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, leaked=False, at=NOW))
+    regeneration_id = twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW))
     assert set(desk.told("regeneration_opened")) - before == {regeneration_id}
     [(cause, actor, leaked)] = desk.world.rows(
         "SELECT cause, actor, leaked FROM regeneration WHERE id = :id", id=regeneration_id
@@ -200,7 +217,8 @@ def test_a_case_gets_one_regeneration(desk: Desk) -> None:
 def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id, ordered = desk.case(keys), desk.order(keys)
-    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, leaked=False, at=NOW)) == ordered
+    desk.answer(incident_id, Answer.NOT_US)
+    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW)) == ordered
     twice(desk.regenerations.finish_regeneration, FinishOrder(ordered, Ending.ABANDONED, NOW))
     assert desk.told("regeneration_finished") == [incident_id]
 
@@ -208,10 +226,14 @@ def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> Non
 def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id, ordered = desk.case(keys), desk.order(keys)
+    desk.answer(incident_id, Answer.NOT_US)
     desk.world.complete(ordered, NOW)
     desk.regenerations.finish_regeneration(FinishOrder(ordered, Ending.DONE, NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    with desk.world.database.write() as connection:
+        run(connection, "UPDATE confirmation SET leaked = ?", True)
     assert desk.told("regeneration_finished") == []
-    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, leaked=True, at=NOW)) == ordered
+    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW)) == ordered
     assert desk.told("regeneration_finished") == [incident_id]
     assert desk.pairs()[keys.public_key] == "retired"
 
@@ -222,19 +244,22 @@ def test_a_regeneration_stands_unless_it_is_the_one_that_was_in_vain(
     desk: Desk, after: str, state: RegenerationState
 ) -> None:
     incident_id = desk.case(desk.world.register())
-    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
     if state is RegenerationState.ABANDONED:
         desk.regenerations.finish_regeneration(FinishOrder(first, Ending.ABANDONED, NOW))
-    again = RegenerationOrder(incident_id, leaked=False, at=NOW, after=after)
+    again = RegenerationOrder(incident_id, at=NOW, after=after)
     assert twice(desk.incidents.open_regeneration, again) == first
 
 
 def test_after_one_in_vain_there_is_a_new_one_and_only_one(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
-    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
     desk.regenerations.finish_regeneration(FinishOrder(first, Ending.ABANDONED, NOW))
-    follow = RegenerationOrder(incident_id, leaked=False, at=NOW, after=first)
+    desk.answer(incident_id, Answer.NOT_US)
+    follow = RegenerationOrder(incident_id, at=NOW, after=first)
     second = twice(desk.incidents.open_regeneration, follow)
     assert second != first
     assert desk.told("regeneration_opened").count(second) == 1
@@ -244,13 +269,14 @@ def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None
     """Also a case about the pair of the superseded one, which nobody ever collected."""
     keys = desk.world.register()
     incident_id = desk.case(keys)
-    first = desk.sent(desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW)))
+    desk.answer(incident_id, Answer.NOT_US)
+    first = desk.sent(desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW)))
     [(uncollected,)] = desk.world.rows(
         "SELECT public_key FROM key_pair WHERE state = 'active' ORDER BY id DESC LIMIT 1"
     )
     second = desk.order(keys)
     assert desk.told("regeneration_finished") == [incident_id]
-    follow = RegenerationOrder(incident_id, leaked=False, at=NOW, after=first)
+    follow = RegenerationOrder(incident_id, at=NOW, after=first)
     assert twice(desk.incidents.open_regeneration, follow) == second
     with desk.world.database.write() as connection:
         run(
@@ -262,22 +288,76 @@ def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None
     assert twice(desk.incidents.open_regeneration, follow) == second
 
 
+RESTS_ON = {
+    Resolution.UNANSWERED: "",
+    Resolution.FALSE_ALARM: "UPDATE confirmation SET answer = 'it_was_us'",
+    Resolution.REGENERATED: "UPDATE confirmation SET answer = 'not_us'",
+}
+
+
+def ready_to_close(desk: Desk, resolution: Resolution) -> str:
+    """A case of which SQL holds what this end rests on."""
+    keys = desk.world.register()
+    incident_id = desk.case(keys)
+    if resolution is Resolution.REGENERATED:
+        with desk.world.database.write() as connection:
+            done = "UPDATE regeneration SET state = 'done' WHERE id = ?"
+            run(connection, done, keys.regeneration_id)
+            run(connection, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
+    if RESTS_ON[resolution]:
+        with desk.world.database.write() as connection:
+            run(connection, RESTS_ON[resolution])
+    return incident_id
+
+
 @pytest.mark.parametrize("resolution", list(Resolution))
 def test_a_case_is_closed_once(desk: Desk, resolution: Resolution) -> None:
-    incident_id = desk.case(desk.world.register())
-    assert twice(desk.incidents.close_incident, CloseOrder(incident_id, resolution, NOW)) is None
+    incident_id = ready_to_close(desk, resolution)
+    assert twice(desk.incidents.close_incident, CloseOrder(incident_id, resolution, NOW))
     assert desk.events(incident_id) == [("closed", "system")]
     assert desk.world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     [(quiet_until,)] = desk.world.rows("SELECT quiet_until FROM key_pair")
     assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
 
 
-def test_silence_gets_the_answer_that_it_would_have_passed_over(desk: Desk) -> None:
-    incident_id = desk.case(desk.world.register())
-    desk.answer(incident_id, Answer.NOT_US)
-    report = twice(desk.incidents.close_incident, CloseOrder(incident_id, Resolution.UNANSWERED, NOW))
-    assert report == DecisionReport(False, Choice.REGENERATE, False, "customer")
-    assert desk.state(incident_id) != "closed"
+@pytest.mark.parametrize("asked", list(Resolution))
+@pytest.mark.parametrize("held", [*Resolution, "keys under way"])
+def test_a_case_is_closed_only_as_sql_has_it(desk: Desk, asked: Resolution, held: str) -> None:
+    known = held if held in list(Resolution) else Resolution.REGENERATED
+    incident_id = ready_to_close(desk, Resolution(known))
+    if held != known:
+        with desk.world.database.write() as connection:
+            run(connection, "UPDATE regeneration SET state = 'sent'")
+    assert twice(desk.incidents.close_incident, CloseOrder(incident_id, asked, NOW)) is (asked == held)
+    assert (desk.state(incident_id) == "closed") is (asked == held)
+    if asked != held:
+        assert desk.events(incident_id) == []
+        assert desk.world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
+
+
+@pytest.mark.parametrize("state", list(Ending))
+def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: Ending) -> None:
+    """Nobody has collected the keys and no other order has come: only the end of waiting is so."""
+    keys = desk.world.register()
+    regeneration_id = desk.sent(desk.order(keys))
+    assert desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, HOUR)) is None
+    assert desk.regenerations.retire_old_pair(Step(regeneration_id, NOW + HOUR)) is False
+    assert desk.pairs() == dict.fromkeys(desk.pairs(), "active")
+    stands = twice(desk.regenerations.finish_regeneration, FinishOrder(regeneration_id, state, NOW))
+    assert stands == (Ending.ABANDONED if state is Ending.ABANDONED else "sent")
+    assert desk.pairs()[keys.public_key] == "active"
+    assert sorted(desk.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
+
+
+def test_an_old_pair_is_not_cut_before_its_time(desk: Desk) -> None:
+    keys = desk.world.register()
+    regeneration_id = desk.order(keys)
+    desk.world.complete(regeneration_id, NOW)
+    desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, HOUR))
+    assert desk.regenerations.retire_old_pair(Step(regeneration_id, NOW + HOUR - 2)) is False
+    assert desk.pairs()[keys.public_key] == "retiring"
+    assert twice(desk.regenerations.retire_old_pair, Step(regeneration_id, NOW + HOUR))
+    assert desk.pairs()[keys.public_key] == "retired"
 
 
 # Regenerations
@@ -289,14 +369,40 @@ def fails_for_good(do: Callable[[Any], Any], order: Any) -> None:
     assert caught.value.non_retryable
 
 
-@pytest.mark.parametrize("name", ["issue_pair", "prove_pair", "activate_pair", "retire_old_pair"])
-def test_a_step_of_no_regeneration_fails_for_good(desk: Desk, name: str) -> None:
-    fails_for_good(getattr(desk.regenerations, name), Step(NOBODY, NOW))
+STEP, END = Step(NOBODY, NOW), FinishOrder(NOBODY, Ending.ABANDONED, NOW)
+ABOUT_NOBODY = {
+    "note_incident": IncidentNote(NOBODY, "n", "opened", NOW),
+    "look_at_incident": Look(NOBODY, NOW),
+    "take_decision": DecisionOrder(NOBODY, "", NOW),
+    "open_regeneration": RegenerationOrder(NOBODY, NOW),
+    "close_incident": CloseOrder(NOBODY, Resolution.UNANSWERED, NOW),
+    "look_at_regeneration": Look(NOBODY, NOW),
+    **dict.fromkeys(("issue_pair", "prove_pair", "activate_pair", "retire_old_pair", "count_old_uses"), STEP),
+    "renew_link": LinkOrder(NOBODY, 2, NOW),
+    "begin_overlap": OverlapOrder(NOBODY, NOW, HOUR),
+    "finish_regeneration": END,
+    "note_regeneration": RegenerationNote(NOBODY, "n", "not_collected", NOW),
+    "post_webhook": WebhookOrder(NOBODY, NOW),
+    "give_up_webhook": WebhookOrder(NOBODY, NOW),
+}
+WITHOUT_SUBJECT = {"prune_store", "reconcile_store", "send_digest", "note_ignored"}  # or one that may be anything
+ASKED_ELSEWHERE = {
+    "send_mail": test_mail_activity.test_a_mail_about_what_is_not_in_this_database_is_tried_again,
+    "use_order": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,
+}
 
 
-def test_no_regeneration_has_an_overlap_or_an_end(desk: Desk) -> None:
-    fails_for_good(desk.regenerations.begin_overlap, OverlapOrder(NOBODY, NOW, HOUR))
-    fails_for_good(desk.regenerations.finish_regeneration, FinishOrder(NOBODY, Ending.ABANDONED, NOW))
+def test_every_activity_about_a_subject_is_asked_about_a_missing_one() -> None:
+    assert {*ABOUT_NOBODY, *WITHOUT_SUBJECT, *ASKED_ELSEWHERE} == set(declared())
+
+
+@pytest.mark.parametrize("name", ABOUT_NOBODY)
+def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_says_why(desk: Desk, name: str) -> None:
+    hooks = WebhookActivities(desk.world.database, None, lambda: NOW)  # type: ignore[arg-type]
+    [room] = [room for room in (desk.incidents, desk.regenerations, hooks) if hasattr(room, name)]
+    with pytest.raises(ApplicationError, match=f"{NOBODY} in this worker's database") as caught:
+        getattr(room, name)(ABOUT_NOBODY[name])
+    assert (caught.value.type, caught.value.non_retryable) == (SUBJECT_MISSING, False)
 
 
 def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
@@ -373,7 +479,7 @@ def test_a_first_pair_has_no_overlap_and_nothing_to_cut(desk: Desk) -> None:
 def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
     desk.sent(regeneration_id)
     finish = desk.regenerations.finish_regeneration
     assert twice(finish, FinishOrder(regeneration_id, Ending.ABANDONED, NOW)) == Ending.ABANDONED
@@ -393,10 +499,11 @@ def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: 
 
 def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
     note = RegenerationNote(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
     twice(desk.regenerations.note_regeneration, note)
-    assert desk.events(incident_id) == [("not_collected", "system")]
+    assert desk.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
     assert desk.state(incident_id) == "needs_staff"
     desk.incidents.note_incident(IncidentNote(incident_id, "on", "regenerating", NOW, state=CaseState.REGENERATING))
     desk.regenerations.note_regeneration(note)
@@ -405,7 +512,8 @@ def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Des
 
 def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    desk.answer(incident_id, Answer.NOT_US)
+    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
     desk.incidents.note_incident(IncidentNote(incident_id, "opened", "opened", NOW, state=CaseState.WAITING))
     desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "a", "early", NOW, staff_done=True))
     assert desk.state(incident_id) == "waiting"
@@ -416,7 +524,9 @@ def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other
     desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "g", "mail_failed", NOW, needs_staff=True))
     desk.regenerations.note_regeneration(done)  # a repeat that comes late
     assert desk.state(incident_id) == "needs_staff"
-    desk.incidents.close_incident(CloseOrder(incident_id, Resolution.REGENERATED, NOW))
+    with desk.world.database.write() as connection:
+        run(connection, "UPDATE regeneration SET state = 'done' WHERE id = ?", regeneration_id)
+    assert desk.incidents.close_incident(CloseOrder(incident_id, Resolution.REGENERATED, NOW))
     desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "e", "late", NOW, staff_done=True))
     assert desk.state(incident_id) == "closed"
 

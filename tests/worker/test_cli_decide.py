@@ -205,7 +205,7 @@ def test_a_wrong_way_to_temporal_is_told(office, variables, code, said):
 def test_a_host_without_the_keys_of_the_payloads_is_told_so_and_decides_nothing(office):
     _, incident_id = office.attacked()
     done = office.decide(incident_id, "dismiss", *WHY, OCTY_TEMPORAL_KEYS="").must(2)
-    assert "OCTY_TEMPORAL_KEYS lacks the key 'k1'" in done.stderr
+    assert "OCTY_TEMPORAL_KEYS lacks the key '" in done.stderr
     assert office.state(incident_id) == "waiting"
     office.decide(incident_id, "dismiss", *WHY).must()
 

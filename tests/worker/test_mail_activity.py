@@ -163,9 +163,10 @@ def test_an_address_that_is_none_is_never_tried(tmp_path, store):
 
 
 @pytest.mark.parametrize("kind", list(MailKind))
-def test_an_order_about_nothing_fails(world, kind):
-    report = world.activities(Told()).send_mail(MailOrder(world.new_id(), kind, 1, START))
-    assert report == MailReport("failed", "unknown-subject")
+def test_a_mail_about_what_is_not_in_this_database_is_tried_again(world, kind):
+    with pytest.raises(ApplicationError, match="in this worker's database") as caught:
+        world.activities(Told()).send_mail(MailOrder(world.new_id(), kind, 1, START))
+    assert not caught.value.non_retryable
 
 
 def test_no_mail_about_the_end_of_a_pair_that_lives(world):

@@ -22,19 +22,14 @@ from octy_worker.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
-    ChangedAnswer,
-    CustomerAnswer,
     Extended,
-    Growth,
     IncidentCase,
     NoticeCase,
     RegenerationCase,
-    RegenerationEnd,
     WebhookCase,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff import Choice
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
@@ -46,33 +41,13 @@ TASK_QUEUES = {
     KeyWebhookWorkflow: f"octy-{INSTALLATION}-background",
 }
 
-MEANINGS = [
+MEANINGS = [  # signals have no content: what a message says beside its kind is read from its row by nobody
     (Event.INCIDENT_OPENED, {}, None, []),
-    (Event.INCIDENT_GREW, {"failures": 40}, "attempts_grew", [Growth(40)]),
-    (
-        Event.INCIDENT_ANSWERED,
-        {"answer": "not_us", "leaked": True},
-        "customer_answered",
-        [CustomerAnswer(Choice.REGENERATE, leaked=True)],
-    ),
-    (
-        Event.INCIDENT_ANSWERED,
-        {"answer": "it_was_us", "leaked": False},
-        "customer_answered",
-        [CustomerAnswer(Choice.DISMISS)],
-    ),
-    (
-        Event.INCIDENT_CHANGED,
-        {"answer": "it_was_us", "leaked": False, "by": "dan", "change_id": "c1"},
-        "answer_changed",
-        [ChangedAnswer(Choice.DISMISS, leaked=False, by="dan", change_id="c1")],
-    ),
-    (
-        Event.REGENERATION_FINISHED,
-        {"regeneration_id": "r1", "state": "done"},
-        "regeneration_finished",
-        [RegenerationEnd("r1", "done")],
-    ),
+    (Event.INCIDENT_GREW, {"failures": 40}, "attempts_grew", []),
+    (Event.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),
+    (Event.INCIDENT_ANSWERED, {"answer": "it_was_us", "leaked": False}, "customer_answered", []),
+    (Event.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_changed", []),
+    (Event.REGENERATION_FINISHED, {"regeneration_id": "r1", "state": "done"}, "regeneration_finished", []),
     (Event.REGENERATION_OPENED, {}, None, []),
     (Event.REGENERATION_COLLECTED, {}, "keys_collected", []),
     (Event.REGENERATION_SUPERSEDED, {}, "superseded", []),
@@ -117,7 +92,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
     ear = Ear()
     assert deliver(world, ear) == Round(1, 0)
     assert ear.heard == [(room.run, case, name, signal, content)]
-    assert signal is None or signal in workflow._Definition.must_from_class(room).signals
+    assert signal is None or workflow._Definition.must_from_class(room).signals[None].dynamic_vararg is False
     assert subject in ear.options.pop("static_summary")
     assert ear.options.pop("static_details").count("octy ") == 1  # the command that shows more
     assert ear.options == {

@@ -16,17 +16,18 @@ from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
 
+from octy_middleware.clock import uuid7
 from octy_middleware.statements import run
 from octy_middleware.states import Answer
-from octy_worker import cases, daemon, regenerations
+from octy_worker import cases, daemon, orders, regenerations
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.relay import Relay
 from octy_worker.search_attributes import make_known
 from octy_worker.settings import WorkerSettings
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
+from octy_workflows.messages import Action, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffResend
+from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
 PATIENCE = 20.0
 LONG = 1000.0
@@ -90,11 +91,14 @@ class Case:
         assert standing is not None
         assert standing.taken
 
-    async def staff(self, update: Callable, said: object) -> None:
+    async def staff(self, update: Callable, said: StaffRequest) -> None:
+        said = said.with_id(uuid7(time.time()))
+        action = Action(update.__name__)
+        orders.write(self.world.database, action, self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
-        await handle.execute_update(update, said)
+        await handle.execute_update(update, {"order": said.id})
 
     @property
     def regeneration_id(self) -> str:
@@ -105,7 +109,9 @@ class Case:
         handle = self.client.get_workflow_handle_for(
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
-        await handle.execute_update(KeyRegenerationWorkflow.resend)
+        said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
+        orders.write(self.world.database, Action.RESEND_KEYS, self.regeneration_id, said, time.time())
+        await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": said.id})
 
     def collect(self) -> None:
         [(generation,)] = self.world.rows(
@@ -270,6 +276,9 @@ def test_a_case_whose_keys_are_on_their_way_comes_to_staff_and_back(
 ) -> None:
     async def story(case: Case) -> None:
         await case.comes_to("waiting")
+        async with asyncio.timeout(PATIENCE):
+            while not case.post.letters:  # noqa: ASYNC110  # the alert, which is another mail
+                await asyncio.sleep(0.01)
         if cause == "pair_failed":
             case.spoil_new_pairs(until=False)
         case.post.closed = cause == "mail_failed"

@@ -32,9 +32,6 @@ from temporalio.client import WorkflowHistory
 from workflow_stage import Stage, open_stage
 
 FOLDER = Path(__file__).parents[2] / "workflows" / "histories"
-OLDER = (
-    FOLDER / "older"
-)  # what earlier workflows wrote, kept when they changed: `git mv` it there before recording anew
 TABLES = (  # a folder, and a test: each row of its table is played as the test plays it, and has a file
     ("incident", test_incident_paths.test_path),
     ("incident", reopened.test_a_new_answer_in_the_same_activation_as_the_abandonment_is_acted_on),

@@ -2,32 +2,32 @@
 
 import asyncio
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateStage
 from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import ChangedAnswer, CustomerAnswer, DecisionReport, IncidentStatus, RegenerationOrder
+from octy_workflows.messages import IncidentStatus, RegenerationOrder
 from octy_workflows.staff import Choice, StaffDecision
 
-CALLED_OFF = ChangedAnswer(Choice.DISMISS, leaked=False, by="dan", change_id="c-1")
-BACK_AGAIN = ChangedAnswer(Choice.REGENERATE, leaked=False, by="eve", change_id="c-2")
-LEAKED = ChangedAnswer(Choice.REGENERATE, leaked=True, by="eve", change_id="c-3")
+CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "change_id": "c-1"}
+BACK_AGAIN = {"choice": Choice.REGENERATE, "leaked": False, "by": "eve", "change_id": "c-2"}
+LEAKED = {"choice": Choice.REGENERATE, "leaked": True, "by": "eve", "change_id": "c-3"}
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 
 
-def changed(play: Play, change: ChangedAnswer) -> ChangedAnswer:
+async def changes(play: Play, change: dict[str, Any]) -> None:
     """Change the answer as the command does: SQL holds it before anybody is told."""
-    play.books.standing = DecisionReport(False, change.choice, change.leaked, change.by)
-    play.books.standing_id = change.change_id
-    return change
+    play.books.changes(**change)
+    await play.told("answer_changed")
 
 
 async def regenerating(stage: Stage) -> Play:
     play = await stage.incident()
     await play.comes("mail alert-1")
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
     await play.rest()
     return play
@@ -45,10 +45,10 @@ async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(sta
     play = await regenerating(stage)
     async with play.one_activation():
         if ending == "told_before":
-            await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
-        await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+            await play.regeneration_ends("superseded")
+        await changes(play, CALLED_OFF)
         if ending == "told_after":
-            await play.handle.signal(Case.regeneration_finished, play.books.ends("superseded"))
+            await play.regeneration_ends("superseded")
     assert await play.result() == "false_alarm"
     assert [line for line in last_lines(play) if line != "note superseded"] == ["close false_alarm"]
     assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
@@ -57,10 +57,10 @@ async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(sta
 @played
 async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(stage: Stage) -> None:
     play = await regenerating(stage)
-    await play.handle.signal(Case.answer_changed, changed(play, LEAKED))
+    await changes(play, LEAKED)
     await play.rest()
     assert "regenerate, the secret leaked, decided by eve" in await play.details()
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
     assert last_lines(play) == ["close regenerated"]
     assert sum(isinstance(order, RegenerationOrder) for order in play.books.orders) == 1
@@ -70,13 +70,10 @@ async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(
 async def test_an_answer_called_off_before_the_order_reaches_sql_orders_nothing(stage: Stage) -> None:
     opening = asyncio.Event()
     play = await stage.incident(slow={"open_regeneration": opening})
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.rest(but="open_regeneration")
-    change = changed(play, CALLED_OFF)
+    play.books.changes(**CALLED_OFF)
     opening.set()
-    await play.rest()
-    assert (await play.handle.describe()).close_time is None  # it waits for the word of who changed it
-    await play.handle.signal(Case.answer_changed, change)
     assert await play.result() == "false_alarm"
     assert not any("regenerat" in line for line in play.books.story)
 
@@ -85,17 +82,14 @@ async def test_an_answer_called_off_before_the_order_reaches_sql_orders_nothing(
 async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage: Stage) -> None:
     opening = asyncio.Event()
     play = await stage.incident(slow={"open_regeneration": opening})
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.rest(but="open_regeneration")
-    first = changed(play, CALLED_OFF)
+    play.books.changes(**CALLED_OFF)
+    play.books.changes(**BACK_AGAIN)
     opening.set()
-    await play.rest()
-    second = changed(play, BACK_AGAIN)
-    async with play.one_activation():
-        await play.handle.signal(Case.answer_changed, first)
-        await play.handle.signal(Case.answer_changed, second)
+    await play.told("answer_changed", "answer_changed")
     await play.comes("note regenerating regenerating")
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
     assert [line for line in play.books.story if line.endswith(" regenerate")] == ["0h regenerate"]
 
@@ -104,13 +98,13 @@ async def test_a_change_that_is_changed_back_at_once_orders_new_keys_once(stage:
 async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_it_open(stage: Stage) -> None:
     closing = asyncio.Event()
     play = await stage.incident(slow={"close_incident": closing})
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+    await play.answers(Choice.DISMISS)
     await play.rest(but="close_incident")
-    change = changed(play, BACK_AGAIN)
+    play.books.changes(**BACK_AGAIN)
     closing.set()
     await play.comes("note regenerating regenerating")
-    await play.handle.signal(Case.answer_changed, change)
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    await play.told("answer_changed")
+    await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
 
 
@@ -118,9 +112,11 @@ async def test_a_dismissal_that_is_changed_while_the_case_is_being_closed_keeps_
 async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stands(stage: Stage) -> None:
     telling = asyncio.Event()
     play = await stage.incident(late={"take_decision": telling})
-    deciding = await play.handle.start_update(Case.decide, EVE, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    deciding = await play.handle.start_update(
+        Case.decide, play.books.order(EVE), wait_for_stage=WorkflowUpdateStage.ACCEPTED
+    )
     await play.comes("take regenerate of eve")
-    await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
+    await changes(play, CALLED_OFF)
     await play.comes("close false_alarm")
     telling.set()
     assert (await deciding.result()).accepted
@@ -132,13 +128,13 @@ async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stan
 @played
 async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: Stage) -> None:
     play = await regenerating(stage)
-    await play.handle.signal(Case.answer_changed, changed(play, LEAKED))
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+    await changes(play, LEAKED)
+    await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
-    await play.handle.signal(Case.answer_changed, LEAKED)
+    await play.told("answer_changed")
     await play.rest()
     assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
-    await play.handle.execute_update(Case.decide, replace(EVE, decision_id="d-2"))
+    await play.orders(replace(EVE, decision_id="d-2"))
     await play.rest()
     assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
 
@@ -149,7 +145,7 @@ async def test_the_customers_answer_told_again_after_a_change_changes_nothing(st
     play = await regenerating(stage)
     play.books.slow["close_incident"] = closing
     async with play.one_activation():
-        await play.handle.signal(Case.answer_changed, changed(play, CALLED_OFF))
-        await play.handle.signal(Case.customer_answered, CustomerAnswer(Choice.REGENERATE))
+        await changes(play, CALLED_OFF)
+        await play.told("customer_answered")
     closing.set()
     assert await play.result() == "false_alarm"

@@ -5,7 +5,6 @@ import asyncio
 import pytest
 from workflow_stage import SLACK, Stage, eventually, played
 
-from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 from octy_workflows.staff import Choice, StaffDecision
 
@@ -44,7 +43,7 @@ async def test_the_alert_goes_out_at_once(stage: Stage) -> None:
 async def test_an_answer_is_heard_while_no_mail_server_answers(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
     await play.until(MINUTE)
-    await play.handle.signal(KeyIncidentWorkflow.customer_answered, play.books.customer_says(Choice.DISMISS))
+    await play.answers(Choice.DISMISS)
     assert await play.result() == "false_alarm"
     await play.tells("0h note opened waiting", "0h close false_alarm")
     assert play.books.tries["alert-1"] == 6  # after 0, 1, 3, 7, 15 and 31 seconds
@@ -54,7 +53,7 @@ async def test_an_answer_is_heard_while_no_mail_server_answers(stage: Stage) -> 
 async def test_an_answer_stops_the_tries_of_a_mail(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": DOWN_FOR_GOOD[:]})
     await play.until(5)
-    await play.handle.signal(KeyIncidentWorkflow.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
     tries = play.books.tries.copy()
     await play.until(5 * DAY)
@@ -66,7 +65,7 @@ async def test_a_decision_is_heard_while_a_mail_hangs(stage: Stage) -> None:
     hanging = asyncio.Event()
     play = await stage.incident(slow={"send_mail": hanging})
     decision = StaffDecision("dismiss", "dan", "their own test")
-    await play.handle.execute_update(KeyIncidentWorkflow.decide, decision)
+    await play.orders(decision)
     assert await play.result() == "false_alarm"
     hanging.set()
 

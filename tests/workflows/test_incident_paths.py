@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 from workflow_stage import Play, Stage, eventually, played
 
-from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import DAY, HOUR, CustomerAnswer, Growth, IncidentTimes
-from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.messages import DAY, HOUR, IncidentTimes
+from octy_workflows.staff import Choice, StaffDecision
 
 Event = Callable[[Play], Awaitable[Any]]
 
@@ -42,14 +41,12 @@ def comes(line: str) -> Event:
 
 
 def customer(choice: Choice, *, leaked: bool = False) -> Event:
-    return lambda play: play.handle.signal(
-        KeyIncidentWorkflow.customer_answered, play.books.customer_says(choice, leaked=leaked)
-    )
+    return lambda play: play.answers(choice, leaked=leaked)
 
 
-def told_again(choice: Choice) -> Event:
+async def told_again(play: Play) -> None:
     """The outbox delivers the customer's answer once more."""
-    return lambda play: play.handle.signal(KeyIncidentWorkflow.customer_answered, CustomerAnswer(choice))
+    await play.told("customer_answered")
 
 
 def at_once(*events: Event) -> Event:
@@ -73,15 +70,19 @@ def customer_clicks_unheard(choice: Choice) -> Event:
 
 
 def update(decision: StaffDecision) -> Event:
-    return lambda play: play.handle.execute_update(KeyIncidentWorkflow.decide, decision)
+    return lambda play: play.orders(decision)
 
 
 def signal(decision: StaffDecision) -> Event:
-    return lambda play: play.handle.signal(STAFF_DECISION, decision)
+    return lambda play: play.orders_by_signal(decision)
 
 
 def grows(failures: int) -> Event:
-    return lambda play: play.handle.signal(KeyIncidentWorkflow.attempts_grew, Growth(failures))
+    async def grew(play: Play) -> None:
+        play.books.failures = failures
+        await play.told("attempts_grew")
+
+    return grew
 
 
 def regeneration(state: str, *, later: str = "") -> Event:
@@ -90,7 +91,7 @@ def regeneration(state: str, *, later: str = "") -> Event:
     async def ends(play: Play) -> None:
         await play.comes("note regenerating regenerating")
         play.books.later_id = later
-        await play.handle.signal(KeyIncidentWorkflow.regeneration_finished, play.books.ends(state))
+        await play.regeneration_ends(state)
 
     return ends
 
@@ -138,7 +139,7 @@ PATHS = [
     ),
     Path(
         "an_answer_told_twice_is_one",
-        [at(5 * HOUR), customer(Choice.REGENERATE), told_again(Choice.REGENERATE), regeneration("done")],
+        [at(5 * HOUR), customer(Choice.REGENERATE), told_again, regeneration("done")],
         [OPENED, ALERT, "5h regenerate", "5h note regenerating regenerating", "5h close regenerated"],
         "regenerated",
     ),
@@ -249,7 +250,7 @@ PATHS = [
     ),
     Path(
         "a_repeated_decision_is_harmless",
-        [at(HOUR), update(EVE), update(EVE), signal(EVE), regeneration("done")],
+        [at(HOUR), update(EVE), update(EVE), regeneration("done")],
         [
             *(OPENED, ALERT, "1h take regenerate of eve", "1h regenerate"),
             *("1h note regenerating regenerating", "1h close regenerated"),

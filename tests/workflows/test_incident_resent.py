@@ -2,7 +2,6 @@
 
 import asyncio
 from dataclasses import replace
-from typing import Any
 
 import pytest
 from temporalio.client import WorkflowUpdateFailedError, WorkflowUpdateStage
@@ -11,7 +10,7 @@ from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentNote, IncidentStatus, Resent
-from octy_workflows.staff import STAFF_RESEND, Choice, StaffExtension, StaffResend
+from octy_workflows.staff import Choice, StaffExtension, StaffResend
 
 AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
 FAILED = "note mail_failed needs_staff"
@@ -24,11 +23,12 @@ async def told(play: Play, line: str) -> None:
     await play.rest()
 
 
-async def resend(play: Play, said: Any = AGAIN) -> Resent:
-    return await play.handle.execute_update(Case.resend, said)
+async def resend(play: Play, said: StaffResend = AGAIN) -> Resent:
+    resent: Resent = await play.orders(said)
+    return resent
 
 
-async def refused(play: Play, said: Any = AGAIN) -> ApplicationError:
+async def refused(play: Play, said: StaffResend = AGAIN) -> ApplicationError:
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await resend(play, said)
     assert isinstance(caught.value.cause, ApplicationError)
@@ -56,7 +56,7 @@ async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_noth
     play = await stage.incident()
     await told(play, "mail alert-1")
     assert await resend(play) == await resend(play)
-    await play.handle.signal(STAFF_RESEND, AGAIN)
+    await play.orders_by_signal(AGAIN)
     await play.rest()
     [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "mail_ordered_again"]
     assert (note.actor, note.key, note.state) == ("eve", "mail_ordered_again-s-1", None)
@@ -73,7 +73,7 @@ async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting
     if way == "update":
         assert await resend(play) == Resent("alert-2", "sent")
     else:
-        await play.handle.signal(STAFF_RESEND, {"actor": "eve", "reason": "address corrected"})
+        await play.orders_by_signal(AGAIN)
     await play.comes(RELIEVED)
     assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
     assert "The mail can't be delivered" not in await play.details()
@@ -100,7 +100,7 @@ async def test_one_cause_that_is_over_does_not_hide_another(stage: Stage) -> Non
     await play.rest()
     assert (await play.handle.query(Case.status)).state == "needs_staff"  # nobody has answered all the same
     assert play.when(RELIEVED) == []
-    await play.handle.execute_update(Case.extend, StaffExtension(7, "eve", "they are ill"))
+    await play.orders(StaffExtension(7, "eve", "they are ill"))
     assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
 
 
@@ -126,9 +126,12 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
     assert (error.type, "mail alert-1 is still being tried" in error.message) == ("TooEarly", True)
     sending.set()
     await told(play, "mail alert-1")
-    error = await refused(play, replace(AGAIN, kind="reminder"))
+    error = await refused(play, replace(AGAIN, kind="reminder", request_id="s-2"))
     assert (error.type, error.message) == ("TooEarly", "there is nothing to send again: no reminder went out yet")
-    assert "kind must be one of: alert, reminder" in (await refused(play, replace(AGAIN, kind="new_keys"))).message
+    assert (
+        "kind must be one of: alert, reminder"
+        in (await refused(play, replace(AGAIN, kind="new_keys", request_id="s-3"))).message
+    )
 
 
 @played
@@ -144,10 +147,10 @@ async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -
 async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audited(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
     assert (await refused(play)).type == "TooLate"
-    await play.handle.signal(STAFF_RESEND, AGAIN)
+    await play.orders_by_signal(AGAIN)
     await play.comes("note resend_refused")
     [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "resend_refused"]
     assert (note.actor, note.key, note.detail["reason"]) == ("eve", "refused-s-1", AGAIN.reason)
@@ -157,9 +160,11 @@ async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audite
 async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-2": ["down"] * 1000})
     await told(play, "mail alert-1")
-    asking = await play.handle.start_update(Case.resend, AGAIN, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
+    asking = await play.handle.start_update(
+        Case.resend, play.books.order(AGAIN), wait_for_stage=WorkflowUpdateStage.ACCEPTED
+    )
     await play.comes("note mail_ordered_again")
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.DISMISS))
+    await play.answers(Choice.DISMISS)
     with pytest.raises(WorkflowUpdateFailedError) as caught:
         await asking.result()
     assert "answered before the mail left" in str(caught.value.cause)
@@ -169,13 +174,13 @@ async def test_an_answer_while_a_mail_is_sent_again_ends_the_tries(stage: Stage)
 @played
 async def test_after_an_abandonment_the_alert_can_be_sent_again_for_a_new_answer(stage: Stage) -> None:
     play = await stage.incident()
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("abandoned"))
+    await play.regeneration_ends("abandoned")
     await play.comes("note regeneration_abandoned needs_staff")
     assert (await resend(play)).end == "sent"
     await play.rest()
     assert (await play.handle.query(Case.status)).state == "needs_staff"  # a decision is still wanted
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.rest()
     assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")

@@ -74,7 +74,7 @@ class Site:
     async def all_finish(self, *lines: str) -> None:
         """One is decided, one answered by nobody: an update and timers."""
         decided, *silent = self.plays
-        await decided.handle.execute_update(Case.decide, StaffDecision("dismiss", "dan", "their own test"))
+        await decided.orders(StaffDecision("dismiss", "dan", "their own test"))
         assert await decided.result() == "false_alarm"
         for play in silent:
             await play.until(15 * DAY)

@@ -7,16 +7,15 @@ from workflow_stage import Stage, played
 from octy_workflows.messages import (
     DAY,
     HOUR,
-    CustomerAnswer,
+    DecisionReport,
     IncidentPast,
     Progress,
-    RegenerationEnd,
     RegenerationOrder,
     RegenerationPast,
     UpkeepReport,
     UpkeepTask,
 )
-from octy_workflows.staff import Choice
+from octy_workflows.staff import Choice, StaffDecision
 
 DONE, MORE, HELD = Progress.DONE, Progress.MORE, Progress.HELD
 
@@ -64,26 +63,25 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
 
 @played
 async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again(stage: Stage) -> None:
-    case = await stage.incident(past=IncidentPast(regeneration_id="r-old", leaked=True), regeneration_id="r-old")
+    case = await stage.incident(past=IncidentPast(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
     await case.rest()
     with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
-        await case.handle.execute_update("decide", {"decision": "dismiss", "actor": "dan", "reason": "no"})
+        await case.orders(StaffDecision("dismiss", "dan", "no"))
     assert "leaked" in str(refused.value.cause)
-    said = case.books.customer_says(Choice.REGENERATE, leaked=True)
-    await case.handle.signal("customer_answered", said)
+    await case.answers(Choice.REGENERATE, leaked=True)
     await case.comes("regenerate leaked")
     [order] = [order for order in case.books.orders if isinstance(order, RegenerationOrder)]
     assert order.after == "r-old"
     await case.rest()
-    await case.handle.signal("regeneration_finished", RegenerationEnd(case.books.regeneration_id, "done"))
+    await case.regeneration_ends("done")
     assert await case.result() == "regenerated"
 
 
 @played
 async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
     case = await stage.incident()
-    case.books.customer_says(Choice.REGENERATE)
-    await case.handle.signal("customer_answered", CustomerAnswer(Choice.REGENERATE, by="dan"))
+    case.books.take(DecisionReport(False, Choice.REGENERATE, False, "dan"), "d-1")
+    await case.told("customer_answered")
     await case.comes("regenerate")
     assert "decided by dan" in await case.details()
 

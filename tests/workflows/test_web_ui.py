@@ -8,8 +8,7 @@ from workflow_books import Books
 from workflow_stage import TASK_QUEUE, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, Growth, IncidentCase, IncidentTimes
-from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
+from octy_workflows.messages import DAY, IncidentCase, IncidentTimes
 from octy_workflows.searching import FAILURES, NEEDS_STAFF, STATE
 from octy_workflows.staff import Choice, StaffResend
 
@@ -26,14 +25,15 @@ async def test_a_case_shows_its_state_its_need_of_staff_and_its_failures(stage: 
     await play.comes("note mail_failed needs_staff")
     await play.rest()
     assert await found(play) == ("needs_staff", True, 20)
-    await play.handle.execute_update(Case.resend, StaffResend("eve", "address corrected"))
-    await play.handle.signal(Case.attempts_grew, Growth(40))
+    await play.orders(StaffResend("eve", "address corrected"))
+    play.books.failures = 40
+    await play.told("attempts_grew")
     await play.rest()
     assert await found(play) == ("waiting", False, 40)
-    await play.handle.signal(Case.customer_answered, play.books.customer_says(Choice.REGENERATE))
+    await play.answers(Choice.REGENERATE)
     await play.comes("note regenerating regenerating")
     assert await found(play) == ("regenerating", False, 40)
-    await play.handle.signal(Case.regeneration_finished, play.books.ends("done"))
+    await play.regeneration_ends("done")
     await play.result()
     assert await found(play) == ("closed", False, 40)
 
@@ -46,7 +46,7 @@ async def test_a_regeneration_shows_how_far_it_is(stage: Stage) -> None:
     await play.until(8 * DAY)
     assert await found(play) == ("sent", True, None)
     play.books.collected_at = await play.now()
-    await play.handle.signal(Regeneration.keys_collected)
+    await play.told("keys_collected")
     await play.comes("note staff_not_needed staff_done")
     await play.rest()
     assert await found(play) == ("collected", False, None)
@@ -65,7 +65,8 @@ async def test_where_they_are_off_nothing_is_set_and_the_history_replays(stage: 
     play = Play(stage.env, handle, books, stage.hands)
     stage.plays.append(play)
     await play.comes("note opened waiting")
-    await play.handle.signal(Case.attempts_grew, Growth(40))
+    play.books.failures = 40
+    await play.told("attempts_grew")
     await play.rest()
     assert await found(play) == (None, None, None)
 

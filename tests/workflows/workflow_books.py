@@ -8,7 +8,7 @@ import asyncio
 import itertools
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from temporalio import activity
@@ -18,34 +18,43 @@ from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
     DELAYED,
+    FINAL,
     HELD,
     JOINS,
     OVERTAKEN,
     WITHHELD,
+    Action,
     CloseOrder,
-    CustomerAnswer,
     DecisionOrder,
     DecisionReport,
     Ending,
     FinishOrder,
+    IgnoredSignal,
+    IncidentFacts,
     IncidentNote,
     LinkOrder,
+    Look,
     MailOrder,
     MailReport,
+    OrderUse,
     OverlapOrder,
-    RegenerationEnd,
+    Refused,
+    RegenerationFacts,
     RegenerationNote,
     RegenerationOrder,
     Resolution,
+    Signal,
     Step,
     UpkeepOrder,
     UpkeepReport,
+    UsedOrder,
     WebhookOrder,
     WebhookReport,
 )
-from octy_workflows.staff import Choice
+from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
-_numbers = itertools.count(1)  # of regenerations, across all books
+_numbers = itertools.count(1)  # of regenerations and orders, across all books
+_ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
 
 
 def declared() -> set[str]:
@@ -70,6 +79,14 @@ class Books:
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
+    staff_orders: dict[str, tuple[Action, StaffRequest]] = field(default_factory=dict)  # by id
+    used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
+    ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
+    failures: int = 20
+    endings: dict[str, str] = field(default_factory=dict)  # of the case's regenerations, by id
+    leaked: bool = False  # reported before, whether an answer stands or not
+    answered: bool = False  # ever
+    changed: bool = False  # the answer, ever
     standing: DecisionReport | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
     regeneration_id: str = ""
@@ -90,31 +107,78 @@ class Books:
         """Every line with its hour; the first may be told before the test knows when the workflow was started."""
         return [f"{_when(at - self.start)} {line}" for at, line in self.told]
 
-    def customer_says(self, choice: Choice, *, leaked: bool = False) -> CustomerAnswer:
+    def customer_says(self, choice: Choice, *, leaked: bool = False) -> None:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
         assert self.take(DecisionReport(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
-        return CustomerAnswer(choice, leaked)
+
+    def changes(self, choice: Choice, *, leaked: bool, by: str, change_id: str) -> None:
+        """Change the answer as the command does: SQL holds it before anybody is told."""
+        self.standing, self.standing_id, self.changed = DecisionReport(False, choice, leaked, by), change_id, True
+        self.leaked = self.leaked or leaked
+
+    def order(self, said: StaffRequest, action: Action | None = None) -> dict[str, str]:
+        """Write a staff order down; return what a message says of it."""
+        said = said if said.id else said.with_id(f"o-{next(_numbers)}")
+        self.staff_orders[said.id] = action or _ACTIONS[type(said)], said
+        return {"order": said.id}
 
     def take(self, answer: DecisionReport, decision_id: str) -> bool:
         """Let the first answer stand, until the question is reopened or the case closed."""
-        if self.standing is not None or self.resolution:
+        if self.standing is not None or self.resolution or (self.leaked and answer.standing_choice == Choice.DISMISS):
             return False
-        self.standing, self.standing_id = answer, decision_id
+        self.standing, self.standing_id, self.answered = answer, decision_id, True
+        self.leaked = self.leaked or answer.standing_leaked
         return True
+
+    def use(self, use: OrderUse) -> UsedOrder:
+        """Load an order, once; a refused one is told."""
+        action, said = self.staff_orders.get(use.order_id, (None, None))
+        refused = Refused.ORDER_USED if use.order_id in self.used else None
+        refused = Refused.ORDER_FOREIGN if action != use.action else refused
+        refused = Refused.ORDER_MISSING if said is None else refused
+        refused = Refused.UNREADABLE if not use.order_id else refused
+        if refused is not None:
+            words = use.why or str(refused)
+            self.tell(use.at, f"refused {use.what}: {words}", use)
+            return UsedOrder(words)
+        assert said is not None
+        self.used[use.order_id] = activity.info().activity_id
+        return UsedOrder("", asdict(said))
+
+    @property
+    def backed(self) -> list[Signal]:
+        """Name the signals for which there is a row."""
+        newest = self.endings.get(self.regeneration_id, "") in FINAL
+        there = {
+            Signal.CUSTOMER_ANSWERED: self.answered,
+            Signal.ANSWER_CHANGED: self.changed,
+            Signal.REGENERATION_FINISHED: newest or bool(self.endings),
+            Signal.ATTEMPTS_GREW: self.failures > 20,
+            Signal.KEYS_COLLECTED: self.collected_at is not None,
+            Signal.SUPERSEDED: self.ending not in ("", Ending.DONE),
+        }
+        return [signal for signal, backed in there.items() if backed]
 
     @property
     def called_off(self) -> bool:
         return self.standing is not None and self.standing.standing_choice == Choice.DISMISS
 
     def passed_over(self, resolution: str) -> bool:
-        """Tell whether the answer that stands would be passed over by this end."""
-        return resolution == Resolution.UNANSWERED or (resolution == Resolution.FALSE_ALARM and not self.called_off)
+        """Tell whether SQL denies what this end rests on."""
+        match Resolution(resolution):
+            case Resolution.UNANSWERED:
+                return self.standing is not None
+            case Resolution.FALSE_ALARM:
+                return not self.called_off
+            case Resolution.REGENERATED:
+                over = self.endings.get(self.regeneration_id) in (Ending.DONE, Ending.SUPERSEDED)
+                return self.standing is None or self.called_off or not over
 
-    def ends(self, state: str) -> RegenerationEnd:
+    def ends(self, state: str) -> None:
         """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
+        self.endings[self.regeneration_id] = state
         if state == Ending.ABANDONED:
             self.standing, self.standing_id = None, ""
-        return RegenerationEnd(self.regeneration_id, state)
 
 
 def _when(seconds: float) -> str:
@@ -168,12 +232,51 @@ class Recorder:
         books.tell(note.at, f"note {note.what}{f' {note.state}' if note.state else ''}", note)
 
     @activity.defn
+    async def look_at_incident(self, look: Look) -> IncidentFacts:
+        books = await self._open(look.subject_id)
+        said = books.standing
+        facts = IncidentFacts(
+            choice=None if said is None else said.standing_choice,
+            leaked=books.leaked,
+            by="" if said is None else said.answered_by,
+            failures=books.failures,
+            regeneration_id=books.regeneration_id,
+            regeneration_state=books.endings.get(books.regeneration_id, ""),
+            backed=[str(signal) for signal in books.backed],
+        )
+        if "look_at_incident" in books.late:
+            await books.late["look_at_incident"].wait()
+        return facts
+
+    @activity.defn
+    async def look_at_regeneration(self, look: Look) -> RegenerationFacts:
+        books = await self._open(look.subject_id)
+        return RegenerationFacts(books.collected_at is not None, books.ending, [str(one) for one in books.backed])
+
+    @activity.defn
+    async def note_ignored(self, signal: IgnoredSignal) -> None:
+        subject = signal.subject_id or activity.info().workflow_id  # a round of upkeep is about no subject
+        (await self._open(subject)).ignored.append(signal)
+
+    @activity.defn
+    async def use_order(self, use: OrderUse) -> UsedOrder:
+        return (await self._open(use.subject_id)).use(use)
+
+    @activity.defn
     async def take_decision(self, order: DecisionOrder) -> DecisionReport:
-        books, decision = await self._open(order.incident_id), order.decision
+        books = await self._open(order.incident_id)
+        decision = StaffDecision("regenerate", "system", "nobody answered in time")
+        if order.order_id:
+            said = books.staff_orders[order.order_id][1]
+            assert isinstance(said, StaffDecision)
+            decision = said
         given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
-        taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id
-        books.tell(order.at, f"take {decision.decision} of {decision.actor}", order)
-        report = replace(books.standing or DecisionReport(False, Choice.DISMISS, False, ""), accepted=taken)
+        taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id != ""
+        books.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
+        none = DecisionReport(
+            False, Choice.DISMISS, False, "", "" if books.resolution else "the secret leaked, so it can't be dismissed"
+        )
+        report = replace(books.standing or none, accepted=taken)
         if "take_decision" in books.late:
             await books.late["take_decision"].wait()
         return report
@@ -181,21 +284,21 @@ class Recorder:
     @activity.defn
     async def open_regeneration(self, order: RegenerationOrder) -> str:
         books = await self._open(order.incident_id)
-        if books.called_off:
+        if books.standing is None or books.called_off:
             return ""
         if books.regeneration_id == order.after:
             books.regeneration_id = books.later_id or f"{order.incident_id}-r{next(_numbers)}"
-        books.tell(order.at, f"regenerate{' leaked' if order.leaked else ''}", order)
+        books.tell(order.at, f"regenerate{' leaked' if books.standing.standing_leaked else ''}", order)
         return books.regeneration_id
 
     @activity.defn
-    async def close_incident(self, order: CloseOrder) -> DecisionReport | None:
+    async def close_incident(self, order: CloseOrder) -> bool:
         books = await self._open(order.incident_id)
-        if books.standing is not None and books.passed_over(order.resolution):
-            return books.standing
+        if books.passed_over(order.resolution):
+            return False
         books.resolution = order.resolution
         books.tell(order.at, f"close {order.resolution}", order)
-        return None
+        return True
 
     @activity.defn
     async def issue_pair(self, step: Step) -> None:
@@ -219,9 +322,10 @@ class Recorder:
         return books.generation
 
     @activity.defn
-    async def begin_overlap(self, order: OverlapOrder) -> float:
+    async def begin_overlap(self, order: OverlapOrder) -> float | None:
         books = await self._open(order.regeneration_id)
-        assert books.collected_at is not None
+        if books.collected_at is None:
+            return None
         end = order.at if books.retired else books.collected_at + order.overlap
         books.tell(order.at, f"overlap until {_when(end - books.start)}", order)
         return end
@@ -233,14 +337,20 @@ class Recorder:
         return books.old_uses
 
     @activity.defn
-    async def retire_old_pair(self, step: Step) -> None:
-        (await self._open(step.regeneration_id)).tell(step.at, "retire", step)
+    async def retire_old_pair(self, step: Step) -> bool:
+        books = await self._open(step.regeneration_id)
+        if books.collected_at is None:
+            return False
+        books.tell(step.at, "retire", step)
+        return True
 
     @activity.defn
     async def finish_regeneration(self, order: FinishOrder) -> str:
         books = await self._open(order.regeneration_id)
-        if books.collected_at is not None and order.state != Ending.DONE:
+        if not books.ending and books.collected_at is not None and order.state != Ending.DONE:
             return COLLECTED
+        if not books.ending and books.collected_at is None and order.state != Ending.ABANDONED:
+            return "sent"
         books.ending = books.ending or order.state
         books.tell(order.at, f"finish {books.ending}", order)
         return books.ending

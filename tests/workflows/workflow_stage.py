@@ -30,7 +30,9 @@ from workflow_books import Books, Recorder
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     DAY,
+    DecisionReport,
     Deliver,
+    Extended,
     IncidentCase,
     IncidentPast,
     IncidentTimes,
@@ -39,6 +41,7 @@ from octy_workflows.messages import (
     RegenerationCase,
     RegenerationPast,
     RegenerationTimes,
+    Resent,
     UpkeepRound,
     UpkeepTask,
     WebhookCase,
@@ -46,6 +49,16 @@ from octy_workflows.messages import (
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.searching import ATTRIBUTES
+from octy_workflows.staff import (
+    STAFF_DECISION,
+    STAFF_EXTENSION,
+    STAFF_RESEND,
+    Choice,
+    StaffDecision,
+    StaffExtension,
+    StaffRequest,
+    StaffResend,
+)
 from octy_workflows.task_queues import Work, task_queue_of
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
@@ -126,6 +139,33 @@ class Play:
         """Wait for the workflow's end."""
         async with asyncio.timeout(PATIENCE):
             return await self.handle.result()
+
+    async def told(self, *signals: str) -> None:
+        """Have the workflow told that there may be something new, as the relay does: without content."""
+        for signal in signals:
+            await self.handle.signal(signal)
+
+    async def answers(self, choice: Choice, *, leaked: bool = False) -> None:
+        """Let the customer answer: SQL has it, and the signal follows."""
+        self.books.customer_says(choice, leaked=leaked)
+        await self.told("customer_answered")
+
+    async def regeneration_ends(self, state: str) -> None:
+        """End the case's regeneration: SQL has it, and the signal follows."""
+        self.books.ends(state)
+        await self.told("regeneration_finished")
+
+    async def orders(self, said: StaffRequest, **options: Any) -> Any:
+        """Send a staff order by the update that is meant for it; SQL has it already."""
+        update = {StaffDecision: "decide", StaffExtension: "extend", StaffResend: "resend"}[type(said)]
+        result = {StaffDecision: DecisionReport, StaffExtension: Extended, StaffResend: Resent}[type(said)]
+        order = self.books.order(said)
+        return await self.handle.execute_update(update, order, result_type=result, **options)
+
+    async def orders_by_signal(self, said: StaffRequest) -> None:
+        """Send a staff order by the signal that is meant for it."""
+        names = {StaffDecision: STAFF_DECISION, StaffExtension: STAFF_EXTENSION, StaffResend: STAFF_RESEND}
+        await self.handle.signal(names[type(said)], self.books.order(said))
 
     async def details(self) -> str:
         """Return what support staff reads in the Web UI."""

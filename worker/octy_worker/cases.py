@@ -8,8 +8,9 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import assert_never
 
-from sqlalchemy import Connection, delete, func, insert, literal, or_, update
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, or_, update
 from sqlmodel import Session, col, select
 
 from octy_middleware import outbox, pairs, webhooks
@@ -21,9 +22,10 @@ from octy_middleware.models import (
     Incident,
     IncidentEvent,
     KeyPair,
+    Regeneration,
     Streak,
 )
-from octy_middleware.states import Answer, IncidentState, Resolution
+from octy_middleware.states import Answer, IncidentState, RegenerationState, Resolution
 from octy_middleware.streak import Rule
 from octy_worker.held import held_pair_id
 from octy_worker.plot import Plot
@@ -272,25 +274,40 @@ def relieve_staff(connection: Connection, incident_id: str) -> None:
     )
 
 
+def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
+    """Return the condition of a case's end."""
+    answer = select(Confirmation.incident_id).where(col(Confirmation.incident_id) == col(Incident.id))
+    match resolution:
+        case Resolution.UNANSWERED:
+            return answer.where(col(Confirmation.answer).is_(None)).exists()
+        case Resolution.FALSE_ALARM:
+            return answer.where(col(Confirmation.answer) == Answer.IT_WAS_US).exists()
+        case Resolution.REGENERATED:
+            over = select(Regeneration.id).where(
+                col(Regeneration.id) == col(Incident.regeneration_id),
+                col(Regeneration.state).in_([RegenerationState.DONE, RegenerationState.SUPERSEDED]),
+            )
+            return answer.where(col(Confirmation.answer) == Answer.NOT_US).exists() & over.exists()
+        case unknown:
+            assert_never(unknown)
+
+
 def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
     """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
 
-    False, with nothing done, when it would pass over an answer that stands: `unanswered` over any, `false_alarm` over
-    one that staff has changed meanwhile. A repeat is True.
+    False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
+    `false_alarm` one that says so, for `regenerated` one that wants new keys, whose regeneration is over and was not
+    in vain. A repeat is True.
     """
-    answer = connection.execute(select(Confirmation.answer).where(Confirmation.incident_id == incident_id)).scalar()
-    if resolution is Resolution.UNANSWERED and answer is not None:
-        return False
-    if resolution is Resolution.FALSE_ALARM and answer == Answer.NOT_US:
-        return False
     closed = connection.execute(
         update(Incident)
-        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None))
+        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _rests_on(resolution))
         .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
         .returning(col(Incident.public_key), col(Incident.key_pair_id))
     ).first()
     if closed is None:
-        return True
+        is_closed = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_not(None))
+        return connection.execute(is_closed).first() is not None
     public_key, pair_id = closed
     connection.execute(delete(Streak).where(col(Streak.public_key) == public_key))
     if resolution is Resolution.FALSE_ALARM:

@@ -19,6 +19,7 @@ from temporalio.worker import Worker
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.keys import KeyHasher
+from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
@@ -75,6 +76,7 @@ class Parts:
         settings = self.settings
         mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         return Activities(
+            control=ControlActivities(self.database, self.metrics.counts.refused),
             incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
                 self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life

@@ -16,26 +16,20 @@ from octy_middleware.database import Database
 from octy_middleware.installation import installation_id
 from octy_middleware.models import Notice, Regeneration, Webhook
 from octy_middleware.outbox import Event
-from octy_middleware.states import Answer
 from octy_worker import earlier_orders
-from octy_worker.activities.incidents import choice_of
-from octy_worker.cases import CUSTOMER
 from octy_worker.claims import Message
 from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
-    ChangedAnswer,
-    CustomerAnswer,
-    Growth,
     IncidentCase,
     IncidentPast,
     NoticeCase,
     NoticeKind,
     RegenerationCase,
-    RegenerationEnd,
     RegenerationPast,
+    Signal,
     WebhookCase,
     incident_workflow_id,
     notice_workflow_id,
@@ -61,8 +55,7 @@ class Call:
     argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
     workflow_id: str
     task_queue: str
-    signal: str | None = None
-    content: object = None
+    signal: Signal | None = None  # without content: it says that there is something to be read in SQL
     summary: str = ""  # as the Web UI shows it in lists and heads; ids only
     details: str = ""
     again: bool = False
@@ -72,7 +65,7 @@ class Call:
         """The signal as the client takes it beside a start."""
         if self.signal is None:
             return {}
-        return {"start_signal": self.signal, "start_signal_args": [] if self.content is None else [self.content]}
+        return {"start_signal": str(self.signal), "start_signal_args": []}
 
 
 class Meanings:
@@ -93,25 +86,19 @@ class Meanings:
             case Event.INCIDENT_OPENED:
                 return self._incident(subject, again=again)
             case Event.INCIDENT_GREW:
-                return self._incident(subject, "attempts_grew", Growth(int(detail["failures"])))
+                return self._incident(subject, Signal.ATTEMPTS_GREW)
             case Event.INCIDENT_ANSWERED:
-                by = str(detail.get("by", CUSTOMER))
-                answer = CustomerAnswer(choice_of(Answer(detail["answer"])), bool(detail["leaked"]), by)
-                return self._incident(subject, "customer_answered", answer, again=again)
+                return self._incident(subject, Signal.CUSTOMER_ANSWERED, again=again)
             case Event.INCIDENT_CHANGED:
-                change = ChangedAnswer(
-                    choice_of(Answer(detail["answer"])), bool(detail["leaked"]), str(detail["by"]), detail["change_id"]
-                )
-                return self._incident(subject, "answer_changed", change)
+                return self._incident(subject, Signal.ANSWER_CHANGED)
             case Event.REGENERATION_FINISHED:
-                end = RegenerationEnd(str(detail["regeneration_id"]), str(detail["state"]))
-                return self._incident(subject, "regeneration_finished", end)
+                return self._incident(subject, Signal.REGENERATION_FINISHED)
             case Event.REGENERATION_OPENED:
                 return self._regeneration(subject, again=again)
             case Event.REGENERATION_COLLECTED:
-                return self._regeneration(subject, "keys_collected", again=again)
+                return self._regeneration(subject, Signal.KEYS_COLLECTED, again=again)
             case Event.REGENERATION_SUPERSEDED:
-                return self._regeneration(subject, "superseded")
+                return self._regeneration(subject, Signal.SUPERSEDED)
             case Event.NOTICE_GIVEN:
                 return self._notice(subject, again=again)
             case Event.WEBHOOK_DUE:
@@ -119,9 +106,7 @@ class Meanings:
             case unknown:
                 assert_never(unknown)
 
-    def _incident(
-        self, incident_id: str, signal: str | None = None, content: object = None, *, again: bool = False
-    ) -> Call:
+    def _incident(self, incident_id: str, signal: Signal | None = None, *, again: bool = False) -> Call:
         settings = self._settings
         past = self._read(past_of_incident, incident_id) if again else None
         with self._database.read_session() as session:
@@ -140,13 +125,12 @@ class Meanings:
             incident_workflow_id(self._installation, incident_id),
             incident_task_queue(self._task_queue),
             signal,
-            content,
             summary=f"Case {incident_id}",
             details=f"Wrong secrets for one key pair. `octy incidents show {incident_id}` tells the whole case.",
             again=past is not None,
         )
 
-    def _regeneration(self, regeneration_id: str, signal: str | None = None, *, again: bool = False) -> Call:
+    def _regeneration(self, regeneration_id: str, signal: Signal | None = None, *, again: bool = False) -> Call:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
         past = self._read(past_of_regeneration, regeneration_id) if again else None

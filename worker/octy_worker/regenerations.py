@@ -24,6 +24,8 @@ from octy_worker.held import held_pair_id
 from octy_worker.sealed import Sealer
 from octy_worker.sources import NO_END, SourceUse, uses_by_source
 
+_ROUNDING = timedelta(seconds=1)
+
 
 @dataclass(frozen=True, slots=True)
 class RegenerationView:
@@ -280,16 +282,19 @@ def _take(connection: Connection, regeneration_id: str, *conditions: ColumnEleme
     return True
 
 
-def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float:
+def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float | None:
     """Let the old pair live on for `overlap` seconds after the collection, as the customer was told with the new keys.
 
     Return its end in Unix seconds: one that is set already stands; `now` when there is no old pair that still works.
+    None, with nothing done, when the new keys were not collected.
     """
     regeneration = session.get_one(Regeneration, regeneration_id)
     old_pair_id = regeneration.old_pair_id
+    if regeneration.collected_at is None:
+        return None
     if old_pair_id is None:
         return now
-    retire_at = (regeneration.collected_at or utc(now)) + timedelta(seconds=overlap)
+    retire_at = regeneration.collected_at + timedelta(seconds=overlap)
     pairs.begin_retiring(session.connection(), old_pair_id, retire_at=retire_at, now=now)
     old = session.get_one(KeyPair, old_pair_id)
     return old.retire_at.timestamp() if old.state == PairState.RETIRING and old.retire_at is not None else now
@@ -307,11 +312,38 @@ def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
     return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1, NO_END)
 
 
-def retire_old(session: Session, regeneration_id: str, now: float) -> None:
-    """Cut the old pair."""
+def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
+    """Cut the old pair, whose successor was collected and whose overlap is over. False when it may live on.
+
+    It was cut already when it leaked. A clock's rounding is no reason to let it live.
+    """
     regeneration = session.get_one(Regeneration, regeneration_id)
-    if regeneration.old_pair_id is not None:
-        pairs.retire(session.connection(), regeneration.old_pair_id, now)
+    if regeneration.collected_at is None:
+        return False
+    if regeneration.old_pair_id is None:
+        return True
+    old = session.get_one(KeyPair, regeneration.old_pair_id)
+    if old.state == PairState.RETIRED:
+        return True
+    if old.retire_at is None or old.retire_at > utc(now) + _ROUNDING:
+        return False
+    pairs.retire(session.connection(), regeneration.old_pair_id, now)
+    return True
+
+
+def finish_as_ordered(
+    session: Session, regeneration_id: str, state: RegenerationState, now: float
+) -> RegenerationState:
+    """End a regeneration as its workflow orders it, where SQL holds what that rests on; return the state that stands.
+
+    `done` rests on the collection, `abandoned` on its absence; only another order supersedes.
+    """
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    collected = regeneration.collected_at is not None
+    fits = state is RegenerationState.DONE if collected else state is RegenerationState.ABANDONED
+    if regeneration.finished_at is None and not fits:
+        return RegenerationState(regeneration.state)
+    return finish(session.connection(), regeneration_id, state, now)
 
 
 def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:

@@ -13,6 +13,7 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
+from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
@@ -58,6 +59,7 @@ _SLOTS: dict[Work | None, _Slots] = {
 class Activities:
     """What a worker can do. `alerts` does what `mail` does, with database connections of its own."""
 
+    control: ControlActivities
     incidents: IncidentActivities
     regenerations: RegenerationActivities
     alerts: MailActivities
@@ -69,6 +71,8 @@ class Activities:
         """Return the activities of a task queue; None: of the main one."""
         return {
             None: [
+                *self._of_messages(),
+                self.regenerations.look_at_regeneration,
                 self.regenerations.issue_pair,
                 self.regenerations.prove_pair,
                 self.regenerations.activate_pair,
@@ -80,6 +84,8 @@ class Activities:
                 self.regenerations.note_regeneration,
             ],
             Work.INCIDENTS: [
+                *self._of_messages(),
+                self.incidents.look_at_incident,
                 self.incidents.note_incident,
                 self.incidents.take_decision,
                 self.incidents.open_regeneration,
@@ -90,6 +96,7 @@ class Activities:
             Work.NOTICES: [self.mail.send_mail],
             Work.MAIL_RETRIES: [self.mail.send_mail],
             Work.BACKGROUND: [
+                *self._of_messages(),
                 self.upkeep.prune_store,
                 self.upkeep.reconcile_store,
                 self.upkeep.send_digest,
@@ -97,6 +104,9 @@ class Activities:
             ],
             Work.WEBHOOKS: [self.webhooks.post_webhook],
         }[work]
+
+    def _of_messages(self) -> list[Callable[..., Any]]:
+        return [self.control.note_ignored, self.control.use_order]
 
 
 _WORKFLOWS: dict[Work | None, Sequence[type]] = {

@@ -12,16 +12,22 @@ from octy_workflows.messages import (
     DecisionOrder,
     DecisionReport,
     FinishOrder,
+    IgnoredSignal,
+    IncidentFacts,
     IncidentNote,
     LinkOrder,
+    Look,
     MailOrder,
     MailReport,
+    OrderUse,
     OverlapOrder,
+    RegenerationFacts,
     RegenerationNote,
     RegenerationOrder,
     Step,
     UpkeepOrder,
     UpkeepReport,
+    UsedOrder,
     WebhookOrder,
     WebhookReport,
 )
@@ -40,11 +46,37 @@ def note_incident(note: IncidentNote) -> None:
 
 
 @activity.defn
+def look_at_incident(look: Look) -> IncidentFacts:
+    """Return what SQL says of the incident. Signals say only that there may be something new."""
+    raise NotImplementedError
+
+
+@activity.defn
+def look_at_regeneration(look: Look) -> RegenerationFacts:
+    """Return what SQL says of the regeneration."""
+    raise NotImplementedError
+
+
+@activity.defn
+def note_ignored(signal: IgnoredSignal) -> None:
+    """Count a signal that changes nothing, and append it to the incident's timeline, if there is one."""
+    raise NotImplementedError
+
+
+@activity.defn
+def use_order(use: OrderUse) -> UsedOrder:
+    """Load a staff order by its id, and let one conditional UPDATE mark it as used; a retry of this call may repeat it.
+
+    One that is missing, used or about another subject is refused with the reason, noted in the timeline and counted.
+    """
+    raise NotImplementedError
+
+
+@activity.defn
 def take_decision(order: DecisionOrder) -> DecisionReport:
     """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
 
-    The timeline gets the decision as an event, whether it stands or not. A repeat of `decision_id` gets its
-    answer.
+    The timeline gets the decision as an event, whether it stands or not. A repeat of an order gets its answer.
     """
     raise NotImplementedError
 
@@ -54,18 +86,19 @@ def open_regeneration(order: RegenerationOrder) -> str:
     """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
     With `after`, what replaces the pair after that one: a later order is joined, or the pair is ordered anew. Its
-    workflow is started by the relay; the case hears of its end by the signal `regeneration_finished`. Returns nothing
-    where staff has changed the answer meanwhile: the signal `answer_changed` is on its way.
+    workflow is started by the relay; the signal `regeneration_finished` says when to look for its end. Returns nothing
+    where SQL holds no answer that wants new keys.
     """
     raise NotImplementedError
 
 
 @activity.defn
-def close_incident(order: CloseOrder) -> DecisionReport | None:
+def close_incident(order: CloseOrder) -> bool:
     """Close the case, start its streaks at zero, and begin the quiet time after a false alarm.
 
-    Returns None. `unanswered` closes only a case that nobody has answered, and `false_alarm` none whose answer staff
-    has changed: then nothing is closed, and the answer that stands is returned (`accepted` is False).
+    One conditional UPDATE: `unanswered` closes only a case that nobody has answered, `false_alarm` one whose answer
+    says so, `regenerated` one that wants new keys and whose regeneration is over. Else nothing is closed, and False is
+    returned. True for a case that is closed already.
     """
     raise NotImplementedError
 
@@ -104,8 +137,10 @@ def renew_link(order: LinkOrder) -> int:
 
 
 @activity.defn
-def begin_overlap(order: OverlapOrder) -> float:
+def begin_overlap(order: OverlapOrder) -> float | None:
     """Mark the old pair as retiring, and return its end in Unix seconds: it is accepted until then.
+
+    Returns None, with nothing done, when SQL knows of no collection.
 
     The end is counted from the collection as SQL holds it, not from `at`: what the customer was promised holds
     however late the workflow hears of it. Returns `at` when the old pair is retired already; it stays so.
@@ -123,8 +158,8 @@ def count_old_uses(step: Step) -> int:
 
 
 @activity.defn
-def retire_old_pair(step: Step) -> None:
-    """Cut the old pair."""
+def retire_old_pair(step: Step) -> bool:
+    """Cut the old pair whose successor was collected and whose overlap is over; False when SQL does not say so."""
     raise NotImplementedError
 
 
@@ -133,8 +168,8 @@ def finish_regeneration(order: FinishOrder) -> str:
     """Finish the row, erase an uncollected secret, and tell the cases that wait for it, once, by the outbox.
 
     An abandonment reopens the answer of these cases in the same transaction.
-    Returns the state that stands: the order's, or `COLLECTED` when the customer collected before it could be
-    abandoned or superseded (nothing is finished then), or the ending that it already has.
+    Returns the state that stands: the ending that it already has; else the order's, when that is `done` and the keys
+    were collected, or `abandoned` and they were not; else where it stands, with nothing finished.
     """
     raise NotImplementedError
 

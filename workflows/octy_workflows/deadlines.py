@@ -37,12 +37,12 @@ class Deadlines:
         self.extensions[said.request_id] = Extended(self.staff_at, self.close_at)
         return self.extensions[said.request_id]
 
-    def refuse(self, said: StaffExtension) -> None:
+    def refuse(self, days: int) -> None:
         """Raise a refusal of what can't be extended, or not as far."""
         if self.over:
             raise refusal("too late: the case waits for a decision, and nothing runs out any more", TOO_LATE)
         left = MOST_DAYS - round((self.close_at - self._first.close_at) / DAY)
-        if said.days > left:
+        if days > left:
             raise refusal(f"at most {MOST_DAYS} days in all: {left} are left", INVALID)
 
     async def pass_(self, deadline: Callable[[], float], unless: Condition, waiting_for: str) -> bool:

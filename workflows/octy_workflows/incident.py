@@ -7,47 +7,52 @@ mails, new keys, and where the case stands, which have rooms of their own: `dead
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, assert_never
 
 from temporalio import workflow
 from temporalio.common import RawValue
-from temporalio.exceptions import FailureError
+from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
+    from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.deadlines import Deadlines
     from octy_workflows.hearing import (
         HOW_TO_DECIDE,
         HOW_TO_WAIT,
-        decision_in,
-        extension_in,
-        guarded,
-        identified,
-        resend_in,
-        signalled,
+        ORDER,
+        STAFF_SIGNALS,
+        order_in,
+        order_signalled,
     )
     from octy_workflows.letters import Letters
+    from octy_workflows.looking import Ignored, Looks
     from octy_workflows.messages import (
+        Action,
         CaseState,
-        ChangedAnswer,
-        CustomerAnswer,
         DecisionReport,
         Detail,
         Extended,
-        Growth,
         IncidentCase,
         IncidentStatus,
-        RegenerationEnd,
+        Look,
+        Refused,
         Resent,
         Resolution,
+        Signal,
+        WorkflowKind,
     )
-    from octy_workflows.question import Answer, Question
+    from octy_workflows.orders import Orders
+    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.question import Question
     from octy_workflows.replacing import Replacement
     from octy_workflows.searching import Index
-    from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+    from octy_workflows.staff import Choice, StaffExtension
     from octy_workflows.standing import Standing
 
+_SIGNALS = frozenset(
+    {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_CHANGED, Signal.ATTEMPTS_GREW, Signal.REGENERATION_FINISHED}
+)
 _NO_ANSWER = "no_answer"
 
 
@@ -62,11 +67,17 @@ class KeyIncidentWorkflow:
         self._start = case.past.began or workflow.info().workflow_start_time.timestamp()
         self.board = Board(f"Case {case.incident_id}")
         self._index = Index(off=not case.searchable)
-        self._question = Question(case.incident_id, self.board, leaked=case.past.leaked)
+        self._looks = Looks(self._look)
+        self._failures = case.failures  # as last noted
+        self._counted = 0  # as SQL said when it was looked at last
+        self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
+        self._ignored = Ignored(WorkflowKind.INCIDENT, case.incident_id)
+        self._orders = Orders(WorkflowKind.INCIDENT, case.incident_id)
+        self._question = Question(case.incident_id, self.board, self._orders, self._looks.again)
         self._standing = Standing(case.incident_id, self.board, self._index)
         self._deadlines = Deadlines(case.times, self._start, case.extended)
-        self._letters = Letters(case, self._question, self._standing, self.board)
-        self._replacement = Replacement(case, self._question, self._standing, self.board)
+        self._letters = Letters(case, self._question, self._standing, self.board, self._orders)
+        self._replacement = Replacement(case, self._question, self._standing, self.board, self._looks.again)
 
     # The story of a case
 
@@ -76,6 +87,7 @@ class KeyIncidentWorkflow:
         self.board.show(how=HOW_TO_DECIDE, wait=HOW_TO_WAIT)
         self._index.count(self._case.failures)
         await self._standing.note("opened", state=CaseState.WAITING)
+        await self._looks.caught_up()  # nobody is alerted who has answered
         await self._ask()
         while self._question.resolution is None:
             await workflow.wait_condition(lambda: self._question.answer is not None)
@@ -113,15 +125,14 @@ class KeyIncidentWorkflow:
             if not self._case.times.regenerate_on_silence:
                 await self._close(Resolution.UNANSWERED)
                 return
-            silence = StaffDecision(Choice.REGENERATE, "system", "nobody answered in time")
-            await self._question.take(replace(silence, decision_id=f"{self._id}-silence"))
+            await self._question.take("", "nobody answered in time")
 
     async def _act_on_answer(self) -> None:
         answer = self._question.answer
         assert answer is not None
         match answer.choice:
             case Choice.REGENERATE:
-                if await self._replacement.deliver(leaked=answer.leaked):
+                if await self._replacement.deliver():
                     await self._close(Resolution.REGENERATED)
             case Choice.DISMISS:
                 await self._close(Resolution.FALSE_ALARM)
@@ -129,94 +140,65 @@ class KeyIncidentWorkflow:
                 assert_never(unknown)
 
     async def _close(self, resolution: Resolution) -> None:
-        """Close the case, unless SQL holds an answer that this would pass over: then act on that."""
-        standing = await self._standing.close(resolution)
-        if standing is None:
+        """Close the case, unless SQL denies what that rests on: then look again, and act on what is found."""
+        if await self._standing.close(resolution):
             self._question.resolution = resolution
         else:
-            self._question.let_stand(Answer.of(standing))
+            await self._looks.again()
 
     # Who is heard
 
-    @workflow.signal
-    @guarded
-    async def customer_answered(self, answer: CustomerAnswer) -> None:
-        """Act on the customer's answer: SQL holds it, so it stands.
-
-        One that is told while an answer stands is a repeat, and changes nothing: the outbox tells in order, so a new
-        answer comes after the abandonment that reopened the question.
-        """
-        if not self._question.settled():
-            self._question.let_stand(Answer(answer.choice, answer.leaked, answer.by))
-
-    @workflow.signal
-    @guarded
-    async def answer_changed(self, change: ChangedAnswer) -> None:
-        """Act on what support staff has made of the answer: SQL holds it, so it stands."""
-        self._question.change(Answer(change.choice, change.leaked, change.by), change.change_id)
-
     @workflow.update
     async def decide(self, said: Any) -> DecisionReport:
-        """Take a `StaffDecision`, read by hand so that a mistyped field is refused and not ignored.
+        """Take the order of this id. Fails as "Invalid", "OrderRefused" or "TooLate", with the answer that stands.
 
-        Fails as "Invalid" or "TooLate", with the answer that stands. A repeat of `decision_id` gets the same
-        report again.
+        A repeat of the order's id gets the same report again.
         """
-        return await self._question.decide(identified(decision_in(said)))
+        return await self._question.decide(order_in(said))
 
     @decide.validator
     def _refuse(self, said: Any) -> None:
-        self._question.refuse_if_late(decision_in(said))
+        self._question.refuse_if_late(order_in(said))
 
     @workflow.update
     async def extend(self, said: Any) -> Extended:
-        """Take a `StaffExtension`: the case ends later. Fails as "Invalid" or "TooLate"; a repeat moves nothing."""
-        return await self._extend(identified(extension_in(said)))
+        """Take the order of this id: the case ends later. Fails as `decide`; a repeat moves nothing."""
+        return await self._extend(order_in(said))
 
     @extend.validator
     def _refuse_extension(self, said: Any) -> None:
-        self._refuse_late_extension(extension_in(said))
+        if order_in(said) not in self._deadlines.extensions:
+            self._refuse_late_extension()
 
     @workflow.update
     async def resend(self, said: Any) -> Resent:
-        """Take a `StaffResend`: a mail goes out again. Answers when it has left, or why it has not.
+        """Take the order of this id: a mail goes out again. Answers when it has left, or why it has not.
 
-        Fails as "Invalid", "TooEarly" or "TooLate"; a repeat of `request_id` sends nothing.
+        Fails as `decide`, or as "TooEarly"; a repeat sends nothing.
         """
-        return await self._letters.send_again(identified(resend_in(said)))
+        return await self._letters.send_again(order_in(said))
 
     @resend.validator
     def _refuse_resend(self, said: Any) -> None:
-        self._letters.refuse(resend_in(said))
+        self._letters.refuse(order_in(said))
 
     @workflow.signal(dynamic=True, description=HOW_TO_DECIDE)
     async def hear(self, name: str, said: Sequence[RawValue]) -> None:
-        """Take what people type into the Web UI: `staff_decision`, `staff_extension` or `staff_resend`.
+        """Look at SQL, or take the order whose id people typed into the Web UI.
 
-        Dynamic, so that a misspelled name, no content or any content arrives here: what can't be taken is
-        answered in the timeline and the details, never dropped and never fatal.
+        Dynamic, so that every signal arrives here whatever its name and content. None of them says what is so: one
+        that no row backs is noted and counted, and changes nothing.
         """
-        asked: StaffRequest | None = None
-        try:
-            asked = identified(signalled(name, said))
-            await self._take(asked)
-        except FailureError as error:
-            self.board.show(signal=f"A signal was refused: {error.message}.")
-            await self._standing.note_refused(asked, error.message)
-
-    @workflow.signal
-    @guarded
-    async def attempts_grew(self, growth: Growth) -> None:
-        """Show that the attack goes on; told at doublings only."""
-        self.board.show(failures=f"{growth.failures} failed attempts in a row so far.")
-        self._index.count(growth.failures)
-        await self._standing.note("attempts_grew", key=str(growth.failures), detail={"failures": growth.failures})
-
-    @workflow.signal
-    @guarded
-    async def regeneration_finished(self, end: RegenerationEnd) -> None:
-        """Remember how it ended, and that the question is open again when that was in vain."""
-        self._replacement.heard_of(end)
+        if name in _SIGNALS:
+            await self._looks.again()
+            if name not in self._backed:
+                await self._ignored.note(name, Refused.NO_ROW)
+            await self._note_growth()
+        elif name in STAFF_SIGNALS:
+            await self._hear_staff(STAFF_SIGNALS[name], said)
+        else:
+            self.board.show(signal=f"A signal was ignored; those of support staff are {', '.join(STAFF_SIGNALS)}.")
+            await self._ignored.note(name, Refused.UNKNOWN_NAME)
 
     @workflow.query
     def status(self) -> IncidentStatus:
@@ -228,28 +210,58 @@ class KeyIncidentWorkflow:
 
     # How it is done
 
-    async def _take(self, asked: StaffRequest) -> None:
-        match asked:
-            case StaffDecision():
-                await self._question.decide(asked)
-            case StaffExtension():
-                await self._extend(asked)
-            case StaffResend():
-                await self._letters.send_again(asked)
+    async def _look(self) -> None:
+        """Read what SQL says, and go by it."""
+        look = Look(self._id, workflow.time())
+        facts = await workflow.execute_activity(activities.look_at_incident, look, **PATIENTLY, summary="facts")
+        self._backed = facts.backed
+        self._replacement.learn(facts)
+        self._question.learn(facts)
+        self._counted = facts.failures if Signal.ATTEMPTS_GREW in facts.backed else 0
+
+    async def _note_growth(self) -> None:
+        """Show that the attack goes on; told at doublings only."""
+        failures = self._counted
+        if failures <= self._failures:
+            return
+        self._failures = failures
+        self.board.show(failures=f"{failures} failed attempts in a row so far.")
+        self._index.count(failures)
+        await self._standing.note("attempts_grew", key=str(failures), detail={"failures": failures})
+
+    async def _hear_staff(self, action: Action, said: Sequence[RawValue]) -> None:
+        order_id, why = order_signalled(said)
+        try:
+            await self._carry_out(action, order_id, why)
+        except FailureError as error:
+            self.board.show(signal=f"A signal was refused: {error.message}.")
+            loaded = self._orders.used.get(order_id)
+            if loaded is not None and not (isinstance(error, ApplicationError) and error.type == ORDER):
+                await self._standing.note_refused(loaded, error.message)
+
+    async def _carry_out(self, action: Action, order_id: str, why: str) -> None:
+        match action:
+            case Action.DECIDE:
+                await self._question.decide(order_id, signalled=True, why=why)
+            case Action.EXTEND:
+                await self._extend(order_id, signalled=True, why=why)
+            case Action.RESEND | Action.RESEND_KEYS:
+                await self._letters.send_again(order_id, signalled=True, why=why)
             case unknown:
                 assert_never(unknown)
 
-    def _refuse_late_extension(self, said: StaffExtension) -> None:
-        if said.request_id not in self._deadlines.extensions:
-            self._question.refuse_if_settled()
-            self._deadlines.refuse(said)
+    def _refuse_late_extension(self, days: int = 0) -> None:
+        self._question.refuse_if_settled()
+        self._deadlines.refuse(days)
 
-    async def _extend(self, said: StaffExtension) -> Extended:
+    async def _extend(self, order_id: str, *, signalled: bool = False, why: str = "") -> Extended:
         """Move the deadlines, unless the silence is being ended this very moment; staff waits with the customer."""
         async with self._question.deciding:
-            self._refuse_late_extension(said)
-            if said.request_id in self._deadlines.extensions:
-                return self._deadlines.extensions[said.request_id]
+            if not signalled and order_id in self._deadlines.extensions:
+                return self._deadlines.extensions[order_id]
+            said = await self._orders.use(order_id, Action.EXTEND, why)
+            assert isinstance(said, StaffExtension)
+            self._refuse_late_extension(said.days)
             extended = self._deadlines.extend(said)
             ends: Detail = {"staff_at": int(extended.staff_at), "ends_at": int(extended.close_at)}
             detail: Detail = {"days": said.days, **ends, "reason": said.reason}

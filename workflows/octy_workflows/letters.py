@@ -10,7 +10,18 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, refusal
-    from octy_workflows.messages import HELD, WITHHELD, Detail, IncidentCase, MailEnd, MailKind, MailOrder, Resent
+    from octy_workflows.messages import (
+        HELD,
+        WITHHELD,
+        Action,
+        Detail,
+        IncidentCase,
+        MailEnd,
+        MailKind,
+        MailOrder,
+        Resent,
+    )
+    from octy_workflows.orders import Orders
     from octy_workflows.policies import came_true
     from octy_workflows.question import Question
     from octy_workflows.staff import StaffResend
@@ -24,8 +35,11 @@ ALERT_HELD = "alert_held"
 class Letters(Correspondent):
     """One case's mails. The numbers of reminders to come are kept free: one that is sent again gets a later one."""
 
-    def __init__(self, case: IncidentCase, question: Question, standing: Standing, board: Board) -> None:
+    def __init__(
+        self, case: IncidentCase, question: Question, standing: Standing, board: Board, orders: Orders
+    ) -> None:
         self.board = board
+        self._orders = orders
         self._id = case.incident_id
         self._remind_after = case.times.remind_after
         self._question = question
@@ -54,25 +68,29 @@ class Letters(Correspondent):
             self._under_way.remove(name)
         self._ended.append(kind)
 
-    def refuse(self, said: StaffResend) -> None:
+    def refuse(self, order_id: str) -> None:
         """Raise a refusal when there is nothing to send again. A repeat is no second order."""
-        if said.request_id in self._again:
-            return
+        if order_id not in self._again:
+            self._refuse("")
+
+    def _refuse(self, kind: str) -> None:
         self._question.refuse_if_settled()
         if self._under_way:
             why = f"too early: mail {self._under_way[0]} is still being tried, or waits for the daily cap"
             raise refusal(why, TOO_EARLY)
-        if not self._ended or (said.kind and said.kind not in self._ended):
-            raise refusal(f"there is nothing to send again: no {said.kind or 'mail'} went out yet", TOO_EARLY)
+        if not self._ended or (kind and kind not in self._ended):
+            raise refusal(f"there is nothing to send again: no {kind or 'mail'} went out yet", TOO_EARLY)
 
-    async def send_again(self, said: StaffResend) -> Resent:
+    async def send_again(self, order_id: str, *, signalled: bool = False, why: str = "") -> Resent:
         """Send a mail again under a number of its own, once; return what became of it.
 
         One that the daily cap withholds is not ordered anew: its number is free for the next order.
         """
-        if said.request_id in self._again:
-            return self._again[said.request_id]
-        self.refuse(said)
+        if not signalled and order_id in self._again:
+            return self._again[order_id]
+        said = await self._orders.use(order_id, Action.RESEND, why)
+        assert isinstance(said, StaffResend)
+        self._refuse(said.kind)
         kind = MailKind(said.kind) if said.kind else self._ended[-1]
         number = self._numbers[kind] + 1
         name = f"{kind}-{number}"

@@ -6,8 +6,9 @@ key material, anything that must not stay in a Temporal history for good.
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Any
 
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff import Choice
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -78,12 +79,10 @@ class IncidentPast:
     """What SQL knows of a case whose workflow is started again; empty for a case that begins.
 
     `began`: Unix seconds from which its times count. `regeneration_id`: the newest regeneration that ended in vain.
-    `leaked`: a leak was reported, whether the answer still stands or not.
     """
 
     began: float = 0.0
     regeneration_id: str = ""
-    leaked: bool = False
 
 
 @dataclass(frozen=True)
@@ -221,24 +220,120 @@ class Ending(StrEnum):
 COLLECTED = "collected"
 """What `finish_regeneration` answers instead of an ending when the customer collected the keys first."""
 
+FINAL = frozenset(Ending)
+"""The states of a regeneration that is over."""
+
+
+class Signal(StrEnum):
+    """What the relay sends to a workflow. Signals carry no content: each only asks the workflow to read SQL."""
+
+    CUSTOMER_ANSWERED = "customer_answered"  # incident
+    ANSWER_CHANGED = "answer_changed"  # incident: by support staff
+    ATTEMPTS_GREW = "attempts_grew"  # incident
+    REGENERATION_FINISHED = "regeneration_finished"  # incident
+    KEYS_COLLECTED = "keys_collected"  # regeneration
+    SUPERSEDED = "superseded"  # regeneration: a later one takes its place, or its pair was cut
+
 
 @dataclass(frozen=True)
-class CustomerAnswer:
-    """Signal: the answer as SQL already holds it; by the customer, unless a case that stood still is told of it."""
+class Look:
+    """Ask what SQL says of an incident or a regeneration."""
 
-    choice: Choice
-    leaked: bool = False
-    by: str = "customer"
+    subject_id: str
+    at: float
 
 
 @dataclass(frozen=True)
-class ChangedAnswer:
-    """Signal: support staff has changed an answer that stood, as SQL already holds it. `change_id` tells repeats."""
+class IncidentFacts:
+    """What SQL says of an incident: the answer that stands, its newest regeneration, and the failures in a row.
 
-    choice: Choice
+    `leaked`: a leak was reported, whether the answer still stands or not. `regeneration_state`: an `Ending` once it
+    has ended. `backed`: names of the signals for which there is a row.
+    """
+
+    choice: Choice | None
     leaked: bool
     by: str
-    change_id: str
+    failures: int
+    regeneration_id: str
+    regeneration_state: str
+    backed: list[str]
+
+
+@dataclass(frozen=True)
+class RegenerationFacts:
+    """What SQL says of a regeneration. `ending`: an `Ending`, or empty while it goes on. `backed`: see above."""
+
+    collected: bool
+    ending: str
+    backed: list[str]
+
+
+class WorkflowKind(StrEnum):
+    """The workflows, as events and metrics name them."""
+
+    INCIDENT = "incident"
+    REGENERATION = "regeneration"
+    NOTICE = "notice"
+    WEBHOOK = "webhook"
+    UPKEEP = "upkeep"
+
+
+class Refused(StrEnum):
+    """Why a message to a workflow was refused."""
+
+    NO_ROW = "no_row"  # a signal for which SQL has no row
+    UNKNOWN_NAME = "unknown_name"  # a signal that the workflow does not know
+    UNREADABLE = "unreadable"  # no order's id in it
+    ORDER_MISSING = "order_missing"  # no order of this id
+    ORDER_FOREIGN = "order_foreign"  # an order about something else
+    ORDER_USED = "order_used"
+    ORDER_FAULTY = "order_faulty"  # what the order's row says can't be taken
+
+
+@dataclass(frozen=True)
+class IgnoredSignal:
+    """Ask to note and count a signal that changes nothing. `number`: of the signals that this workflow ignored."""
+
+    kind: WorkflowKind
+    subject_id: str
+    signal: str
+    why: Refused
+    number: int
+    at: float
+
+
+class Action(StrEnum):
+    """What staff can order of a workflow; the values of `staff_order.action`."""
+
+    DECIDE = "decide"
+    EXTEND = "extend"
+    RESEND = "resend"  # a mail of an incident
+    RESEND_KEYS = "resend_keys"  # the mail of a regeneration
+
+
+@dataclass(frozen=True)
+class OrderUse:
+    """Ask to load a staff order and to mark it as used, once.
+
+    `order_id` is empty where a message held none; `what` names the event of a refusal.
+    """
+
+    order_id: str
+    kind: WorkflowKind
+    subject_id: str
+    action: Action
+    what: str
+    why: str
+    at: float
+
+
+@dataclass(frozen=True)
+class UsedOrder:
+    """What the order's row says; or why it is refused, in `refused`, and then nothing else."""
+
+    refused: str
+    request: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -255,25 +350,6 @@ class Resent:
 
     mail: str
     end: str
-
-
-@dataclass(frozen=True)
-class Growth:
-    """Signal: the streak went on to `failures`."""
-
-    failures: int
-
-
-@dataclass(frozen=True)
-class RegenerationEnd:
-    """Signal to the cases that wait for this regeneration: it ended; `state` is an `Ending`.
-
-    The id tells a late repeat about an abandoned one from word about its successor. With an abandonment SQL has
-    reopened the answer of these cases.
-    """
-
-    regeneration_id: str
-    state: str
 
 
 @dataclass(frozen=True)
@@ -418,11 +494,11 @@ class IncidentNote:
 class DecisionOrder:
     """Ask to take a staff decision in SQL, where the customer may have answered first.
 
-    `decision_id` is never empty here. Silence decides as actor "system".
+    `order_id` names a staff order that was marked as used. Empty: silence decides, as actor "system".
     """
 
     incident_id: str
-    decision: StaffDecision
+    order_id: str
     at: float
 
 
@@ -434,18 +510,18 @@ class DecisionReport:
     standing_choice: Choice
     standing_leaked: bool
     answered_by: str
+    why: str = ""  # it does not stand, where no earlier answer does either
 
 
 @dataclass(frozen=True)
 class RegenerationOrder:
-    """Ask for the regeneration of a case's pair; the same order twice is one row.
+    """Ask for the regeneration of a case's pair, as its answer in SQL wants it; the same order twice is one row.
 
     `after` is the regeneration of this case that ended in vain, abandoned or superseded, and that the new one
     follows: the case's regeneration is replaced only while it is still that one.
     """
 
     incident_id: str
-    leaked: bool
     at: float
     after: str = ""
 

@@ -5,12 +5,15 @@ the activity knows; what the customer does about it, which is `regeneration` whe
 """
 
 import asyncio
+from collections.abc import Sequence
 
 from temporalio import workflow
+from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
+    from octy_workflows.looking import Ignored
     from octy_workflows.messages import (
         OVERTAKEN,
         WITHHELD,
@@ -20,6 +23,8 @@ with workflow.unsafe.imports_passed_through():
         NoticeCase,
         NoticeEnd,
         NoticeKind,
+        Refused,
+        WorkflowKind,
     )
     from octy_workflows.policies import came_true
 
@@ -44,6 +49,7 @@ class KeyNoticeWorkflow(Correspondent):
     @workflow.init
     def __init__(self, case: NoticeCase) -> None:
         self._case = case
+        self._ignored = Ignored(WorkflowKind.NOTICE, case.notice_id)
         self._undelivered = False
         self._end: NoticeEnd | None = None
         self.board = Board(f"Notice {case.notice_id}: {case.kind}")
@@ -55,7 +61,13 @@ class KeyNoticeWorkflow(Correspondent):
         await asyncio.gather(self._write_to_customer(), self._watch_calendar())
         assert self._end is not None
         self.board.show(_HEADLINE[self._end])
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return self._end
+
+    @workflow.signal(dynamic=True)
+    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
+        """Note and count it: this workflow goes by no signal."""
+        await self._ignored.note(name, Refused.UNKNOWN_NAME)
 
     async def _write_to_customer(self) -> None:
         """Have every mail sent; one that can't be delivered does not hold back the next."""

@@ -47,9 +47,6 @@ FIRST_MAILING: _Patience = {**MAILING, "retry_policy": RetryPolicy(maximum_attem
 LEISURELY: _Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
 """A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
 
-STAFF_TASKS_END = "staff-tasks-end"
-"""The patch by which a staff task is taken back when its cause is over: a workflow whose history is older replays."""
-
 
 class _Watched(_Patience):
     heartbeat_timeout: timedelta
@@ -61,6 +58,9 @@ UPKEEP: _Watched = {
     "heartbeat_timeout": timedelta(seconds=60),
 }
 """A piece of upkeep lasts a minute or so, a look at very many cases some more; a dead worker is noticed in a minute."""
+
+SUBJECT_MISSING = "SubjectMissing"
+"""The type of the error of an activity whose subject is not in its worker's database."""
 
 Condition = Callable[[], bool]
 

@@ -2,10 +2,11 @@
 
 Here: the answer that stands, staff decisions one at a time, what comes too late, and what staff makes of an answer.
 Not here: who was first, which SQL decides; what follows from the answer, which is `incident`; what people type, which
-is `hearing`.
+is `hearing`, and what it ordered, which is `orders`.
 """
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from temporalio import workflow
@@ -13,10 +14,11 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.hearing import HOW_TO_DECIDE, INVALID, TOO_LATE, refusal
-    from octy_workflows.messages import DecisionOrder, DecisionReport, Resolution
+    from octy_workflows.hearing import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, refusal
+    from octy_workflows.messages import Action, DecisionOrder, DecisionReport, IncidentFacts, Resolution
+    from octy_workflows.orders import Orders
     from octy_workflows.policies import PATIENTLY
-    from octy_workflows.staff import Choice, StaffDecision
+    from octy_workflows.staff import Choice
 
 
 @dataclass(frozen=True)
@@ -38,82 +40,71 @@ class Answer:
 
 
 class Question:
-    """One case's question; support staff sees on the board what stands, or how to decide."""
+    """One case's question; support staff sees on the board what stands, or how to decide.
 
-    def __init__(self, incident_id: str, board: Board, *, leaked: bool = False) -> None:
+    The answer is what SQL said when it was looked at last, and nothing else: `look` looks again.
+    """
+
+    def __init__(self, incident_id: str, board: Board, orders: Orders, look: Callable[[], Awaitable[None]]) -> None:
         self.answer: Answer | None = None
         self.resolution: Resolution | None = None  # of the case, once it is closed
         self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
         self._incident_id = incident_id
         self._board = board
-        self._reports: dict[str, DecisionReport] = {}  # by decision id
-        self._reopened = 0
-        self._changes: list[str] = []  # ids of changes that staff has made to an answer
-        self._leaked = leaked  # once reported, for the rest of the case
+        self._orders = orders
+        self._look = look
+        self._reports: dict[str, DecisionReport] = {}  # by order id
 
     def settled(self) -> bool:
         """Tell whether no answer is waited for."""
         return self.answer is not None or self.resolution is not None
 
-    def let_stand(self, answer: Answer) -> None:
-        """Take the answer that SQL holds."""
+    def learn(self, facts: IncidentFacts) -> None:
+        """Take the answer that SQL holds, or that it holds none any more: the next one is a new one."""
+        answer = None if facts.choice is None else Answer(facts.choice, facts.leaked, facts.by)
+        if answer == self.answer:
+            return
         self.answer = answer
-        self._leaked = self._leaked or answer.leaked
-        self._board.show(answer=f"Answer: {answer}.", how="", wait="", staff="")
+        if answer is None:
+            self._board.show(answer="", how=HOW_TO_DECIDE, wait=HOW_TO_WAIT)
+        else:
+            self._board.show(answer=f"Answer: {answer}.", how="", wait="", staff="")
 
-    def change(self, answer: Answer, change_id: str) -> None:
-        """Take what staff has made of the answer, once: a repeat may come after a later answer."""
-        if change_id not in self._changes:
-            self._changes.append(change_id)
-            self.let_stand(answer)
-
-    @property
-    def changes(self) -> int:
-        """How often staff has changed an answer."""
-        return len(self._changes)
-
-    def called_off(self) -> bool:
+    def wants_no_keys(self) -> bool:
         """Tell whether an answer stands that wants no new keys."""
         return self.answer is not None and self.answer.choice == Choice.DISMISS
 
-    def reopen(self) -> None:
-        """Forget the answer, as SQL has done: the next one is a new one, whoever gives it."""
-        self.answer = None
-        self._reopened += 1
-        self._board.show(answer="", how=HOW_TO_DECIDE)
+    async def decide(self, order_id: str, *, signalled: bool = False, why: str = "") -> DecisionReport:
+        """Decide one at a time: a decision that stands makes the next one come too late, which is refused.
 
-    async def decide(self, decision: StaffDecision) -> DecisionReport:
-        """Decide one at a time: a decision that stands makes the next one come too late, which is refused."""
-        async with self.deciding:
-            report = self._reports.get(decision.decision_id) or await self.take(decision)
-        if not report.accepted:
-            raise refusal(f"too late, somebody was faster: {Answer.of(report)}", TOO_LATE)
-        return report
-
-    async def take(self, decision: StaffDecision) -> DecisionReport:
-        """Let SQL decide. What stands there afterwards is acted on, whoever said it."""
-        self.refuse_if_late(decision)
-        order = DecisionOrder(self._incident_id, decision, workflow.time())
-        reopened, changes = self._reopened, self.changes
-        report = await workflow.execute_activity(
-            activities.take_decision, order, **PATIENTLY, summary=f"{decision.decision} by {decision.actor}"
-        )
-        self._reports[decision.decision_id] = report
-        # It may speak of an answer that came to nothing, or that was changed before we heard of it.
-        if changes == self.changes and (report.accepted or reopened == self._reopened):
-            self.let_stand(Answer.of(report))
-        return report
-
-    def refuse_if_late(self, decision: StaffDecision) -> None:
-        """Raise a refusal when an answer stands, the case is closed, or it would deny a reported leak.
-
-        A repeat is no late decision.
+        A repeated update gets its report again; a repeated signal is refused as used, for nobody waits for its answer.
         """
-        if decision.decision_id in self._reports:
-            return
+        async with self.deciding:
+            report = None if signalled else self._reports.get(order_id)
+            report = report or await self._take_ordered(order_id, why)
+        if not report.accepted:
+            raise refusal(report.why or f"too late, somebody was faster: {Answer.of(report)}", TOO_LATE)
+        return report
+
+    async def _take_ordered(self, order_id: str, why: str) -> DecisionReport:
+        request = await self._orders.use(order_id, Action.DECIDE, why)
+        if self.settled():  # as far as is known here; SQL may have reopened the question
+            await self._look()
         self.refuse_if_settled()
-        if self._leaked and decision.decision == Choice.DISMISS:
-            raise refusal("a case whose secret leaked can't be dismissed", INVALID)
+        self._reports[request.id] = await self.take(request.id, f"as ordered by {request.actor}")
+        return self._reports[request.id]
+
+    async def take(self, order_id: str, summary: str) -> DecisionReport:
+        """Let SQL decide, for an order or (without one) for silence. What stands there afterwards is acted on."""
+        order = DecisionOrder(self._incident_id, order_id, workflow.time())
+        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY, summary=summary)
+        await self._look()
+        return report
+
+    def refuse_if_late(self, order_id: str) -> None:
+        """Raise a refusal when nobody's answer is waited for. A repeat is no late decision."""
+        if order_id not in self._reports:
+            self.refuse_if_settled()
 
     def refuse_if_settled(self) -> None:
         """Raise a refusal when nobody's answer is waited for."""

@@ -5,42 +5,52 @@ activities see; why the keys are replaced, which is `incident`.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 from operator import itemgetter
+from typing import Any
 
 from temporalio import workflow
+from temporalio.common import RawValue
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
-    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, guarded, refusal
+    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, order_in, refusal
+    from octy_workflows.looking import Ignored, Looks
     from octy_workflows.messages import (
         COLLECTED,
         DAY,
+        FINAL,
+        Action,
         Deliver,
         Detail,
         Ending,
         FinishOrder,
         LinkOrder,
+        Look,
         MailEnd,
         MailKind,
         MailOrder,
         OverlapOrder,
+        Refused,
         RegenerationCase,
         RegenerationNote,
+        Signal,
         Step,
+        WorkflowKind,
     )
-    from octy_workflows.policies import LEISURELY, PATIENTLY, STAFF_TASKS_END, came_true, never
+    from octy_workflows.orders import Orders
+    from octy_workflows.policies import LEISURELY, PATIENTLY, came_true, never
     from octy_workflows.searching import Index
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
 _OPEN = (_MAKING, _SENT, COLLECTED)
 _HOW_TO_RESEND = {
-    Deliver.LINK: "To send a fresh link at once: the update `resend`, without content.",
-    Deliver.MAIL: "To send the keys again at once: the update `resend`, without content.",
+    Deliver.LINK: "To send a fresh link at once: `octy incidents resend --kind new_keys`.",
+    Deliver.MAIL: "To send the keys again at once: `octy incidents resend --kind new_keys`.",
 }
 _WAITING = {
     Deliver.LINK: "Waiting for the customer to collect the new keys",
@@ -62,7 +72,12 @@ class KeyRegenerationWorkflow(Correspondent):
     def __init__(self, case: RegenerationCase) -> None:
         self._case = case
         self._id = case.regeneration_id
-        self._outcome = ""  # of the delivery: COLLECTED or an Ending; empty while it is open
+        self._outcome = ""  # of the delivery, as SQL says: COLLECTED or an Ending; empty while it is open
+        self._looks = Looks(self._look)
+        self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
+        self._ignored = Ignored(WorkflowKind.REGENERATION, case.regeneration_id)
+        self._orders = Orders(WorkflowKind.REGENERATION, case.regeneration_id)
+        self._resent: dict[str, int] = {}  # numbers of mails, by order id
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._old_pair_ended = False
         self._renewing = asyncio.Lock()
@@ -79,15 +94,22 @@ class KeyRegenerationWorkflow(Correspondent):
         """Deliver a new pair; the old one ends only when the new one is in the customer's hands."""
         self._enter(_MAKING)
         await self._make_pair()
-        await self._deliver()
-        ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
-        if ended == COLLECTED:
-            self._enter(COLLECTED)
-            await self._relieve(*self._needed_for, because="the keys were collected")
-            await self._retire_old_pair()
-            ended = await self._finish(Ending.DONE)
+        await self._looks.caught_up()  # nothing is sent that was collected
+        ended = ""
+        while ended not in FINAL:
+            await self._deliver()
+            ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
+            if ended == COLLECTED:
+                ended = await self._hand_over()
+            self._outcome = ended if ended in FINAL else ""  # SQL denies it, so it goes on
         await workflow.wait_condition(workflow.all_handlers_finished)
         return ended
+
+    async def _hand_over(self) -> str:
+        """End the old pair, for the customer has the new one; return the state that stands in SQL."""
+        self._enter(COLLECTED)
+        await self._relieve(*self._needed_for, because="the keys were collected")
+        return await self._finish(Ending.DONE) if await self._retire_old_pair() else _SENT
 
     async def _make_pair(self) -> None:
         """Issue, prove and activate. What fails for good ends the regeneration, and staff is told."""
@@ -105,7 +127,7 @@ class KeyRegenerationWorkflow(Correspondent):
         """Write to the customer and watch the calendar, side by side, until the outcome is known."""
         if self._outcome:
             return
-        self._generation = self._case.past.generation
+        self._generation = max(self._generation, self._case.past.generation)
         self._enter(_SENT)
         self.board.show(_WAITING[self._case.deliver], how=_HOW_TO_RESEND[self._case.deliver])
         if self._case.past.expired:  # while nobody was there to renew it
@@ -134,27 +156,34 @@ class KeyRegenerationWorkflow(Correspondent):
         if not await self._ended_by(start + times.abandon_after):
             self._outcome = Ending.ABANDONED
 
-    async def _retire_old_pair(self) -> None:
-        """Let the old pair live on for the overlap; a leaked one was retired with the activation."""
+    async def _retire_old_pair(self) -> bool:
+        """Let the old pair live on for the overlap; a leaked one was retired with the activation.
+
+        False when SQL knows of no collection: then nothing ends.
+        """
         if not self._case.replaces:
-            return
-        if not self._case.leaked:
-            await self._overlap()
+            return True
+        if not self._case.leaked and not await self._overlap():
+            return False
         self.board.show("The old keys are retired")
         await self._mail(MailOrder(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
+        return True
 
-    async def _overlap(self) -> None:
+    async def _overlap(self) -> bool:
         self.board.show("The customer has the new keys; the old ones still work")
         order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
         end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY, summary="old pair")
-        await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
+        if end is None:
+            return False
+        _, cut = await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
+        return cut
 
-    async def _end_old_pair(self, end: float) -> None:
+    async def _end_old_pair(self, end: float) -> bool:
         """Cut the old pair when its time is over; a word about its use that has not left by then is given up."""
         await came_true(never, by=end, waiting_for="the end of the old keys")
         self._old_pair_ended = True
         step = Step(self._id, workflow.time())
-        await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
+        return await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
 
     async def _warn_before(self, end: float) -> None:
         """Tell the customer that the old pair is still in use, if it is, while there is time to do something."""
@@ -189,31 +218,34 @@ class KeyRegenerationWorkflow(Correspondent):
 
     # Who is heard
 
-    @workflow.signal
-    @guarded
-    async def keys_collected(self) -> None:
-        """Go on to retire the old pair: SQL holds that the customer has the new secret."""
-        self._outcome = self._outcome or COLLECTED
-
-    @workflow.signal
-    @guarded
-    async def superseded(self) -> None:
-        """End: a later regeneration replaces what this one would have delivered."""
-        self._outcome = self._outcome or Ending.SUPERSEDED
+    @workflow.signal(dynamic=True)
+    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
+        """Look at SQL, whatever was sent: no signal says what is so. One that no row backs is noted and counted."""
+        await self._looks.again()
+        if name not in (Signal.KEYS_COLLECTED, Signal.SUPERSEDED):
+            await self._ignored.note(name, Refused.UNKNOWN_NAME)
+        elif name not in self._backed:
+            await self._ignored.note(name, Refused.NO_ROW)
 
     @workflow.update
-    async def resend(self) -> int:
-        """Renew the link and mail it at once, or the keys themselves; return the mail's number.
+    async def resend(self, said: Any) -> int:
+        """Take the order of this id: renew the link and mail it at once, or the keys; return the mail's number.
 
-        Fails as "TooEarly" or "TooLate".
+        Fails as "Invalid", "OrderRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
         """
-        generation = await self._renew_link()
-        if not generation:
-            raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
-        return generation
+        order_id = order_in(said)
+        if order_id not in self._resent:
+            await self._orders.use(order_id, Action.RESEND_KEYS)
+            generation = await self._renew_link()
+            if not generation:
+                raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
+            self._resent[order_id] = generation
+        return self._resent[order_id]
 
     @resend.validator
-    def _refuse(self) -> None:
+    def _refuse(self, said: Any) -> None:
+        if order_in(said) in self._resent:
+            return
         if self._outcome == COLLECTED and self._case.deliver is Deliver.MAIL:
             raise refusal(f"too late: {_MAILED}", TOO_LATE)
         if self._outcome:
@@ -222,6 +254,14 @@ class KeyRegenerationWorkflow(Correspondent):
             raise refusal("too early: the new keys are still being made, their mail will follow", TOO_EARLY)
 
     # How it is done
+
+    async def _look(self) -> None:
+        """Read what SQL says, and go by it."""
+        look = Look(self._id, workflow.time())
+        facts = await workflow.execute_activity(activities.look_at_regeneration, look, **PATIENTLY, summary="facts")
+        self._backed = facts.backed
+        in_vain = facts.ending if facts.ending != Ending.DONE else ""
+        self._outcome = self._outcome or in_vain or (COLLECTED if facts.collected else "")
 
     async def _ended_by(self, due: float) -> bool:
         return await came_true(lambda: bool(self._outcome), by=due, waiting_for="the customer to collect")
@@ -274,7 +314,7 @@ class KeyRegenerationWorkflow(Correspondent):
         if left == self._needed_for:
             return
         self._needed_for = left
-        if not left and workflow.patched(STAFF_TASKS_END):
+        if not left:
             self.board.show(staff="")
             self._enter(self._state)
             await self._note(

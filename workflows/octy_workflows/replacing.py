@@ -4,6 +4,7 @@ Here: one case's regenerations, one after the other. Not here: what happens in o
 answer stands, which is `question`.
 """
 
+from collections.abc import Awaitable, Callable
 from typing import assert_never
 
 from temporalio import workflow
@@ -11,7 +12,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.messages import CaseState, Ending, IncidentCase, RegenerationEnd, RegenerationOrder
+    from octy_workflows.messages import FINAL, CaseState, Ending, IncidentCase, IncidentFacts, RegenerationOrder
     from octy_workflows.policies import PATIENTLY
     from octy_workflows.question import Question
     from octy_workflows.standing import Standing
@@ -23,31 +24,38 @@ _ABANDONED = "regeneration_abandoned"
 class Replacement:
     """One case's regenerations."""
 
-    def __init__(self, case: IncidentCase, question: Question, standing: Standing, board: Board) -> None:
+    def __init__(
+        self,
+        case: IncidentCase,
+        question: Question,
+        standing: Standing,
+        board: Board,
+        look: Callable[[], Awaitable[None]],
+    ) -> None:
         self._incident_id = case.incident_id
         self._question = question
         self._standing = standing
         self._board = board
+        self._look = look
         self._newest = case.past.regeneration_id  # the id of the newest regeneration for this case
         self._endings: dict[str, str] = {}  # by regeneration id
         self._superseded = 0  # how many of them
 
-    async def deliver(self, *, leaked: bool) -> bool:
+    async def deliver(self) -> bool:
         """Have the keys replaced, and wait for the end of that, or until staff calls it off; tell whether it is done.
 
         A superseded regeneration has delivered nothing, and the answer still stands: it is to be acted on again, and
         SQL then names the later regeneration, which this case joins. So it is done only when new keys have been
         collected, or after one supersession too many.
         """
-        changes = self._question.changes
-        opened = await self._order(leaked=leaked)
-        if not opened:  # staff has just changed the answer
-            await workflow.wait_condition(lambda: self._question.changes > changes)
+        opened = await self._order()
+        if not opened:  # SQL holds no answer that wants new keys any more
+            await self._look()
             return False
         self._newest = opened
         self._board.show(keys=f"Regeneration {opened} is on its way.")
         await self._standing.note("regenerating", key=opened, state=CaseState.REGENERATING)
-        await workflow.wait_condition(lambda: opened in self._endings or self._question.called_off())
+        await workflow.wait_condition(lambda: opened in self._endings or self._question.wants_no_keys())
         if opened not in self._endings:
             self._board.show(keys=f"Regeneration {opened} is not waited for any more.")
             return False
@@ -62,28 +70,24 @@ class Replacement:
             case unknown:
                 assert_never(unknown)
 
-    def heard_of(self, end: RegenerationEnd) -> None:
-        """Remember an ending; it may be told before the order's answer has brought the id.
-
-        With an abandonment SQL has reopened the question, so it is open here from the first word of it: the next
-        message may be the new answer. A repeat changes nothing, for it may come after that answer.
-        """
-        if end.regeneration_id in self._endings:
+    def learn(self, facts: IncidentFacts) -> None:
+        """Remember an ending; SQL may tell it before the order's answer has brought the id."""
+        regeneration_id, state = facts.regeneration_id, facts.regeneration_state
+        if state not in FINAL or regeneration_id in self._endings:
             return
-        self._endings[end.regeneration_id] = end.state
-        if end.state == Ending.ABANDONED:
-            self._board.show(keys=f"Regeneration {end.regeneration_id} was abandoned.")
-            self._question.reopen()
+        self._endings[regeneration_id] = state
+        if state == Ending.ABANDONED:
+            self._board.show(keys=f"Regeneration {regeneration_id} was abandoned.")
 
-    async def _order(self, *, leaked: bool) -> str:
-        order = RegenerationOrder(self._incident_id, leaked, workflow.time(), after=self._newest)
+    async def _order(self) -> str:
+        order = RegenerationOrder(self._incident_id, workflow.time(), after=self._newest)
         return await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY, summary="new keys")
 
     async def _is_last_to_be_superseded(self) -> bool:
         """Note it. Two cases that go on superseding each other must not do so for ever."""
         self._superseded += 1
         await self._standing.note("superseded", key=self._newest)
-        return self._superseded > _MOST_SUPERSEDED and not self._question.called_off()
+        return self._superseded > _MOST_SUPERSEDED and not self._question.wants_no_keys()
 
     async def _ask_again(self) -> None:
         """Call staff, unless a new answer stands already; the question is open since the abandonment was told."""

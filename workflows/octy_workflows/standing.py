@@ -11,8 +11,8 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.messages import CaseState, CloseOrder, DecisionReport, Detail, IncidentNote, Resolution
-    from octy_workflows.policies import PATIENTLY, STAFF_TASKS_END
+    from octy_workflows.messages import CaseState, CloseOrder, Detail, IncidentNote, Resolution
+    from octy_workflows.policies import PATIENTLY
     from octy_workflows.searching import Index
     from octy_workflows.staff import StaffRequest
 
@@ -35,7 +35,6 @@ class Standing:
         self._board = board
         self._index = index
         self._needed_for: list[str] = []  # causes for which support staff was called, and which are not over
-        self._refused = 0
         self._writing = asyncio.Lock()
 
     async def note(
@@ -64,7 +63,7 @@ class Standing:
 
     async def relieve(self, cause: str, because: str) -> None:
         """Take a staff task back whose cause is over; the case waits again when it was the last one."""
-        if self.over(cause) is None or not workflow.patched(STAFF_TASKS_END):
+        if self.over(cause) is None:
             return
         await self.note(
             "staff_not_needed", key=f"{workflow.time():.3f}", state=CaseState.WAITING, detail={"because": because}
@@ -80,32 +79,28 @@ class Standing:
         self._board.show(staff="")
         return CaseState.WAITING
 
-    async def note_refused(self, said: StaffRequest | None, why: str) -> None:
-        """Audit a refused signal: who, what and why, as far as it could be read.
+    async def note_refused(self, said: StaffRequest, why: str) -> None:
+        """Audit an order that was refused after it was loaded: who, what and why.
 
         The key is the one that SQL and the `octy` command use, so a refusal is noted once.
         """
-        if said is None:
-            self._refused += 1
-            await self.note("decision_refused", key=str(self._refused), detail={"why": why})
-            return
         detail: Detail = {**said.facts(), "reason": said.reason, "why": why}
         note = IncidentNote(
             self._id, f"refused-{said.id}", said.refused_as, workflow.time(), actor=said.actor, detail=detail
         )
         await workflow.execute_activity(activities.note_incident, note, **PATIENTLY, summary=said.refused_as)
 
-    async def close(self, resolution: Resolution) -> DecisionReport | None:
-        """Close the case, unless SQL holds an answer that this would pass over; then return that."""
+    async def close(self, resolution: Resolution) -> bool:
+        """Close the case, unless SQL says otherwise of its answer or its keys; tell whether it is closed."""
         order = CloseOrder(self._id, resolution, workflow.time())
-        standing = await workflow.execute_activity(
+        closed = await workflow.execute_activity(
             activities.close_incident, order, **PATIENTLY, summary=f"as {resolution}"
         )
-        if standing is None:
+        if closed:
             self.state = CaseState.CLOSED
             self._index.show(self.state, needs_staff=False)
             self._board.show(_HEADLINE[self.state], end=f"Closed as {resolution}.", how="", wait="", staff="")
-        return standing
+        return closed
 
     async def _write(self, what: str, key: str, state: CaseState | None, actor: str, detail: Detail | None) -> None:
         self.state = state or self.state

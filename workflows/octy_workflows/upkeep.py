@@ -5,13 +5,16 @@ Here: a round, piece by piece, until it is done. Not here: what is done, which t
 """
 
 from collections import Counter
+from collections.abc import Sequence
 
 from temporalio import workflow
+from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
-    from octy_workflows.messages import Progress, UpkeepOrder, UpkeepRound, UpkeepTask
+    from octy_workflows.looking import Ignored
+    from octy_workflows.messages import Progress, Refused, UpkeepOrder, UpkeepRound, UpkeepTask, WorkflowKind
     from octy_workflows.policies import UPKEEP
 
 _DONE_BY = {
@@ -26,6 +29,9 @@ _HELD = 60  # seconds until a job that somebody else does is looked at again: a 
 @workflow.defn
 class KeyUpkeepWorkflow:
     """One round. Returns what it did, counted."""
+
+    def __init__(self) -> None:
+        self._ignored = Ignored(WorkflowKind.UPKEEP)
 
     @workflow.run
     async def run(self, due: UpkeepRound) -> dict[str, int]:
@@ -42,4 +48,10 @@ class KeyUpkeepWorkflow:
             if report.progress is Progress.HELD:
                 await workflow.sleep(_HELD)
         board.show("Done")
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return dict(counts)
+
+    @workflow.signal(dynamic=True)
+    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
+        """Note and count it: this workflow goes by no signal."""
+        await self._ignored.note(name, Refused.UNKNOWN_NAME)

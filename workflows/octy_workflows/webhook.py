@@ -7,20 +7,24 @@ Servers of customers may be slow, and many of them may be away at once: their ac
 that no mail waits for them.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
 
 from temporalio import workflow
-from temporalio.common import RetryPolicy
+from temporalio.common import RawValue, RetryPolicy
 from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
+    from octy_workflows.looking import Ignored
     from octy_workflows.messages import (
+        Refused,
         WebhookCase,
         WebhookEnd,
         WebhookOrder,
         WebhookReport,
+        WorkflowKind,
     )
     from octy_workflows.policies import PATIENTLY
     from octy_workflows.task_queues import main_queue_of, webhook_task_queue
@@ -40,6 +44,10 @@ _HEADLINE = {
 class KeyWebhookWorkflow:
     """One event, from its cause until the server took it or trying ended. Returns how it ended."""
 
+    @workflow.init
+    def __init__(self, case: WebhookCase) -> None:
+        self._ignored = Ignored(WorkflowKind.WEBHOOK, case.webhook_id)
+
     @workflow.run
     async def run(self, case: WebhookCase) -> str:
         """Have it posted, and posted again; give up at the end of its life."""
@@ -48,7 +56,13 @@ class KeyWebhookWorkflow:
         order = WebhookOrder(case.webhook_id, workflow.time())
         report = await self._post(order, case.life) or await self._give_up(order)
         board.show(_HEADLINE[WebhookEnd(report.state)], fault=report.why)
+        await workflow.wait_condition(workflow.all_handlers_finished)
         return report.state
+
+    @workflow.signal(dynamic=True)
+    async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
+        """Note and count it: this workflow goes by no signal."""
+        await self._ignored.note(name, Refused.UNKNOWN_NAME)
 
     async def _post(self, order: WebhookOrder, life: float) -> WebhookReport | None:
         """Return what became of it, or None when no server took it in time."""

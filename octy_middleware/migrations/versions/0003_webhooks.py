@@ -41,9 +41,24 @@ def upgrade() -> None:
         sa.Column("reason", sa.String(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_hold")),
     )
+    op.create_table(
+        "staff_order",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("subject_id", sa.String(length=36), nullable=False),
+        sa.Column("fields", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("used_by", sa.String(length=120), nullable=False),
+        sa.Column("result", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_order")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("staff_order")
     op.drop_table("alert_hold")
     op.execute("DELETE FROM outbox WHERE kind = 'webhook_due' AND delivered_at IS NULL")  # nobody there would know them
     op.drop_index(op.f("ix_webhook_account_id"), "webhook")

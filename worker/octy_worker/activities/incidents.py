@@ -3,25 +3,37 @@
 Here: translation of orders into steps of `cases` and `regenerations`. Not here: SQL of its own, mail (`mail`).
 """
 
+from sqlmodel import Session
 from temporalio import activity
-from temporalio.exceptions import ApplicationError
 
 from octy_middleware import webhooks
 from octy_middleware.database import Database
 from octy_middleware.models import Confirmation, Incident
 from octy_middleware.states import Answer, Cause, IncidentState, Resolution
-from octy_worker import cases, regenerations
-from octy_workflows.messages import CloseOrder, DecisionOrder, DecisionReport, IncidentNote, RegenerationOrder
-from octy_workflows.staff import Choice
+from octy_worker import cases, facts, orders, regenerations
+from octy_worker.subjects_missing import subject_missing
+from octy_workflows.messages import (
+    CloseOrder,
+    DecisionOrder,
+    DecisionReport,
+    IncidentFacts,
+    IncidentNote,
+    Look,
+    RegenerationOrder,
+)
+from octy_workflows.staff import Choice, StaffDecision, read_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first thing that a case's workflow notes
-_CHOICES = {answer: choice for choice, answer in _ANSWERS.items()}
+_LEAKED = "a case whose secret leaked can't be dismissed"
 
 
-def choice_of(answer: Answer) -> Choice:
-    """Return what an answer asks for, in the workflows' words."""
-    return _CHOICES[answer]
+def _known(session: Session, incident_id: str) -> Incident:
+    """Return the incident, or raise what is tried again: another worker may have it."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        raise subject_missing("incident", incident_id)
+    return incident
 
 
 class IncidentActivities:
@@ -34,7 +46,8 @@ class IncidentActivities:
     @activity.defn(name="note_incident", no_thread_cancel_exception=True)
     def note_incident(self, note: IncidentNote) -> None:
         """Append the event to the timeline, and set the state when one is given."""
-        with self._database.write() as connection:
+        with self._database.write() as connection, Session(connection) as session:
+            _known(session, note.incident_id)
             new = cases.append_event(
                 connection,
                 note.incident_id,
@@ -49,13 +62,23 @@ class IncidentActivities:
             if new and note.state is not None:
                 cases.set_state(connection, note.incident_id, IncidentState(note.state))
 
+    @activity.defn(name="look_at_incident", no_thread_cancel_exception=True)
+    def look_at_incident(self, look: Look) -> IncidentFacts:
+        """Return what SQL says of the incident."""
+        with self._database.read_session() as session:
+            found = facts.incident_facts(session, look.subject_id)
+        if found is None:
+            raise subject_missing("incident", look.subject_id)
+        return found
+
     @activity.defn(name="take_decision", no_thread_cancel_exception=True)
     def take_decision(self, order: DecisionOrder) -> DecisionReport:
         """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
 
-        An abandoned regeneration has already reopened the answer (`regenerations.finish`).
+        What is decided stands in the staff order's row, which its workflow has marked as used. An abandoned
+        regeneration has already reopened the answer (`regenerations.finish`).
         """
-        decision = order.decision
+        decision = self._decision(order)
         standing = cases.answer_case(
             self._database,
             order.incident_id,
@@ -67,14 +90,26 @@ class IncidentActivities:
             now=order.at,
         )
         if standing is None:
-            raise ApplicationError("there is no such case", order.incident_id, non_retryable=True)
+            raise subject_missing("incident", order.incident_id)
         if not standing.taken:
-            self._note_refused(order)
+            why = "an earlier answer stands" if standing.answer or standing.closed else _LEAKED
+            self._note_refused(order, decision, why)
         return _report(standing)
 
-    def _note_refused(self, order: DecisionOrder) -> None:
-        decision = order.decision
-        detail = {"decision": decision.decision, "reason": decision.reason, "why": "an earlier answer stands"}
+    def _decision(self, order: DecisionOrder) -> StaffDecision:
+        if not order.order_id:
+            silence = StaffDecision(Choice.REGENERATE, cases.SYSTEM, "nobody answered in time")
+            return silence.with_id(f"{order.incident_id}-silence")
+        with self._database.read() as connection:
+            row = orders.used_decision(connection, order.order_id, order.incident_id)
+        if row is None:
+            raise subject_missing("staff order", order.order_id)
+        decision = read_decision(orders.request_of(row, StaffDecision.id_field))
+        assert isinstance(decision, StaffDecision)  # the activity that marked it as used has read it
+        return decision
+
+    def _note_refused(self, order: DecisionOrder, decision: StaffDecision, why: str) -> None:
+        detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
         with self._database.write() as connection:
             cases.note_refused_decision(
                 connection,
@@ -90,22 +125,22 @@ class IncidentActivities:
         """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
         The case's own is replaced only while it still is `order.after`, the one that came to nothing. Nothing is
-        opened or returned where staff has called it off meanwhile (`octy_worker.changed_answers`).
+        opened or returned where no answer wants new keys: staff may have called it off (`octy_worker.changed_answers`).
         """
         with self._database.write_session() as session:
-            incident = session.get_one(Incident, order.incident_id)
+            incident = _known(session, order.incident_id)
             standing = incident.regeneration_id
             if standing is not None and standing != order.after:
                 return standing
             confirmation = session.get_one(Confirmation, order.incident_id)
-            if confirmation.answer == Answer.IT_WAS_US:
+            if confirmation.answer != Answer.NOT_US:
                 return ""
             opened = regenerations.open_regeneration(
                 session,
                 incident.account_id,
                 Cause.INCIDENT,
                 old_pair_id=incident.key_pair_id,
-                leaked=order.leaked or confirmation.leaked,
+                leaked=confirmation.leaked,
                 actor=confirmation.answered_by or cases.SYSTEM,
                 now=order.at,
             )
@@ -116,16 +151,17 @@ class IncidentActivities:
             return opened.regeneration_id
 
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
-    def close_incident(self, order: CloseOrder) -> DecisionReport | None:
-        """Close the case, or return the answer that this would have passed over."""
-        with self._database.write() as connection:
-            closed = cases.close_case(
+    def close_incident(self, order: CloseOrder) -> bool:
+        """Close the case, unless SQL denies what that rests on."""
+        with self._database.write() as connection, Session(connection) as session:
+            _known(session, order.incident_id)
+            return cases.close_case(
                 connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at
             )
-            return None if closed else _report(cases.standing(connection, order.incident_id))
 
 
 def _report(standing: cases.Standing) -> DecisionReport:
     # A case closed without an answer ended as unanswered: nothing was replaced.
     answer = standing.answer or Answer.IT_WAS_US
-    return DecisionReport(standing.taken, choice_of(answer), standing.leaked, standing.answered_by)
+    why = "" if standing.taken or standing.answer or standing.closed else _LEAKED
+    return DecisionReport(standing.taken, facts.CHOICES[answer], standing.leaked, standing.answered_by, why)

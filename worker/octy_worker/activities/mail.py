@@ -27,7 +27,7 @@ from octy_worker.hold_notice import HoldNotice
 from octy_worker.links import Links
 from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.mail.composing import Envelope
-from octy_worker.mail.facts import Draft, draft, with_others
+from octy_worker.mail.facts import Draft, draft, is_there, with_others
 from octy_worker.mail.facts.shapes import CaseFacts, Facts
 from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.mail.holding import hold_for
@@ -38,6 +38,7 @@ from octy_worker.mail.mailer import Mailer
 from octy_worker.regenerations import note_mailed
 from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
+from octy_worker.subjects_missing import subject_missing
 from octy_workflows.messages import DELAYED, HELD, OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"
@@ -92,6 +93,8 @@ class MailActivities:
         """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
         with self._database.read_session() as session:
             found = draft(session, self._links, order, self._clock(), sealer=self._sealer)
+            if found is None and not is_there(session, order):
+                raise subject_missing("subject", order.subject_id)
         if found is None:
             _log.error("mail %s: there is nothing to write about", _key(order))
             return MailReport(MailState.FAILED, "unknown-subject")

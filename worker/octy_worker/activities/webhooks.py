@@ -16,6 +16,7 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.states import WebhookState
+from octy_worker.subjects_missing import subject_missing
 from octy_worker.webhooks.faults import Delivery, Fault
 from octy_worker.webhooks.journal import Standing, begin, complete, give_up
 from octy_worker.webhooks.signing import Parcel
@@ -66,7 +67,7 @@ class WebhookActivities:
 
 def _known(standing: Standing | None, order: WebhookOrder) -> Standing:
     if standing is None:
-        raise ApplicationError("there is no such webhook", order.webhook_id, non_retryable=True)
+        raise subject_missing("webhook", order.webhook_id)
     return standing
 
 

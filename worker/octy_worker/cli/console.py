@@ -186,3 +186,12 @@ def complain(text: str) -> None:
 def note(*lines: str) -> None:
     """Print harmless plain lines to stderr."""
     sys.stderr.write("".join(plain(line) + "\n" for line in lines))
+
+
+def tell_order(order_id: str, update: str, *, as_json: bool) -> None:
+    """Print a written order's id, and how it is sent by hand."""
+    with telling("the order is written"):
+        if as_json:
+            show_json({"order": order_id, "update": update})
+        else:
+            tell(f"Order {order_id} is written.", f'Send the update `{update}` with {{"order": "{order_id}"}}.')

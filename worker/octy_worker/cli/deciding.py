@@ -18,18 +18,20 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.clock import uuid7
 from octy_middleware.database import Database
 from octy_middleware.installation import installation_id
-from octy_worker import cases
+from octy_worker import cases, orders
 from octy_worker.cli.audit import record
 from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.surroundings import login_name, now
 from octy_worker.cli.temporal_place import TemporalPlace, has_worker, reach
+from octy_worker.staff_orders import OrderRefusedError
 from octy_worker.temporal import main_queue
-from octy_workflows.hearing import INVALID, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
+from octy_workflows.hearing import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Extended, Resent, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.messages import Action, Extended, Resent, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
+_ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
 _RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}
 
 
@@ -66,7 +68,12 @@ def resend_keys(  # who, what and why of one order
     """Have a fresh link to a case's new keys mailed; return the mail's number. Raises as `decide`."""
     try:
         _refuse_faults(order)
-        number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
+        _write(database, Action.RESEND_KEYS, regeneration_id, order)
+        try:
+            number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
+        except RefusedError:
+            _withdraw(database, order)
+            raise
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, order, str(refusal))
         raise
@@ -87,12 +94,44 @@ def resend_keys(  # who, what and why of one order
 def _ask(database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, timeout: float) -> Any:
     try:
         _refuse_faults(said)
-        answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
+        _write(database, _ACTIONS[type(said)], incident_id, said)
+        try:
+            answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
+        except RefusedError:
+            _withdraw(database, said)
+            raise
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, said, str(refusal))
         raise
     record(_RECORDED[type(said)], said.actor, **_facts(incident_id, said))
     return answer
+
+
+def write_only(database: Database, incident_id: str, said: StaffRequest, regeneration_id: str | None = None) -> None:
+    """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
+    try:
+        _refuse_faults(said)
+        if regeneration_id is None:
+            _write(database, _ACTIONS[type(said)], incident_id, said)
+        else:
+            _write(database, Action.RESEND_KEYS, regeneration_id, said)
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, said, str(refusal))
+        raise
+    record("order_written", said.actor, **_facts(incident_id, said))
+
+
+def _withdraw(database: Database, said: StaffRequest) -> None:
+    """Have nobody carry out later what was refused now."""
+    with database.write() as connection:
+        orders.withdraw(connection, said.id, now())
+
+
+def _write(database: Database, action: Action, subject_id: str, said: StaffRequest) -> None:
+    try:
+        orders.write(database, action, subject_id, said, now())
+    except OrderRefusedError as error:
+        raise RefusedError(str(error)) from None
 
 
 def _refuse_faults(said: StaffRequest) -> None:
@@ -120,7 +159,9 @@ async def _ask_case(
     client = await reach(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
-        return await handle.execute_update(_update_of(said), said, id=said.id, rpc_timeout=timedelta(seconds=patience))
+        return await handle.execute_update(
+            _update_of(said), {"order": said.id}, id=said.id, rpc_timeout=timedelta(seconds=patience)
+        )
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
     except WorkflowUpdateRPCTimeoutOrCancelledError:
@@ -144,7 +185,7 @@ async def _ask_for_keys(
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:
         return await handle.execute_update(
-            KeyRegenerationWorkflow.resend, id=order.id, rpc_timeout=timedelta(seconds=patience)
+            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=patience)
         )
     except WorkflowUpdateFailedError as error:
         raise _refusal(database, incident_id, error) from None
@@ -156,7 +197,7 @@ async def _ask_for_keys(
 
 def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (INVALID, TOO_EARLY, TOO_LATE):
+    if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED_PLAINTEXT.decode() in str(cause):
         return UsageFaultError(

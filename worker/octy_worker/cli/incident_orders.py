@@ -7,14 +7,13 @@ Here: options and the order of steps. Not here: Temporal (`deciding`), SQL (`cha
 
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.console import show_json, tell, telling
+from octy_worker.cli.console import show_json, tell, tell_order, telling
 from octy_worker.cli.exits import RefusedError
-from octy_worker.cli.options import AsJson, Leaked, Who, Why
-from octy_worker.cli.surroundings import staff_actor, store, temporal_place
+from octy_worker.cli.options import AsJson, Leaked, OrderOnly, Who, Why
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
@@ -82,20 +81,25 @@ def extend(
     actor: Who = None,
     request_id: _Again = None,
     timeout: _Patience = 20.0,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the case's workflow, and tell when it ends now."""
-    from octy_middleware.clock import utc
+    from octy_middleware.clock import utc, uuid7
     from octy_worker.cli import deciding
     from octy_worker.reports import find_incident
     from octy_worker.words import moment
     from octy_workflows.staff import StaffExtension
 
     who = staff_actor(context, actor)
-    said = StaffExtension(days, who, reason, request_id or str(uuid4()))
+    said = StaffExtension(days, who, reason, request_id or uuid7(now()))
     with store(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, case)
+        if order_only:
+            deciding.write_only(database, incident_id, said)
+            tell_order(said.request_id, "extend", as_json=as_json)
+            return
         extended = deciding.extend(database, temporal_place(context), incident_id, said, timeout=timeout)
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
     with telling(f"the case ends on {moment(close_at)}"):
@@ -120,19 +124,25 @@ def resend(
     actor: Who = None,
     request_id: _Again = None,
     timeout: _Patience = 20.0,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the workflow that holds the mail, and tell what became of it."""
+    from octy_middleware.clock import uuid7
     from octy_worker.cli import deciding
     from octy_worker.reports import find_incident
     from octy_workflows.staff import StaffResend
 
     who = staff_actor(context, actor)
-    said = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or str(uuid4()))
+    said = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or uuid7(now()))
     with store(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, case)
         regeneration_id = _keys_to_send(database, incident_id, kind)
+        if order_only:
+            deciding.write_only(database, incident_id, said, regeneration_id)
+            tell_order(said.request_id, "resend", as_json=as_json)
+            return
         place = temporal_place(context)
         if regeneration_id is not None:
             number = deciding.resend_keys(database, place, incident_id, regeneration_id, said, timeout=timeout)
@@ -191,6 +201,7 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the case's workflow hears of it."""
+    from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
     from octy_worker.changed_answers import Change
     from octy_worker.cli import changing
@@ -198,7 +209,7 @@ def change(
 
     who = staff_actor(context, actor)
     wanted = Answer.NOT_US if answer is Wanted.REGENERATE else Answer.IT_WAS_US
-    wish = Change(wanted, leaked, who, reason, change_id or str(uuid4()))
+    wish = Change(wanted, leaked, who, reason, change_id or uuid7(now()))
     with store(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, case)

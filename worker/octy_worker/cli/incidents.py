@@ -7,14 +7,13 @@ Here: options and the order of steps. Not here: SQL (`reports`), Temporal (`deci
 from contextlib import suppress
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated
-from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_line, show_list, tell, telling
+from octy_worker.cli.console import show, show_json, show_line, show_list, tell, tell_order, telling
 from octy_worker.cli.exits import RefusedError
-from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
-from octy_worker.cli.surroundings import staff_actor, store, temporal_place
+from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, OrderOnly, Who, Why, one_more
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
@@ -141,19 +140,25 @@ def decide(
         str | None, typer.Option("--decision-id", help="Repeat this decision.", show_default=False)
     ] = None,
     timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")] = 20.0,
+    order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
     """Ask the case's workflow, and tell what it said."""
+    from octy_middleware.clock import uuid7
     from octy_worker.cli import deciding
     from octy_worker.reports import find_incident
     from octy_workflows.staff import StaffDecision
 
     who = staff_actor(context, actor)
-    said = StaffDecision(decision, who, reason, leaked, decision_id or str(uuid4()))
+    said = StaffDecision(decision, who, reason, leaked, decision_id or uuid7(now()))
     refusal: RefusedError | None = None
     with store(context) as database:
         with database.read_session() as session:
             incident_id = find_incident(session, case)
+        if order_only:
+            deciding.write_only(database, incident_id, said)
+            tell_order(said.decision_id, "decide", as_json=as_json)
+            return
         try:
             deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
         except RefusedError as error:

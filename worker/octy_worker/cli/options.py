@@ -18,6 +18,10 @@ Why = Annotated[
 Leaked = Annotated[
     bool, typer.Option("--leaked", help="The secret leaked: the old pair stops at once, not after the overlap.")
 ]
+OrderOnly = Annotated[
+    bool,
+    typer.Option("--order-only", help="Write the order and print its id, to be sent from Temporal's Web UI by hand."),
+]
 OfAccount = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]

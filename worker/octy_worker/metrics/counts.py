@@ -13,6 +13,7 @@ from octy_worker.claims import End, Fate
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.mail.mailer import Mailer
+from octy_workflows.messages import Refused, WorkflowKind
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _EVENTS = frozenset(Event)
@@ -36,6 +37,15 @@ class Counts:
         self._seconds = Histogram(
             "octy_mail_send_seconds", "What a send took, whatever its end.", buckets=_SECONDS, registry=registry
         )
+        self._refused = Counter(
+            "octy_workflow_messages_refused_total",
+            "Signals and staff orders to workflows that no row of the database backs, or that can't be used.",
+            ["workflow", "why"],
+            registry=registry,
+        )
+        for kind in WorkflowKind:
+            for why in Refused:
+                self._refused.labels(kind, why)
         for fate in _FATES.values():  # a rate needs a zero to begin with
             for event in Event:
                 self._messages.labels(event, fate)
@@ -46,6 +56,10 @@ class Counts:
         """Count what became of one message."""
         event = end.message.kind if end.message.kind in _EVENTS else _UNKNOWN
         self._messages.labels(event, _FATES[end.fate]).inc()
+
+    def refused(self, kind: WorkflowKind, why: Refused) -> None:
+        """Count a message to a workflow that was refused."""
+        self._refused.labels(kind, why).inc()
 
     def sent(self, delivery: Delivery, seconds: float) -> None:
         """Count one send."""

@@ -6,7 +6,7 @@ Here: SQL -> the workflows' own words. Not here: whether it is to be started aga
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Confirmation, Incident, IncidentEvent, Regeneration, SealedSecret
+from octy_middleware.models import Incident, IncidentEvent, Regeneration, SealedSecret
 from octy_middleware.states import RegenerationState
 from octy_workflows.messages import IncidentPast, RegenerationPast
 
@@ -27,7 +27,6 @@ def past_of_incident(session: Session, incident_id: str, _now: float) -> Inciden
     return IncidentPast(
         began=0.0 if opened is None else opened.timestamp(),
         regeneration_id=last.id if last is not None and last.state in _IN_VAIN else "",
-        leaked=session.get_one(Confirmation, incident_id).leaked,
     )
 
 

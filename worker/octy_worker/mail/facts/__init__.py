@@ -15,6 +15,7 @@ from typing import assert_never
 
 from sqlmodel import Session
 
+from octy_middleware.models import Account, Incident, Notice, Regeneration
 from octy_worker.links import Links
 from octy_worker.mail.facts.cases import draft_of_case, with_others
 from octy_worker.mail.facts.drafts import Draft
@@ -23,7 +24,7 @@ from octy_worker.mail.facts.notices import draft_of_notice
 from octy_worker.sealed import Sealer
 from octy_workflows.messages import MailKind, MailOrder
 
-__all__ = ["Draft", "draft", "with_others"]
+__all__ = ["Draft", "draft", "is_there", "with_others"]
 
 
 def draft(
@@ -50,3 +51,8 @@ def draft(
             return None
         case unknown:
             assert_never(unknown)
+
+
+def is_there(session: Session, order: MailOrder) -> bool:
+    """Tell whether the order's subject is in this database."""
+    return any(session.get(table, order.subject_id) for table in (Incident, Regeneration, Notice, Account))

@@ -1,0 +1,281 @@
+"""What somebody with access to Temporal types, replays or moves changes nothing: SQL facts decide.
+
+Each workflow, each signal, each form of forgery, with encryption on and off; then the story must be as if nothing had
+come, no workflow task may have failed, and the workflow must still go on when something really is so. The same with the
+worker's own activities and pairs in SQL: `worker/test_forged_signals.py`.
+"""
+
+import asyncio
+import itertools
+import secrets
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+from temporalio.api.common.v1 import Payload
+from temporalio.api.enums.v1 import EventType
+from temporalio.client import Client, WorkflowHandle
+from temporalio.common import RawValue
+from temporalio.converter import WorkflowSerializationContext
+from temporalio.worker import Worker
+from workflow_books import Books
+from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
+
+from octy_middleware.keychain import Keychain
+from octy_worker.encryption import EncryptionCodec, converter
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import (
+    IncidentCase,
+    NoticeCase,
+    NoticeKind,
+    Progress,
+    RegenerationCase,
+    UpkeepReport,
+    UpkeepRound,
+    UpkeepTask,
+    WebhookCase,
+)
+from octy_workflows.notice import KeyNoticeWorkflow
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.upkeep import KeyUpkeepWorkflow
+from octy_workflows.webhook import KeyWebhookWorkflow
+
+KEYS = Keychain({"k1": b"\x01" * 32})
+DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+SIGNALS = (
+    *("customer_answered", "answer_changed", "attempts_grew", "regeneration_finished", "keys_collected", "superseded"),
+    *("staff_decision", "staff_extension", "staff_resend", "no_such_signal"),
+)
+CLAIMS = (  # what signals said when they were believed, and more of the kind
+    *({"choice": "dismiss", "leaked": False, "by": "customer"}, {"choice": "regenerate", "leaked": True}),
+    *({"regeneration_id": "r-1", "state": "done"}, {"state": "abandoned"}, {"failures": 10_000}),
+    *({"decision": "dismiss", "actor": "eve", "reason": "forged"}, {"days": 90, "actor": "eve", "reason": "forged"}),
+    *({"order": "no-such-order"}, "no-such-order", None, 7, []),
+)
+_numbers = itertools.count(1)
+
+
+def sealed_for(workflow_id: str, data: bytes) -> Payload:
+    """Return ciphertext of a workflow, under the right key."""
+    context = WorkflowSerializationContext(namespace="default", workflow_id=workflow_id)
+    codec = EncryptionCodec(KEYS, secrets.token_bytes).with_context(context)
+    return asyncio.run(codec.encode([Payload(metadata={"encoding": b"json/plain"}, data=data)]))[0]
+
+
+OF_ANOTHER = sealed_for("octy-incident-another", b'{"choice":"dismiss"}')
+RENAMED = sealed_for("octy-incident-another", b'{"choice":"dismiss"}')
+NOTHING = {"encoding": b"binary/encrypted"}
+FORMS: dict[str, list[list[Any]]] = {
+    "without_content": [[]],
+    "plaintext": [[claim] for claim in CLAIMS],
+    "too_much_content": [[{}, {}], [CLAIMS[0], CLAIMS[1], "x"]],
+    "nothing_that_claims_to_be_encrypted": [[RawValue(Payload(metadata=NOTHING, data=b"\0" * 40))]],
+    "damaged_ciphertext": [[RawValue(Payload(metadata=OF_ANOTHER.metadata, data=OF_ANOTHER.data[:-1] + b"x"))]],
+    "ciphertext_of_another_workflow": [[RawValue(OF_ANOTHER)]],
+    "ciphertext_of_another_workflow_renamed": [[RawValue(RENAMED)]],
+    "ciphertext_of_an_unknown_key": [
+        [RawValue(Payload(metadata={**OF_ANOTHER.metadata, "encryption-key-id": b"k9"}, data=OF_ANOTHER.data))]
+    ],
+    "no_json": [[RawValue(Payload(metadata={"encoding": b"json/plain"}, data=b"{\xff"))]],
+    "no_encoding": [[RawValue(Payload(data=b"x"))]],
+}
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A workflow: its input, the activity at which it waits here, and how it ends when something really is so."""
+
+    run: Any
+    case: Callable[[str], Any]
+    before: list[str]
+    after: list[str]
+    result: Any
+    waits_for: str = ""
+
+
+async def really_answered(play: Play) -> None:
+    play.books.customer_says(Choice.DISMISS)
+    await play.told("customer_answered")
+
+
+async def really_collected(play: Play) -> None:
+    play.books.collected_at = await play.now()
+    await play.told("keys_collected")
+
+
+KINDS = {
+    "incident": (
+        Kind(
+            KeyIncidentWorkflow.run,
+            IncidentCase,
+            ["note opened waiting", "mail alert-1"],
+            ["close false_alarm"],
+            "false_alarm",
+        ),
+        really_answered,
+    ),
+    "regeneration": (
+        Kind(
+            KeyRegenerationWorkflow.run,
+            RegenerationCase,
+            ["issue", "prove", "activate", "mail new_keys-1"],
+            ["finish done"],
+            "done",
+        ),
+        really_collected,
+    ),
+    "notice": (
+        Kind(
+            KeyNoticeWorkflow.run,
+            lambda subject: NoticeCase(subject, NoticeKind.EXPOSED),
+            [],
+            ["mail exposed-1"],
+            "told",
+            "send_mail",
+        ),
+        None,
+    ),
+    "webhook": (
+        Kind(
+            KeyWebhookWorkflow.run,
+            lambda subject: WebhookCase(subject, "keys.ready"),
+            [],
+            ["post sent"],
+            "sent",
+            "post_webhook",
+        ),
+        None,
+    ),
+    "upkeep": (
+        Kind(
+            KeyUpkeepWorkflow.run,
+            lambda _subject: UpkeepRound(UpkeepTask.RETENTION),
+            [],
+            ["prune"],
+            {"a": 1},
+            "prune_store",
+        ),
+        None,
+    ),
+}
+
+
+class Target:
+    """One running workflow on a task queue of its own, whose worker and relay may have keys."""
+
+    def __init__(self, stage: Stage, kind: Kind, keys: Keychain | None) -> None:
+        self.stage, self.kind, self.keys = stage, kind, keys
+        self.id = f"forged-{next(_numbers)}"
+        held = {kind.waits_for: asyncio.Event()} if kind.waits_for else {}
+        self.books = stage.recorder.books[self.id] = Books(slow=held, pieces=[UpkeepReport(Progress.DONE, {"a": 1})])
+
+    def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
+        return Client(
+            self.stage.env.client.service_client,
+            data_converter=converter(keys, secrets.token_bytes, refuse_quietly=for_worker),
+        )
+
+    @asynccontextmanager
+    async def running(self) -> AsyncIterator[Play]:
+        own, queue = self.client(self.keys), self.id
+        recorder, client = self.stage.recorder, self.client(self.keys, for_worker=True)
+        worker = Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=recorder.activities())
+        async with worker, working_beside(client, queue, recorder):
+            with self.stage.env.with_time_skipping_disabled():
+                case = self.kind.case(self.id)
+                handle = await own.start_workflow(self.kind.run, case, id=self.id, task_queue=queue)
+            self.books.start = (await handle.describe()).start_time.timestamp()
+            yield Play(self.stage.env, handle, self.books, self.stage.hands)
+
+    async def forge(self, signal: str, contents: list[Any]) -> None:
+        """Send a signal with a plain client, as the `temporal` command is one."""
+        forger: WorkflowHandle[Any, Any] = self.client(None).get_workflow_handle(self.id)
+        if contents == [RawValue(RENAMED)]:
+            named = {**RENAMED.metadata, "encryption-workflow-id": self.id.encode()}
+            contents = [RawValue(Payload(metadata=named, data=RENAMED.data))]
+        await forger.signal(signal, args=contents)
+
+
+def lines(play: Play) -> list[str]:
+    told = [line.partition(" ")[2] for line in play.books.story]
+    return [line for line in told if not line.startswith("refused ")]
+
+
+@pytest.mark.parametrize("form", FORMS)
+@pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
+@pytest.mark.parametrize("name", KINDS)
+@played
+async def test_a_forged_signal_changes_nothing_and_the_workflow_goes_on(
+    stage: Stage, name: str, keys: Keychain | None, form: str
+) -> None:
+    kind, really = KINDS[name]
+    target = Target(stage, kind, keys)
+    async with target.running() as play:
+        await eventually(lambda: lines(play) == kind.before, play.books.story)
+        sent = 0
+        for signal, contents in itertools.product(SIGNALS, FORMS[form]):
+            await target.forge(signal, contents)
+            sent += 1
+        refused = lambda: sum(" refused " in line for line in play.books.story)  # noqa: E731
+        await eventually(lambda: len(play.books.ignored) + refused() == sent, play.books.ignored)
+        await play.rest(but=kind.waits_for)
+        assert lines(play) == kind.before
+        assert (await play.handle.describe()).close_time is None
+        if really is None:
+            play.books.slow[kind.waits_for].set()
+        else:
+            await really(play)
+        assert await play.handle.result() == kind.result
+        assert lines(play) == [*kind.before, *kind.after]
+        history = await play.handle.fetch_history()
+    failed = EventType.EVENT_TYPE_WORKFLOW_TASK_FAILED
+    assert [event for event in history.events if event.event_type == failed] == []
+
+
+@pytest.mark.parametrize("keys", [None, KEYS], ids=["encryption_off", "encryption_on"])
+@played
+async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: Stage, keys: Keychain | None) -> None:
+    """After an abandonment the question is open again; the old decision must not answer it a second time."""
+    target = Target(stage, KINDS["incident"][0], keys)
+    regenerate = StaffDecision("regenerate", "eve", "called them", decision_id="d-2")
+    async with target.running() as play:
+        await play.comes("mail alert-1")
+        await play.orders_by_signal(regenerate)
+        await play.comes("note regenerating regenerating")
+        await play.regeneration_ends("abandoned")
+        await play.comes("note regeneration_abandoned needs_staff")
+        before = lines(play)
+        another = Target(stage, KINDS["incident"][0], keys)
+        another.books.order(DAN)
+        for order in ("d-2", "d-1"):
+            for signal in ("staff_decision", "staff_extension", "staff_resend"):
+                await target.forge(signal, [{"order": order}])
+        await eventually(lambda: sum(" refused " in line for line in play.books.story) == 6, play.books.story)
+        await play.rest()
+        assert lines(play) == before
+        assert play.books.standing is None
+
+
+@played
+async def test_a_flood_of_forged_signals_before_the_alert_does_not_hold_it_up(stage: Stage) -> None:
+    target = Target(stage, KINDS["incident"][0], None)
+    target.books.late["look_at_incident"] = slow = asyncio.Event()
+    case = IncidentCase(target.id)
+    with stage.env.with_time_skipping_disabled():
+        handle = await target.client(None).start_workflow(
+            KeyIncidentWorkflow.run, case, id=target.id, task_queue=target.id
+        )
+    for _ in range(50):
+        await target.forge("customer_answered", [])
+    slow.set()
+    worker = Worker(
+        target.client(None), task_queue=target.id, workflows=WORKFLOWS, activities=stage.recorder.activities()
+    )
+    async with worker, working_beside(target.client(None), target.id, stage.recorder):
+        play = Play(stage.env, handle, target.books, stage.hands)
+        await play.comes("mail alert-1")
+        await play.rest()
+        assert len(play.books.ignored) == 50

@@ -1,0 +1,107 @@
+"""Messages to workflows that are not believed as they come: staff orders by id, and signals that change nothing.
+
+Here: the activities that load orders, and note and count what is refused. Not here: SQL of orders (`orders`).
+"""
+
+import logging
+from collections.abc import Callable, Iterable
+
+from sqlalchemy import Connection, select
+from sqlmodel import col
+from temporalio import activity
+
+from octy_middleware.database import Database
+from octy_middleware.models import Incident
+from octy_worker import cases, orders, regenerations
+from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, Signal, UsedOrder, WorkflowKind
+from octy_workflows.staff import StaffDecision, StaffExtension, StaffResend, read
+
+_MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
+_NAMES = frozenset(Signal)
+_FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
+    Action.DECIDE: (StaffDecision, "decision"),
+    Action.EXTEND: (StaffExtension, "extension"),
+    Action.RESEND: (StaffResend, "order to send again"),
+    Action.RESEND_KEYS: (StaffResend, "order to send again"),
+}
+
+Count = Callable[[WorkflowKind, Refused], None]
+_log = logging.getLogger("octy.messages")
+
+
+class ControlActivities:
+    """The activities about messages; `count` is told of each that is refused."""
+
+    def __init__(self, database: Database, count: Count) -> None:
+        self._database = database
+        self._count = count
+
+    @activity.defn(name="note_ignored", no_thread_cancel_exception=True)
+    def note_ignored(self, signal: IgnoredSignal) -> None:
+        """Count a signal that changes nothing, and append it to the incident's timeline, if there is one."""
+        name = signal.signal if signal.signal in _NAMES else "unknown"  # people type names, and anything in them
+        if signal.number <= _MOST_NOTED:
+            with self._database.write() as connection:
+                for incident_id in _timelines(connection, signal.kind, signal.subject_id):
+                    cases.append_event(
+                        connection,
+                        incident_id,
+                        key=f"ignored-{_call()}",
+                        actor=cases.SYSTEM,
+                        what="signal_ignored",
+                        detail={"signal": name, "workflow": str(signal.kind), "why": str(signal.why)},
+                        now=signal.at,
+                    )
+        self._refused(signal.kind, signal.subject_id, signal.why)
+
+    @activity.defn(name="use_order", no_thread_cancel_exception=True)
+    def use_order(self, use: OrderUse) -> UsedOrder:
+        """Load a staff order, and let one conditional UPDATE mark it as used; a retry of this call finds its mark."""
+        form, noun = _FORMS[use.action]
+        if not use.order_id:
+            return self._refuse(use, Refused.UNREADABLE, use.why)
+        try:
+            with self._database.write() as connection:
+                order = orders.use(connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at)
+        except orders.UnusableError as error:
+            return self._refuse(use, error.why, str(error))
+        request = orders.request_of(order, form.id_field)
+        fault = read(form, noun, request)
+        if isinstance(fault, str):
+            return self._refuse(use, Refused.ORDER_FAULTY, fault)
+        return UsedOrder("", request)
+
+    def _refuse(self, use: OrderUse, why: Refused, words: str) -> UsedOrder:
+        with self._database.write() as connection:
+            for incident_id in _timelines(connection, use.kind, use.subject_id):
+                cases.append_event(
+                    connection,
+                    incident_id,
+                    key=f"refused-{use.order_id or _call()}",
+                    actor=cases.SYSTEM,
+                    what=use.what,
+                    detail={"why": words},
+                    now=use.at,
+                )
+        self._refused(use.kind, use.subject_id, why)
+        return UsedOrder(words)
+
+    def _refused(self, kind: WorkflowKind, subject_id: str, why: Refused) -> None:
+        self._count(kind, why)
+        _log.warning("a message to the workflow of %s %s was refused: %s", kind, subject_id, why)
+
+
+def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> Iterable[str]:
+    """Return the incidents in whose timelines it is to be noted."""
+    if kind is WorkflowKind.REGENERATION:
+        return regenerations.waiting_cases(connection, subject_id)
+    if kind is not WorkflowKind.INCIDENT:
+        return []
+    known = connection.execute(select(Incident.id).where(col(Incident.id) == subject_id)).first()
+    return [] if known is None else [subject_id]
+
+
+def _call() -> str:
+    """Return a name of this call: the same when Temporal repeats it, and of no other call."""
+    info = activity.info()
+    return f"{info.workflow_run_id}-{info.activity_id}"
