@@ -1,7 +1,7 @@
 """SHA-crypt by the C library, without the interpreter's lock: passlib's own is pure Python and holds it for seconds.
 
-Here: finding `crypt_r` and checking it by a known hash. Not here: which hashes are sound (`imported_forms`). Where
-there is none, as on macOS and Windows, passlib computes; then a flood of such hashes slows the process's other requests.
+Here: finding `crypt_r` and checking it by a known hash. Not here: which hashes are sound (`imported_forms`).
+Where there is none, as on macOS and Windows, passlib computes; then a flood of such hashes slows other requests.
 """
 
 import ctypes

@@ -1,8 +1,8 @@
 """Room for work that takes long: a few at a time in threads of its own, a bounded number waiting, fairly by key.
 
 Here: the bounds, the order and the threads. Not here: the work, which is verifying imported hashes (`judge`): argon2
-and its kin take up to hundreds of milliseconds each, without the interpreter's lock, and whoever sends their public keys
-must not use up the machine. The threads have a lower priority than the app's, where the system can do that.
+and its kin take up to hundreds of milliseconds each, without the interpreter's lock, and whoever sends their public
+keys must not use up the machine. The threads have a lower priority than the app's, where the system can do that.
 """
 
 import os
