@@ -144,7 +144,7 @@ IN_TEMPORAL = ("use_order", "note_ignored")  # they ask which call of theirs thi
 class Courier:
     """Delivers, but to a server that is gone."""
 
-    def deliver(self, parcel: Parcel) -> WebhookDelivery:
+    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> WebhookDelivery:
         return WebhookDelivery(Fault.GONE if "gone" in parcel.url else None, 200)
 
 

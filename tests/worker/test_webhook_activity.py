@@ -56,7 +56,7 @@ class Told:
         self.ends = list(ends)
         self.parcels: list = []
 
-    def deliver(self, parcel: object) -> Delivery:
+    def deliver(self, parcel: object, *, first_try: bool = False) -> Delivery:
         self.parcels.append(parcel)
         end = self.ends.pop(0)
         if isinstance(end, BaseException):
@@ -105,7 +105,7 @@ def test_a_worker_that_is_killed_after_the_post_posts_again_with_the_same_id(
     class Killed(BaseException): ...
 
     class Mortal:
-        def deliver(self, parcel: object) -> Delivery:
+        def deliver(self, parcel: object, *, first_try: bool = False) -> Delivery:
             courier(authority).deliver(parcel)  # type: ignore[arg-type]
             raise Killed
 

@@ -16,8 +16,8 @@ from octy_middleware.notices import give
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.task_queue_workers import WEBHOOK_THREADS
 from octy_worker.webhooks.faults import Delivery
+from octy_worker.webhooks.shares import SHARE, SLOTS
 from octy_workflows import messages
 from octy_workflows.messages import NoticeCase, WebhookCase
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -40,7 +40,7 @@ class Silent:
         self.waiting = 0
         self.let_go = threading.Event()
 
-    def deliver(self, _parcel: object) -> Delivery:
+    def deliver(self, _parcel: object, *, first_try: bool = False) -> Delivery:
         self.waiting += 1
         assert self.let_go.wait(PATIENCE)
         return Delivery(None, 200)
@@ -54,7 +54,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
     mailer, silent, keys = Told(), Silent(), world.register()
     monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: mailer)
     subscribe(world, "https://hooks.acme.example/")
-    orders = [tell(world, keys.account_id, f"n{number}") for number in range(WEBHOOK_THREADS + 1)]
+    orders = [tell(world, keys.account_id, f"n{number}") for number in range(SLOTS + 1)]
     with world.database.write() as connection:
         detail = {"source": "198.51.100.7", "client": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
@@ -79,7 +79,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
                 mail = await start(KeyNoticeWorkflow.run, NoticeCase(notice, messages.NoticeKind.EXPOSED), notice)
                 async with asyncio.timeout(PATIENCE / 2):
                     assert await mail.result() == "told"
-                assert silent.waiting == WEBHOOK_THREADS
+                assert silent.waiting == SHARE  # of one account
             finally:
                 silent.let_go.set()
             assert {await post.result() for post in posts} == {"sent"}

@@ -21,7 +21,7 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from typing import ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeVar
 
 from temporalio.client import Client
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
@@ -177,16 +177,17 @@ class Relay:
         While a priority is full, its deliveries that end wait to be written down until it has room, or until there is
         something to do for the others: fewer transactions.
         """
-        if self._ends and all(map(self._has_room, Priority)):  # while others were claimed
+        full = {priority for priority in Priority if not self._has_room(priority)}
+        if any(end.message.priority not in full for end in self._ends):  # while others were claimed
             return
-        full = [priority for priority in Priority if not self._has_room(priority)]
         ringing = asyncio.create_task(self._rung.wait())
         until = asyncio.get_running_loop().time() + self._settings.relay_interval
         try:
             while not ringing.done() and (left := until - asyncio.get_running_loop().time()) > 0:
-                running = dict(self._under_way)
-                ended, _ = await asyncio.wait({ringing, *running}, timeout=left, return_when=asyncio.FIRST_COMPLETED)
-                if any(running.get(task) not in full for task in ended) or any(map(self._has_room, full)):
+                still_full: set[asyncio.Task[Any]] = {task for task, of in self._under_way.items() if of in full}
+                running: set[asyncio.Task[Any]] = {ringing, *self._under_way}
+                ended, _ = await asyncio.wait(running, timeout=left, return_when=asyncio.FIRST_COMPLETED)
+                if ended - still_full or any(map(self._has_room, full)):
                     return
         finally:
             ringing.cancel()

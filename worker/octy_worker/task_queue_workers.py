@@ -19,6 +19,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.webhooks.shares import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -28,7 +29,6 @@ from octy_workflows.webhook import KeyWebhookWorkflow
 
 GRACE = 20.0  # seconds for activities under way when we are told to stop
 
-WEBHOOK_THREADS = 16  # customers' servers may be slow; one account has a share of these (`webhooks.shares`)
 ALERT_THREADS = 64  # waiting for a mail server costs a thread 10 s; so many alerts may wait, and the next still leaves
 _RETRY_THREADS = 32
 _FEW = 2  # polls and workflow tasks at once of what nobody waits for: a small Temporal server has room for alerts
@@ -51,7 +51,7 @@ _SLOTS: dict[Work | None, _Slots] = {
     Work.NOTICES: _Slots(4, polls=_FEW),
     Work.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_FEW),
     Work.BACKGROUND: _Slots(4, workflow_tasks=_FEW, polls=_FEW),
-    Work.WEBHOOKS: _Slots(WEBHOOK_THREADS, polls=_FEW),
+    Work.WEBHOOKS: _Slots(SLOTS, polls=_FEW),  # one account has a share of these,
 }
 
 
@@ -69,7 +69,7 @@ class Activities:
 
     def of(self, work: Work | None) -> list[Callable[..., Any]]:
         """Return the activities of a task queue; None: of the main one."""
-        return {
+        found: dict[Work | None, list[Callable[..., Any]]] = {
             None: [
                 *self._of_messages(),
                 self.regenerations.look_at_regeneration,
@@ -103,7 +103,8 @@ class Activities:
                 self.webhooks.give_up_webhook,
             ],
             Work.WEBHOOKS: [self.webhooks.post_webhook],
-        }[work]
+        }
+        return found[work]
 
     def _of_messages(self) -> list[Callable[..., Any]]:
         return [self.control.note_ignored, self.control.use_order]

@@ -25,6 +25,7 @@ from octy_worker.webhooks.signing import Parcel, Signer
 
 _MOST = 65_536  # bytes of an answer's body that are read; nobody looks at them
 _GONE = 410
+FIRST_TIMEOUT = 3.0  # seconds of a first try: servers that say nothing hold a slot no longer than that
 _HEADERS = {"user-agent": f"octy-webhooks/{__version__}", "content-type": "application/json", "connection": "close"}
 
 logging.getLogger("httpcore2").setLevel(
@@ -41,12 +42,12 @@ class Courier:
         self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
         self._tls = _trust(settings.webhook_ca_file)
 
-    def deliver(self, parcel: Parcel) -> Delivery:
-        """Post it once. No fault of the other side is raised."""
+    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> Delivery:
+        """Post it once, on the first try with a short time-out. No fault of the other side is raised."""
         if self._signer is None:
             return Delivery(Fault.OFF)
         try:
-            return self._post(parcel, self._signer.headers(parcel, self._clock()))
+            return self._post(parcel, self._signer.headers(parcel, self._clock()), self._timeout(first_try=first_try))
         except DeliveryError as error:
             return Delivery(error.fault)
         except httpcore.TimeoutException:
@@ -56,12 +57,15 @@ class Courier:
         except (httpcore.NetworkError, httpcore.ProtocolError):
             return Delivery(Fault.BROKEN)
 
-    def _post(self, parcel: Parcel, signature: Mapping[str, str]) -> Delivery:
+    def _timeout(self, *, first_try: bool) -> float:
+        return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_try else self._settings.webhook_timeout
+
+    def _post(self, parcel: Parcel, signature: Mapping[str, str], timeout: float) -> Delivery:
         settings = self._settings
         place = destination(
             parcel.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
         )
-        network = CheckedNetwork(patience=settings.webhook_timeout, allow_private=settings.webhook_allow_private)
+        network = CheckedNetwork(patience=timeout, allow_private=settings.webhook_allow_private)
         headers = {**_HEADERS, "host": _host(place), **signature}
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, max_connections=1, network_backend=network) as pool,

@@ -1,0 +1,25 @@
+"""The mail sink, but DATA for recipients whose address begins with "hang" gets no answer for 30 s. A child process."""
+
+import asyncio
+import sys
+
+from aiosmtpd.smtp import SMTP, Envelope, Session
+
+from octy_worker.dev import mail_sink
+
+HANGS = 30.0  # seconds
+
+
+class HangingSink(mail_sink.Sink):
+    """Keeps mails of some recipients, and hangs for others."""
+
+    async def handle_DATA(self, server: SMTP, session: Session, envelope: Envelope) -> str:  # noqa: N802
+        if any(recipient.startswith("hang") for recipient in envelope.rcpt_tos):
+            await asyncio.sleep(HANGS)
+            return "451 4.3.0 that took long"
+        return await super().handle_DATA(server, session, envelope)
+
+
+if __name__ == "__main__":
+    mail_sink.Sink = HangingSink  # type: ignore[misc]
+    sys.exit(mail_sink.main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""A mail server that hangs keeps mails waiting and nothing else: no decision of staff, and not the next alert."""
+
+import asyncio
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+from cli_rig import open_case
+from support.temporal import Temporal, open_temporal
+from support.world import INSTALLATION, World
+from upkeep_rig import Works, until
+
+from octy_worker.mail.composing import Envelope
+from octy_worker.mail.faults import Delivery, Verdict
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import incident_workflow_id
+from octy_workflows.staff import StaffDecision
+
+WAITING = 60
+PATIENCE = 40.0
+
+
+class Hanging:
+    """A mail server that takes the mails of one customer only."""
+
+    def __init__(self) -> None:
+        self.let_go = threading.Event()
+        self.waiting: list[str] = []
+        self.taken: list[str] = []
+
+    def send(self, envelope: Envelope) -> Delivery:
+        if "attacked" in str(envelope.recipient):
+            self.taken.append(str(envelope.recipient))
+            return Delivery(Verdict.ACCEPTED)
+        self.waiting.append(str(envelope.recipient))
+        assert self.let_go.wait(PATIENCE * 2)
+        return Delivery(Verdict.DEFERRED, "timeout")
+
+
+@pytest.fixture
+def temporal() -> Iterator[Temporal]:
+    with open_temporal() as opened:
+        yield opened
+
+
+@pytest.mark.sqlite
+def test_a_decision_and_the_next_alert_are_prompt_while_sixty_mails_hang(
+    world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hanging, works = Hanging(), Works(world, monkeypatch)
+    works.parts.mailer = hanging  # type: ignore[assignment]
+    ids = [open_case(world, f"customer{number}")[1] for number in range(WAITING)]
+
+    async def play() -> tuple[float, float]:
+        async with works.run(temporal.client):
+            try:
+                await until(lambda: len(hanging.waiting) >= WAITING)
+                began = time.monotonic()
+                handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
+                decision = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
+                report = await handle.execute_update(KeyIncidentWorkflow.decide, decision)
+                decided = time.monotonic() - began
+                assert report.accepted
+                began = time.monotonic()
+                await asyncio.to_thread(open_case, world, "attacked")
+                await until(lambda: hanging.taken)
+                return decided, time.monotonic() - began
+            finally:
+                hanging.let_go.set()
+
+    decided, alerted = temporal.run(play())
+    assert (decided < 5, alerted < 5) == (True, True), (decided, alerted)
