@@ -288,6 +288,8 @@ def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
                 col(Regeneration.state).in_([RegenerationState.DONE, RegenerationState.SUPERSEDED]),
             )
             return answer.where(col(Confirmation.answer) == Answer.NOT_US).exists() & over.exists()
+        case Resolution.COPIED:  # an operator's decision about a copied database
+            return answer.exists()
         case unknown:
             assert_never(unknown)
 

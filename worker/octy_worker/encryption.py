@@ -99,8 +99,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         self._random_bytes = random_bytes
         self._refuse_quietly = refuse_quietly
         self._context = context
-        ours = isinstance(context, WorkflowSerializationContext | ActivitySerializationContext)
-        self._workflow_id = (context.workflow_id or None) if ours else None
+        self._workflow_id: str | None = None
+        if isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
+            self._workflow_id = context.workflow_id or None
 
     def __repr__(self) -> str:
         return f"EncryptionCodec({self._keys!r})"

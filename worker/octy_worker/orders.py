@@ -102,7 +102,7 @@ def request_of(order: StaffOrder, id_field: str) -> dict[str, Any]:
 
 def used_decision(connection: Connection, order_id: str, incident_id: str) -> StaffOrder | None:
     """Return a decision about this incident that its workflow has marked as used."""
-    query = select(StaffOrder.id).where(
+    query = select(col(StaffOrder.id)).where(
         col(StaffOrder.id) == order_id,
         col(StaffOrder.action) == Action.DECIDE,
         col(StaffOrder.subject_id) == incident_id,

@@ -11,7 +11,7 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows.hearing import ORDER, refusal
     from octy_workflows.messages import Action, OrderUse, UsedOrder, WorkflowKind
     from octy_workflows.policies import PATIENTLY
-    from octy_workflows.staff import StaffDecision, StaffExtension, StaffRequest, StaffResend, read
+    from octy_workflows.staff import StaffDecision, StaffExtension, StaffRequest, StaffResend, read_request
 
 _FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
     Action.DECIDE: (StaffDecision, "a decision"),
@@ -40,7 +40,7 @@ class Orders:
         found: UsedOrder = await workflow.execute_activity(
             activities.use_order, use, **PATIENTLY, summary=f"order to {action}"
         )
-        request = found.refused or read(form, noun, found.request)
+        request = found.refused or read_request(form, noun, found.request)
         if isinstance(request, str):
             raise refusal(request, ORDER)
         self.used[request.id] = request

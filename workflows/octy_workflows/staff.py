@@ -183,6 +183,17 @@ def read_resend(said: object) -> StaffResend | str:
     return read(StaffResend, "an order to send again", said)
 
 
+def read_request(
+    kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, said: object
+) -> StaffRequest | str:
+    """Return what a decoded JSON value holds, of a kind that is known only now; see `read`."""
+    if kind is StaffDecision:
+        return read(StaffDecision, noun, said)
+    if kind is StaffExtension:
+        return read(StaffExtension, noun, said)
+    return read(StaffResend, noun, said)
+
+
 def read(kind: type[_Request], noun: str, said: object) -> _Request | str:
     """Return what a decoded JSON value holds, or why it holds none.
 

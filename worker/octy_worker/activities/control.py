@@ -14,7 +14,7 @@ from octy_middleware.database import Database
 from octy_middleware.models import Incident
 from octy_worker import cases, orders, regenerations
 from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, Signal, UsedOrder, WorkflowKind
-from octy_workflows.staff import StaffDecision, StaffExtension, StaffResend, read
+from octy_workflows.staff import StaffDecision, StaffExtension, StaffResend, read_request
 
 _MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
 _NAMES = frozenset(Signal)
@@ -66,7 +66,7 @@ class ControlActivities:
         except orders.UnusableError as error:
             return self._refuse(use, error.why, str(error))
         request = orders.request_of(order, form.id_field)
-        fault = read(form, noun, request)
+        fault = read_request(form, noun, request)
         if isinstance(fault, str):
             return self._refuse(use, Refused.ORDER_FAULTY, fault)
         return UsedOrder("", request)
@@ -97,7 +97,7 @@ def _timelines(connection: Connection, kind: WorkflowKind, subject_id: str) -> I
         return regenerations.waiting_cases(connection, subject_id)
     if kind is not WorkflowKind.INCIDENT:
         return []
-    known = connection.execute(select(Incident.id).where(col(Incident.id) == subject_id)).first()
+    known = connection.execute(select(col(Incident.id)).where(col(Incident.id) == subject_id)).first()
     return [] if known is None else [subject_id]
 
 
