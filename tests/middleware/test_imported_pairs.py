@@ -56,7 +56,8 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
         time.sleep(0.6)
-        gate.database.close()
+        if world.store == "sqlite":  # a server cuts connections itself
+            gate.database.close()
         with taken_away(world.url, world.server):
             assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 

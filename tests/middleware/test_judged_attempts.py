@@ -73,7 +73,8 @@ def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_bac
     with world.gate(commit_timeout=1.0, grace=60.0) as gate:
         assert told(gate, keys.basic()) is Outcome.ACCEPTED
         until(lambda: gate.health().queued == 0)
-        gate.database.close()
+        if world.store == "sqlite":  # a server cuts connections itself
+            gate.database.close()
         with taken_away(world.url, world.server):
             answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
             assert set(answers) == {Outcome.STORE_UNAVAILABLE}
@@ -90,7 +91,8 @@ def test_a_pair_that_nobody_remembers_is_not_judged_while_the_database_is_away(w
     with world.gate(commit_timeout=1.0) as gate:
         told(gate, basic(UNKNOWN, "x"))
         until(lambda: gate.health().queued == 0)
-        gate.database.close()
+        if world.store == "sqlite":  # a server cuts connections itself
+            gate.database.close()
         with taken_away(world.url, world.server):
             assert told(gate, keys.basic("sk_wrong")) is Outcome.STORE_UNAVAILABLE
             assert told(gate, keys.basic()) is Outcome.STORE_UNAVAILABLE
