@@ -9,9 +9,12 @@ from cli_rig import DENIED, Ended, Octy
 from support.temporal import Temporal, open_temporal
 from temporalio.worker import Worker
 
+from octy_middleware import Database
 from octy_middleware.errors import ConfigurationError
+from octy_middleware.installation import installation_id
 from octy_middleware.keychain import Keychain
 from octy_worker.settings import RELEASE, WorkerSettings
+from octy_worker.temporal import main_queue
 from octy_worker.versions import deployment_of
 from octy_workflows import activities
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -36,21 +39,26 @@ def octy(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     octy = Octy(
         {
             "OCTY_ACTOR": "ada",
-            "OCTY_DATABASE_URL": f"sqlite:///{folder / 'none.db'}",
+            "OCTY_DATABASE_URL": f"sqlite:///{folder / 'octy.db'}",
             "OCTY_TEMPORAL_ADDRESS": temporal.address,
             "OCTY_TEMPORAL_DEPLOYMENT": "octy",
         },
         folder,
     )
+    octy("db", "upgrade").must()
     yield octy
     octy.close()
 
 
 def while_a_worker_runs(temporal: Temporal, octy: Octy, *commands: tuple[str, ...]) -> list[Ended]:
+    database = Database(octy.variables["OCTY_DATABASE_URL"])
+    task_queue = main_queue(SETTINGS, installation_id(database))
+    database.close()
+
     async def act() -> list[Ended]:
         worker = Worker(
             temporal.client,
-            task_queue="octy",
+            task_queue=task_queue,
             workflows=[KeyNoticeWorkflow],
             activities=[activities.send_mail],
             activity_executor=executor,
@@ -90,7 +98,7 @@ def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy
     current = {"build_id": RELEASE, "current": True, "drainage": ""}
     assert listed.must().json == {"deployment": "octy", "versions": [current]}
     assert (look(after)["state"], look(after)["found"]) == ("ok", f"octy: {RELEASE} is current")
-    assert look(after, "worker")["state"] == "ok"
+    assert look(after, "worker")["to_do"] == "start `octy worker` of this release"  # the main task queue is polled
     assert page.must().stdout.splitlines()[2].split() == [RELEASE, "yes", "–"]
 
 
