@@ -191,7 +191,7 @@ def importing(rig: Rig, stop: threading.Event, quick: bool) -> None:
                         {
                             "reference": reference,
                             "contact_email_address": f"{reference}@import.example",
-                            "public_key": f"pk_{number}_{row}",
+                            "public_key": f"pk_{number:04d}-{row:06d}",
                             "secret_hash": f"{number:032x}{row:032x}",
                         }
                     )
