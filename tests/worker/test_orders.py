@@ -6,7 +6,7 @@ from collections import Counter
 from dataclasses import replace
 
 import pytest
-from cli_rig import open_case
+from cli_rig import DENIED, octy_for, open_case
 from support.world import World
 from temporalio.testing import ActivityEnvironment
 
@@ -147,3 +147,23 @@ def test_what_has_no_timeline_is_counted(world, control, counted, kind):
     within("1").run(control.note_ignored, IgnoredSignal(kind, "nobody", "look", Refused.UNKNOWN_NAME, 1, NOW))
     assert counted == {Refused.UNKNOWN_NAME: 1}
     assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("words", "action", "fields"),
+    [
+        (("decide", "dismiss"), "decide", {"decision": "dismiss", "leaked": False}),
+        (("extend", "--days", "7"), "extend", {"days": 7}),
+        (("resend", "--kind", "alert"), "resend", {"kind": "alert"}),
+    ],
+)
+def test_order_only_writes_the_order_and_prints_its_id_without_temporal(world, case, words, action, fields):
+    verb, *rest = words
+    octy = octy_for(world, OCTY_TEMPORAL_ADDRESS=DENIED)
+    done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--order-only", "--json").must()
+    assert done.json["update"] == action
+    [(order_id, said, subject, given, actor)] = world.rows(
+        "SELECT id, action, subject_id, fields, actor FROM staff_order"
+    )
+    assert (order_id, said, subject, actor) == (done.json["order"], action, case, "ada")
+    assert json.loads(given) == fields
