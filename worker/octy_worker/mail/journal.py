@@ -22,6 +22,7 @@ CAPPED = (
     MailKind.EXPOSED,
     MailKind.CONTACT_CHANGED,
     MailKind.NEW_CONTACT,
+    MailKind.WEBHOOK_CHANGED,
 )
 _WINDOW = timedelta(hours=24)
 _COPY = "/copy-"
