@@ -247,7 +247,7 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
     *("settings", "packages", "database", "installation", "keys of this database", "write lock"),
-    *("integrity", "peppers and pairs", "sealing keys and secrets", "outbox", "webhooks", "apps"),
+    *("integrity", "peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "search attributes", "worker", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
