@@ -29,6 +29,7 @@ from octy_middleware.keychain import Keychain
 from octy_worker.temporal import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentCase, incident_workflow_id
+from octy_workflows.task_queues import incident_task_queue
 
 async def start(address, keys, installation, incident_id):
     place = SimpleNamespace(
@@ -36,7 +37,8 @@ async def start(address, keys, installation, incident_id):
     )
     client = await connect(place)
     case, workflow_id = IncidentCase(incident_id), incident_workflow_id(installation, incident_id)
-    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=f"octy-{installation}")
+    queue = incident_task_queue(f"octy-{installation}")
+    await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=queue)
 
 asyncio.run(start(*sys.argv[1:]))
 os._exit(0)
