@@ -26,6 +26,7 @@ from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from load.traffic import Cast, attempts, sources
 from octy_middleware import Gate, Settings, ledger
+from octy_middleware.network import counted_source
 
 _PATIENCE = 120.0  # seconds for a commit: nothing may be given up, however slow the machine is
 _CROWD = 100  # keys; with more of them, some commits must have more than are locked one by one
@@ -122,13 +123,14 @@ def _describe(report: Report, log: Sequence[Commit], cast: Cast, rate: float) ->
 
 def _check_log(report: Report, log: Sequence[Commit], sent: Mapping[int, list[Done]]) -> None:
     """Every outcome stands in the log once, and those of one thread in the order in which it sent them."""
-    owner = {source: thread for thread in sent for source in sources(thread)}
+    owner = {counted_source(source): thread for thread in sent for source in sources(thread)}
     logged: defaultdict[int, list[Done]] = defaultdict(list)
     for commit in log:
         for line in commit.batch:
             logged[owner[line.source]].append(Done(line.outcome, line.public_key, line.source))
     report.same("requests that were sent, recorded", sum(map(len, logged.values())), sum(map(len, sent.values())))
-    wrong = sum(logged[thread] != done for thread, done in sent.items())
+    told = {thread: [one._replace(source=counted_source(one.source)) for one in done] for thread, done in sent.items()}
+    wrong = sum(logged[thread] != done for thread, done in told.items())
     report.same("threads whose outcomes did not commit in their order", wrong, 0)
 
 

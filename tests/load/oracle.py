@@ -98,4 +98,5 @@ class Oracle:
 
 
 def _network(source: str) -> str:
-    return str(ip_network(f"{source}/{24 if ip_address(source).version == 4 else 64}", strict=False))
+    host, slash, _ = source.partition("/")  # an IPv6 source is its /64 already
+    return source if slash else str(ip_network(f"{host}/{24 if ip_address(host).version == 4 else 64}", strict=False))

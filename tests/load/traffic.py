@@ -15,7 +15,7 @@ from octy_worker import staff_orders
 
 _HOT, _WARM, _RETIRED = 2, 6, 4
 _BURST = 40  # requests between two changes from few keys to many, and back
-_SHARED = 4  # IPv6 networks that all threads stand in
+_SHARED = 4  # IPv4 networks that up to `_HOSTS` threads stand in
 _HOSTS = 200  # threads in one IPv4 network
 _STRANGERS = [f"pk_{number:028d}" for number in range(5)]
 
@@ -49,7 +49,7 @@ class Cast:
 
 def sources(thread: int) -> list[str]:
     """Return a thread's addresses: one in a network of its own, others in networks that it shares."""
-    shared = [f"2001:db8:0:{number}::{thread + 1:x}" for number in range(_SHARED)]
+    shared = [f"203.{number}.{thread // _HOSTS}.{1 + thread % _HOSTS}" for number in range(_SHARED)]
     own = f"2001:db8:1:{thread:x}::1"
     return [str(ip_address(text)) for text in (own, f"198.51.{100 + thread // _HOSTS}.{1 + thread % _HOSTS}", *shared)]
 
