@@ -1,8 +1,8 @@
 """What somebody with access to Temporal types, replays or moves changes nothing: SQL facts decide.
 
 Each workflow, each signal, each form of forgery, with encryption on and off; then the story must be as if nothing had
-come, no workflow task may have failed, and the workflow must still go on when something really is so. The same with the
-worker's own activities and pairs in SQL: `worker/test_forged_signals.py`.
+come, no workflow task may have failed, and the workflow must still go on when something really is so.
+What the worker's own SQL steps refuse: `worker/test_activities.py`, `worker/test_orders.py`.
 """
 
 import asyncio
