@@ -15,6 +15,7 @@ from support.world import FakeRequest, World, listening
 from upkeep_rig import settings_of
 
 from octy_middleware import ConfigurationError, Database
+from octy_middleware.outbox import Priority
 from octy_middleware.statements import run
 from octy_worker import daemon
 from octy_worker.claims import End, Fate, Message
@@ -162,8 +163,8 @@ def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
     registry = CollectorRegistry()
     counts = Counts(registry)
     assert 'octy_mail_sends_total{verdict="deferred"} 0.0' in generate_latest(registry).decode()
-    counts.delivered(End(Message(1, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError"))
-    counts.delivered(End(Message(2, "notice_given", "x", "{}", 0), Fate.DELIVERED))
+    counts.delivered(End(Message(1, Priority.ALERT, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError"))
+    counts.delivered(End(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), Fate.DELIVERED))
     text = generate_latest(registry).decode()
     assert 'octy_relay_messages_total{event="unknown",fate="at_fault"} 1.0' in text
     assert 'octy_relay_messages_total{event="notice_given",fate="delivered"} 1.0' in text

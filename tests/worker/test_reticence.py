@@ -7,13 +7,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from octy_middleware.outbox import Event
+from octy_middleware.outbox import Event, Priority
 from octy_worker.claims import Message
 from octy_worker.reticence import Reticent
 from octy_worker.tracing import Tracing
 
 ADDRESS = "jane@acme.example"
-MESSAGE = Message(1, Event.INCIDENT_OPENED, "i-1", "{}", 0)
+MESSAGE = Message(1, Priority.ALERT, Event.INCIDENT_OPENED, "i-1", "{}", 0)
 
 
 @pytest.fixture
