@@ -109,8 +109,7 @@ def test_a_digest_copied_to_another_row_verifies_nothing() -> None:
     "imported", [sha256(b"x").hexdigest(), pbkdf2_sha256.using(rounds=10).hash("x")], ids=["sha256", "pbkdf2"]
 )
 def test_an_imported_hash_without_its_seal_verifies_nothing(imported: str) -> None:
-    peppers = Keychain.generate()
-    hasher = KeyHasher(peppers)
+    hasher = KeyHasher(Keychain.generate("k1"))
     sealed = hasher.seal(imported, ROW)
     assert hasher.verify(Secret("x"), sealed, ROW)
     other = pbkdf2_sha256.using(rounds=10).hash("y")
