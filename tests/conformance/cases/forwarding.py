@@ -8,6 +8,7 @@ from conformance.pairs import Pairs
 
 _ALONE, _FORWARDED = b"alone.example", b"forwarded.example"
 _PEER, _USER, _USER6 = "127.0.0.1", "198.51.100.7", "2001:db8:1:2::7"
+_NETWORK6 = "2001:db8:1:2::/64"  # as which an IPv6 source is recorded
 _LIE = "203.0.113.66"  # what a client writes into the headers by itself
 
 
@@ -77,10 +78,10 @@ _SOURCES: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("a trusted hop in a line after", _hops(_USER, _PEER), _USER),
     ("trusted hops only", _hops(f"{_PEER}, {_PEER}"), _PEER),
     ("a port", _hops(f"{_USER}:4711"), _USER),
-    ("IPv6", _hops(_USER6), _USER6),
-    ("IPv6 in brackets", _hops(f"[{_USER6}]"), _USER6),
-    ("IPv6 in brackets, and a port", _hops(f"[{_USER6}]:4711"), _USER6),
-    ("IPv6 in long form", _hops("2001:0DB8:0001:0002:0:0:0:7"), _USER6),
+    ("IPv6", _hops(_USER6), _NETWORK6),
+    ("IPv6 in brackets", _hops(f"[{_USER6}]"), _NETWORK6),
+    ("IPv6 in brackets, and a port", _hops(f"[{_USER6}]:4711"), _NETWORK6),
+    ("IPv6 in long form", _hops("2001:0DB8:0001:0002:0:0:0:7"), _NETWORK6),
     ("IPv4 in IPv6", _hops(f"::ffff:{_USER}"), _USER),
     ("spaces and tabs", _hops(f" \t{_USER}\t "), _USER),
     ("junk", _hops("<script>"), _PEER),
@@ -122,7 +123,7 @@ _SCHEMES: dict[str, tuple[str, ...]] = {
 
 _ELEMENTS: tuple[tuple[str, tuple[str, ...], str], ...] = (
     ("for and proto", (f"Forwarded: for={_USER};proto=https",), _USER),
-    ("IPv6, quoted, and a port", (f'Forwarded: for="[{_USER6}]:4711";proto=https',), _USER6),
+    ("IPv6, quoted, and a port", (f'Forwarded: for="[{_USER6}]:4711";proto=https',), _NETWORK6),
     ("a lie to the left of the element", (f"Forwarded: for={_LIE};proto=http, for={_USER};proto=https",), _USER),
     ("a lie in an element's line before", (f"Forwarded: for={_LIE}", f"Forwarded: for={_USER};proto=https"), _USER),
     ("an open quote to the left", (f'Forwarded: for="x, for={_USER};proto=https',), _USER),
