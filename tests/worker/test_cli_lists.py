@@ -215,13 +215,18 @@ def test_an_ambiguous_beginning_is_refused(world, octy):
 # Filters and limits
 
 
+def close_as_false_alarm(world, incident_id):
+    cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=cases.CUSTOMER, now=time.time())
+    with world.database.write() as connection:
+        assert cases.close_case(connection, incident_id, cases.Resolution.FALSE_ALARM, quiet=DAY, now=time.time())
+
+
 def test_lists_are_filtered_newest_first_and_limited(world, octy):
     names = ["one", "two", "three"]
     ids = {name: open_case(world, name)[1] for name in names}
     listed = octy("incidents", "list", "--json").must().json["incidents"]
     assert [line["account"] for line in listed] == names[::-1]
-    with world.database.write() as connection:
-        cases.close_case(connection, ids["two"], cases.Resolution.FALSE_ALARM, quiet=DAY, now=time.time())
+    close_as_false_alarm(world, ids["two"])
     assert [line["account"] for line in octy("incidents", "list", "--json").json["incidents"]] == ["three", "one"]
     everything = octy("incidents", "list", "--all", "--json").json["incidents"]
     assert [(line["account"], line["resolution"]) for line in everything][1] == ("two", "false_alarm")

@@ -49,6 +49,7 @@ def case(world, monkeypatch):
         cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=cases.CUSTOMER, now=NOW + 9)
 
     def close():
+        answer()
         with world.database.write() as connection:
             cases.close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
 
@@ -101,5 +102,5 @@ def test_programs_get_the_whole_timeline_line_by_line(case):
     case.meanwhile(lambda: case.note("two", NOW + 1), case.close)
     lines = case.octy("incidents", "show", case.id, "--follow", "--json").must().stdout.splitlines()
     told = [json.loads(line) for line in lines]
-    assert [line["what"] for line in told] == ["one", "two", "closed"]
+    assert [line["what"] for line in told] == ["one", "two", "answered", "closed"]
     assert set(told[0]) == {"at", "actor", "what", "detail"}

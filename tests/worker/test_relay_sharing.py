@@ -1,7 +1,6 @@
 """Several relays and one outbox: each message once, in its subject's order, and nothing lost with a relay."""
 
 import asyncio
-import json
 import subprocess
 import sys
 from collections import Counter
@@ -33,7 +32,18 @@ from temporalio.service import RPCStatusCode
 from octy_middleware.database import Database
 from octy_middleware.outbox import Event
 from octy_worker.relay import Relay, Round
+from octy_workflows.messages import Signal
 
+SIGNALS = {
+    Event.INCIDENT_GREW: Signal.ATTEMPTS_GREW,
+    Event.INCIDENT_ANSWERED: Signal.CUSTOMER_ANSWERED,
+    Event.INCIDENT_CHANGED: Signal.ANSWER_CHANGED,
+    Event.REGENERATION_FINISHED: Signal.REGENERATION_FINISHED,
+}
+DETAILS: dict[Event, dict[str, object]] = {event: {} for event in SIGNALS}
+_GREW, _ANSWERED, _CHANGED, _FINISHED = SIGNALS
+ORDER = (_GREW, _ANSWERED, _CHANGED, _GREW, _FINISHED, _GREW, _CHANGED, _ANSWERED, _FINISHED, _GREW)
+"""Of one subject's messages, whose priorities differ."""
 LEASE = 30.0
 
 
@@ -131,16 +141,11 @@ def test_messages_of_a_subject_stay_in_order_whoever_delivers_them(world: World)
             await until(lambda: undelivered(world) == 0, *running)
         return heard
 
-    grown = [(f"i{subject}", {"failures": failures}) for failures in range(10) for subject in range(10)]
-    put_all(world, [(Event.INCIDENT_GREW, *told) for told in grown])
+    put_all(world, [(event, f"i{subject}", DETAILS[event]) for event in ORDER for subject in range(10)])
     heard = asyncio.run(share())
     for subject in range(10):
-        told = [
-            content[0].failures
-            for _, _, name, _, content in heard
-            if name == f"octy-{INSTALLATION}-incident-i{subject}"
-        ]
-        assert told == list(range(10))
+        told = [signal for _, _, name, signal, _ in heard if name == f"octy-{INSTALLATION}-incident-i{subject}"]
+        assert told == [str(SIGNALS[event]) for event in ORDER]
     assert world.rows("SELECT DISTINCT tries, last_error FROM outbox") == [(1, "")]
 
 
@@ -270,25 +275,23 @@ def temporal() -> Iterator[Temporal]:
         yield opened
 
 
-async def _growths(client: Client, workflow_id: str) -> list[int]:
-    """Return the failures that a workflow was told of, in the order of its history."""
+async def _signals(client: Client, workflow_id: str) -> list[str]:
+    """Return the signals that a workflow was sent, in the order of its history."""
     history = await client.get_workflow_handle(workflow_id).fetch_history()
-    signals = [
-        event.workflow_execution_signaled_event_attributes.input.payloads[0].data
+    return [
+        event.workflow_execution_signaled_event_attributes.signal_name
         for event in history.events
         if event.HasField("workflow_execution_signaled_event_attributes")
     ]
-    return [json.loads(signal)["failures"] for signal in signals]
 
 
 def test_two_relays_and_a_real_server_deliver_each_signal_once_and_in_order(world: World, temporal: Temporal) -> None:
     subjects = [f"{world.store}-{number}" for number in range(20)]
-    grown = [(subject, {"failures": failures}) for failures in (40, 80, 160) for subject in subjects]
-    put_all(world, [(Event.INCIDENT_GREW, *told) for told in grown])
+    put_all(world, [(event, subject, DETAILS[event]) for event in ORDER[:4] for subject in subjects])
 
-    async def share() -> list[list[int]]:
+    async def share() -> list[list[str]]:
         async with relays(world, [temporal.client] * 2) as running:
             await until(lambda: undelivered(world) == 0, *running)
-        return [await _growths(temporal.client, f"octy-{INSTALLATION}-incident-{subject}") for subject in subjects]
+        return [await _signals(temporal.client, f"octy-{INSTALLATION}-incident-{subject}") for subject in subjects]
 
-    assert temporal.run(share()) == [[40, 80, 160]] * 20
+    assert temporal.run(share()) == [[str(SIGNALS[event]) for event in ORDER[:4]]] * 20

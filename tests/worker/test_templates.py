@@ -22,6 +22,7 @@ from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
 SITE = "https://keys.octy.example"
+OTHER_KEYS = "{% for other in facts.others %}{{ other.public_key }} {{ other.url }}\n{% endfor %}"
 
 
 @pytest.fixture
@@ -192,7 +193,8 @@ def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, l
 
 
 def test_blocks_may_use_what_our_page_around_them_has(write, letters):
-    write("alert/body.html", '{% extends "page.html" %}{% block body %}{{ parts.greeting(facts) }}{% endblock %}')
+    body = f"{{% block body %}}{{{{ parts.greeting(facts) }}}}{OTHER_KEYS}{{% endblock %}}"
+    write("alert/body.html", f'{{% extends "page.html" %}}{body}')
     prove(letters(), SITE)
     assert "Hello Ada," in letters().render(sample()).html
 
@@ -229,7 +231,7 @@ def world(tmp_path):
 
 def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(world, write, letters, caplog):
     """It passed its proof: what this customer's name does to it, no sample showed."""
-    path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}")
+    path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}" + OTHER_KEYS)
     made = letters()
     prove(made, SITE)
     mailer = Told()
