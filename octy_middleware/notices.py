@@ -95,6 +95,7 @@ def _waiting(connection: Connection, kind: NoticeKind, account_id: str) -> str |
         .where(
             Notice.account_id == account_id,
             Notice.kind == kind,
+            col(Notice.regeneration_id).is_(None),
             Outbox.kind == outbox.Event.NOTICE_GIVEN,
             col(Outbox.delivered_at).is_(None),
             col(Outbox.leased_until).is_(None),

@@ -4,6 +4,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from relay_rig import change
 from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
@@ -172,6 +173,12 @@ def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
 def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: World, resolution: Resolution) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
+    if resolution is Resolution.FALSE_ALARM:
+        answer(world, incident_id, Answer.IT_WAS_US)
+    if resolution is Resolution.REGENERATED:
+        answer(world, incident_id, Answer.NOT_US)
+        change(world, "UPDATE regeneration SET state = 'done'")
+        change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):  # a repeat is harmless
         with world.database.write() as connection:
             assert cases.close_case(connection, incident_id, resolution, quiet=100.0, now=NOW)

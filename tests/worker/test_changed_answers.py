@@ -11,13 +11,13 @@ from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware.clock import utc
 from octy_middleware.models import Incident, Notice
+from octy_middleware.statements import run
 from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
 from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.changed_answers import Change, Changed, change_answer
 from octy_worker.staff_orders import OrderRefusedError
 from octy_workflows.messages import CloseOrder, RegenerationOrder
-from octy_workflows.staff import Choice
 
 NOW = time.time() + 86_400
 DISMISS = Change(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
@@ -52,7 +52,7 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
 def ordered(world: World, incident_id: str, *, after: str = "") -> str:
     """Have the workflow order new keys."""
     desk = IncidentActivities(world.database, quiet=3600.0)
-    return desk.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW, after=after))
+    return desk.open_regeneration(RegenerationOrder(incident_id, at=NOW, after=after))
 
 
 def sent(world: World, regeneration_id: str) -> str:
@@ -211,9 +211,8 @@ def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: Wor
     _, incident_id = answered(file, Answer.IT_WAS_US)
     change(file, incident_id, REGENERATE)
     desk = IncidentActivities(file.database, quiet=3600.0)
-    report = desk.close_incident(CloseOrder(incident_id, Resolution.FALSE_ALARM, NOW))
-    assert report is not None
-    assert (report.standing_choice, report.answered_by) == (Choice.REGENERATE, "eve")
+    assert not desk.close_incident(CloseOrder(incident_id, Resolution.FALSE_ALARM, NOW))
+    assert standing(file) == ("not_us", False, "eve")
     assert file.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]
 
 
@@ -292,6 +291,8 @@ def test_a_late_word_that_it_was_them_is_written_down(world: World) -> None:
 def test_a_case_that_ended_with_new_keys_stays_so(file: World) -> None:
     _, incident_id = answered(file, Answer.NOT_US)
     file.complete(ordered(file, incident_id), NOW)
+    with file.database.write() as connection:
+        run(connection, "UPDATE regeneration SET state = 'done'")
     close(file, incident_id, Resolution.REGENERATED)
     assert "octy keys regenerate" in refused(file, incident_id, DISMISS)
     assert "octy keys regenerate" in refused(file, incident_id, LEAKED)

@@ -7,6 +7,7 @@ import pytest
 from cli_rig import fail, octy_for
 from mail_rig import DAY, PUBLIC_KEY, START, Told, opened
 from support.world import FakeRequest, Keys, World
+from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
 from octy_middleware.outcome import Outcome
@@ -92,16 +93,17 @@ def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memo
     assert details[-1] == ("app/19", "accepted")
 
 
-def test_the_activity_counts_them_and_nothing_where_there_is_nothing(tmp_path) -> None:
+def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regeneration(tmp_path) -> None:
     world = World(tmp_path)
     activities = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_life=DAY)
     old = world.register()
     use(world, old, "192.0.2.7", times=3)
     use(world, old, "192.0.2.8", times=2)
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
-    nobody = "01890c2e-0000-7000-8000-000000000000"
-    found = [activities.count_old_uses(Step(which, 0)) for which in (regeneration_id, old.regeneration_id, nobody)]
-    assert found == [5, 0, 0]
+    assert [activities.count_old_uses(Step(which, 0)) for which in (regeneration_id, old.regeneration_id)] == [5, 0]
+    with pytest.raises(ApplicationError, match="no regeneration") as raised:  # another worker may have it
+        activities.count_old_uses(Step("01890c2e-0000-7000-8000-000000000000", 0))
+    assert not raised.value.non_retryable
 
 
 def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: World) -> None:
@@ -200,7 +202,7 @@ def test_the_first_use_of_new_keys_stands_in_the_case(world: World) -> None:
     now = time.time()
     cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
     case = IncidentActivities(world.database, quiet=HOUR)
-    new = world.complete(case.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=now)), now)
+    new = world.complete(case.open_regeneration(RegenerationOrder(incident_id, at=now)), now)
     octy = octy_for(world)
 
     def first_uses() -> list[dict]:

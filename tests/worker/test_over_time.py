@@ -11,8 +11,8 @@ from support.world import World
 
 from octy_middleware import Outcome
 from octy_middleware.models import Incident
-from octy_middleware.states import Resolution
-from octy_worker.cases import close_case, failures_over_time
+from octy_middleware.states import Answer, Resolution
+from octy_worker.cases import CUSTOMER, answer_case, close_case, failures_over_time
 from octy_worker.cli.console import draw
 from octy_worker.cli.views.plots import Chart
 from octy_worker.plot import Plot
@@ -52,6 +52,7 @@ def test_from_the_first_failure_to_the_end_of_the_case(world):
     fail(world, keys, 4, at=START)
     fail(world, keys, 16, at=START + 600)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
+    answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=CUSTOMER, now=START + 800)
     with world.database.write() as connection:
         close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=START + 900)
     fail(world, keys, 3, at=START + 1_200)

@@ -40,7 +40,7 @@ def staff(desk: Desk, keys: Keys) -> str:
 def case(desk: Desk, keys: Keys) -> str:
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
-    return desk.incidents.open_regeneration(RegenerationOrder(incident_id, leaked=False, at=NOW))
+    return desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
 
 
 def exposure(desk: Desk, keys: Keys) -> str:

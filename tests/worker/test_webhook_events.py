@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from cli_rig import fail, open_case
+from relay_rig import change
 from support.world import Keys, World
 from webhook_rig import DOCUMENT, NOW, subscribe
 
@@ -62,6 +63,8 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
     opened(world, incident_id, "attempts_grew")
     for _ in range(2):
         cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
+    change(world, "UPDATE regeneration SET state = 'done'")
+    change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):
         with world.database.write() as connection:
             cases.close_case(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
@@ -95,6 +98,7 @@ def test_new_keys_from_their_order_to_the_end_of_the_old_ones(world: World, keys
     for _ in range(2):
         with world.database.write_session() as session:
             regenerations.activate(session, order.regeneration_id, NOW + 2)
+            regenerations.begin_overlap(session, order.regeneration_id, overlap=1, now=NOW + 2)
             regenerations.retire_old(session, order.regeneration_id, NOW + 3)
     said = {
         "account_id": keys.account_id,
