@@ -385,7 +385,13 @@ ABOUT_NOBODY = {
     "post_webhook": WebhookOrder(NOBODY, NOW),
     "give_up_webhook": WebhookOrder(NOBODY, NOW),
 }
-WITHOUT_SUBJECT = {"prune_store", "reconcile_store", "send_digest", "note_ignored"}  # or one that may be anything
+WITHOUT_SUBJECT = {
+    "prune_store",
+    "reconcile_store",
+    "send_digest",
+    "note_ignored",
+    "note_missing",
+}  # or one that may be anything
 ASKED_ELSEWHERE = {
     "send_mail": test_mail_activity.test_a_mail_about_what_is_not_in_this_database_is_tried_again,
     "use_order": test_orders.test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted,

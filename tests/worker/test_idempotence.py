@@ -49,6 +49,7 @@ from octy_workflows.messages import (
     Look,
     MailKind,
     MailOrder,
+    MissingSubject,
     OrderUse,
     OverlapOrder,
     Refused,
@@ -138,7 +139,7 @@ def ignored(incident_id: str) -> IgnoredSignal:
     return IgnoredSignal(WorkflowKind.INCIDENT, incident_id, "customer_answered", Refused.NO_ROW, 1, NOW)
 
 
-IN_TEMPORAL = ("use_order", "note_ignored")  # they ask which call of theirs this is
+IN_TEMPORAL = ("use_order", "note_ignored", "note_missing")  # they ask which call of theirs this is
 
 
 class Courier:
@@ -172,6 +173,7 @@ ROWS = [
     Row("look_at_regeneration", lambda desk: Look(collected(desk), NOW), 0),
     Row("use_order", lambda desk: order_use(desk, case(desk))),
     Row("note_ignored", lambda desk: ignored(case(desk))),
+    Row("note_missing", lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW)),
     Row("take_decision", lambda desk: decision(desk, case(desk), leaked=True)),
     Row("take_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
     Row("open_regeneration", lambda desk: RegenerationOrder(answered(desk), at=NOW)),
@@ -241,7 +243,7 @@ class Trial:
             clock=lambda: NOW,
         )
         hooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
-        control = ControlActivities(self.world.database, lambda _kind, _why: None)
+        control = ControlActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
         rooms = (control, mail, hooks, self.desk.incidents, self.desk.regenerations)
         [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]
         return partial(ActivityEnvironment().run, activity) if name in IN_TEMPORAL else activity

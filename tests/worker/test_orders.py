@@ -34,7 +34,9 @@ def counted() -> Counter[Refused]:
 
 @pytest.fixture
 def control(world: World, counted: Counter[Refused]) -> ControlActivities:
-    return ControlActivities(world.database, lambda _kind, why: counted.update([why]))
+    return ControlActivities(
+        world.database, lambda _kind, why: counted.update([why]), lambda kind: counted.update([kind])
+    )
 
 
 def use(control: ControlActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object) -> UsedOrder:

@@ -14,6 +14,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from octy_worker.subjects_missing import subject_missing
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
@@ -36,6 +37,7 @@ from octy_workflows.messages import (
     Look,
     MailOrder,
     MailReport,
+    MissingSubject,
     OrderUse,
     OverlapOrder,
     Refused,
@@ -76,6 +78,7 @@ class Books:
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
     pieces: list[UpkeepReport] = field(default_factory=list)  # of a round of upkeep, one a call
+    missing: set[str] = field(default_factory=set)  # activities that do not find their subject
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
@@ -202,6 +205,8 @@ class Recorder:
             await books.slow[name].wait()
         if name in books.broken:
             raise ApplicationError(f"{name} failed for good", non_retryable=True)
+        if name in books.missing:
+            raise subject_missing("row", subject_id)
         if name in books.shaky:
             raise ApplicationError(f"{name} failed")
         return books
@@ -257,6 +262,11 @@ class Recorder:
     async def note_ignored(self, signal: IgnoredSignal) -> None:
         subject = signal.subject_id or activity.info().workflow_id  # a round of upkeep is about no subject
         (await self._open(subject)).ignored.append(signal)
+
+    @activity.defn
+    async def note_missing(self, missing: MissingSubject) -> None:
+        books = self.books[missing.subject_id]
+        books.tell(missing.at, f"{'over' if missing.over else 'missing'} {missing.kind}", missing)
 
     @activity.defn
     async def use_order(self, use: OrderUse) -> UsedOrder:

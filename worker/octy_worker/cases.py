@@ -261,8 +261,8 @@ def set_state(connection: Connection, incident_id: str, state: IncidentState) ->
     )
 
 
-def relieve_staff(connection: Connection, incident_id: str) -> None:
-    """Bring an open case for which staff was needed back to the new keys that are on their way."""
+def relieve_staff(connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING) -> None:
+    """Bring an open case for which staff was needed back to where it stands: new keys are on their way, as a rule."""
     connection.execute(
         update(Incident)
         .where(
@@ -270,7 +270,7 @@ def relieve_staff(connection: Connection, incident_id: str) -> None:
             col(Incident.closed_at).is_(None),
             col(Incident.state) == IncidentState.NEEDS_STAFF,
         )
-        .values(state=IncidentState.REGENERATING)
+        .values(state=state)
     )
 
 

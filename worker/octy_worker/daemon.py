@@ -76,7 +76,7 @@ class Parts:
         settings = self.settings
         mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         return Activities(
-            control=ControlActivities(self.database, self.metrics.counts.refused),
+            control=ControlActivities(self.database, self.metrics.counts.refused, self.metrics.counts.missing),
             incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
                 self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life

@@ -1,17 +1,30 @@
 """A subject that is not in this database: retried, for another worker may have it, and never passed over.
 
-Here: the error and its words. Not here: how often it is tried, and what staff is told (`octy_workflows.policies`).
+Here: the error, its words, and when it is final for its workflow, which calls staff then. Not here: how it is asked for
+after that (`octy_workflows.asking`).
 """
 
+from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_workflows.policies import SUBJECT_MISSING
+from octy_workflows.policies import SELDOM, SUBJECT_MISSING, SUBJECT_MISSING_FOR
 
 
 def subject_missing(what: str, subject_id: str) -> ApplicationError:
-    """Return the retryable error for an activity whose subject is not there."""
+    """Return the error for an activity whose subject is not there: retryable, until its workflow is to call staff."""
     return ApplicationError(
         f"there is no {what} {subject_id} in this worker's database: is it the one that the workflow was started from, "
         "and was it restored from an older backup?",
         type=SUBJECT_MISSING,
+        non_retryable=_is_to_be_told(),
     )
+
+
+def _is_to_be_told() -> bool:
+    """Tell whether the activity was tried for long, and staff does not know yet."""
+    if not activity.in_activity():
+        return False
+    info = activity.info()
+    if info.retry_policy is None or info.retry_policy.initial_interval >= SELDOM["retry_policy"].initial_interval:
+        return False
+    return info.current_attempt_scheduled_time - info.scheduled_time >= SUBJECT_MISSING_FOR

@@ -107,7 +107,7 @@ class Activities:
         return found[work]
 
     def _of_messages(self) -> list[Callable[..., Any]]:
-        return [self.control.note_ignored, self.control.use_order]
+        return [self.control.note_ignored, self.control.note_missing, self.control.use_order]
 
 
 _WORKFLOWS: dict[Work | None, Sequence[type]] = {

@@ -19,6 +19,7 @@ from octy_workflows.messages import (
     Look,
     MailOrder,
     MailReport,
+    MissingSubject,
     OrderUse,
     OverlapOrder,
     RegenerationFacts,
@@ -60,6 +61,15 @@ def look_at_regeneration(look: Look) -> RegenerationFacts:
 @activity.defn
 def note_ignored(signal: IgnoredSignal) -> None:
     """Count a signal that changes nothing, and append it to the incident's timeline, if there is one."""
+    raise NotImplementedError
+
+
+@activity.defn
+def note_missing(missing: MissingSubject) -> None:
+    """Log and count a subject that has been missing for long, and call staff in the timelines that there are.
+
+    `over`: the workflow goes on, so take the staff task back.
+    """
     raise NotImplementedError
 
 

@@ -12,18 +12,21 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
+    from octy_workflows.asking import Asking, asked_now, missing_in
     from octy_workflows.board import Board
     from octy_workflows.messages import DAY, DELAYED, Detail, MailEnd, MailOrder, MailReport
-    from octy_workflows.policies import FIRST_MAILING, MAILING, Condition, came_true
+    from octy_workflows.policies import FIRST_MAILING, MAILING, SELDOM_MAILING, Condition, Patience, came_true
     from octy_workflows.task_queues import Work, first_try, main_queue_of, task_queue_of
 
 _SECOND_TRY = 1.0  # seconds after the first one has failed
+_GIVEN_UP = MailReport(MailEnd.FAILED, "the sender gave up")
 
 
 class Correspondent(ABC):
     """A workflow that writes to a customer, and tells support staff when that fails."""
 
     board: Board
+    asking: Asking
 
     @abstractmethod
     async def _note(self, what: str, *, key: str = "", detail: Detail | None = None) -> None:
@@ -69,7 +72,7 @@ class Correspondent(ABC):
         """Order one mail until something became of it; one that is delayed is ordered again when it is its turn."""
         began, causes = workflow.time(), list[str]()
         while not stop():
-            report = await _sent_unless(stop, order)
+            report = await self._sent_unless(stop, order)
             if report is None or report.state != DELAYED:
                 return report
             self.board.show(mail=f"Mail {name}: {report.state}, {report.why}")
@@ -91,29 +94,51 @@ class Correspondent(ABC):
         name = f"{order.kind}-{order.number}"
         await self._note("mail_skipped", key=f"{name}-{order.at:.0f}", detail={"why": why})
 
+    async def _sent_unless(self, stop: Condition, order: MailOrder) -> MailReport | None:
+        """Have it sent; one about what is not in the database is tried at long intervals, and staff is told."""
+        try:
+            return await _tried_unless(stop, order)
+        except ActivityError as error:
+            cause = missing_in(error)
+        again = asked_now(order)
+        try:
+            return await self.asking.missing(cause, lambda: _tried(stop, again, Work.MAIL_RETRIES, SELDOM_MAILING))
+        except ActivityError:
+            return _GIVEN_UP
 
-async def _sent_unless(stop: Condition, order: MailOrder) -> MailReport | None:
+
+async def _tried_unless(stop: Condition, order: MailOrder) -> MailReport | None:
     """Have it tried once where first tries have slots of their own, then again and again where retries have theirs.
 
-    Temporal retries the mail for days; don't wait for it longer than for `stop`.
+    Raises the ActivityError of a mail whose subject is missing.
     """
     tries = ((first_try(order.kind), FIRST_MAILING), (Work.MAIL_RETRIES, MAILING))
     for number, (work, patience) in enumerate(tries):
         if number and await came_true(stop, by=workflow.time() + _SECOND_TRY, waiting_for="the second try of a mail"):
             return None
-        queue = task_queue_of(main_queue_of(workflow.info().task_queue), work)
-        sending = workflow.start_activity(activities.send_mail, order, task_queue=queue, summary=order.kind, **patience)
-        await workflow.wait_condition(lambda sending=sending: sending.done() or stop())  # type: ignore[misc]
-        if not sending.done():
-            sending.cancel()
         try:
-            return await sending
+            return await _tried(stop, order, work, patience)
         except ActivityError as error:
-            if is_cancelled_exception(error):
-                return None
             if not _may_be_tried_again(error):
+                if missing_in(error):
+                    raise
                 break
-    return MailReport(MailEnd.FAILED, "the sender gave up")
+    return _GIVEN_UP
+
+
+async def _tried(stop: Condition, order: MailOrder, work: Work, patience: Patience) -> MailReport | None:
+    """Have it tried, but no longer than until `stop`: Temporal retries a mail for days. None when that came first."""
+    queue = task_queue_of(main_queue_of(workflow.info().task_queue), work)
+    sending = workflow.start_activity(activities.send_mail, order, task_queue=queue, summary=order.kind, **patience)
+    await workflow.wait_condition(lambda: sending.done() or stop())
+    if not sending.done():
+        sending.cancel()
+    try:
+        return await sending
+    except ActivityError as error:
+        if is_cancelled_exception(error):
+            return None
+        raise
 
 
 def _may_be_tried_again(error: ActivityError) -> bool:

@@ -43,7 +43,6 @@ with workflow.unsafe.imports_passed_through():
         WorkflowKind,
     )
     from octy_workflows.orders import Orders
-    from octy_workflows.policies import PATIENTLY
     from octy_workflows.question import Question
     from octy_workflows.replacing import Replacement
     from octy_workflows.searching import Index
@@ -73,8 +72,9 @@ class KeyIncidentWorkflow:
         self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
         self._ignored = Ignored(WorkflowKind.INCIDENT, case.incident_id)
         self._orders = Orders(WorkflowKind.INCIDENT, case.incident_id)
-        self._question = Question(case.incident_id, self.board, self._orders, self._looks.again)
         self._standing = Standing(case.incident_id, self.board, self._index)
+        self.asking = self._standing.asking
+        self._question = Question(case.incident_id, self.board, self._orders, self._looks.again, self.asking)
         self._deadlines = Deadlines(case.times, self._start, case.extended)
         self._letters = Letters(case, self._question, self._standing, self.board, self._orders)
         self._replacement = Replacement(case, self._question, self._standing, self.board, self._looks.again)
@@ -213,7 +213,7 @@ class KeyIncidentWorkflow:
     async def _look(self) -> None:
         """Read what SQL says, and go by it."""
         look = Look(self._id, workflow.time())
-        facts = await workflow.execute_activity(activities.look_at_incident, look, **PATIENTLY, summary="facts")
+        facts = await self.asking.ask(activities.look_at_incident, look, "facts")
         self._backed = facts.backed
         self._replacement.learn(facts)
         self._question.learn(facts)

@@ -40,6 +40,7 @@ class Letters(Correspondent):
     ) -> None:
         self.board = board
         self._orders = orders
+        self.asking = standing.asking
         self._id = case.incident_id
         self._remind_after = case.times.remind_after
         self._question = question

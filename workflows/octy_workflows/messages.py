@@ -303,6 +303,21 @@ class IgnoredSignal:
     at: float
 
 
+@dataclass(frozen=True)
+class MissingSubject:
+    """Ask to tell that a workflow's subject has been missing for long, or (`over`) that the workflow goes on.
+
+    `state`: where the incident stands, as its workflow knows; empty for other workflows.
+    """
+
+    kind: WorkflowKind
+    subject_id: str
+    cause: str
+    over: bool
+    state: str
+    at: float
+
+
 class Action(StrEnum):
     """What staff can order of a workflow; the values of `staff_order.action`."""
 

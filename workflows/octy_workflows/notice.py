@@ -11,6 +11,7 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
+    from octy_workflows.asking import Asking
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.looking import Ignored
@@ -53,6 +54,7 @@ class KeyNoticeWorkflow(Correspondent):
         self._undelivered = False
         self._end: NoticeEnd | None = None
         self.board = Board(f"Notice {case.notice_id}: {case.kind}")
+        self.asking = Asking(WorkflowKind.NOTICE, case.notice_id, self.board)
 
     @workflow.run
     async def run(self, _case: NoticeCase) -> NoticeEnd:

@@ -11,12 +11,14 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 
-class _Patience(TypedDict):
+class Patience(TypedDict):
+    """How long one try of an activity may last, and how it is tried again."""
+
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
 
 
-PATIENTLY: _Patience = {
+PATIENTLY: Patience = {
     "start_to_close_timeout": timedelta(seconds=30),
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
@@ -29,7 +31,7 @@ hands out old tasks again when it is back, and each counts as a try: ten of them
 customer had answered then waited for eight.)
 """
 
-MAILING: _Patience = {
+MAILING: Patience = {
     "start_to_close_timeout": timedelta(seconds=60),
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=10)
@@ -41,14 +43,14 @@ No longer than that: the mail of a worker that was killed is tried again only wh
 servers, and are asked less and less often.
 """
 
-FIRST_MAILING: _Patience = {**MAILING, "retry_policy": RetryPolicy(maximum_attempts=1)}
+FIRST_MAILING: Patience = {**MAILING, "retry_policy": RetryPolicy(maximum_attempts=1)}
 """The first try of a mail, in a slot that no retry can take: what fails is tried again elsewhere, by `MAILING`."""
 
-LEISURELY: _Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
+LEISURELY: Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
 """A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
 
 
-class _Watched(_Patience):
+class _Watched(Patience):
     heartbeat_timeout: timedelta
 
 
@@ -61,6 +63,21 @@ UPKEEP: _Watched = {
 
 SUBJECT_MISSING = "SubjectMissing"
 """The type of the error of an activity whose subject is not in its worker's database."""
+
+SUBJECT_MISSING_FOR = timedelta(minutes=5)
+"""So long an activity is tried as usual: another worker may have its subject. Then it gives up, and staff is told."""
+
+SELDOM: Patience = {
+    **PATIENTLY,
+    "retry_policy": RetryPolicy(initial_interval=timedelta(minutes=10), backoff_coefficient=1),
+}
+"""How a subject is looked for after that, without end: one retry policy, so that no try is an event of the history.
+
+A worker tells by it that staff knows already.
+"""
+
+SELDOM_MAILING: Patience = {**MAILING, "retry_policy": SELDOM["retry_policy"]}
+"""The same for mails."""
 
 Condition = Callable[[], bool]
 

@@ -13,11 +13,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
+    from octy_workflows.asking import Asking
     from octy_workflows.board import Board
     from octy_workflows.hearing import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, refusal
     from octy_workflows.messages import Action, DecisionOrder, DecisionReport, IncidentFacts, Resolution
     from octy_workflows.orders import Orders
-    from octy_workflows.policies import PATIENTLY
     from octy_workflows.staff import Choice
 
 
@@ -45,7 +45,9 @@ class Question:
     The answer is what SQL said when it was looked at last, and nothing else: `look` looks again.
     """
 
-    def __init__(self, incident_id: str, board: Board, orders: Orders, look: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self, incident_id: str, board: Board, orders: Orders, look: Callable[[], Awaitable[None]], asking: Asking
+    ) -> None:
         self.answer: Answer | None = None
         self.resolution: Resolution | None = None  # of the case, once it is closed
         self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
@@ -53,6 +55,7 @@ class Question:
         self._board = board
         self._orders = orders
         self._look = look
+        self._asking = asking
         self._reports: dict[str, DecisionReport] = {}  # by order id
 
     def settled(self) -> bool:
@@ -97,7 +100,7 @@ class Question:
     async def take(self, order_id: str, summary: str) -> DecisionReport:
         """Let SQL decide, for an order or (without one) for silence. What stands there afterwards is acted on."""
         order = DecisionOrder(self._incident_id, order_id, workflow.time())
-        report = await workflow.execute_activity(activities.take_decision, order, **PATIENTLY, summary=summary)
+        report = await self._asking.ask(activities.take_decision, order, summary)
         await self._look()
         return report
 

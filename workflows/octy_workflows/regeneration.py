@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
+    from octy_workflows.asking import Asking
     from octy_workflows.board import Board
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, order_in, refusal
@@ -43,7 +44,7 @@ with workflow.unsafe.imports_passed_through():
         WorkflowKind,
     )
     from octy_workflows.orders import Orders
-    from octy_workflows.policies import LEISURELY, PATIENTLY, came_true, never
+    from octy_workflows.policies import LEISURELY, came_true, never
     from octy_workflows.searching import Index
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
@@ -84,6 +85,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
         self._noting = asyncio.Lock()  # what SQL holds last came last
         self.board = Board(f"Regeneration {case.regeneration_id}")
+        self.asking = Asking(WorkflowKind.REGENERATION, case.regeneration_id, self.board, show=self._show_need)
         self._index = Index(off=not case.searchable)
         self._state = _MAKING
 
@@ -116,7 +118,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self.board.show("The new keys are being made")
         try:
             for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
-                await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY, summary="new pair")
+                await self.asking.ask(step, Step(self._id, workflow.time()), "new pair")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
@@ -172,7 +174,7 @@ class KeyRegenerationWorkflow(Correspondent):
     async def _overlap(self) -> bool:
         self.board.show("The customer has the new keys; the old ones still work")
         order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
-        end = await workflow.execute_activity(activities.begin_overlap, order, **PATIENTLY, summary="old pair")
+        end = await self.asking.ask(activities.begin_overlap, order, "old pair")
         if end is None:
             return False
         _, cut = await asyncio.gather(self._warn_before(end), self._end_old_pair(end))
@@ -183,7 +185,7 @@ class KeyRegenerationWorkflow(Correspondent):
         await came_true(never, by=end, waiting_for="the end of the old keys")
         self._old_pair_ended = True
         step = Step(self._id, workflow.time())
-        return await workflow.execute_activity(activities.retire_old_pair, step, **PATIENTLY, summary="old pair")
+        return await self.asking.ask(activities.retire_old_pair, step, "old pair")
 
     async def _warn_before(self, end: float) -> None:
         """Tell the customer that the old pair is still in use, if it is, while there is time to do something."""
@@ -258,7 +260,7 @@ class KeyRegenerationWorkflow(Correspondent):
     async def _look(self) -> None:
         """Read what SQL says, and go by it."""
         look = Look(self._id, workflow.time())
-        facts = await workflow.execute_activity(activities.look_at_regeneration, look, **PATIENTLY, summary="facts")
+        facts = await self.asking.ask(activities.look_at_regeneration, look, "facts")
         self._backed = facts.backed
         in_vain = facts.ending if facts.ending != Ending.DONE else ""
         self._outcome = self._outcome or in_vain or (COLLECTED if facts.collected else "")
@@ -283,7 +285,7 @@ class KeyRegenerationWorkflow(Correspondent):
         async with self._renewing:
             order = LinkOrder(self._id, self._generation + 1, workflow.time())
             summary = f"link {order.generation}"
-            generation = await workflow.execute_activity(activities.renew_link, order, **PATIENTLY, summary=summary)
+            generation = await self.asking.ask(activities.renew_link, order, summary)
             self._generation = max(self._generation, generation)
             return generation
 
@@ -291,7 +293,7 @@ class KeyRegenerationWorkflow(Correspondent):
         """Return what stands in SQL: the customer may have collected in the last moment."""
         order = FinishOrder(self._id, ending, workflow.time())
         summary = f"as {ending}"
-        stands = await workflow.execute_activity(activities.finish_regeneration, order, **PATIENTLY, summary=summary)
+        stands = await self.asking.ask(activities.finish_regeneration, order, summary)
         self.board.show(f"Ended: {stands}")
         self._enter(stands)
         return stands
@@ -323,7 +325,11 @@ class KeyRegenerationWorkflow(Correspondent):
 
     def _enter(self, state: str) -> None:
         self._state = state
-        self._index.show(state, needs_staff=bool(self._needed_for) and state in _OPEN)
+        self._show_need(missing=False)
+
+    def _show_need(self, missing: bool) -> None:  # noqa: FBT001  # a callback
+        needed = missing or (bool(self._needed_for) and self._state in _OPEN)
+        self._index.show(self._state, needs_staff=needed)
 
     async def _note(
         self,
@@ -337,4 +343,4 @@ class KeyRegenerationWorkflow(Correspondent):
         name = f"{what}-{key}" if key else what
         note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done)
         async with self._noting:
-            await workflow.execute_activity(activities.note_regeneration, note, **PATIENTLY, summary=what)
+            await self.asking.ask(activities.note_regeneration, note, what)

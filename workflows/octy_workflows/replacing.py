@@ -13,7 +13,6 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.board import Board
     from octy_workflows.messages import FINAL, CaseState, Ending, IncidentCase, IncidentFacts, RegenerationOrder
-    from octy_workflows.policies import PATIENTLY
     from octy_workflows.question import Question
     from octy_workflows.standing import Standing
 
@@ -81,7 +80,7 @@ class Replacement:
 
     async def _order(self) -> str:
         order = RegenerationOrder(self._incident_id, workflow.time(), after=self._newest)
-        return await workflow.execute_activity(activities.open_regeneration, order, **PATIENTLY, summary="new keys")
+        return await self._standing.asking.ask(activities.open_regeneration, order, "new keys")
 
     async def _is_last_to_be_superseded(self) -> bool:
         """Note it. Two cases that go on superseding each other must not do so for ever."""

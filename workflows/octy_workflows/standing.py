@@ -10,9 +10,9 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
+    from octy_workflows.asking import Asking
     from octy_workflows.board import Board
-    from octy_workflows.messages import CaseState, CloseOrder, Detail, IncidentNote, Resolution
-    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.messages import CaseState, CloseOrder, Detail, IncidentNote, Resolution, WorkflowKind
     from octy_workflows.searching import Index
     from octy_workflows.staff import StaffRequest
 
@@ -34,6 +34,7 @@ class Standing:
         self._id = incident_id
         self._board = board
         self._index = index
+        self.asking = Asking(WorkflowKind.INCIDENT, incident_id, board, lambda: self.state, self._show_need)
         self._needed_for: list[str] = []  # causes for which support staff was called, and which are not over
         self._writing = asyncio.Lock()
 
@@ -88,19 +89,20 @@ class Standing:
         note = IncidentNote(
             self._id, f"refused-{said.id}", said.refused_as, workflow.time(), actor=said.actor, detail=detail
         )
-        await workflow.execute_activity(activities.note_incident, note, **PATIENTLY, summary=said.refused_as)
+        await self.asking.ask(activities.note_incident, note, said.refused_as)
 
     async def close(self, resolution: Resolution) -> bool:
         """Close the case, unless SQL says otherwise of its answer or its keys; tell whether it is closed."""
         order = CloseOrder(self._id, resolution, workflow.time())
-        closed = await workflow.execute_activity(
-            activities.close_incident, order, **PATIENTLY, summary=f"as {resolution}"
-        )
+        closed = await self.asking.ask(activities.close_incident, order, f"as {resolution}")
         if closed:
             self.state = CaseState.CLOSED
             self._index.show(self.state, needs_staff=False)
             self._board.show(_HEADLINE[self.state], end=f"Closed as {resolution}.", how="", wait="", staff="")
         return closed
+
+    def _show_need(self, missing: bool) -> None:  # noqa: FBT001  # a callback
+        self._index.show(self.state, needs_staff=missing or self.state == CaseState.NEEDS_STAFF)
 
     async def _write(self, what: str, key: str, state: CaseState | None, actor: str, detail: Detail | None) -> None:
         self.state = state or self.state
@@ -109,4 +111,4 @@ class Standing:
         name = f"{what}-{key}" if key else what
         note = IncidentNote(self._id, name, what, workflow.time(), actor=actor, state=state, detail=detail or {})
         async with self._writing:
-            await workflow.execute_activity(activities.note_incident, note, **PATIENTLY, summary=what)
+            await self.asking.ask(activities.note_incident, note, what)

@@ -16,6 +16,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
+    from octy_workflows.asking import Asking, asked_now, missing_in
     from octy_workflows.board import Board
     from octy_workflows.looking import Ignored
     from octy_workflows.messages import (
@@ -26,7 +27,7 @@ with workflow.unsafe.imports_passed_through():
         WebhookReport,
         WorkflowKind,
     )
-    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.policies import SELDOM
     from octy_workflows.task_queues import main_queue_of, webhook_task_queue
 
 _RETRIES = RetryPolicy(
@@ -47,15 +48,16 @@ class KeyWebhookWorkflow:
     @workflow.init
     def __init__(self, case: WebhookCase) -> None:
         self._ignored = Ignored(WorkflowKind.WEBHOOK, case.webhook_id)
+        self._board = Board(f"Webhook {case.webhook_id}: {case.event}")
+        self._asking = Asking(WorkflowKind.WEBHOOK, case.webhook_id, self._board)
 
     @workflow.run
     async def run(self, case: WebhookCase) -> str:
         """Have it posted, and posted again; give up at the end of its life."""
-        board = Board(f"Webhook {case.webhook_id}: {case.event}")
-        board.show("The customer's server is being told")
+        self._board.show("The customer's server is being told")
         order = WebhookOrder(case.webhook_id, workflow.time())
         report = await self._post(order, case.life) or await self._give_up(order)
-        board.show(_HEADLINE[WebhookEnd(report.state)], fault=report.why)
+        self._board.show(_HEADLINE[WebhookEnd(report.state)], fault=report.why)
         await workflow.wait_condition(workflow.all_handlers_finished)
         return report.state
 
@@ -66,19 +68,34 @@ class KeyWebhookWorkflow:
 
     async def _post(self, order: WebhookOrder, life: float) -> WebhookReport | None:
         """Return what became of it, or None when no server took it in time."""
+        end = workflow.time() + life
         try:
-            return await workflow.execute_activity(
-                activities.post_webhook,
-                order,
-                task_queue=webhook_task_queue(main_queue_of(workflow.info().task_queue)),
-                start_to_close_timeout=_ONE_TRY,
-                schedule_to_close_timeout=timedelta(seconds=life),
-                retry_policy=_RETRIES,
-            )
+            return await _posted(order, _RETRIES, end)
+        except ActivityError as error:
+            if is_cancelled_exception(error):
+                raise
+            cause = missing_in(error)
+        if not cause or workflow.time() >= end:
+            return None
+        again = asked_now(order)
+        try:
+            return await self._asking.missing(cause, lambda: _posted(again, SELDOM["retry_policy"], end))
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
             return None
 
     async def _give_up(self, order: WebhookOrder) -> WebhookReport:
-        return await workflow.execute_activity(activities.give_up_webhook, order, **PATIENTLY)
+        return await self._asking.ask(activities.give_up_webhook, order)
+
+
+async def _posted(order: WebhookOrder, retries: RetryPolicy, end: float) -> WebhookReport:
+    """Have it posted where webhooks are, until `end`."""
+    return await workflow.execute_activity(
+        activities.post_webhook,
+        order,
+        task_queue=webhook_task_queue(main_queue_of(workflow.info().task_queue)),
+        start_to_close_timeout=_ONE_TRY,
+        schedule_to_close_timeout=timedelta(seconds=end - workflow.time()),
+        retry_policy=retries,
+    )

@@ -1,6 +1,7 @@
-"""Messages to workflows that are not believed as they come: staff orders by id, and signals that change nothing.
+"""What is told of workflows themselves: messages that are not believed as they come, and subjects that are missing.
 
-Here: the activities that load orders, and note and count what is refused. Not here: SQL of orders (`orders`).
+Here: the activities that load staff orders by id, and note and count what is refused or missing. Not here:
+SQL of orders (`orders`).
 """
 
 import logging
@@ -12,8 +13,18 @@ from temporalio import activity
 
 from octy_middleware.database import Database
 from octy_middleware.models import Incident
+from octy_middleware.states import IncidentState
 from octy_worker import cases, orders, regenerations
-from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, Signal, UsedOrder, WorkflowKind
+from octy_workflows.messages import (
+    Action,
+    IgnoredSignal,
+    MissingSubject,
+    OrderUse,
+    Refused,
+    Signal,
+    UsedOrder,
+    WorkflowKind,
+)
 from octy_workflows.staff import StaffDecision, StaffExtension, StaffResend, read_request
 
 _MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
@@ -25,16 +36,19 @@ _FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[Sta
     Action.RESEND_KEYS: (StaffResend, "order to send again"),
 }
 
+_GOES_ON = "it goes on: what was missing in the database is there, or is not waited for any more"
+
 Count = Callable[[WorkflowKind, Refused], None]
 _log = logging.getLogger("octy.messages")
 
 
 class ControlActivities:
-    """The activities about messages; `count` is told of each that is refused."""
+    """The activities about messages; `count` is told of each that is refused, `count_missing` of missing subjects."""
 
-    def __init__(self, database: Database, count: Count) -> None:
+    def __init__(self, database: Database, count: Count, count_missing: Callable[[WorkflowKind], None]) -> None:
         self._database = database
         self._count = count
+        self._count_missing = count_missing
 
     @activity.defn(name="note_ignored", no_thread_cancel_exception=True)
     def note_ignored(self, signal: IgnoredSignal) -> None:
@@ -53,6 +67,32 @@ class ControlActivities:
                         now=signal.at,
                     )
         self._refused(signal.kind, signal.subject_id, signal.why)
+
+    @activity.defn(name="note_missing", no_thread_cancel_exception=True)
+    def note_missing(self, missing: MissingSubject) -> None:
+        """Log and count a subject that is missing, and call staff in the timelines that there are; or end that."""
+        with self._database.write() as connection:
+            for incident_id in _timelines(connection, missing.kind, missing.subject_id):
+                new = cases.append_event(
+                    connection,
+                    incident_id,
+                    key=f"missing-{_call()}",
+                    actor=cases.SYSTEM,
+                    what="staff_not_needed" if missing.over else "subject_missing",
+                    detail={"because": _GOES_ON}
+                    if missing.over
+                    else {"why": missing.cause, "workflow": str(missing.kind)},
+                    now=missing.at,
+                )
+                if new and not missing.over:
+                    cases.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                if new and missing.over:
+                    cases.relieve_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
+        if missing.over:
+            _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _GOES_ON)
+            return
+        self._count_missing(missing.kind)
+        _log.error("the workflow of %s %s can't go on: %s", missing.kind, missing.subject_id, missing.cause)
 
     @activity.defn(name="use_order", no_thread_cancel_exception=True)
     def use_order(self, use: OrderUse) -> UsedOrder:

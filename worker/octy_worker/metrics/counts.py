@@ -43,7 +43,14 @@ class Counts:
             ["workflow", "why"],
             registry=registry,
         )
+        self._missing = Counter(
+            "octy_subjects_missing_total",
+            "Workflows that could not go on for minutes, because what they are about is not in the database.",
+            ["workflow"],
+            registry=registry,
+        )
         for kind in WorkflowKind:
+            self._missing.labels(kind)
             for why in Refused:
                 self._refused.labels(kind, why)
         for fate in _FATES.values():  # a rate needs a zero to begin with
@@ -60,6 +67,10 @@ class Counts:
     def refused(self, kind: WorkflowKind, why: Refused) -> None:
         """Count a message to a workflow that was refused."""
         self._refused.labels(kind, why).inc()
+
+    def missing(self, kind: WorkflowKind) -> None:
+        """Count a workflow whose subject is not in the database."""
+        self._missing.labels(kind).inc()
 
     def sent(self, delivery: Delivery, seconds: float) -> None:
         """Count one send."""
