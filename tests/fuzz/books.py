@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 from support.world import World
 
-from fuzz.origin import is_canonical
+from fuzz.origin import is_counted
 from fuzz.pairs import Pairs
 from fuzz.reference import OPEN, WRONG
 
@@ -84,7 +84,7 @@ def _bounds(world: World) -> Iterator[str]:
 
 def _texts(world: World) -> Iterator[str]:
     for (source,) in world.rows("SELECT DISTINCT source FROM outcome_minute UNION SELECT DISTINCT source FROM attempt"):
-        if source != "*" and not is_canonical(source):
+        if source != "*" and not is_counted(source):
             yield f"a source in no canonical form: {source!r}"
     for row in world.rows("SELECT client, method, path, request_id, key_hash FROM attempt"):
         if not all(text.isascii() and text.isprintable() for text in row):

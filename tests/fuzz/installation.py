@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 from support.world import World
 
-from fuzz.origin import is_canonical, network_of
+from fuzz.origin import is_counted, network_of
 from fuzz.pairs import Pairs
 from fuzz.reference import Site
 from octy_middleware import Gate, pairs
@@ -90,7 +90,7 @@ class Listener:
             self.faults.append(f"an entry is longer than it may be: {entry!r}")
         if not _REQUEST_ID.issuperset(entry.request_id):
             self.faults.append(f"an entry's request id is none: {entry!r}")
-        if not is_canonical(entry.source) or network_of(entry.source) != entry.network:
+        if not is_counted(entry.source) or network_of(entry.source) != entry.network:
             self.faults.append(f"an entry's source or network is in no canonical form: {entry!r}")
 
 

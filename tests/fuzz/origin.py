@@ -6,7 +6,7 @@ Here: a walk through hops by `ipaddress`, without regular expressions. Not here:
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from ipaddress import ip_address, ip_network
+from ipaddress import IPv6Network, ip_address, ip_network
 
 _PORT = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
 _ZONE = _PORT | {"~"}
@@ -43,8 +43,8 @@ def trace(trusted: tuple[str, ...], peer: str | None, scheme: str, said: tuple[b
 
 @lru_cache(maxsize=4096)
 def network_of(source: str) -> str:
-    """Return the /24 or /64 of a canonical source; a word stays."""
-    if source in ("unix", "unknown"):
+    """Return the /24 or /64 of a source as it is recorded; a word stays, and so does a /64."""
+    if source in ("unix", "unknown") or "/" in source:
         return source
     return str(ip_network(f"{source}/{64 if ':' in source else 24}", strict=False))
 
@@ -53,6 +53,18 @@ def network_of(source: str) -> str:
 def is_canonical(source: str) -> bool:
     """Tell whether this is a word of ours, or an address in its one form."""
     return source in ("unix", "unknown") or address(source) == source
+
+
+@lru_cache(maxsize=4096)
+def is_counted(source: str) -> bool:
+    """Tell whether this is a source as it is recorded: a word, an IPv4 address, or the /64 of an IPv6 address."""
+    if ":" not in source:
+        return is_canonical(source)
+    try:
+        network = IPv6Network(source)
+    except ValueError:
+        return False
+    return network.prefixlen == 64 and str(network) == source and network.network_address.ipv4_mapped is None
 
 
 def address(text: str) -> str | None:

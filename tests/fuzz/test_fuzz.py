@@ -81,7 +81,7 @@ def raises_on_seldom_input(patch):
 
 
 def takes_any_secret(patch):
-    patch.setattr(KeyHasher, "verify", lambda self, secret, stored: stored is not None)
+    patch.setattr(KeyHasher, "verify", lambda self, secret, stored, row: stored is not None)
 
 
 def counts_garbage(patch):
