@@ -8,7 +8,6 @@ disk equals what clients were answered, to the last request.
 import argparse
 import asyncio
 import sys
-from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -47,7 +46,7 @@ def measure(world: World, door: str, name: str, limits: Limits) -> Report:
             report.figure("the server's last words", server.process.log_tail())
         fleet.stop()
     _check_outage(report, crowd, watch, kind, limits)
-    _check_books(report, world, crowd, people, twice=_BATCH if kind.blind else 0, given_up=watch.given_up)
+    _check_books(report, world, watch, people, kind)
     return report
 
 
@@ -91,30 +90,38 @@ def _check_grace(report: Report, watch: Watch, grace: float) -> None:
     report.expect(refused > grace - _EARLY, f"the grace of {grace:g} s was over after {refused:.2f} s")
 
 
-def _check_books(
-    report: Report, world: World, crowd: Crowd, people: Sequence[Keys], *, twice: int, given_up: int
-) -> None:
-    """Every answer is on disk as what it was, and nothing else is.
+def _check_books(report: Report, world: World, watch: Watch, people: Sequence[Keys], kind: Kind) -> None:
+    """Every answer is on disk as what was judged, whatever its client was told, and nothing else is.
 
-    What was being committed at the very moment when the store went away is written again as unanswered, for nobody
-    could know what became of it: then up to `twice` outcomes may stand there twice, or as what they were before that.
-    No refusal and no acceptance is ever missing.
+    A 503 whose secret could be judged, by the store or by memory, counts as wrong; one that nobody could judge is
+    `store_unavailable`. What was being committed at the very moment when the store went away is written again, for
+    nobody could know what became of it: then up to `twice` outcomes may stand there twice. None is ever missing.
     """
-    remembered, fresh, attacked, _ = people
-    seen = {role: statuses(shots) for role, shots in crowd.shots.items()}
-    told = Counter(unknown_key=seen["unknown"][401], missing=seen["none"][401], wrong_secret=seen["wrong"][401])
+    remembered, fresh, attacked, other = people
+    twice = _BATCH if kind.blind else 0
+    seen = {role: statuses(shots) for role, shots in watch.crowd.shots.items()}
     recorded = {**world.recorded(), "wrong_secret": world.recorded(attacked.public_key).get("wrong_secret", 0)}
-    for outcome, count in told.items():
-        report.between(outcome, recorded.get(outcome, 0), count, count + twice)
-    away = len(crowd.everyone(503))
-    report.between("store_unavailable", recorded.get("store_unavailable", 0), away - twice, away + twice + given_up)
+    report.between("missing", recorded.get("missing", 0), seen["none"][401], seen["none"][401] + twice)
+    judged = 0  # of those who were told 503
+    for outcome, role, (least, most) in (
+        ("wrong_secret", "wrong", watch.judged_by_memory("wrong") if kind.blind else (seen["wrong"][503],) * 2),
+        ("unknown_key", "unknown", watch.judged_by_store("unknown") if kind.blind else (seen["unknown"][503],) * 2),
+    ):
+        told, count = seen[role][401], recorded.get(outcome, 0)
+        report.between(outcome, count, told + least, told + most + twice)
+        judged += count - told
+    report.figure("of them told 503", judged)
+    impatient = world.recorded(other.public_key).get("wrong_secret", 0)
+    unjudged = recorded.get("store_unavailable", 0)
+    if not kind.blind:
+        report.between("store_unavailable", unjudged, 0, watch.given_up)
+    away = len(watch.crowd.everyone(503))
+    report.between("told 503 or nothing", unjudged + judged + impatient, away - twice, away + twice + watch.given_up)
     for keys, role in ((remembered, "remembered"), (fresh, "fresh")):
         accepted = world.recorded(keys.public_key).get("accepted", 0)
         report.between(f"accepted, {role}", accepted, seen[role][200], seen[role][200] + twice)
-    [(streak,)] = world.rows(
-        "SELECT length FROM streak WHERE public_key = :key AND network = ''", key=attacked.public_key
-    )
-    report.between("streak", streak, seen["wrong"][401], seen["wrong"][401] + twice)
+    streak = world.rows("SELECT length FROM streak WHERE public_key = :key AND network = ''", key=attacked.public_key)
+    report.same("streak", streak, [(recorded["wrong_secret"],)])
     cases = world.rows("SELECT length FROM incident WHERE public_key = :key", key=attacked.public_key)
     report.same("incidents", cases, [(20,)])
 

@@ -75,7 +75,7 @@ class Watch:
     """One outage, from a working service to a working service."""
 
     def __init__(self, crowd: Crowd, server: Server) -> None:
-        self._crowd = crowd
+        self.crowd = crowd
         self._server = server
         self._done = False
         self.came = self.begun = self.ended = 0.0
@@ -96,8 +96,8 @@ class Watch:
         await asyncio.gather(*tasks)
 
     def _ask(self, role: str) -> "asyncio.Task[None]":
-        shots = self._crowd.shots.setdefault(role, [])
-        asking = keep_asking(self._server.port, self._crowd.asks[role], shots, lambda: self._done, pause=0.01)
+        shots = self.crowd.shots.setdefault(role, [])
+        asking = keep_asking(self._server.port, self.crowd.asks[role], shots, lambda: self._done, pause=0.01)
         return asyncio.create_task(asking)
 
     def _give_up(self) -> "asyncio.Task[None]":
@@ -107,7 +107,7 @@ class Watch:
             while not self.ended:
                 connection, self.given_up = Connection(self._server.port), self.given_up + 1
                 with suppress(TimeoutError):
-                    await asyncio.wait_for(connection.ask(self._crowd.impatient), _MOMENT)
+                    await asyncio.wait_for(connection.ask(self.crowd.impatient), _MOMENT)
                 connection.close()
 
         return asyncio.create_task(go())
@@ -117,22 +117,38 @@ class Watch:
         await until(lambda: all(len(self.well(role)) >= count for role, count in wanted.items()), PATIENCE)
 
     def well(self, role: str) -> list[Shot]:
-        shots = self._crowd.shots.get(role, [])
+        shots = self.crowd.shots.get(role, [])
         return [shot for shot in shots if shot.sent > self.ended and shot.status == WELL[role]]
 
     def last_accepted(self) -> float:
         """Return when the last of the remembered pair's requests was sent that passed before the end."""
-        shots = self._crowd.shots["remembered"]
+        shots = self.crowd.shots["remembered"]
         return max(shot.sent for shot in shots if shot.status == 200 and shot.answered < self.ended)
 
     def first_refused(self) -> float:
         """Return when the remembered pair was answered 503 for the first time."""
-        return min((shot.answered for shot in self._crowd.shots["remembered"] if shot.status == 503), default=inf)
+        return min((shot.answered for shot in self.crowd.shots["remembered"] if shot.status == 503), default=inf)
+
+    def judged_by_memory(self, role: str) -> tuple[int, int]:
+        """Return how many 503s of a remembered pair's wrong secret were judged, at least and at most.
+
+        Memory judges them as long as it accepts the right secret, and not from its first refusal to the end.
+        """
+        refused = [shot for shot in self.crowd.shots[role] if shot.status == 503]
+        last, first = self.last_accepted(), self.first_refused()
+        judged = sum(shot.sent > self.begun and shot.answered < last for shot in refused)
+        unjudged = sum(shot.sent > first and shot.answered < self.ended for shot in refused)
+        return judged, len(refused) - unjudged
+
+    def judged_by_store(self, role: str) -> tuple[int, int]:
+        """Return the same of what memory does not know: only while the store came or went."""
+        refused = [shot for shot in self.crowd.shots[role] if shot.status == 503]
+        return 0, len(refused) - sum(shot.status == 503 for shot in self.during(role))
 
     def during(self, role: str) -> list[Shot]:
         """Return what was asked and answered while the store was away."""
         return [
-            shot for shot in self._crowd.shots.get(role, []) if shot.sent > self.begun and shot.answered < self.ended
+            shot for shot in self.crowd.shots.get(role, []) if shot.sent > self.begun and shot.answered < self.ended
         ]
 
 
