@@ -6,12 +6,14 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 import httpx2
 import pytest
+from sqlalchemy import text
 from support.stores import STORES
 from support.world import Keys, World
 
@@ -204,8 +206,14 @@ def test_what_is_not_served_is_refused_in_octys_shape_and_never_redirected(
 
 def test_a_store_that_cant_write_is_503_and_says_when_to_try_again(world: World, keys: Keys, api: str) -> None:
     before = httpx2.get(f"{api}/v1/configurations/account", headers=go_client(keys)).json()
-    with world.database.write():
-        answer = httpx2.post(f"{api}{SET}", headers=go_client(keys), content=b'{"contact_name": "Ada"}', timeout=30)
+    with world.database.write() as connection, ThreadPoolExecutor(1) as thread:
+        asked = thread.submit(
+            httpx2.post, f"{api}{SET}", headers=go_client(keys), content=b'{"contact_name": "Ada"}', timeout=30
+        )
+        while not asked.done():  # a server ends a transaction that does nothing
+            connection.execute(text("SELECT 1"))
+            wait([asked], timeout=0.5)
+    answer = asked.result()
     assert answer.status_code == 503
     assert answer.headers["retry-after"] == "5"
     assert assert_is_a_failure(answer.content, 503) == "The service is unavailable for the moment."
