@@ -72,6 +72,7 @@ class Evidence:
     unsent: Mapping[str, str] = field(default_factory=dict)  # Message-IDs of rows neither sent nor skipped: subjects
     undelivered: tuple[str, ...] = ()  # messages of the outbox
     running: frozenset[str] = frozenset()  # workflow ids
+    capped: frozenset[str] = frozenset()  # notices with a mail that the daily cap holds back until next day
     answered: tuple[tuple[str, str, bool], ...] = ()  # incident, answer, leaked: what customers pressed
     unseen: tuple[str, ...] = ()  # regenerations whose secret left the tables and reached nobody
     stopped: tuple[str, ...] = ()  # lives that ended early

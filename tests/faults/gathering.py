@@ -35,6 +35,7 @@ _ORDERS = """SELECT r.id, r.account_id, r.cause, o.public_key, n.public_key, r.s
 _RECORDED = """SELECT public_key, SUM(count) FROM outcome_minute
     WHERE outcome IN ('wrong_secret', 'retired', 'retired_wrong') AND public_key <> '' GROUP BY public_key"""
 _WITHHELD = "SELECT key FROM mail WHERE kind = 'alert' AND state = 'skipped' AND last_error = 'daily-cap'"
+_CAPPED = "SELECT n.id FROM notice n JOIN mail m ON m.key LIKE n.id || '/%' WHERE m.last_error = 'daily-cap'"
 _PUBLIC_KEY = re.compile(r"\bpk_[0-9A-Za-z]{28}\b")
 _UNSENT = "SELECT message_id, key FROM mail WHERE state NOT IN ('sent', 'skipped')"
 
@@ -77,6 +78,7 @@ def gather(run: Run) -> Evidence:
             f"{row[0]} {row[1]}" for row in rows.all("SELECT id, kind FROM outbox WHERE delivered_at IS NULL")
         ),
         running=asyncio.run(running_workflows(place)),
+        capped=frozenset(row[0] for row in rows.all(_CAPPED)),
         answered=tuple(diary.answered),
         unseen=tuple(diary.unseen),
         stopped=tuple(diary.stopped),

@@ -145,7 +145,7 @@ def _stuck(evidence: Evidence) -> Iterator[str]:
             yield f"stuck: {workflow} runs, and in the tables it has ended"
         if not ended and workflow not in evidence.running:
             yield f"stuck: {workflow} does not run, and in the tables it has not ended"
-    for workflow in evidence.running - ends.keys():
+    for workflow in evidence.running - ends.keys() - {f"octy-notice-{notice}" for notice in evidence.capped}:
         if not workflow.startswith(_UPKEEP):  # a schedule's round, under way whenever it likes
             yield f"stuck: {workflow} runs for nothing in the tables"
 

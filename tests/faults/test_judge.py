@@ -214,5 +214,9 @@ def test_a_case_that_waits_for_its_customer_is_no_fault() -> None:
     assert verdict.good, verdict.findings
 
 
+def test_notice_whose_mail_the_daily_cap_holds_back_is_no_fault() -> None:
+    assert judge(replace(GOOD, running=frozenset({"octy-notice-7"}), capped=frozenset({"7"}))).good
+
+
 def test_a_round_of_upkeep_under_way_is_no_fault() -> None:
     assert judge(replace(GOOD, running=GOOD.running | {"octy-upkeep-octy-reconciliation-workflow-1"})).good
