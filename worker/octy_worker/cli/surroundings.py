@@ -22,12 +22,12 @@ if TYPE_CHECKING:  # slow to load; see `app`
     from octy_worker.cli.temporal_place import TemporalPlace
 
 Variables = Mapping[str, str]
-_PREFIX = "OCTY_"
+_PREFIXES = ("OCTY_", "TEMPORAL_")
 
 
 def gather(database: str | None, env_file: Path | None) -> Variables:
-    """Return OCTY_* variables: of the process, overridden by the file, overridden by the option."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    """Return OCTY_* and TEMPORAL_* variables: of the process, overridden by the file, overridden by the option."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     if env_file is not None:
         variables |= read_env_file(env_file)
     if database is not None:
@@ -36,7 +36,7 @@ def gather(database: str | None, env_file: Path | None) -> Variables:
 
 
 def read_env_file(path: Path) -> Variables:
-    """Return the OCTY_* variables of a file of NAME=value lines, as shells and systemd read them.
+    """Return the OCTY_* and TEMPORAL_* variables of a file of NAME=value lines, as shells and systemd read them.
 
     Values are never repeated in a fault: they are secrets.
     """
@@ -56,7 +56,7 @@ def read_env_file(path: Path) -> Variables:
             raise UsageFaultError(
                 f"{path}, line {number}: this is not NAME=value", "quote a value that has spaces, or mend the line"
             )
-        if name.startswith(_PREFIX):
+        if name.startswith(_PREFIXES):
             found[name] = value
     return found
 

@@ -53,6 +53,7 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
         faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
+    settings.with_temporal(variables)
     faults += [*_misspelled(variables), *_unfit(settings)]
     checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
     return settings, [*checks, *_delivery(settings)]
@@ -111,7 +112,8 @@ def _fault(item: Any) -> Check:
 def _misspelled(variables: Variables) -> list[Check]:
     """Find names that are no setting but nearly one; they would be ignored in silence."""
     known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
-    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(variables.keys() - known)}
+    ours = sorted(name for name in variables.keys() - known if name.startswith(PREFIX))
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
     return [
         wrong(name, "no setting has this name", f"did you mean {close[0]}?") for name, close in near.items() if close
     ]
