@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
+from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.mail.addresses import recipient
 from octy_worker.temporal_connection import TemporalSettings
@@ -28,6 +29,8 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("needs the form https://host[/path]")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("links and new secrets would travel in clear; use an https:// address")
     return value.rstrip("/")
 
 

@@ -7,6 +7,7 @@ and `octy accounts list` asks for neither. Not here: what is done there.
 import os
 import pwd
 import shlex
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from octy_worker.cli.console import note
 from octy_worker.cli.exits import UsageFaultError
 
 if TYPE_CHECKING:  # slow to load; see `app`
@@ -46,6 +48,7 @@ def read_env_file(path: Path) -> Variables:
         raise UsageFaultError(
             f"the file {path} can't be read: {_why(error)}", "name a file of OCTY_… variables with --env-file"
         ) from None
+    _warn_of_other_readers(path)
     found = {}
     for number, line in enumerate(lines, start=1):
         words = _words(line)
@@ -59,6 +62,12 @@ def read_env_file(path: Path) -> Variables:
         if name.startswith(_PREFIXES):
             found[name] = value
     return found
+
+
+def _warn_of_other_readers(path: Path) -> None:
+    """Say on stderr that everybody on this machine can read the file; a group may be meant to."""
+    if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        note(f"octy: every user of this machine can read the secrets in {path} → chmod 600 {shlex.quote(str(path))}")
 
 
 def _words(line: str) -> list[str]:

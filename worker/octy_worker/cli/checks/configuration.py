@@ -3,7 +3,6 @@
 Here: reading settings so that one fault does not hide the others. Not here: anything that is reached through them.
 """
 
-import ipaddress
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import refuse_passlib_beside_libpass
+from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import PREFIX, Settings
 from octy_worker.cli.checks.check import Check, fine, wrong
 from octy_worker.cli.surroundings import Variables
@@ -126,25 +126,15 @@ def _unfit(settings: WorkerSettings) -> list[Check]:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError as error:
         return [wrong("OCTY_MAIL_FROM", str(error))]
-    real_mail = not is_local(settings.smtp_host)
+    real_mail = not is_loopback(settings.smtp_host)
     if real_mail and sender.domain.endswith(_PLACEHOLDER):
         found.append(wrong("OCTY_MAIL_FROM", f"mails come from {sender.domain}", "set an address of yours"))
     if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
         found.append(wrong("OCTY_SUPPORT_CONTACT", f"mails name {settings.support_contact}", "set an address of yours"))
     url = urlsplit(settings.public_url)
-    if real_mail and is_local(url.hostname or ""):
+    if real_mail and is_loopback(url.hostname or ""):
         found.append(wrong("OCTY_PUBLIC_URL", f"links lead to {settings.public_url}", "set what customers can reach"))
-    elif url.scheme != "https" and not is_local(url.hostname or ""):
-        found.append(wrong("OCTY_PUBLIC_URL", "links and new secrets travel in clear", "use an https:// address"))
     return found
-
-
-def is_local(host: str) -> bool:
-    """Tell whether a host is this machine by its very name."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def look_at_packages() -> Check:

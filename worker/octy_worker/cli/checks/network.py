@@ -17,9 +17,9 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
+from octy_middleware.loopback import is_loopback
 from octy_worker import search_attributes
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
-from octy_worker.cli.checks.configuration import is_local
 from octy_worker.cli.exits import UnavailableError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, reach, unpolled
@@ -188,7 +188,7 @@ def look_at_pages(settings: WorkerSettings) -> Check:
 def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     """Trust what customers trust; for pages on this machine, as of `octy dev`, also the mail server's authority."""
     context = ssl.create_default_context()
-    if settings.smtp_ca_file and is_local(urlsplit(settings.public_url).hostname or ""):
+    if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
         context.load_verify_locations(cafile=settings.smtp_ca_file)
     return context
 
