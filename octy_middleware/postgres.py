@@ -187,6 +187,9 @@ class PostgresBackend:
         """See `Backend`. The server keeps notifications until the commit."""
         connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
 
+    def mark_erased(self, connection: Connection) -> None:
+        """See `Backend`. Old rows go with the server's next VACUUM, its log with its next checkpoints."""
+
     def check_committed(self, connection: Connection) -> None:
         """See `Backend`. The server has said so."""
 
