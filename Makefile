@@ -68,7 +68,10 @@ lock: install ## Renew requirements.lock (hashes, no hosts)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
 	@$(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
 		--no-emit-index-url --no-emit-find-links --all-extras --group test --upgrade --output-file requirements.lock pyproject.toml
-	@echo "octy: requirements.lock is renewed"
+	@echo hatchling | $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate \
+		--no-emit-index-url --no-emit-find-links --extra worker --extra postgres --extra telemetry --constraint requirements.lock \
+		--output-file worker/deploy/requirements.lock pyproject.toml -
+	@echo "octy: requirements.lock and worker/deploy/requirements.lock are renewed"
 
 clean: ## Remove what the targets made
 	rm -rf $(VENV) .octy dist build .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis demo-report.json bench-report.json faults-report.json

@@ -69,6 +69,9 @@ class Backend(Protocol):
     def ring(self, connection: Connection) -> None:
         """Have alarms go off once the transaction has committed."""
 
+    def mark_erased(self, connection: Connection) -> None:
+        """Have what this transaction erases leave the database's files once it has committed, as far as we can."""
+
     def check_committed(self, connection: Connection) -> None:
         """Raise StoreUnavailableError when the commit went where nobody will ever read it."""
 

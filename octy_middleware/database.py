@@ -60,6 +60,12 @@ def ring(connection: Connection) -> None:
         backend.ring(connection)
 
 
+def mark_erased(connection: Connection) -> None:
+    """Have a secret that this transaction erases leave the database's files too, once it has committed."""
+    if backend := connection.info.get(_BACKEND):
+        backend.mark_erased(connection)
+
+
 class Database:
     """One database of the given SQLAlchemy URL. Connections are made on first use, anew in each forked process.
 

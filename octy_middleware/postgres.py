@@ -8,6 +8,7 @@ then the one between office and recorders, then those of keys in sorted order, t
 wait for each other. Recorders hold a bounded number of them: the server's memory for locks is shared and small.
 """
 
+import os
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -18,6 +19,7 @@ from sqlalchemy.exc import DisconnectionError
 
 from octy_middleware.backends import IS_THERE, Alarm, Writer, is_one_of
 from octy_middleware.errors import ConfigurationError, InvalidInputError, StandbyError, StoreUnavailableError
+from octy_middleware.loopback import is_loopback
 
 if TYPE_CHECKING:
     import psycopg
@@ -185,6 +187,9 @@ class PostgresBackend:
         """See `Backend`. The server keeps notifications until the commit."""
         connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
 
+    def mark_erased(self, connection: Connection) -> None:
+        """See `Backend`. Old rows go with the server's next VACUUM, its log with its next checkpoints."""
+
     def check_committed(self, connection: Connection) -> None:
         """See `Backend`. The server has said so."""
 
@@ -270,8 +275,32 @@ def _cut(error: BaseException) -> None:
 
 
 def _defaults(url: URL) -> Mapping[str, Any]:
-    """Return what libpq is told beside the URL, which wins."""
-    return {name: value for name, value in _OPTIONS.items() if name not in url.query}
+    """Return what libpq is told beside the URL, which wins.
+
+    Beyond this machine the server's certificate is verified unless `sslmode` or PGSSLMODE says something else: libpq's
+    own default would go on in clear.
+    """
+    told = {name: value for name, value in _OPTIONS.items() if name not in url.query}
+    if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
+        return told
+    return {**told, "sslmode": "verify-full"}
+
+
+def _hosts(url: URL) -> list[str]:
+    """Return where libpq connects to. A service's hosts stand in a file of libpq's, and count as elsewhere."""
+    if "service" in url.query or (not url.host and os.environ.get("PGSERVICE")):
+        return ["a service"]
+    own = [host for host in (url.host, *url.normalized_query.get("host", ())) if host]
+    addresses = [*url.normalized_query.get("hostaddr", ())] or [os.environ.get("PGHOSTADDR", "")]
+    hosts = [*(own or [os.environ.get("PGHOST", "")]), *addresses]
+    return [host for each in hosts for host in each.split(",")]
+
+
+def _is_local(host: str) -> bool:
+    """Tell whether a host is a unix socket, libpq's default, or this machine by its name."""
+    return (
+        not host or host.startswith(("/", "@")) or is_loopback(host.partition(":")[0] if host.count(":") == 1 else host)
+    )
 
 
 def _driver_options(url: URL) -> dict[str, Any]:

@@ -23,11 +23,14 @@ from octy_middleware.write_lock import FileLock, for_writers, restrict_to_writer
 
 _FILE = "octy_file"  # in a connection's `info`: which file it has open
 _RUNG = "octy_rung"  # in a connection's `info`: a message was put into the outbox
+_ERASED = "octy_erased"  # in a connection's `info`: a secret was erased
+_CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, while writers wait for it
 _LOOK = 0.02  # seconds between two looks at the wake-up file
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",  # a refusal that a client saw survives a power cut
     "foreign_keys=ON",
+    "secure_delete=ON",  # what is erased is overwritten, in pages that become free too
 )
 
 
@@ -41,6 +44,7 @@ class SqliteBackend:
             raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
         self.url = url
         self._busy_timeout = busy_timeout
+        self._erased = False  # a secret may still stand in the log
         self.path = Path(str(url.database)).absolute()  # the host may change its folder later
         self.place = str(self.path)
         self._lock = FileLock(self._beside(".lock-file"), like=self.path)
@@ -92,13 +96,34 @@ class SqliteBackend:
         """See `Backend`."""
         connection.info[_RUNG] = True
 
+    def mark_erased(self, connection: Connection) -> None:
+        """See `Backend`."""
+        connection.info[_ERASED] = True
+
     def check_committed(self, connection: Connection) -> None:
         """See `Backend`. SQLite goes on in an unlinked file."""
         if connection.info[_FILE] != _identity(self.place):
             raise StoreUnavailableError(f"{self.path} was removed or replaced")
 
     def after_commit(self, connection: Connection) -> None:
-        """See `Backend`. Nobody is told when the file can't be touched; relays look by themselves, too."""
+        """See `Backend`. The write-ahead log still has the pages as they were before a secret was erased."""
+        self._erased = connection.info.pop(_ERASED, False) or self._erased
+        if self._erased:
+            self._empty_log(cast("sqlite3.Connection", connection.connection.driver_connection))
+        self._touch(connection)
+
+    def _empty_log(self, driver: sqlite3.Connection) -> None:
+        """Copy the log into the file and cut it; where a reader is in the way, after the next commit."""
+        with suppress(sqlite3.Error):
+            driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_TIMEOUT}").close()
+            try:
+                busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._erased = bool(busy)
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={int(self._busy_timeout * 1000)}").close()
+
+    def _touch(self, connection: Connection) -> None:
+        """Ring. Nobody is told when the file can't be touched; relays look by themselves, too."""
         if connection.info.pop(_RUNG, False):
             with suppress(OSError):
                 if not self._bell.exists():

@@ -57,6 +57,14 @@ def test_a_fault_that_we_found_ourselves_is_told_in_our_words_only() -> None:
     assert str(caught.value) == "public_url (OCTY_PUBLIC_URL): needs the form https://host[/path]"
 
 
+@pytest.mark.parametrize("url", ["http://octy.example", "http://10.0.0.7:8025", "http://127.0.0.1.octy.example"])
+def test_public_url_in_clear_beyond_this_machine_is_refused(url: str) -> None:
+    keys = {f"OCTY_{name}_KEYS": f"k1:{KEY}" for name in ("SEALING", "LINK")}
+    with pytest.raises(ConfigurationError, match="links and new secrets would travel in clear"):
+        WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": url})
+    assert WorkerSettings.from_environment({**PEPPERS, **keys, "OCTY_PUBLIC_URL": "http://localhost:8025/"})
+
+
 def test_an_unknown_keyword_is_refused() -> None:
     with pytest.raises(ConfigurationError, match="treshold"):
         Settings.from_environment(PEPPERS, treshold=5)

@@ -24,17 +24,15 @@ from octy_worker.dev.temporal_server import find_temporal, start_temporal
 PATIENCE = 30.0
 _START = """
 import asyncio, os, sys
-from types import SimpleNamespace
 from octy_middleware.keychain import Keychain
+from octy_worker.cli.temporal_place import TemporalPlace
 from octy_worker.temporal import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentCase, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
 
 async def start(address, keys, installation, incident_id):
-    place = SimpleNamespace(
-        temporal_address=address, temporal_namespace="default", temporal_keys=Keychain.parse(keys, name="keys")
-    )
+    place = TemporalPlace(temporal_address=address, temporal_keys=Keychain.parse(keys, name="keys"))
     client = await connect(place)
     case, workflow_id = IncidentCase(incident_id), incident_workflow_id(installation, incident_id)
     queue = incident_task_queue(f"octy-{installation}")

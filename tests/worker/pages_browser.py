@@ -15,7 +15,7 @@ import uvicorn
 from pages_rules import check_response
 from starlette.applications import Starlette
 
-BASE = "http://pages.test"
+BASE = "http://pages.localhost"  # in clear on this machine only
 
 
 class Browser:

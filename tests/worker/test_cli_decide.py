@@ -189,7 +189,7 @@ def test_lists_in_temporal_can_be_searched_by_state(office):
     ("variables", "code", "said"),
     [
         ({"OCTY_TEMPORAL_ADDRESS": DENIED}, 4, "Temporal can't be reached at 127.0.0.1:9"),
-        ({"OCTY_TEMPORAL_ADDRESS": "no host"}, 2, "OCTY_TEMPORAL_ADDRESS: 'no host' is no address"),
+        ({"OCTY_TEMPORAL_ADDRESS": "no host"}, 2, "OCTY_TEMPORAL_ADDRESS: 'no host' is not host:port"),
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, 4, "Namespace elsewhere is not found"),
     ],
 )
@@ -295,7 +295,11 @@ OTHER = Keychain.generate("k9").export()
         ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "answers 404"),
         ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
         ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
-        ({"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"}, ["Temporal"], "does not answer as Temporal does"),
+        (
+            {"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"},
+            ["Temporal"],
+            "does not answer as Temporal does without TLS",
+        ),
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, ["namespace"], "namespace create --namespace elsewhere"),
         ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker"], "start `octy worker`"),
         ({"OCTY_SMTP_PORT": "9"}, ["mail server"], "Connection refused"),

@@ -15,10 +15,11 @@ from webhook_rig import subscribe
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.keychain import Keychain
+from octy_middleware.loopback import is_loopback
 from octy_middleware.models import Outbox, Table
 from octy_middleware.statements import run
 from octy_worker.cli.checks import State
-from octy_worker.cli.checks.configuration import KEYS, is_local, look_at_packages, read_settings, variable
+from octy_worker.cli.checks.configuration import KEYS, look_at_packages, read_settings, variable
 from octy_worker.cli.checks.store import look_at_store
 from octy_worker.identity import claim_installation
 from octy_worker.settings import WorkerSettings
@@ -127,7 +128,7 @@ def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
     [("localhost", True), ("127.0.0.9", True), ("::1", True), ("a.localhost", True), ("10.0.0.1", False), ("x", False)],
 )
 def test_which_host_is_this_machine(host, local):
-    assert is_local(host) is local
+    assert is_loopback(host) is local
 
 
 def test_passlib_beside_libpass_is_found(monkeypatch):

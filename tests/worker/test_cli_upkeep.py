@@ -1,5 +1,6 @@
 """Settings from files, the database's schema, and fresh keys."""
 
+import os
 import re
 
 import pytest
@@ -46,6 +47,30 @@ def test_a_line_that_is_no_setting_is_named_without_its_content(octy, tmp_path, 
     done = octy("--env-file", str(file), "accounts", "list").must(2)
     assert f"{file}, line 2: this is not NAME=value" in done.stderr
     assert "abc" not in done.stderr
+
+
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, True), (0o640, False), (0o600, False)])
+def test_env_file_that_everybody_can_read_is_warned_of(octy, tmp_path, mode, warned):
+    file = tmp_path / "octy.env"
+    file.write_text("OCTY_ACTOR=ada\n")
+    file.chmod(mode)
+    done = octy("--env-file", str(file), "accounts", "list").must()
+    assert (f"can read the secrets in {file} → chmod 600" in done.stderr) is warned
+
+
+def test_secrets_file_is_for_its_owner_whatever_the_umask_and_is_never_replaced(octy, tmp_path):
+    file, before = tmp_path / "octy.env", os.umask(0)
+    try:
+        octy("secrets", "--out", str(file)).must()
+    finally:
+        os.umask(before)
+    assert file.stat().st_mode & 0o777 == 0o600
+    made = read_env_file(file)
+    assert {"OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS"} < set(made)
+    assert "is there already" in octy("secrets", "--out", str(file)).must(2).stderr
+    rotated = tmp_path / "new.env"
+    octy("--env-file", str(file), "secrets", "--rotate", "--out", str(rotated)).must()
+    assert read_env_file(rotated)["OCTY_PEPPERS"].startswith(made["OCTY_PEPPERS"] + ",")
 
 
 def test_staff_hosts_need_no_keys(octy):

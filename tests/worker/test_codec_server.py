@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from types import SimpleNamespace
 
 import httpx2
 import pytest
@@ -22,6 +21,7 @@ from temporalio.converter import WorkflowSerializationContext
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
+from octy_worker.cli.temporal_place import TemporalPlace
 from octy_worker.codec_server import CodecSettings, build_codec_server
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.temporal_server import find_temporal
@@ -181,7 +181,7 @@ def test_settings_that_would_let_everybody_in_are_refused(settings, said):
 def test_the_temporal_command_writes_and_reads_through_it(locked):
     """As the Web UI does, too: what is typed leaves as it is, what is shown was decrypted here."""
     with open_temporal() as temporal:
-        place = SimpleNamespace(temporal_address=temporal.address, temporal_namespace="default", temporal_keys=KEYS)
+        place = TemporalPlace(temporal_address=temporal.address, temporal_keys=KEYS)
         client = temporal.run(connect(place))
         case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
         server = ["--address", temporal.address, "--workflow-id", "case"]

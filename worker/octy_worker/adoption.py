@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Update, delete, update
 from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
-from octy_middleware.database import Database
+from octy_middleware.database import Database, mark_erased
 from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.installation import load_installation, new_installation_id, record_place
 from octy_middleware.key_checks import register_keys
@@ -107,6 +107,7 @@ def _close_incidents(connection: Connection, now: float) -> int:
 def _finish_regenerations(connection: Connection, now: float) -> int:
     """Finish them as they stand; secrets that nobody collected are the original's to hand out."""
     connection.execute(update(SealedSecret).where(col(SealedSecret.sealed).is_not(None)).values(sealed=None))
+    mark_erased(connection)
     unfinished = update(Regeneration).where(col(Regeneration.finished_at).is_(None))
     collected = col(Regeneration.collected_at).is_not(None)
     return sum(

@@ -26,9 +26,10 @@ from temporalio.api.common.v1 import Payloads
 from temporalio.converter import PayloadCodec
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.settings import BaseSettings, Keys
+from octy_middleware.settings import Keys
 from octy_worker.connections import Limits
 from octy_worker.encryption import EncryptionCodec, UndecipherableError
+from octy_worker.temporal_connection import TemporalSettings
 from octy_worker.web_server import serve_until, stop_on_signals, web_server
 
 _LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
@@ -37,11 +38,10 @@ _LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a paylo
 _LIMITS = Limits(connections=64, per_address=32, body_timeout=60.0)  # a body may be a thousand times a page's form
 
 
-class CodecSettings(BaseSettings):
+class CodecSettings(TemporalSettings):
     """What the codec server needs: no database, no mail."""
 
     temporal_keys: Keys
-    temporal_namespace: str = "default"
     codec_host: str = "127.0.0.1"
     codec_port: int = Field(default=8081, ge=0, le=65_535)
     codec_ui_origin: str = Field(default="http://127.0.0.1:8233", pattern=r"^https?://[^/?#*]+$")  # where the Web UI is
@@ -109,6 +109,7 @@ class _Desk:
 
     def __init__(self, settings: CodecSettings) -> None:
         self._settings = settings
+        self._namespace = settings.namespace()
         self._codec: PayloadCodec = EncryptionCodec(settings.temporal_keys, secrets.token_bytes)
 
     async def encode(self, request: Request) -> Response:
@@ -142,8 +143,8 @@ class _Desk:
         given = headers.get("authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
             raise RefusalError(_UNKNOWN, "the bearer token is missing or wrong")
-        if headers.get("x-namespace") != settings.temporal_namespace:
-            raise RefusalError(_FORBIDDEN, f"X-Namespace must be {settings.temporal_namespace}")
+        if headers.get("x-namespace") != self._namespace:
+            raise RefusalError(_FORBIDDEN, f"X-Namespace must be {self._namespace}")
 
 
 def _answer(payloads: Payloads) -> Response:

@@ -56,6 +56,7 @@ class Parts:
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         check_certificate(settings)
+        self.temporal = settings.temporal_connection()  # refused here, before anything is started
         self.mailer = SmtpMailer(settings)
         self.letters = Letters(settings)
         prove(self.letters, settings.public_url)
@@ -176,7 +177,7 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
         return
     relay = parts.relay(client)
     async with parts.working(client):
-        _logger.info("worker: polling %s at %s", parts.task_queue, parts.settings.temporal_address)
+        _logger.info("worker: polling %s at %s", parts.task_queue, parts.temporal.address)
         relaying = asyncio.create_task(relay.run())
         keeping = asyncio.create_task(keep_schedules(client, parts.settings, parts.installation))
         stopping = asyncio.create_task(stop.wait())

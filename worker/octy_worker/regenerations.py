@@ -14,7 +14,7 @@ from sqlmodel import Session, col, select
 from octy_middleware import outbox, pairs, webhooks
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
-from octy_middleware.database import Database
+from octy_middleware.database import Database, mark_erased
 from octy_middleware.keys import KeyHasher, bound_to, make_pair
 from octy_middleware.models import Account, Incident, KeyPair, Regeneration, SealedSecret
 from octy_middleware.states import Cause, PairState, RegenerationState
@@ -272,6 +272,7 @@ def _take(connection: Connection, regeneration_id: str, *conditions: ColumnEleme
     )
     if erased.rowcount != 1:
         return False
+    mark_erased(connection)
     connection.execute(
         update(Regeneration)
         .where(col(Regeneration.id) == regeneration_id)
@@ -373,6 +374,7 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     connection.execute(
         update(SealedSecret).where(col(SealedSecret.regeneration_id) == regeneration_id).values(sealed=None)
     )
+    mark_erased(connection)
     if not collected and regeneration.new_pair_id is not None:
         pairs.retire(connection, regeneration.new_pair_id, now)
         if regeneration.old_pair_id is not None:

@@ -37,6 +37,7 @@ from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal import refusal_of
 from octy_worker.tracing import Tracing
 
 _logger = logging.getLogger(__name__)
@@ -299,5 +300,6 @@ def _fault(error: Exception) -> str:
 
 def _told(error: Exception) -> str:
     """Return what the log says: Temporal's words and ours are about servers, not about customers."""
-    text = f": {error}" if isinstance(error, RPCError | OctyError) and _is_outage(error) else ""
+    told = isinstance(error, RPCError) and refusal_of(error)
+    text = f": {told or error}" if isinstance(error, RPCError | OctyError) and _is_outage(error) else ""
     return f"{_fault(error)}{text}"[:300]

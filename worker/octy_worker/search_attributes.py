@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.temporal import TemporalUnavailableError
+from octy_worker.temporal import unavailable
 from octy_workflows.searching import ATTRIBUTES
 
 TYPES = {attribute.name: IndexedValueType.ValueType(attribute.indexed_value_type) for attribute in ATTRIBUTES}
@@ -63,4 +63,4 @@ async def make_known(client: Client) -> None:
             raise ConfigurationError(
                 f"this worker may not add search attributes: {how_to_add(client.namespace, names)}, {OFF}"
             ) from None
-        raise TemporalUnavailableError(f"Temporal did not tell its search attributes: {error.message}") from None
+        raise unavailable(error, "Temporal did not tell its search attributes") from None

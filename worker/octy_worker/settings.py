@@ -10,8 +10,10 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 
 from octy_middleware._version import __version__ as RELEASE  # noqa: N812  # a constant
+from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.mail.addresses import recipient
+from octy_worker.temporal_connection import TemporalSettings
 from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
 
 
@@ -27,6 +29,8 @@ def _base_url(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in ("http", "https") or not parts.netloc or parts.query or parts.fragment:
         raise ValueError("needs the form https://host[/path]")
+    if parts.scheme == "http" and not is_loopback(parts.hostname or ""):
+        raise ValueError("links and new secrets would travel in clear; use an https:// address")
     return value.rstrip("/")
 
 
@@ -67,7 +71,7 @@ class WebhookSettings(BaseSettings):
     webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
 
 
-class WorkerSettings(RetentionSettings, WebhookSettings):
+class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     """What a worker host needs. Times are seconds unless the name says otherwise."""
 
     database_url: str = Field(default="sqlite:///octy.db", repr=False)  # it may hold a password
@@ -76,8 +80,6 @@ class WorkerSettings(RetentionSettings, WebhookSettings):
     link_keys: Keys  # make and check the links of mails (HMAC-SHA-256)
     threshold: int = Field(default=20, ge=2, le=10_000)
 
-    temporal_address: str = "127.0.0.1:7233"
-    temporal_namespace: str = "default"
     temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
     temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on

@@ -39,7 +39,7 @@ app = typer.Typer(
     help=teach(
         "API keys under watch: accounts and their keys, cases of repeated failures, and the worker that acts on them.",
         "octy dev                          the whole stack on this machine",
-        "octy secrets > octy.env           fresh keys for a new installation",
+        "octy secrets --out octy.env       fresh keys for a new installation",
         "octy --env-file octy.env doctor   what is missing, and what to do",
         "octy incidents list               who waits for an answer",
     ),

@@ -7,6 +7,7 @@ and `octy accounts list` asks for neither. Not here: what is done there.
 import os
 import pwd
 import shlex
+import stat
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from octy_worker.cli.console import note
 from octy_worker.cli.exits import UsageFaultError
 
 if TYPE_CHECKING:  # slow to load; see `app`
@@ -22,12 +24,12 @@ if TYPE_CHECKING:  # slow to load; see `app`
     from octy_worker.cli.temporal_place import TemporalPlace
 
 Variables = Mapping[str, str]
-_PREFIX = "OCTY_"
+_PREFIXES = ("OCTY_", "TEMPORAL_")
 
 
 def gather(database: str | None, env_file: Path | None) -> Variables:
-    """Return OCTY_* variables: of the process, overridden by the file, overridden by the option."""
-    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIX)}
+    """Return OCTY_* and TEMPORAL_* variables: of the process, overridden by the file, overridden by the option."""
+    variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     if env_file is not None:
         variables |= read_env_file(env_file)
     if database is not None:
@@ -36,7 +38,7 @@ def gather(database: str | None, env_file: Path | None) -> Variables:
 
 
 def read_env_file(path: Path) -> Variables:
-    """Return the OCTY_* variables of a file of NAME=value lines, as shells and systemd read them.
+    """Return the OCTY_* and TEMPORAL_* variables of a file of NAME=value lines, as shells and systemd read them.
 
     Values are never repeated in a fault: they are secrets.
     """
@@ -46,6 +48,7 @@ def read_env_file(path: Path) -> Variables:
         raise UsageFaultError(
             f"the file {path} can't be read: {_why(error)}", "name a file of OCTY_… variables with --env-file"
         ) from None
+    _warn_of_other_readers(path)
     found = {}
     for number, line in enumerate(lines, start=1):
         words = _words(line)
@@ -56,9 +59,15 @@ def read_env_file(path: Path) -> Variables:
             raise UsageFaultError(
                 f"{path}, line {number}: this is not NAME=value", "quote a value that has spaces, or mend the line"
             )
-        if name.startswith(_PREFIX):
+        if name.startswith(_PREFIXES):
             found[name] = value
     return found
+
+
+def _warn_of_other_readers(path: Path) -> None:
+    """Say on stderr that everybody on this machine can read the file; a group may be meant to."""
+    if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
+        note(f"octy: every user of this machine can read the secrets in {path} → chmod 600 {shlex.quote(str(path))}")
 
 
 def _words(line: str) -> list[str]:

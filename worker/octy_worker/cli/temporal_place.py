@@ -6,6 +6,7 @@ Loading this loads the Temporal SDK: commands import it on use, and `octy_worker
 
 import asyncio
 from datetime import UTC, datetime
+from typing import Self
 
 from temporalio.api.enums.v1 import TaskQueueType
 from temporalio.api.taskqueue.v1 import TaskQueue
@@ -13,11 +14,11 @@ from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
-from octy_middleware.errors import ConfigurationError
-from octy_middleware.settings import BaseSettings, Keys
-from octy_worker.cli.exits import UnavailableError, UsageFaultError
+from octy_middleware.settings import Keys
+from octy_worker.cli.exits import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
+from octy_worker.temporal_connection import TemporalSettings
 from octy_worker.versions import NotReadyError, Version, known_versions, make_current
 from octy_workflows.task_queues import all_task_queues, workflow_task_queues
 
@@ -30,28 +31,34 @@ def _default(name: str) -> str:
     return str(WorkerSettings.model_fields[name].default)
 
 
-class TemporalPlace(BaseSettings):
+class TemporalPlace(TemporalSettings):
     """What a staff command must know of Temporal; the defaults are the worker's."""
 
-    temporal_address: str = _default("temporal_address")
-    temporal_namespace: str = _default("temporal_namespace")
     temporal_task_queue: str = _default("temporal_task_queue")
     temporal_keys: Keys | None = None
     temporal_deployment: str = ""
     temporal_build_id: str = _default("temporal_build_id")
 
+    @classmethod
+    def of(cls, settings: WorkerSettings) -> Self:
+        """Return that part of a worker's settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.model_fields}).with_temporal(
+            settings.temporal_variables
+        )
+
 
 async def reach(place: TemporalPlace) -> Client:
-    """Return a connected client; raise UnavailableError with what to do."""
-    to_do = "start it, or set OCTY_TEMPORAL_ADDRESS; `octy doctor` looks at everything"
+    """Return a connected client; raise UnavailableError or ConfigurationError with what to do."""
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
             return await connect(place)
-    except (TemporalUnavailableError, TimeoutError):  # their texts are for developers
-        where = f"{place.temporal_address} (namespace {place.temporal_namespace})"
-        raise UnavailableError(f"Temporal can't be reached at {where}", to_do) from None
-    except ConfigurationError as error:
-        raise UsageFaultError(str(error), "use host:port") from None
+    except TemporalUnavailableError as error:
+        raise UnavailableError(error.wrong, error.to_do) from None
+    except TimeoutError:
+        where = place.temporal_connection().address
+        raise UnavailableError(
+            f"Temporal at {where} did not answer within {_CONNECT_TIMEOUT:g} s", "`octy doctor` looks at everything"
+        ) from None
 
 
 async def unpolled(client: Client, task_queue: str, now: float) -> list[str]:

@@ -4,6 +4,8 @@ Here: options and the order of steps. Not here: what the doctor looks at (`check
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +13,7 @@ import typer
 from octy_worker.cli.console import show, show_json, tell
 from octy_worker.cli.exits import Exit, UsageFaultError
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import database_url, now, refuse_missing_file, store, variables_of
+from octy_worker.cli.surroundings import Variables, database_url, now, refuse_missing_file, store, variables_of
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
@@ -34,8 +36,8 @@ DOCTOR_HELP = teach(
 )
 SECRETS_HELP = teach(
     "Print a complete set of fresh keys as OCTY_* settings.",
-    "(umask 077; octy secrets > octy.env)",
-    "(umask 077; octy --env-file octy.env secrets --rotate > new.env)",
+    "octy secrets --out octy.env",
+    "octy --env-file octy.env secrets --rotate --out new.env",
     more="They are secrets: keep them outside the database and its backups. An installation keeps its keys: pairs "
     "can't be checked without their own peppers.\n\n"
     "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
@@ -165,14 +167,32 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
 def secrets(
     context: typer.Context,
     rotate: Annotated[bool, typer.Option("--rotate", help="Add a new key behind each of the present ones.")] = False,
+    out: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Make this file, for its owner alone, in place of printing.")
+    ] = None,
 ) -> None:
-    """Print keys."""
+    """Print keys, or make a file of them."""
+    lines = _secrets(variables_of(context), rotate=rotate)
+    if out is None:
+        typer.echo("\n".join(lines))
+        return
+    try:
+        with open(out, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
+            os.fchmod(file.fileno(), 0o600)
+            file.write("".join(f"{line}\n" for line in lines))
+    except FileExistsError:
+        raise UsageFaultError(f"{out} is there already, and keys are not replaced", "name a new file") from None
+    except OSError as error:
+        raise UsageFaultError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
+
+
+def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
     from octy_middleware.keychain import Keychain
 
-    variables = variables_of(context)
+    lines = []
     for name in _SECRETS:
         if not rotate:
-            typer.echo(f"{name}={Keychain.generate().export()}")
+            lines.append(f"{name}={Keychain.generate().export()}")
             continue
         if name in _OPTIONAL and not variables.get(name):
             continue
@@ -180,7 +200,8 @@ def secrets(
             raise UsageFaultError(
                 f"{name} is not set, so there is nothing to rotate", "name the present keys with --env-file"
             )
-        typer.echo(f"{name}={_with_new_key(Keychain.parse(variables[name], name=name)).export()}")
+        lines.append(f"{name}={_with_new_key(Keychain.parse(variables[name], name=name)).export()}")
+    return lines
 
 
 def _with_new_key(keys: "Keychain") -> "Keychain":

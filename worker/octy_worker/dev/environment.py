@@ -53,5 +53,5 @@ def write(path: Path, variables: Mapping[str, str]) -> None:
 
 
 def outer_environment() -> dict[str, str]:
-    """Return this process's variables without OCTY_*: nobody's production settings leak into a stack."""
-    return {name: value for name, value in os.environ.items() if not name.startswith(PREFIX)}
+    """Return this process's variables without OCTY_* and TEMPORAL_*: no production settings leak into a stack."""
+    return {name: value for name, value in os.environ.items() if not name.startswith((PREFIX, "TEMPORAL_"))}

@@ -4,9 +4,11 @@ Here: where templates are found, and what all of them know besides their facts. 
 host may replace in words (`octy mail preview --help`, docs/mails.md).
 """
 
+from dataclasses import dataclass, fields
 from pathlib import Path
 
 from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, select_autoescape
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker import plot, words
@@ -14,8 +16,29 @@ from octy_worker.mail import phrasing
 from octy_worker.mail.colours import Palette
 from octy_worker.mail.speech import Speech
 from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
 
 _OURS = "en"  # the language of our own templates
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The settings that mails may name; times are seconds. Whoever writes templates is not given the others."""
+
+    threshold: int
+    deliver: Deliver
+    regenerate_on_silence: bool
+    incident_remind_after: tuple[float, ...]
+    incident_staff_after: float
+    incident_close_after: float
+    case_link_grace_period: float
+    quiet_after_false_alarm: float
+    reveal_life: float
+    overlap: float
+    overlap_warn_before: float
+    resend_after: tuple[float, ...]
+    collect_staff_after: float
+    collect_abandon_after: float
 
 
 def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
@@ -37,7 +60,7 @@ def environment(settings: WorkerSettings) -> Environment:
     """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
     folders = host_folders(settings)
     speech = Speech.read(folders)
-    made = Environment(
+    made = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
         undefined=StrictUndefined,
@@ -52,7 +75,7 @@ def environment(settings: WorkerSettings) -> Environment:
         product=settings.product_name,
         support=settings.support_contact,
         site=settings.public_url,
-        terms=settings,
+        terms=Terms(**{each.name: getattr(settings, each.name) for each in fields(Terms)}),
         language=settings.mail_language,
         colours=Palette.of(settings),
         pace=speech.saying(phrasing.pace),

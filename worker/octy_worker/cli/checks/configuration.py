@@ -3,7 +3,6 @@
 Here: reading settings so that one fault does not hide the others. Not here: anything that is reached through them.
 """
 
-import ipaddress
 from difflib import get_close_matches
 from typing import Any
 from urllib.parse import urlsplit
@@ -13,6 +12,7 @@ from pydantic import ValidationError
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import refuse_passlib_beside_libpass
+from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import PREFIX, Settings
 from octy_worker.cli.checks.check import Check, fine, wrong
 from octy_worker.cli.surroundings import Variables
@@ -53,6 +53,7 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
         faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
+    settings.with_temporal(variables)
     faults += [*_misspelled(variables), *_unfit(settings)]
     checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
     return settings, [*checks, *_delivery(settings)]
@@ -111,7 +112,8 @@ def _fault(item: Any) -> Check:
 def _misspelled(variables: Variables) -> list[Check]:
     """Find names that are no setting but nearly one; they would be ignored in silence."""
     known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
-    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in sorted(variables.keys() - known)}
+    ours = sorted(name for name in variables.keys() - known if name.startswith(PREFIX))
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
     return [
         wrong(name, "no setting has this name", f"did you mean {close[0]}?") for name, close in near.items() if close
     ]
@@ -124,25 +126,15 @@ def _unfit(settings: WorkerSettings) -> list[Check]:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError as error:
         return [wrong("OCTY_MAIL_FROM", str(error))]
-    real_mail = not is_local(settings.smtp_host)
+    real_mail = not is_loopback(settings.smtp_host)
     if real_mail and sender.domain.endswith(_PLACEHOLDER):
         found.append(wrong("OCTY_MAIL_FROM", f"mails come from {sender.domain}", "set an address of yours"))
     if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
         found.append(wrong("OCTY_SUPPORT_CONTACT", f"mails name {settings.support_contact}", "set an address of yours"))
     url = urlsplit(settings.public_url)
-    if real_mail and is_local(url.hostname or ""):
+    if real_mail and is_loopback(url.hostname or ""):
         found.append(wrong("OCTY_PUBLIC_URL", f"links lead to {settings.public_url}", "set what customers can reach"))
-    elif url.scheme != "https" and not is_local(url.hostname or ""):
-        found.append(wrong("OCTY_PUBLIC_URL", "links and new secrets travel in clear", "use an https:// address"))
     return found
-
-
-def is_local(host: str) -> bool:
-    """Tell whether a host is this machine by its very name."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost" or host.endswith(".localhost")
 
 
 def look_at_packages() -> Check:

@@ -17,14 +17,15 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
+from octy_middleware.loopback import is_loopback
 from octy_worker import search_attributes
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
-from octy_worker.cli.checks.configuration import is_local
-from octy_worker.cli.exits import CommandError
+from octy_worker.cli.exits import UnavailableError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, reach, unpolled
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import main_queue
+from octy_worker.temporal import main_queue, refusal_of
+from octy_worker.temporal_connection import TemporalConnection
 from octy_worker.versions import known_versions
 
 _TIMEOUT = 10.0  # seconds
@@ -38,27 +39,26 @@ def look_at_temporal(settings: WorkerSettings, installation: str | None) -> list
 
     `installation` is None when the database did not tell.
     """
-    place = TemporalPlace(
-        temporal_address=settings.temporal_address,
-        temporal_namespace=settings.temporal_namespace,
-        temporal_task_queue=settings.temporal_task_queue,
-        temporal_keys=settings.temporal_keys,
-        temporal_deployment=settings.temporal_deployment,
-        temporal_build_id=settings.temporal_build_id,
-    )
+    place = TemporalPlace.of(settings)
     task_queue = None if installation is None else main_queue(settings, installation)
     searchable = settings.temporal_search_attributes == "auto"
     return asyncio.run(_look_at_temporal(place, task_queue, searchable=searchable))
 
 
 async def _look_at_temporal(place: TemporalPlace, task_queue: str | None, *, searchable: bool) -> list[Check]:
+    wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_INSIDE)]
+    try:
+        connection = place.temporal_connection()
+    except ConfigurationError as error:
+        return [wrong("Temporal", *str(error).split(" → ", 1)), *wanting]
     try:
         client = await reach(place)
-    except CommandError:
-        wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_INSIDE)]
-        return [_unreachable(place.temporal_address), *wanting]
-    found = fine("Temporal", place.temporal_address)
-    namespace = await _look_at_namespace(client, place)
+    except UnavailableError as error:
+        return [_unreachable(connection, error), *wanting]
+    except ConfigurationError as error:
+        return [wrong("Temporal", str(error)), *wanting]
+    found = fine("Temporal", _described(connection))
+    namespace = await _look_at_namespace(client, connection.namespace)
     if namespace.to_do:
         return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
     attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
@@ -66,28 +66,31 @@ async def _look_at_temporal(place: TemporalPlace, task_queue: str | None, *, sea
     return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
 
 
-def _unreachable(address: str) -> Check:
-    """Say at which point the way to Temporal ends; the SDK says it at length, for developers."""
-    host, _, port = address.rpartition(":")
-    to_do = "start it, or set OCTY_TEMPORAL_ADDRESS"
+def _described(connection: TemporalConnection) -> str:
+    """Name the server, how it is reached, and whether that is in clear by permission."""
+    allowed = "; in clear beyond this machine, as OCTY_TEMPORAL_PLAINTEXT allows" if connection.leaves_in_clear else ""
+    return f"{connection.address}, {connection.security}{allowed}"
+
+
+def _unreachable(connection: TemporalConnection, error: UnavailableError) -> Check:
+    """Say at which point the way to Temporal ends: nothing listens there, or what TLS or the server said."""
+    address = connection.address
     try:
-        with socket.create_connection((host.strip("[]"), int(port)), _TIMEOUT):
-            return wrong("Temporal", f"{address} is open, but does not answer as Temporal does", to_do)
-    except ValueError:
-        return wrong("Temporal", f"{address!r} is not host:port", to_do)
-    except OSError as error:
-        return wrong("Temporal", f"{address}: {_why(error)}", to_do)
+        with socket.create_connection((connection.host.strip("[]"), int(address.rpartition(":")[2])), _TIMEOUT):
+            return wrong("Temporal", *str(error).split(" → ", 1))
+    except (OSError, OverflowError) as fault:
+        return wrong("Temporal", f"{address}: {_why(fault)}", f"start it, or set {connection.setting}")
 
 
-async def _look_at_namespace(client: Client, place: TemporalPlace) -> Check:
-    name = place.temporal_namespace
+async def _look_at_namespace(client: Client, name: str) -> Check:
     try:
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=name))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
-            to_do = f"set OCTY_TEMPORAL_NAMESPACE, or: temporal operator namespace create --namespace {name}"
+            to_do = f"set TEMPORAL_NAMESPACE, or: temporal operator namespace create --namespace {name}"
             return wrong("namespace", f"there is no {name!r}", to_do)
-        return wrong("namespace", error.message, "look at Temporal's log")
+        refusal = refusal_of(error) or f"{error.message} → look at Temporal's log"
+        return wrong("namespace", *refusal.split(" → ", 1))
     return fine("namespace", name)
 
 
@@ -185,7 +188,7 @@ def look_at_pages(settings: WorkerSettings) -> Check:
 def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     """Trust what customers trust; for pages on this machine, as of `octy dev`, also the mail server's authority."""
     context = ssl.create_default_context()
-    if settings.smtp_ca_file and is_local(urlsplit(settings.public_url).hostname or ""):
+    if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
         context.load_verify_locations(cafile=settings.smtp_ca_file)
     return context
 

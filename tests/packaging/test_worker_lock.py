@@ -1,0 +1,37 @@
+"""What a worker's image and unit install: each package by its hash, at the versions that the tests ran with."""
+
+import re
+import tomllib
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+DEPLOY = ROOT / "worker" / "deploy"
+
+
+def locked(path: Path) -> dict[str, str]:
+    """Return what a lock says of each package: version, marker and hashes."""
+    blocks = re.split(r"\n(?=\S)", path.read_text("utf-8"))
+    return {block.partition("==")[0].partition("[")[0]: block.strip() for block in blocks if "==" in block}
+
+
+def names(requirements: list[str]) -> set[str]:
+    return {re.split(r"[\[>=<]", each)[0] for each in requirements}
+
+
+def test_worker_lock_has_each_package_of_the_worker_with_hashes() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    extras = project["optional-dependencies"]
+    wanted = names(project["dependencies"] + extras["worker"] + extras["postgres"] + extras["telemetry"])
+    lock, tested = locked(DEPLOY / "requirements.lock"), locked(ROOT / "requirements.lock")
+    assert wanted | {"hatchling"} <= lock.keys()
+    assert all("--hash=sha256:" in block for block in lock.values())
+    versions = {name: block.split()[0] for name, block in lock.items()}
+    assert versions == {name: tested[name].split()[0] for name in versions}
+
+
+def test_image_and_unit_install_by_hash() -> None:
+    for file in (DEPLOY / "Dockerfile", DEPLOY / "systemd" / "octy-worker.service"):
+        installs = [line for line in file.read_text("utf-8").splitlines() if "pip install" in line]
+        assert len(installs) == 2, file
+        assert "--require-hashes" in installs[0], file
+        assert "--no-deps" in installs[1], file

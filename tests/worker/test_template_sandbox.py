@@ -1,0 +1,42 @@
+"""What a host's mail template can't reach: settings beside the named terms, secrets, classes, files."""
+
+from pathlib import Path
+
+import pytest
+from mail_rig import settings
+
+from octy_worker.mail.letters import Letters, TemplateFaultError
+from octy_worker.mail.proof import faults_of
+from octy_worker.mail.samples import samples
+from octy_workflows.messages import MailKind
+
+REACHES = [
+    "{{ terms.smtp_password }}",
+    "{{ terms.peppers }}",
+    "{{ terms.database_url }}",
+    "{{ ''.__class__.__mro__ }}",
+    "{{ colours.of.__func__.__globals__ }}",
+    "{{ bars.__globals__ }}",
+    "{{ pace.__closure__ }}",
+    "{{ '{0.__class__}'.format(terms) }}",
+    "{{ self._TemplateReference__context }}",
+    "{{ cycler.__init__.__globals__.os.environ }}",
+    "{{ facts.__init__.__globals__ }}",
+    "{{ terms.resend_after.__class__ }}",
+    "{{ bins.append(1) }}",
+    "{% include '/etc/hostname' %}",
+    "{% include '../secret.txt' %}",
+]
+
+
+@pytest.mark.parametrize("reach", REACHES)
+def test_template_reaches_no_settings_classes_or_files(tmp_path: Path, reach: str) -> None:
+    folder = tmp_path / "templates"
+    (folder / "alert").mkdir(parents=True)
+    (tmp_path / "secret.txt").write_text("canary")
+    (folder / "alert" / "subject.txt").write_text(reach)
+    own = settings(mail_templates=str(folder))
+    letters = Letters(own)
+    with pytest.raises(TemplateFaultError):
+        letters.render(samples(MailKind.ALERT, own.public_url)[0])
+    assert any("alert/subject.txt" in fault or "subject.txt" in fault for fault in faults_of(letters, own.public_url))

@@ -1,0 +1,144 @@
+"""How Temporal is reached: address, namespace, TLS and API key, by the Temporal SDK's own environment configuration.
+
+`TEMPORAL_*` variables and TOML profiles are read as every Temporal tool reads them. `OCTY_TEMPORAL_ADDRESS` names a
+server without TLS in their place, as the embedded one is. A connection in clear leads to this machine only, unless
+`OCTY_TEMPORAL_PLAINTEXT=allowed` says that it may leave it.
+"""
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from pydantic import PrivateAttr
+from temporalio.envconfig import ClientConfigProfile
+from temporalio.service import TLSConfig
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.loopback import is_loopback
+from octy_middleware.settings import BaseSettings
+
+PREFIX = "TEMPORAL_"
+_DEFAULT_ADDRESS = "127.0.0.1:7233"
+_DEFAULT_NAMESPACE = "default"
+_match_address = re.compile(r"([^\s:/@?#\[\]]+|\[[0-9A-Fa-f:.%]+\]):([0-9]{1,5})").fullmatch
+_find_line = re.compile(r"at line ([0-9]+)").search
+
+
+@dataclass(frozen=True, slots=True)
+class TemporalConnection:
+    """What a client is made from. `source` names the setting that gave the address."""
+
+    address: str
+    namespace: str
+    source: str
+    tls: TLSConfig | Literal[False] = field(default=False, repr=False)
+    api_key: str | None = field(default=None, repr=False)
+    metadata: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @property
+    def host(self) -> str:
+        """The address without its port."""
+        return self.address.rpartition(":")[0]
+
+    @property
+    def setting(self) -> str:
+        """The variable that names another address."""
+        return self.source if self.source.isupper() else "TEMPORAL_ADDRESS"
+
+    @property
+    def leaves_in_clear(self) -> bool:
+        """Tell whether what is sent leaves this machine without TLS."""
+        return not self.tls and not is_loopback(self.host)
+
+    @property
+    def security(self) -> str:
+        """Return in a few words how the connection is protected."""
+        if not self.tls:
+            return "without TLS"
+        with_certificate = ", client certificate" if self.tls.client_cert else ""
+        return f"TLS{with_certificate}{', API key' if self.api_key else ''}"
+
+
+class TemporalSettings(BaseSettings):
+    """That part of the worker's settings which says where Temporal is."""
+
+    temporal_address: str = ""  # a server without TLS; empty: what TEMPORAL_* and their profile say
+    temporal_namespace: str = ""  # empty: TEMPORAL_NAMESPACE, the profile's, or "default"
+    temporal_plaintext: Literal["", "allowed"] = ""  # "allowed": connections without TLS may leave this machine
+    _variables: Mapping[str, str] = PrivateAttr(default_factory=dict)
+
+    @classmethod
+    def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
+        """Build from OCTY_* variables, and keep the TEMPORAL_* ones for the connection."""
+        return super().from_environment(environ, **overrides).with_temporal(os.environ if environ is None else environ)
+
+    def with_temporal(self, environ: Mapping[str, str]) -> Self:
+        """Return these settings with the TEMPORAL_* variables of an environment."""
+        self._variables = {name: value for name, value in environ.items() if name.startswith(PREFIX) and value}
+        return self
+
+    @property
+    def temporal_variables(self) -> Mapping[str, str]:
+        """The TEMPORAL_* variables; they hold secrets."""
+        return self._variables
+
+    def namespace(self) -> str:
+        """Return the namespace alone, for who needs no connection. Raises ConfigurationError."""
+        if self.temporal_address or self.temporal_namespace:
+            return self.temporal_namespace or _DEFAULT_NAMESPACE
+        return _from_profile(self._variables, "").namespace
+
+    def temporal_connection(self) -> TemporalConnection:
+        """Return how Temporal is reached. Raises ConfigurationError, which says what to set."""
+        if self.temporal_address:
+            namespace = self.temporal_namespace or _DEFAULT_NAMESPACE
+            found = TemporalConnection(self.temporal_address, namespace, "OCTY_TEMPORAL_ADDRESS")
+        else:
+            found = _from_profile(self._variables, self.temporal_namespace)
+        if not _match_address(found.address):
+            raise ConfigurationError(
+                f"{found.source}: {found.address!r} is not host:port → name both, as in localhost:7233"
+            )
+        if found.leaves_in_clear and not self.temporal_plaintext:
+            raise ConfigurationError(
+                f"Temporal at {found.address} ({found.source}) would be reached without TLS → set TEMPORAL_ADDRESS "
+                "with TEMPORAL_TLS=true or TEMPORAL_API_KEY in its place, or OCTY_TEMPORAL_PLAINTEXT=allowed where the "
+                "network itself is protected"
+            )
+        return found
+
+
+def _from_profile(variables: Mapping[str, str], namespace: str) -> TemporalConnection:
+    file = variables.get("TEMPORAL_CONFIG_FILE")
+    if file and not Path(file).exists():  # the SDK takes a missing file for an empty one, which means: without TLS
+        raise ConfigurationError(f"TEMPORAL_CONFIG_FILE: there is no file {file}")
+    try:
+        profile = ClientConfigProfile.load(override_env_vars=variables, config_file_strict=True)
+        options = profile.to_client_connect_config()
+    except OSError as error:
+        raise ConfigurationError(f"TEMPORAL_TLS_*: {error.filename} can't be read: {error.strerror}") from None
+    except RuntimeError as error:
+        raise ConfigurationError(_reason(error)) from None
+    given = options.get("tls", False)
+    return TemporalConnection(
+        address=options.get("target_host", _DEFAULT_ADDRESS),
+        namespace=namespace or options.get("namespace") or _DEFAULT_NAMESPACE,
+        source="TEMPORAL_ADDRESS" if "TEMPORAL_ADDRESS" in variables else "the Temporal profile's address",
+        tls=TLSConfig() if given is True else given,
+        api_key=options.get("api_key"),
+        metadata=options.get("rpc_metadata", {}),
+    )
+
+
+def _reason(error: RuntimeError) -> str:
+    """Return what is wrong with a profile, without the line that the SDK quotes: it may hold the API key."""
+    told = str(error)
+    if "TOML" in told:
+        line = _find_line(told)
+        where = f", line {line[1]}" if line else ""
+        return f"the Temporal configuration file{where}: this is no TOML, or no setting that Temporal knows"
+    first = told.partition("\n")[0].removeprefix("Invalid configuration: ")
+    return f"TEMPORAL_*: {first[:200]}; `temporal env` and the profiles of TEMPORAL_CONFIG_FILE say which there are"
