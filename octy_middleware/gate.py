@@ -25,6 +25,7 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
+from octy_middleware.hash_processes import HashProcesses
 from octy_middleware.heartbeat import Heartbeat
 from octy_middleware.hosts import refuse_without_threads, stops_between_requests
 from octy_middleware.judge import Judge
@@ -75,7 +76,8 @@ class Gate:
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
         self.database.refuse_other_schema()
         self._clock = clock
-        self._hasher = KeyHasher(settings.peppers)
+        self._hashes = HashProcesses()
+        self._hasher = KeyHasher(settings.peppers, verify_slowly=self._hashes.verify)
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
         self._proxied = bool(settings.trusted_proxies)
         self._https_only = settings.require_https
@@ -114,7 +116,7 @@ class Gate:
             self._keyring,
             self._hasher,
             self._end,
-            SlowLane(width=settings.slow_checks, queue=settings.slow_queue),
+            SlowLane(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
             self._proxies,
             renew=self._renew,
             clock=clock,
@@ -292,6 +294,7 @@ class Gate:
         """Write what is queued, stop the threads, close the connections. A later request starts them again."""
         self._look_ups.close()
         self._recorder.close()
+        self._hashes.close()
         self._keyring.close()
         self.database.close()
 

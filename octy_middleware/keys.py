@@ -41,6 +41,9 @@ _DIGEST = re.compile(r"\$octy-b2\$([a-z0-9]{1,16})\$([0-9a-f]{64})")
 _SEALED = re.compile(r"\$octy-import\$([a-z0-9]{1,16})\$([0-9a-f]{64})\$(.*)", re.DOTALL)
 
 
+VerifySlowly = Callable[[CryptContext, str, str], bool]
+
+
 @dataclass(frozen=True, slots=True)
 class NewPair:
     """A pair as it is born: the only moment at which secret and public key stand side by side."""
@@ -101,7 +104,8 @@ def imported_hash(stored: str) -> str:
 class KeyHasher:
     """Digests and verifies secrets. Fast for our own digests, by passlib for imported hashes."""
 
-    def __init__(self, peppers: Keychain) -> None:
+    def __init__(self, peppers: Keychain, *, verify_slowly: VerifySlowly = verify_imported) -> None:
+        """`verify_slowly` computes for `verify_imported`, which takes long."""
         refuse_passlib_beside_libpass()
         self._states = {
             key_id: blake2b(key=key, digest_size=32, person=b"octy-secret") for key_id, key in peppers.items()
@@ -110,6 +114,7 @@ class KeyHasher:
             key_id: blake2b(key=key, digest_size=32, person=b"octy-import") for key_id, key in peppers.items()
         }
         self._newest = peppers.newest[0]
+        self._verify_slowly = verify_slowly
         self._hash_state = blake2b(key=peppers.newest[1], digest_size=12, person=b"octy-key-hash")
         self.context = CryptContext(
             schemes=[_passlib_handler(self._digest, self._newest), *IMPORTED],
@@ -149,7 +154,7 @@ class KeyHasher:
 
         Raises MemoryError when there is not enough memory for it now.
         """
-        return verify_imported(self.context, secret.reveal(), imported_hash(sealed))
+        return self._verify_slowly(self.context, secret.reveal(), imported_hash(sealed))
 
     def is_sealed(self, stored: str, row: bytes) -> bool:
         """Tell whether this is an imported hash as an import has stored it, in this row."""

@@ -1,16 +1,13 @@
 """Room for work that takes long: a few at a time in threads of its own, a bounded number waiting, fairly by key.
 
 Here: the bounds, the order and the threads. Not here: the work, which is verifying imported hashes (`judge`): argon2
-and its kin take up to hundreds of milliseconds each, without the interpreter's lock, and whoever sends their public
-keys must not use up the machine. The threads have a lower priority than the app's, where the system can do that.
+and its kin take up to hundreds of milliseconds each, and whoever sends their public keys must not use up the machine.
+The threads wait for the processes that compute (`hash_processes`).
 """
 
-import os
-import sys
 import threading
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable
-from contextlib import suppress
 from typing import Any, TypeVar
 
 from octy_middleware.forking import restart_after_fork
@@ -18,8 +15,7 @@ from octy_middleware.forking import restart_after_fork
 Result = TypeVar("Result")
 _OF_ONE = 4  # places of one source, so that it does not use up the threads of a server
 _LEAST_SHARE, _SHARES = 8, 4  # places of one key: at least so many, else a part of all
-_NICE = 10
-_IDLE = 10.0  # seconds after which a thread without work ends
+_IDLE = 60.0  # seconds after which a thread without work ends
 
 
 class _Job:
@@ -40,9 +36,11 @@ class SlowLane:
     Keys take turns: a flood on one of them makes a call for another wait for one of its calls at most.
     """
 
-    def __init__(self, *, width: int, queue: int) -> None:
+    def __init__(self, *, width: int, queue: int, rest: Callable[[], None] = lambda: None) -> None:
+        """`rest` is called at the end of each thread, which had no work for a while."""
         self._width = width
         self._queue = queue
+        self._rest = rest
         self._share = max(_LEAST_SHARE, (width + queue) // _SHARES)
         self.restart()
         restart_after_fork(self)
@@ -95,13 +93,13 @@ class SlowLane:
             self._of_keys += Counter()
 
     def _work(self) -> None:
-        _lower_priority()
         while (job := self._next()) is not None:
             try:
                 job.result = job.work()
             except BaseException as error:  # noqa: BLE001  # the caller's, in whose thread it is raised
                 job.error = error
             job.done.set()
+        self._rest()
 
     def _next(self) -> _Job | None:
         with self._changed:
@@ -117,10 +115,3 @@ class SlowLane:
             if jobs:
                 self._waiting[key] = jobs  # behind the others
             return job
-
-
-def _lower_priority() -> None:
-    """Have this thread yield to the app's; only Linux has priorities of threads by this call."""
-    if sys.platform == "linux":
-        with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
