@@ -22,7 +22,7 @@ class Writer(Enum):
     """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
 
     OFFICE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
-    IMPORT = "import"  # beside recorders: adds rows that nobody else knows yet, and may take seconds
+    IMPORT = "import"  # beside everybody: changes rows that nobody else uses yet
     RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
     CROWD = "crowd"  # a recorder with more keys than can be locked: alone
 

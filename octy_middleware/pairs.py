@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Any, TypedDict
 
 from sqlalchemy import Connection, insert, update
-from sqlmodel import col
+from sqlmodel import col, select
 
 from octy_middleware import webhooks
 from octy_middleware.clock import utc
@@ -55,12 +55,27 @@ class Known(TypedDict):
     created_at: datetime
 
 
-def adopt(connection: Connection, known: Sequence[Known], now: float) -> None:
-    """Put pairs down that are in use already: active from now on."""
-    life = {"state": PairState.ACTIVE, "cause": Cause.IMPORT, "activated_at": utc(now)}
+def adopt(connection: Connection, known: Sequence[Known]) -> None:
+    """Put pairs of an import down as pending: until all of it is there, they are unknown keys to a request."""
+    life = {"state": PairState.PENDING, "cause": Cause.IMPORT}
     connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
-    mark_changed(connection, *(pair["public_key"] for pair in known))
-    connection.execute(insert(KeyChange), [{"public_key": pair["public_key"], "at": utc(now)} for pair in known])
+
+
+def activate_adopted(connection: Connection, first_id: str, last_id: str, now: float) -> None:
+    """Let all pending pairs of an import authenticate, by one statement.
+
+    Unknown keys and pending pairs are remembered by nobody, so one entry in the change feed is enough: whoever reads it
+    looks which imported schemes there are.
+    """
+    span = (col(KeyPair.id) >= first_id, col(KeyPair.id) <= last_id, col(KeyPair.cause) == Cause.IMPORT)
+    connection.execute(
+        update(KeyPair)
+        .where(*span, col(KeyPair.state) == PairState.PENDING)
+        .values(state=PairState.ACTIVE, activated_at=utc(now))
+    )
+    first = connection.execute(select(col(KeyPair.public_key)).where(*span).order_by(col(KeyPair.id)).limit(1)).first()
+    if first is not None:
+        announce(connection, first[0], now)
 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:

@@ -50,13 +50,13 @@ def _lock(number: int, *, shared: bool = False) -> str:
 
 _LOCKS = {
     Writer.OFFICE: (_lock(_OFFICE), _lock(_RECORDERS)),
-    Writer.IMPORT: (_lock(_OFFICE),),
+    Writer.IMPORT: (),
     Writer.RECORDER: (_lock(_RECORDERS, shared=True),),
     Writer.CROWD: (_lock(_RECORDERS),),
 }
 # Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
 # limit is below the time that others wait for it; who works for the office computes between statements.
-_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 60, Writer.RECORDER: 2, Writer.CROWD: 2, None: 60}
+_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 5, Writer.RECORDER: 2, Writer.CROWD: 2, None: 60}
 _LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended(name, 3191)) FROM unnest(%s::text[]) AS name"
 _OUTAGES = frozenset(
     {

@@ -126,7 +126,8 @@ class FourPairs(Bystander):
                 imported_scheme=None,
                 created_at=utc(now),
             )
-            pairs.adopt(session.connection(), [known], now)
+            pairs.adopt(session.connection(), [known])
+            pairs.activate(session.connection(), pair_id, now)
         return Keys(made.public_key, made.secret.reveal())
 
     def _named(self, address: str, held: list[Keys]) -> bool:

@@ -246,12 +246,14 @@ def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
     monkeypatch.setattr(importing, "_PATIENCE", 0.0)
     content = as_csv(*(person(number) for number in range(2500)))
     done = octy("keys", "import", put(world, content), *WHY).must()
-    assert [line for line in done.stderr.splitlines() if "audit" not in line] == [
+    told = [line for line in done.stderr.splitlines() if "audit" not in line]
+    written = [line for line in told if "written" in line]
+    assert told[: -len(written)] == [
         *(f"rows read: {count}" for count in ("1,000", "2,000", "2,500")),
         *(f"rows compared: {count}" for count in ("1,000 of 2,500", "2,000 of 2,500", "2,500")),
-        *(f"rows written: {count:,} of 5,000" for count in (1000, 2000, 2500, 3500, 4500)),
-        "rows written: 5,000",
     ]
+    assert all(re.fullmatch(r"rows written: [\d,]+ of 5,000", line) for line in written[:-1])
+    assert written[-1] == "rows written: 5,000"
     quiet = octy("keys", "import", "-", *WHY, "--json", typed=content.decode()).must()
     assert quiet.json["already_there"] == 2500
 
@@ -300,9 +302,13 @@ def test_a_process_that_is_stopped_while_it_writes_leaves_nothing(world, octy, h
         child.send_signal(how)
         child.wait(30)
         said = child.stderr.read()
-    assert line.strip() == "rows written: 1,000 of 6,000", said
+    assert re.fullmatch(r"rows written: [\d,]+ of 6,000", line.strip()), said
     assert child.returncode == (130 if how is signal.SIGINT else -how), said
     assert "Traceback" not in said
-    assert content_of(world) == before
-    octy("keys", "import", file, *WHY).must()
-    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(3000,)]
+    assert not accepts(world, 0)
+    if how is signal.SIGINT:
+        assert content_of(world) == before
+    again = octy("keys", "import", file, *WHY).must()  # at once, though nobody gave the lease of the killed one back
+    assert ("an import that was interrupted left rows behind" in again.stderr) is (how is signal.SIGKILL)
+    assert accepts(world, 0)
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [("active", 3000)]

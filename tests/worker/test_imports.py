@@ -14,10 +14,12 @@ from octy_middleware import Outcome, StoreUnavailableError
 from octy_middleware.accounts import find_account, security_addresses
 from octy_middleware.keys import bound_to, imported_hash
 from octy_middleware.states import Cause, PairState
-from octy_worker import imports
 from octy_worker.imports import carry_out
 from octy_worker.imports_checking import IN_CLEAR
 from octy_worker.imports_reading import COLUMNS
+from octy_worker.imports_writing import ImportWriter, clear_interrupted
+from octy_worker.jobs import LIFE
+from octy_worker.retention.pace import MOST
 
 
 def faults(world: World, content: bytes, **options) -> list[tuple[int, str, str]]:
@@ -61,7 +63,7 @@ def test_a_customer_comes_with_the_pair_and_the_contact_data(world, write):
 
 def test_every_process_hears_of_the_new_pairs_and_nobody_gets_a_mail(world):
     imported(world, as_csv(person(1), person(2)))
-    assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),), (key(2),)]
+    assert world.rows("SELECT public_key FROM key_change ORDER BY seq") == [(key(1),)]  # nobody remembers unknown keys
     assert world.rows("SELECT COUNT(*) FROM outbox") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM regeneration") == [(0,)]
 
@@ -451,23 +453,121 @@ def test_a_plan_with_faults_is_never_carried_out(world):
     assert content_of(world) == before
 
 
-def test_a_fault_in_the_middle_of_writing_leaves_nothing(world, monkeypatch):
-    monkeypatch.setattr(imports, "_CHUNK", 2)
+def test_a_fault_in_the_middle_of_writing_leaves_nothing(world):
     before = content_of(world)
-    plan = planned(world, as_csv(*(person(number) for number in range(6))))
+    plan = planned(world, as_csv(*(person(number) for number in range(200))))
     seen = []
 
     def break_off(what, done, total):
-        seen.append((what, done, total))
-        if done == 10:
+        seen.append((what, total))
+        if done >= 200:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         carry_out(world.database, plan, now=NOW, progress=break_off)
-    assert seen == [("written", done, 12) for done in (2, 4, 6, 8, 10)]
+    assert len(seen) > 1
+    assert set(seen) == {("written", 400)}
     assert content_of(world) == before
     carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
-    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(6,)]
+    assert world.rows("SELECT COUNT(*) FROM key_pair") == [(200,)]
+
+
+class DiedError(Exception):
+    """The process ended: from here on the store takes nothing of it."""
+
+
+def killed_import(world: World, content: bytes, *, pauses: int) -> None:
+    """Import, and die in the pause of that number."""
+    alive = [None] * pauses
+
+    def pause(_seconds: float) -> None:
+        if alive:
+            alive.pop()
+            return
+        raise DiedError
+
+    writer = ImportWriter(world.database, lambda: NOW, pause=pause)
+    writer._became_valid = lambda *_: False  # a killed process takes nothing back
+    writer._lease.release = lambda *_: None
+    with pytest.raises(DiedError):
+        carry_out(world.database, planned(world, content), now=NOW, progress=lambda *_: None, writer=writer)
+
+
+@pytest.mark.parametrize("pauses", [0, 1, 3])
+def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(world, pauses):
+    before, content = content_of(world), as_csv(*(person(number) for number in range(300)))
+    killed_import(world, content, pauses=pauses)
+    assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(PairState.PENDING, Cause.IMPORT)]
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
+        later = NOW + LIFE + 1
+        plan = planned(world, content, now=later)
+        assert (plan.faults, len(plan.pairs)) == ([], 300)
+        writer = ImportWriter(world.database, lambda: later)
+        carry_out(world.database, plan, now=later, progress=lambda *_: None, writer=writer)
+        assert gate.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.ACCEPTED
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 300)]
+    assert world.rows("SELECT COUNT(*) FROM account") == [(300,)]
+    assert content_of(world) != before
+
+
+def test_what_a_killed_import_left_is_removed_by_pruning(world):
+    other, content = world.register("other"), as_csv(*(person(number) for number in range(300)))
+    before = content_of(world)
+    killed_import(world, content, pauses=2)
+    assert clear_interrupted(world.database, lambda: NOW + 1) == 0  # its lease lasts: it may be under way
+    assert len(content_of(world)[1]) > len(before[1])
+    assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) > 0
+    assert content_of(world) == before
+    assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) == 0
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(basic(other.public_key, other.secret))).outcome is Outcome.ACCEPTED
+
+
+def test_an_import_beside_another_is_refused_and_harms_neither(world):
+    plan, rival = planned(world, as_csv(*(person(n) for n in range(100)))), planned(world, as_csv(person(500)))
+
+    def meanwhile(_what, _done, _total):
+        with pytest.raises(StoreUnavailableError, match="another import is under way"):
+            carry_out(world.database, rival, now=NOW, progress=lambda *_: None)
+
+    carry_out(world.database, plan, now=NOW, progress=meanwhile)
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 100)]
+
+
+def test_whoever_gets_a_further_pair_is_told_though_the_import_was_killed_before(world):
+    imported(world, as_csv(person(1)))
+    writer = ImportWriter(world.database, lambda: NOW)
+    writer._tell = lambda *_: (_ for _ in ()).throw(DiedError)
+    writer._lease.release = lambda *_: None
+    plan = planned(world, as_csv(person(reference="c1", public_key=key(2))), into_existing=True)
+    with pytest.raises(DiedError):
+        carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    assert world.rows("SELECT COUNT(*) FROM notice") == [(0,)]
+    for _ in range(2):
+        clear_interrupted(world.database, lambda: NOW + LIFE + 1)
+        assert world.rows("SELECT kind FROM notice") == [("keys_added",)]
+    assert world.rows("SELECT DISTINCT state FROM key_pair") == [(PairState.ACTIVE,)]
+
+
+def test_no_transaction_of_an_import_of_20000_pairs_is_long(world):
+    """Others wait for a step at most: 500 pairs, and one UPDATE at the end."""
+    plan = planned(world, as_csv(*(person(number) for number in range(20_000))))
+    rows_by_transaction, statements = [0], []
+
+    def note(_connection, _cursor, statement, parameters, _context, many):
+        if statement.startswith("INSERT INTO key_pair"):
+            rows_by_transaction[-1] += len(parameters) if many else statement.count("(") - 1
+        elif statement.startswith("UPDATE key_pair"):
+            statements.append(statement)
+
+    event.listen(world.database.engine, "before_cursor_execute", note)
+    event.listen(world.database.engine, "commit", lambda _connection: rows_by_transaction.append(0))
+    writer = ImportWriter(world.database, lambda: NOW, pause=lambda _seconds: None)
+    carry_out(world.database, plan, now=NOW, progress=lambda *_: None, writer=writer)
+    assert 20 < max(rows_by_transaction) <= MOST
+    assert len(statements) == 1
+    assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 20_000)]
 
 
 @pytest.mark.parametrize("rival", [person(1), person(7, public_key=key(1)), person(1, public_key=key(7))])
@@ -488,7 +588,7 @@ def test_the_plan_is_made_without_the_write_lock(world):
 
 
 def test_many_rows_take_few_statements(world):
-    """A thousand rows are two statements to compare and three to write; one for each row would take minutes."""
+    """A thousand rows are two statements to compare, and some dozen to write; one for each row would take minutes."""
     statements = []
 
     def note(_connection, _cursor, statement, *_others):
@@ -496,6 +596,7 @@ def test_many_rows_take_few_statements(world):
 
     event.listen(world.database.engine, "before_cursor_execute", note)
     imported(world, as_csv(*(person(number) for number in range(1000))))
-    read_or_written = [each for each in statements if each.startswith(("SELECT", "INSERT")) and "_lock(" not in each]
-    assert len(read_or_written) == 5
+    compared = [each for each in statements if "public_key IN" in each or "reference IN" in each]
+    assert len(compared) == 2
+    assert len(statements) < 500
     assert world.rows("SELECT COUNT(*) FROM key_pair") == [(1000,)]

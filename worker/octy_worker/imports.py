@@ -1,7 +1,7 @@
-"""Customers of another system, brought in with the keys that they have: planned first, then written at one stroke.
+"""Customers of another system, brought in with the keys that they have: planned first, then written.
 
-Here: rows against the store, and the one transaction. Not here: files (`imports_reading`), what may stand in a row
-(`imports_checking`), the `octy` command (`cli.importing`).
+Here: rows against the store. Not here: files (`imports_reading`), what may stand in a row (`imports_checking`), how it
+is written (`imports_writing`), the `octy` command (`cli.importing`).
 
 An import adds and never changes: an account that is there stays as it is, and so does a pair. What is there already
 just as the file has it is counted, so that the same file can be run again. New customers get no mail; one whose account
@@ -10,36 +10,35 @@ was there and gets a further pair is told.
 
 import hashlib
 import json
+import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, BinaryIO, NamedTuple
+from uuid import UUID
 
-from sqlalchemy import Connection, insert, or_
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy import Connection, and_, not_, or_
 from sqlmodel import col, select
 
 from octy_middleware.accounts import CONTACT_FIELDS, account_values
-from octy_middleware.backends import Writer
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.database import Database
-from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys import KeyHasher, bound_to, imported_hash
 from octy_middleware.models import Account, KeyPair
-from octy_middleware.notices import note_added_keys
-from octy_middleware.pairs import Known, adopt
-from octy_middleware.states import Cause
+from octy_middleware.pairs import Known
+from octy_middleware.states import Cause, PairState
 from octy_worker.imports_checking import Candidate, Checker
 from octy_worker.imports_reading import Fault, read_rows
+from octy_worker.imports_writing import Cursor, ImportWriter, Rows, unfinished
 
 Progress = Callable[[str, int, int | None], None]
 """Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
 
 _UNSALTED = "hex_"
 _NO_PLAIN_SHA = "anybody can write one down: order new keys with `octy keys regenerate`"
-_MANY = 1000  # new rows; fewer change no plan
 _CHUNK = 1000  # rows a statement
-_TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
+_COUNTING = 32  # bits of an id
 
 
 @dataclass(slots=True)
@@ -77,10 +76,10 @@ def plan_import(
     """Read the whole file, and compare it with the store. Changes nothing. Without a hasher it is for showing only."""
     plan = Plan(sealed=hasher is not None)
     candidates = _check(file, Checker(now), plan, progress)
+    leave_out, ids = unfinished(database), _ids(2 * len(candidates), now)
     with database.read() as connection:
-        comparison = _Comparison(
-            connection, plan, _ids(2 * len(candidates), now), hasher, into_existing=into_existing, now=now
-        )
+        comparison = _Comparison(connection, plan, ids, hasher, into_existing=into_existing, now=now)
+        comparison.leave_out = leave_out
         for done, chunk in _chunks(candidates):
             comparison.add(chunk)
             progress("compared", done, len(candidates))
@@ -88,27 +87,15 @@ def plan_import(
     return plan
 
 
-def carry_out(database: Database, plan: Plan, *, now: float, progress: Progress) -> None:
-    """Write the plan in one transaction. Raises StoreUnavailableError; then nothing was written."""
+def carry_out(
+    database: Database, plan: Plan, *, now: float, progress: Progress, writer: ImportWriter | None = None
+) -> None:
+    """Write the plan, and make it valid at the end. Raises StoreUnavailableError; then nothing was imported."""
     if plan.faults or not plan.sealed:
         raise ValueError("a plan with faults or without seals is not to be carried out")
     total = len(plan.accounts) + len(plan.pairs)
-    try:
-        with database.write(writer=Writer.IMPORT) as connection:
-            for done, accounts in _chunks(plan.accounts):
-                connection.execute(insert(Account), accounts)
-                progress("written", done, total)
-            for done, known in _chunks(plan.pairs):
-                adopt(connection, known, now)
-                progress("written", len(plan.accounts) + done, total)
-            for account_id, added in plan.added.items():
-                note_added_keys(connection, account_id, added[0]["id"], [pair["public_key"] for pair in added], now)
-            if total > _MANY:
-                database.refresh_statistics(connection, "account", "key_pair")
-    except IntegrityError as error:
-        if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
-            raise
-        raise StoreUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
+    writer = writer or ImportWriter(database, time.time)
+    writer.write(Rows(plan.accounts, plan.pairs), now=now, report=lambda done: progress("written", done, total))
 
 
 def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> list[Candidate]:
@@ -131,8 +118,12 @@ def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> 
 
 
 def _ids(count: int, now: float) -> Iterator[str]:
-    """Return so many ids in rising order: lists show the file's order, and an index is written page after page."""
-    return iter(sorted(uuid7(now) for _ in range(count)))
+    """Return so many ids in rising order, of a range that is this import's alone.
+
+    Lists show the file's order, an index is written page after page, and an import's rows are found by their range.
+    """
+    begin = UUID(uuid7(now)).int >> _COUNTING << _COUNTING
+    return (str(UUID(int=begin | number)) for number in range(count))
 
 
 def _chunks(items: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
@@ -185,6 +176,8 @@ class _Comparison:
         self._now = now
         self._accounts: dict[str, _Standing] = {}  # by reference
         self._ids: set[str] = set()
+        self.leave_out: Cursor | None = None
+        """An import that was interrupted, or is under way: its rows are not valid."""
 
     def add(self, rows: Sequence[Candidate]) -> None:
         """Add what these rows make, or what is wrong with them."""
@@ -262,6 +255,8 @@ class _Comparison:
     def _load_accounts(self, references: set[str]) -> None:
         columns = [col(getattr(Account, name)) for name in ("id", "reference", *CONTACT_FIELDS)]
         wanted = or_(col(Account.reference).in_(references), col(Account.id).in_(references))
+        if self.leave_out is not None:
+            wanted = and_(wanted, not_(col(Account.id).between(self.leave_out.first, self.leave_out.last)))
         for account_id, reference, *contact in self._connection.execute(select(*columns).where(wanted)):
             self._ids.add(account_id)
             self._accounts[reference] = _Standing(
@@ -271,7 +266,9 @@ class _Comparison:
     def _load_pairs(self, public_keys: Sequence[str]) -> dict[str, _Pair]:
         names = ("public_key", "account_id", "secret_digest", "imported_scheme", "cause")
         columns = [col(getattr(KeyPair, name)) for name in names]
-        found = self._connection.execute(select(*columns).where(col(KeyPair.public_key).in_(public_keys)))
+        not_valid = and_(col(KeyPair.cause) == Cause.IMPORT, col(KeyPair.state) == PairState.PENDING)
+        wanted = and_(col(KeyPair.public_key).in_(public_keys), not_(not_valid))
+        found = self._connection.execute(select(*columns).where(wanted))
         return {public_key: _Pair(*rest) for public_key, *rest in found}
 
 

@@ -96,10 +96,18 @@ class Lease:
             self._kept_at = now
             return _state(session, self._name)
 
+    def free_if_dead(self) -> None:
+        """Give the job back for a holder that was a process of this very host and is gone."""
+        with self._database.read() as connection:
+            holder = run(connection, "SELECT holder FROM job WHERE name = ?", self._name).scalar()
+        if holder and _is_dead(str(holder)):
+            with self._writing() as connection:
+                run(connection, _RELEASE, "", "", self._name, holder)
+
     @contextmanager
-    def step(self) -> Iterator[Connection]:
+    def step(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
         """Open the transaction of one step, beside recorders where the store can. It begins by renewing the lease."""
-        with self._writing() as connection:
+        with self._writing(writer) as connection:
             now = self._clock()
             self._must(connection, _KEEP, to_micros(now + LIFE))
             yield connection
@@ -129,10 +137,23 @@ class Lease:
             run(connection, _RELEASE, fault, fault, self._name, self.holder)
 
     @contextmanager
-    def _writing(self) -> Iterator[Connection]:
-        with self._database.write(patience=_PATIENCE, writer=Writer.RECORDER) as connection:
+    def _writing(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
+        with self._database.write(patience=_PATIENCE, writer=writer) as connection:
             yield connection
 
     def _must(self, connection: Connection, statement: str, *values: object) -> None:
         if run(connection, statement, *values, self._name, self.holder).rowcount != 1:
             raise LeaseLostError(f"the job {self._name!r} was taken over")
+
+
+def _is_dead(holder: str) -> bool:
+    host, pid, _ = holder.rsplit("/", 2)
+    if host != socket.gethostname()[:40]:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

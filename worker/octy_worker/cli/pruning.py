@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, tell
+from octy_worker.cli.console import note, show_json, tell
 from octy_worker.cli.exits import RefusedError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, store, variables_of
@@ -71,8 +71,11 @@ def prune(
 
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
+    from octy_worker.imports_writing import clear_interrupted
     from octy_worker.retention import Ended, Run
 
+    if removed := clear_interrupted(database, now):
+        note(f"{removed:,} pairs of an import that was interrupted are removed")
     with _progress() as report:
         run = Run(database, settings, now, waits=_WAITS, report=report)
         if run.go() is Ended.HELD:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
+from octy_worker.imports_writing import clear_interrupted
 from octy_worker.retention.run import Ended, Run
 from octy_worker.settings import RetentionSettings
 
@@ -42,6 +43,8 @@ def prune_piece(
     over.daemon = True
     over.start()
     try:
+        if removed := clear_interrupted(database, clock):
+            _logger.info("%d pairs of an import that was interrupted are removed", removed)
         run = Run(database, settings, clock, stop=stop, waits=_WAITS, report=report)
         ended = run.go()
     finally:
