@@ -97,7 +97,7 @@ def keys_locked(world: World, _server: Server) -> Iterator[None]:
 
 @contextmanager
 def read_only(world: World, _server: Server) -> Iterator[None]:
-    """Take every write, as a standby does that was not promoted, or a service whose disk is nearly full."""
+    """Refuse every write, as a standby does that was not promoted, or a service whose disk is nearly full."""
     with _administration(world) as connection:
         _set_read_only(connection, world, "on")
         try:
@@ -157,5 +157,5 @@ KINDS = {
     "writer_stuck": Kind(writer_stuck, blind=False),
     "table_locked": Kind(table_locked, blind=False),
     "keys_locked": Kind(keys_locked, blind=True),
-    "read_only": Kind(read_only, blind=False),
+    "read_only": Kind(read_only, blind=True),  # only what takes writes is read, too
 }
