@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 from collections.abc import Iterator
+from uuid import uuid4
 
 import pytest
 from cli_rig import open_case
@@ -11,10 +12,11 @@ from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
 from upkeep_rig import Works, until
 
+from octy_worker import orders
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import incident_workflow_id
+from octy_workflows.messages import Action, incident_workflow_id
 from octy_workflows.staff import StaffDecision
 
 WAITING = 60
@@ -58,8 +60,9 @@ def test_a_decision_and_the_next_alert_are_prompt_while_sixty_mails_hang(
                 await until(lambda: len(hanging.waiting) >= WAITING)
                 began = time.monotonic()
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
-                decision = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")
-                report = await handle.execute_update(KeyIncidentWorkflow.decide, decision)
+                decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
+                await asyncio.to_thread(orders.write, world.database, Action.DECIDE, ids[0], decision, time.time())
+                report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": decision.id})
                 decided = time.monotonic() - began
                 assert report.accepted
                 began = time.monotonic()
