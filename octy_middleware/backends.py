@@ -25,6 +25,7 @@ class Writer(Enum):
     IMPORT = "import"  # beside everybody: changes rows that nobody else uses yet
     RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
     CROWD = "crowd"  # a recorder with more keys than can be locked: alone
+    MIGRATION = "migration"  # alone, also where there are no tables yet
 
 
 class Alarm(Protocol):
@@ -65,6 +66,9 @@ class Backend(Protocol):
 
     def lock_feed(self, connection: Connection) -> None:
         """Have entries of the change feed committed in the order of their numbers."""
+
+    def add_lock_rows(self, connection: Connection) -> None:
+        """Add the rows by which writers take turns, where they do so by rows and some are missing."""
 
     def ring(self, connection: Connection) -> None:
         """Have alarms go off once the transaction has committed."""

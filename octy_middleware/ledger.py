@@ -40,7 +40,7 @@ from octy_middleware.tallies import (
 from octy_middleware.window import OFF, Window, crossings
 
 _BUCKETS = 64  # networks of the decoy
-_LOCKED = 128  # keys that a recorder locks one by one; PostgreSQL's default has room for 6,400 of all recorders
+_LOCKED = 128  # keys that a recorder locks one by one; with more it would wait for most other recorders
 _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""

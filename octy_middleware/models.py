@@ -417,5 +417,13 @@ class KeyCheck(Table, table=True):
     registered_at: datetime = time_column()
 
 
+class WriteLock(Table, table=True):
+    """A row that writers lock, and nobody changes (`postgres`); none on SQLite, where the file is locked."""
+
+    __tablename__ = "write_lock"
+
+    slot: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+
+
 METADATA = Table.metadata
 """All tables above. Only this module knows that they are all there."""

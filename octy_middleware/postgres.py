@@ -3,9 +3,10 @@
 Here: how it is reached, who writes beside whom, and what an outage looks like. Not here: transactions as others use
 them (`database`), what is read or written.
 
-Who writes beside whom is settled by advisory locks of the transaction, always taken in this order: the office's own,
-then the one between office and recorders, then those of keys in sorted order, then the feed's. So no two transactions
-wait for each other. Recorders hold a bounded number of them: the server's memory for locks is shared and small.
+Who writes beside whom is settled by locks on the table `write_lock`, always taken in this order: the office's row, the
+table itself (recorders share it, others have it alone), rows that stand for keys in sorted order, the feed's row. So no
+two transactions wait for each other. Each of these locks needs the right to write that table. Advisory locks need no
+right: any role that may connect could take them and stop all recording.
 """
 
 import os
@@ -13,12 +14,19 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
+from zlib import crc32
 
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
 from octy_middleware.backends import IS_THERE, Alarm, Writer, is_one_of
-from octy_middleware.errors import ConfigurationError, InvalidInputError, StandbyError, StoreUnavailableError
+from octy_middleware.errors import (
+    ConfigurationError,
+    DatabaseSetupError,
+    InvalidInputError,
+    StandbyError,
+    StoreUnavailableError,
+)
 from octy_middleware.loopback import is_loopback
 
 if TYPE_CHECKING:
@@ -27,8 +35,9 @@ if TYPE_CHECKING:
     from sqlalchemy.pool import ConnectionPoolEntry
 
 _CHANNEL = "octy_outbox"
-_OURS = 3191  # the class of our advisory locks, so that they meet nobody else's
-_OFFICE, _RECORDERS, _FEED = 1, 2, 3
+_OFFICE, _FEED = 0, 1  # rows of `write_lock`
+_FIRST_KEY = 64  # the first row that stands for keys
+_KEYS = 16_384  # rows that stand for keys: two batches of 13 keys meet in one of a hundred pairs
 _OPTIONS = {
     "connect_timeout": 3,
     # A machine that vanished is noticed in seconds; a query to it would wait for ever.
@@ -43,21 +52,27 @@ _OPTIONS = {
 _GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
 
-def _lock(number: int, *, shared: bool = False) -> str:
-    kind = "_shared" if shared else ""
-    return f"SELECT pg_advisory_xact_lock{kind}({_OURS}, {number})"
+def _row(slot: int) -> str:
+    return f"SELECT slot FROM write_lock WHERE slot = {slot} FOR UPDATE"  # noqa: S608  # our own number
 
 
+# Row locks take ROW SHARE on the table, which is compatible with both of its modes here.
+_SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
+_ALONE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
 _LOCKS = {
-    Writer.OFFICE: (_lock(_OFFICE), _lock(_RECORDERS)),
+    Writer.OFFICE: (_row(_OFFICE), _ALONE),
     Writer.IMPORT: (),
-    Writer.RECORDER: (_lock(_RECORDERS, shared=True),),
-    Writer.CROWD: (_lock(_RECORDERS),),
+    Writer.RECORDER: (_SHARED,),
+    Writer.CROWD: (_ALONE,),
+    # Where there is no such table yet. Whoever takes this lock stops migrations and nothing else.
+    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", "SELECT to_regclass('write_lock') IS NOT NULL"),
 }
 # Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
 # limit is below the time that others wait for it; who works for the office computes between statements.
-_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 5, Writer.RECORDER: 2, Writer.CROWD: 2, None: 60}
-_LOCK_KEYS = "SELECT pg_advisory_xact_lock(hashtextextended(name, 3191)) FROM unnest(%s::text[]) AS name"
+_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 5, Writer.RECORDER: 2, Writer.CROWD: 2, Writer.MIGRATION: 60, None: 60}
+_LOCK_KEYS = "SELECT slot FROM write_lock WHERE slot = ANY(%s) ORDER BY slot FOR UPDATE"
+_ADD_ROWS = f"INSERT INTO write_lock SELECT generate_series(0, {_FIRST_KEY + _KEYS - 1}) ON CONFLICT DO NOTHING"
+_NO_ROWS = "the table write_lock lacks rows, so writers can't take turns → run `octy db upgrade`"
 _OUTAGES = frozenset(
     {
         "OperationalError",
@@ -142,10 +157,10 @@ class PostgresBackend:
         """See `Backend`. One message to the server, which also finds out whether the connection still lives."""
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
         if writer is None:
-            found = driver.execute(_READ, prepare=False)
-            while found.nextset():
+            answer = driver.execute(_READ, prepare=False)
+            while answer.nextset():
                 pass
-            if found.fetchone() != (False,):
+            if answer.fetchone() != (False,):
                 raise StandbyError(f"{self.place} is a standby: only the primary is used")
             return
         statements = (
@@ -154,7 +169,11 @@ class PostgresBackend:
             f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}",
             *_LOCKS[writer],
         )
-        driver.execute("; ".join(statements).encode(), prepare=False)
+        found = _found(driver.execute("; ".join(statements).encode(), prepare=False))
+        if writer is Writer.MIGRATION and found[-1] == [(True,)]:
+            driver.execute("; ".join(_LOCKS[Writer.OFFICE]).encode(), prepare=False)
+        elif not all(found):
+            raise DatabaseSetupError(_NO_ROWS)
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. Whether it still lives, the next message to the server tells."""
@@ -177,11 +196,19 @@ class PostgresBackend:
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`."""
-        connection.exec_driver_sql(_LOCK_KEYS, (list(public_keys),))
+        slots = sorted({_FIRST_KEY + crc32(key.encode()) % _KEYS for key in public_keys})
+        if len(connection.exec_driver_sql(_LOCK_KEYS, (slots,)).all()) != len(slots):
+            raise DatabaseSetupError(_NO_ROWS)
 
     def lock_feed(self, connection: Connection) -> None:
         """See `Backend`. Else a number given out early and committed late would never be read."""
-        connection.exec_driver_sql(_lock(_FEED))
+        if connection.exec_driver_sql(_row(_FEED)).first() is None:
+            raise DatabaseSetupError(_NO_ROWS)
+
+    def add_lock_rows(self, connection: Connection) -> None:
+        """See `Backend`."""
+        if connection.exec_driver_sql(_ADD_ROWS).rowcount:
+            self.refresh_statistics(connection, "write_lock")
 
     def ring(self, connection: Connection) -> None:
         """See `Backend`. The server keeps notifications until the commit."""
@@ -244,6 +271,16 @@ class PostgresBackend:
 
     def after_fork(self) -> None:
         """See `Backend`."""
+
+
+def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
+    """Return what each statement of a message found, of those that return rows."""
+    found = []
+    while True:
+        if cursor.description is not None:
+            found.append(cursor.fetchall())
+        if not cursor.nextset():
+            return found
 
 
 def _with_password_in_its_place(url: URL) -> URL:

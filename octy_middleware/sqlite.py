@@ -92,6 +92,9 @@ class SqliteBackend:
     def lock_feed(self, connection: Connection) -> None:
         """See `Backend`. The writer is alone already."""
 
+    def add_lock_rows(self, connection: Connection) -> None:
+        """See `Backend`. The lock on the file is enough."""
+
     def ring(self, connection: Connection) -> None:
         """See `Backend`."""
         connection.info[_RUNG] = True

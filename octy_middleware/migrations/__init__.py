@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
+from octy_middleware.backends import Writer
 from octy_middleware.database import COMPATIBLE, SCHEMA, Database
 from octy_middleware.errors import ConfigurationError, SchemaError
 
@@ -31,10 +32,11 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
 
     database.backend.create()
     try:
-        with database.write() as connection:
+        with database.write(writer=Writer.MIGRATION) as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
+            database.backend.add_lock_rows(connection)
             _note_compatibility(connection, config)
             return found
     except CommandError as error:
@@ -54,7 +56,7 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
     from alembic.util import CommandError  # noqa: PLC0415
 
     try:
-        with database.write() as connection:
+        with database.write(writer=Writer.MIGRATION) as connection:
             found = MigrationContext.configure(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.downgrade(config, revision)

@@ -12,6 +12,7 @@ from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
 from octy_middleware import Database
+from octy_middleware.backends import Writer
 from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.migrations import upgrade
 from octy_middleware.outcome import Outcome
@@ -55,7 +56,7 @@ def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty
 
 def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
     empty.backend.create()
-    with empty.write() as connection:
+    with empty.write(writer=Writer.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
     with pytest.raises(DatabaseSetupError, match=r"account.* already exists.* → .*a database of its own") as caught:
         upgrade(empty)

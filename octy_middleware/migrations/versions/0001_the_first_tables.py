@@ -303,9 +303,15 @@ def upgrade() -> None:
         sa.Column("registered_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("purpose", "key_id", name=op.f("pk_key_check")),
     )
+    op.create_table(
+        "write_lock",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("pk_write_lock")),
+    )
 
 
 def downgrade() -> None:
+    op.drop_table("write_lock")
     op.drop_table("key_check")
     op.drop_table("installation")
     op.drop_table("sealed_secret")

@@ -1,0 +1,162 @@
+"""Roles of a PostgreSQL server that may not write our tables take every lock that the server gives them."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from zlib import crc32
+
+import psycopg
+import pytest
+from psycopg import sql
+from support.postgres import shared_server
+from support.world import FakeRequest, World
+
+from octy_middleware import Database, StoreUnavailableError, statements
+from octy_middleware.backends import Writer
+from octy_middleware.errors import DatabaseSetupError
+from octy_middleware.migrations import upgrade
+from octy_middleware.outcome import Outcome
+
+_MODES = (
+    "ACCESS SHARE",
+    "ROW SHARE",
+    "ROW EXCLUSIVE",
+    "SHARE UPDATE EXCLUSIVE",
+    "SHARE",
+    "SHARE ROW EXCLUSIVE",
+    "EXCLUSIVE",
+    "ACCESS EXCLUSIVE",
+)
+_ROWS = ("UPDATE", "NO KEY UPDATE", "SHARE", "KEY SHARE")
+_TABLES = "SELECT tablename FROM pg_tables WHERE schemaname = 'public' ORDER BY tablename"
+# The numbers that earlier releases used, those of keys by two hashes, and all small ones of any class near theirs.
+_ADVISORY = (
+    "SELECT pg_advisory_lock(3191, number) FROM generate_series(0, 200) number",
+    "SELECT pg_advisory_lock(number) FROM generate_series(0, 200) number",
+    "SELECT pg_advisory_lock(hashtextextended('{key}', 3191)), pg_advisory_lock({checksum}::bigint)",
+)
+
+
+@pytest.fixture
+def store() -> str:
+    return "postgresql"
+
+
+@pytest.fixture(params=["may only connect", "may only read"])
+def stranger(request: pytest.FixtureRequest, world: World) -> Iterator[str]:
+    """A role of the server, beside a schema that is closed to roles without a grant, as docs/faults.md says."""
+    with psycopg.connect(world.url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE stranger LOGIN")
+        owner.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+        if request.param == "may only read":
+            owner.execute("GRANT USAGE ON SCHEMA public TO stranger")
+            owner.execute("GRANT SELECT ON ALL TABLES IN SCHEMA public TO stranger")
+    yield "stranger"
+    world.database.close()
+    with psycopg.connect(world.url, autocommit=True) as owner:
+        owner.execute("DROP OWNED BY stranger")
+        owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+    with psycopg.connect(shared_server().url("postgres"), autocommit=True) as owner:
+        owner.execute("DROP ROLE stranger")
+
+
+@contextmanager
+def every_lock_held_by(role: str, world: World, public_key: str) -> Iterator[set[str]]:
+    """Have a role hold what it can take, each lock in a transaction of its own; yield what it could."""
+    with psycopg.connect(world.url) as owner:
+        tables = [name for (name,) in owner.execute(_TABLES)]
+    taken: set[str] = set()
+    url = world.url.replace("octy@", f"{role}@")
+    with ExitStack() as stack:
+        advisory = stack.enter_context(psycopg.connect(url, autocommit=True))
+        for statement in _ADVISORY:
+            advisory.execute(statement.format(key=public_key, checksum=crc32(public_key.encode())).encode())
+        driver = stack.enter_context(psycopg.connect(url))
+        for table in map(sql.Identifier, tables):
+            wishes = {f"LOCK {mode}": sql.SQL(f"LOCK TABLE public.{{}} IN {mode} MODE") for mode in _MODES}
+            wishes |= {f"ROW {kind}": sql.SQL(f"SELECT 1 FROM public.{{}} FOR {kind}") for kind in _ROWS}
+            for name, wish in wishes.items():
+                try:
+                    with driver.transaction():  # a savepoint: what was taken before is kept
+                        driver.execute(wish.format(table))
+                except psycopg.errors.InsufficientPrivilege:
+                    continue
+                taken.add(name)
+        yield taken
+
+
+def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(world: World, stranger: str) -> None:
+    keys, other = world.register(), world.register("other")
+    with (
+        world.gate(commit_timeout=2.0) as gate,
+        every_lock_held_by(stranger, world, keys.public_key) as taken,
+    ):
+        assert taken <= {"LOCK ACCESS SHARE"}
+        refused = {gate.decide(FakeRequest(keys.basic("wrong"))).outcome for _ in range(100)}
+        assert refused == {Outcome.WRONG_SECRET}
+        assert gate.decide(FakeRequest(keys.basic())).passes
+        assert gate.decide(FakeRequest(other.basic())).passes
+        for writer in (Writer.OFFICE, Writer.IMPORT, Writer.CROWD):
+            with world.database.write(writer=writer, patience=2.0) as connection:
+                statements.run(connection, "UPDATE account SET contact_name = ?", writer.value)
+        assert world.register("third", address="third@example.com").public_key
+    assert world.recorded(keys.public_key)["wrong_secret"] == 100
+
+
+def test_a_role_that_may_only_connect_can_not_even_prepare_a_statement_on_our_tables(world: World) -> None:
+    """A statement that is only prepared locks its tables before anybody asks for rights; USAGE is asked for first."""
+    with psycopg.connect(world.url, autocommit=True) as owner:
+        owner.execute("CREATE ROLE stranger LOGIN")
+        owner.execute("REVOKE USAGE ON SCHEMA public FROM PUBLIC")
+    try:
+        with psycopg.connect(world.url.replace("octy@", "stranger@"), autocommit=True) as driver:
+            for wish in (
+                "PREPARE p AS DELETE FROM public.write_lock",
+                "CREATE RULE r AS ON UPDATE TO public.write_lock DO NOTHING",
+            ):
+                with pytest.raises(psycopg.errors.InsufficientPrivilege, match="schema public"):
+                    driver.execute(wish.encode())
+    finally:
+        with psycopg.connect(world.url, autocommit=True) as owner:
+            owner.execute("GRANT USAGE ON SCHEMA public TO PUBLIC")
+            owner.execute("DROP ROLE stranger")
+
+
+@pytest.mark.parametrize(("writer", "slot"), [(Writer.OFFICE, 0), (Writer.OFFICE, 1), (Writer.RECORDER, 1)])
+def test_writers_refuse_to_go_without_turns_and_an_upgrade_brings_their_rows_back(
+    world: World, writer: Writer, slot: int
+) -> None:
+    def write() -> None:
+        with world.database.write(writer=writer) as connection:
+            world.database.backend.lock_feed(connection)
+
+    with psycopg.connect(world.url) as owner:
+        owner.execute("DELETE FROM write_lock WHERE slot = %s", (slot,))
+    with pytest.raises(DatabaseSetupError, match=r"write_lock lacks rows.*octy db upgrade"):
+        write()
+    upgrade(world.database)
+    write()
+
+
+def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) -> None:
+    with psycopg.connect(world.url) as owner:
+        owner.execute("DELETE FROM write_lock WHERE slot >= 64")
+    with (
+        pytest.raises(DatabaseSetupError, match="write_lock lacks rows"),
+        world.database.write(writer=Writer.RECORDER) as connection,
+    ):
+        world.database.lock_keys(connection, ["pk_1", "pk_2"])
+    upgrade(world.database)
+
+
+def test_two_recorders_of_one_key_take_turns_and_those_of_others_do_not_wait(world: World) -> None:
+    quick = Database(world.url, busy_timeout=0.2)
+    with world.database.write(writer=Writer.RECORDER) as connection:
+        world.database.lock_keys(connection, ["pk_1", "pk_2"])
+        with quick.write(writer=Writer.RECORDER) as other:
+            quick.lock_keys(other, ["pk_3", "pk_4"])
+        with pytest.raises(StoreUnavailableError, match="lock timeout"), quick.write(writer=Writer.RECORDER) as other:
+            quick.lock_keys(other, ["pk_2"])
+        for alone in (Writer.OFFICE, Writer.CROWD):
+            with pytest.raises(StoreUnavailableError, match="lock timeout"), quick.write(writer=alone):
+                pass
+    quick.close()
