@@ -1,17 +1,19 @@
 """`python -m load.slow_hashes`: right pairs with a fast digest while strangers send made-up keys against slow hashes.
 
 One pair with a SHA-crypt hash of so many rounds is imported, so each made-up key takes such a hash in vain. Rounds with
-and without strangers take turns, and p99 of the right pair must stay within 1.5 of that without. Not here: how fast
-hashes are, which is nobody's wish.
+and without strangers take turns, and p99 of the right pair must stay within 1.5 of that without. Two controls tell what
+the machine itself does: rounds without strangers against each other, and rounds beside unrelated processes of the
+lowest priority that compute the same hashes. Not here: how fast hashes are, which is nobody's wish.
 """
 
 import argparse
 import http.client
+import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
-from contextlib import closing
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from typing import Self
 
 from passlib.hash import sha512_crypt
@@ -25,7 +27,16 @@ from octy_worker.dev.processes import LOOPBACK
 
 _PATH = "/v1/account/authenticate"
 _PACE = 0.004  # seconds between two requests of the right pair
-_ALIKE = 0.002  # seconds that no two rounds on a shared machine are closer
+_ALIKE = 0.0005  # seconds that no two rounds on a shared machine are closer
+_UNRELATED = """
+import sys
+from octy_middleware.hash_child import _lower_priority
+from octy_middleware.native_crypt import sha_crypt_fits
+_lower_priority()
+print(flush=True)
+while True:
+    sha_crypt_fits("x", sys.argv[1])
+"""
 
 
 def ask(connection: http.client.HTTPConnection, header: str) -> int:
@@ -84,15 +95,45 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@contextmanager
+def unrelated(number: int, stored: str) -> Iterator[None]:
+    """Let so many processes that have nothing to do with a server compute a hash all the time."""
+    command = [sys.executable, "-c", _UNRELATED, stored]
+    running = [
+        subprocess.Popen(command, stdout=subprocess.PIPE, start_new_session=True)  # as the server's own children
+        for _ in range(number)
+    ]
+    try:
+        for process in running:
+            assert process.stdout is not None
+            process.stdout.readline()
+        yield
+    finally:
+        for process in running:
+            process.kill()
+            process.communicate()
+
+
 def measure(
-    world: World, *, rounds: int, strangers: int, turns: int, seconds: float, part: float = 0.99, limit: float = 1.5
+    world: World,
+    *,
+    rounds: int,
+    strangers: int,
+    turns: int,
+    seconds: float,
+    part: float = 0.99,
+    limit: float = 1.5,
+    controls: bool = False,
 ) -> Report:
     """Let rounds with and without strangers take turns, and compare: this part of the requests, so many times."""
     report = Report(f"{strangers} strangers against SHA-crypt of {rounds:,} rounds on {world.store}")
     slow, fast = world.register("imported"), world.register("fast")
-    have(world, slow, str(sha512_crypt.using(rounds=rounds).hash(slow.secret)), "sha512_crypt-2^19")
+    stored = str(sha512_crypt.using(rounds=rounds).hash(slow.secret))
+    have(world, slow, stored, "sha512_crypt-2^19")
     alone: list[float] = []
+    again: list[float] = []
     beside: list[float] = []
+    unbidden: list[float] = []
     seen: set[int] = set()
     told: list[int] = []
     with serving(world) as fleet:
@@ -108,6 +149,10 @@ def measure(
             beside += took
             seen |= statuses
             told += crowd.statuses
+            if controls:
+                again += probe(server, fast, seconds)[0]
+                with unrelated(2, stored):  # the default of OCTY_SLOW_CHECKS
+                    unbidden += probe(server, fast, seconds)[0]
         fleet.stop()
     report.figure("without strangers", in_ms(alone))
     report.figure("beside strangers", in_ms(beside))
@@ -116,6 +161,10 @@ def measure(
     report.expect(set(told) <= {401, 503} and 401 in told, "strangers were told something else")
     quiet, crowded = percentile(alone, part), percentile(beside, part)
     report.figure(f"p{part:.0%} beside them, of that without", round(crowded / quiet, 2))
+    if controls:
+        report.figure("without strangers, again", f"{in_ms(again)}, {percentile(again, part) / quiet:.2f} of that")
+        beside_others = percentile(unbidden, part) / quiet
+        report.figure("beside unrelated processes", f"{in_ms(unbidden)}, {beside_others:.2f} of that")
     report.expect(crowded - limit * quiet < _ALIKE, f"it grew {crowded / quiet:.2f} times")
     return report
 
@@ -138,6 +187,7 @@ def main(arguments: list[str] | None = None) -> int:
                     strangers=options.strangers,
                     turns=options.turns,
                     seconds=options.seconds,
+                    controls=True,
                 )
             )
     return conclude("load.slow_hashes", reports)
