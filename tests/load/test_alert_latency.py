@@ -1,6 +1,7 @@
 """A small run of the measurement; its limit is generous, for the machine of a test suite is busy."""
 
-from load.alert_latency import LOADS, run
+from load.alert_latency import run
+from load.alert_loads import LOADS
 
 
 def test_alerts_leave_while_a_mail_server_hangs_and_an_import_runs() -> None:
