@@ -61,10 +61,14 @@ class Parts:
         self.letters = Letters(settings)
         prove(self.letters, settings.public_url)
         self.database = Database(settings.database_url)
-        self.database.check_schema()
-        self.installation = claim_installation(self.database, chains_of(settings), time.time())
-        self.task_queue = main_queue(settings, self.installation)
         self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
+        try:
+            self.database.check_schema()
+            self.installation = claim_installation(self.database, chains_of(settings), time.time())
+        except BaseException:
+            self.close()
+            raise
+        self.task_queue = main_queue(settings, self.installation)
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
@@ -134,7 +138,10 @@ class Parts:
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
     parts = Parts(settings)
-    return asyncio.run(_serve(parts, pages=pages))
+    try:
+        return asyncio.run(_serve(parts, pages=pages))
+    finally:
+        parts.close()  # now that the loop's threads have ended: none holds a connection any more
 
 
 async def _serve(parts: Parts, *, pages: bool) -> int:
@@ -153,7 +160,6 @@ async def _serve(parts: Parts, *, pages: bool) -> int:
     for name, why in faults:
         _logger.error("worker: stopped by its part %r: %s", name, why)
     parts.tracing.close()
-    parts.close()
     return 1 if faults else 0
 
 

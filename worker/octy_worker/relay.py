@@ -240,7 +240,8 @@ class Relay:
             await self._in_thread(self._claims.leave, self._ends)
         except Exception as error:  # noqa: BLE001  # the store is away: leases end by themselves, and the stop goes on
             _logger.warning("relay: %s; its claims end by themselves", _told(error))
-        self._threads.shutdown(wait=False)
+        # A cancelled task's thread goes on: it gives its connection back before the database is closed.
+        await asyncio.to_thread(self._threads.shutdown)
 
     async def _in_thread(
         self, do: Callable[_Arguments, _Result], *given: _Arguments.args, **named: _Arguments.kwargs
