@@ -113,16 +113,23 @@ class Parts:
 
     @contextlib.asynccontextmanager
     async def working(self, client: Client) -> AsyncIterator[list[Worker]]:
-        """Run a Temporal worker for each task queue, with threads of its own."""
+        """Run a Temporal worker for each task queue, with threads of its own. What ends one ends all, with its error.
+
+        Not by the workers' own `async with`: several that fail cancel this task several times, also in its clean-up.
+        """
         threads = executors()
-        async with contextlib.AsyncExitStack() as stack:
+        with contextlib.ExitStack() as stack:
             for executor in threads.values():
                 stack.enter_context(executor)
             running = workers(client, self.task_queue, self.activities(client), threads, deployment_of(self.settings))
-            for worker in running:
-                await stack.enter_async_context(worker)
-            yield running
-            await asyncio.gather(*(worker.shutdown() for worker in running))  # one grace for all, not one each
+            try:
+                async with asyncio.TaskGroup() as group:
+                    for worker in running:
+                        group.create_task(worker.run())
+                    yield running
+                    await asyncio.gather(*(worker.shutdown() for worker in running))  # one grace for all
+            except BaseExceptionGroup as errors:
+                raise errors.exceptions[0] from None
 
     def relay(self, client: Client) -> Relay:
         """Return the relay, whose deliveries are counted and traced."""
