@@ -119,3 +119,12 @@ async def test_a_mail_has_time_to_leave_and_nothing_else_waits_as_long(stage: St
     ]
     seconds = {asked.activity_type.name: asked.start_to_close_timeout.seconds for asked in attributes}
     assert seconds == {"note_incident": 30, "send_mail": 60}
+
+
+@played
+async def test_an_alert_leaves_while_the_opening_is_still_being_noted(stage: Stage) -> None:
+    noting = asyncio.Event()
+    play = await stage.incident(slow={"opened": noting})
+    await play.comes("mail alert-1")
+    noting.set()
+    await play.tells("0h mail alert-1", "0h note opened waiting")

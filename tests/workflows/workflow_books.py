@@ -100,6 +100,13 @@ class Books:
     retired: bool = False  # the old pair
     old_uses: int = 0  # of the old pair since the collection
     ending: str = ""
+    opened: asyncio.Event = field(default_factory=asyncio.Event)  # that the case was opened is told
+
+    @property
+    def alert_follows(self) -> bool:
+        """Tell whether an alert waits until the opening is told, so that a story is always told in one order."""
+        hindered = {*self.slow, *self.broken, *self.missing, *self.shaky}
+        return not hindered & {"note_incident", "opened"}
 
     def tell(self, at: float, line: str, order: object) -> None:
         self.told.append((at, line))
@@ -215,6 +222,8 @@ class Recorder:
     async def send_mail(self, order: MailOrder) -> MailReport:
         books = await self._open(order.subject_id)
         mail = f"{order.kind}-{order.number}"
+        if mail == "alert-1" and books.alert_follows:
+            await books.opened.wait()
         ends = books.mail_ends.get(mail, [])
         end = ends.pop(0) if ends else "sent"
         books.tries[mail] += 1
@@ -235,6 +244,8 @@ class Recorder:
         if note.what in books.slow:
             await books.slow[note.what].wait()
         books.tell(note.at, f"note {note.what}{f' {note.state}' if note.state else ''}", note)
+        if note.what == "opened":
+            books.opened.set()
 
     @activity.defn
     async def look_at_incident(self, look: Look) -> IncidentFacts:

@@ -86,9 +86,10 @@ class KeyIncidentWorkflow:
         """Ask, act on the answer as long as it stands, and ask again when the new keys could not be delivered."""
         self.board.show(how=HOW_TO_DECIDE, wait=HOW_TO_WAIT)
         self._index.count(self._case.failures)
-        await self._standing.note("opened", state=CaseState.WAITING)
+        noting = asyncio.create_task(self._standing.note("opened", state=CaseState.WAITING))  # no alert waits for it
         await self._looks.caught_up()  # nobody is alerted who has answered
         await self._ask()
+        await noting
         while self._question.resolution is None:
             await workflow.wait_condition(lambda: self._question.answer is not None)
             await self._act_on_answer()
