@@ -45,7 +45,8 @@ def configurations(parts: daemon.Parts, temporal: Temporal) -> dict[str, dict]:
 
     async def build() -> dict[str, dict]:
         threads, main = executors(), parts.task_queue
-        made = workers(temporal.client, main, parts.activities(temporal.client), threads, deployment_of(parts.settings))
+        activities, deployment = parts.activities(temporal.client), deployment_of(parts.settings)
+        made = workers(temporal.client, main, activities, threads, deployment, alerts=parts.alerts)
         for executor in threads.values():
             executor.shutdown()
         return {str(config["task_queue"]): dict(config) for worker in made if (config := worker.config())}

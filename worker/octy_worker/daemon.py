@@ -25,6 +25,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.alert_priority import AlertsInProgress
 from octy_worker.identity import chains_of, claim_installation
 from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
@@ -69,6 +70,7 @@ class Parts:
             self.close()
             raise
         self.task_queue = main_queue(settings, self.installation)
+        self.alerts = AlertsInProgress()
         self.links = Links(settings.link_keys, settings.public_url)
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
@@ -121,7 +123,8 @@ class Parts:
         with contextlib.ExitStack() as stack:
             for executor in threads.values():
                 stack.enter_context(executor)
-            running = workers(client, self.task_queue, self.activities(client), threads, deployment_of(self.settings))
+            activities, deployment = self.activities(client), deployment_of(self.settings)
+            running = workers(client, self.task_queue, activities, threads, deployment, alerts=self.alerts)
             try:
                 async with asyncio.TaskGroup() as group:
                     for worker in running:
@@ -134,7 +137,8 @@ class Parts:
     def relay(self, client: Client) -> Relay:
         """Return the relay, whose deliveries are counted and traced."""
         heard = self.metrics.counts.delivered
-        return Relay(self.alert_database, client, self.settings, time.time, heard=heard, tracing=self.tracing)
+        database, tracing, alerts = self.alert_database, self.tracing, self.alerts
+        return Relay(database, client, self.settings, time.time, heard=heard, tracing=tracing, alerts=alerts)
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -33,6 +33,7 @@ from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.installation import installation_id
 from octy_middleware.outbox import TRIES, Priority
+from octy_worker.alert_priority import AlertsInProgress
 from octy_worker.bell import Bell
 from octy_worker.claims import Claims, End, Fate, Message
 from octy_worker.meanings import Call, Meanings
@@ -48,6 +49,9 @@ _BACKOFF_LIMIT = 10.0  # seconds at most between two tries while Temporal is awa
 
 _Arguments = ParamSpec("_Arguments")
 _Result = TypeVar("_Result")
+
+_NOTICE_INTERVAL = 4.0  # seconds by relay_concurrency: two notices a second by default, each some ten tasks of Temporal
+_LOW_PRIORITY = frozenset({Priority.NOTICE, Priority.WEBHOOK})  # not begun while an alert is on its way
 
 _ANEW = WorkflowIDReusePolicy.ALLOW_DUPLICATE  # SQL says that the closed workflow's work is not done
 
@@ -83,6 +87,7 @@ class Relay:
         *,
         heard: Callable[[End], None] = lambda _end: None,
         tracing: Tracing | None = None,
+        alerts: AlertsInProgress | None = None,
     ) -> None:
         self._database = database
         self._client = client
@@ -93,6 +98,9 @@ class Relay:
         self._meanings = Meanings(database, settings, installation)
         self._heard = heard
         self._tracing = tracing or Tracing()
+        self._alerts = alerts or AlertsInProgress()
+        self._notice_interval = _NOTICE_INTERVAL / settings.relay_concurrency
+        self._next_notice = 0.0  # by the loop's clock
         self._rung = asyncio.Event()
         self._turns_at_call = {priority: asyncio.Semaphore(width) for priority, width in self._widths.items()}
         self._under_way: dict[asyncio.Task[None], Priority] = {}
@@ -153,6 +161,8 @@ class Relay:
         limits = {priority: self._widths[priority] * _AHEAD for priority in free}
         self._taking = asyncio.create_task(self._claim(ends, limits))
         for message in await asyncio.shield(self._taking):
+            if message.priority is Priority.ALERT:
+                self._alerts.begin(message.subject_id)
             task = asyncio.create_task(self._deliver(message, deadline))
             self._under_way[task] = message.priority
             task.add_done_callback(self._under_way.pop)
@@ -201,6 +211,7 @@ class Relay:
                 return
             try:
                 async with asyncio.timeout_at(deadline):
+                    await self._its_turn(message.priority)
                     with self._tracing.delivery(message):
                         await self._send(await self._in_thread(self._meanings.call_for, message))
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
@@ -213,6 +224,16 @@ class Relay:
                 self._delivered += 1
                 self._ends.append(End(message, Fate.DELIVERED))
 
+    async def _its_turn(self, priority: Priority) -> None:
+        """Let alerts go first, and start notices at a limited rate: what waits here is merged, and takes no CPU."""
+        if priority is Priority.NOTICE:
+            now = asyncio.get_running_loop().time()
+            at = max(now, self._next_notice)
+            self._next_notice = at + self._notice_interval
+            await asyncio.sleep(at - now)
+        if priority in _LOW_PRIORITY:
+            await self._alerts.wait()
+
     async def _send(self, call: Call) -> None:
         try:
             await self._client.start_workflow(
@@ -224,6 +245,7 @@ class Relay:
                 id_conflict_policy=WorkflowIDConflictPolicy.USE_EXISTING,
                 static_summary=call.summary,
                 static_details=call.details,
+                request_eager_start=call.signal is None,  # this process may have the first task without asking for it
                 **call.start_signal,
             )
         except WorkflowAlreadyStartedError:

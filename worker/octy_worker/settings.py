@@ -86,7 +86,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
     relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
-    relay_concurrency: int = Field(default=8, ge=1, le=100)  # alerts delivered at a time; of other messages fewer
+    relay_concurrency: int = Field(default=8, ge=1, le=100)  # alerts at a time; a quarter as many notices a second
     relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed
 
     smtp_host: str = "127.0.0.1"

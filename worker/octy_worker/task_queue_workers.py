@@ -19,6 +19,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.alert_priority import AlertsInProgress, interceptors
 from octy_worker.webhooks.shares import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -131,6 +132,8 @@ def workers(
     activities: Activities,
     threads: dict[Work | None, ThreadPoolExecutor],
     deployment: WorkerDeploymentConfig | None,
+    *,
+    alerts: AlertsInProgress,
 ) -> list[Worker]:
     """Return one worker for each task queue. Those without workflows have no version."""
     return [
@@ -144,6 +147,7 @@ def workers(
             max_concurrent_workflow_tasks=slots.workflow_tasks if work in _WORKFLOWS else None,
             max_concurrent_workflow_task_polls=slots.polls,
             max_concurrent_activity_task_polls=slots.polls,
+            interceptors=interceptors(alerts, work),
             graceful_shutdown_timeout=timedelta(seconds=GRACE),
             deployment_config=deployment if work in _WORKFLOWS else None,
         )
