@@ -39,7 +39,7 @@ from octy_worker.retention.run import Cursor
 
 
 def run_of(world: World, now: float = NOW, **options) -> Run:
-    return Run(options.pop("database", world.database), SETTINGS, lambda: now, **{"pace": hasty(40), **options})
+    return Run(options.pop("database", world.database), SETTINGS, lambda: now, **{"pace": hasty(80), **options})
 
 
 # Killed and resumed

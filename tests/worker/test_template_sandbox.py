@@ -37,6 +37,12 @@ def test_template_reaches_no_settings_classes_or_files(tmp_path: Path, reach: st
     (folder / "alert" / "subject.txt").write_text(reach)
     own = settings(mail_templates=str(folder))
     letters = Letters(own)
-    with pytest.raises(TemplateFaultError):
+    with pytest.raises(TemplateFaultError, match=r"subject\.txt"):
         letters.render(samples(MailKind.ALERT, own.public_url)[0])
-    assert any("alert/subject.txt" in fault or "subject.txt" in fault for fault in faults_of(letters, own.public_url))
+
+
+def test_what_a_template_may_not_reach_is_a_fault_that_is_told_before_it_is_used(tmp_path: Path) -> None:
+    (tmp_path / "alert").mkdir()
+    (tmp_path / "alert" / "subject.txt").write_text(REACHES[0])
+    own = settings(mail_templates=str(tmp_path))
+    assert any("subject.txt" in fault for fault in faults_of(Letters(own), own.public_url))
