@@ -1,6 +1,7 @@
 """Fixtures that every folder of tests may use."""
 
 import os
+import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,28 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in foreign]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
+
+
+_LEFT_OUT = "left out: "
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave a test out whose programs are not here; with OCTY_REQUIRE_ALL=1 it fails, so that a pipeline has them."""
+    wanted = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
+    missing = [name for name in wanted if shutil.which(name) is None]
+    if not missing:
+        return
+    if os.environ.get("OCTY_REQUIRE_ALL") == "1":
+        pytest.fail(f"needs {', '.join(missing)}, and OCTY_REQUIRE_ALL=1 is set", pytrace=False)
+    pytest.skip(f"{_LEFT_OUT}needs {', '.join(missing)}")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Name what was left out: a suite that is green without them says so."""
+    for report in terminalreporter.getreports("skipped"):
+        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+        if _LEFT_OUT in reason:
+            terminalreporter.write_line(f"{_LEFT_OUT}{report.nodeid} ({reason.partition(_LEFT_OUT)[2]})")
 
 
 @pytest.fixture

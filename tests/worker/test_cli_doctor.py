@@ -276,7 +276,7 @@ def dump(world: World) -> str:
     )
 
 
-APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?)"
+APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?, NULL)"
 
 
 @pytest.mark.parametrize(

@@ -82,11 +82,11 @@ def test_a_restarted_container_is_not_hidden_by_its_dead_predecessor(
 def test_whole_tables_are_counted_by_state(world: World) -> None:
     keys, incident_id = open_case(world)
     fail(world, keys, 3)
-    found = read_totals(world.database)
+    found = read_totals(world.database, time.time())
     assert (found.closed, found.pairs, found.regenerations) == ({}, {("active",): 1}, {("collected",): 1})
     assert (found.streaks, found.longest) == (2, 23)
     change(world, "UPDATE incident SET closed_at = 1, resolution = 'unanswered' WHERE id = ?", incident_id)
-    assert read_totals(world.database).closed == {("unanswered",): 1}
+    assert read_totals(world.database, time.time()).closed == {("unanswered",): 1}
 
 
 def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,7 +147,7 @@ def test_a_scrape_reads_few_statements_and_a_second_one_none(world: World) -> No
         generate_latest(registry)
         first = [said for said in statements if said.lstrip().startswith("SELECT")]
         generate_latest(registry)
-    assert 0 < len(first) < 20
+    assert 0 < len(first) < 40
     assert len([said for said in statements if said.lstrip().startswith("SELECT")]) == len(first)
 
 
