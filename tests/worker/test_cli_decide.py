@@ -251,6 +251,8 @@ WELL = [
     *("Temporal", "namespace", "search attributes", "worker", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
+    *("alerts", "incidents", "new keys", "mails", "webhooks sent", "app commits", "releases"),
+    *("database write", "disk", "clocks"),
 ]
 
 

@@ -81,6 +81,11 @@ def read_results(session: Session, now: float) -> Results:
     )
 
 
+def staff_waits_for(session: Session) -> int:
+    """Return how many incidents wait for support staff."""
+    return _number(session, Incident, Incident.state == IncidentState.NEEDS_STAFF, col(Incident.closed_at).is_(None))
+
+
 def _is_recent(now: float) -> ColumnElement[bool]:
     return col(AppProcess.seen_at) > utc(now) - _RECENT
 

@@ -1,4 +1,4 @@
-"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them changes anything.
+"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them leaves a change.
 
 configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
@@ -8,6 +8,7 @@ mail            templates, DKIM
 upkeep          the last reconciliation and the last digest
 observation     metrics and tracing, where they are switched on
 network         Temporal, SMTP, pages
+results         what came of it all: alerts, incidents, keys, mails, webhooks, commits, clocks
 """
 
 from octy_worker.cli.checks.check import Check, State
@@ -16,6 +17,7 @@ from octy_worker.cli.checks.installation import read_installation
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
 from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
 from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.cli.checks.results import look_at_results
 from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
 from octy_worker.cli.checks.upkeep import look_at_upkeep
@@ -41,4 +43,5 @@ def examine(variables: Variables) -> list[Check]:
         look_at_signature(settings),
         look_at_mail_server(settings),
         look_at_pages(settings),
+        *look_at_results(settings),
     ]
