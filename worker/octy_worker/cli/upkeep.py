@@ -31,8 +31,8 @@ DOCTOR_HELP = teach(
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
     more="First what is reachable: settings, packages, database, outbox, Temporal and its workers, mails, pages. Then "
-    "what came of it: alerts, incidents, keys, mails, webhooks, commits, a real write, clocks. Nothing stays changed and "
-    "no mail is sent. Run it where the worker runs, with the worker's settings.",
+    "what came of it: alerts, incidents, keys, mails, webhooks, commits, a real write, clocks. Nothing stays "
+    "changed and no mail is sent. Run it where the worker runs, with the worker's settings.",
     json=CHECKED,
 )
 SECRETS_HELP = teach(

@@ -23,6 +23,7 @@ from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
 from octy_worker.cli.exits import UnavailableError
 from octy_worker.cli.surroundings import now
 from octy_worker.cli.temporal_place import TemporalPlace, reach, unpolled
+from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import main_queue, refusal_of
 from octy_worker.temporal_connection import TemporalConnection
@@ -32,6 +33,11 @@ _TIMEOUT = 10.0  # seconds
 _ATTRIBUTES = "search attributes"
 _INSIDE = (_ATTRIBUTES, "worker")  # of a namespace
 _HEALTHY = {"status": "ok"}
+_REFUSED = 400  # SMTP answers from there on
+_OUT_OF_TIME = {  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+    9: "it is not valid yet: is this host's clock right?",
+    10: "renew the certificate, and have its server read the new one",
+}
 
 
 def look_at_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
@@ -136,7 +142,7 @@ async def _look_at_version(client: Client, place: TemporalPlace) -> Check:
 
 
 def look_at_mail_server(settings: WorkerSettings) -> Check:
-    """Connect, greet, and change to verified TLS."""
+    """Connect, change to verified TLS, log in, and name the sender as for a mail; then take that back."""
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     try:
         context = ssl.create_default_context()
@@ -148,23 +154,48 @@ def look_at_mail_server(settings: WorkerSettings) -> Check:
         _greet(settings, context)
     except ssl.SSLCertVerificationError as error:
         to_do = "give the authority's certificate in OCTY_SMTP_CA_FILE, and the name it is for in OCTY_SMTP_HOST"
-        return wrong("mail server", f"{place}: {_why(error)}", to_do)
+        return wrong("mail server", f"{place}: {_why(error)}", _time_of(error) or to_do)
     except smtplib.SMTPNotSupportedError:
         return wrong("mail server", f"{place} offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls")
+    except smtplib.SMTPResponseException as error:
+        return _refused(place, error)
     except OSError as error:  # smtplib's own are among them
         return wrong("mail server", f"{place}: {_why(error)}", "start it, or set OCTY_SMTP_HOST and OCTY_SMTP_PORT")
-    return fine("mail server", f"{place}, verified TLS")
+    return fine("mail server", f"{place}, verified TLS, the sender is taken")
 
 
 def _greet(settings: WorkerSettings, context: ssl.SSLContext) -> None:
     timeout = min(settings.smtp_timeout, _TIMEOUT)
     if settings.smtp_security == "tls":
         with smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=timeout, context=context) as server:
-            server.ehlo()
+            _begin_mail(server, settings)
         return
     with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=timeout) as server:
         server.starttls(context=context)
-        server.ehlo()
+        _begin_mail(server, settings)
+
+
+def _refused(place: str, error: smtplib.SMTPResponseException) -> Check:
+    if isinstance(error, smtplib.SMTPAuthenticationError):
+        found = f"{place} refuses the login with {error.smtp_code}"
+        return wrong("mail server", found, "correct OCTY_SMTP_USER and OCTY_SMTP_PASSWORD")
+    found = f"{place} answers {error.smtp_code} where a mail would begin, so none leaves"
+    return wrong("mail server", found, "see the mail server's log; does it take mails from OCTY_MAIL_FROM?")
+
+
+def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings) -> None:
+    """Say all that comes before a recipient, and take it back; raise what the server refuses."""
+    server.ehlo()
+    if settings.smtp_user:
+        server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError:  # another look tells
+        return
+    code, answer = server.mail(sender.address)
+    if code >= _REFUSED:
+        raise smtplib.SMTPResponseException(code, answer)
+    server.rset()
 
 
 def look_at_pages(settings: WorkerSettings) -> Check:
@@ -179,7 +210,7 @@ def look_at_pages(settings: WorkerSettings) -> Check:
         with error:
             return wrong("pages", f"{url} answers {error.code}", "does OCTY_PUBLIC_URL lead to the pages?")
     except (OSError, ValueError) as error:
-        return wrong("pages", f"{url}: {_why(error)}", "start `octy worker`, or set OCTY_PUBLIC_URL")
+        return wrong("pages", f"{url}: {_why(error)}", _time_of(error) or "start `octy worker`, or set OCTY_PUBLIC_URL")
     if found != _HEALTHY:
         return wrong("pages", f"{url} is answered by something else", "does OCTY_PUBLIC_URL lead to the pages?")
     return fine("pages", url)
@@ -191,6 +222,13 @@ def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
         context.load_verify_locations(cafile=settings.smtp_ca_file)
     return context
+
+
+def _time_of(error: Exception) -> str:
+    """Return what to do about a certificate out of its time; nothing for other faults."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return _time_of(error.reason)
+    return _OUT_OF_TIME.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
 
 
 def _why(error: Exception) -> str:
