@@ -1,7 +1,6 @@
 """Fixtures that every folder of tests may use."""
 
 import os
-import shutil
 import signal
 import sys
 from collections.abc import Iterator
@@ -9,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.stores import STORES, remove_template
 from support.world import World
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal_summary"]  # pytest finds them here
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
@@ -33,28 +35,6 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in foreign]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
-
-
-_LEFT_OUT = "left out: "
-
-
-def pytest_runtest_setup(item: pytest.Item) -> None:
-    """Leave a test out whose programs are not here; with OCTY_REQUIRE_ALL=1 it fails, so that a pipeline has them."""
-    wanted = [str(name) for mark in item.iter_markers("needs") for name in mark.args]
-    missing = [name for name in wanted if shutil.which(name) is None]
-    if not missing:
-        return
-    if os.environ.get("OCTY_REQUIRE_ALL") == "1":
-        pytest.fail(f"needs {', '.join(missing)}, and OCTY_REQUIRE_ALL=1 is set", pytrace=False)
-    pytest.skip(f"{_LEFT_OUT}needs {', '.join(missing)}")
-
-
-def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Name what was left out: a suite that is green without them says so."""
-    for report in terminalreporter.getreports("skipped"):
-        reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
-        if _LEFT_OUT in reason:
-            terminalreporter.write_line(f"{_LEFT_OUT}{report.nodeid} ({reason.partition(_LEFT_OUT)[2]})")
 
 
 @pytest.fixture
