@@ -48,6 +48,8 @@ class Backend(Protocol):
     """How it is reached. Its text hides the password, wherever that was given."""
     place: str
     """Where it is, in an error's words, without a password."""
+    closes_inherited: bool
+    """Whether a forked child may, and must, close idle connections that it has inherited open."""
 
     def make_engine(self) -> Engine:
         """Return an engine whose connections are made on first use; each transaction is begun by us."""

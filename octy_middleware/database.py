@@ -16,7 +16,7 @@ from sqlmodel import Session
 
 from octy_middleware.backends import Alarm, Writer, open_backend
 from octy_middleware.errors import DatabaseSetupError, SchemaError, StandbyError, StoreUnavailableError
-from octy_middleware.forking import rest_while_forking
+from octy_middleware.forking import notice_fork, rest_while_forking
 from octy_middleware.kept import KeptConnection
 
 if TYPE_CHECKING:
@@ -80,6 +80,7 @@ class Database:
         self._kept: weakref.WeakSet[KeptConnection] = weakref.WeakSet()
         weakref.finalize(self, _close_all, self._kept)
         self.engine = self._make_engine()
+        self._resting = False
         rest_while_forking(self)
 
     def restart(self) -> None:
@@ -87,11 +88,15 @@ class Database:
         self.backend.restart()
         for kept in list(self._kept):
             kept.restart()
-        self.engine.dispose(close=False)  # the parent still uses what was inherited
+        told, self._resting = self._resting, False
+        # The parent still uses what was inherited. It closed what was idle, where it was told of the fork; else SQLite
+        # must: its books on a process's locks are in memory, and go by open connections.
+        self.engine.dispose(close=not told and self.backend.closes_inherited)
         self.engine = self._make_engine()
 
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
+        self._resting = True
         self.backend.before_fork()
         for kept in list(self._kept):
             kept.before_fork()
@@ -99,6 +104,7 @@ class Database:
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""
+        self._resting = False
         for kept in list(self._kept):
             kept.after_fork()
         self.backend.after_fork()
@@ -119,6 +125,7 @@ class Database:
 
         It is asked anew on another connection where that one has died since: nothing was changed by it.
         """
+        notice_fork()
         with self._as_store_errors():
             renounced = False
             for _ in range(_POOLED):  # a server that was restarted has cut them all
@@ -149,6 +156,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
+        notice_fork()
         with self._as_store_errors(), self._connect(None) as connection, connection.begin():
             yield connection
 
@@ -165,6 +173,7 @@ class Database:
         `patience`: seconds to wait for other writers, where that is not the `busy_timeout`. `writer` says which others
         may write meanwhile, where the database can have several. `kept`: the connection to use.
         """
+        notice_fork()
         changed: list[str] = []
         wait = self._busy_timeout if patience is None else patience
         with self._as_store_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
@@ -311,13 +320,15 @@ class Database:
     def refuse_other_schema(self) -> None:
         """Raise SchemaError, with what to do, when the database is there and at another schema, or is empty.
 
-        One that is away comes back: a host app starts without it.
+        One that is away comes back: a host app starts without it. No connection is left open: a server may fork next.
         """
         try:
             if not self.backend.is_missing():
                 self.check_schema()
         except StoreUnavailableError:
             pass
+        finally:
+            self.engine.pool.dispose()  # idle ones: the host may use this object already
 
     def close(self) -> None:
         """Close this process's connections."""

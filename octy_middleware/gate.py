@@ -25,6 +25,7 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
+from octy_middleware.forking import notice_fork
 from octy_middleware.hash_processes import HashProcesses
 from octy_middleware.heartbeat import Heartbeat
 from octy_middleware.hosts import refuse_without_threads, stops_between_requests
@@ -139,6 +140,7 @@ class Gate:
 
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
+        notice_fork()
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme

@@ -108,6 +108,8 @@ _READ = (
 class PostgresBackend:
     """One database of a PostgreSQL server. See `Backend`."""
 
+    closes_inherited = False  # a child's good-bye would end the parent's session
+
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
             raise ConfigurationError("database_url: PostgreSQL is reached by psycopg 3: give postgresql://…")
@@ -361,12 +363,15 @@ class _ServerAlarm:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._driver: psycopg.Connection[Any] | None = None
+        self._pid = os.getpid()
         self._checked = 0.0
 
     def wait(self, timeout: float) -> bool:
         """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
         import psycopg  # noqa: PLC0415
 
+        if self._pid != os.getpid():  # after a fork the session is the parent's
+            self._driver, self._pid = None, os.getpid()
         try:
             if self._driver is None:
                 self._driver = self._listen()

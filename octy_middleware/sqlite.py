@@ -37,6 +37,8 @@ _PRAGMAS = (
 class SqliteBackend:
     """One SQLite file. See `Backend`."""
 
+    closes_inherited = True
+
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query or "\0" in str(url.database):
             raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
