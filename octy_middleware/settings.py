@@ -5,6 +5,7 @@ what only the worker needs (`octy_worker.settings`).
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypedDict
 
@@ -14,6 +15,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 
 PREFIX = "OCTY_"
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]+")
 
 
 def _split(value: object) -> object:
@@ -41,11 +43,8 @@ class BaseSettings(BaseModel):
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Build from OCTY_* variables; keyword arguments win. Raises ConfigurationError with what to do."""
         source = os.environ if environ is None else environ
-        found = {
-            name: source[f"{PREFIX}{name.upper()}"]
-            for name in cls.model_fields
-            if source.get(f"{PREFIX}{name.upper()}", "") != ""
-        }
+        given = {name: source.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
+        found = {name: value for name, value in given.items() if value != "" and not _is_service_link(name, value)}
         return cls.build(**{**found, **overrides})
 
     @classmethod
@@ -56,6 +55,11 @@ class BaseSettings(BaseModel):
         except ValidationError as error:
             lines = [_explain(item) for item in error.errors(include_input=False, include_url=False)]
             raise ConfigurationError("\n".join(lines)) from None
+
+
+def _is_service_link(name: str, value: str) -> bool:
+    """Tell whether Kubernetes has set the variable: for a service `octy-pages` it sets OCTY_PAGES_PORT in each pod."""
+    return name.endswith("_port") and _SERVICE_LINK.fullmatch(value) is not None
 
 
 def _explain(item: Any) -> str:

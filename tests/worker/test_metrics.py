@@ -159,6 +159,17 @@ def test_a_store_that_is_away_is_told_and_its_gauges_are_missing(tmp_path) -> No
     assert "octy_outbox" not in text
 
 
+def test_no_label_has_a_name_that_prometheus_gives_to_targets(world: World) -> None:
+    """It would be renamed to `exported_job`, and rules and panels find nothing."""
+    change(world, "INSERT INTO job VALUES ('retention', '', NULL, '', 1, 2, 0, '')")
+    registry = CollectorRegistry()
+    registry.register(StoreCollector(world.database, time.time))
+    Counts(registry)
+    labels = {name for family in registry.collect() for sample in family.samples for name in sample.labels}
+    assert "task" in labels
+    assert labels.isdisjoint({"job", "instance"})
+
+
 def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
     registry = CollectorRegistry()
     counts = Counts(registry)
