@@ -49,6 +49,9 @@ _OPTIONS = {
     # Of several hosts the one that takes writes; none where only a standby answers.
     "target_session_attrs": "read-write",
 }
+# In a connection's `info`: whether a pooler is in between, which may lead each transaction to another session. The
+# server then has another process id than the one that the client was told for its cancel requests.
+_POOLED = "octy_pooled"
 _GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
 
@@ -96,6 +99,13 @@ _REMEDIES = {  # by the driver's error: the database answers, and refuses
     "DuplicateTable": IS_THERE,
     "DuplicateObject": IS_THERE,
 }
+_SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit')"
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # that keep any text; the latter keeps bytes as they are
+_MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
+_KEEP_DURABLE = (  # of a transaction; a SELECT that finds no row would say that rows of `write_lock` are missing
+    "SELECT set_config('synchronous_commit', "
+    "COALESCE(NULLIF(current_setting('synchronous_commit'), 'off'), 'on'), true)"
+)
 _CHECK = 1.0  # seconds between two questions on the connection that listens
 _WHERE = ("host", "port", "service")  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
@@ -146,9 +156,25 @@ class PostgresBackend:
         )
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
-        event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy looks around
         event.listen(engine, "handle_error", _hide_values)
         return engine
+
+    def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
+        """Overrule a server that calls a commit done before it is on disk.
+
+        Raises ConfigurationError where the database can't be used as it is.
+        """
+        pid, durability = driver.execute(_SESSION, prepare=False).fetchone() or (0, "")
+        pooled = record.info[_POOLED] = pid != driver.info.backend_pid
+        if fault := _encoding_fault(driver):
+            driver.close()
+            raise ConfigurationError(f"database_url: {fault}")
+        if pooled:
+            driver.prepare_threshold = None
+            return
+        if durability == "off":
+            driver.execute(_MAKE_DURABLE).close()
 
     @contextmanager
     def turn(self, patience: float) -> Iterator[None]:  # noqa: ARG002
@@ -169,6 +195,7 @@ class PostgresBackend:
             _WRITE,
             f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[writer]}s'",
             f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}",
+            *((_KEEP_DURABLE,) if connection.info[_POOLED] else ()),
             *_LOCKS[writer],
         )
         found = _found(driver.execute("; ".join(statements).encode(), prepare=False))
@@ -275,6 +302,17 @@ class PostgresBackend:
         """See `Backend`."""
 
 
+def _encoding_fault(driver: "psycopg.Connection[Any]") -> str:
+    """Return what is wrong with the database's encoding, and what to do; or nothing."""
+    encoding = driver.info.parameter_status("server_encoding")
+    if encoding in _ENCODINGS:
+        return ""
+    return (
+        f"the database's encoding is {encoding}, which lacks most characters → "
+        f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
+    )
+
+
 def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
     """Return what each statement of a message found, of those that return rows."""
     found = []
@@ -314,12 +352,13 @@ def _cut(error: BaseException) -> None:
 
 
 def _defaults(url: URL) -> Mapping[str, Any]:
-    """Return what libpq is told beside the URL, which wins.
+    """Return what libpq is told beside the URL, which wins but for the encoding: texts are Unicode here.
 
     Beyond this machine the server's certificate is verified unless `sslmode` or PGSSLMODE says something else: libpq's
     own default would go on in clear.
     """
     told = {name: value for name, value in _OPTIONS.items() if name not in url.query}
+    told["client_encoding"] = "utf8"  # a database of the encoding SQL_ASCII would hand out bytes
     if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
         return told
     return {**told, "sslmode": "verify-full"}
@@ -348,13 +387,6 @@ def _driver_options(url: URL) -> dict[str, Any]:
 
     _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
     return {**given, **_defaults(url)}
-
-
-def _make_durable(driver: "psycopg.Connection[Any]", _record: object) -> None:
-    """Overrule a server that calls a commit done before it is on disk."""
-    driver.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    ).close()
 
 
 class _ServerAlarm:
@@ -397,7 +429,7 @@ class _ServerAlarm:
     def _listen(self) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415
 
-        driver = psycopg.connect(**_driver_options(self._url), autocommit=True)
+        driver = psycopg.connect(**_driver_options(self._url), autocommit=True, prepare_threshold=None)
         try:
             driver.execute(f"LISTEN {_CHANNEL}")
         except BaseException:

@@ -1,0 +1,80 @@
+"""PostgreSQL behind pgbouncer in transaction mode, where each transaction may have another session."""
+
+import time
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, contextmanager
+
+import psycopg
+import pytest
+from support.pooler import PROGRAM, pgbouncer
+from support.postgres import shared_server
+from support.world import FakeRequest, World
+
+from octy_middleware import Database, pairs
+from octy_middleware.outcome import Outcome
+
+pytestmark = pytest.mark.needs(PROGRAM)
+ASKED = 360
+
+
+@pytest.fixture
+def store() -> str:
+    return "postgresql"
+
+
+@contextmanager
+def through(world: World, port: int) -> Iterator[str]:
+    """Have the world's gates reach its database by the pooler."""
+    direct = world.url
+    world.url = direct.replace(f":{shared_server().port}/", f":{port}/")
+    try:
+        yield world.url
+    finally:
+        world.url = direct
+
+
+def test_every_attempt_is_decided_and_counted_behind_a_transaction_pooler(world: World) -> None:
+    customers = [world.register(f"customer-{number}") for number in range(12)]
+    with (
+        pgbouncer(world.folder, shared_server()) as port,
+        through(world, port),
+        world.gate() as one,
+        world.gate() as two,
+    ):
+
+        def ask(number: int) -> Outcome | None:
+            keys = customers[number % len(customers)]
+            return (one, two)[number % 2].decide(FakeRequest(keys.basic("sk_wrong" if number % 3 else None))).outcome
+
+        with ThreadPoolExecutor(24) as pool:
+            found = Counter(pool.map(ask, range(ASKED)))
+        assert found == {Outcome.WRONG_SECRET: ASKED * 2 // 3, Outcome.ACCEPTED: ASKED // 3}
+    assert world.recorded() == {"wrong_secret": ASKED * 2 // 3, "accepted": ASKED // 3}
+
+
+def test_a_revoked_pair_is_refused_behind_a_transaction_pooler(world: World) -> None:
+    keys = world.register()
+    with pgbouncer(world.folder, shared_server()) as port, through(world, port), world.gate() as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        with world.database.write() as connection:
+            pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
+            pairs.retire(connection, pair_id, time.time())
+        deadline = time.monotonic() + 3
+        while gate.decide(FakeRequest(keys.basic())).outcome is not Outcome.RETIRED:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+
+def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:
+    name = world.url.rpartition("/")[2]
+    with psycopg.connect(world.url, autocommit=True) as driver:
+        driver.execute(f"ALTER DATABASE {name} SET synchronous_commit = off")
+    with pgbouncer(world.folder, shared_server()) as port, through(world, port) as url, closing(Database(url)) as ours:
+        with ours.write() as connection:
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "on"
+        with ours.read() as connection:  # nothing is left behind in a session that others use
+            assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
+    with psycopg.connect(world.url, autocommit=True) as driver:
+        driver.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
