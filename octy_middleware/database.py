@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from octy_middleware.backends import Alarm, Writer, open_backend
+from octy_middleware.backends import VERSION_TABLE, Alarm, Writer, open_backend
 from octy_middleware.errors import DatabaseSetupError, SchemaError, StandbyError, StoreUnavailableError
 from octy_middleware.forking import notice_fork, rest_while_forking
 from octy_middleware.kept import KeptConnection
@@ -28,6 +28,7 @@ SCHEMA = "0003"
 COMPATIBLE = "compatible_back_to"
 """The column beside the schema's version: that version, a colon, the oldest schema whose release can work with it."""
 
+_VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
 _POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
@@ -283,9 +284,9 @@ class Database:
         if self.backend.is_missing():
             return None
         with self.read() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            if not inspect(connection).has_table(VERSION_TABLE):
                 return None
-            row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+            row = connection.exec_driver_sql(_VERSION).first()
             return None if row is None else str(row[0])
 
     def check_schema(self) -> None:
@@ -295,6 +296,7 @@ class Database:
         """
         found = self.schema()
         if found is None:
+            self._refuse_foreign_tables()
             raise SchemaError("the database has no tables yet: run `octy db upgrade`")
         if found < SCHEMA:
             raise SchemaError(f"the database is at schema {found}, this release needs {SCHEMA}: run `octy db upgrade`")
@@ -304,13 +306,20 @@ class Database:
                 f"or run `octy db downgrade {SCHEMA}` by it"
             )
 
+    def _refuse_foreign_tables(self) -> None:
+        from octy_middleware.foreign_tables import refuse_foreign_tables  # noqa: PLC0415  # it knows all tables
+
+        if not self.backend.is_missing():
+            with self.read() as connection:
+                refuse_foreign_tables(connection, self.backend)
+
     def _is_compatible(self) -> bool:
         """Tell whether a newer schema is compatible with this release's. What was said of another schema is void."""
         with self.read() as connection:
-            if COMPATIBLE not in {column["name"] for column in inspect(connection).get_columns("alembic_version")}:
+            if COMPATIBLE not in {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}:
                 return False
             row = connection.exec_driver_sql(
-                f"SELECT version_num, {COMPATIBLE} FROM alembic_version"  # noqa: S608  # our own name
+                f"SELECT version_num, {COMPATIBLE} FROM {VERSION_TABLE}"  # noqa: S608  # our own names
             ).first()
         if row is None or row[1] is None:
             return False

@@ -10,6 +10,7 @@ right: any role that may connect could take them and stop all recording.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from zlib import crc32
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.backends import IS_THERE, Alarm, Writer, is_one_of
+from octy_middleware.backends import IS_THERE, SCHEMA_OPTION, VERSION_TABLE, Alarm, Writer, is_one_of
 from octy_middleware.errors import (
     ConfigurationError,
     DatabaseSetupError,
@@ -62,13 +63,15 @@ def _row(slot: int) -> str:
 # Row locks take ROW SHARE on the table, which is compatible with both of its modes here.
 _SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
 _ALONE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
+# A table `write_lock` without our version table beside it is somebody else's.
+_HAS_LOCKS = f"SELECT num_nulls(to_regclass('write_lock'), to_regclass('{VERSION_TABLE}')) = 0"
 _LOCKS = {
     Writer.OFFICE: (_row(_OFFICE), _ALONE),
     Writer.IMPORT: (),
     Writer.RECORDER: (_SHARED,),
     Writer.CROWD: (_ALONE,),
     # Where there is no such table yet. Whoever takes this lock stops migrations and nothing else.
-    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", "SELECT to_regclass('write_lock') IS NOT NULL"),
+    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
 }
 # Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
 # limit is below the time that others wait for it; who works for the office computes between statements.
@@ -99,15 +102,18 @@ _REMEDIES = {  # by the driver's error: the database answers, and refuses
     "DuplicateTable": IS_THERE,
     "DuplicateObject": IS_THERE,
 }
-_SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit')"
+_SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # that keep any text; the latter keeps bytes as they are
 _MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
 _KEEP_DURABLE = (  # of a transaction; a SELECT that finds no row would say that rows of `write_lock` are missing
     "SELECT set_config('synchronous_commit', "
     "COALESCE(NULLIF(current_setting('synchronous_commit'), 'off'), 'on'), true)"
 )
+_ADD_SCHEMA = "add ?schema=octy_data to OCTY_DATABASE_URL (&schema=octy_data behind other options)"
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
+_SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _CHECK = 1.0  # seconds between two questions on the connection that listens
-_WHERE = ("host", "port", "service")  # of the options, what an error may show
+_WHERE = ("host", "port", "service", SCHEMA_OPTION)  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = (
     f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
@@ -135,6 +141,7 @@ class PostgresBackend:
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
         self.url = _with_password_in_its_place(url)
+        self.schema = _schema(url)
         try:
             make_conninfo(**_driver_options(self.url))
         except ProgrammingError as error:
@@ -142,12 +149,15 @@ class PostgresBackend:
         self._busy_timeout = busy_timeout
         self._generation = 0
         told = {name: value for name, value in url.query.items() if name in _WHERE}
+        self.separation = f"give Octy a schema of its own: {_ADD_SCHEMA}"
+        if self.schema:
+            self.separation = f"give Octy another schema than {self.schema}, or a database of its own"
         self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
         engine = create_engine(
-            self.url.set(drivername="postgresql+psycopg"),
+            _without_schema(self.url).set(drivername="postgresql+psycopg"),
             hide_parameters=True,  # they hold digests, sealed secrets and reasons
             pool_size=5,
             max_overflow=15,
@@ -161,13 +171,13 @@ class PostgresBackend:
         return engine
 
     def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
-        """Overrule a server that calls a commit done before it is on disk.
+        """Overrule a server that calls a commit done before it is on disk, and find no tables but ours.
 
         Raises ConfigurationError where the database can't be used as it is.
         """
-        pid, durability = driver.execute(_SESSION, prepare=False).fetchone() or (0, "")
+        pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
         pooled = record.info[_POOLED] = pid != driver.info.backend_pid
-        if fault := _encoding_fault(driver):
+        if fault := self._fault(driver, path if pooled else self.schema):
             driver.close()
             raise ConfigurationError(f"database_url: {fault}")
         if pooled:
@@ -175,6 +185,23 @@ class PostgresBackend:
             return
         if durability == "off":
             driver.execute(_MAKE_DURABLE).close()
+        if self.schema:
+            driver.execute("SELECT set_config('search_path', %s, false)", (self.schema,)).close()
+
+    def _fault(self, driver: "psycopg.Connection[Any]", path: str) -> str:
+        """Return what is wrong with the database or with the session's `search_path`, and what to do; or nothing."""
+        encoding = driver.info.parameter_status("server_encoding")
+        if encoding not in _ENCODINGS:
+            return (
+                f"the database's encoding is {encoding}, which lacks most characters → "
+                f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
+            )
+        if self.schema and path != self.schema:
+            return (
+                f"behind a connection pooler the session is shared: its search_path is {path!r} and can't be set → "
+                f"ALTER ROLE … SET search_path = {self.schema}, for a role that Octy alone uses"
+            )
+        return ""
 
     @contextmanager
     def turn(self, patience: float) -> Iterator[None]:  # noqa: ARG002
@@ -263,6 +290,17 @@ class PostgresBackend:
     def create(self) -> None:
         """See `Backend`. A database is made by the server's owner."""
 
+    def create_schema(self, connection: Connection) -> None:
+        """See `Backend`. One that is there may be used without the right to make one."""
+        if not self.schema or connection.exec_driver_sql(_HAS_SCHEMA, (self.schema,)).scalar_one():
+            return
+        if connection.exec_driver_sql("SELECT current_user").scalar_one() == self.schema:
+            raise ConfigurationError(
+                f"database_url: schema={self.schema} is the role's own name: by PostgreSQL's default `search_path` a "
+                f"host app with this role would find Octy's tables first → give another name, such as octy_data"
+            )
+        connection.exec_driver_sql(f"CREATE SCHEMA {self.schema}")
+
     def remedy(self, error: BaseException | None) -> str:
         """See `Backend`."""
         return next((remedy for name, remedy in _REMEDIES.items() if is_one_of(error, {name})), "")
@@ -302,17 +340,6 @@ class PostgresBackend:
         """See `Backend`."""
 
 
-def _encoding_fault(driver: "psycopg.Connection[Any]") -> str:
-    """Return what is wrong with the database's encoding, and what to do; or nothing."""
-    encoding = driver.info.parameter_status("server_encoding")
-    if encoding in _ENCODINGS:
-        return ""
-    return (
-        f"the database's encoding is {encoding}, which lacks most characters → "
-        f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
-    )
-
-
 def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
     """Return what each statement of a message found, of those that return rows."""
     found = []
@@ -329,6 +356,21 @@ def _with_password_in_its_place(url: URL) -> URL:
     if not isinstance(password, str):
         return url
     return url.difference_update_query(["password"]).set(password=password)
+
+
+def _schema(url: URL) -> str:
+    """Return the schema that the URL names, or nothing: then the role's `search_path` leads to the tables."""
+    found = url.query.get(SCHEMA_OPTION, "")
+    if SCHEMA_OPTION in url.query and not (isinstance(found, str) and _SCHEMA_NAME.fullmatch(found)):
+        raise ConfigurationError(
+            "database_url: schema: give one name of small letters, digits and _ that does not begin with pg_"
+        )
+    return str(found)
+
+
+def _without_schema(url: URL) -> URL:
+    """Return the URL without what libpq does not know."""
+    return url.difference_update_query([SCHEMA_OPTION])
 
 
 def _hide_values(context: "ExceptionContext") -> None:
@@ -385,7 +427,7 @@ def _driver_options(url: URL) -> dict[str, Any]:
     """Return all that libpq is told."""
     from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
-    _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+    _, given = PGDialect_psycopg().create_connect_args(_without_schema(url))  # type: ignore[no-untyped-call]
     return {**given, **_defaults(url)}
 
 

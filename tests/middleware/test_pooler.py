@@ -5,14 +5,17 @@ from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
+from pathlib import Path
 
 import psycopg
 import pytest
 from support.pooler import PROGRAM, pgbouncer
 from support.postgres import shared_server
+from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
-from octy_middleware import Database, pairs
+from octy_middleware import ConfigurationError, Database, pairs
+from octy_middleware.migrations import check_tables, upgrade
 from octy_middleware.outcome import Outcome
 
 pytestmark = pytest.mark.needs(PROGRAM)
@@ -78,3 +81,20 @@ def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
     with psycopg.connect(world.url, autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+def test_a_schema_behind_a_pooler_is_refused_until_the_role_has_it_as_search_path(tmp_path: Path) -> None:
+    direct = make_empty_database(tmp_path, "postgresql")
+    name = direct.rpartition("/")[2]
+    with pgbouncer(tmp_path, shared_server()) as port:
+        url = direct.replace(f":{shared_server().port}/", f":{port}/") + "?schema=octy_data"
+        with closing(Database(url)) as ours, pytest.raises(ConfigurationError, match="ALTER ROLE … SET search_path"):
+            upgrade(ours)
+    with psycopg.connect(direct, autocommit=True) as driver:
+        driver.execute(f"ALTER ROLE octy IN DATABASE {name} SET search_path = octy_data")
+    with pgbouncer(tmp_path, shared_server()) as port:
+        url = direct.replace(f":{shared_server().port}/", f":{port}/") + "?schema=octy_data"
+        with closing(Database(url)) as ours:
+            upgrade(ours)
+            check_tables(ours)
+    remove_database(direct)

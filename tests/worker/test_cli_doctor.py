@@ -270,7 +270,7 @@ def test_looking_changes_nothing(world):
 
 
 def dump(world: World) -> str:
-    tables = [*sorted(Table.metadata.tables), "alembic_version"]
+    tables = [*sorted(Table.metadata.tables), "octy_schema_version"]
     return json.dumps(
         {table: [list(map(str, row)) for row in world.rows(f"SELECT * FROM {table}")] for table in tables}
     )
