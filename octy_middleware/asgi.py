@@ -99,9 +99,10 @@ class OctyASGIMiddleware:
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
-    is a `Principal`, `scope["auth"]` its scopes; where no credentials are needed the user is a `Stranger` without
-    scopes, unless somebody before us has set one. At the end of a lifespan what is queued is written. Raises ValueError
-    for scopes that are neither http nor websocket nor lifespan.
+    is a `Principal`, `scope["auth"]` its scopes, and the Authorization header is removed (`hide_credentials`); where no
+    credentials are needed the user is a `Stranger` without scopes, unless somebody before us has set one. At the end
+    of a lifespan what is queued is written. Raises ValueError for scopes that are neither http nor websocket nor
+    lifespan.
     """
 
     def __init__(
@@ -117,6 +118,7 @@ class OctyASGIMiddleware:
         self.gate = open_gate(gate, settings, shape_refusal, options)
         self._grants = Grants(list(self.gate.settings.scopes))
         self._hsts = self.gate.settings.hsts > 0
+        self._hides = self.gate.settings.hide_credentials
         self.restart()
         restart_after_fork(self)
 
@@ -143,6 +145,8 @@ class OctyASGIMiddleware:
         if principal is not None:
             scope["user"] = principal
             scope["auth"] = self._grants
+            if self._hides:  # in place: an error tracker in front of us reads this scope after an exception
+                scope["headers"] = [header for header in scope["headers"] if header[0] != b"authorization"]
         elif not verdict.passes:
             await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return

@@ -85,6 +85,7 @@ class Settings(BaseSettings):
     schemeless: bool = True  # Octy's Go clients send base64(pk:sk) without "Basic"
     header_limit: int = Field(default=1024, ge=64, le=65_536)
     scopes: Texts = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
+    hide_credentials: bool = True  # the app does not see the Authorization header of accepted requests
 
     require_https: bool = True
     hsts: int = Field(default=0, ge=0)  # seconds of Strict-Transport-Security on answers over HTTPS; 0: none
@@ -123,6 +124,7 @@ class Options(TypedDict, total=False):
     schemeless: bool
     header_limit: int
     scopes: tuple[str, ...] | str
+    hide_credentials: bool
     require_https: bool
     hsts: int
     trusted_proxies: tuple[str, ...] | str

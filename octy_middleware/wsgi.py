@@ -80,8 +80,8 @@ class OctyWSGIMiddleware:
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success
-    `environ["octy.principal"]` is a `Principal` and `REMOTE_USER` the account's reference; where no credentials are
-    needed neither is there.
+    `environ["octy.principal"]` is a `Principal`, `REMOTE_USER` the account's reference, and HTTP_AUTHORIZATION is
+    removed (`hide_credentials`); where no credentials are needed neither of the two is there.
     """
 
     def __init__(
@@ -111,6 +111,8 @@ class OctyWSGIMiddleware:
             environ["octy.principal"] = verdict.principal
             environ["REMOTE_USER"] = verdict.principal.reference
             environ["AUTH_TYPE"] = "Basic"
+            if self.gate.settings.hide_credentials:
+                del environ["HTTP_AUTHORIZATION"]
         return self.app(environ, start_response)
 
     def close(self) -> None:

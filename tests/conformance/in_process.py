@@ -99,9 +99,10 @@ async def _ask_asgi(app: Any, request: Parsed) -> list[str]:
             else {"method": request.method}
         ),
     }
-    headers = list(scope["headers"])
+    headers = [header for header in scope["headers"] if header[0] != b"authorization"]
     said = await (_talk(app, scope) if upgrade else _exchange(app, scope, request.body))
-    assert scope["headers"] == headers, "a request's headers are the app's, too"
+    left = [header for header in scope["headers"] if header[0] != b"authorization"]
+    assert left == headers, "a request's headers are the app's, too, but for hidden credentials"
     return said
 
 
