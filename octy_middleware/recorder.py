@@ -203,6 +203,15 @@ class Recorder:
             waiting=0.0 if begun is None else now - begun,
         )
 
+    def hasten(self) -> None:
+        """From now on write everything before its answer. Takes no lock: signal handlers call it."""
+        self._before_answer = True
+        self._easily = 0
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Write what is queued, as far as the store takes it in time, and go on."""
+        self._drain.flush(timeout)
+
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop. Entries that come later start the thread again."""
         self._drain.close(timeout)

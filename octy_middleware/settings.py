@@ -102,6 +102,7 @@ class Settings(BaseSettings):
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
     linger: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    write_at_sigterm: bool = True  # what is queued is written when the process is told to end
     # Accepted outcomes, too, are committed before the answer: for hosts that stop the process between requests.
     commit_before_answer: bool | None = None  # None: where the host is known to (see `hosts`)
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
@@ -139,6 +140,7 @@ class Options(TypedDict, total=False):
     queue_limit: int
     commit_timeout: float
     linger: float
+    write_at_sigterm: bool
     commit_before_answer: bool | None
     attempts_per_minute: int
     sources_per_minute: int

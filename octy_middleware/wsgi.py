@@ -5,14 +5,16 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
-from octy_middleware.gate import Gate, open_gate
+from octy_middleware.gate import Gate
 from octy_middleware.refusal import Headers, Shape
 from octy_middleware.settings import Options, Settings
+from octy_middleware.sharing import close_gate, open_gate
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 Environ = dict[str, Any]
+_ACCEPTED_BY = "octy.accepted_by"
 App = Callable[[Environ, "StartResponse"], Iterable[bytes]]
 
 
@@ -37,8 +39,21 @@ class WsgiRequest:
 
     @property
     def peer(self) -> str | None:
-        """The server's idea of the client's address."""
-        return self._environ.get("REMOTE_ADDR")
+        """The server's idea of the client's address, also below Werkzeug's ProxyFix, which keeps it aside."""
+        original = self._environ.get("werkzeug.proxy_fix.orig")
+        return (self._environ if original is None else original).get("REMOTE_ADDR")
+
+    @property
+    def has_replaced_peer(self) -> bool:
+        """See `Request`. gunicorn puts the address that the PROXY protocol names in the place of the connection's."""
+        connection = self._environ.get("gunicorn.socket")
+        if connection is None:
+            return False
+        try:
+            end = connection.getpeername()
+        except OSError:
+            return False
+        return isinstance(end, tuple) and end[0] != self.peer
 
     @property
     def scheme(self) -> str:
@@ -49,7 +64,8 @@ class WsgiRequest:
         connection = self._environ.get("gunicorn.socket")
         if connection is not None:
             return "https" if isinstance(connection, ssl.SSLSocket) else "http"
-        return str(self._environ.get("wsgi.url_scheme", "http"))
+        original = self._environ.get("werkzeug.proxy_fix.orig")
+        return str((self._environ if original is None else original).get("wsgi.url_scheme", ""))
 
     def header(self, name: bytes) -> list[bytes]:
         """All values of a header; servers have joined repeated ones with commas."""
@@ -94,10 +110,12 @@ class OctyWSGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_gate(gate, settings, shape_refusal, options)
+        self.gate = open_gate(self, gate, settings, shape_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
+        if environ.get(_ACCEPTED_BY) is self.gate and "HTTP_AUTHORIZATION" not in environ:
+            return self.app(environ, start_response)  # an app in an app, each behind us
         environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
         request = WsgiRequest(environ)
         verdict = self.gate.decide(request)
@@ -113,11 +131,15 @@ class OctyWSGIMiddleware:
             environ["AUTH_TYPE"] = "Basic"
             if self.gate.settings.hide_credentials:
                 del environ["HTTP_AUTHORIZATION"]
+                environ[_ACCEPTED_BY] = self.gate
         return self.app(environ, start_response)
 
     def close(self) -> None:
-        """Write what is queued and stop the threads; also done when the interpreter ends."""
-        self.gate.close()
+        """Write what is queued; the last of the doors with these settings stops the threads and closes the database.
+
+        What is queued is also written at SIGTERM and when the interpreter ends.
+        """
+        close_gate(self, self.gate)
 
 
 def _as_text(headers: Headers) -> list[tuple[str, str]]:
