@@ -10,7 +10,7 @@ import tempfile
 import time
 from pathlib import Path
 
-from conformance.cells import AS_THEY_COME, CELLS, Cell
+from conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
 from conformance.pipeline import Report, pipeline
 from conformance.table import as_markdown, as_text, columns, legend, matrix
 
@@ -21,7 +21,7 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("words", nargs="*", metavar="WORD", help="run only cells with this in their names")
     options = parser.parse_args()
-    cells = [cell for cell in (*CELLS, *AS_THEY_COME) if _is_named(cell, options.words)]
+    cells = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if _is_named(cell, options.words)]
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="octy-conformance-"))
     try:

@@ -13,7 +13,7 @@ from support.world import World
 
 from conformance.cases import NOTHING, Case, table
 from conformance.pairs import Accounts, Pairs
-from conformance.servers import SERVERS, TRUSTING, Running, Server
+from conformance.servers import FURTHER, SERVERS, TRUSTING, Running, Server
 
 _PATIENCE = 2.0  # seconds until the record must be complete
 
@@ -28,6 +28,17 @@ FRAMEWORKS = {
     "Django (WSGI)": ("wsgi", "django_wsgi_app"),
     "Falcon (WSGI)": ("wsgi", "falcon_wsgi_app"),
 }
+# Those of the smaller table, each on one server.
+FURTHER_FRAMEWORKS = {
+    "Litestar": ("asgi", "litestar_app"),
+    "Quart": ("asgi", "quart_app"),
+    "Sanic": ("asgi", "sanic_app"),
+    "Pyramid": ("wsgi", "pyramid_app"),
+    "Bottle": ("wsgi", "bottle_app"),
+    "REST framework": ("wsgi", "rest_framework_app"),
+    "django-ninja": ("wsgi", "ninja_app"),
+}
+_FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "throttle", "shaped refusals")
 
 
 @dataclass(frozen=True)
@@ -43,17 +54,27 @@ class Cell:
     def cases(self, pairs: Pairs) -> tuple[Case, ...]:
         """Return what is played here. A server as it comes differs in whom it trusts by itself: this is asked."""
         here = (case for case in table(pairs) if case.door in ("", self.server.door))
+        if self.server in FURTHER or self.framework in FURTHER_FRAMEWORKS:
+            return tuple(case for case in here if case.group in _FEW)
         return tuple(case for case in here if self.server not in TRUSTING or case.group in _TRUST)
 
     @property
     def app(self) -> str:
-        return f"conformance.apps.{FRAMEWORKS[self.framework][1]}:app"
+        return f"conformance.apps.{(FRAMEWORKS | FURTHER_FRAMEWORKS)[self.framework][1]}:app"
 
 
 CELLS = tuple(
     Cell(framework, server) for server in SERVERS for framework, (door, _) in FRAMEWORKS.items() if door == server.door
 )
 AS_THEY_COME = tuple(Cell("Starlette" if server.door == "asgi" else "Flask", server) for server in TRUSTING)
+_ONE = {
+    "asgi": next(one for one in SERVERS if one.door == "asgi"),
+    "wsgi": next(one for one in SERVERS if one.name == "waitress"),
+}
+FURTHER_CELLS = (
+    *(Cell(framework, _ONE[door]) for framework, (door, _) in FURTHER_FRAMEWORKS.items()),
+    *(Cell("Starlette" if server.door == "asgi" else "Flask", server) for server in FURTHER),
+)
 
 
 @dataclass(frozen=True)

@@ -52,6 +52,16 @@ def _granian(interface: str) -> Command:
     return lambda app, port: ("granian", app, "--interface", interface, "--port", str(port))
 
 
+def _uwsgi(app: str, port: int) -> Sequence[str]:
+    """As a deployment has it: master, two forked workers, threads. The whole of a request's body is read by the app."""
+    return (
+        *(UWSGI, "--http-socket", f"127.0.0.1:{port}", "--module", app, "--master", "--workers", "2", "--threads", "2"),
+        *("--enable-threads", "--die-on-term", "--disable-logging", "--buffer-size", "32768"),
+    )
+
+
+_HYPERCORN = ("hypercorn", "--worker-class", "trio")
+UWSGI = str(Path(sys.executable).with_name("uwsgi"))
 _MINE = "--no-proxy-headers"
 _NOBODY = ("--forwarded-allow-ips", "")
 _UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
@@ -78,6 +88,14 @@ TRUSTING = (
     Server("gunicorn-gthread, as it comes", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4")),
     Server("waitress, as it comes", "wsgi", "waitress", _waitress()),
 )
+# Those of the smaller table.
+FURTHER = (
+    Server("hypercorn-trio", "asgi", "hypercorn", lambda app, port: (*_HYPERCORN, app, "--bind", f"127.0.0.1:{port}")),
+    Server("daphne", "asgi", "daphne", lambda app, port: ("daphne", "-b", "127.0.0.1", "-p", str(port), app)),
+    Server("gunicorn-gevent", "wsgi", "gunicorn", _gunicorn("gevent", *_NOBODY)),
+    Server("cheroot", "wsgi", "cheroot", lambda app, port: ("cheroot", app, "--bind", f"127.0.0.1:{port}")),
+    Server("uwsgi", "wsgi", "pyuwsgi", _uwsgi),
+)
 
 
 class Running:
@@ -86,7 +104,8 @@ class Running:
     def __init__(self, server: Server, app: str, folder: Path, environment: dict[str, str], *options: str) -> None:
         self.port = free_port()
         module, *arguments = server.command(app, self.port)
-        command = [sys.executable, "-m", module, *arguments, *options]
+        program = [module] if Path(module).is_absolute() else [sys.executable, "-m", module]
+        command = [*program, *arguments, *options]
         self.process = Process(server.name, command, folder / "server.log", _surroundings(environment, folder))
 
     def wait(self) -> None:

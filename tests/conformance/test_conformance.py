@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from conformance.cases import table
-from conformance.cells import AS_THEY_COME, CELLS, Cell
+from conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
 from conformance.differences import DIFFERENCES
 from conformance.pairs import sample
 from conformance.pipeline import Pipeline, pipeline
@@ -23,7 +23,7 @@ def cells_at_work(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempP
         yield made
 
 
-@pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME], ids=str)
+@pytest.mark.parametrize("cell", [*CELLS, *AS_THEY_COME, *FURTHER_CELLS], ids=str)
 def test_cell(cell: Cell, cells_at_work: Pipeline) -> None:
     faults = cells_at_work.report(cell).faults
     assert not faults, "\n".join(faults)
@@ -43,7 +43,7 @@ def test_the_document_names_every_difference() -> None:
 def test_every_difference_is_about_cases_and_cells_that_there_are() -> None:
     cases = {case.title: case for case in table(sample())}
     for item in DIFFERENCES:
-        cells = [cell for cell in (*CELLS, *AS_THEY_COME) if item.holds(cell)]
+        cells = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if item.holds(cell)]
         named = {name for cell in cells for name in (cell.server.name, cell.server.name.partition(",")[0])}
         assert set(item.servers) <= named
         assert set(item.results) <= cases.keys()

@@ -15,7 +15,7 @@ from support.world import Keys
 from conformance.cases import http
 from conformance.cells import FRAMEWORKS, Cell, Session
 from conformance.pairs import Accounts, accounts
-from conformance.servers import SERVERS, Running, Server
+from conformance.servers import FURTHER, SERVERS, Running, Server, _uvicorn
 from conformance.wire import Closed, Wire
 
 PATIENCE = 15.0
@@ -113,10 +113,14 @@ def survived(port: int, keys: Keys) -> bool:
         return False
 
 
-ENDS = [Cell(framework, server) for server in SERVERS for framework in ("Starlette", "Django (ASGI)", "Flask")]
-# WSGI knows no end, and these two end without the interpreter's own: what lingers at that moment, 200 ms by default, is
-# lost. Refusals that count are on disk before they leave.
-LOSE_WHAT_LINGERS = {"Flask on waitress", "Flask on granian-wsgi"}
+NO_LIFESPAN = Server(
+    "uvicorn, no lifespan", "asgi", "uvicorn", _uvicorn("h11", "--no-proxy-headers", "--lifespan", "off")
+)
+OVER_WSGI = Server("uvicorn over WSGI", "wsgi", "uvicorn", _uvicorn("h11", "--no-proxy-headers", "--interface", "wsgi"))
+ENDING = (*SERVERS, *FURTHER, NO_LIFESPAN, OVER_WSGI)
+ENDS = [Cell(framework, server) for server in ENDING for framework in ("Starlette", "Django (ASGI)", "Flask")]
+# Where what lingers at a stop, 200 ms by default, is lost. Refusals that count are on disk before they leave.
+LOSE_WHAT_LINGERS: set[str] = set()
 
 
 @pytest.mark.parametrize("cell", [cell for cell in ENDS if FRAMEWORKS[cell.framework][0] == cell.server.door], ids=str)
