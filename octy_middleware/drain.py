@@ -4,7 +4,6 @@ Here: when the thread wakes, what it takes, and how it ends; also after a fork. 
 (`recorder`, `look_ups`).
 """
 
-import atexit
 import logging
 import threading
 import time
@@ -14,6 +13,7 @@ from math import inf
 from typing import Generic, TypeVar
 
 from octy_middleware.forking import restart_after_fork
+from octy_middleware.process_exit import at_exit
 
 _logger = logging.getLogger(__name__)
 
@@ -59,6 +59,7 @@ class Drain(Generic[Item]):
         self._next = -inf  # when the next batch may begin
         self.closing = False
         self._busy = False  # items are in hand
+        self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -114,7 +115,7 @@ class Drain(Generic[Item]):
                 self.closing = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-                atexit.register(self.close)
+                self._unregister = at_exit(self.close)
 
     def _run(self) -> None:
         while not self.closing or self.queue:
@@ -137,7 +138,7 @@ class Drain(Generic[Item]):
             self._busy = False
         self._thread = None
         self._hurried = self.called = False  # a call that was answered by the last batch calls nobody any more
-        atexit.unregister(self.close)
+        self._unregister()
         if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
 
@@ -159,3 +160,7 @@ class Drain(Generic[Item]):
             self._never.wait(_PAUSE)
 
     _never = threading.Event()  # never set: a sleep that reads as one
+
+
+def _do_nothing() -> None:
+    pass

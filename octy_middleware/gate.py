@@ -26,8 +26,7 @@ from octy_middleware.endings import Endings
 from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
-from octy_middleware.forking import notice_fork
-from octy_middleware.forking import restart_after_fork
+from octy_middleware.forking import notice_fork, restart_after_fork
 from octy_middleware.hash_processes import HashProcesses
 from octy_middleware.heartbeat import Heartbeat
 from octy_middleware.hosts import refuse_without_threads, stops_between_requests

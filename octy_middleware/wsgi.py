@@ -59,11 +59,14 @@ class WsgiRequest:
     def scheme(self) -> str:
         """`http` or `https`, of the connection itself where we see it.
 
-        gunicorn takes it from headers that a local peer sends; whom to trust is our own setting (T9).
+        gunicorn takes it from headers that a local peer sends, uWSGI from those of anybody; whom to trust is our own
+        setting (T9). Where uWSGI may have read such a header nobody knows the scheme.
         """
         connection = self._environ.get("gunicorn.socket")
         if connection is not None:
             return "https" if isinstance(connection, ssl.SSLSocket) else "http"
+        if "uwsgi.version" in self._environ and not _CLAIMS.isdisjoint(self._environ):
+            return ""
         original = self._environ.get("werkzeug.proxy_fix.orig")
         return str((self._environ if original is None else original).get("wsgi.url_scheme", ""))
 
@@ -71,6 +74,9 @@ class WsgiRequest:
         """All values of a header; servers have joined repeated ones with commas."""
         value = self._environ.get(_VARIABLES.get(name) or _variable(name))
         return [] if value is None else [str(value).encode("latin-1", "replace")]
+
+
+_CLAIMS = frozenset({"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"})
 
 
 def _variable(name: bytes) -> str:

@@ -5,7 +5,9 @@ and once as it comes. Not here: children in general (`octy_worker.dev.processes`
 """
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -53,10 +55,11 @@ def _granian(interface: str) -> Command:
 
 
 def _uwsgi(app: str, port: int) -> Sequence[str]:
-    """As a deployment has it: master, two forked workers, threads. The whole of a request's body is read by the app."""
+    """As a deployment has it: master, a forked worker (throttles are by process), threads; a stop waits."""
     return (
-        *(UWSGI, "--http-socket", f"127.0.0.1:{port}", "--module", app, "--master", "--workers", "2", "--threads", "2"),
-        *("--enable-threads", "--die-on-term", "--disable-logging", "--buffer-size", "32768"),
+        *(UWSGI, "--http-socket", f"127.0.0.1:{port}", "--module", app, "--master", "--workers", "1", "--threads", "2"),
+        *("--enable-threads", "--disable-logging", "--buffer-size", "32768"),
+        *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
     )
 
 
@@ -96,6 +99,11 @@ FURTHER = (
     Server("cheroot", "wsgi", "cheroot", lambda app, port: ("cheroot", app, "--bind", f"127.0.0.1:{port}")),
     Server("uwsgi", "wsgi", "pyuwsgi", _uwsgi),
 )
+# Ways to serve without a lifespan: what is asked is whether the last outcomes are written at a stop.
+WITHOUT_LIFESPAN = (
+    Server("uvicorn without lifespan", "asgi", "uvicorn", _uvicorn("h11", _MINE, "--lifespan", "off")),
+    Server("uvicorn over WSGI", "wsgi", "uvicorn", _uvicorn("h11", _MINE, "--interface", "wsgi")),
+)
 
 
 class Running:
@@ -115,6 +123,15 @@ class Running:
     def log(self) -> str:
         """Return all that it has said."""
         return self.process.log.read_text(errors="replace")
+
+    def end(self) -> None:
+        """Ask it to stop, and return when it has, however slow the machine is."""
+        if self.process.returncode is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _START
+        while self.process.returncode is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.stop()
 
     def stop(self) -> None:
         self.process.stop(_GRACE)

@@ -344,3 +344,16 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "203.0.113.9 is the client's" in said
     assert "never to addresses of clients" in said
+
+
+@pytest.mark.parametrize("claim", ["HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"])
+def test_headers_that_uwsgi_believes_of_anybody_do_not_make_plain_http_secure(world: World, claim: str) -> None:
+    keys = world.register()
+    environ = {"uwsgi.version": b"2.0.28", "wsgi.url_scheme": "https", "REMOTE_ADDR": "192.0.2.7", claim: "https"}
+    with world.gate() as gate:
+        asked = WsgiRequest({**environ, "HTTP_AUTHORIZATION": keys.basic()})
+        assert gate.decide(asked).outcome is Outcome.PLAIN_HTTP
+    assert notices(world) == []
+    assert WsgiRequest({**environ, claim: "http"}).scheme == ""
+    del environ[claim]
+    assert WsgiRequest(environ).scheme == "https"  # of uWSGI's own TLS, or of the web server that speaks its protocol

@@ -47,7 +47,7 @@ def ninja_who(request: HttpRequest) -> HttpResponse:
 
 
 @ninja.get("/open")
-def ninja_open(_request: HttpRequest) -> HttpResponse:
+def ninja_open(request: HttpRequest) -> HttpResponse:
     return HttpResponse(OPEN, content_type=JSON)
 
 

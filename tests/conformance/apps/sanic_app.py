@@ -1,6 +1,5 @@
-"""Sanic as an ASGI app."""
+"""Sanic as an ASGI app: one for all sites, for it must be started by a lifespan, which only the first site has."""
 
-from itertools import count
 from typing import Any
 
 from sanic import Request, Sanic
@@ -11,7 +10,6 @@ from conformance.apps.sites import asgi_sites
 from octy_middleware import OctyASGIMiddleware
 
 JSON = "application/json"
-_numbers = count()
 
 
 async def who(request: Request) -> HTTPResponse:
@@ -22,11 +20,13 @@ async def anybody(_request: Request) -> HTTPResponse:
     return HTTPResponse(OPEN, content_type=JSON)
 
 
+_sanic: Any = Sanic("sites", configure_logging=False)
+_sanic.add_route(who, "/who", methods=["GET", "POST"])
+_sanic.add_route(anybody, "/open", methods=["GET"])
+
+
 def build(**options: Any) -> Any:
-    app = Sanic(f"site{next(_numbers)}", configure_logging=False)
-    app.add_route(who, "/who", methods=["GET", "POST"])
-    app.add_route(anybody, "/open", methods=["GET"])
-    return OctyASGIMiddleware(app, **options)
+    return OctyASGIMiddleware(_sanic, **options)
 
 
 app = asgi_sites(build)
