@@ -43,9 +43,17 @@ class BaseSettings(BaseModel):
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Build from OCTY_* variables; keyword arguments win. Raises ConfigurationError with what to do."""
         source = os.environ if environ is None else environ
-        given = {name: source.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
-        found = {name: value for name, value in given.items() if value != "" and not _is_service_link(name, value)}
-        return cls.build(**{**found, **overrides})
+        return cls.build(**{**cls.texts_in(source), **overrides})
+
+    @classmethod
+    def texts_in(cls, environ: Mapping[str, str]) -> dict[str, Any]:
+        """Return the fields that OCTY_* variables give, as text. An empty variable gives none."""
+        given = {name: environ.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
+        return {
+            name: value
+            for name, value in given.items()
+            if value != "" and not (name.endswith("_port") and is_service_link(value))
+        }
 
     @classmethod
     def build(cls, **values: Any) -> Self:
@@ -57,9 +65,9 @@ class BaseSettings(BaseModel):
             raise ConfigurationError("\n".join(lines)) from None
 
 
-def _is_service_link(name: str, value: str) -> bool:
-    """Tell whether Kubernetes has set the variable: for a service `octy-pages` it sets OCTY_PAGES_PORT in each pod."""
-    return name.endswith("_port") and _SERVICE_LINK.fullmatch(value) is not None
+def is_service_link(value: str) -> bool:
+    """Tell whether it is Kubernetes's value of a port: for a service `octy-pages` each pod has OCTY_PAGES_PORT."""
+    return _SERVICE_LINK.fullmatch(value) is not None
 
 
 def _explain(item: Any) -> str:

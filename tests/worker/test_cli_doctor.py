@@ -58,6 +58,16 @@ def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
 # Settings
 
 
+def test_kubernetes_service_links_are_no_settings(world: World) -> None:
+    links = dict.fromkeys(
+        ("OCTY_PAGES_PORT", "OCTY_METRICS_SDK_PORT_80_TCP", "OCTY_DATABASE_PORT"), "tcp://10.0.0.1:80"
+    )
+    variables = keys(world)
+    settings, checks = read_settings({**variables, **links})
+    assert checks == read_settings(variables)[1]
+    assert settings.pages_port == 8025
+
+
 @pytest.mark.parametrize(("deliver", "said"), [("link", []), ("mail", [State.OK])])
 def test_secrets_in_mails_are_said_to_be_there(world, deliver, said):
     _, checks = read_settings({**keys(world), "OCTY_DELIVER": deliver})

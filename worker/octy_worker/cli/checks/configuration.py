@@ -13,7 +13,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import refuse_passlib_beside_libpass
 from octy_middleware.loopback import is_loopback
-from octy_middleware.settings import PREFIX, Settings
+from octy_middleware.settings import PREFIX, Settings, is_service_link
 from octy_worker.cli.checks.check import Check, fine, wrong
 from octy_worker.cli.surroundings import Variables
 from octy_worker.mail.addresses import Sender
@@ -41,18 +41,15 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     keys, checks = _read_keys(variables)
     payload_keys, encryption = _read_payload_keys(variables)
     keys |= payload_keys
-    given = {
-        field: variables[variable(field)]
-        for field in WorkerSettings.model_fields
-        if field not in (*KEYS, *_OPTIONAL, _PAYLOADS) and variables.get(variable(field))
-    }
+    left_out = (*KEYS, *_OPTIONAL, _PAYLOADS)
+    given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in left_out}
     faults: list[Check] = []
     try:
-        settings = WorkerSettings(**keys, **_untyped(given))
+        settings = WorkerSettings(**keys, **given)
     except ValidationError as error:
         faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
-        settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
+        settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
     faults += [*_misspelled(variables), *_unfit(settings)]
     checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
@@ -64,11 +61,6 @@ def _delivery(settings: WorkerSettings) -> list[Check]:
     if settings.deliver is Deliver.LINK:
         return []
     return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
-
-
-def _untyped(given: dict[str, str]) -> dict[str, Any]:
-    """Return text for pydantic to read: every field takes it."""
-    return dict(given)
 
 
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
@@ -112,7 +104,8 @@ def _fault(item: Any) -> Check:
 def _misspelled(variables: Variables) -> list[Check]:
     """Find names that are no setting but nearly one; they would be ignored in silence."""
     known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
-    ours = sorted(name for name in variables.keys() - known if name.startswith(PREFIX))
+    unknown = {name for name in variables.keys() - known if not is_service_link(variables[name])}
+    ours = sorted(name for name in unknown if name.startswith(PREFIX))
     near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
     return [
         wrong(name, "no setting has this name", f"did you mean {close[0]}?") for name, close in near.items() if close
