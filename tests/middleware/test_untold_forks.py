@@ -2,6 +2,7 @@
 
 import ctypes
 import os
+import random
 import signal
 import sys
 import threading
@@ -10,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from functools import partial
 from http.client import HTTPConnection
 from pathlib import Path
 
@@ -17,6 +19,9 @@ import pytest
 from support.world import FakeRequest, World
 
 from octy_middleware import Gate
+from octy_middleware.entries import describe
+from octy_middleware.forking import notice_fork
+from octy_middleware.network import Client
 from octy_middleware.outcome import Outcome
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
 
@@ -85,6 +90,31 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
         decide()
     times = 4 if used else 3
     assert world.recorded() == {"accepted": times, "wrong_secret": times}
+
+
+def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
+    def work(name: str) -> None:
+        notice_fork()
+        entry = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0)
+        (tmp_path / name).write_text(entry.request_id)
+
+    assert [fork_untold(partial(work, name)) for name in ("one", "two")] == [0, 0]
+    assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
+
+
+def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
+    def seeded() -> str:
+        random.seed(1)
+        before = random.getstate()
+        request_id = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0).request_id
+        assert random.getstate() == before
+        return request_id
+
+    state = random.getstate()
+    try:
+        assert seeded() != seeded()
+    finally:
+        random.setstate(state)
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
