@@ -177,7 +177,10 @@ class PostgresBackend:
         """
         pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
         pooled = record.info[_POOLED] = pid != driver.info.backend_pid
-        if fault := self._fault(driver, path if pooled else self.schema):
+        fault = self._fault(driver, path if pooled else self.schema)
+        if pooled and not fault:
+            fault = _pooling_fault(driver)
+        if fault:
             driver.close()
             raise ConfigurationError(f"database_url: {fault}")
         if pooled:
@@ -338,6 +341,18 @@ class PostgresBackend:
 
     def after_fork(self) -> None:
         """See `Backend`."""
+
+
+def _pooling_fault(driver: "psycopg.Connection[Any]") -> str:
+    """Return what is wrong with the pooler in between, and what to do; or nothing."""
+    from psycopg.errors import ProtocolViolation  # noqa: PLC0415
+
+    try:
+        driver.execute("BEGIN", prepare=False).close()
+        driver.execute("ROLLBACK", prepare=False).close()
+    except ProtocolViolation as error:
+        return f"the connection pooler allows no transactions ({error}) → set its pool_mode to transaction or session"
+    return ""
 
 
 def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:

@@ -17,6 +17,8 @@ from support.world import FakeRequest, World
 from octy_middleware import ConfigurationError, Database, pairs
 from octy_middleware.migrations import check_tables, upgrade
 from octy_middleware.outcome import Outcome
+from octy_worker.cli.checks.store import look_at_store
+from octy_worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.needs(PROGRAM)
 ASKED = 360
@@ -81,6 +83,19 @@ def test_commits_are_durable_behind_a_transaction_pooler(world: World) -> None:
             assert connection.exec_driver_sql("SHOW synchronous_commit").scalar_one() == "off"
     with psycopg.connect(world.url, autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} RESET synchronous_commit")
+
+
+def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> None:
+    words = "allows no transactions .* → set its pool_mode to transaction or session"
+    with (
+        pgbouncer(world.folder, shared_server(), mode="statement") as port,
+        through(world, port) as url,
+        closing(Database(url)) as ours,
+    ):
+        with pytest.raises(ConfigurationError, match=words):
+            ours.refuse_other_schema()
+        [first, *_] = look_at_store(WorkerSettings.model_construct(database_url=url))
+        assert "pool_mode" in str(first)
 
 
 def test_a_schema_behind_a_pooler_is_refused_until_the_role_has_it_as_search_path(tmp_path: Path) -> None:

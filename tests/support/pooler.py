@@ -1,4 +1,4 @@
-"""pgbouncer in front of a PostgreSQL server, in transaction mode: what one session was told, another may not know."""
+"""pgbouncer in front of a PostgreSQL server: in transaction mode, what one session was told another may not know."""
 
 import os
 import pwd
@@ -24,18 +24,18 @@ listen_addr = {host}
 listen_port = {port}
 unix_socket_dir =
 auth_type = any
-pool_mode = transaction
+pool_mode = {mode}
 default_pool_size = {sessions}
 max_client_conn = 300
 """
 
 
 @contextmanager
-def pgbouncer(folder: Path, server: PostgresServer, *, sessions: int = 3) -> Iterator[int]:
+def pgbouncer(folder: Path, server: PostgresServer, *, sessions: int = 3, mode: str = "transaction") -> Iterator[int]:
     """Run it with so many sessions to the server; yield its port."""
     port = free_port()
     configuration = _CONFIGURATION.format(
-        host=LOOPBACK, server_port=server.port, user=USER, port=port, sessions=sessions
+        host=LOOPBACK, server_port=server.port, user=USER, port=port, sessions=sessions, mode=mode
     )
     user = {"user": pwd.getpwnam(SERVANT).pw_uid} if os.geteuid() == 0 else {}
     path = folder / "pgbouncer.ini"
