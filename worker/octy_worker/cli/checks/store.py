@@ -6,6 +6,7 @@ Here: looks. The write lock is taken and given back; nothing is written.
 import time
 from collections.abc import Container, Iterator
 from datetime import timedelta
+from pathlib import Path
 
 from sqlmodel import Session, col, func, select
 
@@ -19,6 +20,7 @@ from octy_middleware.outbox import TRIES
 from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.file_systems import network_file_system
 from octy_worker.cli.checks.installation import INSTALLATION, KEYS, look_at_identity
 from octy_worker.cli.console import moment
 from octy_worker.cli.exits import UsageFaultError
@@ -59,7 +61,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
         yield wrong("database", str(error), to_do)
         yield from _not_looked_at()
         return
-    yield fine("database", f"{database.backend.place} at schema {SCHEMA}")
+    yield _look_at_place(database)
     yield from look_at_identity(database, settings)
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
@@ -75,6 +77,15 @@ def _not_looked_at() -> Iterator[Check]:
     return (
         unchecked(name, "needs the database") for name in (INSTALLATION, KEYS, "write lock", "integrity", *_CONTENT)
     )
+
+
+def _look_at_place(database: Database) -> Check:
+    is_file = database.url.get_backend_name() == "sqlite"
+    network = network_file_system(Path(database.backend.place)) if is_file else ""
+    if network:
+        found = f"{database.backend.place} is on a network file system ({network}), where SQLite loses commits"
+        return wrong("database", found, "move it to a disk of this machine, or use PostgreSQL")
+    return fine("database", f"{database.backend.place} at schema {SCHEMA}")
 
 
 def _look_at_lock(database: Database) -> Check:
