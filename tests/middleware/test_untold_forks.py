@@ -38,9 +38,18 @@ PATIENCE = 20  # seconds for a child
 
 
 def fork_untold(work: Callable[[], None]) -> int:
-    """Do the work in a child that the C library forks; return its exit status."""
+    """Do the work in a child that the C library forks; return its exit status.
+
+    A child waits for ever for a thread of the parent's that had asked for the interpreter's lock at the fork, whatever
+    the code: so no thread may have asked. Waiting threads ask after the switch interval.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    time.sleep(0.02)  # whoever has begun to wait for the shorter interval gets the lock meanwhile
     child = int(ctypes.PyDLL(None).fork())  # holds the interpreter's lock, as uWSGI does
+    sys.setswitchinterval(interval)
     if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler would need a thread that runs
         signal.alarm(PATIENCE)
         code = 1
         try:
