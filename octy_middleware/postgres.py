@@ -175,13 +175,16 @@ class PostgresBackend:
 
         Raises ConfigurationError where the database can't be used as it is.
         """
+        with _closed_on_error(driver):
+            self._set_up(driver, record)
+
+    def _set_up(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
         pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
         pooled = record.info[_POOLED] = pid != driver.info.backend_pid
         fault = self._fault(driver, path if pooled else self.schema)
         if pooled and not fault:
             fault = _pooling_fault(driver)
         if fault:
-            driver.close()
             raise ConfigurationError(f"database_url: {fault}")
         if pooled:
             driver.prepare_threshold = None
@@ -341,6 +344,16 @@ class PostgresBackend:
 
     def after_fork(self) -> None:
         """See `Backend`."""
+
+
+@contextmanager
+def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Close a connection that is not in the pool yet when its set-up fails: nobody else would."""
+    try:
+        yield
+    except BaseException:
+        driver.close()
+        raise
 
 
 def _pooling_fault(driver: "psycopg.Connection[Any]") -> str:
