@@ -113,6 +113,7 @@ _ADD_SCHEMA = "add ?schema=octy_data to OCTY_DATABASE_URL (&schema=octy_data beh
 _HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _CHECK = 1.0  # seconds between two questions on the connection that listens
+_VERIFYING = ("verify-ca", "verify-full")
 _WHERE = ("host", "port", "service", SCHEMA_OPTION)  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = (
@@ -432,6 +433,21 @@ def _defaults(url: URL) -> Mapping[str, Any]:
     if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
         return told
     return {**told, "sslmode": "verify-full"}
+
+
+def unverified_sslmode(url: URL) -> str:
+    """Return the `sslmode` that lets whoever sits between read along or pose as the server; nothing where none can.
+
+    libpq verifies the authority with `require`, too, where it is told one.
+    """
+    if all(map(_is_local, _hosts(url))):
+        return ""
+    options = {**_defaults(url), **url.normalized_query}
+    told = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
+    mode = told if isinstance(told, str) else told[-1]
+    if mode == "require" and ("sslrootcert" in options or os.environ.get("PGSSLROOTCERT")):
+        return ""
+    return "" if mode in _VERIFYING else mode
 
 
 def _hosts(url: URL) -> list[str]:

@@ -17,6 +17,7 @@ from upkeep_rig import settings_of
 from octy_middleware import ConfigurationError, Database
 from octy_middleware.outbox import Priority
 from octy_middleware.statements import run
+from octy_middleware.states import Resolution
 from octy_worker import daemon
 from octy_worker.claims import End, Fate, Message
 from octy_worker.cli.checks import State, observation
@@ -83,10 +84,11 @@ def test_whole_tables_are_counted_by_state(world: World) -> None:
     keys, incident_id = open_case(world)
     fail(world, keys, 3)
     found = read_totals(world.database, time.time())
-    assert (found.closed, found.pairs, found.regenerations) == ({}, {("active",): 1}, {("collected",): 1})
+    assert (found.pairs, found.regenerations) == ({("active",): 1}, {("collected",): 1})
+    assert found.closed == {(resolution,): 0 for resolution in Resolution}
     assert (found.streaks, found.longest) == (2, 23)
     change(world, "UPDATE incident SET closed_at = 1, resolution = 'unanswered' WHERE id = ?", incident_id)
-    assert read_totals(world.database, time.time()).closed == {("unanswered",): 1}
+    assert read_totals(world.database, time.time()).closed[("unanswered",)] == 1
 
 
 def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

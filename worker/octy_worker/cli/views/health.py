@@ -27,7 +27,7 @@ def _summary(found: Sequence[Check]) -> str:
     """Return what all lines come to. What could not be checked is not said to be well."""
     wrong, left = (sum(check.state is state for check in found) for state in (State.WRONG, State.UNCHECKED))
     if wrong:
-        return f"{wrong} to mend."
+        return f"{wrong} {'problem' if wrong == 1 else 'problems'} found."
     return f"{left} could not be checked." if left else "All is well."
 
 
