@@ -1,11 +1,11 @@
 """The ASGI door: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
 from octy_middleware.async_libraries import make_ticket, run_in
 from octy_middleware.gate import Gate
+from octy_middleware.hidden_credentials import hide_in_scope
 from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
@@ -24,7 +24,6 @@ _NO_GRANTS = Grants([])
 _PAIRS = (tuple, list)
 _SCOPES = ("http", "websocket")
 _ACCEPTED_BY = "octy.accepted_by"
-_EVENT = "aws.event"  # where Mangum keeps the event that it made the scope of
 
 
 class AsgiRequest:
@@ -146,11 +145,9 @@ class OctyASGIMiddleware:
         if principal is not None:
             scope["user"] = principal
             scope["auth"] = self._grants
-            if self._hides:  # in place: an error tracker in front of us reads this scope after an exception
-                scope["headers"] = [header for header in scope["headers"] if header[0] != b"authorization"]
+            if self._hides:
+                hide_in_scope(scope)
                 scope[_ACCEPTED_BY] = self.gate
-                if _EVENT in scope:
-                    scope[_EVENT] = _without_credentials(scope[_EVENT])
         elif not verdict.passes:
             await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return
@@ -197,16 +194,6 @@ class OctyASGIMiddleware:
 
 def _has_credentials(scope: Scope) -> bool:
     return any(name == b"authorization" for name, _ in scope["headers"])
-
-
-def _without_credentials(event: Mapping[str, Any]) -> dict[str, Any]:
-    """Return an event of API Gateway or a load balancer without its Authorization headers."""
-    kept = {
-        name: {key: value for key, value in event[name].items() if key.lower() != "authorization"}
-        for name in ("headers", "multiValueHeaders")
-        if event.get(name)
-    }
-    return {**event, **kept}
 
 
 def _adding(headers: Headers, send: Send) -> Send:

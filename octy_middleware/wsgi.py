@@ -6,6 +6,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
 from octy_middleware.gate import Gate
+from octy_middleware.hidden_credentials import hide_in_environ
 from octy_middleware.refusal import Headers, Shape
 from octy_middleware.settings import Options, Settings
 from octy_middleware.sharing import close_gate, open_gate
@@ -136,7 +137,7 @@ class OctyWSGIMiddleware:
             environ["REMOTE_USER"] = verdict.principal.reference
             environ["AUTH_TYPE"] = "Basic"
             if self.gate.settings.hide_credentials:
-                del environ["HTTP_AUTHORIZATION"]
+                hide_in_environ(environ)
                 environ[_ACCEPTED_BY] = self.gate
         return self.app(environ, start_response)
 

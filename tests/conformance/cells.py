@@ -41,7 +41,7 @@ FURTHER_FRAMEWORKS = {
     "REST framework": ("wsgi", "rest_framework_app"),
     "django-ninja": ("wsgi", "ninja_app"),
 }
-_FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "throttle", "shaped refusals", STOP)
+FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "throttle", "shaped refusals", STOP)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Cell:
         if self.server in WITHOUT_LIFESPAN:
             return _END
         if self.server in FURTHER or self.framework in FURTHER_FRAMEWORKS:
-            return _FEW
+            return FEW
         return _TRUST if self.server in TRUSTING else None
 
     @property

@@ -12,22 +12,29 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance import apache
 from octy_worker.dev.processes import Process, free_port, listens
 
 TESTS = Path(__file__).parents[1]
 _START = 30.0  # seconds until a server must listen
 _GRACE = 5.0  # seconds for its end
 Command = Callable[[str, int], Sequence[str]]
+"""From the app, as module:name, and the port; `{folder}` becomes the cell's own."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One way to serve. `distribution`: whose version the table names."""
+    """One way to serve. `distribution`: whose version the table names, where it is Python's."""
 
     name: str
     door: str
     distribution: str
     command: Command
+
+    @property
+    def is_installed(self) -> bool:
+        """Tell whether it can be started here. Of servers that are no Python package not every machine has one."""
+        return bool(self.distribution) or apache.is_installed()
 
 
 def _uvicorn(http: str, *options: str) -> Command:
@@ -98,6 +105,7 @@ FURTHER = (
     Server("gunicorn-gevent", "wsgi", "gunicorn", _gunicorn("gevent", *_NOBODY)),
     Server("cheroot", "wsgi", "cheroot", lambda app, port: ("cheroot", app, "--bind", f"127.0.0.1:{port}")),
     Server("uwsgi", "wsgi", "pyuwsgi", _uwsgi),
+    Server("mod_wsgi", "wsgi", "", apache.command),
 )
 # Ways to serve without a lifespan: what is asked is whether the last outcomes are written at a stop.
 WITHOUT_LIFESPAN = (
@@ -113,7 +121,7 @@ class Running:
         self.port = free_port()
         module, *arguments = server.command(app, self.port)
         program = [module] if Path(module).is_absolute() else [sys.executable, "-m", module]
-        command = [*program, *arguments, *options]
+        command = [part.replace("{folder}", str(folder)) for part in (*program, *arguments, *options)]
         self.process = Process(server.name, command, folder / "server.log", _surroundings(environment, folder))
 
     def wait(self) -> None:

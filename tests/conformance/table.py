@@ -82,7 +82,10 @@ def as_markdown(red: set[tuple[Cell, str]]) -> str:
         _markdown_table(matrix(columns(CELLS), red)),
         "## Servers as they come\n\nSome believe the forwarding headers of whatever runs on the same host.\n",
         _markdown_table(matrix(columns(AS_THEY_COME), red)),
-        "## Further frameworks and servers, with some of the cases\n",
+        (
+            "## Further frameworks and servers, with some of the cases\n\n"
+            "The same cases, as far as API Gateway can send them, pass through Mangum in a test of their own.\n"
+        ),
         _markdown_table(matrix(columns(FURTHER_CELLS), red)),
         "## Differences\n",
         "\n".join(_footnote(difference) for difference in DIFFERENCES) + "\n",
@@ -125,7 +128,7 @@ def _code_free(text: str) -> str:
 
 def _versions() -> str:
     cells = (*CELLS, *FURTHER_CELLS)
-    servers = {cell.server.distribution for cell in cells} | {"h11", "httptools", "trio"}
+    servers = {cell.server.distribution for cell in cells if cell.server.distribution} | {"h11", "httptools", "trio"}
     frameworks = {_distribution(cell.framework) for cell in cells}
     return ", ".join(f"{name} {version(name)}" for name in sorted(servers | frameworks))
 

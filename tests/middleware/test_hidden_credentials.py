@@ -14,6 +14,7 @@ import pytest
 from support.world import Keys, World
 
 from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware.hidden_credentials import hide_in_environ
 
 TESTS = Path(__file__).parents[1]
 
@@ -136,3 +137,24 @@ def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_
     right, wrong = json.loads(done.stdout)
     assert right == [200, {"user": "acme"}]
     assert wrong[0] == 401
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {
+            "apig_wsgi.full_event": {
+                "headers": None,
+                "multiValueHeaders": {"authorization": ["<secret>"], "host": ["a"]},
+            }
+        },
+        {"serverless.event": {"headers": {"Authorization": "<secret>", "host": "a"}}},
+        {"asgi.scope": {"headers": [(b"host", b"a"), (b"authorization", b"<secret>")]}},
+    ],
+    ids=lambda environ: next(iter(environ)),
+)
+def test_what_wsgi_adapters_keep_of_a_request_loses_the_secret_and_nothing_else(environ: dict[str, Any]) -> None:
+    asked = {"HTTP_AUTHORIZATION": "<secret>", **environ}
+    hide_in_environ(asked)
+    assert "<secret>" not in repr(asked)
+    assert "host" in repr(asked)

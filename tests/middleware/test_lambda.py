@@ -9,6 +9,7 @@ from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
+from support.event_loops import own_event_loop
 from support.world import World
 
 from octy_middleware import OctyASGIMiddleware
@@ -39,11 +40,13 @@ def test_events_of_api_gateway_are_answered_recorded_before_the_answer_and_hide_
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     keys = world.register("acme")
     door = Middleware(OctyASGIMiddleware, settings=world.settings(linger=1.0))
-    handler = Mangum(Starlette(routes=[Route("/", seen)], middleware=[door]), lifespan="off")
+    app = Starlette(routes=[Route("/", seen)], middleware=[door])
     context: Any = object()
-    right = handler(event(keys.basic()), context)
-    assert world.recorded() == {"accepted": 1}
-    wrong = handler(event(keys.basic("no")), context)
+    with own_event_loop():
+        handler = Mangum(app, lifespan="off")
+        right = handler(event(keys.basic()), context)
+        assert world.recorded() == {"accepted": 1}
+        wrong = handler(event(keys.basic("no")), context)
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1}
     assert (right["statusCode"], wrong["statusCode"]) == (200, 401)
     assert '"user":"acme"' in right["body"]
