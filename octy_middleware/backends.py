@@ -102,6 +102,9 @@ class Backend(Protocol):
     def create_schema(self, connection: Connection) -> None:
         """Make the schema that the URL names, if there is none, in a transaction that writes."""
 
+    def schemas_without_usage(self, connection: Connection) -> str:
+        """Return the schemas in which tables of ours may be and may not be seen, or nothing."""
+
     def is_standby(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error that the connection leads to a server that takes no writes."""
 

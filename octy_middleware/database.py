@@ -296,7 +296,7 @@ class Database:
         """
         found = self.schema()
         if found is None:
-            self._refuse_foreign_tables()
+            self._refuse_hidden_or_foreign_tables()
             raise SchemaError("the database has no tables yet: run `octy db upgrade`")
         if found < SCHEMA:
             raise SchemaError(f"the database is at schema {found}, this release needs {SCHEMA}: run `octy db upgrade`")
@@ -306,12 +306,18 @@ class Database:
                 f"or run `octy db downgrade {SCHEMA}` by it"
             )
 
-    def _refuse_foreign_tables(self) -> None:
+    def _refuse_hidden_or_foreign_tables(self) -> None:
         from octy_middleware.foreign_tables import refuse_foreign_tables  # noqa: PLC0415  # it knows all tables
 
-        if not self.backend.is_missing():
-            with self.read() as connection:
-                refuse_foreign_tables(connection, self.backend)
+        if self.backend.is_missing():
+            return
+        with self.read() as connection:
+            refuse_foreign_tables(connection, self.backend)
+            if hidden := self.backend.schemas_without_usage(connection):
+                raise SchemaError(
+                    f"this role may not look into the schema {hidden} of {self.backend.place} → GRANT USAGE ON SCHEMA "
+                    f"{hidden} to it, and what it needs on the tables"
+                )
 
     def _is_compatible(self) -> bool:
         """Tell whether a newer schema is compatible with this release's. What was said of another schema is void."""

@@ -111,6 +111,11 @@ _KEEP_DURABLE = (  # of a transaction; a SELECT that finds no row would say that
 )
 _ADD_SCHEMA = "add ?schema=octy_data to OCTY_DATABASE_URL (&schema=octy_data behind other options)"
 _HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
+_WITHOUT_USAGE = """
+SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privilege(oid, 'USAGE') AND nspname IN (
+  SELECT btrim(btrim(name), '"') FROM unnest(string_to_array(current_setting('search_path'), ',')) AS name
+)
+"""
 _SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _CHECK = 1.0  # seconds between two questions on the connection that listens
 _VERIFYING = ("verify-ca", "verify-full")
@@ -307,6 +312,10 @@ class PostgresBackend:
                 f"host app with this role would find Octy's tables first → give another name, such as octy_data"
             )
         connection.exec_driver_sql(f"CREATE SCHEMA {self.schema}")
+
+    def schemas_without_usage(self, connection: Connection) -> str:
+        """See `Backend`. PostgreSQL passes over them in silence."""
+        return str(connection.exec_driver_sql(_WITHOUT_USAGE).scalar_one() or "")
 
     def remedy(self, error: BaseException | None) -> str:
         """See `Backend`."""

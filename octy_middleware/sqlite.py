@@ -169,6 +169,10 @@ class SqliteBackend:
     def create_schema(self, connection: Connection) -> None:
         """See `Backend`. A file has one schema."""
 
+    def schemas_without_usage(self, connection: Connection) -> str:  # noqa: ARG002
+        """See `Backend`. Who may read a file sees all of it."""
+        return ""
+
     def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
         """See `Backend`. A file has no copies that we would be led to."""
         return False

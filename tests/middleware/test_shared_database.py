@@ -175,6 +175,27 @@ def test_a_role_without_the_right_to_make_a_schema_is_told_and_may_use_one_that_
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("schema", ["public", "octy_data"])
+def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, store: str, schema: str) -> None:
+    url = make_empty_database(tmp_path, store)
+    with closing(Database(f"{url}?schema={schema}")) as ours:
+        upgrade(ours)
+        with ours.write() as connection:
+            connection.exec_driver_sql("CREATE ROLE without_usage LOGIN")
+            connection.exec_driver_sql(f"REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC")
+        option = "" if schema == "public" else f"?schema={schema}"
+        words = f"may not look into the schema {schema} .* → GRANT USAGE ON SCHEMA {schema}"
+        with (
+            closing(Database(url.replace("octy@", "without_usage@") + option)) as guest,
+            pytest.raises(SchemaError, match=words),
+        ):
+            guest.refuse_other_schema()
+        with ours.write() as connection:
+            connection.exec_driver_sql("DROP ROLE without_usage")
+    shared_server().drop(url.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
 def test_a_schema_of_the_roles_own_name_is_not_made(tmp_path: Path, store: str) -> None:
     """A host app with the same role would find our tables before its own."""
     url = make_empty_database(tmp_path, store)
