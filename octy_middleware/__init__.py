@@ -23,6 +23,7 @@ from octy_middleware.errors import (
     StoreUnavailableError,
 )
 from octy_middleware.gate import Gate
+from octy_middleware.openapi import add_openapi_security
 from octy_middleware.outcome import Outcome
 from octy_middleware.refusal import Refusal
 from octy_middleware.settings import Settings
@@ -46,4 +47,5 @@ __all__ = [
     "StoreUnavailableError",
     "Stranger",
     "__version__",
+    "add_openapi_security",
 ]

@@ -1,16 +1,15 @@
 """The ASGI door: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
 
-import asyncio
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
-from octy_middleware.forking import restart_after_fork
-from octy_middleware.gate import Gate, open_gate
+from octy_middleware.async_libraries import make_ticket, run_in
+from octy_middleware.gate import Gate
+from octy_middleware.hidden_credentials import hide_in_scope
 from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.refusal import Headers, Refusal, Shape
 from octy_middleware.settings import Options, Settings
-from octy_middleware.ticket import LoopTicket
+from octy_middleware.sharing import close_gate, open_gate
 from octy_middleware.verdict import STRANGER, Claim, SlowClaim, Verdict
 
 
@@ -24,6 +23,7 @@ class Grants:
 _NO_GRANTS = Grants([])
 _PAIRS = (tuple, list)
 _SCOPES = ("http", "websocket")
+_ACCEPTED_BY = "octy.accepted_by"
 
 
 class AsgiRequest:
@@ -71,10 +71,17 @@ class AsgiRequest:
 
     @property
     def scheme(self) -> str:
-        """`https`, `wss`, or their plain kin."""
+        """`https`, `wss`, or their plain kin; empty where the server leaves it out, as daphne does for WebSockets."""
         if self._transport is not None:
             return "http" if self._transport.get_extra_info("ssl_object") is None else "https"
-        return str(self._scope.get("scheme", "http"))
+        if "tls" in (self._scope.get("extensions") or ()):  # the ASGI TLS extension: there over TLS only
+            return "https"
+        return str(self._scope.get("scheme") or "")
+
+    @property
+    def has_replaced_peer(self) -> bool:
+        """See `Request`. ASGI says nothing of it; where the connection can be seen, `peer` is read from it."""
+        return False
 
     def header(self, name: bytes) -> list[bytes]:
         """All values of a header; servers write its name in lower case (ASGI HTTP 2.x)."""
@@ -99,9 +106,10 @@ class OctyASGIMiddleware:
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
-    is a `Principal`, `scope["auth"]` its scopes; where no credentials are needed the user is a `Stranger` without
-    scopes, unless somebody before us has set one. At the end of a lifespan what is queued is written. Raises ValueError
-    for scopes that are neither http nor websocket nor lifespan.
+    is a `Principal`, `scope["auth"]` its scopes, and the Authorization header is removed (`hide_credentials`); where no
+    credentials are needed the user is a `Stranger` without scopes, unless somebody before us has set one. At the end
+    of a lifespan what is queued is written. Raises ValueError for scopes that are neither http nor websocket nor
+    lifespan.
     """
 
     def __init__(
@@ -114,24 +122,18 @@ class OctyASGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_gate(gate, settings, shape_refusal, options)
+        self.gate = open_gate(self, gate, settings, shape_refusal, options)
         self._grants = Grants(list(self.gate.settings.scopes))
         self._hsts = self.gate.settings.hsts > 0
-        self.restart()
-        restart_after_fork(self)
-
-    def restart(self) -> None:
-        """Have threads of this process's own."""
-        settings = self.gate.settings
-        # One more than the slow lane has places: it finds the lane full, and says so at once.
-        self._slow_threads = ThreadPoolExecutor(
-            settings.slow_checks + settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
-        )
+        self._hides = self.gate.settings.hide_credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
         if scope["type"] not in _SCOPES:
             await self._other(scope, receive, send)
+            return
+        if scope.get(_ACCEPTED_BY) is self.gate and not _has_credentials(scope):  # an app in an app, each behind us
+            await self.app(scope, receive, send)
             return
         request = AsgiRequest(scope, receive)
         verdict = self.gate.admit(request)
@@ -143,6 +145,9 @@ class OctyASGIMiddleware:
         if principal is not None:
             scope["user"] = principal
             scope["auth"] = self._grants
+            if self._hides:
+                hide_in_scope(scope)
+                scope[_ACCEPTED_BY] = self.gate
         elif not verdict.passes:
             await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return
@@ -154,17 +159,20 @@ class OctyASGIMiddleware:
     async def _other(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "lifespan":
             raise ValueError(f"OctyASGIMiddleware knows no scope of type {scope['type']!r}, so it lets none pass")
-        await pass_lifespan(self.app, scope, receive, send, self.gate.close)
+        await pass_lifespan(self.app, scope, receive, send, self.close)
+
+    def close(self) -> None:
+        """Write what is queued; the last of the doors with these settings closes the database, too. Blocks."""
+        close_gate(self, self.gate)
 
     async def _pursue(self, found: Verdict | Claim, request: AsgiRequest) -> Verdict:
-        story = self.gate.pursue(found, request, LoopTicket)
+        story = self.gate.pursue(found, request, make_ticket)
         try:
             while True:
                 step = next(story)
                 if isinstance(step, SlowClaim):
-                    loop = asyncio.get_running_loop()
-                    proving = loop.run_in_executor(self._slow_threads, self.gate.prove, step, request)
-                    await asyncio.shield(proving)  # goes on when the client has gone: what was judged is recorded
+                    # goes on when the client has gone: what was judged is recorded
+                    await run_in(self.gate.slow_threads, self.gate.prove, step, request)
                 else:
                     await step.wait(self.gate.settings.commit_timeout)
         except StopIteration as end:
@@ -182,6 +190,10 @@ class OctyASGIMiddleware:
         await send({"type": f"{prefix}.start", "status": refusal.status, "headers": list(refusal.headers)})
         body = b"" if scope.get("method") == "HEAD" else refusal.body
         await send({"type": f"{prefix}.body", "body": body})
+
+
+def _has_credentials(scope: Scope) -> bool:
+    return any(name == b"authorization" for name, _ in scope["headers"])
 
 
 def _adding(headers: Headers, send: Send) -> Send:

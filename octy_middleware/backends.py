@@ -15,6 +15,10 @@ from sqlalchemy.exc import SQLAlchemyError
 from octy_middleware.errors import ConfigurationError
 
 IS_THERE = "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
+VERSION_TABLE = "octy_schema_version"
+"""The table that Alembic keeps our migration in. A host app's own Alembic uses `alembic_version`."""
+
+SCHEMA_OPTION = "schema"  # of PostgreSQL's URL: the schema that Octy's tables are in
 _FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
 
 
@@ -48,6 +52,10 @@ class Backend(Protocol):
     """How it is reached. Its text hides the password, wherever that was given."""
     place: str
     """Where it is, in an error's words, without a password."""
+    closes_inherited: bool
+    """Whether a forked child may, and must, close idle connections that it has inherited open."""
+    separation: str
+    """What to do when others have tables of our names there, in an error's words."""
 
     def make_engine(self) -> Engine:
         """Return an engine whose connections are made on first use; each transaction is begun by us."""
@@ -90,6 +98,12 @@ class Backend(Protocol):
 
     def create(self) -> None:
         """Make the empty database where that is ours to do."""
+
+    def create_schema(self, connection: Connection) -> None:
+        """Make the schema that the URL names, if there is none, in a transaction that writes."""
+
+    def schemas_without_usage(self, connection: Connection) -> str:
+        """Return the schemas in which tables of ours may be and may not be seen, or nothing."""
 
     def is_standby(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error that the connection leads to a server that takes no writes."""

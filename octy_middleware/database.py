@@ -14,9 +14,9 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from octy_middleware.backends import Alarm, Writer, open_backend
+from octy_middleware.backends import VERSION_TABLE, Alarm, Writer, open_backend
 from octy_middleware.errors import DatabaseSetupError, SchemaError, StandbyError, StoreUnavailableError
-from octy_middleware.forking import rest_while_forking
+from octy_middleware.forking import notice_fork, rest_while_forking
 from octy_middleware.kept import KeptConnection
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ SCHEMA = "0003"
 COMPATIBLE = "compatible_back_to"
 """The column beside the schema's version: that version, a colon, the oldest schema whose release can work with it."""
 
+_VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
 _POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
@@ -80,6 +81,7 @@ class Database:
         self._kept: weakref.WeakSet[KeptConnection] = weakref.WeakSet()
         weakref.finalize(self, _close_all, self._kept)
         self.engine = self._make_engine()
+        self._resting = False
         rest_while_forking(self)
 
     def restart(self) -> None:
@@ -87,11 +89,15 @@ class Database:
         self.backend.restart()
         for kept in list(self._kept):
             kept.restart()
-        self.engine.dispose(close=False)  # the parent still uses what was inherited
+        told, self._resting = self._resting, False
+        # The parent still uses what was inherited. It closed what was idle, where it was told of the fork; else SQLite
+        # must: its books on a process's locks are in memory, and go by open connections.
+        self.engine.dispose(close=not told and self.backend.closes_inherited)
         self.engine = self._make_engine()
 
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
+        self._resting = True
         self.backend.before_fork()
         for kept in list(self._kept):
             kept.before_fork()
@@ -99,6 +105,7 @@ class Database:
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""
+        self._resting = False
         for kept in list(self._kept):
             kept.after_fork()
         self.backend.after_fork()
@@ -119,6 +126,7 @@ class Database:
 
         It is asked anew on another connection where that one has died since: nothing was changed by it.
         """
+        notice_fork()
         with self._as_store_errors():
             renounced = False
             for _ in range(_POOLED):  # a server that was restarted has cut them all
@@ -149,6 +157,7 @@ class Database:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
+        notice_fork()
         with self._as_store_errors(), self._connect(None) as connection, connection.begin():
             yield connection
 
@@ -165,6 +174,7 @@ class Database:
         `patience`: seconds to wait for other writers, where that is not the `busy_timeout`. `writer` says which others
         may write meanwhile, where the database can have several. `kept`: the connection to use.
         """
+        notice_fork()
         changed: list[str] = []
         wait = self._busy_timeout if patience is None else patience
         with self._as_store_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
@@ -274,9 +284,9 @@ class Database:
         if self.backend.is_missing():
             return None
         with self.read() as connection:
-            if not inspect(connection).has_table("alembic_version"):
+            if not inspect(connection).has_table(VERSION_TABLE):
                 return None
-            row = connection.exec_driver_sql("SELECT version_num FROM alembic_version").first()
+            row = connection.exec_driver_sql(_VERSION).first()
             return None if row is None else str(row[0])
 
     def check_schema(self) -> None:
@@ -286,6 +296,7 @@ class Database:
         """
         found = self.schema()
         if found is None:
+            self._refuse_hidden_or_foreign_tables()
             raise SchemaError("the database has no tables yet: run `octy db upgrade`")
         if found < SCHEMA:
             raise SchemaError(f"the database is at schema {found}, this release needs {SCHEMA}: run `octy db upgrade`")
@@ -295,13 +306,26 @@ class Database:
                 f"or run `octy db downgrade {SCHEMA}` by it"
             )
 
+    def _refuse_hidden_or_foreign_tables(self) -> None:
+        from octy_middleware.foreign_tables import refuse_foreign_tables  # noqa: PLC0415  # it knows all tables
+
+        if self.backend.is_missing():
+            return
+        with self.read() as connection:
+            refuse_foreign_tables(connection, self.backend)
+            if hidden := self.backend.schemas_without_usage(connection):
+                raise SchemaError(
+                    f"this role may not look into the schema {hidden} of {self.backend.place} → GRANT USAGE ON SCHEMA "
+                    f"{hidden} to it, and what it needs on the tables"
+                )
+
     def _is_compatible(self) -> bool:
         """Tell whether a newer schema is compatible with this release's. What was said of another schema is void."""
         with self.read() as connection:
-            if COMPATIBLE not in {column["name"] for column in inspect(connection).get_columns("alembic_version")}:
+            if COMPATIBLE not in {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}:
                 return False
             row = connection.exec_driver_sql(
-                f"SELECT version_num, {COMPATIBLE} FROM alembic_version"  # noqa: S608  # our own name
+                f"SELECT version_num, {COMPATIBLE} FROM {VERSION_TABLE}"  # noqa: S608  # our own names
             ).first()
         if row is None or row[1] is None:
             return False
@@ -311,13 +335,15 @@ class Database:
     def refuse_other_schema(self) -> None:
         """Raise SchemaError, with what to do, when the database is there and at another schema, or is empty.
 
-        One that is away comes back: a host app starts without it.
+        One that is away comes back: a host app starts without it. No connection is left open: a server may fork next.
         """
         try:
             if not self.backend.is_missing():
                 self.check_schema()
         except StoreUnavailableError:
             pass
+        finally:
+            self.engine.pool.dispose()  # idle ones: the host may use this object already
 
     def close(self) -> None:
         """Close this process's connections."""

@@ -4,7 +4,6 @@ Here: when the thread wakes, what it takes, and how it ends; also after a fork. 
 (`recorder`, `look_ups`).
 """
 
-import atexit
 import logging
 import threading
 import time
@@ -14,10 +13,12 @@ from math import inf
 from typing import Generic, TypeVar
 
 from octy_middleware.forking import restart_after_fork
+from octy_middleware.process_exit import at_exit
 
 _logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
+_LOOK = 0.002  # seconds between two looks at whether all is handled
 _PAUSE = 0.5  # seconds between two tries while items are given back
 
 
@@ -57,6 +58,8 @@ class Drain(Generic[Item]):
         self._thread: threading.Thread | None = None
         self._next = -inf  # when the next batch may begin
         self.closing = False
+        self._busy = False  # items are in hand
+        self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
         return len(self.queue)
@@ -87,6 +90,15 @@ class Drain(Generic[Item]):
         if not self.called:
             self.call()
 
+    def flush(self, timeout: float) -> None:
+        """Return when what is queued has been handled, or after so many seconds."""
+        if self._thread is None:
+            return
+        deadline = time.monotonic() + timeout
+        self.hurry()
+        while (self.called or self._busy or self.queue) and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
     def close(self, timeout: float = 10.0) -> None:
         """Handle what is queued and stop. Items that come later start the thread again."""
         thread = self._thread
@@ -103,13 +115,14 @@ class Drain(Generic[Item]):
                 self.closing = False
                 self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
-                atexit.register(self.close)
+                self._unregister = at_exit(self.close)
 
     def _run(self) -> None:
         while not self.closing or self.queue:
             self._some.wait()
             if self._linger and not self.closing:
                 self._urgent.wait(self._linger)
+            self._busy = True
             self._some.clear()
             self._urgent.clear()
             self._hurried = self.called = False  # before the queue is read: who comes now calls again
@@ -122,9 +135,10 @@ class Drain(Generic[Item]):
                 if given_back:
                     self._try_later(given_back)
                     break
+            self._busy = False
         self._thread = None
         self._hurried = self.called = False  # a call that was answered by the last batch calls nobody any more
-        atexit.unregister(self.close)
+        self._unregister()
         if self.queue:  # came in while the last batch was on its way
             self._ensure_thread()
 
@@ -146,3 +160,7 @@ class Drain(Generic[Item]):
             self._never.wait(_PAUSE)
 
     _never = threading.Event()  # never set: a sleep that reads as one
+
+
+def _do_nothing() -> None:
+    pass

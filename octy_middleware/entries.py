@@ -4,10 +4,11 @@ Here: `Entry`, and request → `Entry`. Not here: the outcome (`gate`), and how 
 """
 
 import re
-from random import randbytes
+from random import Random
 from typing import NamedTuple
 
 from octy_middleware.clock import uuid7
+from octy_middleware.forking import restart_after_fork
 from octy_middleware.network import Client, counted_source, network_of
 from octy_middleware.outcome import Outcome
 from octy_middleware.request import Request
@@ -18,6 +19,24 @@ _CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
 
 OVERFLOW = "*"
 """The source or network under which all go for which there is no room: attackers choose theirs freely."""
+
+
+class _Ids:
+    """Random bytes for ids: a generator of our own, since a host may seed Python's, and anew in a forked child."""
+
+    def __init__(self) -> None:
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Be unlike the parent."""
+        self._random = Random()  # noqa: S311  # an id must be unique, not unguessable
+
+    def __call__(self, count: int) -> bytes:
+        return self._random.randbytes(count)
+
+
+_id_bytes = _Ids()
 
 
 class Entry(NamedTuple):
@@ -62,7 +81,7 @@ def describe(  # what is known of the key beside what the request says of itself
         client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
         method=_printable(request.method, _METHOD_LIMIT),
         path=_printable(request.path, _PATH_LIMIT),
-        request_id=given_request_id(request) or uuid7(now, randbytes),
+        request_id=given_request_id(request) or uuid7(now, _id_bytes),
     )
 
 

@@ -13,7 +13,8 @@ import os
 import sys
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
-from typing import Any, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 from sqlalchemy import Connection
 
@@ -22,9 +23,10 @@ from octy_middleware.clock import Clock
 from octy_middleware.credentials import Secret, read_credentials
 from octy_middleware.database import Database
 from octy_middleware.endings import Endings
-from octy_middleware.errors import ConfigurationError, StoreUnavailableError
+from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.exemptions import Exemptions
 from octy_middleware.express import ExpressLane
+from octy_middleware.forking import notice_fork, restart_after_fork
 from octy_middleware.hash_processes import HashProcesses
 from octy_middleware.heartbeat import Heartbeat
 from octy_middleware.hosts import refuse_without_threads, stops_between_requests
@@ -55,7 +57,7 @@ _RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's rene
 
 
 class Gate:
-    """One per middleware. Safe for threads and after fork."""
+    """One for equal settings in a process (`sharing`). Safe for threads and after fork."""
 
     def __init__(
         self,
@@ -132,13 +134,23 @@ class Gate:
         self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], Client] = {}
         self._nobody = nobody(self._hasher.decoy)
+        self.restart()
+        restart_after_fork(self)
         if settings.tracing:
             from octy_middleware.tracing import trace  # noqa: PLC0415  # others never load it
 
             trace(self)
 
+    def restart(self) -> None:
+        """Have threads of this process's own."""
+        # One more than the slow lane has places: it finds the lane full, and says so at once.
+        self.slow_threads = ThreadPoolExecutor(
+            self.settings.slow_checks + self.settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
+        )
+
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
+        notice_fork()
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme
@@ -290,6 +302,14 @@ class Gate:
     def _beat(self, connection: Connection) -> None:
         self._heartbeat.beat(connection)
 
+    def hasten(self) -> None:
+        """From now on write everything before its answer: the process is about to end. Takes no lock."""
+        self._recorder.hasten()
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Write what is queued, and go on."""
+        self._recorder.flush(timeout)
+
     def close(self) -> None:
         """Write what is queued, stop the threads, close the connections. A later request starts them again."""
         self._look_ups.close()
@@ -309,12 +329,3 @@ def _waited_for(ticket: _T) -> Generator[_T, object, None]:
     yield ticket
     if ticket.answer is None and not ticket.withdraw():
         yield ticket
-
-
-def open_gate(gate: Gate | None, settings: Settings | None, shape: Shape | None, options: Mapping[str, Any]) -> Gate:
-    """Return a door's gate: a given one, or one by settings, or by options and OCTY_* variables; one way only."""
-    if gate is not None and (settings is not None or shape is not None or options):
-        raise ConfigurationError("give a gate alone: settings, options and shape_refusal are its own")
-    if settings is not None and options:
-        raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
-    return gate or Gate(settings or Settings.from_environment(**options), shape_refusal=shape)

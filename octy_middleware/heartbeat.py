@@ -21,10 +21,10 @@ from octy_middleware.statements import execute
 _EVERY = 10.0  # seconds
 _ID_BYTES = 8
 _BEAT = (
-    "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error) "
-    "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
+    "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error, "
+    "failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
     "queued = excluded.queued, lost = excluded.lost, commit_micros = excluded.commit_micros, "
-    "failures = excluded.failures, last_error = excluded.last_error"
+    "failures = excluded.failures, last_error = excluded.last_error, failed_at = excluded.failed_at"
 )
 
 
@@ -49,7 +49,7 @@ class Heartbeat:
         if now < self._due:
             return
         self._due = now + _EVERY
-        health = self._health()
+        health, seen_at = self._health(), self._clock()
         execute(
             connection,
             _BEAT,
@@ -57,10 +57,11 @@ class Heartbeat:
             socket.gethostname()[:100],
             os.getpid(),
             __version__,
-            to_micros(self._clock()),
+            to_micros(seen_at),
             health.queued,
             health.lost,
             to_micros(health.commit),
             health.failures,
             health.past_error,
+            None if health.failed_ago is None else to_micros(seen_at - health.failed_ago),
         )

@@ -121,7 +121,7 @@ class Judge:
             self._report_forged(record)
         live = record is not None and record.is_live(self._clock())
         if claim.plain:
-            exposed = right and live and not self._hides_tls(request)
+            exposed = right and live and self._is_plain(claim, request)
             return self._end.refuse_plain(claim, request, record, exposed=exposed)
         if record is None or not record.is_known:
             return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
@@ -143,6 +143,18 @@ class Judge:
                 record.public_key,
             )
 
+    def _is_plain(self, claim: Claim, request: Request) -> bool:
+        """Tell whether the request is known to have come over plain HTTP."""
+        if claim.client.scheme == "unknown":
+            if not self._warned:
+                self._warned = True
+                _logger.error(
+                    "the server does not say whether requests came over TLS, so they are refused: end TLS at a proxy "
+                    "that is named in OCTY_TRUSTED_PROXIES, or set OCTY_REQUIRE_HTTPS=0 if no plain HTTP reaches it"
+                )
+            return False
+        return not self._hides_tls(request)
+
     def _hides_tls(self, request: Request) -> bool:
         """Tell whether a proxy that nobody told us to trust says that TLS ended there.
 
@@ -154,12 +166,25 @@ class Judge:
             return False
         if not self._warned:
             self._warned = True
-            _logger.error(
-                "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
-                "set OCTY_TRUSTED_PROXIES to it",
-                self._proxies.client(request.peer, request.scheme, (), (), ()).source,
-            )
+            self._warn_of_proxy(request)
         return True
+
+    def _warn_of_proxy(self, request: Request) -> None:
+        source = self._proxies.client(request.peer, request.scheme, (), (), ()).source
+        if request.has_replaced_peer or source in _named_in(request):
+            _logger.error(
+                "requests are refused as plain HTTP although their headers speak of TLS, and the address of the proxy "
+                "can't be seen: %s is the client's, put in its place by the PROXY protocol or by a middleware in front "
+                "of this one. Have that switched off, then set OCTY_TRUSTED_PROXIES to the address of your proxy; "
+                "never to addresses of clients",
+                source,
+            )
+            return
+        _logger.error(
+            "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
+            "set OCTY_TRUSTED_PROXIES to it",
+            source,
+        )
 
     def _decoy(self, public_key: str) -> str | None:
         """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
@@ -167,3 +192,9 @@ class Judge:
         if not imported or has_valid_checksum(public_key):
             return None
         return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
+
+
+def _named_in(request: Request) -> list[str]:
+    """Return the addresses that X-Forwarded-For names, whoever wrote it."""
+    values = b",".join(request.header(b"x-forwarded-for"))
+    return [value.strip(b" \t").decode("latin-1") for value in values.split(b",")]

@@ -6,10 +6,11 @@ An app that knows no lifespan raises at the sight of it, as Django does, or retu
 else the last outcomes would be lost, because uvicorn ends its process by a signal and no `atexit` runs.
 """
 
-import asyncio
 import logging
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
+
+from octy_middleware.async_libraries import run_in_thread
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -32,7 +33,7 @@ async def pass_lifespan(app: App, scope: Scope, receive: Receive, send: Send, cl
 
     async def send_and_close(message: Message) -> None:
         if message["type"] in _END:
-            await asyncio.to_thread(close)
+            await run_in_thread(close)
         await send(message)
 
     try:

@@ -393,6 +393,7 @@ class AppProcess(Table, table=True):
     commit_micros: int = Field(sa_type=BigInteger)  # what its last commit took
     failures: int = Field(sa_type=BigInteger)  # commits that failed since it began
     last_error: str  # of the last one that failed, whether it is over or not
+    failed_at: datetime | None = time_or_none()  # when that was
 
 
 class InstallationRow(Table, table=True):

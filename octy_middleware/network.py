@@ -22,7 +22,7 @@ from typing import Literal
 
 from octy_middleware.errors import ConfigurationError
 
-Scheme = Literal["http", "https"]
+Scheme = Literal["http", "https", "unknown"]
 Family = Literal["x-forwarded", "forwarded"]
 
 UNIX = "unix"  # the peer of a unix socket, as an entry and as a source
@@ -48,7 +48,10 @@ _find_proto = re.compile(rb"(?:^|[;, \t])proto=\"?([A-Za-z]*)", re.IGNORECASE).f
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """Where a request came from: a canonical address, "unix" or "unknown"; and over what."""
+    """Where a request came from: a canonical address, "unix" or "unknown"; and over what.
+
+    The scheme is "unknown" where the server does not say it: such a request is refused, and its pair is not exposed.
+    """
 
     source: str
     scheme: Scheme
@@ -153,7 +156,7 @@ def _read_network(entry: str) -> IPv4Network | IPv6Network:
 @lru_cache(maxsize=4096)
 def _direct(peer: str | None, peer_scheme: str) -> Client:
     """Read what servers say of a peer: an address, or for unix sockets nothing (most) or "unix:…"."""
-    scheme: Scheme = "https" if peer_scheme in _TLS else "http"
+    scheme: Scheme = "https" if peer_scheme in _TLS else "http" if peer_scheme else "unknown"
     if not peer or peer == UNIX or peer.startswith("unix:"):
         return Client(UNIX, scheme)
     return Client(_read_address(peer) or UNKNOWN, scheme)

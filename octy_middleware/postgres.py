@@ -10,6 +10,7 @@ right: any role that may connect could take them and stop all recording.
 """
 
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,7 +20,7 @@ from zlib import crc32
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.backends import IS_THERE, Alarm, Writer, is_one_of
+from octy_middleware.backends import IS_THERE, SCHEMA_OPTION, VERSION_TABLE, Alarm, Writer, is_one_of
 from octy_middleware.errors import (
     ConfigurationError,
     DatabaseSetupError,
@@ -49,6 +50,9 @@ _OPTIONS = {
     # Of several hosts the one that takes writes; none where only a standby answers.
     "target_session_attrs": "read-write",
 }
+# In a connection's `info`: whether a pooler is in between, which may lead each transaction to another session. The
+# server then has another process id than the one that the client was told for its cancel requests.
+_POOLED = "octy_pooled"
 _GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
 
@@ -59,13 +63,15 @@ def _row(slot: int) -> str:
 # Row locks take ROW SHARE on the table, which is compatible with both of its modes here.
 _SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
 _ALONE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
+# A table `write_lock` without our version table beside it is somebody else's.
+_HAS_LOCKS = f"SELECT num_nulls(to_regclass('write_lock'), to_regclass('{VERSION_TABLE}')) = 0"
 _LOCKS = {
     Writer.OFFICE: (_row(_OFFICE), _ALONE),
     Writer.IMPORT: (),
     Writer.RECORDER: (_SHARED,),
     Writer.CROWD: (_ALONE,),
     # Where there is no such table yet. Whoever takes this lock stops migrations and nothing else.
-    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", "SELECT to_regclass('write_lock') IS NOT NULL"),
+    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
 }
 # Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
 # limit is below the time that others wait for it; who works for the office computes between statements.
@@ -96,8 +102,24 @@ _REMEDIES = {  # by the driver's error: the database answers, and refuses
     "DuplicateTable": IS_THERE,
     "DuplicateObject": IS_THERE,
 }
+_SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
+_ENCODINGS = ("UTF8", "SQL_ASCII")  # that keep any text; the latter keeps bytes as they are
+_MAKE_DURABLE = "SELECT set_config('synchronous_commit', 'on', false)"
+_KEEP_DURABLE = (  # of a transaction; a SELECT that finds no row would say that rows of `write_lock` are missing
+    "SELECT set_config('synchronous_commit', "
+    "COALESCE(NULLIF(current_setting('synchronous_commit'), 'off'), 'on'), true)"
+)
+_ADD_SCHEMA = "add ?schema=octy_data to OCTY_DATABASE_URL (&schema=octy_data behind other options)"
+_HAS_SCHEMA = "SELECT EXISTS (SELECT FROM pg_namespace WHERE nspname = %s)"
+_WITHOUT_USAGE = """
+SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privilege(oid, 'USAGE') AND nspname IN (
+  SELECT btrim(btrim(name), '"') FROM unnest(string_to_array(current_setting('search_path'), ',')) AS name
+)
+"""
+_SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
 _CHECK = 1.0  # seconds between two questions on the connection that listens
-_WHERE = ("host", "port", "service")  # of the options, what an error may show
+_VERIFYING = ("verify-ca", "verify-full")
+_WHERE = ("host", "port", "service", SCHEMA_OPTION)  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = (
     f"BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; "
@@ -107,6 +129,8 @@ _READ = (
 
 class PostgresBackend:
     """One database of a PostgreSQL server. See `Backend`."""
+
+    closes_inherited = False  # a child's good-bye would end the parent's session
 
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
@@ -123,6 +147,7 @@ class PostgresBackend:
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
         self.url = _with_password_in_its_place(url)
+        self.schema = _schema(url)
         try:
             make_conninfo(**_driver_options(self.url))
         except ProgrammingError as error:
@@ -130,12 +155,15 @@ class PostgresBackend:
         self._busy_timeout = busy_timeout
         self._generation = 0
         told = {name: value for name, value in url.query.items() if name in _WHERE}
+        self.separation = f"give Octy a schema of its own: {_ADD_SCHEMA}"
+        if self.schema:
+            self.separation = f"give Octy another schema than {self.schema}, or a database of its own"
         self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
         engine = create_engine(
-            self.url.set(drivername="postgresql+psycopg"),
+            _without_schema(self.url).set(drivername="postgresql+psycopg"),
             hide_parameters=True,  # they hold digests, sealed secrets and reasons
             pool_size=5,
             max_overflow=15,
@@ -144,9 +172,48 @@ class PostgresBackend:
         )
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
-        event.listen(engine, "connect", _make_durable)
+        event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy looks around
         event.listen(engine, "handle_error", _hide_values)
         return engine
+
+    def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
+        """Overrule a server that calls a commit done before it is on disk, and find no tables but ours.
+
+        Raises ConfigurationError where the database can't be used as it is.
+        """
+        with _closed_on_error(driver):
+            self._set_up(driver, record)
+
+    def _set_up(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
+        pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
+        pooled = record.info[_POOLED] = pid != driver.info.backend_pid
+        fault = self._fault(driver, path if pooled else self.schema)
+        if pooled and not fault:
+            fault = _pooling_fault(driver)
+        if fault:
+            raise ConfigurationError(f"database_url: {fault}")
+        if pooled:
+            driver.prepare_threshold = None
+            return
+        if durability == "off":
+            driver.execute(_MAKE_DURABLE).close()
+        if self.schema:
+            driver.execute("SELECT set_config('search_path', %s, false)", (self.schema,)).close()
+
+    def _fault(self, driver: "psycopg.Connection[Any]", path: str) -> str:
+        """Return what is wrong with the database or with the session's `search_path`, and what to do; or nothing."""
+        encoding = driver.info.parameter_status("server_encoding")
+        if encoding not in _ENCODINGS:
+            return (
+                f"the database's encoding is {encoding}, which lacks most characters → "
+                f"CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and restore a dump into it"
+            )
+        if self.schema and path != self.schema:
+            return (
+                f"behind a connection pooler the session is shared: its search_path is {path!r} and can't be set → "
+                f"ALTER ROLE … SET search_path = {self.schema}, for a role that Octy alone uses"
+            )
+        return ""
 
     @contextmanager
     def turn(self, patience: float) -> Iterator[None]:  # noqa: ARG002
@@ -167,6 +234,7 @@ class PostgresBackend:
             _WRITE,
             f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[writer]}s'",
             f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}",
+            *((_KEEP_DURABLE,) if connection.info[_POOLED] else ()),
             *_LOCKS[writer],
         )
         found = _found(driver.execute("; ".join(statements).encode(), prepare=False))
@@ -234,6 +302,21 @@ class PostgresBackend:
     def create(self) -> None:
         """See `Backend`. A database is made by the server's owner."""
 
+    def create_schema(self, connection: Connection) -> None:
+        """See `Backend`. One that is there may be used without the right to make one."""
+        if not self.schema or connection.exec_driver_sql(_HAS_SCHEMA, (self.schema,)).scalar_one():
+            return
+        if connection.exec_driver_sql("SELECT current_user").scalar_one() == self.schema:
+            raise ConfigurationError(
+                f"database_url: schema={self.schema} is the role's own name: by PostgreSQL's default `search_path` a "
+                f"host app with this role would find Octy's tables first → give another name, such as octy_data"
+            )
+        connection.exec_driver_sql(f"CREATE SCHEMA {self.schema}")
+
+    def schemas_without_usage(self, connection: Connection) -> str:
+        """See `Backend`. PostgreSQL passes over them in silence."""
+        return str(connection.exec_driver_sql(_WITHOUT_USAGE).scalar_one() or "")
+
     def remedy(self, error: BaseException | None) -> str:
         """See `Backend`."""
         return next((remedy for name, remedy in _REMEDIES.items() if is_one_of(error, {name})), "")
@@ -273,6 +356,28 @@ class PostgresBackend:
         """See `Backend`."""
 
 
+@contextmanager
+def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
+    """Close a connection that is not in the pool yet when its set-up fails: nobody else would."""
+    try:
+        yield
+    except BaseException:
+        driver.close()
+        raise
+
+
+def _pooling_fault(driver: "psycopg.Connection[Any]") -> str:
+    """Return what is wrong with the pooler in between, and what to do; or nothing."""
+    from psycopg.errors import ProtocolViolation  # noqa: PLC0415
+
+    try:
+        driver.execute("BEGIN", prepare=False).close()
+        driver.execute("ROLLBACK", prepare=False).close()
+    except ProtocolViolation as error:
+        return f"the connection pooler allows no transactions ({error}) → set its pool_mode to transaction or session"
+    return ""
+
+
 def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
     """Return what each statement of a message found, of those that return rows."""
     found = []
@@ -289,6 +394,21 @@ def _with_password_in_its_place(url: URL) -> URL:
     if not isinstance(password, str):
         return url
     return url.difference_update_query(["password"]).set(password=password)
+
+
+def _schema(url: URL) -> str:
+    """Return the schema that the URL names, or nothing: then the role's `search_path` leads to the tables."""
+    found = url.query.get(SCHEMA_OPTION, "")
+    if SCHEMA_OPTION in url.query and not (isinstance(found, str) and _SCHEMA_NAME.fullmatch(found)):
+        raise ConfigurationError(
+            "database_url: schema: give one name of small letters, digits and _ that does not begin with pg_"
+        )
+    return str(found)
+
+
+def _without_schema(url: URL) -> URL:
+    """Return the URL without what libpq does not know."""
+    return url.difference_update_query([SCHEMA_OPTION])
 
 
 def _hide_values(context: "ExceptionContext") -> None:
@@ -312,15 +432,31 @@ def _cut(error: BaseException) -> None:
 
 
 def _defaults(url: URL) -> Mapping[str, Any]:
-    """Return what libpq is told beside the URL, which wins.
+    """Return what libpq is told beside the URL, which wins but for the encoding: texts are Unicode here.
 
     Beyond this machine the server's certificate is verified unless `sslmode` or PGSSLMODE says something else: libpq's
     own default would go on in clear.
     """
     told = {name: value for name, value in _OPTIONS.items() if name not in url.query}
+    told["client_encoding"] = "utf8"  # a database of the encoding SQL_ASCII would hand out bytes
     if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
         return told
     return {**told, "sslmode": "verify-full"}
+
+
+def unverified_sslmode(url: URL) -> str:
+    """Return the `sslmode` that lets whoever sits between read along or pose as the server; nothing where none can.
+
+    libpq verifies the authority with `require`, too, where it is told one.
+    """
+    if all(map(_is_local, _hosts(url))):
+        return ""
+    options = {**_defaults(url), **url.normalized_query}
+    told = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
+    mode = told if isinstance(told, str) else told[-1]
+    if mode == "require" and ("sslrootcert" in options or os.environ.get("PGSSLROOTCERT")):
+        return ""
+    return "" if mode in _VERIFYING else mode
 
 
 def _hosts(url: URL) -> list[str]:
@@ -344,15 +480,8 @@ def _driver_options(url: URL) -> dict[str, Any]:
     """Return all that libpq is told."""
     from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
 
-    _, given = PGDialect_psycopg().create_connect_args(url)  # type: ignore[no-untyped-call]
+    _, given = PGDialect_psycopg().create_connect_args(_without_schema(url))  # type: ignore[no-untyped-call]
     return {**given, **_defaults(url)}
-
-
-def _make_durable(driver: "psycopg.Connection[Any]", _record: object) -> None:
-    """Overrule a server that calls a commit done before it is on disk."""
-    driver.execute(
-        "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
-    ).close()
 
 
 class _ServerAlarm:
@@ -361,12 +490,15 @@ class _ServerAlarm:
     def __init__(self, url: URL) -> None:
         self._url = url
         self._driver: psycopg.Connection[Any] | None = None
+        self._pid = os.getpid()
         self._checked = 0.0
 
     def wait(self, timeout: float) -> bool:
         """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
         import psycopg  # noqa: PLC0415
 
+        if self._pid != os.getpid():  # after a fork the session is the parent's
+            self._driver, self._pid = None, os.getpid()
         try:
             if self._driver is None:
                 self._driver = self._listen()
@@ -392,7 +524,7 @@ class _ServerAlarm:
     def _listen(self) -> "psycopg.Connection[Any]":
         import psycopg  # noqa: PLC0415
 
-        driver = psycopg.connect(**_driver_options(self._url), autocommit=True)
+        driver = psycopg.connect(**_driver_options(self._url), autocommit=True, prepare_threshold=None)
         try:
             driver.execute(f"LISTEN {_CHANNEL}")
         except BaseException:

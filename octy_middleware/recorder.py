@@ -40,13 +40,14 @@ class Health(NamedTuple):
     """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours.
 
     `last_error` is empty once the store takes outcomes again; `past_error` stays. `commit` is what the last commit
-    took, `waiting` how long the one under way has lasted; both in seconds.
+    took, `waiting` how long the one under way has lasted, `failed_ago` since when the last one failed; in seconds.
     """
 
     queued: int
     lost: int
     last_error: str
     past_error: str
+    failed_ago: float | None
     failures: int
     commit: float
     waiting: float
@@ -97,6 +98,7 @@ class Recorder:
         self._lost = 0
         self._last_error = ""
         self._past_error = ""
+        self._failed_at: float | None = None
         self._failures = 0
         self._begun: float | None = None  # when the commit under way began
         self._took = 0.0
@@ -189,11 +191,26 @@ class Recorder:
 
     def health(self) -> Health:
         """Return the figures for metrics and `octy doctor`."""
-        begun = self._begun
-        waiting = 0.0 if begun is None else self._monotonic() - begun
+        begun, failed_at, now = self._begun, self._failed_at, self._monotonic()
         return Health(
-            len(self._drain), self._lost, self._last_error, self._past_error, self._failures, self._took, waiting
+            queued=len(self._drain),
+            lost=self._lost,
+            last_error=self._last_error,
+            past_error=self._past_error,
+            failed_ago=None if failed_at is None else now - failed_at,
+            failures=self._failures,
+            commit=self._took,
+            waiting=0.0 if begun is None else now - begun,
         )
+
+    def hasten(self) -> None:
+        """From now on write everything before its answer. Takes no lock: signal handlers call it."""
+        self._before_answer = True
+        self._easily = 0
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Write what is queued, as far as the store takes it in time, and go on."""
+        self._drain.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop. Entries that come later start the thread again."""
@@ -254,6 +271,7 @@ class Recorder:
             _logger.error("recorder: %s: %s", type(error).__name__, error)
         self._last_error = self._past_error = f"{type(error).__name__}: {error}"[:300]
         self._failures += 1
+        self._failed_at = self._monotonic()
         _fail(batch)
         if self._drain.closing:
             self._lost += len(batch)

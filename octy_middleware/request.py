@@ -24,7 +24,11 @@ class Request(Protocol):
 
     @property
     def scheme(self) -> str:
-        """`http` or `https`, or a WebSocket's own names for them."""
+        """`http` or `https`, or a WebSocket's own names for them; empty where the server does not say."""
+
+    @property
+    def has_replaced_peer(self) -> bool:
+        """Tell whether `peer` is known to be another address than that of the connection's other end."""
 
     def header(self, name: bytes) -> Sequence[bytes]:
         """All raw values of a header, given in lower case."""

@@ -5,6 +5,7 @@ what only the worker needs (`octy_worker.settings`).
 """
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, Self, TypedDict
 
@@ -14,6 +15,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 
 PREFIX = "OCTY_"
+_SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]+")
 
 
 def _split(value: object) -> object:
@@ -41,12 +43,17 @@ class BaseSettings(BaseModel):
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
         """Build from OCTY_* variables; keyword arguments win. Raises ConfigurationError with what to do."""
         source = os.environ if environ is None else environ
-        found = {
-            name: source[f"{PREFIX}{name.upper()}"]
-            for name in cls.model_fields
-            if source.get(f"{PREFIX}{name.upper()}", "") != ""
+        return cls.build(**{**cls.texts_in(source), **overrides})
+
+    @classmethod
+    def texts_in(cls, environ: Mapping[str, str]) -> dict[str, Any]:
+        """Return the fields that OCTY_* variables give, as text. An empty variable gives none."""
+        given = {name: environ.get(f"{PREFIX}{name.upper()}", "") for name in cls.model_fields}
+        return {
+            name: value
+            for name, value in given.items()
+            if value != "" and not (name.endswith("_port") and is_service_link(value))
         }
-        return cls.build(**{**found, **overrides})
 
     @classmethod
     def build(cls, **values: Any) -> Self:
@@ -56,6 +63,11 @@ class BaseSettings(BaseModel):
         except ValidationError as error:
             lines = [_explain(item) for item in error.errors(include_input=False, include_url=False)]
             raise ConfigurationError("\n".join(lines)) from None
+
+
+def is_service_link(value: str) -> bool:
+    """Tell whether it is Kubernetes's value of a port: for a service `octy-pages` each pod has OCTY_PAGES_PORT."""
+    return _SERVICE_LINK.fullmatch(value) is not None
 
 
 def _explain(item: Any) -> str:
@@ -81,6 +93,7 @@ class Settings(BaseSettings):
     schemeless: bool = True  # Octy's Go clients send base64(pk:sk) without "Basic"
     header_limit: int = Field(default=1024, ge=64, le=65_536)
     scopes: Texts = ("authenticated",)  # granted to every accepted pair, for Starlette's @requires
+    hide_credentials: bool = True  # the app does not see the Authorization header of accepted requests
 
     require_https: bool = True
     hsts: int = Field(default=0, ge=0)  # seconds of Strict-Transport-Security on answers over HTTPS; 0: none
@@ -97,6 +110,7 @@ class Settings(BaseSettings):
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
     linger: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    write_at_sigterm: bool = True  # what is queued is written when the process is told to end
     # Accepted outcomes, too, are committed before the answer: for hosts that stop the process between requests.
     commit_before_answer: bool | None = None  # None: where the host is known to (see `hosts`)
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
@@ -119,6 +133,7 @@ class Options(TypedDict, total=False):
     schemeless: bool
     header_limit: int
     scopes: tuple[str, ...] | str
+    hide_credentials: bool
     require_https: bool
     hsts: int
     trusted_proxies: tuple[str, ...] | str
@@ -133,6 +148,7 @@ class Options(TypedDict, total=False):
     queue_limit: int
     commit_timeout: float
     linger: float
+    write_at_sigterm: bool
     commit_before_answer: bool | None
     attempts_per_minute: int
     sources_per_minute: int

@@ -37,6 +37,8 @@ _PRAGMAS = (
 class SqliteBackend:
     """One SQLite file. See `Backend`."""
 
+    closes_inherited = True
+
     def __init__(self, url: URL, busy_timeout: float) -> None:
         if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query or "\0" in str(url.database):
             raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
@@ -47,6 +49,7 @@ class SqliteBackend:
         self._erased = False  # a secret may still stand in the log
         self.path = Path(str(url.database)).absolute()  # the host may change its folder later
         self.place = str(self.path)
+        self.separation = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
         self._lock = FileLock(self._beside(".lock-file"), like=self.path)
         self._bell = self._beside(".wake-up")
 
@@ -162,6 +165,13 @@ class SqliteBackend:
         except OSError as error:
             hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
             raise StoreUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
+
+    def create_schema(self, connection: Connection) -> None:
+        """See `Backend`. A file has one schema."""
+
+    def schemas_without_usage(self, connection: Connection) -> str:  # noqa: ARG002
+        """See `Backend`. Who may read a file sees all of it."""
+        return ""
 
     def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
         """See `Backend`. A file has no copies that we would be led to."""

@@ -8,17 +8,27 @@ interpreter's lock over: at a batch of a hundred that costs more than its commit
 import asyncio
 import threading
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from typing import Protocol
 
 from octy_middleware.verdict import Answer
+
+
+class Loop(Protocol):
+    """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Sequence["Ticket"]], object], tickets: Sequence["Ticket"], /
+    ) -> object:
+        """Call back in the loop's own thread; raise RuntimeError once the loop has ended."""
 
 
 class Ticket(ABC):
     """One waiting request. `answer` is there once it is settled; until a commit begins it can be withdrawn."""
 
     __slots__ = ("_token", "answer", "withdrawn")
-    loop: asyncio.AbstractEventLoop | None = None
+    loop: Loop | None = None
 
     def __init__(self) -> None:
         self.answer: Answer | None = None
@@ -92,7 +102,7 @@ class LoopTicket(Ticket):
 
 def settle(settled: Iterable[tuple[Ticket, Answer]]) -> None:
     """Give tickets their answers, and wake each loop once."""
-    loops: dict[asyncio.AbstractEventLoop, list[Ticket]] = {}
+    loops: dict[Loop, list[Ticket]] = {}
     for ticket, answer in settled:
         ticket.answer = answer
         if ticket.loop is None:

@@ -5,14 +5,17 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
-from octy_middleware.gate import Gate, open_gate
+from octy_middleware.gate import Gate
+from octy_middleware.hidden_credentials import hide_in_environ
 from octy_middleware.refusal import Headers, Shape
 from octy_middleware.settings import Options, Settings
+from octy_middleware.sharing import close_gate, open_gate
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse
 
 Environ = dict[str, Any]
+_ACCEPTED_BY = "octy.accepted_by"
 App = Callable[[Environ, "StartResponse"], Iterable[bytes]]
 
 
@@ -37,24 +40,44 @@ class WsgiRequest:
 
     @property
     def peer(self) -> str | None:
-        """The server's idea of the client's address."""
-        return self._environ.get("REMOTE_ADDR")
+        """The server's idea of the client's address, also below Werkzeug's ProxyFix, which keeps it aside."""
+        original = self._environ.get("werkzeug.proxy_fix.orig")
+        return (self._environ if original is None else original).get("REMOTE_ADDR")
+
+    @property
+    def has_replaced_peer(self) -> bool:
+        """See `Request`. gunicorn puts the address that the PROXY protocol names in the place of the connection's."""
+        connection = self._environ.get("gunicorn.socket")
+        if connection is None:
+            return False
+        try:
+            end = connection.getpeername()
+        except OSError:
+            return False
+        return isinstance(end, tuple) and end[0] != self.peer
 
     @property
     def scheme(self) -> str:
         """`http` or `https`, of the connection itself where we see it.
 
-        gunicorn takes it from headers that a local peer sends; whom to trust is our own setting (T9).
+        gunicorn takes it from headers that a local peer sends, uWSGI from those of anybody; whom to trust is our own
+        setting (T9). Where uWSGI may have read such a header nobody knows the scheme.
         """
         connection = self._environ.get("gunicorn.socket")
         if connection is not None:
             return "https" if isinstance(connection, ssl.SSLSocket) else "http"
-        return str(self._environ.get("wsgi.url_scheme", "http"))
+        if "uwsgi.version" in self._environ and not _CLAIMS.isdisjoint(self._environ):
+            return ""
+        original = self._environ.get("werkzeug.proxy_fix.orig")
+        return str((self._environ if original is None else original).get("wsgi.url_scheme", ""))
 
     def header(self, name: bytes) -> list[bytes]:
         """All values of a header; servers have joined repeated ones with commas."""
         value = self._environ.get(_VARIABLES.get(name) or _variable(name))
         return [] if value is None else [str(value).encode("latin-1", "replace")]
+
+
+_CLAIMS = frozenset({"HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"})
 
 
 def _variable(name: bytes) -> str:
@@ -80,8 +103,8 @@ class OctyWSGIMiddleware:
 
     Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success
-    `environ["octy.principal"]` is a `Principal` and `REMOTE_USER` the account's reference; where no credentials are
-    needed neither is there.
+    `environ["octy.principal"]` is a `Principal`, `REMOTE_USER` the account's reference, and HTTP_AUTHORIZATION is
+    removed (`hide_credentials`); where no credentials are needed neither of the two is there.
     """
 
     def __init__(
@@ -94,10 +117,12 @@ class OctyWSGIMiddleware:
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_gate(gate, settings, shape_refusal, options)
+        self.gate = open_gate(self, gate, settings, shape_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
+        if environ.get(_ACCEPTED_BY) is self.gate and "HTTP_AUTHORIZATION" not in environ:
+            return self.app(environ, start_response)  # an app in an app, each behind us
         environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
         request = WsgiRequest(environ)
         verdict = self.gate.decide(request)
@@ -111,11 +136,17 @@ class OctyWSGIMiddleware:
             environ["octy.principal"] = verdict.principal
             environ["REMOTE_USER"] = verdict.principal.reference
             environ["AUTH_TYPE"] = "Basic"
+            if self.gate.settings.hide_credentials:
+                hide_in_environ(environ)
+                environ[_ACCEPTED_BY] = self.gate
         return self.app(environ, start_response)
 
     def close(self) -> None:
-        """Write what is queued and stop the threads; also done when the interpreter ends."""
-        self.gate.close()
+        """Write what is queued; the last of the doors with these settings stops the threads and closes the database.
+
+        What is queued is also written at SIGTERM and when the interpreter ends.
+        """
+        close_gate(self, self.gate)
 
 
 def _as_text(headers: Headers) -> list[tuple[str, str]]:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
 from support.stores import STORES, remove_template
 from support.world import World
+
+__all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal_summary"]  # pytest finds them here
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")

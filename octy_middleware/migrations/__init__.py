@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from octy_middleware.backends import Writer
+from octy_middleware.backends import VERSION_TABLE, Writer
 from octy_middleware.database import COMPATIBLE, SCHEMA, Database
 from octy_middleware.errors import ConfigurationError, SchemaError
+from octy_middleware.foreign_tables import refuse_foreign_tables
 
 if TYPE_CHECKING:
     from alembic.config import Config
+    from alembic.migration import MigrationContext
 
 _SHOWN = 5  # differences in one line
 
@@ -23,17 +25,18 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     """Bring the database to `revision`, in one transaction; return where it was, None if it had no tables.
 
     Whoever comes second while another process does it waits, and finds it done. Raises SchemaError, with what to do,
-    when this release knows no way from where the database is.
+    when this release knows no way from where the database is, or when tables of these names are not Octy's.
     """
     config = _config()
     from alembic import command  # noqa: PLC0415
-    from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     database.backend.create()
     try:
         with database.write(writer=Writer.MIGRATION) as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
+            database.backend.create_schema(connection)
+            refuse_foreign_tables(connection, database.backend)
+            found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
             database.backend.add_lock_rows(connection)
@@ -52,12 +55,11 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
     """
     config = _config()
     from alembic import command  # noqa: PLC0415
-    from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.util import CommandError  # noqa: PLC0415
 
     try:
         with database.write(writer=Writer.MIGRATION) as connection:
-            found = MigrationContext.configure(connection).get_current_revision()
+            found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.downgrade(config, revision)
             _note_compatibility(connection, config)
@@ -79,18 +81,17 @@ def _note_compatibility(connection: Connection, config: "Config") -> None:
 
     A migration says so by `compatible_back_to`; one that says nothing is compatible with no older release.
     """
-    from alembic.migration import MigrationContext  # noqa: PLC0415
     from alembic.script import ScriptDirectory  # noqa: PLC0415
 
-    current = MigrationContext.configure(connection).get_current_revision()
+    current = _context(connection).get_current_revision()
     if current is None:
         return
-    columns = {column["name"] for column in inspect(connection).get_columns("alembic_version")}
+    columns = {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}
     if COMPATIBLE not in columns:
-        connection.exec_driver_sql(f"ALTER TABLE alembic_version ADD COLUMN {COMPATIBLE} VARCHAR(80)")
+        connection.exec_driver_sql(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN {COMPATIBLE} VARCHAR(80)")
     script = ScriptDirectory.from_config(config).get_revision(current)
     back_to = getattr(script.module, COMPATIBLE, current)
-    statement = f"UPDATE alembic_version SET {COMPATIBLE} = :told"  # noqa: S608  # our own name
+    statement = f"UPDATE {VERSION_TABLE} SET {COMPATIBLE} = :told"  # noqa: S608  # our own names
     connection.execute(text(statement), {"told": f"{current}:{back_to}"})
 
 
@@ -108,6 +109,12 @@ def check_tables(database: Database) -> None:
             f"the database says that it is at schema {SCHEMA}, but its tables are others: "
             f"{'; '.join(found[:_SHOWN])}{more} → undo what was changed by hand, or restore a backup"
         )
+
+
+def _context(connection: Connection) -> "MigrationContext":
+    from alembic.migration import MigrationContext  # noqa: PLC0415
+
+    return MigrationContext.configure(connection, opts={"version_table": VERSION_TABLE})
 
 
 def _config() -> "Config":

@@ -6,6 +6,7 @@ from alembic import context
 from alembic.autogenerate.api import AutogenContext
 from sqlmodel.sql.sqltypes import AutoString
 
+from octy_middleware.backends import VERSION_TABLE
 from octy_middleware.columns import UtcTime
 from octy_middleware.models import METADATA
 
@@ -23,6 +24,7 @@ connection = context.config.attributes["connection"]
 context.configure(
     connection=connection,
     target_metadata=METADATA,
+    version_table=VERSION_TABLE,
     render_as_batch=connection.dialect.name == "sqlite",
     render_item=render_item,
 )

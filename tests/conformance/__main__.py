@@ -10,7 +10,8 @@ import tempfile
 import time
 from pathlib import Path
 
-from conformance.cells import AS_THEY_COME, CELLS, Cell
+from conformance import apache
+from conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, Cell
 from conformance.pipeline import Report, pipeline
 from conformance.table import as_markdown, as_text, columns, legend, matrix
 
@@ -21,7 +22,11 @@ def main() -> int:
     parser.add_argument("--write", type=Path, metavar="FILE", help="write the table as Markdown")
     parser.add_argument("words", nargs="*", metavar="WORD", help="run only cells with this in their names")
     options = parser.parse_args()
-    cells = [cell for cell in (*CELLS, *AS_THEY_COME) if _is_named(cell, options.words)]
+    named = [cell for cell in (*CELLS, *AS_THEY_COME, *FURTHER_CELLS) if _is_named(cell, options.words)]
+    cells = [cell for cell in named if cell.server.is_installed]
+    for cell in named:
+        if cell not in cells:
+            _say(f"left out: {cell} (needs {apache.NEEDS})")
     began = time.monotonic()
     folder = Path(tempfile.mkdtemp(prefix="octy-conformance-"))
     try:
@@ -29,7 +34,9 @@ def main() -> int:
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     red = _show(reports, time.monotonic() - began)
-    if options.write and not options.words:
+    if options.write and not options.words and cells != named:
+        _say("not written: something was left out")
+    elif options.write and not options.words:
         options.write.write_text(as_markdown(red), encoding="utf-8")
     return 1 if any(report.faults for report in reports) else 0
 

@@ -19,6 +19,7 @@ from conformance.answers import (
     WHO,
 )
 from conformance.cases import NOTHING, table
+from conformance.cases.stops import STOP
 from conformance.difference import Difference, Results
 from conformance.pairs import sample
 
@@ -233,9 +234,50 @@ DIFFERENCES = (
         {
             case.title: (PLAIN, f"plain_http from {_PEER}")
             for case in table(sample())
-            if case.group in ("source", "plain HTTP", "Forwarded")
+            if case.group in ("source", "plain HTTP", "Forwarded", STOP)
             and case.answers != (OPEN,)
             and case.recorded != f"plain_http from {_PEER}"
+        },
+    ),
+    Difference(
+        ("uvicorn-h11",),
+        "Litestar routes before it asks a middleware: what no route takes it answers by itself. Around the whole app "
+        "(`OctyASGIMiddleware(app)`) the middleware is asked first.",
+        {
+            "plain HTTP: HEAD over plain HTTP": ("405 with no body of 49 bytes", NOTHING),
+            "plain HTTP: https in the request line": ('404 {"status_code":404,"detail":"Not Found"}', NOTHING),
+            "shaped refusals: a HEAD in the host's form": ("405 with no body of 49 bytes", NOTHING),
+        },
+        frameworks=("Litestar",),
+    ),
+    Difference(
+        ("cheroot",),
+        "The server takes the last of several lines with the same name for the only one, and X_Forwarded_For for "
+        "X-Forwarded-For: clients choose scheme and source unless the proxy in front overwrites these headers and "
+        "drops names with underscores.",
+        {
+            "source: a trusted hop in a line after": (MISSING, f"missing from {_PEER}"),
+            "source: a lie with underscores after": (MISSING, f"missing from {_LIE}"),
+            "source: a lie with one underscore": (MISSING, f"missing from {_LIE}"),
+            "plain HTTP: http, then https in another line": (WHO, "accepted"),
+            "plain HTTP: https with underscores": (WHO, "accepted"),
+            "plain HTTP: http, then https with underscores": (WHO, "accepted"),
+            "optional: two lines": (WHO, "accepted"),
+        },
+    ),
+    Difference(
+        ("cheroot",),
+        "The server refuses an absolute address in the request line by itself.",
+        _by_server("plain HTTP: https in the request line"),
+    ),
+    Difference(
+        ("uwsgi",),
+        "The server takes X_Forwarded_For for X-Forwarded-For: clients choose scheme and source unless the proxy in "
+        "front drops names with underscores (nginx does by default).",
+        {
+            "source: a lie with underscores after": (MISSING, f"missing from {_LIE}"),
+            "source: a lie with one underscore": (MISSING, f"missing from {_LIE}"),
+            "plain HTTP: https with underscores": (WHO, "accepted"),
         },
     ),
 )

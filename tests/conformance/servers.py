@@ -5,27 +5,36 @@ and once as it comes. Not here: children in general (`octy_worker.dev.processes`
 """
 
 import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from conformance import apache
 from octy_worker.dev.processes import Process, free_port, listens
 
 TESTS = Path(__file__).parents[1]
 _START = 30.0  # seconds until a server must listen
 _GRACE = 5.0  # seconds for its end
 Command = Callable[[str, int], Sequence[str]]
+"""From the app, as module:name, and the port; `{folder}` becomes the cell's own."""
 
 
 @dataclass(frozen=True)
 class Server:
-    """One way to serve. `distribution`: whose version the table names."""
+    """One way to serve. `distribution`: whose version the table names, where it is Python's."""
 
     name: str
     door: str
     distribution: str
     command: Command
+
+    @property
+    def is_installed(self) -> bool:
+        """Tell whether it can be started here. Of servers that are no Python package not every machine has one."""
+        return bool(self.distribution) or apache.is_installed()
 
 
 def _uvicorn(http: str, *options: str) -> Command:
@@ -52,6 +61,17 @@ def _granian(interface: str) -> Command:
     return lambda app, port: ("granian", app, "--interface", interface, "--port", str(port))
 
 
+def _uwsgi(app: str, port: int) -> Sequence[str]:
+    """As a deployment has it: master, a forked worker (throttles are by process), threads; a stop waits."""
+    return (
+        *(UWSGI, "--http-socket", f"127.0.0.1:{port}", "--module", app, "--master", "--workers", "1", "--threads", "2"),
+        *("--enable-threads", "--disable-logging", "--buffer-size", "32768"),
+        *("--hook-master-start", "unix_signal:15 gracefully_kill_them_all"),
+    )
+
+
+_HYPERCORN = ("hypercorn", "--worker-class", "trio")
+UWSGI = str(Path(sys.executable).with_name("uwsgi"))
 _MINE = "--no-proxy-headers"
 _NOBODY = ("--forwarded-allow-ips", "")
 _UVICORN_WORKER = "uvicorn.workers.UvicornWorker"
@@ -78,6 +98,20 @@ TRUSTING = (
     Server("gunicorn-gthread, as it comes", "wsgi", "gunicorn", _gunicorn("gthread", "--threads", "4")),
     Server("waitress, as it comes", "wsgi", "waitress", _waitress()),
 )
+# Those of the smaller table.
+FURTHER = (
+    Server("hypercorn-trio", "asgi", "hypercorn", lambda app, port: (*_HYPERCORN, app, "--bind", f"127.0.0.1:{port}")),
+    Server("daphne", "asgi", "daphne", lambda app, port: ("daphne", "-b", "127.0.0.1", "-p", str(port), app)),
+    Server("gunicorn-gevent", "wsgi", "gunicorn", _gunicorn("gevent", *_NOBODY)),
+    Server("cheroot", "wsgi", "cheroot", lambda app, port: ("cheroot", app, "--bind", f"127.0.0.1:{port}")),
+    Server("uwsgi", "wsgi", "pyuwsgi", _uwsgi),
+    Server("mod_wsgi", "wsgi", "", apache.command),
+)
+# Ways to serve without a lifespan: what is asked is whether the last outcomes are written at a stop.
+WITHOUT_LIFESPAN = (
+    Server("uvicorn without lifespan", "asgi", "uvicorn", _uvicorn("h11", _MINE, "--lifespan", "off")),
+    Server("uvicorn over WSGI", "wsgi", "uvicorn", _uvicorn("h11", _MINE, "--interface", "wsgi")),
+)
 
 
 class Running:
@@ -86,7 +120,8 @@ class Running:
     def __init__(self, server: Server, app: str, folder: Path, environment: dict[str, str], *options: str) -> None:
         self.port = free_port()
         module, *arguments = server.command(app, self.port)
-        command = [sys.executable, "-m", module, *arguments, *options]
+        program = [module] if Path(module).is_absolute() else [sys.executable, "-m", module]
+        command = [part.replace("{folder}", str(folder)) for part in (*program, *arguments, *options)]
         self.process = Process(server.name, command, folder / "server.log", _surroundings(environment, folder))
 
     def wait(self) -> None:
@@ -96,6 +131,15 @@ class Running:
     def log(self) -> str:
         """Return all that it has said."""
         return self.process.log.read_text(errors="replace")
+
+    def end(self) -> None:
+        """Ask it to stop, and return when it has, however slow the machine is."""
+        if self.process.returncode is None:
+            os.kill(self.process.pid, signal.SIGTERM)
+        deadline = time.monotonic() + _START
+        while self.process.returncode is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        self.stop()
 
     def stop(self) -> None:
         self.process.stop(_GRACE)

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from importlib.metadata import version
 
 from conformance.cases import table
-from conformance.cells import AS_THEY_COME, CELLS, Cell
+from conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, FURTHER_FRAMEWORKS, Cell
 from conformance.difference import Difference
 from conformance.differences import DIFFERENCES
 from conformance.expectations import find
@@ -49,10 +49,10 @@ def number(difference: Difference) -> int:
 
 
 def columns(cells: Iterable[Cell]) -> list[Column]:
-    """Return one column a server."""
+    """Return one column a server, and one a further framework."""
     by_server: defaultdict[str, list[Cell]] = defaultdict(list)
     for cell in cells:
-        by_server[cell.server.name].append(cell)
+        by_server[str(cell) if cell.framework in FURTHER_FRAMEWORKS else cell.server.name].append(cell)
     return [Column(name, tuple(some)) for name, some in by_server.items()]
 
 
@@ -82,6 +82,11 @@ def as_markdown(red: set[tuple[Cell, str]]) -> str:
         _markdown_table(matrix(columns(CELLS), red)),
         "## Servers as they come\n\nSome believe the forwarding headers of whatever runs on the same host.\n",
         _markdown_table(matrix(columns(AS_THEY_COME), red)),
+        (
+            "## Further frameworks and servers, with some of the cases\n\n"
+            "The same cases, as far as API Gateway can send them, pass through Mangum in a test of their own.\n"
+        ),
+        _markdown_table(matrix(columns(FURTHER_CELLS), red)),
         "## Differences\n",
         "\n".join(_footnote(difference) for difference in DIFFERENCES) + "\n",
         "## Cases\n",
@@ -122,9 +127,14 @@ def _code_free(text: str) -> str:
 
 
 def _versions() -> str:
-    servers = {cell.server.distribution for cell in CELLS} | {"h11", "httptools"}
-    frameworks = {cell.framework.partition(" ")[0].lower() for cell in CELLS}
+    cells = (*CELLS, *FURTHER_CELLS)
+    servers = {cell.server.distribution for cell in cells if cell.server.distribution} | {"h11", "httptools", "trio"}
+    frameworks = {_distribution(cell.framework) for cell in cells}
     return ", ".join(f"{name} {version(name)}" for name in sorted(servers | frameworks))
+
+
+def _distribution(framework: str) -> str:
+    return {"REST framework": "djangorestframework"}.get(framework, framework.partition(" ")[0].lower())
 
 
 def _markdown_table(rows: Sequence[Sequence[str]]) -> str:

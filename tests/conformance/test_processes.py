@@ -1,4 +1,4 @@
-"""Several processes and their ends: an app loaded before the fork, a worker killed, a server asked to stop."""
+"""Several processes: an app loaded before the fork, a worker killed."""
 
 import contextlib
 import os
@@ -13,7 +13,7 @@ import pytest
 from support.world import Keys
 
 from conformance.cases import http
-from conformance.cells import FRAMEWORKS, Cell, Session
+from conformance.cells import Cell, Session
 from conformance.pairs import Accounts, accounts
 from conformance.servers import SERVERS, Running, Server
 from conformance.wire import Closed, Wire
@@ -111,33 +111,3 @@ def survived(port: int, keys: Keys) -> bool:
         return ask(port, keys.basic("sk_wrong")) == (401, 0)
     except (Closed, ConnectionError):
         return False
-
-
-ENDS = [Cell(framework, server) for server in SERVERS for framework in ("Starlette", "Django (ASGI)", "Flask")]
-# WSGI knows no end, and these two end without the interpreter's own: what lingers at that moment, 200 ms by default, is
-# lost. Refusals that count are on disk before they leave.
-LOSE_WHAT_LINGERS = {"Flask on waitress", "Flask on granian-wsgi"}
-
-
-@pytest.mark.parametrize("cell", [cell for cell in ENDS if FRAMEWORKS[cell.framework][0] == cell.server.door], ids=str)
-def test_what_lingers_is_written_when_the_server_is_asked_to_stop(cell: Cell, made: Accounts, tmp_path: Path) -> None:
-    keys = made.pairs.right
-    session = Session.prepared(cell, made, tmp_path / "cell")
-    session.start(OCTY_LINGER="1")
-    try:
-        session.running.wait()
-        with Wire(session.running.port) as wire:
-            wire.send(http(b"Authorization: " + keys.basic("sk_wrong").encode()))
-            assert wire.answer().status == 401
-            wire.reconnect()
-            wire.send(http(b"Authorization: " + keys.basic().encode()))
-            assert wire.answer().status == 200
-        os.kill(session.running.process.pid, signal.SIGTERM)
-        until(lambda: session.running.process.returncode is not None)
-    finally:
-        session.running.stop()
-    written = session.worlds["octy"].recorded(keys.public_key)
-    for world in session.worlds.values():
-        world.database.close()
-    lingered = {} if str(cell) in LOSE_WHAT_LINGERS else {"accepted": 1}
-    assert written == {"wrong_secret": 1, **lingered}

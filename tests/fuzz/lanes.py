@@ -114,7 +114,7 @@ class AsgiLane:
             return error
 
     def close(self) -> None:
-        self._door._slow_threads.shutdown()
+        self._door.gate.slow_threads.shutdown()
 
 
 async def _receive() -> Any:

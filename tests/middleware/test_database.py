@@ -75,7 +75,7 @@ def test_a_store_that_was_away_is_used_again(world: World) -> None:
 @pytest.mark.parametrize(("found", "message"), [("0000", "run `octy db upgrade`"), ("9999", "install the newer")])
 def test_another_schema_says_what_to_do(world: World, found: str, message: str) -> None:
     with world.database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+        connection.execute(text("UPDATE octy_schema_version SET version_num = :found"), {"found": found})
     with pytest.raises(SchemaError, match=message):
         world.database.check_schema()
 
@@ -83,7 +83,7 @@ def test_another_schema_says_what_to_do(world: World, found: str, message: str) 
 @pytest.mark.parametrize(("found", "message"), [("0000", "knows no way from there"), ("9999", "install the newer")])
 def test_an_unknown_schema_is_left_as_it_is(world: World, found: str, message: str) -> None:
     with world.database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = :found"), {"found": found})
+        connection.execute(text("UPDATE octy_schema_version SET version_num = :found"), {"found": found})
     with pytest.raises(SchemaError, match=f"at schema {found}, .*{message}"):
         upgrade(world.database)
     assert world.database.schema() == found

@@ -55,10 +55,10 @@ def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty
 
 
 def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
-    empty.backend.create()
+    upgrade(empty, "0002")
     with empty.write(writer=Writer.MIGRATION) as connection:
-        connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
-    with pytest.raises(DatabaseSetupError, match=r"account.* already exists.* → .*a database of its own") as caught:
+        connection.exec_driver_sql("CREATE TABLE webhook (id INTEGER)")
+    with pytest.raises(DatabaseSetupError, match=r"webhook.* already exists.* → .*a database of its own") as caught:
         upgrade(empty)
     assert exit_of(caught.value) is Exit.INPUT
 

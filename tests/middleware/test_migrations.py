@@ -78,7 +78,7 @@ def shape(database: Database) -> dict[str, object]:
                 "options": inspector.get_table_options(name),
             }
             for name in inspector.get_table_names()
-            if name != "alembic_version"
+            if name != "octy_schema_version"
         }
 
 
@@ -152,7 +152,7 @@ def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
 def test_rows_of_the_previous_release_survive_up_and_down_and_up(empty: Database) -> None:
     upgrade(empty, PREVIOUS)
     before, there = shape(empty), list(tables_of(empty).values())
-    there = [table for table in there if table.name not in ("alembic_version", "write_lock")]
+    there = [table for table in there if table.name not in ("octy_schema_version", "write_lock")]
     kept = fill(empty)
     assert {name for name, found in kept.items() if len(found) == 3} == {table.name for table in there}
     assert upgrade(empty) == PREVIOUS
@@ -197,7 +197,7 @@ def test_going_back_leaves_no_message_that_the_release_before_does_not_know(empt
 def test_back_to_nothing_and_forward_again(empty: Database) -> None:
     upgrade(empty)
     go_back(empty, "base")
-    assert set(tables_of(empty)) == {"alembic_version"}
+    assert set(tables_of(empty)) == {"octy_schema_version"}
     upgrade(empty)
     check_tables(empty)
 
@@ -351,7 +351,7 @@ def older(database: Database) -> None:
 
 def newer(database: Database) -> None:
     with database.write() as connection:
-        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+        connection.execute(text("UPDATE octy_schema_version SET version_num = '9999'"))
 
 
 def nothing(database: Database) -> None:

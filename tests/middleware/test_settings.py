@@ -134,3 +134,38 @@ def test_a_keychain_keeps_order_and_exports_what_it_parses() -> None:
         pickle.dumps(chain)
     with pytest.raises(ConfigurationError):
         Keychain({})
+
+
+WORKER = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}"}
+
+
+@pytest.mark.parametrize("link", ["tcp://10.0.0.1:80", "udp://10.0.0.1:53", "tcp://[fd00::1]:80"])
+def test_kubernetes_service_links_are_not_taken_for_settings(link: str) -> None:
+    """In each pod it sets these for services called `octy-pages` and `octy`."""
+    links = {
+        f"{service}_{ending}": value
+        for service in ("OCTY_PAGES", "OCTY_METRICS", "OCTY_SMTP", "OCTY")
+        for ending, value in {
+            "PORT": link,
+            "SERVICE_HOST": "10.0.0.1",
+            "SERVICE_PORT": "80",
+            "SERVICE_PORT_HTTP": "80",
+            "PORT_80_TCP": link,
+            "PORT_80_TCP_PROTO": "tcp",
+            "PORT_80_TCP_PORT": "80",
+            "PORT_80_TCP_ADDR": "10.0.0.1",
+        }.items()
+    }
+    assert WorkerSettings.from_environment({**WORKER, **links}) == WorkerSettings.from_environment(WORKER)
+    assert Settings.from_environment({**PEPPERS, **links}) == Settings.from_environment(PEPPERS)
+
+
+@pytest.mark.parametrize("value", ["eighty", "http://10.0.0.1:80", "tcp://pages:80", "tcp://10.0.0.1", "70000"])
+def test_a_wrong_port_is_refused_all_the_same(value: str) -> None:
+    with pytest.raises(ConfigurationError, match="OCTY_PAGES_PORT"):
+        WorkerSettings.from_environment({**WORKER, "OCTY_PAGES_PORT": value})
+
+
+def test_a_service_link_in_another_setting_is_no_value_of_kubernetes() -> None:
+    with pytest.raises(ConfigurationError, match="OCTY_THRESHOLD"):
+        Settings.from_environment({**PEPPERS, "OCTY_THRESHOLD": "tcp://10.0.0.1:80"})

@@ -13,8 +13,9 @@ import pytest
 from support.doors import DOORS
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic
+from werkzeug.middleware.proxy_fix import ProxyFix
 
-from octy_middleware import Outcome
+from octy_middleware import OctyASGIMiddleware, Outcome
 from octy_middleware.asgi import AsgiRequest
 from octy_middleware.statements import run
 from octy_middleware.wsgi import WsgiRequest
@@ -245,3 +246,114 @@ def test_gunicorns_own_socket_tells_the_scheme() -> None:
         assert WsgiRequest({"wsgi.url_scheme": "https", "gunicorn.socket": left}).scheme == "http"
         assert WsgiRequest({"wsgi.url_scheme": "http", "gunicorn.socket": secure}).scheme == "https"
     assert WsgiRequest({"wsgi.url_scheme": "https"}).scheme == "https"
+
+
+# A scheme or an address that nobody knows
+
+
+def ask_without_scheme(gate: Any, authorization: str, **scope: Any) -> int:
+    sent: list[Any] = []
+
+    async def send(message: Any) -> None:
+        sent.append(message)
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "websocket.accept"})
+
+    given = {"type": "websocket", "path": "/", "headers": [(b"authorization", authorization.encode())], **scope}
+    asyncio.run(OctyASGIMiddleware(app, gate=gate)({**given, "client": ("192.0.2.7", 5)}, bare, send))
+    return 101 if sent[0]["type"] == "websocket.accept" else int(sent[0].get("code") or sent[0]["status"])
+
+
+def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        assert [ask_without_scheme(gate, keys.basic()) for _ in range(2)] == [1008, 1008]
+    assert notices(world) == []
+    assert world.rows("SELECT exposed_at FROM key_pair WHERE public_key = :key", key=keys.public_key) == [(None,)]
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "does not say whether requests came over TLS" in said
+    assert "OCTY_REQUIRE_HTTPS=0" in said
+
+
+def test_a_scope_without_a_scheme_passes_by_what_else_is_known(world: World) -> None:
+    keys = world.register()
+    with world.gate() as gate:
+        assert ask_without_scheme(gate, keys.basic(), extensions={"tls": {"server_cert": None}}) == 101
+    with world.gate(trusted_proxies=("192.0.2.7",)) as gate:
+        headers = [(b"authorization", keys.basic().encode()), (b"x-forwarded-proto", b"https")]
+        assert ask_without_scheme(gate, "", headers=headers) == 101
+    with world.gate(require_https=False) as gate:
+        assert ask_without_scheme(gate, keys.basic()) == 101
+
+
+def below_proxy_fix(environ: dict[str, Any]) -> WsgiRequest:
+    """Return the request as it is behind Werkzeug's ProxyFix in front of the middleware."""
+    seen: list[dict[str, Any]] = []
+    fixed = ProxyFix(lambda environ, _start: seen.append(environ) or [], x_for=1, x_proto=1)  # type: ignore[func-returns-value]
+    fixed(environ, print)  # type: ignore[arg-type]
+    return WsgiRequest(seen[0])
+
+
+def test_below_proxy_fix_the_proxy_is_the_peer_and_the_log_names_it(
+    world: World, caplog: pytest.LogCaptureFixture
+) -> None:
+    keys = world.register()
+    environ = {
+        "REMOTE_ADDR": "10.0.0.1",
+        "wsgi.url_scheme": "http",
+        "HTTP_X_FORWARDED_FOR": "203.0.113.9",
+        "HTTP_X_FORWARDED_PROTO": "https",
+        "HTTP_AUTHORIZATION": keys.basic(),
+    }
+    with world.gate() as gate:
+        assert gate.decide(below_proxy_fix(environ)).outcome is Outcome.PLAIN_HTTP
+    assert notices(world) == []
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "10.0.0.1" in said
+    assert "203.0.113.9" not in said
+    with world.gate(trusted_proxies=("10.0.0.1",)) as gate:
+        assert gate.decide(below_proxy_fix(environ)).outcome is Outcome.ACCEPTED
+
+
+class Socket:
+    """gunicorn's connection to a proxy that speaks the PROXY protocol."""
+
+    def getpeername(self) -> tuple[str, int]:
+        return "10.0.0.1", 5
+
+
+@pytest.mark.parametrize(
+    "environ",
+    [
+        {"gunicorn.socket": Socket()},  # the PROXY protocol
+        {"HTTP_X_FORWARDED_FOR": "203.0.113.9"},  # something in front of us that keeps nothing aside
+    ],
+)
+def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_advise_to_trust_it(
+    world: World, caplog: pytest.LogCaptureFixture, environ: dict[str, Any]
+) -> None:
+    keys = world.register()
+    asked = {"REMOTE_ADDR": "203.0.113.9", "HTTP_X_FORWARDED_PROTO": "https", "wsgi.url_scheme": "http", **environ}
+    with world.gate() as gate:
+        request = WsgiRequest({**asked, "HTTP_AUTHORIZATION": keys.basic()})
+        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+    assert notices(world) == []
+    [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    assert "203.0.113.9 is the client's" in said
+    assert "never to addresses of clients" in said
+
+
+@pytest.mark.parametrize("claim", ["HTTP_X_FORWARDED_PROTO", "HTTP_X_FORWARDED_SSL"])
+def test_headers_that_uwsgi_believes_of_anybody_do_not_make_plain_http_secure(world: World, claim: str) -> None:
+    keys = world.register()
+    environ = {"uwsgi.version": b"2.0.28", "wsgi.url_scheme": "https", "REMOTE_ADDR": "192.0.2.7", claim: "https"}
+    with world.gate() as gate:
+        asked = WsgiRequest({**environ, "HTTP_AUTHORIZATION": keys.basic()})
+        assert gate.decide(asked).outcome is Outcome.PLAIN_HTTP
+    assert notices(world) == []
+    assert WsgiRequest({**environ, claim: "http"}).scheme == ""
+    del environ[claim]
+    assert WsgiRequest(environ).scheme == "https"  # of uWSGI's own TLS, or of the web server that speaks its protocol

@@ -21,13 +21,14 @@ SELECT md5(string_agg(line, ';' ORDER BY line)) FROM (
   UNION ALL SELECT concat_ws(' ', 'function', oid) FROM pg_proc WHERE oid >= 16384
   UNION ALL SELECT concat_ws(' ', 'setting', setconfig) FROM pg_db_role_setting
     JOIN pg_database ON pg_database.oid = setdatabase AND datname = current_database()
-  UNION ALL SELECT concat_ws(' ', 'release', version_num) FROM alembic_version
+  UNION ALL SELECT concat_ws(' ', 'release', version_num) FROM octy_schema_version
 )
 """
 _OTHERS = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
-_TABLES = (
-    "SELECT tablename FROM pg_tables WHERE schemaname = 'public' AND tablename NOT IN ('alembic_version', 'write_lock')"
-)
+_TABLES = """
+SELECT tablename FROM pg_tables
+WHERE schemaname = 'public' AND tablename NOT IN ('octy_schema_version', 'write_lock')
+"""
 _COUNTERS = """
 SELECT setval(quote_ident(sequencename)::regclass, 1, false) FROM pg_sequences
 WHERE schemaname = 'public' AND last_value IS NOT NULL

@@ -131,6 +131,7 @@ class FakeRequest:
         self.path = str(given.get("path", "/v1/things"))
         self.peer = given.get("peer", "203.0.113.9")
         self.scheme = str(given.get("scheme", "https"))
+        self.has_replaced_peer = bool(given.get("has_replaced_peer"))
         self._headers: dict[bytes, list[bytes]] = dict(given.get("headers", {}))  # type: ignore[call-overload]
         if authorization is not None:
             value = authorization.encode() if isinstance(authorization, str) else authorization

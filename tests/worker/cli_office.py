@@ -145,6 +145,7 @@ def open_office(folder: Path, store: str) -> Iterator[Office]:
         OCTY_LINK_KEYS=Keychain.generate().export(),
         OCTY_TEMPORAL_ADDRESS=f"127.0.0.1:{temporal}",
         OCTY_TEMPORAL_KEYS=Keychain.generate().export(),
+        OCTY_CODEC_URL="none",  # nobody reads payloads here
         OCTY_SMTP_PORT=str(smtp),
         OCTY_SMTP_CA_FILE=str(certificate.ca),
         OCTY_PUBLIC_URL=f"https://localhost:{pages}",

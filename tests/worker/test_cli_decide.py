@@ -246,11 +246,15 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
-    *("settings", "packages", "database", "installation", "keys of this database", "write lock"),
+    *("settings", "packages", "files of secrets", "database connection", "database", "installation"),
+    *("keys of this database", "write lock"),
     *("integrity", "peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", "apps"),
-    *("Temporal", "namespace", "search attributes", "worker", "retention"),
+    *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),
+    *("workflow tasks", "codec server", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
+    *("alerts", "incidents", "new keys", "mails", "webhooks sent", "app commits", "releases"),
+    *("database write", "disk", "clocks"),
 ]
 
 
@@ -295,13 +299,14 @@ OTHER = Keychain.generate("k9").export()
         ({"OCTY_PUBLIC_URL": "{inbox}"}, ["pages"], "answers 404"),
         ({"OCTY_TEMPORAL_ADDRESS": DENIED}, ["Temporal"], "Connection refused"),
         ({"OCTY_TEMPORAL_ADDRESS": "nonsense"}, ["Temporal"], "is not host:port"),
+        ({"OCTY_CODEC_URL": f"http://{DENIED}"}, ["codec server"], "start `octy codec-server`"),
         (
             {"OCTY_TEMPORAL_ADDRESS": "127.0.0.1:{http_port}"},
             ["Temporal"],
             "does not answer as Temporal does without TLS",
         ),
         ({"OCTY_TEMPORAL_NAMESPACE": "elsewhere"}, ["namespace"], "namespace create --namespace elsewhere"),
-        ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker"], "start `octy worker`"),
+        ({"OCTY_TEMPORAL_TASK_QUEUE": "nobody"}, ["worker", "schedules"], "start `octy worker`"),
         ({"OCTY_SMTP_PORT": "9"}, ["mail server"], "Connection refused"),
         ({"OCTY_SMTP_HOST": "127.0.0.2"}, ["mail server"], "127.0.0.2"),
         ({"OCTY_SMTP_CA_FILE": ""}, ["mail server", "pages"], "its certificate is not trusted"),

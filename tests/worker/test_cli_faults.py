@@ -125,9 +125,9 @@ def test_a_missing_database_is_told_and_not_made(nowhere, words):
 @pytest.mark.parametrize(
     ("damage", "code", "said"),
     [
-        ("DROP TABLE alembic_version", 2, "run `octy db upgrade`"),
-        ("UPDATE alembic_version SET version_num = '0000'", 2, "is at schema 0000"),
-        ("UPDATE alembic_version SET version_num = '9999'", 2, "install the newer release"),
+        ("DROP TABLE octy_schema_version", 2, "tables of others with the names of Octy's tables"),
+        ("UPDATE octy_schema_version SET version_num = '0000'", 2, "is at schema 0000"),
+        ("UPDATE octy_schema_version SET version_num = '9999'", 2, "install the newer release"),
     ],
 )
 def test_another_schema_is_told(world, octy, damage, code, said):

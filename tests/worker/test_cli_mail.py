@@ -15,6 +15,8 @@ from test_cli_lists import documented
 from octy_worker.cli import mail
 from octy_worker.cli.checks.check import State
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
+from octy_worker.dev.demo_oracle import expect
+from octy_worker.dev.demo_report import write_report
 from octy_worker.mail.endings import ending
 from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.settings import WorkerSettings
@@ -89,6 +91,16 @@ def test_files_of_all_kinds_or_one(octy, tmp_path):
     }
     octy("mail", "preview", "new_keys", "--html", "--out", str(tmp_path / "one")).must()
     assert [path.name for path in (tmp_path / "one").iterdir()] == ["new_keys.html"]
+
+
+def test_previews_and_figures_are_for_their_owner_alone_also_in_place_of_open_files(octy, tmp_path):
+    open_file = tmp_path / "alert.txt"
+    open_file.write_text("of yesterday")
+    open_file.chmod(0o644)
+    octy("mail", "preview", "alert", "--out", str(tmp_path)).must()
+    write_report(tmp_path / "report.json", expect([]), 1.0)
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.iterdir()} == {0o600}
+    assert "of yesterday" not in open_file.read_text()
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from support.world import World
 from octy_middleware.accounts import find_account
 from octy_worker import cases
 from octy_worker.cli import console
-from octy_worker.cli.checks.check import fine, wrong
+from octy_worker.cli.checks.check import Check, State, fine
 from octy_worker.cli.views.health import page
 from octy_worker.cli.views.incidents import lines
 from octy_worker.reports import list_incidents
@@ -94,7 +94,7 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch, variables, coloured):
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    console.show(*page([fine("database", "is there"), wrong("worker", "none", "start it")]))
+    console.show(*page([fine("database", "is there"), Check("worker", State.WRONG, "none", "start it")]))
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", terminal.getvalue())) is coloured
     assert "✗" in terminal.getvalue()
 

@@ -18,9 +18,12 @@ from google.protobuf.json_format import MessageToDict
 from support.temporal import open_temporal
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import WorkflowSerializationContext
+from upkeep_rig import settings_of
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
+from octy_worker.cli.checks.check import State
+from octy_worker.cli.checks.network import look_at_codec_server
 from octy_worker.cli.temporal_place import TemporalPlace
 from octy_worker.codec_server import CodecSettings, build_codec_server
 from octy_worker.dev.processes import free_port, listens
@@ -196,6 +199,21 @@ def test_the_temporal_command_writes_and_reads_through_it(locked):
         shown = base64.b64encode(b'{"id":"i1"}').decode()
         assert shown in run([*show, *through]).stdout
         assert shown not in run(show).stdout
+
+
+@pytest.mark.parametrize(
+    ("token", "namespace", "state"),
+    [("", "default", State.OK), (TOKEN, "default", State.OK), ("", "elsewhere", State.WRONG)],
+)
+def test_the_doctor_finds_a_codec_server_that_answers_for_its_namespace(world, token, namespace, state):
+    with serving(codec_token=token) as url:
+        settings = settings_of(world, temporal_keys=KEYS, codec_url=url, temporal_namespace=namespace)
+        assert look_at_codec_server(settings).state is state
+
+
+def test_the_doctor_wants_no_codec_server_where_nothing_is_to_be_read(world):
+    for options in ({"temporal_keys": None}, {"temporal_keys": KEYS, "codec_url": "none"}):
+        assert look_at_codec_server(settings_of(world, **options)).state is State.OK
 
 
 def test_the_command_serves_until_it_is_told_to_stop():

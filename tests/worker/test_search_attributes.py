@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker import daemon
-from octy_worker.cli.checks.network import look_at_temporal
+from octy_worker.cli.checks.temporal import look_at_temporal
 from octy_worker.search_attributes import TYPES, how_to_add, make_known, missing
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError

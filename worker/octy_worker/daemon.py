@@ -11,9 +11,9 @@ import contextlib
 import logging
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
-from temporalio.client import Client
+from temporalio.client import Client, Interceptor
 from temporalio.worker import Worker
 
 from octy_middleware.database import Database
@@ -31,6 +31,7 @@ from octy_worker.links import Links
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.mailer import Mailer, SmtpMailer
 from octy_worker.mail.proof import prove
+from octy_worker.metrics.clock import ClockInterceptor
 from octy_worker.metrics.counts import CountedMailer
 from octy_worker.metrics.listener import Metrics, sdk_runtime
 from octy_worker.pages_process import check_certificate, supervise
@@ -77,6 +78,10 @@ class Parts:
         self.metrics = Metrics(self.database, time.time)
         self.tracing = Tracing.start(wanted=settings.tracing)
         self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
+
+    def interceptors(self) -> Sequence[Interceptor]:
+        """Return what sees each activity: spans, and the difference of clocks."""
+        return (*self.tracing.interceptors(), ClockInterceptor(self.metrics.counts.clock_seen))
 
     def activities(self, client: Client) -> Activities:
         """Return what the worker does for workflows."""
@@ -215,9 +220,7 @@ async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
     said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
-            client = await connect(
-                parts.settings, runtime=runtime, interceptors=parts.tracing.interceptors(), for_worker=True
-            )
+            client = await connect(parts.settings, runtime=runtime, interceptors=parts.interceptors(), for_worker=True)
             if parts.settings.temporal_search_attributes == "auto":
                 await make_known(client)
             return client  # noqa: TRY300  # what fails is tried again

@@ -46,6 +46,7 @@ Time = Annotated[float, Field(ge=0)]
 Times = Annotated[tuple[Time, ...], BeforeValidator(_seconds)]
 Networks = Annotated[tuple[IPv4Network | IPv6Network, ...], BeforeValidator(_networks)]
 BaseUrl = Annotated[str, AfterValidator(_base_url)]
+CodecUrl = Annotated[str, AfterValidator(lambda value: value if value == "none" else _base_url(value))]
 Colour = Annotated[str, Field(pattern=r"^#[0-9A-Fa-f]{6}$")]
 Language = Annotated[str, Field(pattern=r"^[A-Za-z]{2,3}(-[A-Za-z0-9]{2,8})*$")]
 DigestAddress = Annotated[str, AfterValidator(_mail_address)]
@@ -82,6 +83,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
 
     temporal_task_queue: str = "octy"  # queue names begin with it and the installation's id
     temporal_keys: Keys | None = None  # encrypt what workflows hear and say (AES-256-GCM); none: readable to Temporal
+    codec_url: CodecUrl = "http://127.0.0.1:8081"  # where who reads payloads reaches `octy codec-server`; none: nobody
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known

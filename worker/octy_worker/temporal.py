@@ -5,7 +5,9 @@ Here: connecting, and what TLS and authentication errors mean. Not here: which s
 """
 
 import logging
+import os
 import secrets
+import socket
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -13,6 +15,8 @@ from temporalio.client import Client, Interceptor
 from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware._version import __version__
+from octy_middleware.database import SCHEMA
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keychain import Keychain
 from octy_worker.encryption import converter
@@ -79,11 +83,28 @@ async def connect(
             data_converter=converter(settings.temporal_keys, secrets.token_bytes, refuse_quietly=for_worker),
             runtime=runtime,
             interceptors=interceptors,
+            identity=worker_identity() if for_worker else None,
         )
     except ValueError as error:
         raise ConfigurationError(f"{found.source}: no client can be made for {found.address!r}: {error}") from None
     except RuntimeError as error:
         raise _unavailable(found, str(error)) from None
+
+
+def worker_release() -> str:
+    """Return what a worker says of its release, in words that Temporal's Web UI shows, too."""
+    return f"octy {__version__}, schema {SCHEMA}"
+
+
+def worker_identity() -> str:
+    """Return under which name this process asks for work: the SDK's own, and its release."""
+    return f"{os.getpid()}@{socket.gethostname()} ({worker_release()})"
+
+
+def release_of(identity: str) -> str:
+    """Return the release that a worker's identity names."""
+    _, found, release = identity.rstrip(")").partition(" (")
+    return release if found else "unknown"
 
 
 def refusal_of(error: RPCError) -> str:

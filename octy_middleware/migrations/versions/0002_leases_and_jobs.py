@@ -43,6 +43,7 @@ def upgrade() -> None:
         sa.Column("commit_micros", sa.BigInteger(), nullable=False),
         sa.Column("failures", sa.BigInteger(), nullable=False),
         sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("failed_at", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_app_process")),
     )
     _alter_counts(sa.BigInteger(), "{}")

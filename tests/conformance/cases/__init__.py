@@ -121,9 +121,9 @@ def case(
 
 def table(pairs: Pairs) -> tuple[Case, ...]:
     """Return all rows, numbered, for these pairs."""
-    from conformance.cases import authorization, connections, forwarding, options, paths, uploads, websockets
+    from conformance.cases import authorization, connections, forwarding, options, paths, stops, uploads, websockets
 
-    subjects = (authorization, paths, connections, uploads, forwarding, options, websockets)
+    subjects = (authorization, paths, connections, uploads, forwarding, options, websockets, stops)
     rows = [row for subject in subjects for row in subject.cases(pairs)]
     titles = [row.title for row in rows]
     assert len(titles) == len(set(titles)), "two cases have one title"

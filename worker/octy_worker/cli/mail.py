@@ -15,6 +15,7 @@ from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, 
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.private_files import write_private
 from octy_workflows.messages import MailKind
 
 if TYPE_CHECKING:
@@ -77,7 +78,7 @@ def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: 
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for path, content in files.items():
-            path.write_text(content, "utf-8")
+            write_private(path, content)
     except OSError as error:
         raise UsageFaultError(f"{error.filename or folder} can't be written: {error.strerror}") from None
     tell(*map(str, files))

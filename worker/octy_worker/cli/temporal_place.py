@@ -5,26 +5,21 @@ Loading this loads the Temporal SDK: commands import it on use, and `octy_worker
 """
 
 import asyncio
-from datetime import UTC, datetime
 from typing import Self
 
-from temporalio.api.enums.v1 import TaskQueueType
-from temporalio.api.taskqueue.v1 import TaskQueue
-from temporalio.api.workflowservice.v1 import DescribeTaskQueueRequest
 from temporalio.client import Client
 from temporalio.service import RPCError
 
 from octy_middleware.settings import Keys
 from octy_worker.cli.exits import UnavailableError
+from octy_worker.pollers import pollers_of, silent_queues
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import TemporalUnavailableError, connect
 from octy_worker.temporal_connection import TemporalSettings
 from octy_worker.versions import NotReadyError, Version, known_versions, make_current
-from octy_workflows.task_queues import all_task_queues, workflow_task_queues
 
 _CONNECT_TIMEOUT = 10.0  # seconds
 _PAUSE = 0.25  # seconds between two tries
-_ALIVE = 75.0  # seconds; a long poll is renewed after 60, and the server remembers the dead for 5 minutes
 
 
 def _default(name: str) -> str:
@@ -61,30 +56,9 @@ async def reach(place: TemporalPlace) -> Client:
         ) from None
 
 
-async def unpolled(client: Client, task_queue: str, now: float) -> list[str]:
-    """Return the task queues for which no worker asked for work just now, of either kind, workflows and activities."""
-    activity, task = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
-    wanted = [(queue, activity) for queue in all_task_queues(task_queue)]
-    wanted += [(queue, task) for queue in workflow_task_queues(task_queue)]
-    polled = await asyncio.gather(*(_is_polled(client, queue, kind, now) for queue, kind in wanted))
-    return sorted({queue for (queue, _), there in zip(wanted, polled, strict=True) if not there})
-
-
 async def has_worker(client: Client, task_queue: str, now: float) -> bool:
     """Tell whether workers asked for work on every task queue just now."""
-    return not await unpolled(client, task_queue, now)
-
-
-async def _is_polled(client: Client, queue: str, kind: TaskQueueType.ValueType, now: float) -> bool:
-    answer = await client.workflow_service.describe_task_queue(
-        DescribeTaskQueueRequest(
-            namespace=client.namespace,
-            task_queue=TaskQueue(name=queue),
-            task_queue_type=kind,
-        )
-    )
-    since = datetime.fromtimestamp(now - _ALIVE, UTC)
-    return any(poller.last_access_time.ToDatetime(UTC) >= since for poller in answer.pollers)
+    return not silent_queues(await pollers_of(client, task_queue), now)
 
 
 async def versions_of(place: TemporalPlace) -> list[Version]:

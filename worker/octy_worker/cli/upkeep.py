@@ -4,7 +4,6 @@ Here: options and the order of steps. Not here: what the doctor looks at (`check
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ from octy_worker.cli.exits import Exit, UsageFaultError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import Variables, database_url, now, refuse_missing_file, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.private_files import write_private
 
 if TYPE_CHECKING:
     from octy_middleware.keychain import Keychain
@@ -25,13 +25,14 @@ _SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK
 _OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
 
 CURRENT = "url, schema, needed"
-CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do]"
+CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do, code]"
 DOCTOR_HELP = teach(
     "Look at everything, and say what is missing and what to do.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="Settings, packages, database, outbox, Temporal and its workers, mails, pages. Nothing is changed and "
-    "no mail is sent. Run it where the worker runs, with the worker's settings.",
+    more="First what is reachable: settings, packages, database, outbox, Temporal and its workers, mails, pages. Then "
+    "what came of it: alerts, incidents, keys, mails, webhooks, commits, a real write, clocks. Nothing stays "
+    "changed and no mail is sent. Run it where the worker runs, with the worker's settings.",
     json=CHECKED,
 )
 SECRETS_HELP = teach(
@@ -155,7 +156,7 @@ def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     from octy_worker.cli.checks import State, examine
     from octy_worker.cli.views import health
 
-    found = examine(variables_of(context))
+    found = examine(variables_of(context), context.find_root().params.get("env_file"))
     well = all(each.state is State.OK for each in found)
     if as_json:
         show_json({"ok": well, "checks": found})
@@ -177,9 +178,7 @@ def secrets(
         typer.echo("\n".join(lines))
         return
     try:
-        with open(out, "x", encoding="utf-8", opener=lambda path, flags: os.open(path, flags, 0o600)) as file:
-            os.fchmod(file.fileno(), 0o600)
-            file.write("".join(f"{line}\n" for line in lines))
+        write_private(out, "".join(f"{line}\n" for line in lines), new=True)
     except FileExistsError:
         raise UsageFaultError(f"{out} is there already, and keys are not replaced", "name a new file") from None
     except OSError as error:

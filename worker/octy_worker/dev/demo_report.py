@@ -15,12 +15,13 @@ from rich.text import Text
 
 from octy_worker.dev.demo_oracle import Figures
 from octy_worker.dev.demo_readback import Moment
+from octy_worker.private_files import write_private
 
 
 def write_report(path: Path, found: Figures, seconds: float) -> None:
     """Write the figures, and how long it all took."""
     report = {**asdict(found), "seconds": round(seconds, 1)}
-    path.write_text(json.dumps(report, indent=2, ensure_ascii=False) + "\n", "utf-8")
+    write_private(path, json.dumps(report, indent=2, ensure_ascii=False) + "\n")
 
 
 def differences(found: Figures, expected: Figures) -> list[str]:

@@ -10,6 +10,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
@@ -19,8 +20,10 @@ from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState
+from octy_worker.database_probe import Room, clock_offset, room_of, write_probe
 from octy_worker.mail.journal import CAPPED
 from octy_worker.metrics.figures import Attempts, Now, Process, Totals, read_now, read_totals
+from octy_worker.results import Results
 
 _logger = logging.getLogger(__name__)
 
@@ -59,7 +62,8 @@ class StoreCollector(Collector):
         self._turn = threading.Lock()
         self._attempts = Attempts(database)
         self._now = Kept(lambda: self._read_now(database, clock), _NOW)
-        self._totals = Kept(lambda: read_totals(database), _TOTALS)
+        self._totals = Kept(lambda: read_totals(database, clock()), _TOTALS)
+        self._probed = Kept(lambda: _probe(database, clock), _TOTALS)
 
     def _read_now(self, database: Database, clock: Clock) -> Now:
         self._attempts.read()
@@ -74,7 +78,11 @@ class StoreCollector(Collector):
         begun, told = time.monotonic(), list[Metric]()
         with self._turn:
             try:
-                told += [*_of_now(self._now.get()), *_of_totals(self._totals.get())]
+                told += [
+                    *_of_now(self._now.get()),
+                    *_of_totals(self._totals.get()),
+                    *_of_probe(self._probed.get()),
+                ]
             except OctyError as error:
                 _logger.warning("metrics: the store can't be read: %s", type(error).__name__)
         yield from told
@@ -102,11 +110,58 @@ def _of_now(now: Now) -> Iterator[Metric]:
     finished: dict[_Labels, float] = {
         (job.name,): job.finished_at.timestamp() for job in now.jobs if job.finished_at is not None
     }
-    yield _labelled("octy_job_last_finished_timestamp_seconds", "When a job was last complete.", ("job",), finished)
+    # no label `job`: Prometheus has one of its own, and renames ours to `exported_job`
+    yield _labelled("octy_task_last_finished_timestamp_seconds", "When a task was last complete.", ("task",), finished)
     faulty: dict[_Labels, float] = {(job.name,): float(job.faulty) for job in now.jobs}
-    yield _labelled("octy_job_faulty", "Whether a job's last try failed.", ("job",), faulty)
+    yield _labelled("octy_task_faulty", "Whether a task's last try failed.", ("task",), faulty)
     found: dict[_Labels, float] = {(what,): count for what, count in now.reconciled.items()}
     yield _labelled("octy_reconciliation_found", "What the last reconciliation found.", ("what",), found)
+
+
+def _of_results(found: Results) -> Iterator[Metric]:
+    stalled, mails, webhooks = found.incidents_stalled, found.mails_retrying, found.webhooks_retrying
+    for name, what, value in (
+        ("alerts_failed", "Open, unanswered incidents whose alert was refused for good.", found.alerts_failed),
+        ("incidents_stalled", "Open incidents whose next step is missing.", stalled.count),
+        ("keys_refused", "New keys whose mail was refused for good.", found.keys_refused),
+        ("keys_uncollected", "Customers without a usable pair, since the new one waits.", found.keys_uncollected),
+        ("mails_retrying", "Mails that were tried for more than 15 minutes.", mails.count),
+        ("mails_retrying_oldest_seconds", "Age of the oldest of these.", mails.oldest),
+        ("mails_refused_today", "Mails refused for good within a day.", found.mails_refused),
+        ("webhooks_retrying", "Webhooks that were tried for more than an hour.", webhooks.count),
+        ("webhooks_failed_lately", "Webhooks of the last four days that were given up.", found.webhooks_failed),
+        ("app_processes_failing", "App processes whose commit failed within 10 minutes.", found.apps_failing),
+        ("app_processes_other_release", "App processes of another release.", found.apps_of_other_release),
+    ):
+        yield _gauge(f"octy_{name}", what, value)
+
+
+@dataclass(frozen=True, slots=True)
+class Probed:
+    """What a real write took, or None when it failed; free bytes and clock, where these can be told."""
+
+    seconds: float | None
+    room: Room | None
+    offset: float | None
+
+
+def _probe(database: Database, clock: Clock) -> Probed:
+    try:
+        seconds: float | None = write_probe(database, clock())
+    except OctyError as error:
+        _logger.warning("metrics: the database can't be written: %s", type(error).__name__)
+        seconds = None
+    return Probed(seconds, room_of(database), clock_offset(database, clock))
+
+
+def _of_probe(found: Probed) -> Iterator[Metric]:
+    yield _gauge("octy_database_writable", "Whether a row could be committed.", float(found.seconds is not None))
+    if found.seconds is not None:
+        yield _gauge("octy_database_write_seconds", "What committing a row took.", found.seconds)
+    if found.room is not None:
+        yield _gauge("octy_database_free_bytes", "Room beside the database's file.", found.room.free)
+    if found.offset is not None:
+        yield _gauge("octy_database_clock_offset_seconds", "This host's clock ahead of the database's.", found.offset)
 
 
 def _of_totals(totals: Totals) -> Iterator[Metric]:
@@ -119,6 +174,7 @@ def _of_totals(totals: Totals) -> Iterator[Metric]:
     yield _labelled("octy_key_pairs", "Key pairs by state.", ("state",), totals.pairs)
     yield _gauge("octy_streaks", "Running streaks of failures, of keys and of networks.", totals.streaks)
     yield _gauge("octy_streak_longest", "Length of the longest streak.", totals.longest)
+    yield from _of_results(totals.results)
 
 
 def _by_process(processes: Iterable[Process]) -> Iterator[tuple[str, str, dict[_Labels, float]]]:

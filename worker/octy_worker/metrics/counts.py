@@ -6,7 +6,7 @@ Here: the meters, and the two places where they are put in between. Not here: wh
 import time
 from collections.abc import Callable, Mapping
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from octy_middleware.outbox import Event
 from octy_worker.claims import End, Fate
@@ -49,6 +49,11 @@ class Counts:
             ["workflow"],
             registry=registry,
         )
+        self._clock = Gauge(
+            "octy_temporal_clock_offset_seconds",
+            "How far this host's clock is ahead of Temporal's, by the last activity.",
+            registry=registry,
+        )
         for kind in WorkflowKind:
             self._missing.labels(kind)
             for why in Refused:
@@ -71,6 +76,10 @@ class Counts:
     def missing(self, kind: WorkflowKind) -> None:
         """Count a workflow whose subject is not in the database."""
         self._missing.labels(kind).inc()
+
+    def clock_seen(self, offset: float) -> None:
+        """Note how far this host's clock is ahead of Temporal's."""
+        self._clock.set(offset)
 
     def sent(self, delivery: Delivery, seconds: float) -> None:
         """Count one send."""

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from enum import StrEnum
 from typing import Any
 
 from sqlmodel import Session, col, func, select
@@ -30,9 +31,13 @@ from octy_middleware.models import (
 )
 from octy_middleware.outbox import TRIES
 from octy_middleware.outcome import Outcome
+from octy_middleware.states import MailState, Resolution, WebhookState
+from octy_worker.database_probe import PROBE
 from octy_worker.mail.holding import hold_now
 from octy_worker.mail.withheld import UnsentAlerts, unsent_alerts, withheld_by_kind
 from octy_worker.reconciliation.run import JOB
+from octy_worker.results import Results, read_results
+from octy_workflows.messages import MailKind
 
 _RECENT = timedelta(minutes=10)
 _PROCESSES = 200  # with series of their own; the others are only counted
@@ -96,6 +101,7 @@ class Totals:
     pairs: Mapping[tuple[str, ...], int]  # by state
     streaks: int
     longest: int
+    results: Results
 
 
 def read_now(database: Database, now: float) -> Now:
@@ -105,7 +111,7 @@ def read_now(database: Database, now: float) -> Now:
         apps = session.exec(
             select(AppProcess).where(recent).order_by(col(AppProcess.seen_at).desc()).limit(_PROCESSES)
         ).all()
-        jobs = session.exec(select(Job).order_by(Job.name)).all()
+        jobs = session.exec(select(Job).where(Job.name != PROBE).order_by(Job.name)).all()
         found = next((job.cursor for job in jobs if job.name == JOB), "")
         is_open = col(Incident.closed_at).is_(None)
         return Now(
@@ -134,20 +140,26 @@ def _waiting(session: Session, now: float) -> Waiting:
     return Waiting(count, count - waiting, age)
 
 
-def read_totals(database: Database) -> Totals:
+def read_totals(database: Database, now: float) -> Totals:
     """Count whole tables, by their states."""
     with database.read_session() as session:
         streaks, longest = session.exec(select(func.count(), func.max(Streak.length)).select_from(Streak)).one()
         closed = select(Incident.resolution).where(col(Incident.closed_at).is_not(None))
         return Totals(
-            closed=_count(session, closed),
-            mails=_count(session, select(Mail.kind, Mail.state)),
-            webhooks=_count(session, select(Webhook.state)),
+            closed=_zeros(Resolution) | _count(session, closed),
+            mails={(kind, MailState.FAILED): 0 for kind in MailKind} | _count(session, select(Mail.kind, Mail.state)),
+            webhooks=_zeros(WebhookState) | _count(session, select(Webhook.state)),
             regenerations=_count(session, select(Regeneration.state)),
             pairs=_count(session, select(KeyPair.state)),
             streaks=streaks,
             longest=longest or 0,
+            results=read_results(session, now),
         )
+
+
+def _zeros(states: type[StrEnum]) -> dict[tuple[str, ...], int]:
+    """Return a zero for each: a graph without any is no graph, and a rule sees no increase from nothing."""
+    return {(str(state),): 0 for state in states}
 
 
 def _count(session: Session, query: Any) -> dict[tuple[str, ...], int]:

@@ -1,4 +1,7 @@
-"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them changes anything.
+"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them leaves a change.
+
+problems        every problem that can be found, with its words (`docs/doctor.md`)
+files           who may read files of secrets
 
 configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
@@ -7,33 +10,42 @@ retention       whether what is past its time goes
 mail            templates, DKIM
 upkeep          the last reconciliation and the last digest
 observation     metrics and tracing, where they are switched on
-network         Temporal, SMTP, pages
+temporal        the server, our workers there, schedules, workflows that stand still
+network         SMTP, pages, codec server
+results         what came of it all: alerts, incidents, keys, mails, webhooks, commits, clocks
 """
+
+from pathlib import Path
 
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.configuration import look_at_packages, read_settings
+from octy_worker.cli.checks.files import look_at_files
 from octy_worker.cli.checks.installation import read_installation
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
-from octy_worker.cli.checks.network import look_at_mail_server, look_at_pages, look_at_temporal
+from octy_worker.cli.checks.network import look_at_codec_server, look_at_mail_server, look_at_pages
 from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.cli.checks.results import look_at_results
 from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.checks.temporal import look_at_temporal
 from octy_worker.cli.checks.upkeep import look_at_upkeep
 from octy_worker.cli.surroundings import Variables
 
 __all__ = ["Check", "State", "examine"]
 
 
-def examine(variables: Variables) -> list[Check]:
-    """Look at everything, in the order in which it is best mended."""
+def examine(variables: Variables, env_file: Path | None = None) -> list[Check]:
+    """Look at everything, in the order in which it is best mended. `env_file`: whence settings came."""
     settings, checks = read_settings(variables)
     stored, temporal = list(look_at_store(settings)), look_at_temporal(settings, read_installation(settings))
-    worker_runs = all(check.state is State.OK for check in temporal)
+    worker_runs = any(check.name == "worker" and check.state is State.OK for check in temporal)
     return [
         *checks,
         look_at_packages(),
+        *look_at_files(settings, variables, env_file),
         *stored,
         *temporal,
+        look_at_codec_server(settings),
         look_at_retention(settings, worker_runs=worker_runs),
         *look_at_upkeep(settings, worker_runs=worker_runs),
         *look_at_observation(settings, worker_runs=worker_runs),
@@ -41,4 +53,5 @@ def examine(variables: Variables) -> list[Check]:
         look_at_signature(settings),
         look_at_mail_server(settings),
         look_at_pages(settings),
+        *look_at_results(settings),
     ]

@@ -12,13 +12,13 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.models import AppProcess
-from octy_worker.cli.checks.check import Check, fine, wrong
+from octy_worker.cli.checks.check import Check, fine
+from octy_worker.cli.checks.problems import problem
 from octy_worker.cli.surroundings import now
 from octy_worker.settings import WorkerSettings
 
 APPS = "apps"
 _RECENT = timedelta(minutes=10)
-_LOST = "the queue was full while the store was away, or see the app's log; said until the app is started anew"
 
 
 def look_at_apps(session: Session, _settings: WorkerSettings) -> Check:
@@ -32,7 +32,7 @@ def look_at_apps(session: Session, _settings: WorkerSettings) -> Check:
     )
     lost, failures = sum(app.lost for app in some), sum(app.failures for app in some)
     if lost:
-        return wrong(APPS, f"{found}; {lost} outcomes lost since they began", _LOST)
+        return problem("outcomes-lost", told=found, lost=lost)
     return fine(APPS, f"{found}; {failures} commits failed, {_last(some)}" if failures else found)
 
 

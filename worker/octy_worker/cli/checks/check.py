@@ -14,22 +14,21 @@ class State(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at. `to_do` is empty when all is well, or when `found` says it already."""
+    """One thing looked at.
+
+    `to_do` is empty when all is well, or when `found` says it already. `code` is that of the problem, if there is one.
+    """
 
     name: str
     state: State
     found: str
     to_do: str = ""
+    code: str = ""
 
 
 def fine(name: str, found: str) -> Check:
     """Return a check with nothing to do."""
     return Check(name, State.OK, found)
-
-
-def wrong(name: str, found: str, to_do: str = "") -> Check:
-    """Return a check that needs somebody."""
-    return Check(name, State.WRONG, found, to_do)
 
 
 def unchecked(name: str, why: str) -> Check:

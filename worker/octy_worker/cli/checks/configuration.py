@@ -13,8 +13,9 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import refuse_passlib_beside_libpass
 from octy_middleware.loopback import is_loopback
-from octy_middleware.settings import PREFIX, Settings
-from octy_worker.cli.checks.check import Check, fine, wrong
+from octy_middleware.settings import PREFIX, Settings, is_service_link
+from octy_worker.cli.checks.check import Check, fine
+from octy_worker.cli.checks.problems import problem
 from octy_worker.cli.surroundings import Variables
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
@@ -41,18 +42,15 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     keys, checks = _read_keys(variables)
     payload_keys, encryption = _read_payload_keys(variables)
     keys |= payload_keys
-    given = {
-        field: variables[variable(field)]
-        for field in WorkerSettings.model_fields
-        if field not in (*KEYS, *_OPTIONAL, _PAYLOADS) and variables.get(variable(field))
-    }
+    left_out = (*KEYS, *_OPTIONAL, _PAYLOADS)
+    given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in left_out}
     faults: list[Check] = []
     try:
-        settings = WorkerSettings(**keys, **_untyped(given))
+        settings = WorkerSettings(**keys, **given)
     except ValidationError as error:
         faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
-        settings = WorkerSettings(**keys, **_untyped({field: given[field] for field in given.keys() - bad}))
+        settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
     faults += [*_misspelled(variables), *_unfit(settings)]
     checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
@@ -66,11 +64,6 @@ def _delivery(settings: WorkerSettings) -> list[Check]:
     return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
 
 
-def _untyped(given: dict[str, str]) -> dict[str, Any]:
-    """Return text for pydantic to read: every field takes it."""
-    return dict(given)
-
-
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     keys: dict[str, Keychain] = {}
     checks = []
@@ -80,14 +73,12 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
             keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(NO_KEY)
         except ConfigurationError as error:
             keys[field] = Keychain.generate(NO_KEY)
-            checks.append(wrong(name, str(error).removeprefix(f"{name}: ")))
+            checks.append(problem("keys-malformed", setting=name, error=_without(name, error)))
             continue
         if text:
             checks.append(fine(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
         else:
-            checks.append(
-                wrong(name, "not set", "a new installation takes what `octy secrets` prints, others their own")
-            )
+            checks.append(problem("keys-missing", setting=name))
     return keys, checks
 
 
@@ -100,23 +91,26 @@ def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check
     try:
         keys = Keychain.parse(text, name=name)
     except ConfigurationError as error:
-        return {}, wrong(name, str(error).removeprefix(f"{name}: "))
+        return {}, problem("keys-malformed", setting=name, error=_without(name, error))
     return {_PAYLOADS: keys}, fine(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
+
+
+def _without(name: str, error: ConfigurationError) -> str:
+    return str(error).removeprefix(f"{name}: ")
 
 
 def _fault(item: Any) -> Check:
     found = str(item["msg"]).removeprefix("Value error, ")
-    return wrong(variable(str(item["loc"][0])), found, "the default was assumed for the looks below")
+    return problem("setting-refused", setting=variable(str(item["loc"][0])), error=found)
 
 
 def _misspelled(variables: Variables) -> list[Check]:
     """Find names that are no setting but nearly one; they would be ignored in silence."""
     known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
-    ours = sorted(name for name in variables.keys() - known if name.startswith(PREFIX))
+    unknown = {name for name in variables.keys() - known if not is_service_link(variables[name])}
+    ours = sorted(name for name in unknown if name.startswith(PREFIX))
     near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
-    return [
-        wrong(name, "no setting has this name", f"did you mean {close[0]}?") for name, close in near.items() if close
-    ]
+    return [problem("setting-misspelled", setting=name, near=close[0]) for name, close in near.items() if close]
 
 
 def _unfit(settings: WorkerSettings) -> list[Check]:
@@ -125,15 +119,15 @@ def _unfit(settings: WorkerSettings) -> list[Check]:
     try:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError as error:
-        return [wrong("OCTY_MAIL_FROM", str(error))]
+        return [problem("sender-malformed", error=error)]
     real_mail = not is_loopback(settings.smtp_host)
     if real_mail and sender.domain.endswith(_PLACEHOLDER):
-        found.append(wrong("OCTY_MAIL_FROM", f"mails come from {sender.domain}", "set an address of yours"))
+        found.append(problem("sender-is-a-placeholder", domain=sender.domain))
     if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
-        found.append(wrong("OCTY_SUPPORT_CONTACT", f"mails name {settings.support_contact}", "set an address of yours"))
+        found.append(problem("contact-is-a-placeholder", contact=settings.support_contact))
     url = urlsplit(settings.public_url)
     if real_mail and is_loopback(url.hostname or ""):
-        found.append(wrong("OCTY_PUBLIC_URL", f"links lead to {settings.public_url}", "set what customers can reach"))
+        found.append(problem("public-url-is-local", url=settings.public_url))
     return found
 
 
@@ -142,5 +136,5 @@ def look_at_packages() -> Check:
     try:
         refuse_passlib_beside_libpass()
     except ConfigurationError as error:
-        return wrong("packages", str(error))
+        return problem("packages-clash", error=error)
     return fine("packages", "libpass alone, no passlib beside it")

@@ -12,32 +12,32 @@ from octy_middleware.errors import OctyError
 from octy_middleware.installation import installation_id, load_installation
 from octy_middleware.key_checks import Fit, compare, describe_foreign, load_check_values
 from octy_middleware.keychain import Keychain
-from octy_worker.cli.checks.check import Check, fine, wrong
+from octy_worker.cli.checks.check import Check, fine
 from octy_worker.cli.checks.configuration import NO_KEY, variable
+from octy_worker.cli.checks.problems import problem
 from octy_worker.identity import chains_of, copied
 from octy_worker.settings import WorkerSettings
 
 INSTALLATION, KEYS = "installation", "keys of this database"
-_REGISTER = "run `octy db upgrade` with the worker's settings, or start `octy worker`"
 
 
 def look_at_identity(database: Database, settings: WorkerSettings) -> Iterator[Check]:
     """Look at the installation's row and at the check values of all keys that are set."""
     try:
         with database.read() as connection:
-            checks = (_look_at_place(database, connection), _look_at_keys(connection, chains_of(settings)))
+            checks = [_look_at_place(database, connection), _look_at_keys(connection, chains_of(settings))]
     except OctyError as error:
-        checks = (wrong(INSTALLATION, str(error)), wrong(KEYS, str(error)))
+        checks = [problem("identity-unreadable", name=name, error=error) for name in (INSTALLATION, KEYS)]
     yield from checks
 
 
 def _look_at_place(database: Database, connection: Connection) -> Check:
     found = load_installation(database, connection)
     if found is None:
-        return wrong(INSTALLATION, "the database has no installation id yet", _REGISTER)
+        return problem("installation-missing")
     if not found.is_in_place:
         what, _, to_do = copied(found).partition(" → ")
-        return wrong(INSTALLATION, what, to_do)
+        return problem("installation-copied", error=what, to_do=to_do)
     return fine(INSTALLATION, f"{found.id}, where it was registered")
 
 
@@ -52,9 +52,10 @@ def _look_at_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
             missing.append(variable(purpose))
     if faults:
         what, _, to_do = faults[0].partition(" → ")
-        return wrong(KEYS, what, to_do if len(faults) == 1 else f"{to_do}; {len(faults) - 1} more settings do not fit")
+        more = f"; {len(faults) - 1} more settings do not fit" if len(faults) > 1 else ""
+        return problem("keys-foreign", error=what, to_do=f"{to_do}{more}")
     if missing:
-        return wrong(KEYS, f"{', '.join(missing)}: keys without a registered check value", _REGISTER)
+        return problem("keys-unregistered", settings=", ".join(missing))
     return fine(KEYS, "each key is the one that the database is used with")
 
 

@@ -7,7 +7,8 @@ import stat
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.problems import problem
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.letters import Letters
 from octy_worker.mail.proof import faults_of
@@ -23,10 +24,10 @@ def look_at_templates(settings: WorkerSettings) -> Check:
     try:
         faults = faults_of(Letters(settings), settings.public_url)
     except ConfigurationError as error:
-        return wrong(_TEMPLATES, str(error))
+        return problem("templates-missing", error=error)
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        return wrong(_TEMPLATES, f"{faults[0]}{more}", "mend them; `octy mail preview` tells all faults")
+        return problem("templates-faulty", error=f"{faults[0]}{more}")
     return fine(_TEMPLATES, f"ours, and those of {settings.mail_templates}" if settings.mail_templates else "ours")
 
 
@@ -35,7 +36,7 @@ def look_at_signature(settings: WorkerSettings) -> Check:
     try:
         signing = Signing.of(settings)
     except ConfigurationError as error:
-        return wrong(_SIGNATURE, str(error))
+        return problem("signature-refused", error=error)
     if signing is None:
         return fine(_SIGNATURE, "none: DKIM is not configured")
     try:
@@ -44,11 +45,9 @@ def look_at_signature(settings: WorkerSettings) -> Check:
         return unchecked(_SIGNATURE, "needs OCTY_MAIL_FROM")
     found = f"DKIM, {signing.strength}, for {signing.place}"
     if not _aligned(sender.domain, signing.domain):
-        return wrong(
-            _SIGNATURE, f"{found}, but mails come from {sender.domain}", "sign for the domain of OCTY_MAIL_FROM"
-        )
+        return problem("signature-not-aligned", signature=found, domain=sender.domain)
     if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:
-        return wrong(_SIGNATURE, f"{settings.dkim_private_key_file} can be read by everybody", "chmod o-r")
+        return problem("signing-key-open", file=settings.dkim_private_key_file)
     return fine(_SIGNATURE, f"{found}; `octy mail record` prints the DNS entry")
 
 

@@ -1,170 +1,83 @@
-"""What is reached over the network: Temporal, the mail server, the customers' pages.
+"""What is reached over the network beside Temporal: the mail server, the customers' pages, the codec server.
 
-Here: looks. No mail is sent, nobody is logged in, no workflow is touched.
+Here: looks. No mail is sent.
 """
 
-import asyncio
+import http.client
 import json
 import smtplib
-import socket
 import ssl
 import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
-from temporalio.api.workflowservice.v1 import DescribeNamespaceRequest
-from temporalio.client import Client
-from temporalio.service import RPCError, RPCStatusCode
-
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
-from octy_worker import search_attributes
-from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
-from octy_worker.cli.exits import UnavailableError
-from octy_worker.cli.surroundings import now
-from octy_worker.cli.temporal_place import TemporalPlace, reach, unpolled
+from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.problems import problem
+from octy_worker.mail.addresses import Sender, recipient
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import main_queue, refusal_of
-from octy_worker.temporal_connection import TemporalConnection
-from octy_worker.versions import known_versions
 
-_TIMEOUT = 10.0  # seconds
-_ATTRIBUTES = "search attributes"
-_INSIDE = (_ATTRIBUTES, "worker")  # of a namespace
+TIMEOUT = 10.0  # seconds
 _HEALTHY = {"status": "ok"}
-
-
-def look_at_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
-    """Look for the server, the namespace, its search attributes, and a worker that asks for this installation's work.
-
-    `installation` is None when the database did not tell.
-    """
-    place = TemporalPlace.of(settings)
-    task_queue = None if installation is None else main_queue(settings, installation)
-    searchable = settings.temporal_search_attributes == "auto"
-    return asyncio.run(_look_at_temporal(place, task_queue, searchable=searchable))
-
-
-async def _look_at_temporal(place: TemporalPlace, task_queue: str | None, *, searchable: bool) -> list[Check]:
-    wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_INSIDE)]
-    try:
-        connection = place.temporal_connection()
-    except ConfigurationError as error:
-        return [wrong("Temporal", *str(error).split(" → ", 1)), *wanting]
-    try:
-        client = await reach(place)
-    except UnavailableError as error:
-        return [_unreachable(connection, error), *wanting]
-    except ConfigurationError as error:
-        return [wrong("Temporal", str(error)), *wanting]
-    found = fine("Temporal", _described(connection))
-    namespace = await _look_at_namespace(client, connection.namespace)
-    if namespace.to_do:
-        return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
-    attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
-    checks = [found, namespace, attributes, await _look_at_worker(client, task_queue)]
-    return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
-
-
-def _described(connection: TemporalConnection) -> str:
-    """Name the server, how it is reached, and whether that is in clear by permission."""
-    allowed = "; in clear beyond this machine, as OCTY_TEMPORAL_PLAINTEXT allows" if connection.leaves_in_clear else ""
-    return f"{connection.address}, {connection.security}{allowed}"
-
-
-def _unreachable(connection: TemporalConnection, error: UnavailableError) -> Check:
-    """Say at which point the way to Temporal ends: nothing listens there, or what TLS or the server said."""
-    address = connection.address
-    try:
-        with socket.create_connection((connection.host.strip("[]"), int(address.rpartition(":")[2])), _TIMEOUT):
-            return wrong("Temporal", *str(error).split(" → ", 1))
-    except (OSError, OverflowError) as fault:
-        return wrong("Temporal", f"{address}: {_why(fault)}", f"start it, or set {connection.setting}")
-
-
-async def _look_at_namespace(client: Client, name: str) -> Check:
-    try:
-        await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=name))
-    except RPCError as error:
-        if error.status is RPCStatusCode.NOT_FOUND:
-            to_do = f"set TEMPORAL_NAMESPACE, or: temporal operator namespace create --namespace {name}"
-            return wrong("namespace", f"there is no {name!r}", to_do)
-        refusal = refusal_of(error) or f"{error.message} → look at Temporal's log"
-        return wrong("namespace", *refusal.split(" → ", 1))
-    return fine("namespace", name)
-
-
-async def _look_at_search_attributes(client: Client) -> Check:
-    try:
-        names = await search_attributes.missing(client)
-    except ConfigurationError as error:
-        return wrong(_ATTRIBUTES, str(error))
-    except RPCError as error:
-        return wrong(_ATTRIBUTES, error.message, search_attributes.OFF.removeprefix("or "))
-    if names:
-        to_do = f"start `octy worker`, which adds them; or: {search_attributes.how_to_add(client.namespace, names)}"
-        return wrong(_ATTRIBUTES, f"Temporal does not know {', '.join(names)}", to_do)
-    return fine(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
-
-
-async def _look_at_worker(client: Client, queue: str | None) -> Check:
-    if queue is None:
-        return unchecked("worker", "needs the database, which names its task queue")
-    try:
-        missing = await unpolled(client, queue, now())
-    except RPCError as error:
-        return wrong("worker", error.message, "look at Temporal's log")
-    if not missing:
-        return fine("worker", f"one asks for work on the task queue {queue!r} and on those beside it")
-    if queue in missing:
-        return wrong("worker", f"none asks for work on the task queue {queue!r}", "start `octy worker`")
-    names = ", ".join(map(repr, missing))
-    return wrong("worker", f"none asks for work on the task queue {names}", "start `octy worker` of this release")
-
-
-async def _look_at_version(client: Client, place: TemporalPlace) -> Check:
-    """Look which release of the worker is given the workflows, where releases are versioned."""
-    deployment, ours = place.temporal_deployment, place.temporal_build_id
-    try:
-        current = [version.build_id for version in await known_versions(client, deployment) if version.current]
-    except RPCError as error:
-        return wrong("version", error.message, "look at Temporal's log")
-    if current == [ours]:
-        return fine("version", f"{deployment}: {ours} is current")
-    has = f"{current[0]} is current, here is {ours}" if current else "none is current: nothing moves"
-    return wrong("version", f"{deployment}: {has}", "octy temporal promote")
+_REFUSED = 400  # SMTP answers from there on
+_OUT_OF_TIME = {9: "too-new", 10: "expired"}  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_CODEC = "codec server"
+_TOKEN_WANTED = 401
 
 
 def look_at_mail_server(settings: WorkerSettings) -> Check:
-    """Connect, greet, and change to verified TLS."""
+    """Connect, change to verified TLS, log in, name the sender and a recipient as for a mail; then take that back."""
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     try:
         context = ssl.create_default_context()
         if settings.smtp_ca_file:
             context.load_verify_locations(cafile=settings.smtp_ca_file)
     except OSError as error:
-        return wrong("mail server", f"OCTY_SMTP_CA_FILE: {settings.smtp_ca_file}: {_why(error)}", "name a PEM file")
+        return problem("authority-unreadable", file=settings.smtp_ca_file, error=why(error))
     try:
-        _greet(settings, context)
+        return _greet(settings, context, place) or fine("mail server", f"{place}, verified TLS, the sender is taken")
     except ssl.SSLCertVerificationError as error:
-        to_do = "give the authority's certificate in OCTY_SMTP_CA_FILE, and the name it is for in OCTY_SMTP_HOST"
-        return wrong("mail server", f"{place}: {_why(error)}", to_do)
+        return problem(f"mail-server-certificate-{_fault_of(error) or 'refused'}", place=place, error=why(error))
     except smtplib.SMTPNotSupportedError:
-        return wrong("mail server", f"{place} offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls")
+        return problem("mail-server-without-tls", place=place)
+    except smtplib.SMTPResponseException as error:
+        of_login = isinstance(error, smtplib.SMTPAuthenticationError)
+        refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
+        return problem(refused, place=place, code=error.smtp_code)
     except OSError as error:  # smtplib's own are among them
-        return wrong("mail server", f"{place}: {_why(error)}", "start it, or set OCTY_SMTP_HOST and OCTY_SMTP_PORT")
-    return fine("mail server", f"{place}, verified TLS")
+        return problem("mail-server-away", place=place, error=why(error))
 
 
-def _greet(settings: WorkerSettings, context: ssl.SSLContext) -> None:
-    timeout = min(settings.smtp_timeout, _TIMEOUT)
+def _greet(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> Check | None:
+    timeout = min(settings.smtp_timeout, TIMEOUT)
     if settings.smtp_security == "tls":
         with smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=timeout, context=context) as server:
-            server.ehlo()
-        return
+            return _begin_mail(server, settings, place)
     with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=timeout) as server:
         server.starttls(context=context)
-        server.ehlo()
+        return _begin_mail(server, settings, place)
+
+
+def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> Check | None:
+    """Say all that comes before a mail's text, and take it back. The recipient is one that the settings name."""
+    server.ehlo()
+    if settings.smtp_user:
+        server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError:  # another look tells
+        return None
+    code, _ = server.mail(sender.address)
+    if code >= _REFUSED:
+        return problem("mail-server-refuses-sender", place=place, code=code)
+    somebody = settings.support_digest_to or recipient(settings.support_contact)
+    if somebody:
+        code, _ = server.rcpt(somebody)
+        if code >= _REFUSED:
+            return problem("mail-server-refuses-recipient", place=place, code=code, recipient=somebody)
+    server.rset()
+    return None
 
 
 def look_at_pages(settings: WorkerSettings) -> Check:
@@ -173,16 +86,50 @@ def look_at_pages(settings: WorkerSettings) -> Check:
     try:
         https = urllib.request.HTTPSHandler(context=_trust_for_pages(settings))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-        with opener.open(url, timeout=_TIMEOUT) as answer:
+        with opener.open(url, timeout=TIMEOUT) as answer:
             found = json.loads(answer.read(1000))
     except urllib.error.HTTPError as error:
         with error:
-            return wrong("pages", f"{url} answers {error.code}", "does OCTY_PUBLIC_URL lead to the pages?")
-    except (OSError, ValueError) as error:
-        return wrong("pages", f"{url}: {_why(error)}", "start `octy worker`, or set OCTY_PUBLIC_URL")
-    if found != _HEALTHY:
-        return wrong("pages", f"{url} is answered by something else", "does OCTY_PUBLIC_URL lead to the pages?")
-    return fine("pages", url)
+            return problem("pages-answer-an-error", url=url, status=error.code)
+    except ValueError:  # no JSON
+        return problem("pages-are-others", url=url)
+    except (OSError, http.client.HTTPException) as error:
+        fault = _fault_of(error)
+        return problem(f"pages-certificate-{fault}" if fault else "pages-away", url=url, error=why(error))
+    return fine("pages", url) if found == _HEALTHY else problem("pages-are-others", url=url)
+
+
+def look_at_codec_server(settings: WorkerSettings) -> Check:
+    """Look for the codec server where payloads are encrypted and somebody is to read them."""
+    url = settings.codec_url
+    if settings.temporal_keys is None:
+        return fine(_CODEC, "not needed: payloads are not encrypted")
+    if url == "none":
+        return fine(_CODEC, "none, as OCTY_CODEC_URL says: nobody reads payloads in Temporal's Web UI")
+    try:
+        namespace = settings.temporal_connection().namespace
+    except ConfigurationError:
+        return unchecked(_CODEC, "needs Temporal's settings")
+    fault = _fault_of_codec_server(url, namespace)
+    return problem("codec-server-missing", url=url, error=fault) if fault else fine(_CODEC, url)
+
+
+def _fault_of_codec_server(url: str, namespace: str) -> str:
+    """Ask it to decode nothing; a refusal to whoever has no token is its answer, too."""
+    headers = {"Content-Type": "application/json", "X-Namespace": namespace}
+    request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), https).open(request, timeout=TIMEOUT) as told:
+            json.loads(told.read(1000))
+    except urllib.error.HTTPError as error:
+        with error:
+            return "" if error.code == _TOKEN_WANTED else f"it answers {error.code}"
+    except ValueError:
+        return "something else answers"
+    except (OSError, http.client.HTTPException) as error:
+        return why(error)
+    return ""
 
 
 def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
@@ -193,10 +140,17 @@ def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     return context
 
 
-def _why(error: Exception) -> str:
+def _fault_of(error: Exception) -> str:
+    """Return what is wrong with a certificate's time; nothing for other faults."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return _fault_of(error.reason)
+    return _OUT_OF_TIME.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
+
+
+def why(error: Exception) -> str:
     """Return the fault in a few words."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        return _why(error.reason)
+        return why(error.reason)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

@@ -9,7 +9,8 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.problems import problem
 from octy_worker.settings import WorkerSettings
 
 _TIMEOUT = 10.0  # seconds
@@ -34,13 +35,13 @@ def _look_at_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
             served = b"octy_store_up" in answer.read()
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
-        return wrong("metrics", f"{place}: {why}", "is it this worker's OCTY_METRICS_HOST and OCTY_METRICS_PORT?")
-    return fine("metrics", place) if served else wrong("metrics", f"{place} is somebody else's", "set another port")
+        return problem("metrics-away", url=place, error=why)
+    return fine("metrics", place) if served else problem("metrics-are-others", url=place)
 
 
 def _look_at_tracing(settings: WorkerSettings) -> Check:
     if not settings.tracing:
         return fine("tracing", "off: OCTY_TRACING is not set")
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
-        return wrong("tracing", "OpenTelemetry is missing", "pip install 'octy-middleware[telemetry]'")
+        return problem("tracing-packages-missing")
     return fine("tracing", "on; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")

@@ -8,7 +8,8 @@ from datetime import timedelta
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.problems import problem
 from octy_worker.cli.console import moment
 from octy_worker.cli.surroundings import now
 from octy_worker.jobs import JobState, read_job
@@ -17,7 +18,6 @@ from octy_worker.settings import WorkerSettings
 
 _LATE = timedelta(days=3)
 _NAME = "retention"
-_TO_DO = "see the worker's log; `octy db prune` does it now"
 
 
 def look_at_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
@@ -39,9 +39,9 @@ def _judge(state: JobState | None, settings: WorkerSettings, *, due: bool, worke
     late = max(_LATE, timedelta(seconds=3 * settings.retention_interval))
     if state is None or state.finished_at is None:
         if due:
-            return wrong(_NAME, "never finished, and rows are past their time", _TO_DO)
+            return problem("retention-never")
         return fine(_NAME, "never finished, and nothing is past its time")
     found = f"last finished {moment(state.finished_at)}"
     if worker_runs and utc(now()) - state.finished_at > late:
-        return wrong(_NAME, found, _TO_DO)
+        return problem("retention-late", at=moment(state.finished_at))
     return fine(_NAME, found)

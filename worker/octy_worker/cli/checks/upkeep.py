@@ -11,7 +11,8 @@ from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
 from octy_worker import digest
-from octy_worker.cli.checks.check import Check, fine, unchecked, wrong
+from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.problems import problem
 from octy_worker.cli.console import moment
 from octy_worker.cli.surroundings import now
 from octy_worker.jobs import JobState, read_job
@@ -19,7 +20,6 @@ from octy_worker.reconciliation import run
 from octy_worker.settings import WorkerSettings
 
 _NAMES = ("reconciliation", "digest")
-_NOW = "`octy incidents reconcile` does it now"
 _DIGEST_LATE = timedelta(days=2)
 
 
@@ -45,13 +45,12 @@ def _judge_run(state: JobState | None, settings: WorkerSettings, *, worker_runs:
         return fine(name, "cases were never compared with Temporal; a worker does it once it has run for a minute")
     counts = _counts(state.cursor)
     said = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count)
-    found = f"last finished {moment(state.finished_at)}: {said or 'nothing is open'}"
+    values = {"at": moment(state.finished_at), "counts": said or "nothing is open"}
     if worker_runs and utc(now()) - state.finished_at > late:
-        return wrong(name, found, f"see the worker's log; {_NOW}")
+        return problem("reconciliation-late", **values)
     if counts.get("unknown"):
-        to_do = "workflows run of which the database knows nothing: was an old backup restored?"
-        return wrong(name, found, to_do)
-    return fine(name, found)
+        return problem("workflows-unknown", **values)
+    return fine(name, "last finished {at}: {counts}".format(**values))
 
 
 def _counts(cursor: str) -> dict[str, int]:
@@ -65,9 +64,9 @@ def _judge_digest(state: JobState | None, settings: WorkerSettings, *, worker_ru
         return fine(name, "off: OCTY_SUPPORT_DIGEST_TO is not set")
     if state is None or state.finished_at is None:
         return fine(name, f"none yet; the first one is due at {settings.support_digest_hour:02}:00 UTC")
-    found = f"last one {state.cursor}, {moment(state.finished_at)}"
+    values = {"told": state.cursor, "at": moment(state.finished_at)}
     if " failed" in state.cursor:
-        return wrong(name, found, "check OCTY_SUPPORT_DIGEST_TO")
+        return problem("digest-failed", **values)
     if worker_runs and utc(now()) - state.finished_at > _DIGEST_LATE:
-        return wrong(name, found, "see the worker's log")
-    return fine(name, found)
+        return problem("digest-late", **values)
+    return fine(name, "last one {told}, {at}".format(**values))

@@ -20,9 +20,15 @@ def page(found: Sequence[Check]) -> list[RenderableType]:
     lines.add_column(overflow="fold")
     for check in found:
         lines.add_row(Text(*_MARKS[check.state]), Text(check.name), _said(check))
-    number = sum(check.state is State.WRONG for check in found)
-    summary = f"{number} to mend." if number else "All is well."
-    return [lines, Text(summary, "bold")]
+    return [lines, Text(_summary(found), "bold")]
+
+
+def _summary(found: Sequence[Check]) -> str:
+    """Return what all lines come to. What could not be checked is not said to be well."""
+    wrong, left = (sum(check.state is state for check in found) for state in (State.WRONG, State.UNCHECKED))
+    if wrong:
+        return f"{wrong} {'problem' if wrong == 1 else 'problems'} found."
+    return f"{left} could not be checked." if left else "All is well."
 
 
 def _said(check: Check) -> Text:

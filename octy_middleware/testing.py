@@ -1,0 +1,125 @@
+"""For the tests of a host app: a throwaway database with accounts and key pairs, and the headers that clients send.
+
+Here: what stands in for a whole installation in a test. Not here: anything for production; no workflow runs, no mail
+is sent. Needs `octy-middleware[worker]`, whose Alembic makes the tables.
+
+    with throwaway_installation() as octy:
+        app.add_middleware(OctyASGIMiddleware, settings=octy.settings())
+        acme = octy.add_account("acme")
+        with TestClient(app, base_url="https://testserver") as client:
+            assert client.get("/hello", headers=acme.headers).status_code == 200
+"""
+
+import tempfile
+import time
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import func, select
+from sqlmodel import col
+
+from octy_middleware import pairs, sharing
+from octy_middleware.accounts import create_account
+from octy_middleware.clock import uuid7
+from octy_middleware.database import Database
+from octy_middleware.installation import new_installation_id, register_installation
+from octy_middleware.key_checks import PEPPERS, register_keys
+from octy_middleware.keychain import Keychain
+from octy_middleware.keys import KeyHasher, bound_to, make_pair
+from octy_middleware.migrations import upgrade
+from octy_middleware.models import OutcomeMinute
+from octy_middleware.settings import Settings
+from octy_middleware.states import Cause
+
+
+@dataclass(frozen=True)
+class AccountKeys:
+    """An account with a live key pair, in clear."""
+
+    reference: str
+    public_key: str
+    secret_key: str = field(repr=False)
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """The headers of a request with this pair."""
+        return authorization(self.public_key, self.secret_key)
+
+    @property
+    def wrong_headers(self) -> dict[str, str]:
+        """The headers of a request with a wrong secret."""
+        return authorization(self.public_key, "sk_wrong")
+
+
+def authorization(public_key: str, secret_key: str) -> dict[str, str]:
+    """Return the headers of a request with these credentials."""
+    return {"Authorization": "Basic " + b64encode(f"{public_key}:{secret_key}".encode()).decode()}
+
+
+class TestInstallation:
+    """A database of its own with its peppers, and accounts in it."""
+
+    __test__ = False  # pytest: this is no test
+
+    def __init__(self, folder: Path) -> None:
+        self.database_url = f"sqlite:///{folder / 'octy.db'}"
+        self.peppers = Keychain.generate()
+        self.database = Database(self.database_url)
+        upgrade(self.database)
+        now = time.time()
+        with self.database.write() as connection:
+            register_installation(self.database, connection, now, new_id=new_installation_id)
+            register_keys(connection, PEPPERS, self.peppers, now)
+        self._hasher = KeyHasher(self.peppers)
+
+    def settings(self, **options: Any) -> Settings:
+        """Return settings for the middleware: this database, and the options beside it."""
+        return Settings.build(**{"database_url": self.database_url, "peppers": self.peppers, **options})
+
+    def add_account(self, reference: str = "acme") -> AccountKeys:
+        """Open an account with a live key pair. Raises InvalidInputError when there is one with this reference."""
+        now, pair = time.time(), make_pair()
+        pair_id = uuid7(now)
+        digest = self._hasher.digest(pair.secret, bound_to(pair_id, pair.public_key))
+        contact = {"contact_email_address": "security@example.com"}
+        with self.database.write_session() as session:
+            account = create_account(session, reference, contact, now)
+            pairs.add_pair(
+                session.connection(),
+                pair_id,
+                account_id=account.id,
+                public_key=pair.public_key,
+                secret_digest=digest,
+                cause=Cause.FIRST,
+                now=now,
+            )
+            pairs.activate(session.connection(), pair_id, now)
+        return AccountKeys(reference, pair.public_key, pair.secret.reveal())
+
+    def recorded(self) -> dict[str, int]:
+        """Return how many requests are recorded, by outcome, with those that the app has just answered."""
+        sharing.flush_gates(self.database_url)
+        with self.database.read() as connection:
+            total = func.sum(col(OutcomeMinute.count))
+            found = connection.execute(select(col(OutcomeMinute.outcome), total).group_by(col(OutcomeMinute.outcome)))
+            return {str(outcome): int(count) for outcome, count in found}
+
+    def close(self) -> None:
+        """Close the connections, and those of every middleware with this database."""
+        sharing.close_gates(self.database_url)
+        self.database.close()
+
+
+@contextmanager
+def throwaway_installation() -> Iterator[TestInstallation]:
+    """Yield an installation in a temporary folder; afterwards its middleware is closed and the folder removed."""
+    with tempfile.TemporaryDirectory(prefix="octy-test-") as folder:
+        octy = TestInstallation(Path(folder))
+        try:
+            yield octy
+        finally:
+            octy.close()

@@ -1,0 +1,207 @@
+"""A database, a schema or an interpreter shared with a host app that has tables and models of the same names."""
+
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Column, Integer, MetaData, Table, inspect
+from support.postgres import shared_server
+from support.stores import make_empty_database, remove_database
+from support.world import FakeRequest, World
+
+from octy_middleware import ConfigurationError, Database, SchemaError
+from octy_middleware.backends import VERSION_TABLE, Writer
+from octy_middleware.foreign_tables import TABLE_NAMES
+from octy_middleware.migrations import check_tables, downgrade, upgrade
+from octy_middleware.models import METADATA
+from octy_middleware.outcome import Outcome
+from octy_worker.cli.exits import Exit, exit_of
+
+HOST = """
+from sqlalchemy.orm import configure_mappers
+from sqlmodel import Field, Relationship, SQLModel
+{first}
+
+class Account(SQLModel, table=True):
+    id: int = Field(primary_key=True)
+    {things}: list["{name}"] = Relationship(back_populates="account")
+
+class {name}(SQLModel, table=True):
+    id: int = Field(primary_key=True)
+    account_id: int = Field(foreign_key="account.id")
+    account: Account = Relationship(back_populates="{things}")
+
+{last}
+configure_mappers()
+assert set(SQLModel.metadata.tables) == {{"account", "{table}"}}, SQLModel.metadata.tables
+assert Account(id=1, {things}=[{name}(id=2)]).{things}[0].account.id == 1
+"""
+IMPORT = "import octy_middleware, octy_middleware.models"
+
+
+@pytest.fixture
+def empty(tmp_path: Path, store: str) -> Iterator[Database]:
+    url = make_empty_database(tmp_path, store)
+    database = Database(url)
+    yield database
+    database.close()
+    remove_database(url)
+
+
+@pytest.mark.parametrize("name", ["Job", "Incident", "Mail", "Webhook"])
+@pytest.mark.parametrize("imported", ["first", "last"])
+def test_a_hosts_models_of_the_same_names_find_each_other(name: str, imported: str) -> None:
+    imports = {"first": "", "last": "", imported: IMPORT}
+    script = HOST.format(name=name, table=name.lower(), things=f"{name.lower()}s", **imports)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty: Database) -> None:
+    empty.backend.create()
+    with empty.write(writer=Writer.MIGRATION) as connection:
+        connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0003')")
+    assert upgrade(empty) is None
+    check_tables(empty)
+    downgrade(empty, "base")
+    with empty.read() as connection:
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0003"
+        assert set(inspect(connection).get_table_names()) == {"alembic_version", VERSION_TABLE}
+
+
+def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Database, store: str) -> None:
+    empty.backend.create()
+    with empty.write(writer=Writer.MIGRATION) as connection:
+        connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
+        connection.exec_driver_sql("CREATE TABLE job (id INTEGER)")
+    remedy = r"a file of its own" if store == "sqlite" else r"a schema of its own: add \?schema=octy_data"
+    words = rf"tables of others with the names of Octy's tables \(account, job\).* → .*{remedy}"
+    with pytest.raises(SchemaError, match=words) as caught:
+        upgrade(empty)
+    assert exit_of(caught.value) is Exit.INPUT
+    with pytest.raises(SchemaError, match=words):
+        empty.refuse_other_schema()
+    with empty.read() as connection:
+        assert set(inspect(connection).get_table_names()) == {"account", "job"}
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names(tmp_path: Path, store: str) -> None:
+    url = make_empty_database(tmp_path, store)
+    host, ours = Database(url), Database(f"{url}?schema=octy_data")
+    with host.write(writer=Writer.MIGRATION) as connection:
+        for name in sorted(TABLE_NAMES):
+            connection.exec_driver_sql(f"CREATE TABLE {name} (id INTEGER)")
+    assert upgrade(ours) is None
+    assert upgrade(ours) == "0003"
+    check_tables(ours)
+    ours.refuse_other_schema()
+    with host.read() as connection:
+        found = inspect(connection)
+        assert set(found.get_table_names("octy_data")) == TABLE_NAMES
+        assert all(len(found.get_columns(name, "public")) == 1 for name in TABLE_NAMES)
+    assert "schema=octy_data" in ours.backend.place
+    host.close()
+    ours.close()
+    remove_database(url)
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_a_request_is_decided_and_recorded_in_the_schema(
+    tmp_path: Path, store: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    url = make_empty_database(tmp_path, store)
+    with closing(Database(f"{url}?schema=octy_data")) as ours:
+        upgrade(ours)
+    monkeypatch.setattr("support.world.make_database", lambda *_: f"{url}?schema=octy_data")
+    world = World(tmp_path, store)
+    keys = world.register()
+    with world.gate() as gate:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+    with closing(Database(url)) as host, host.read() as connection:
+        count = "SELECT SUM(count) FROM octy_data.outcome_minute"
+        assert connection.exec_driver_sql(count).scalar_one() == 2
+    world.database.close()
+    remove_database(url)
+
+
+@pytest.mark.parametrize("name", ["Octy", "pg_octy", "a-b", 'a"b', "octy,public", "x" * 64])
+def test_a_schema_that_is_no_plain_name_is_refused(name: str) -> None:
+    with pytest.raises(ConfigurationError, match="schema: give one name"):
+        Database(f"postgresql://octy@127.0.0.1/octy?schema={name}")
+
+
+def test_a_hosts_alembic_ignores_our_tables_by_their_names(empty: Database) -> None:
+    """For a host without tables of the same names, in one schema with Octy."""
+    upgrade(empty)
+    wanted = MetaData()
+    Table("invoice", wanted, Column("id", Integer, primary_key=True))
+    options = {"include_name": lambda name, kind, _parents: kind != "table" or name not in TABLE_NAMES}
+    with empty.write(writer=Writer.MIGRATION) as connection:
+        wanted.create_all(connection)
+        assert compare_metadata(MigrationContext.configure(connection, opts=options), wanted) == []
+    assert set(METADATA.tables) < TABLE_NAMES
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_a_role_without_the_right_to_make_a_schema_is_told_and_may_use_one_that_is_there(
+    tmp_path: Path, store: str
+) -> None:
+    url = make_empty_database(tmp_path, store)
+    owner = Database(url)
+    ours = Database(f"{url}?schema=octy_data".replace("octy@", "guest@"))
+    with owner.write(writer=Writer.MIGRATION) as connection:
+        connection.exec_driver_sql("DROP ROLE IF EXISTS guest")
+        connection.exec_driver_sql("CREATE ROLE guest LOGIN")
+    with pytest.raises(Exception, match=r"permission denied for database .* → GRANT"):
+        upgrade(ours)
+    with owner.write(writer=Writer.MIGRATION) as connection:
+        connection.exec_driver_sql("CREATE SCHEMA octy_data AUTHORIZATION guest")
+    upgrade(ours)
+    check_tables(ours)
+    ours.close()
+    with owner.write(writer=Writer.MIGRATION) as connection:
+        connection.exec_driver_sql("DROP OWNED BY guest")
+        connection.exec_driver_sql("DROP ROLE guest")
+    owner.close()
+    shared_server().drop(url.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+@pytest.mark.parametrize("schema", ["public", "octy_data"])
+def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, store: str, schema: str) -> None:
+    url = make_empty_database(tmp_path, store)
+    with closing(Database(f"{url}?schema={schema}")) as ours:
+        upgrade(ours)
+        with ours.write() as connection:
+            connection.exec_driver_sql("CREATE ROLE without_usage LOGIN")
+            connection.exec_driver_sql(f"REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC")
+        option = "" if schema == "public" else f"?schema={schema}"
+        words = f"may not look into the schema {schema} .* → GRANT USAGE ON SCHEMA {schema}"
+        with (
+            closing(Database(url.replace("octy@", "without_usage@") + option)) as guest,
+            pytest.raises(SchemaError, match=words),
+        ):
+            guest.refuse_other_schema()
+        with ours.write() as connection:
+            connection.exec_driver_sql("DROP ROLE without_usage")
+    shared_server().drop(url.rpartition("/")[2])
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_a_schema_of_the_roles_own_name_is_not_made(tmp_path: Path, store: str) -> None:
+    """A host app with the same role would find our tables before its own."""
+    url = make_empty_database(tmp_path, store)
+    with (
+        closing(Database(f"{url}?schema=octy")) as ours,
+        pytest.raises(ConfigurationError, match="the role's own name"),
+    ):
+        upgrade(ours)
+    remove_database(url)

@@ -1,0 +1,236 @@
+"""One gate for equal settings in a process, whatever builds a middleware for each route."""
+
+import gc
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from litestar import Litestar, get
+from litestar.testing import TestClient as LitestarClient
+from starlette.applications import Starlette
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse
+from starlette.routing import Mount, Route
+from starlette.testclient import TestClient
+from support.forks import in_child
+from support.world import FakeRequest, Keys, World
+from werkzeug.test import Client
+
+from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Settings, sharing
+from octy_middleware.keychain import Keychain
+from octy_middleware.outcome import Outcome
+
+ROUTES = 30
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gate]]:
+    """Every gate that is built while the test runs; closed at its end."""
+    gates: list[Gate] = []
+
+    class Counted(Gate):
+        def __init__(self, *arguments: Any, **options: Any) -> None:
+            super().__init__(*arguments, **options)
+            gates.append(self)
+
+    monkeypatch.setattr(sharing, "Gate", Counted)
+    yield gates
+    for gate in gates:
+        gate.close()
+
+
+async def who(request: Request) -> JSONResponse:
+    return JSONResponse({"user": request.user.display_name})
+
+
+def ask_all(client: Any, keys: Keys) -> set[int]:
+    with ThreadPoolExecutor(8) as clients:
+        paths = [f"/{number}" for number in range(ROUTES)]
+        return set(clients.map(lambda p: client.get(p, headers={"Authorization": keys.basic()}).status_code, paths))
+
+
+def connections(world: World) -> int:
+    return int(world.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0])
+
+
+def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Gate]) -> None:
+    keys, threads = world.register(), threading.active_count()
+    middleware = Middleware(OctyASGIMiddleware, settings=world.settings())
+    app = Starlette(routes=[Route(f"/{number}", who, middleware=[middleware]) for number in range(ROUTES)])
+    with TestClient(app, base_url="https://api.example") as client:
+        assert ask_all(client, keys) == {200}
+        assert len(built) == 1
+        assert threading.active_count() - threads < 8
+        if world.store == "postgresql":
+            assert connections(world) < 12
+
+
+def test_thirty_routes_of_litestar_have_one_gate(world: World, built: list[Gate]) -> None:
+    keys = world.register()
+
+    def door(app: Any) -> OctyASGIMiddleware:
+        return OctyASGIMiddleware(app, settings=world.settings())
+
+    def handler(number: int) -> Any:
+        @get(f"/{number}", name=str(number), sync_to_thread=False)
+        def answer() -> dict[str, int]:
+            return {"number": number}
+
+        return answer
+
+    app = Litestar([handler(number) for number in range(ROUTES)], middleware=[door], openapi_config=None)
+    with LitestarClient(app, base_url="https://api.example") as client:
+        assert ask_all(client, keys) == {200}
+    assert len(built) == 1
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"threshold": 21},
+        {"peppers": Keychain({"k1": b"1" * 32})},
+        {"shape_refusal": lambda refusal, _request: refusal},
+    ],
+    ids=["a setting", "peppers", "refusals"],
+)
+def test_other_settings_have_another_gate(world: World, other: dict[str, Any]) -> None:
+    others = dict(other)
+    shape = others.pop("shape_refusal", None)
+    first = OctyWSGIMiddleware(list, settings=world.settings())
+    second = OctyWSGIMiddleware(list, settings=world.settings(**others), shape_refusal=shape)
+    assert first.gate is not second.gate
+    first.close()
+    second.close()
+
+
+def test_the_order_of_peppers_makes_other_settings(world: World) -> None:
+    one, two = b"1" * 32, b"2" * 32
+    assert Keychain({"a": one, "b": two}) == Keychain({"b": two, "a": one})
+    first, second = (
+        OctyWSGIMiddleware(list, settings=world.settings(peppers=Keychain(keys)))
+        for keys in ({"a": one, "b": two}, {"b": two, "a": one})
+    )
+    assert first.gate is not second.gate
+
+
+def test_no_pepper_stands_in_what_gates_are_found_by(world: World) -> None:
+    assert world.peppers.export().partition(":")[2] not in repr(sharing._identity(world.settings()))
+
+
+def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Gate]) -> None:
+    settings, at_once = world.settings(), threading.Barrier(8)
+
+    def open_door(_number: int) -> OctyWSGIMiddleware:
+        at_once.wait()
+        return OctyWSGIMiddleware(list, settings=settings)
+
+    with ThreadPoolExecutor(8) as threads:
+        doors = list(threads.map(open_door, range(8)))
+    assert len(built) == len({door.gate for door in doors}) == 1
+
+
+@contextmanager
+def noting_closed(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    closed: list[str] = []
+    really = gate.close
+    monkeypatch.setattr(gate, "close", lambda: (closed.append("closed"), really()))
+    yield closed
+
+
+def test_the_last_door_closes_the_gate_and_each_one_writes_what_is_queued(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    keys = world.register()
+    first, second = (OctyWSGIMiddleware(list, settings=world.settings(linger=1.0)) for _ in range(2))
+    with noting_closed(first.gate, monkeypatch) as closed:
+        assert first.gate.decide(FakeRequest(keys.basic())).passes
+        first.close()
+        first.close()  # once more is no other door
+        assert (world.recorded(), closed) == ({"accepted": 1}, [])
+        assert second.gate.decide(FakeRequest(keys.basic())).passes
+        second.close()
+        assert (world.recorded(), closed) == ({"accepted": 2}, ["closed"])
+
+
+def test_a_gate_goes_with_its_doors(world: World, built: list[Gate]) -> None:
+    for _ in range(2):
+        door = OctyWSGIMiddleware(list, settings=world.settings())
+        built.pop().close()
+        del door
+        gc.collect()
+        assert built == []
+
+
+def test_a_child_that_is_forked_while_a_door_is_being_opened_can_open_one(world: World) -> None:
+    holding, over = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        with sharing._shared._lock:
+            holding.set()
+            over.wait(30)
+
+    thread = threading.Thread(target=hold)
+    thread.start()
+    holding.wait(30)
+    try:
+        assert in_child(lambda: OctyWSGIMiddleware(list, settings=world.settings()).close()) == 0
+    finally:
+        over.set()
+        thread.join()
+
+
+def test_a_given_gate_is_shared_on_purpose(world: World) -> None:
+    with world.gate() as gate:
+        assert {OctyWSGIMiddleware(list, gate=gate).gate, OctyASGIMiddleware(who, gate=gate).gate} == {gate}  # type: ignore[arg-type]
+
+
+def test_an_app_within_an_app_each_behind_the_middleware_is_asked_once(world: World) -> None:
+    keys = world.register("acme")
+    middleware = [Middleware(OctyASGIMiddleware, settings=world.settings())]
+    inner = Starlette(routes=[Route("/who", who)], middleware=middleware)
+    outer = Starlette(routes=[Mount("/inner", inner)], middleware=middleware)
+    with TestClient(outer, base_url="https://api.example") as client:
+        answer = client.get("/inner/who", headers={"Authorization": keys.basic()})
+    assert (answer.status_code, answer.json()) == (200, {"user": "acme"})
+    assert world.recorded() == {"accepted": 1}
+
+
+def test_what_an_app_asks_within_a_request_is_decided_by_its_own_credentials(world: World) -> None:
+    keys = world.register()
+    statuses: list[str] = []
+
+    def app(environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [])
+        return []
+
+    inner = OctyWSGIMiddleware(app, settings=world.settings())
+
+    def batch(environ: Any, start_response: Any) -> Any:
+        for authorization in ({}, {"HTTP_AUTHORIZATION": keys.basic("wrong")}):
+            inner({**environ, **authorization}, lambda status, _headers: statuses.append(status))
+        return app(environ, start_response)
+
+    outer = OctyWSGIMiddleware(batch, settings=world.settings())
+    Client(outer).get("/", base_url="https://x", headers={"Authorization": keys.basic()}).close()
+    outer.close()
+    inner.close()
+    assert statuses == ["200 OK", "401 Unauthorized"]
+    assert world.recorded() == {"accepted": 1, "wrong_secret": 1}
+
+
+def test_equal_settings_from_options_and_from_the_environment_share(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OCTY_DATABASE_URL", world.url)
+    monkeypatch.setenv("OCTY_PEPPERS", world.peppers.export())
+    by_variables = OctyWSGIMiddleware(list)
+    by_options = OctyWSGIMiddleware(list, database_url=world.url, peppers=world.peppers)
+    assert by_variables.gate is by_options.gate
+    assert by_variables.gate.settings == Settings.build(database_url=world.url, peppers=world.peppers)
+    assert by_variables.gate.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
+    by_variables.close()
+    by_options.close()

@@ -1,0 +1,86 @@
+"""ASGI under trio: everything that waits for a commit, for a slow hash, or for the end of a lifespan."""
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import trio
+from starlette.testclient import TestClient
+from support.doors import starlette_app
+from support.imported_pairs import have, slow
+from support.world import World, basic
+
+from octy_middleware import Gate
+from octy_middleware.async_libraries import TrioTicket, run_in
+from octy_middleware.ticket import settle
+from octy_middleware.verdict import OPEN
+
+UNKNOWN = "pk_" + "0" * 28
+
+
+def client(gate: Gate) -> TestClient:
+    return TestClient(starlette_app(gate), base_url="https://api.example", backend="trio")
+
+
+def test_right_wrong_and_unknown_pairs_are_answered_and_recorded_under_trio(world: World) -> None:
+    keys = world.register("acme")
+    with world.gate() as gate, client(gate) as asked:
+        answers = [
+            asked.get("/who", headers={"Authorization": authorization}).status_code
+            for authorization in (keys.basic(), keys.basic(), keys.basic("no"), basic(UNKNOWN, "x"), "Basic ???")
+        ]
+    assert answers == [200, 200, 401, 401, 401]
+    # The end of the lifespan has written what was queued.
+    assert world.recorded() == {"accepted": 2, "malformed": 1, "unknown_key": 1, "wrong_secret": 1}
+
+
+def test_imported_hashes_are_verified_under_trio(world: World) -> None:
+    keys = world.register()
+    keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
+    with world.gate() as gate, client(gate) as asked:
+        answers = [asked.get("/who", headers={"Authorization": keys.basic(s)}).status_code for s in ("no", None)]
+    assert answers == [401, 200]
+
+
+def test_a_locked_database_is_503_under_trio(world: World) -> None:
+    keys = world.register()
+    with world.gate(commit_timeout=0.3) as gate, client(gate) as asked, world.database.write(patience=30):
+        assert asked.get("/who", headers={"Authorization": keys.basic("no")}).status_code == 503
+
+
+def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up() -> None:
+    async def waits() -> list[TrioTicket]:
+        tickets = [TrioTicket(), TrioTicket()]
+        assert tickets[0].loop == tickets[1].loop
+        await tickets[0].wait(0.01)  # in vain
+        assert tickets[0].answer is None
+        async with trio.open_nursery() as nursery:
+            for ticket in tickets:
+                nursery.start_soon(ticket.wait, 60)
+            nursery.start_soon(trio.to_thread.run_sync, settle, [(ticket, OPEN) for ticket in tickets])
+        assert [ticket.answer for ticket in tickets] == [OPEN, OPEN]
+        return [TrioTicket()]
+
+    late = trio.run(waits)
+    settle([(late[0], OPEN)])
+    assert late[0].answer is OPEN
+
+
+def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:
+    done: list[int] = []
+
+    async def gives_up() -> None:
+        with trio.move_on_after(0.01):
+            await run_in(executor, lambda: (trio.run(trio.sleep, 0.1), done.append(1)))
+
+    with ThreadPoolExecutor(1) as executor:
+        trio.run(gives_up)
+        assert done == []
+    assert done == [1]
+
+
+def test_an_error_of_the_work_is_raised_where_it_is_waited_for() -> None:
+    async def waits() -> None:
+        await run_in(executor, int, "none")
+
+    with ThreadPoolExecutor(1) as executor, pytest.raises(ValueError, match="none"):
+        trio.run(waits)

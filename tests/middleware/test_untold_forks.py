@@ -1,0 +1,174 @@
+"""Forks that Python is not told of, as uWSGI makes them: nothing is shared, and everything starts anew in the child."""
+
+import ctypes
+import os
+import random
+import signal
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from functools import partial
+from http.client import HTTPConnection
+from pathlib import Path
+
+import pytest
+from support.world import FakeRequest, World
+
+from octy_middleware import Gate
+from octy_middleware.entries import describe
+from octy_middleware.forking import notice_fork
+from octy_middleware.network import Client
+from octy_middleware.outcome import Outcome
+from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
+
+APP = """
+from octy_middleware import OctyWSGIMiddleware
+
+def app(environ, start_response):
+    start_response("200 OK", [("Content-Length", "0")])
+    return [b""]
+
+application = OctyWSGIMiddleware(app, require_https=False)
+"""
+PATIENCE = 20  # seconds for a child
+
+
+def fork_untold(work: Callable[[], None]) -> int:
+    """Do the work in a child that the C library forks; return its exit status.
+
+    A child waits for ever for a thread of the parent's that had asked for the interpreter's lock at the fork, whatever
+    the code: so no thread may have asked. Waiting threads ask after the switch interval.
+    """
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1000.0)
+    time.sleep(0.02)  # whoever has begun to wait for the shorter interval gets the lock meanwhile
+    child = int(ctypes.PyDLL(None).fork())  # holds the interpreter's lock, as uWSGI does
+    sys.setswitchinterval(interval)
+    if child == 0:
+        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler would need a thread that runs
+        signal.alarm(PATIENCE)
+        code = 1
+        try:
+            work()
+            code = 0
+        finally:
+            os._exit(code)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def open_connections(world: World) -> int:
+    """Count what this process has open to the database."""
+    if world.store == "sqlite":
+        links = [link for link in Path("/proc/self/fd").iterdir() if link.exists()]
+        return sum(str(link.readlink()).startswith(str(world.folder / "octy.db")) for link in links)
+    asked = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()"
+    found = int(world.rows(asked)[0][0])
+    world.database.close()
+    return found
+
+
+def test_the_constructor_leaves_no_connection_and_no_thread(world: World) -> None:
+    world.database.close()
+    before, threads = open_connections(world), threading.active_count()
+    gate = Gate(world.settings())
+    assert open_connections(world) == before
+    assert threading.active_count() == threads
+    gate.close()
+
+
+@pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
+def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, used: bool) -> None:
+    keys = world.register()
+
+    def decide() -> None:
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+
+    def work() -> None:
+        decide()
+        gate.close()
+
+    with world.gate() as gate:
+        if used:
+            decide()
+        assert [fork_untold(work) for _ in range(2)] == [0, 0]
+        decide()
+    times = 4 if used else 3
+    assert world.recorded() == {"accepted": times, "wrong_secret": times}
+
+
+def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
+    def work(name: str) -> None:
+        notice_fork()
+        entry = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0)
+        (tmp_path / name).write_text(entry.request_id)
+
+    assert [fork_untold(partial(work, name)) for name in ("one", "two")] == [0, 0]
+    assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()
+
+
+def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
+    def seeded() -> str:
+        random.seed(1)
+        before = random.getstate()
+        request_id = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0).request_id
+        assert random.getstate() == before
+        return request_id
+
+    state = random.getstate()
+    try:
+        assert seeded() != seeded()
+    finally:
+        random.setstate(state)
+
+
+@pytest.mark.parametrize("store", ["postgresql"])
+def test_a_childs_session_is_not_its_parents(world: World, store: str) -> None:
+    """What a child does on an inherited session, and its end, would be the parent's."""
+    kept = world.database.keep()
+
+    def sessions() -> set[int]:
+        with world.database.read() as connection:
+            pooled = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+        ask = "SELECT pg_backend_pid()"
+        return {pooled, int(world.database.ask(kept, lambda found: found.exec_driver_sql(ask).scalar_one()))}
+
+    before = sessions()
+
+    def work() -> None:
+        assert not before & sessions()
+
+    assert fork_untold(work) == 0
+    assert before <= sessions()
+    kept.close()
+
+
+def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> None:
+    keys, port = world.register(), free_port()
+    script = world.folder / "app.py"
+    script.write_text(APP)
+    command = ["--http-socket", f"{LOOPBACK}:{port}", "--wsgi-file", str(script), "--master", "--processes", "4"]
+    settings = {"OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
+    uwsgi = str(Path(sys.executable).with_name("uwsgi"))
+    with ProcessGroup(world.folder / "logs", {**os.environ, **settings}) as group:
+        process = group.start("uwsgi", [uwsgi, *command, "--enable-threads", "--die-on-term", "--need-app"])
+        process.wait_until(lambda: listens(port), 30)
+
+        def ask(number: int) -> int:
+            asked = HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+            with closing(asked):
+                secret = "sk_wrong" if number % 10 == 0 else None
+                asked.request("GET", "/", headers={"Authorization": keys.basic(secret)})
+                return asked.getresponse().status
+
+        with ThreadPoolExecutor(8) as pool:
+            assert Counter(pool.map(ask, range(200))) == {200: 180, 401: 20}
+        os.kill(process.pid, signal.SIGTERM)  # to the master alone: uWSGI hangs when its workers get it as well
+        deadline = time.monotonic() + PATIENCE
+        while process.returncode is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+    assert world.recorded()["wrong_secret"] == 20

@@ -1,0 +1,61 @@
+"""File systems on which SQLite must not be: its locks, and the log's index in shared memory, are of one machine.
+
+Here: Linux's list of mounts. Elsewhere nothing is known, and nothing is found.
+"""
+
+from contextlib import suppress
+from pathlib import Path, PurePath
+
+_MOUNTS = Path("/proc/self/mountinfo")  # proc_pid_mountinfo(5)
+_NETWORK = frozenset(
+    {
+        "afs",
+        "beegfs",
+        "ceph",
+        "cifs",
+        "glusterfs",
+        "gpfs",
+        "lustre",
+        "ncpfs",
+        "nfs",
+        "nfs4",
+        "ocfs2",
+        "orangefs",
+        "smb3",
+    }
+    | {
+        "smbfs",
+        "fuse.ceph",
+        "fuse.curlftpfs",
+        "fuse.gcsfuse",
+        "fuse.glusterfs",
+        "fuse.rclone",
+        "fuse.s3fs",
+        "fuse.sshfs",
+    }
+)
+
+
+def network_file_system(path: Path) -> str:
+    """Return the kind of network file system that the path is on, or nothing."""
+    with suppress(OSError, UnicodeDecodeError):
+        return network_kind(path.resolve(), _MOUNTS.read_text("utf-8"))
+    return ""
+
+
+def network_kind(path: PurePath, mounts: str) -> str:
+    """Return the kind by the text of `mountinfo`: the deepest mount counts, and of several at one place the last."""
+    found, depth = "", -1
+    for line in mounts.splitlines():
+        before, _, after = line.partition(" - ")
+        place = PurePath(_plain(before.split(" ")[4]))
+        if path.is_relative_to(place) and len(place.parts) >= depth:
+            found, depth = after.split(" ")[0], len(place.parts)
+    return found if found in _NETWORK else ""
+
+
+def _plain(place: str) -> str:
+    """Return the place without the octal escapes of blanks and backslashes."""
+    for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
+        place = place.replace(escaped, plain)
+    return place
