@@ -51,6 +51,6 @@ def test_a_database_that_lacks_characters_is_refused_with_what_to_do(url: str, e
 
 @pytest.mark.parametrize("encoding", ["LATIN1"])
 def test_doctor_says_which_encoding_is_wanted(url: str) -> None:
-    [first, *_] = look_at_store(WorkerSettings.model_construct(database_url=url))
-    assert first.name == "database"
-    assert "ENCODING 'UTF8'" in str(first)
+    checks = look_at_store(WorkerSettings.model_construct(database_url=url))
+    [database] = [check for check in checks if check.name == "database"]
+    assert "ENCODING 'UTF8'" in str(database)
