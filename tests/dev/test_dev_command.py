@@ -7,9 +7,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-import httpx2
-
 from octy_worker.dev import environment
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.processes import listens
 
 RUN = """
@@ -38,7 +37,7 @@ def test_up_and_down(tmp_path):
             api = next(
                 word for line in banner.splitlines() if " API " in line for word in line.split() if "https:" in word
             )
-            with httpx2.Client(verify=tls, trust_env=False) as browser:
+            with http_client(tls) as browser:
                 assert browser.get(f"{env['OCTY_PUBLIC_URL']}/healthz").status_code == 200
                 assert browser.get(f"{api}/v1/account/authenticate").status_code == 401
                 inbox = next(line for line in banner.splitlines() if "Inbox" in line).split()[2]

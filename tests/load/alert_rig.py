@@ -24,6 +24,7 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.keychain import Keychain
 from octy_middleware.keys import KeyHasher, bound_to, make_pair
 from octy_middleware.models import Account, KeyPair
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import listens
 from octy_worker.dev.stack import Stack
@@ -70,7 +71,7 @@ class Rig:
         return time.time()
 
     def client(self) -> httpx2.Client:
-        return httpx2.Client(base_url=self.stack.api, verify=self._tls, timeout=PATIENCE, trust_env=False)
+        return http_client(self._tls, base_url=self.stack.api, timeout=PATIENCE)
 
     def accounts(self, name: str, many: int, **contact: str) -> list[Pair]:
         """Add so many accounts, each with a pair in use."""

@@ -5,10 +5,10 @@ import time
 from dataclasses import dataclass, field
 from uuid import uuid4
 
-import httpx2
 from sqlalchemy import text
 
 from octy_worker.dev.customer import Customer, Keys
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.stack import Stack
 from octy_worker.registration import register
@@ -20,7 +20,7 @@ class Api:
     """A customer's program: one connection to the example API, over verified TLS."""
 
     def __init__(self, url: str, tls: ssl.SSLContext) -> None:
-        self._client = httpx2.Client(base_url=url, verify=tls, timeout=30, trust_env=False)
+        self._client = http_client(tls, base_url=url)
 
     def status(self, keys: Keys, secret: str | None = None, **headers: str) -> int:
         auth = (keys.public_key, keys.secret if secret is None else secret)

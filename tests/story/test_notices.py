@@ -6,11 +6,11 @@ from collections import Counter
 from collections.abc import Callable
 from urllib.parse import urlsplit
 
-import httpx2
 import pytest
 
 from octy_middleware.installation import installation_id
 from octy_worker.dev.customer import CustomerError, Keys
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_workflows.messages import notice_workflow_id
 from story.api import PATIENCE, Api, Crew
@@ -35,7 +35,7 @@ def mail_to(crew: Crew, address: str, kind: str) -> ReceivedMail:
 
 def set_contact(crew: Crew, door: str, keys: Keys, address: str) -> int:
     """Set the contact address as Octy's command line does."""
-    with httpx2.Client(base_url=door, verify=crew.stack.tls_context(), trust_env=False, timeout=30) as client:
+    with http_client(crew.stack.tls_context(), base_url=door) as client:
         auth, body = (keys.public_key, keys.secret), {"contact_email_address": address}
         return client.post("/v1/configurations/account/set", auth=auth, json=body).status_code
 

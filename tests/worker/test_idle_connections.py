@@ -15,12 +15,12 @@ from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
 
-import httpx2
 import pytest
 from support.world import World
 from test_pages_process import HALF, process_ids, settings
 
 from octy_worker.dev.customer import Customer
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.stack import Stack
 from octy_worker.metrics.listener import Metrics
@@ -147,7 +147,7 @@ def test_idle_connections_to_the_pages_keep_neither_alerts_nor_customers_waiting
 def fail(stack: Stack, public_key: str) -> None:
     """Make twenty attempts with a wrong secret, on one connection."""
     wrong = b64encode(f"{public_key}:wrong".encode()).decode()
-    with httpx2.Client(verify=stack.tls_context(), trust_env=False) as client:
+    with http_client(stack.tls_context()) as client:
         for _ in range(20):
             answer = client.get(f"{stack.api}/v1/account/authenticate", headers={"Authorization": f"Basic {wrong}"})
             assert answer.status_code == 401

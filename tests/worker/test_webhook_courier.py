@@ -47,6 +47,7 @@ def test_a_parcel_arrives_signed_and_says_nothing_more(authority: Authority, ser
     assert is_genuine(Signer(KEYS).secret(ACCOUNT), heard.headers, heard.body, now=lambda: NOW)
     assert heard.headers["webhook-timestamp"] == str(int(NOW))
     assert heard.headers["host"] == server.url.split("/")[2]
+    assert heard.headers["connection"] == "close"
     assert set(heard.headers) == {
         *("host", "user-agent", "content-type", "content-length", "connection"),
         *("webhook-id", "webhook-timestamp", "webhook-signature"),

@@ -16,11 +16,11 @@ from urllib.parse import urljoin, urlsplit
 import httpx2
 
 from octy_middleware.errors import OctyError
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 
 _PUBLIC_KEY = re.compile(r"\bpk_[0-9A-Za-z]{28}\b")
 _SECRET = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
-_TIMEOUT = 30.0  # seconds
 
 
 class CustomerError(OctyError):
@@ -59,7 +59,7 @@ class Customer:
     """A browser in the customer's hands. A context manager."""
 
     def __init__(self, tls: ssl.SSLContext) -> None:
-        self._browser = httpx2.Client(verify=tls, timeout=_TIMEOUT, trust_env=False, follow_redirects=True)
+        self._browser = http_client(tls, follow_redirects=True)
 
     def __enter__(self) -> Self:
         return self

@@ -21,6 +21,7 @@ from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.demo_input import Row
 from octy_worker.dev.demo_oracle import Case, Figures
 from octy_worker.dev.demo_readback import Opened
+from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.processes import ProcessError
 from octy_worker.dev.stack import Stack
@@ -41,7 +42,7 @@ def perform(stack: Stack, rows: Sequence[Row], console: Console) -> tuple[Figure
     """Do everything; return the figures as read back, and what else was not as it should be."""
     with (
         Customer(stack.tls_context()) as customer,
-        httpx2.Client(base_url=stack.api, verify=stack.tls_context(), trust_env=False, timeout=30) as client,
+        http_client(stack.tls_context(), base_url=stack.api) as client,
     ):
         return _Demo(stack, console, customer, client).run(rows)
 
@@ -110,7 +111,7 @@ class _Demo:
         """Return the status that a request with this pair gets."""
         if keys is None:
             return None
-        with httpx2.Client(verify=self._stack.tls_context(), trust_env=False, timeout=30) as client:
+        with http_client(self._stack.tls_context()) as client:
             return client.get(self._stack.api + _ROUTE, auth=(keys.public_key, keys.secret)).status_code
 
     def _recorded(self, rows: Sequence[Row]) -> dict[str, int]:
