@@ -3,7 +3,6 @@
 Here: the contact data of CONTRACT.md and the rule of the security address. Not here: keys (`pairs`), mail.
 """
 
-import re
 import time
 from collections.abc import Mapping
 from datetime import timedelta
@@ -12,6 +11,7 @@ from typing import Any
 from sqlmodel import Session, select
 
 from octy_middleware import notices
+from octy_middleware.addresses import mail_address
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
@@ -25,11 +25,6 @@ CONTACT_FIELDS = (
     "webhook_url",
     "authenticated_id_key",
 )
-_ATOM = r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~-]+"
-_LABEL = r"(?!(?![Xx][Nn])..--)[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"  # "ab--…" is reserved (RFC 5890 2.3.1)
-_LENGTHS = r"(?=.{1,254}\Z)(?=[^@]{1,64}@)"
-# RFC 5321 4.1.2 without quotes and address literals, and nothing beyond ASCII; the mailer checks in full
-_ADDRESS = re.compile(rf"{_LENGTHS}{_ATOM}(?:\.{_ATOM})*@{_LABEL}(?:\.{_LABEL})*")
 _FIELD_LIMIT = 500
 SETTLING = timedelta(days=7)
 """How long after a change of the contact address the security address follows."""
@@ -206,9 +201,16 @@ def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
             raise InvalidInputError(f"{name} must be printable text of at most {_FIELD_LIMIT} characters")
         fields[name] = value.strip()
     address = fields.get("contact_email_address")
-    if address is not None and not _ADDRESS.fullmatch(address):
-        raise InvalidInputError("contact_email_address is no mail address")
+    if address is not None:
+        fields["contact_email_address"] = _checked_address(address)
     webhook = fields.get("webhook_url")
     if webhook and not webhook.startswith(("https://", "http://")):
         raise InvalidInputError("webhook_url must begin with https://")
     return fields
+
+
+def _checked_address(text: str) -> str:
+    address = mail_address(text)
+    if address is None:
+        raise InvalidInputError("contact_email_address is no mail address")
+    return address

@@ -27,9 +27,11 @@ DATA = Path(__file__).parents[2] / "examples" / "data" / "login-attempts.csv"
         (HEADER + GOOD).replace("\n", "\r\n"),
         (HEADER + GOOD).replace("\n", "\r"),
         "\n\n" + HEADER + "\n  \n" + GOOD + "\n\n",
+        ",,,\n" + HEADER + ",,,,,\n" + GOOD + " , ,,\n",
+        HEADER.replace("\n", ",\n") + GOOD.replace("\n", ",,\n"),
         '"at","user","source","outcome"\n"2017-03-27T13:08:09Z","root","198.18.0.41","refused"\n',
     ],
-    ids=["plain", "no last line end", "mark", "CRLF", "CR", "blank lines", "quotes"],
+    ids=["plain", "no last line end", "mark", "CRLF", "CR", "blank lines", "blank rows", "commas behind", "quotes"],
 )
 def test_forms_of_one_row(text):
     assert parse(text.encode()) == (ROW,)

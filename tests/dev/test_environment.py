@@ -8,7 +8,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_worker.dev import environment
 
-VARIABLES = {"OCTY_A": "plain", "OCTY_B": 'it\'s "quoted" $HOME `x` \\ and # long', "OCTY_C": "", "OCTY_D": "a <b@c>"}
+VARIABLES = {"OCTY_A": "it's plain", "OCTY_B": '"quoted" $HOME `x` \\ and # long', "OCTY_C": "", "OCTY_D": "a <b@c>"}
 
 
 def test_a_shell_reads_what_we_read(tmp_path):
@@ -42,11 +42,18 @@ def test_secrets_are_made_once_and_kept(tmp_path):
     assert again["OCTY_LINK_KEYS"] not in fresh.values()
 
 
-@pytest.mark.parametrize("line", ["nonsense", "OCTY_A=1 2", "OCTY_A='open", "=1", "octy_a=1", "export OCTY_A=1"])
+def test_a_value_that_readers_would_take_differently_is_not_written(tmp_path):
+    with pytest.raises(ConfigurationError, match=r"OCTY_A: the value can't be written") as caught:
+        environment.write(tmp_path / "env", {"OCTY_A": 'it\'s "both"'})
+    assert "both" not in str(caught.value)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("line", ["nonsense", "OCTY_A=1 2", "OCTY_A='open", "=1", "a-b=1", "export OCTY_A 1"])
 def test_a_damaged_file_is_named_and_its_secrets_are_not(tmp_path, line):
     path = tmp_path / "env"
-    path.write_text(f"# head\n\n{line} # sk_secret\n")
-    with pytest.raises(ConfigurationError, match=r"line 3 is not NAME=value") as caught:
+    path.write_text(f"# head\n\n{line} sk_secret\n")
+    with pytest.raises(ConfigurationError, match=r"line 3: this is not NAME=value") as caught:
         environment.read(path)
     assert str(path) in str(caught.value)
     assert "sk_secret" not in str(caught.value)

@@ -185,7 +185,6 @@ def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(chan
     ("address", "taken"),
     [
         ("ada@acme.example", True),
-        ("Ada.Byron+octy@mail-1.Acme.example", True),
         ("o'hara!#$%&*/=?^_`{|}~-@acme.example", True),
         ("ops@relay", True),
         ("a@xn--bcher-kva.example", True),
@@ -200,8 +199,6 @@ def test_whatever_is_changed_nobody_is_first_too_early_or_left_out_too_soon(chan
         ("a.@x.com", False),
         ("zoë@x.com", False),
         ("a\u212a@x.com", False),
-        ("a@\u212a.com", False),
-        ("a@bücher.example", False),
         ("a@.x.com", False),
         ("a@x.com.", False),
         ("a@x..com", False),
@@ -229,6 +226,23 @@ def test_an_address_that_no_mail_can_reach_is_not_taken(world: World, address: s
         with said:
             create_account(session, "other", {"contact_email_address": address}, NOW)
         assert account.contact_email_address == (address if taken else CONTACT["contact_email_address"])
+
+
+@pytest.mark.parametrize(
+    ("address", "stored"),
+    [
+        ("info@bücher.example", "info@xn--bcher-kva.example"),
+        ("info@BÜCHER.example", "info@xn--bcher-kva.example"),
+        ("Ada.Byron+octy@mail-1.Acme.example", "Ada.Byron+octy@mail-1.acme.example"),
+        ("ada@\u0430cme.example", "ada@xn--cme-5cd.example"),  # a Cyrillic letter is seen
+    ],
+)
+def test_an_address_is_stored_as_mail_goes_to_it(world: World, address: str, stored: str) -> None:
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", {"contact_email_address": address}, NOW)
+        assert (account.contact_email_address, account.security_email) == (stored, stored)
+        change_contact(session, account, {"contact_email_address": address}, NOW)
+        assert account.contact_changed_at is None
 
 
 def test_a_host_app_reads_and_sets_contact_data(world: World) -> None:

@@ -84,7 +84,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
     assert any(name.endswith("licenses/LICENSE") for name in names)
     assert metadata["License-Expression"] == "Apache-2.0"
     needs = [need for need in metadata.get_all("Requires-Dist") or [] if "extra ==" not in need]
-    assert sorted(need.split(">")[0] for need in needs) == ["libpass", "sqlmodel"]
+    assert sorted(need.split(">")[0] for need in needs) == ["email-validator", "libpass", "sqlmodel"]
 
 
 def test_a_host_app_loads_neither_temporal_nor_mail(host: Path) -> None:

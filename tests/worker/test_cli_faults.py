@@ -219,7 +219,6 @@ def test_without_the_worker_extra_it_names_the_remedy(octy):
 
 
 def test_a_missing_package_is_named(octy, monkeypatch):
-    monkeypatch.delitem(sys.modules, "octy_worker.mail.addresses", raising=False)
     monkeypatch.setitem(sys.modules, "email_validator", None)
     done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(2)
     assert "the package email_validator is missing → pip install 'octy-middleware[worker]'" in done.stderr

@@ -25,15 +25,17 @@ def test_the_file_wins_over_the_environment_and_the_option_over_the_file(world, 
     file.write_text(
         "# a comment, then what `octy dev` and people write\n\n"
         f"OCTY_DATABASE_URL='{world.url}'\n"
-        'export OCTY_ACTOR="file"\n'
-        "PATH=/nowhere\n"
-        "OCTY_MAIL_FROM='Octy <security@octy.example>'  # behind\n"
+        'OCTY_ACTOR="file"\n'
+        "export PATH=/nowhere  # another program's\n"
+        "OCTY_MAIL_FROM='Octy <security@octy.example>'\n"
+        "OCTY_SMTP_PASSWORD=correct#horse\n"
     )
     found = read_env_file(file)
     assert found == {
         "OCTY_DATABASE_URL": world.url,
         "OCTY_ACTOR": "file",
         "OCTY_MAIL_FROM": "Octy <security@octy.example>",
+        "OCTY_SMTP_PASSWORD": "correct#horse",
     }
     octy("--env-file", str(file), "accounts", "list", OCTY_DATABASE_URL="sqlite:////none/none.db").must()
     done = octy("--env-file", str(file), "--database", "sqlite:////none/none.db", "accounts", "list").must(2)

@@ -61,10 +61,14 @@ def _first_of(lines: "_Lines") -> str:
     """Return the first line that is not blank."""
     first = next((line for line in lines if line.strip()), "")
     if not first:
-        raise _StopError(1, "the file is empty", f"give a header with {', '.join(NEEDED)}, and rows")
+        raise _empty()
     if first.lstrip().startswith("["):
         raise _StopError(lines.number, "this is a JSON array", "write one object a line: `jq -c '.[]'` does it")
     return first.lstrip()
+
+
+def _empty() -> _StopError:
+    return _StopError(1, "the file is empty", f"give a header with {', '.join(NEEDED)}, and rows")
 
 
 class _Lines(Iterator[str]):
@@ -89,8 +93,10 @@ class _Lines(Iterator[str]):
 
 def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
     records = _records(first, lines)
-    line, header = next(records)
-    names = [cell.strip() for cell in header]
+    line, header = next(records, (0, []))
+    if not header:
+        raise _empty()
+    names = _without_nameless(header)
     faults = list(_faults_of_header(line, names))
     if faults:
         yield from faults
@@ -98,6 +104,8 @@ def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
     rows = 0
     for line, cells in records:
         rows += 1
+        if len(names) < len(cells) and not any(cell.strip() for cell in cells[len(names) :]):
+            del cells[len(names) :]  # spreadsheets end each line with a comma where a column was emptied
         if len(cells) != len(names):
             wrong = f"the row has {len(cells)} cells, the header {len(names)}"
             yield Fault(line, "", wrong, "quote cells that hold commas, as argon2 hashes do, or line ends")
@@ -108,7 +116,10 @@ def _read_csv(first: str, lines: _Lines) -> Iterator[Row | Fault]:
 
 
 def _records(first: str, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
-    """Return the records of a CSV file, each with the line that it begins on; empty lines are none."""
+    """Return the records of a CSV file, each with the line that it begins on.
+
+    Empty lines are none, and neither are rows of empty cells, which spreadsheets write where something was deleted.
+    """
     begins = lines.number
 
     def again() -> Iterator[str]:
@@ -117,12 +128,20 @@ def _records(first: str, lines: _Lines) -> Iterator[tuple[int, list[str]]]:
 
     try:
         for cells in csv.reader(again(), strict=True):
-            if cells:
+            if any(cell.strip() for cell in cells):
                 yield begins, cells
             begins = lines.number + 1
     except csv.Error:
         wrong = "this is no CSV (RFC 4180)"
         raise _StopError(begins, wrong, f"look for a stray quote or line end; {_UNREADABLE}") from None
+
+
+def _without_nameless(header: Sequence[str]) -> list[str]:
+    """Return the names of the columns without those at the end that have none."""
+    names = [cell.strip() for cell in header]
+    while names and not names[-1]:
+        del names[-1]
+    return names
 
 
 def _faults_of_header(line: int, names: Sequence[str]) -> Iterator[Fault]:

@@ -19,13 +19,14 @@ from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
+from octy_middleware.addresses import mail_address
 from octy_middleware.clock import Clock
 from octy_middleware.database import Database
 from octy_middleware.models import Mail
 from octy_middleware.states import MailState
 from octy_worker.hold_notice import HoldNotice
 from octy_worker.links import Links
-from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.addresses import Sender
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft, is_there, with_others
 from octy_worker.mail.facts.shapes import CaseFacts, Facts
@@ -182,7 +183,7 @@ class MailActivities:
             return withdraw(session, copy.intent, OVERTAKEN, self._clock())
 
     def _deliver(self, copy: _Copy) -> Delivery:
-        address = recipient(copy.address)
+        address = mail_address(copy.address)
         if address is None:
             return Delivery(Verdict.REFUSED, INVALID_ADDRESS)
         try:

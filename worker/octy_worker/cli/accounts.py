@@ -47,11 +47,11 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Create the account; everything else is the worker's."""
+    from octy_middleware.addresses import mail_address
     from octy_worker.cli.audit import record
-    from octy_worker.mail.addresses import recipient
     from octy_worker.registration import register
 
-    if recipient(email) is None:
+    if mail_address(email) is None:
         raise UsageFaultError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
     contact = {
         "contact_email_address": email,

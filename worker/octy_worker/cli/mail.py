@@ -110,14 +110,14 @@ def send_sample(
     as_json: AsJson = False,
 ) -> None:
     """Send a sample."""
-    from octy_worker.mail.addresses import recipient
+    from octy_middleware.addresses import mail_address
     from octy_worker.mail.endings import ending
     from octy_worker.mail.faults import Verdict
     from octy_worker.mail.mailer import SmtpMailer
     from octy_worker.mail.preview import Gallery
     from octy_worker.mail.signing import Signing
 
-    to = recipient(address)
+    to = mail_address(address)
     if to is None:
         raise UsageFaultError(f"{address[:100]!r} is no address that mail can be sent to")
     settings = _settings(context)

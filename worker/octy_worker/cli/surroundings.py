@@ -38,43 +38,29 @@ def gather(database: str | None, env_file: Path | None) -> Variables:
 
 
 def read_env_file(path: Path) -> Variables:
-    """Return the OCTY_* and TEMPORAL_* variables of a file of NAME=value lines, as shells and systemd read them.
+    """Return the OCTY_* and TEMPORAL_* variables of a file of NAME=value lines.
 
     Values are never repeated in a fault: they are secrets.
     """
+    from octy_worker.env_file import EnvFileError, parse  # noqa: PLC0415
+
     try:
-        lines = path.read_text("utf-8").splitlines()
+        text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
         raise UsageFaultError(
             f"the file {path} can't be read: {_why(error)}", "name a file of OCTY_… variables with --env-file"
         ) from None
     _warn_of_other_readers(path)
-    found = {}
-    for number, line in enumerate(lines, start=1):
-        words = _words(line)
-        if not words:
-            continue
-        name, equals, value = words[-1].partition("=")
-        if not equals or not name.isidentifier() or words[:-1] not in ([], ["export"]):
-            raise UsageFaultError(
-                f"{path}, line {number}: this is not NAME=value", "quote a value that has spaces, or mend the line"
-            )
-        if name.startswith(_PREFIXES):
-            found[name] = value
-    return found
+    try:
+        return parse(text, lambda name: name.startswith(_PREFIXES))
+    except EnvFileError as error:
+        raise UsageFaultError(f"{path}, line {error.line}: {error.wrong}", error.to_do) from None
 
 
 def _warn_of_other_readers(path: Path) -> None:
     """Say on stderr that everybody on this machine can read the file; a group may be meant to."""
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
         note(f"octy: every user of this machine can read the secrets in {path} → chmod 600 {shlex.quote(str(path))}")
-
-
-def _words(line: str) -> list[str]:
-    try:
-        return shlex.split(line, comments=True)
-    except ValueError:  # a quotation without end
-        return [""]
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:

@@ -1,7 +1,7 @@
 """PURE. The demo's input: a CSV file of log-in attempts into checked rows.
 
-Here: the grammar (RFC 4180, UTF-8 with or without a mark, blank lines ignored) and what each column may hold. Not
-here: reading files, and what is done with the rows. Every fault names its line and column.
+Here: the grammar (RFC 4180, UTF-8 with or without a mark, blank lines and rows ignored) and what each column may
+hold. Not here: reading files, and what is done with the rows. Every fault names its line and column.
 """
 
 import re
@@ -80,8 +80,15 @@ def _records(text: str) -> Iterator[tuple[int, list[str]]]:
             line += len(re.findall(r"\r\n|\n|\r", field[0]))
             separator, position = end[0], end.end()
         line += 1
-        if len(fields) > 1 or fields[0].strip():
-            yield first_line, fields
+        if any(field.strip() for field in fields):
+            yield first_line, _without_nameless(fields)
+
+
+def _without_nameless(fields: list[str]) -> list[str]:
+    """Leave out what spreadsheets write behind the last column: commas with nothing between them."""
+    while len(fields) > len(COLUMNS) and not fields[-1].strip():
+        del fields[-1]
+    return fields
 
 
 def _check_header(line: int, header: list[str]) -> None:

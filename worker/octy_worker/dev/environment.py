@@ -5,17 +5,15 @@ which ports and addresses a stack has (`stack`).
 """
 
 import os
-import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keychain import Keychain
 from octy_middleware.settings import PREFIX
+from octy_worker.env_file import EnvFileError, parse, write_value
 
 _SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS")
-_NAME = re.compile(r"[A-Z][A-Z0-9_]*")
 _HEAD = "# Settings of this embedded stack. It holds secrets. Load it with: set -a; . {path}; set +a\n"
 
 
@@ -27,29 +25,27 @@ def kept_secrets(path: Path) -> dict[str, str]:
 
 def read(path: Path) -> dict[str, str]:
     """Return the variables of a file that `write` made; raise ConfigurationError for another one."""
-    found: dict[str, str] = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), start=1):
-        try:
-            words = shlex.split(line, comments=True)
-        except ValueError:
-            words = ["", ""]
-        if not words:
-            continue
-        name, equals, value = words[0].partition("=")
-        if len(words) != 1 or not equals or not _NAME.fullmatch(name):
-            raise ConfigurationError(f"{path}: line {number} is not NAME=value; mend it or delete the file")
-        found[name] = value
-    return found
+    try:
+        return parse(path.read_text("utf-8"))
+    except EnvFileError as error:
+        raise ConfigurationError(f"{path}: line {error.line}: {error.wrong}; correct it or delete the file") from None
 
 
 def write(path: Path, variables: Mapping[str, str]) -> None:
     """Replace the file, readable by its owner only; a crash leaves the old one or the new one, whole."""
-    lines = [f"{name}={shlex.quote(value)}\n" for name, value in variables.items()]
+    lines = [f"{name}={_written(name, value)}\n" for name, value in variables.items()]
     unfinished = path.with_name(path.name + ".part")
     unfinished.unlink(missing_ok=True)
     unfinished.touch(mode=0o600)
     unfinished.write_text(_HEAD.format(path=path) + "".join(lines), "utf-8")
     unfinished.replace(path)
+
+
+def _written(name: str, value: str) -> str:
+    try:
+        return write_value(value)
+    except EnvFileError as error:
+        raise ConfigurationError(f"{name}: {error.wrong}: {error.to_do}") from None
 
 
 def outer_environment() -> dict[str, str]:

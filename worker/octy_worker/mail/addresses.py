@@ -1,13 +1,11 @@
-"""Addresses of mails: whom they come from, whom they can go to.
+"""Addresses of mails: whom they come from.
 
-Here: checks of form. Not here: whether a mailbox exists (the relay says), whose address it is (`accounts`).
+Here: checks of form. Not here: whom they can go to (`octy_middleware.addresses`).
 """
 
 import re
 from dataclasses import dataclass
 from email.utils import parseaddr
-
-from email_validator import EmailNotValidError, validate_email
 
 from octy_middleware.errors import ConfigurationError
 
@@ -30,23 +28,3 @@ class Sender:
         if match is None or not mail_from.isprintable():
             raise ConfigurationError(f"mail_from (OCTY_MAIL_FROM): {mail_from!r} is not 'Name <name@domain>'")
         return cls(name, address, match[1].lower())
-
-
-def recipient(address: str) -> str | None:
-    """Return the address in the form that goes over SMTP (ASCII, domain in IDNA), or None when it can't be one.
-
-    No DNS is asked, and names of private networks are taken: the relay knows its domains. Local parts beyond ASCII
-    are refused, because the mail library can't send to them.
-    """
-    try:
-        found = validate_email(
-            address,
-            allow_smtputf8=False,
-            strict=True,
-            check_deliverability=False,
-            globally_deliverable=False,
-            test_environment=True,
-        )
-    except EmailNotValidError:
-        return None
-    return found.ascii_email

@@ -11,11 +11,12 @@ import urllib.error
 import urllib.request
 from urllib.parse import urlsplit
 
+from octy_middleware.addresses import mail_address
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
 from octy_worker.cli.checks.check import Check, fine, unchecked
 from octy_worker.cli.checks.problems import problem
-from octy_worker.mail.addresses import Sender, recipient
+from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 
 TIMEOUT = 10.0  # seconds
@@ -71,7 +72,7 @@ def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> C
     code, _ = server.mail(sender.address)
     if code >= _REFUSED:
         return problem("mail-server-refuses-sender", place=place, code=code)
-    somebody = settings.support_digest_to or recipient(settings.support_contact)
+    somebody = settings.support_digest_to or mail_address(settings.support_contact)
     if somebody:
         code, _ = server.rcpt(somebody)
         if code >= _REFUSED:
