@@ -5,6 +5,7 @@ Here: the contact data of CONTRACT.md and the rule of the security address. Not 
 
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
@@ -28,11 +29,21 @@ CONTACT_FIELDS = (
 _FIELD_LIMIT = 500
 SETTLING = timedelta(days=7)
 """How long after a change of the contact address the security address follows."""
+STAFF_SETTLING = timedelta(hours=24)
+"""The same when support staff changed it: an API key can't do that, but a caller may have deceived them."""
 REMEMBERED = timedelta(days=14)
 """How long an address that was replaced is still told of what happens to the account."""
 CHANGES_PER_DAY = 5
 """How often a host app's customer may change the contact address and the webhook URL in 24 hours, together."""
 _NOTIFIED = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
+
+
+@dataclass(frozen=True, slots=True)
+class StaffChange:
+    """Who of the support staff changes contact data, and why: kept with the notice."""
+
+    actor: str
+    reason: str
 
 
 class Accounts:
@@ -106,10 +117,16 @@ def find_account(session: Session, reference: str) -> Account | None:
     return by_reference or session.get(Account, reference)
 
 
-def change_contact(
-    session: Session, account: Account, contact: Mapping[str, str], now: float, *, limit: int | None = None
+def change_contact(  # who, what and why of one change
+    session: Session,
+    account: Account,
+    contact: Mapping[str, str],
+    now: float,
+    *,
+    limit: int | None = None,
+    staff: StaffChange | None = None,
 ) -> None:
-    """Set contact fields. A new mail address becomes the security address only after 7 days.
+    """Set contact fields. A new mail address becomes the security address only after 7 days; by `staff` after 24 hours.
 
     The contact data can be changed with the API keys themselves, so a thief could otherwise have the new keys sent
     to himself (SECURITY.md, T3). `limit`: changes of an address in 24 hours; None: any number. Raises
@@ -130,7 +147,7 @@ def change_contact(
     account.security_email = security_addresses(account, now)[0]
     account.sqlmodel_update(fields)
     if "contact_email_address" in replaced:
-        _give_contact_notice(session, account, now)
+        _give_contact_notice(session, account, now, staff)
     session.add(account)
     if "webhook_url" in replaced:
         notices.give(session.connection(), NoticeKind.WEBHOOK_CHANGED, account.id, now, {})
@@ -146,23 +163,27 @@ def _refuse_too_many(account: Account, now: float, limit: int | None) -> None:
         )
 
 
-def _give_contact_notice(session: Session, account: Account, now: float) -> None:
-    """Start the 7 days and have every address told. A change back to the security address ends them, untold."""
+def _give_contact_notice(session: Session, account: Account, now: float, staff: StaffChange | None) -> None:
+    """Start the time and have every address told. A change back to the security address ends it, untold."""
     new = account.contact_email_address
     if new == account.security_email:
-        account.contact_changed_at = None
+        account.contact_changed_at = account.contact_settles_at = None
         return
     account.contact_changed_at = utc(now)
+    account.contact_settles_at = utc(now) + (SETTLING if staff is None else STAFF_SETTLING)
     first, *others = security_addresses(account, now)
-    detail = {"old": first, "new": new, "others": [address for address in others if address != new]}
+    detail: dict[str, Any] = {"old": first, "new": new, "others": [address for address in others if address != new]}
+    if staff is not None:
+        detail |= {"actor": staff.actor, "reason": staff.reason}
     notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, detail)
 
 
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:
     """Return whom to write to: first the security address, then all others that get a notice without links.
 
-    The security address is the contact address that has stood for 7 days. The others are the present contact address
-    and all of the last 14 days, newest first: whichever of them is the owner's, the owner hears of it (POLICY.md).
+    The security address is the contact address that has stood for 7 days, or for 24 hours when staff set it. The
+    others are the present contact address and all of the last 14 days, newest first: whichever of them is the owner's,
+    the owner hears of it (POLICY.md).
     """
     first = account.contact_email_address if _has_settled(account, now) else account.security_email
     replaced = [entry["value"] for entry in reversed(_history(account, now)) if entry["field"] != "webhook_url"]
@@ -172,15 +193,14 @@ def security_addresses(account: Account, now: float) -> tuple[str, ...]:
 
 def _has_settled(account: Account, now: float) -> bool:
     """Tell whether a changed contact address has stood for so long that it is the security address."""
-    changed = account.contact_changed_at
-    return changed is not None and utc(now) >= changed + SETTLING
+    return account.contact_settles_at is not None and utc(now) >= account.contact_settles_at
 
 
 def _history(account: Account, now: float) -> list[dict[str, Any]]:
     """Return what was replaced within the last 14 days, oldest first; also the security address before this one."""
-    entries, changed = account.contact_history, account.contact_changed_at
-    if changed is not None and _has_settled(account, now):
-        until = to_micros((changed + SETTLING).timestamp())
+    entries, settles_at = account.contact_history, account.contact_settles_at
+    if settles_at is not None and _has_settled(account, now):
+        until = to_micros(settles_at.timestamp())
         entries = [*entries, {"field": "security_email", "value": account.security_email, "until": until}]
     since = to_micros(now - REMEMBERED.total_seconds())
     return sorted((entry for entry in entries if entry["until"] > since), key=lambda entry: int(entry["until"]))

@@ -5,7 +5,8 @@ what is a failed attempt (`ledger`).
 
 `Notice.detail` holds, by kind:
   exposed          source, client, request_id
-  contact_changed  old (the security address), new, others (the further addresses of the last 14 days)
+  contact_changed  old (the security address), new, others (the further addresses of the last 14 days);
+                   actor, reason: of the support staff who changed it, and only then
   keys_added       public_keys (the first ones, separated by spaces), count
   webhook_changed  nothing: a URL may hold a password
 """

@@ -10,7 +10,7 @@ from sqlmodel import Session, create_engine, update
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
-from octy_middleware.accounts import change_contact, create_account, find_account, security_addresses
+from octy_middleware.accounts import StaffChange, change_contact, create_account, find_account, security_addresses
 from octy_middleware.clock import utc
 from octy_middleware.models import Account, Outbox, Table
 
@@ -82,6 +82,33 @@ def test_the_security_address_follows_after_seven_days(
         for day, name in changes:
             change_contact(session, account, {"contact_email_address": f"{name}@acme.example"}, NOW + day * DAY)
         assert list(security_addresses(account, NOW + days * DAY)) == expected
+
+
+STAFF = StaffChange("ada", "mistyped")
+
+
+@pytest.mark.parametrize(
+    ("changes", "hours", "expected"),
+    [
+        ([(0, "new", STAFF)], 23.99, ["a@acme.example", "new@acme.example"]),
+        ([(0, "new", STAFF)], 24, ["new@acme.example", "a@acme.example"]),
+        ([(0, "new", STAFF)], 24 * 14.99, ["new@acme.example", "a@acme.example"]),
+        ([(0, "new", STAFF)], 24 * 15, ["new@acme.example"]),
+        ([(0, "thief", None), (1, "new", STAFF)], 24.99, ["a@acme.example", "new@acme.example", "thief@acme.example"]),
+        ([(0, "thief", None), (1, "new", STAFF)], 25, ["new@acme.example", "a@acme.example", "thief@acme.example"]),
+        ([(0, "new", STAFF), (1, "thief", None)], 168.9, ["a@acme.example", "thief@acme.example", "new@acme.example"]),
+        ([(0, "new", STAFF), (30, "thief", None)], 31, ["new@acme.example", "thief@acme.example", "a@acme.example"]),
+    ],
+)
+def test_an_address_that_staff_set_becomes_the_security_address_after_24_hours(
+    world: World, changes: list[tuple[float, str, StaffChange | None]], hours: float, expected: list[str]
+) -> None:
+    with world.database.write_session() as session:
+        account = create_account(session, "acme", CONTACT, NOW)
+        for hour, name, staff in changes:
+            contact = {"contact_email_address": f"{name}@acme.example"}
+            change_contact(session, account, contact, NOW + hour * 3600, staff=staff)
+        assert list(security_addresses(account, NOW + hours * 3600)) == expected
 
 
 def test_a_changed_address_is_told_to_all_of_the_last_days_unless_it_is_taken_back(world: World) -> None:

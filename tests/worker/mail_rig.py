@@ -8,7 +8,7 @@ from itertools import count
 from sqlmodel import col, select, update
 from support.stores import make_database, remove_database
 
-from octy_middleware.accounts import Accounts
+from octy_middleware.accounts import Accounts, change_contact
 from octy_middleware.clock import to_micros, utc
 from octy_middleware.database import Database
 from octy_middleware.incident_counts import ADD_SUMS, ALL_TIME
@@ -192,10 +192,11 @@ class World:
         with self.database.read_session() as session:
             return session.exec(select(Notice.id).where(Notice.kind == NoticeKind.KEYS_ADDED)).one()
 
-    def move_to(self, address):
-        """The contact address is changed as a host app does it; return the newest notice's id, which a relay took."""
-        accounts = Accounts(self.database, clock=lambda: self.now, changes_per_day=100)
-        accounts.change_contact("customer", {"contact_email_address": address})
+    def move_to(self, address, *, staff=None):
+        """The contact address is changed; return the newest notice's id, which a relay took."""
+        with self.database.write_session() as session:
+            account = session.get_one(Account, self.account_id)
+            change_contact(session, account, {"contact_email_address": address}, self.now, staff=staff)
         with self.database.write_session() as session:
             session.connection().execute(update(Outbox).values(delivered_at=utc(self.now)))
             changes = select(Notice.id).where(Notice.kind == NoticeKind.CONTACT_CHANGED)

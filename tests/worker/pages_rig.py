@@ -14,7 +14,7 @@ from sqlalchemy import event
 from starlette.applications import Starlette
 from support.stores import make_database, remove_database
 
-from octy_middleware.accounts import Accounts
+from octy_middleware.accounts import StaffChange, change_contact
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.credentials import Secret
 from octy_middleware.database import Database
@@ -170,10 +170,11 @@ class World:
         with self.database.write() as connection:
             return give(connection, NoticeKind.EXPOSED, self.account_id, START, told, key_pair_id=pair_id)
 
-    def move_to(self, address: str) -> str:
+    def move_to(self, address: str, *, staff: StaffChange | None = None) -> str:
         """The contact address was changed an hour before now; return the newest notice's id."""
-        accounts = Accounts(self.database, clock=lambda: START)
-        accounts.change_contact("customer-1", {"contact_email_address": address})
+        with self.database.write_session() as session:
+            account = session.get_one(Account, self.account_id)
+            change_contact(session, account, {"contact_email_address": address}, START, staff=staff)
         return self.rows(Notice)[-1]["id"]
 
     def change(self, table: type[Table], row_id: str, **values: object) -> None:

@@ -1,6 +1,7 @@
 """`octy incidents decide` and `octy doctor` with everything running: Temporal, worker, pages, mail server."""
 
 import os
+import re
 import sys
 from collections.abc import Iterator
 
@@ -14,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.keychain import Keychain
 from octy_middleware.statements import run
 from octy_middleware.states import PairState
-from octy_worker.cli import incident_orders, incidents, leave
+from octy_worker.cli import incident_orders, incidents, keys, leave
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -155,6 +156,26 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     refused = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY).must(3)
     assert "new keys were ordered because of this case" in refused.stderr
     assert office.events(incident_id, "change_refused")[0]["answer"] == "it_was_us"
+
+
+def test_first_keys_whose_link_has_expired_are_sent_again_without_a_case(office):
+    contact = ("--reference", "expired", "--email", "expired@acme.example")
+    first = office.octy("accounts", "add", *contact, "--json").must().json["regeneration_id"]
+    sent = "SELECT key FROM mail WHERE key = :key AND state = 'sent'"
+    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/1"))
+    with office.world.database.write() as connection:
+        run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
+    words = ("keys", "resend", "--account", "expired", *WHY, "--json")
+    done = office.octy.shell(*words).must()
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESENT).split(", "))
+    assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
+    assert done.json["earlier"]["status"] == "expired"
+    assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr
+    office.until(lambda: office.world.rows(sent, key=f"{first}/new_keys/2"))
+    links = "SELECT generation FROM sealed_secret WHERE regeneration_id = :id AND expires_at > 0"
+    assert office.world.rows(links, id=first) == [(2,)]
+    assert office.octy.shell(*words, "--request-id", done.json["request_id"]).must().json["mail"] == 2
+    assert office.world.rows(links, id=first) == [(2,)]
 
 
 def test_what_is_no_order_is_refused_unsent_and_audited_without_its_fault(office):

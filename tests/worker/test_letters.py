@@ -7,7 +7,7 @@ from html.parser import HTMLParser
 import pytest
 from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, opened
 
-from octy_middleware.accounts import security_addresses
+from octy_middleware.accounts import StaffChange, security_addresses
 from octy_middleware.clock import utc
 from octy_middleware.models import Account
 from octy_middleware.outcome import Outcome
@@ -321,6 +321,20 @@ def test_a_changed_address_told_to_the_old_one(world):
             notice,
         ):
             assert fact in form
+
+
+def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
+    notice = world.move_to("eve@evil.example", staff=StaffChange("ada", "asked by phone"))
+    letter = world.letter(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+    for form in both(letter):
+        assert "Our support staff changed the contact address" in form
+        assert "2026-02-03 02:40:00 UTC" in form  # security mails follow
+        assert "asked by phone" not in form
+        assert "somebody has your API keys" not in form
+    with world.database.read_session() as session:
+        account = session.get_one(Account, world.account_id)
+        assert security_addresses(account, START + DAY - 1)[0] == ADDRESS
+        assert security_addresses(account, START + DAY)[0] == "eve@evil.example"
 
 
 def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):

@@ -35,7 +35,11 @@ def world(tmp_path, store):
 @pytest.fixture
 def moved(tmp_path, store):
     """The contact address was changed ten days ago: the new one counts, the old one gets copies of alerts."""
-    yield from opened(tmp_path, store, security_email=OLD_ADDRESS, contact_changed_at=utc(START) - timedelta(days=10))
+    settled = {
+        "contact_changed_at": utc(START) - timedelta(days=10),
+        "contact_settles_at": utc(START) - timedelta(days=3),
+    }
+    yield from opened(tmp_path, store, security_email=OLD_ADDRESS, **settled)
 
 
 @pytest.fixture(scope="module")

@@ -13,6 +13,7 @@ from pages_browser import form_token, path_of, send_form, serving
 from pages_rig import START, World, opened
 from pages_rules import text_of
 
+from octy_middleware.accounts import StaffChange
 from octy_middleware.clock import utc
 from octy_middleware.keys import make_pair
 from octy_middleware.models import KeyChange, KeyPair, Notice, Outbox, Regeneration, SealedSecret
@@ -86,6 +87,14 @@ def test_contact_page_names_the_current_pair_and_no_address(world):
         assert fact in text
     for private in ("owner@", "new@", "elsewhere", "Ada", "192.0.2.7"):
         assert private not in response.text
+
+
+def test_contact_page_says_that_support_staff_changed_it(world):
+    world.pair()
+    page = text_of(world.browser().get(path_to(world, world.move_to(NEW, staff=StaffChange("ada", "by phone")))).text)
+    assert "Our support staff changed the contact address of your account" in page
+    assert "Security mails follow 2026-01-02 00:00:00 UTC" in page
+    assert "by phone" not in page
 
 
 @pytest.mark.parametrize("told", ["exposure", "move_to"])

@@ -12,7 +12,7 @@ from sqlalchemy import update
 from sqlmodel import Session, col, func, select
 
 from octy_middleware import pairs
-from octy_middleware.accounts import SETTLING, security_addresses
+from octy_middleware.accounts import SETTLING, STAFF_SETTLING, security_addresses
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
 from octy_middleware.models import Account, KeyPair, Notice, Regeneration
@@ -57,7 +57,12 @@ class NoticeView:
     @property
     def follows_at(self) -> datetime:
         """When security mails follow to the new address, after a change."""
-        return self.notice.at + SETTLING
+        return self.notice.at + (STAFF_SETTLING if self.by_staff else SETTLING)
+
+    @property
+    def by_staff(self) -> bool:
+        """Whether support staff changed what the notice tells of."""
+        return "actor" in self.notice.detail
 
 
 def load_notice(session: Session, notice_id: str) -> NoticeView | None:

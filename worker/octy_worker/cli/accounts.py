@@ -10,17 +10,18 @@ import typer
 
 from octy_worker.cli.console import show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import UsageFaultError
-from octy_worker.cli.options import AsJson, Limit, Who, one_more
+from octy_worker.cli.options import AsJson, Limit, Who, Why, one_more
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
 
 app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, keys and cases.")
 
 ADDED = "account_id, regeneration_id, reference, contact_email_address"
+CHANGED = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
 LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more"
 SHOWN = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
-    "security_addresses, contact_changed_at, created_at, pairs, open_incidents, regenerations, "
+    "security_addresses, contact_changed_at, contact_settles_at, created_at, pairs, open_incidents, regenerations, "
     "notices[id, kind, at, public_key, regeneration_id, mails], mails"
 )
 
@@ -75,6 +76,42 @@ def add(
             "public key, and a link that shows the secret once.",
             f"To follow it: octy accounts show {reference.strip()}",
         )
+
+
+@app.command(
+    help=teach(
+        "Change an account's contact address, for a customer who can't do it.",
+        "octy accounts change acme --email security@acme.example --reason 'mistyped, ticket 4711'",
+        more="For an address that was mistyped or that refuses mails. The new address and those of the last 14 days "
+        "are told by mail, the one before with a link by which its owner can object. Alerts and links to keys go to "
+        "the new address after 24 hours; 7 days after a change with the API keys. Send uncollected keys again then, "
+        "by `octy keys resend`. Audited: who, why and when.",
+        json=CHANGED,
+    )
+)
+def change(
+    context: typer.Context,
+    *,
+    account: Annotated[str, typer.Argument(metavar="REFERENCE", help="The account's reference or id.")],
+    email: Annotated[str, typer.Option(help="Where alerts and new keys are to go.")],
+    reason: Why,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change it in SQL; the worker tells the addresses."""
+    from octy_worker.account_changes import change_email
+    from octy_worker.cli.audit import record
+    from octy_worker.cli.views import accounts as view
+
+    who = staff_actor(context, actor)
+    with store(context) as database:
+        changed = change_email(database, account, email, actor=who, reason=reason, now=now())
+    record("contact_changed", who, reason=reason, account=changed.account_id)
+    with telling(f"the contact address of {changed.account} is changed"):
+        if as_json:
+            show_json(changed)
+            return
+        tell(*view.changed(changed))
 
 
 @app.command(

@@ -59,13 +59,16 @@ def resend(database: Database, place: TemporalPlace, incident_id: str, order: St
 def resend_keys(  # who, what and why of one order
     database: Database,
     place: TemporalPlace,
-    incident_id: str,
+    incident_id: str | None,
     regeneration_id: str,
     order: StaffResend,
     *,
     timeout: float,
 ) -> int:
-    """Have a fresh link to a case's new keys mailed; return the mail's number. Raises as `decide`."""
+    """Have a fresh link to new keys mailed; return the mail's number. Raises as `decide`.
+
+    `incident_id`: the case that waits for these keys, whose timeline tells of it; None when none does.
+    """
     try:
         _refuse_faults(order)
         _write(database, Action.RESEND_KEYS, regeneration_id, order)
@@ -77,6 +80,13 @@ def resend_keys(  # who, what and why of one order
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, order, str(refusal))
         raise
+    if incident_id is not None:
+        _note_resent_keys(database, incident_id, order, number)
+    record("mail_ordered_again", order.actor, regeneration=regeneration_id, **_facts(incident_id, order))
+    return number
+
+
+def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
     with database.write() as connection:
         cases.append_event(
             connection,
@@ -87,8 +97,6 @@ def resend_keys(  # who, what and why of one order
             detail={"mail": f"new_keys-{number}", "reason": order.reason},
             now=now(),
         )
-    record("mail_ordered_again", order.actor, **_facts(incident_id, order))
-    return number
 
 
 def _ask(database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, timeout: float) -> Any:
@@ -107,11 +115,14 @@ def _ask(database: Database, place: TemporalPlace, incident_id: str, said: Staff
     return answer
 
 
-def write_only(database: Database, incident_id: str, said: StaffRequest, regeneration_id: str | None = None) -> None:
+def write_only(
+    database: Database, incident_id: str | None, said: StaffRequest, regeneration_id: str | None = None
+) -> None:
     """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
     try:
         _refuse_faults(said)
         if regeneration_id is None:
+            assert incident_id is not None
             _write(database, _ACTIONS[type(said)], incident_id, said)
         else:
             _write(database, Action.RESEND_KEYS, regeneration_id, said)
@@ -173,7 +184,7 @@ async def _ask_case(
 async def _ask_for_keys(
     database: Database,
     place: TemporalPlace,
-    incident_id: str,
+    incident_id: str | None,
     regeneration_id: str,
     order: StaffResend,
     *,
@@ -195,7 +206,7 @@ async def _ask_for_keys(
         raise _no_workflow(database, incident_id, error) from None
 
 
-def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedError) -> CommandError:
+def _refusal(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
     if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
@@ -204,7 +215,7 @@ def _refusal(database: Database, incident_id: str, error: WorkflowUpdateFailedEr
             "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
         )
     return _too_late(database, incident_id) or UnavailableError(
-        f"the case's workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
+        f"the workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
     )
 
 
@@ -224,17 +235,19 @@ async def _nobody_answered(client: Client, task_queue: str, said: StaffRequest, 
     )
 
 
-def _no_workflow(database: Database, incident_id: str, error: RPCError) -> CommandError:
+def _no_workflow(database: Database, incident_id: str | None, error: RPCError) -> CommandError:
     if error.status is not RPCStatusCode.NOT_FOUND:
         return UnavailableError(f"Temporal did not take the order: {error.message}", "`octy doctor` looks closer")
     return _too_late(database, incident_id) or UnavailableError(
-        f"the case's workflow is not there yet ({error.message})",
+        f"the workflow is not there yet ({error.message})",
         "is `octy worker` running, at the same address and namespace? `octy doctor` tells; then repeat the command",
     )
 
 
-def _too_late(database: Database, incident_id: str) -> RefusedError | None:
+def _too_late(database: Database, incident_id: str | None) -> RefusedError | None:
     """Return the refusal when SQL knows the case as closed: its workflow may be long forgotten."""
+    if incident_id is None:
+        return None
     with database.read() as connection:
         standing = cases.standing(connection, incident_id)
     if not standing.closed:
@@ -243,10 +256,18 @@ def _too_late(database: Database, incident_id: str) -> RefusedError | None:
     return RefusedError(f"too late, the case is closed as {standing.resolution}: {answer}")
 
 
-def _audit_refusal(database: Database, incident_id: str, said: StaffRequest, why: str) -> None:
+def _audit_refusal(database: Database, incident_id: str | None, said: StaffRequest, why: str) -> None:
     """Put the refusal into the case's timeline, once an id, without what was refused for its content."""
     actor = said.actor if _fits(said.actor, "fits") else login_name()
     facts = {**_known_facts(said), **({"reason": said.reason} if _fits("fits", said.reason) else {})}
+    if incident_id is not None:
+        _note_refusal(database, incident_id, said, actor, {**facts, "why": why})
+    record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
+
+
+def _note_refusal(
+    database: Database, incident_id: str, said: StaffRequest, actor: str, detail: dict[str, str | int | bool]
+) -> None:
     at = now()
     number = said.id if said.fault() is None else uuid7(at)
     with database.write() as connection:
@@ -255,11 +276,10 @@ def _audit_refusal(database: Database, incident_id: str, said: StaffRequest, why
             incident_id,
             decision_id=number,
             actor=actor,
-            detail={**facts, "why": why},
+            detail=detail,
             now=at,
             what=said.refused_as,
         )
-    record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
 
 
 def _known_facts(said: StaffRequest) -> dict[str, str | int | bool]:
@@ -271,6 +291,7 @@ def _fits(actor: str, reason: str) -> bool:
     return StaffDecision(Choice.DISMISS, actor, reason).fault() is None
 
 
-def _facts(incident_id: str, said: StaffRequest) -> dict[str, Any]:
+def _facts(incident_id: str | None, said: StaffRequest) -> dict[str, Any]:
     leaked = {"leaked": said.leaked} if isinstance(said, StaffDecision) else {}
-    return {"incident": incident_id, **_known_facts(said), **leaked, "reason": said.reason, said.id_field: said.id}
+    incident = {} if incident_id is None else {"incident": incident_id}
+    return {**incident, **_known_facts(said), **leaked, "reason": said.reason, said.id_field: said.id}

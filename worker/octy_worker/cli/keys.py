@@ -4,6 +4,7 @@ Here: options and the order of steps. Not here: SQL (`reports`, `staff_orders`),
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,7 +12,7 @@ import typer
 from octy_worker.cli.console import confirmed, note, show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import CommandError
 from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
-from octy_worker.cli.surroundings import now, staff_actor, store
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
@@ -29,7 +30,14 @@ SHOWN = (
     "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], "
     "late_uses[public_key, retired_at, used_by[source, count, client, last_at]]"
 )
-ORDERED = "account, regeneration_id, joined, leaked, old_public_key"
+ORDERED = (
+    "account, regeneration_id, joined, leaked, old_public_key, "
+    "delivery{regeneration_id, status, mail_error, link_expires_at, collected_at}"
+)
+RESENT = (
+    "account, address, next_address, settles_at, request_id, actor, mail, "
+    "earlier{regeneration_id, status, mail_error, link_expires_at, collected_at}"
+)
 REVOKED = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
 
 
@@ -77,7 +85,8 @@ def show_one(context: typer.Context, public_key: _Key, as_json: AsJson = False) 
         more="The customer gets a mail with a link to the new pair, or with both keys where the worker has "
         "OCTY_DELIVER=mail. The old one works until 24 hours after the new one was collected, or that mail accepted; "
         "with --leaked it ends at once. Refused while a case is open on the pair: decide that one. When "
-        "new keys are on their way already, this joins them.",
+        "new keys were ordered before, this joins them, and says how far they have come: on their way, refused by "
+        "the mail server, expired, collected.",
         json=ORDERED,
     )
 )
@@ -93,21 +102,23 @@ def regenerate(
     """Order a new pair."""
     from octy_worker import staff_orders
     from octy_worker.cli.audit import record
+    from octy_worker.cli.views import key_delivery as view
+    from octy_worker.key_delivery import delivery_of
 
     who = staff_actor(context, actor)
     with store(context) as database:
         ordered = staff_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
+        with database.read_session() as session:
+            delivery = delivery_of(session, ordered.regeneration_id, now())
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
     record("regeneration_ordered", who, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
     with telling(f"new keys for {ordered.account} are ordered"):
         if as_json:
-            show_json(ordered)
+            show_json({**asdict(ordered), "delivery": delivery})
             return
+        new = f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the customer."
         tell(
-            f"New keys for {ordered.account} were on their way already; this order joins them."
-            if ordered.joined
-            else f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the "
-            "customer.",
+            *(view.lines(ordered.account, delivery) if ordered.joined else [new]),
             _fate_of(ordered.old_public_key, leaked=leaked),
             f"To follow it: octy accounts show {ordered.account}",
         )
@@ -119,6 +130,53 @@ def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
     if leaked:
         return f"The old pair {old_public_key} is cut."
     return f"The old pair {old_public_key} works on until the new one is collected, and for its overlap after that."
+
+
+@app.command(
+    help=teach(
+        "Send a fresh link to new keys that nobody has collected, the first ones too.",
+        "octy keys resend --account acme --reason 'the link had expired'",
+        more="For an account whose link has expired, got lost, or went to an address that was wrong. Older links show "
+        "nothing from then on. The mail goes to the account's security address; with OCTY_DELIVER=mail it brings the "
+        "keys themselves. Refused when no keys wait: `octy keys regenerate` makes new ones. A worker must be running.",
+        json=RESENT,
+    )
+)
+def resend(
+    context: typer.Context,
+    *,
+    account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
+    reason: Why,
+    actor: Who = None,
+    request_id: Annotated[
+        str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)
+    ] = None,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")] = 20.0,
+    as_json: AsJson = False,
+) -> None:
+    """Ask the workflow of the regeneration."""
+    from octy_middleware.clock import uuid7
+    from octy_worker.cli import deciding
+    from octy_worker.cli.views import key_delivery as view
+    from octy_worker.key_delivery import pending_delivery
+    from octy_worker.staff_orders import check_staff
+    from octy_workflows.staff import StaffResend
+
+    who = staff_actor(context, actor)
+    order = StaffResend(who, reason, request_id=request_id or uuid7(now()))
+    with store(context) as database:
+        check_staff(who, reason)
+        with database.read_session() as session:
+            pending = pending_delivery(session, account, now())
+        place = temporal_place(context)
+        regeneration_id = pending.delivery.regeneration_id
+        number = deciding.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
+    with telling(f"a fresh link to the new keys of {pending.account} is ordered"):
+        if as_json:
+            to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "settles_at")}
+            show_json({**to, "request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery})
+            return
+        tell(*view.resent(pending, number))
 
 
 @app.command(

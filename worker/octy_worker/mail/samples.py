@@ -257,8 +257,9 @@ def _contact_changed(site: str) -> tuple[Facts, ...]:
         notice_id=_ID,
         at=_AT,
         follows_at=_AT + 7 * _DAY,
+        by_staff=False,
         new_address=Harmless("ada[at]new[.]example"),
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )
-    return full, replace(full, name=_NOBODY)
+    return full, replace(full, follows_at=_AT + _DAY, by_staff=True, name=_NOBODY)

@@ -92,8 +92,8 @@ NOTICE_EXPIRED = Notice(
 ADDRESS_MOVED = Notice(
     410,
     "Security mails go to another address by now",
-    "The contact address was changed more than a week ago, so new keys would be sent to the new address. That is why "
-    "none can be ordered here any more. Nothing was changed.",
+    "The contact address was changed, and the time in which this link could undo it is over: new keys would be sent to "
+    "the new address. That is why none can be ordered here any more. Nothing was changed.",
     "If you know nothing of this change, tell us at once: we reach the owner of the account in another way.",
     "Tell us at",
 )

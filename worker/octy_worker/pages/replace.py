@@ -87,6 +87,7 @@ class ReplacePages:
             ticked=bool(problem) and query.get("leaked") == "yes",
             kind=view.kind,
             told=view.notice,
+            by_staff=view.by_staff,
             follows_at=view.follows_at,
             obstacle=obstacle,
             pair=view.pair,

@@ -29,7 +29,7 @@ RESULTS = {
     "keys-refused": Problem(
         "new keys",
         "the mail with {count} customers' new keys was refused for good, so they can't collect them",
-        "`octy accounts show` has the server's answer; correct the address, then `octy keys regenerate`",
+        "`octy accounts show` has the server's answer; `octy accounts change` the address, then `octy keys resend`",
     ),
     "keys-uncollected": Problem(
         "new keys",

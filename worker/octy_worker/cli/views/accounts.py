@@ -5,9 +5,11 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
+from octy_worker.account_changes import ContactChanged
 from octy_worker.cli.console import Column, facts, moment, table
 from octy_worker.cli.views import incidents, keys, mails, notices
 from octy_worker.report_shapes import AccountLine, AccountReport
+from octy_worker.words import span
 
 
 def lines(found: Sequence[AccountLine]) -> Table:
@@ -62,8 +64,23 @@ def page(report: AccountReport) -> list[RenderableType]:
 
 def _rule(report: AccountReport) -> list[tuple[str, str]]:
     """Explain why security mails go elsewhere than to the contact address, when they do."""
-    if report.contact_changed_at is None:
+    if report.contact_changed_at is None or report.contact_settles_at is None:
         return []
+    after = span((report.contact_settles_at - report.contact_changed_at).total_seconds())
     changed = moment(report.contact_changed_at)
-    rule = "security mails follow after 7 days; every address of the last 14 days gets a notice without links"
+    rule = f"security mails follow after {after}; every address of the last 14 days gets a notice without links"
     return [("", f"the contact address was changed at {changed}: {rule}")]
+
+
+def changed(done: ContactChanged) -> list[str]:
+    """Say what was changed, from when on it holds for security mails, and what to do then."""
+    said = [f"The contact address of {done.account} is {done.contact_email_address} now."]
+    if done.settles_at is None:
+        said.append("Security mails go there already: it is the address that was set before.")
+    else:
+        until = f"Alerts and links to keys go to {done.security_address} until {moment(done.settles_at)}"
+        said.append(f"{until}, then to the new address. As soon as `octy worker` runs, both are told.")
+    if done.keys_wait:
+        when = "" if done.settles_at is None else f" after {moment(done.settles_at)}"
+        said.append(f"New keys wait. To send their link{when}: octy keys resend --account {done.account} --reason …")
+    return said

@@ -90,6 +90,7 @@ def _contact_changed(view: NoticeView, links: Links) -> ContactChangedFacts:
         notice_id=notice.id,
         at=notice.at,
         follows_at=view.follows_at,
+        by_staff=view.by_staff,
         new_address=harmless(notice.detail["new"], _ADDRESS_LIMIT),
         name=harmless_name(view.account.contact_name),
         url=links.notice_url(notice.id),

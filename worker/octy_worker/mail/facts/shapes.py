@@ -195,12 +195,16 @@ class KeysAddedFacts:
 
 @dataclass(frozen=True, slots=True)
 class ContactChangedFacts:
-    """What the old contact address is told; security mails follow to the new one at `follows_at`."""
+    """What the old contact address is told; security mails follow to the new one at `follows_at`.
+
+    `by_staff`: support staff changed it, not somebody with the API keys.
+    """
 
     kind: ClassVar[MailKind] = MailKind.CONTACT_CHANGED
     notice_id: str
     at: datetime
     follows_at: datetime
+    by_staff: bool
     new_address: Harmless = field(repr=False)
     name: Harmless = field(repr=False)
     url: str = field(repr=False)

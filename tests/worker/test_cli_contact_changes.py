@@ -1,0 +1,89 @@
+"""`octy accounts change`: the contact address, changed by support staff."""
+
+import json
+import time
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from cli_rig import Octy, octy_for
+from support.world import World
+
+from octy_middleware.accounts import change_contact, find_account
+from octy_worker.cli import accounts, audit
+
+OLD, NEW = "security@acme.example", "ada@acme.example"
+CHANGE = ("accounts", "change", "acme", "--email", NEW, "--reason", "mistyped, ticket 4711")
+
+
+@pytest.fixture
+def octy(world: World) -> Octy:
+    world.register()
+    return octy_for(world)
+
+
+@pytest.fixture(autouse=True)
+def no_system_log(monkeypatch, tmp_path):
+    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
+
+
+def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(world, octy):
+    before = datetime.now(UTC)
+    done = octy(*CHANGE, "--json").must()
+    assert set(done.json) == set(accounts.CHANGED.split(", "))
+    assert (done.json["contact_email_address"], done.json["security_address"]) == (NEW, OLD)
+    settles_at = datetime.fromisoformat(done.json["settles_at"])
+    assert timedelta(0) <= settles_at - before - timedelta(hours=24) < timedelta(minutes=1)
+    [(kind, detail, event)] = world.rows(
+        "SELECT n.kind, n.detail, o.kind FROM notice n JOIN outbox o ON o.subject_id = n.id"
+    )
+    assert (kind, event) == ("contact_changed", "notice_given")
+    told = {"old": OLD, "new": NEW, "others": []}
+    assert json.loads(detail) == {**told, "actor": "ada", "reason": "mistyped, ticket 4711"}
+    [line] = [json.loads(line.removeprefix("octy-audit: ")) for line in done.stderr.splitlines()]
+    assert (line["what"], line["actor"], line["reason"]) == ("contact_changed", "ada", "mistyped, ticket 4711")
+    assert "@" not in done.stderr
+
+
+def test_changed_address_says_where_mails_go_until_when_and_how_waiting_keys_are_sent(octy):
+    octy("keys", "regenerate", "--account", "acme", "--reason", "asked for").must()
+    said = octy(*CHANGE).must().stdout
+    assert f"Alerts and links to keys go to {OLD} until 20" in said
+    assert "octy keys resend --account acme" in said
+    shown = octy("accounts", "show", "acme").must().stdout
+    assert "security mails follow after 24 hours" in shown
+    assert set(accounts.SHOWN.partition("notices[")[0].strip(", ").split(", ")) <= set(
+        octy("accounts", "show", "acme", "--json").must().json
+    )
+
+
+def test_change_back_to_the_security_address_holds_at_once_and_is_no_notice(world, octy):
+    octy(*CHANGE).must()
+    back = octy("accounts", "change", "acme", "--email", OLD, "--reason", "was right").must().stdout
+    assert "Security mails go there already" in back
+    assert world.rows("SELECT contact_changed_at, contact_settles_at FROM account") == [(None, None)]
+
+
+def test_staff_is_not_held_to_the_limit_of_host_apps(world, octy):
+    with world.database.write_session() as session:
+        account = find_account(session, "acme")
+        for number in range(5):
+            change_contact(session, account, {"contact_email_address": f"{number}@x.example"}, time.time())
+    octy(*CHANGE).must()
+
+
+@pytest.mark.parametrize(
+    ("reference", "email", "reason", "code", "said"),
+    [
+        ("acme", OLD, "as it is", 3, "has this contact address already"),
+        ("acme", "ada", "ticket 4711", 2, "no mail can be sent to 'ada'"),
+        ("acme", "ada@acme.example\nBcc: x@y.example", "ticket 4711", 2, "no mail can be sent to"),
+        ("nobody", NEW, "ticket 4711", 2, "no account has the reference 'nobody'"),
+        ("acme", NEW, " ", 3, "a reason is needed"),
+        ("acme", NEW, f"to {NEW}", 3, "no mail address"),
+    ],
+)
+def test_refused_change_changes_nothing(world, octy, *, reference, email, reason, code, said):
+    done = octy("accounts", "change", reference, "--email", email, "--reason", reason).must(code)
+    assert said in done.stderr
+    assert world.rows("SELECT contact_email_address FROM account") == [(OLD,)]
+    assert world.rows("SELECT COUNT(*) FROM notice") == [(0,)]
