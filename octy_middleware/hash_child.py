@@ -42,9 +42,6 @@ def _lower_priority() -> None:
     if hasattr(os, "nice"):
         with suppress(OSError):
             os.nice(_NICE)
-    if hasattr(os, "SCHED_IDLE"):  # Linux: whoever wakes up takes the processor at once, not at the end of a slice
-        with suppress(OSError):
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
     for path, value in _LOWEST.items():
         with suppress(OSError):
             Path(path).write_text(value)
