@@ -28,6 +28,11 @@ def _keychain(value: object, info: ValidationInfo) -> object:
     return Keychain.parse(value, name=name) if isinstance(value, str) else value
 
 
+def _half_of_the_processors() -> int:
+    """Return how many slow hashes may be computed at once by default: at most half of the processors, and two."""
+    return max(1, min(2, (os.cpu_count() or 1) // 2))
+
+
 Texts = Annotated[tuple[str, ...], BeforeValidator(_split)]
 Keys = Annotated[Keychain, BeforeValidator(_keychain)]
 
@@ -105,7 +110,8 @@ class Settings(BaseSettings):
     grace: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
     feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
     throttle: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
-    slow_checks: int = Field(default=2, ge=1, le=64)  # imported hashes verified at once; each may take 0.3 s
+    # imported hashes verified at once, each may take 0.3 s: half of the processors are left to requests
+    slow_checks: int = Field(default_factory=_half_of_the_processors, ge=1, le=64)
     slow_queue: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503

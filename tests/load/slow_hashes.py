@@ -23,6 +23,7 @@ from support.world import Keys, World, basic
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms, percentile
 from load.servers import OWN, Server, serving
+from octy_middleware import Settings
 from octy_worker.dev.processes import LOOPBACK
 
 _PATH = "/v1/account/authenticate"
@@ -151,7 +152,7 @@ def measure(
             told += crowd.statuses
             if controls:
                 again += probe(server, fast, seconds)[0]
-                with unrelated(2, stored):  # the default of OCTY_SLOW_CHECKS
+                with unrelated(Settings.model_fields["slow_checks"].get_default(call_default_factory=True), stored):
                     unbidden += probe(server, fast, seconds)[0]
         fleet.stop()
     report.figure("without strangers", in_ms(alone))

@@ -23,6 +23,14 @@ def test_defaults_are_the_policy() -> None:
     assert settings.trusted_proxies == ()
 
 
+@pytest.mark.parametrize(("processors", "expected"), [(None, 1), (1, 1), (2, 1), (3, 1), (4, 2), (64, 2)])
+def test_slow_hashes_leave_half_of_the_processors_to_requests(
+    monkeypatch: pytest.MonkeyPatch, processors: int | None, expected: int
+) -> None:
+    monkeypatch.setattr("os.cpu_count", lambda: processors)
+    assert Settings.from_environment(PEPPERS).slow_checks == expected
+
+
 def test_the_doors_keywords_are_the_settings() -> None:
     assert list(Options.__annotations__) == list(Settings.model_fields)
 
