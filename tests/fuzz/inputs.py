@@ -38,7 +38,8 @@ def expect(given: Input, pairs: Pairs) -> Expected:
     if is_exempt(around.method, around.path):
         return Expected(frozenset({OPEN}))
     safe = _over_https(found, site, pairs)
-    by_scheme = {"https": safe, "http": frozenset({PLAIN}), None: safe | {PLAIN}}
+    plain = frozenset({PLAIN})
+    by_scheme = {"https": safe, "http": plain, "unknown": plain, None: safe | plain}
     return Expected(by_scheme[origin.scheme], pair)
 
 

@@ -40,6 +40,7 @@ class Bare:
     """A gate's view of an input, with no server and no door between."""
 
     __slots__ = ("_headers", "method", "path", "peer", "scheme")
+    has_replaced_peer = False
 
     def __init__(self, given: Input) -> None:
         around = given.around

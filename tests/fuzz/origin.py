@@ -31,14 +31,14 @@ def trace(trusted: tuple[str, ...], peer: str | None, scheme: str, said: tuple[b
     """
     forwarded, hops, protos = said
     direct = _peer(peer)
-    own = "https" if scheme in _TLS else "http"
+    own = "https" if scheme in _TLS else "http" if scheme else "unknown"
     if not _trusts(trusted, direct):
         return Origin(direct, own)
     if forwarded is not None:
         return _walk_forwarded(trusted, direct, own, forwarded)
     said = [name.strip(b" \t").lower() for name in protos.split(b",")]
-    safe = all(name in (b"https", b"wss") for name in said) if protos else own == "https"
-    return Origin(_walk(trusted, direct, hops), "https" if safe else "http")
+    told = "https" if all(name in (b"https", b"wss") for name in said) else "http"
+    return Origin(_walk(trusted, direct, hops), told if protos else own)
 
 
 @lru_cache(maxsize=4096)
@@ -136,9 +136,8 @@ def _walk(trusted: tuple[str, ...], direct: str, hops: bytes) -> str:
 def _walk_forwarded(trusted: tuple[str, ...], direct: str, own: str, header: bytes) -> Origin:
     """Walk elements of the plainest form; quotes, other signs, and values with "=" are left to the code to read."""
     if not _PLAIN.issuperset(header) or any(part.count(b"=") > 1 for part in header.replace(b",", b";").split(b";")):
-        return Origin(
-            None, None if own == "https" or b"https" in header.lower() or b"wss" in header.lower() else "http"
-        )
+        is_open = own != "http" or b"https" in header.lower() or b"wss" in header.lower()
+        return Origin(None, None if is_open else "http")
     source, scheme = direct, own
     for piece in _pieces(header):
         said = _parameters(piece)

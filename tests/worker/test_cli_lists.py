@@ -249,8 +249,11 @@ def test_long_lists_cost_no_more_statements_than_short_ones(world, octy):
         octy(*words).must()
         return len(statements)
 
-    def note(_connection, _cursor, statement, *_):
-        statements.append(statement)
+    def note(connection, _cursor, statement, *_):
+        if (
+            connection.engine.url.database == world.database.engine.url.database
+        ):  # engines of other tests may be at work
+            statements.append(statement)
 
     event.listen(Engine, "before_cursor_execute", note)
     try:

@@ -99,6 +99,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
         "task_queue": TASK_QUEUES[room],
         "id_reuse_policy": WorkflowIDReusePolicy.REJECT_DUPLICATE,
         "id_conflict_policy": WorkflowIDConflictPolicy.USE_EXISTING,
+        "request_eager_start": signal is None,
     }
     assert row(world, number) == (True, 1, "")
 
