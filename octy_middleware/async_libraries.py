@@ -27,12 +27,12 @@ class TrioTicket(Ticket):
         self.loop: _TrioLoop = _TrioLoop(_trio().lowlevel.current_trio_token())
         self._event: trio.Event | None = None
 
-    async def wait(self, patience: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
         if self.answer is not None:
             return
         self._event = _trio().Event()
-        with _trio().move_on_after(patience):
+        with _trio().move_on_after(seconds):
             await self._event.wait()
 
     def wake(self) -> None:

@@ -3,12 +3,10 @@
 import logging
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 import psycopg
 import pytest
 from support.postgres import shared_server
-from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
 from octy_middleware import Database
@@ -17,15 +15,6 @@ from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.migrations import upgrade
 from octy_middleware.outcome import Outcome
 from octy_worker.cli.exits import Exit, exit_of
-
-
-@pytest.fixture
-def empty(tmp_path: Path, store: str) -> Iterator[Database]:
-    url = make_empty_database(tmp_path, store)
-    database = Database(url)
-    yield database
-    database.close()
-    remove_database(url)
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 import shutil
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -23,16 +23,6 @@ from octy_worker.cli.app import app
 
 PREVIOUS = "0002"
 SCRIPTS = Path(str(migrations.__file__)).parent
-
-
-@pytest.fixture
-def empty(tmp_path: Path, store: str) -> Iterator[Database]:
-    """A database without tables."""
-    url = make_empty_database(tmp_path, store)
-    database = Database(url)
-    yield database
-    database.close()
-    remove_database(url)
 
 
 def go_back(database: Database, revision: str, scripts: Path = SCRIPTS) -> None:

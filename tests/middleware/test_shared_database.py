@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
@@ -42,15 +41,6 @@ assert set(SQLModel.metadata.tables) == {{"account", "{table}"}}, SQLModel.metad
 assert Account(id=1, {things}=[{name}(id=2)]).{things}[0].account.id == 1
 """
 IMPORT = "import octy_middleware, octy_middleware.models"
-
-
-@pytest.fixture
-def empty(tmp_path: Path, store: str) -> Iterator[Database]:
-    url = make_empty_database(tmp_path, store)
-    database = Database(url)
-    yield database
-    database.close()
-    remove_database(url)
 
 
 @pytest.mark.parametrize("name", ["Job", "Incident", "Mail", "Webhook"])

@@ -1,0 +1,19 @@
+"""Fixtures of several tests of the middleware."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.stores import make_empty_database, remove_database
+
+from octy_middleware import Database
+
+
+@pytest.fixture
+def empty(tmp_path: Path, store: str) -> Iterator[Database]:
+    """A database without tables."""
+    url = make_empty_database(tmp_path, store)
+    database = Database(url)
+    yield database
+    database.close()
+    remove_database(url)
