@@ -1,6 +1,5 @@
 """Forks that Python is not told of, as uWSGI makes them: nothing is shared, and everything starts anew in the child."""
 
-import ctypes
 import os
 import random
 import signal
@@ -8,7 +7,6 @@ import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from functools import partial
@@ -16,6 +14,7 @@ from http.client import HTTPConnection
 from pathlib import Path
 
 import pytest
+from support.forks import fork_untold
 from support.world import FakeRequest, World
 
 from octy_middleware import Gate
@@ -34,30 +33,7 @@ def app(environ, start_response):
 
 application = OctyWSGIMiddleware(app, require_https=False)
 """
-PATIENCE = 20  # seconds for a child
-
-
-def fork_untold(work: Callable[[], None]) -> int:
-    """Do the work in a child that the C library forks; return its exit status.
-
-    A child waits for ever for a thread of the parent's that had asked for the interpreter's lock at the fork, whatever
-    the code: so no thread may have asked. Waiting threads ask after the switch interval.
-    """
-    interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000.0)
-    time.sleep(0.02)  # whoever has begun to wait for the shorter interval gets the lock meanwhile
-    child = int(ctypes.PyDLL(None).fork())  # holds the interpreter's lock, as uWSGI does
-    sys.setswitchinterval(interval)
-    if child == 0:
-        signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler would need a thread that runs
-        signal.alarm(PATIENCE)
-        code = 1
-        try:
-            work()
-            code = 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+TIMEOUT = 20  # seconds
 
 
 def open_connections(world: World) -> int:
@@ -159,7 +135,7 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
         process.wait_until(lambda: listens(port), 30)
 
         def ask(number: int) -> int:
-            asked = HTTPConnection(LOOPBACK, port, timeout=PATIENCE)
+            asked = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT)
             with closing(asked):
                 secret = "sk_wrong" if number % 10 == 0 else None
                 asked.request("GET", "/", headers={"Authorization": keys.basic(secret)})
@@ -168,7 +144,7 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
         with ThreadPoolExecutor(8) as pool:
             assert Counter(pool.map(ask, range(200))) == {200: 180, 401: 20}
         os.kill(process.pid, signal.SIGTERM)  # to the master alone: uWSGI hangs when its workers get it as well
-        deadline = time.monotonic() + PATIENCE
+        deadline = time.monotonic() + TIMEOUT
         while process.returncode is None and time.monotonic() < deadline:
             time.sleep(0.05)
     assert world.recorded()["wrong_secret"] == 20
