@@ -33,6 +33,7 @@ dev: install ## The whole stack, left running; Ctrl-C stops it
 	@$(BIN)/octy dev
 
 test: install ## All tests, on every processor (TESTS="tests/worker -k mail" for some)
+	@$(BIN)/python -m compileall -q octy_middleware worker workflows tests  # else every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
 
 bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)

@@ -79,7 +79,15 @@ class _Jobs:
         return self._open(served, self._right)
 
     def _open(self, served: Served, *streams: Stream) -> Open:
-        return Open(served.port, streams, self.seconds, self._lab.rng.getrandbits(32), served.pids())
+        sizes = self._lab.sizes
+        return Open(
+            served.port,
+            streams,
+            self.seconds,
+            self._lab.rng.getrandbits(32),
+            served.pids(),
+            settle_seconds=sizes.settle_seconds,
+        )
 
 
 def highest(rates: tuple[int, ...], sustained: Any) -> int:

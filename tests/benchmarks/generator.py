@@ -23,8 +23,6 @@ from typing import Self
 
 from benchmarks.wire import PATIENCE, Line, LoadError
 
-_AFTER = 0.4  # seconds after the last answer until the servers' clocks are read: twice what an outcome lingers
-
 
 @dataclass(frozen=True)
 class Closed:
@@ -36,6 +34,7 @@ class Closed:
     connections: int
     seconds: float
     pids: tuple[int, ...] = ()
+    settle_seconds: float = 0.0  # after the last answer until the CPU clocks of the processes are read
 
 
 @dataclass(frozen=True)
@@ -57,6 +56,7 @@ class Open:
     seconds: float
     seed: int
     pids: tuple[int, ...] = ()
+    settle_seconds: float = 0.0  # after the last answer until the CPU clocks of the processes are read
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def closed(job: Closed) -> Load:
                     else:
                         waiting -= 1
         seconds = clock() - begun
-        time.sleep(_AFTER)
+        time.sleep(job.settle_seconds)
         return Load((times,), seconds, _cpu(job.pids) - before)
 
 
@@ -131,7 +131,7 @@ def paced(job: Open) -> Load:
                     else:
                         free[line.stream].append(line)
         seconds = clock() - begun
-        time.sleep(_AFTER)
+        time.sleep(job.settle_seconds)
         return Load(times, seconds, _cpu(job.pids) - before)
 
 

@@ -30,6 +30,7 @@ from benchmarks.lab import Lab
 from benchmarks.presentation import Plot, Table, bar, shown
 from benchmarks.rounds import Series, length, play
 from benchmarks.servers import COMMANDS, UVICORN, Served, hall
+from benchmarks.sizes import Sizes
 from benchmarks.spread import Spread, ratios
 from benchmarks.wire import request
 
@@ -56,6 +57,12 @@ def measure(lab: Lab) -> dict[str, Any]:
     }
 
 
+def stores_on(server: str, stores: tuple[str, ...], sizes: Sizes) -> tuple[str, ...]:
+    """Return the databases of which a server has contenders: a tiny run takes both on one server only."""
+    servers = sizes.both_stores_on
+    return stores if servers is None or server in servers else stores[:1]
+
+
 def contenders_on(server: str, stores: tuple[str, ...]) -> list[Contender]:
     """Return who runs behind a server; what ours costs without recording is asked of one only."""
     return [
@@ -68,7 +75,7 @@ def contenders_on(server: str, stores: tuple[str, ...]) -> list[Contender]:
 def _one_server(
     lab: Lab, server: str, worlds: dict[str, World], keys: dict[str, Keys], generator: Generator
 ) -> dict[str, Any]:
-    contenders = contenders_on(server, lab.stores)
+    contenders = contenders_on(server, stores_on(server, lab.stores, lab.sizes))
     rounds = lab.sizes.http_rounds
     with hall(lab.folder / "".join(filter(str.isalnum, server))) as group:
         served: dict[str, Served] = {}
@@ -86,7 +93,8 @@ def _one_server(
 def _job(lab: Lab, contender: Contender, served: Served, keys: dict[str, Keys]) -> Closed:
     authorization = contender.header(keys[contender.store or lab.stores[0]].basic())
     asked = (request(PATH, authorization),)
-    return Closed(served.port, asked, 200, lab.sizes.connections, lab.sizes.http_seconds)
+    sizes = lab.sizes
+    return Closed(served.port, asked, 200, sizes.connections, sizes.http_seconds, settle_seconds=sizes.settle_seconds)
 
 
 def _turn(generator: Generator, jobs: dict[str, Closed], served: dict[str, Served], name: str) -> dict[str, float]:

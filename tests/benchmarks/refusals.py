@@ -75,7 +75,16 @@ def _jobs(lab: Lab, store: str, world: World, group: Hall) -> dict[str, Closed]:
 
 def _job(lab: Lab, served: Served, attacked: list[Keys]) -> Closed:
     asked = tuple(request(PATH, keys.basic("sk_wrong")) for keys in attacked)
-    return Closed(served.port, asked, 401, lab.sizes.connections, lab.sizes.refusal_seconds, served.pids())
+    sizes = lab.sizes
+    return Closed(
+        served.port,
+        asked,
+        401,
+        sizes.connections,
+        sizes.refusal_seconds,
+        served.pids(),
+        settle_seconds=sizes.settle_seconds,
+    )
 
 
 def figures_of(load: Load) -> dict[str, float]:

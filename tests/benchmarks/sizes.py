@@ -15,6 +15,8 @@ class Sizes:
     process_requests: int
     http_rounds: int
     http_seconds: float
+    both_stores_on: tuple[str, ...] | None  # the servers that are asked on every database; None for each of them
+    settle_seconds: float  # after the last answer until the servers' clocks are read
     connections: int
     refusal_rounds: int
     refusal_seconds: float
@@ -37,6 +39,8 @@ FULL = Sizes(
     process_requests=5_000,
     http_rounds=8,
     http_seconds=0.5,
+    both_stores_on=None,
+    settle_seconds=0.4,  # twice what an outcome lingers
     connections=64,
     refusal_rounds=6,
     refusal_seconds=1.5,
@@ -58,6 +62,8 @@ QUICK = Sizes(
     process_requests=1_000,
     http_rounds=2,
     http_seconds=0.15,
+    both_stores_on=None,
+    settle_seconds=0.4,
     connections=64,
     refusal_rounds=2,
     refusal_seconds=0.3,
@@ -77,21 +83,23 @@ TINY = Sizes(
     name="tiny",
     process_rounds=2,
     process_requests=20,
-    http_rounds=2,
+    http_rounds=1,
     http_seconds=0.05,
+    both_stores_on=("uvicorn (httptools, uvloop)",),
+    settle_seconds=0.0,
     connections=4,
-    refusal_rounds=2,
-    refusal_seconds=0.1,
-    flood_rounds=2,
-    flood_seconds=0.3,
+    refusal_rounds=1,
+    refusal_seconds=0.05,
+    flood_rounds=1,
+    flood_seconds=0.15,
     rates=(100,),
     probes=50,
     incidents=1,
     keys=(20, 60),
-    key_rounds=2,
+    key_rounds=1,
     key_requests=10,
     outcomes=(100, 1_000),
-    outcome_rounds=2,
+    outcome_rounds=1,
     outcome_refusals=10,
 )
 SIZES = {sizes.name: sizes for sizes in (FULL, QUICK, TINY)}

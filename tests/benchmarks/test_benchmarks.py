@@ -16,7 +16,7 @@ from benchmarks import flood, goals, refusals
 from benchmarks.apps.contenders import BARE, CONTENDERS
 from benchmarks.catalogue import BENCHES
 from benchmarks.lab import NAMES
-from benchmarks.over_http import contenders_on
+from benchmarks.over_http import contenders_on, stores_on
 from benchmarks.servers import COMMANDS
 from benchmarks.sizes import TINY
 
@@ -80,7 +80,7 @@ def test_over_http_every_server_has_its_contenders_and_a_control(report):
     servers = report["benches"]["over_http"]["servers"]
     assert set(servers) == set(COMMANDS)
     for server, arms in servers.items():
-        assert set(arms) == {each.name for each in contenders_on(server, tuple(NAMES))}
+        assert set(arms) == {each.name for each in contenders_on(server, stores_on(server, tuple(NAMES), TINY))}
         assert any("(A/A)" in name for name in arms)
         for arm in arms.values():
             assert arm["per_second"]["least"] > 0
