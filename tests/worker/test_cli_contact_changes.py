@@ -5,10 +5,12 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from cli_rig import Octy, octy_for
+from cli_rig import Octy, octy_for, open_case
 from support.world import World
 
 from octy_middleware.accounts import change_contact, find_account
+from octy_middleware.clock import utc
+from octy_middleware.statements import run
 from octy_worker.cli import accounts, audit
 
 OLD, NEW = "security@acme.example", "ada@acme.example"
@@ -61,6 +63,29 @@ def test_change_back_to_the_security_address_holds_at_once_and_is_no_notice(worl
     back = octy("accounts", "change", "acme", "--email", OLD, "--reason", "was right").must().stdout
     assert "Security mails go there already" in back
     assert world.rows("SELECT contact_changed_at, contact_settles_at FROM account") == [(None, None)]
+
+
+def test_change_stands_in_the_timeline_of_the_accounts_open_incidents_and_of_no_other(world):
+    _, own = open_case(world)
+    _, of_another = open_case(world, "other")
+    octy = octy_for(world)
+    octy(*CHANGE).must()
+    found = octy("incidents", "show", own, "--json").must().json["timeline"]
+    [line] = [line for line in found if line["what"] == "contact_changed"]
+    follow_at = utc(line["detail"].pop("security_mails_follow_at"))
+    assert abs(follow_at - datetime.fromisoformat(line["at"]) - timedelta(hours=24)) < timedelta(seconds=1)
+    assert (line["actor"], line["detail"]) == ("ada", {"reason": "mistyped, ticket 4711"})
+    assert "contact changed" in octy("incidents", "show", own).must().stdout
+    assert "contact_changed" not in octy("incidents", "show", of_another, "--json").must().stdout
+
+
+def test_closed_incident_keeps_its_timeline(world):
+    _, incident_id = open_case(world)
+    octy = octy_for(world)
+    with world.database.write() as connection:
+        run(connection, "UPDATE incident SET closed_at = opened_at, state = 'closed'")
+    octy(*CHANGE).must()
+    assert "contact_changed" not in octy("incidents", "show", incident_id, "--json").must().stdout
 
 
 def test_staff_is_not_held_to_the_limit_of_host_apps(world, octy):

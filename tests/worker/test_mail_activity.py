@@ -12,6 +12,7 @@ from smtp_servers import Authority, Inbox, Server, running
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
+from octy_middleware.accounts import StaffChange
 from octy_middleware.clock import utc
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
@@ -237,6 +238,17 @@ def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_
                 assert "security address" in form
                 for absent in (link, "http", PUBLIC_KEY, "Ada", ADDRESS, "evil", "203.0.113"):
                     assert absent not in form.replace("http-equiv", "")
+
+
+def test_notice_beside_an_alert_is_true_after_a_change_by_staff(world):
+    world.move_to(NEW_ADDRESS, staff=StaffChange("ada", "ticket 4711"))
+    world.now += DAY
+    mailer = Told()
+    assert world.activities(mailer).send_mail(alert(world.incident())) == MailReport("sent")
+    [first, notice] = mailer.envelopes
+    assert (first.recipient, notice.recipient) == (NEW_ADDRESS, ADDRESS)
+    for form in (notice.letter.text, notice.letter.html):
+        assert "has stood for 7 days, or for 24 hours when support staff set it" in " ".join(form.split())
 
 
 def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):

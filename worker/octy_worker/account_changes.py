@@ -1,16 +1,22 @@
 """What support staff changes of an account: its contact address.
 
-Here: the change as one transaction, with its refusals. Not here: when security mails follow, and who is told
-(`octy_middleware.accounts`), the `octy` command and its audit line (`cli.accounts`).
+Here: the change as one transaction, with its refusals and its event in the timeline of each open incident. Not here:
+when security mails follow, and who is told (`octy_middleware.accounts`), the `octy` command and its audit line
+(`cli.accounts`).
 """
 
 from dataclasses import dataclass
 from datetime import datetime
 
+from sqlmodel import Session, col, select
+
 from octy_middleware.accounts import StaffChange, change_contact, security_addresses
 from octy_middleware.addresses import mail_address
+from octy_middleware.clock import to_micros
 from octy_middleware.database import Database
 from octy_middleware.errors import InvalidInputError
+from octy_middleware.models import Account, Incident
+from octy_worker import cases
 from octy_worker.regenerations import on_its_way
 from octy_worker.reports import account_of
 from octy_worker.staff_orders import OrderRefusedError, check_staff
@@ -47,7 +53,9 @@ def change_email(
                 f"{account.reference} has this contact address already → `octy accounts show {account.reference}` says "
                 "where security mails go, and until when"
             )
-        change_contact(session, account, {"contact_email_address": email}, now, staff=StaffChange(actor, reason))
+        staff = StaffChange(actor, reason)
+        change_contact(session, account, {"contact_email_address": email}, now, staff=staff)
+        _append_to_open_incidents(session, account, staff, now)
         return ContactChanged(
             account_id=account.id,
             account=account.reference,
@@ -55,4 +63,26 @@ def change_email(
             security_address=security_addresses(account, now)[0],
             settles_at=account.contact_settles_at,
             keys_wait=on_its_way(session, account.id) is not None,
+        )
+
+
+def _append_to_open_incidents(session: Session, account: Account, staff: StaffChange, now: float) -> None:
+    """Append the change to the timeline of each open incident: from when on its mails go elsewhere, and why.
+
+    The addresses stay out of it, as out of the audit line.
+    """
+    settles_at = account.contact_settles_at
+    detail: dict[str, object] = {"reason": staff.reason}
+    if settles_at is not None:
+        detail["security_mails_follow_at"] = round(settles_at.timestamp())
+    of_account = select(Incident.id).where(Incident.account_id == account.id, col(Incident.closed_at).is_(None))
+    for incident_id in session.exec(of_account).all():
+        cases.append_event(
+            session.connection(),
+            incident_id,
+            key=f"contact-changed-{to_micros(now)}",
+            actor=staff.actor,
+            what="contact_changed",
+            detail=detail,
+            now=now,
         )
