@@ -147,10 +147,13 @@ def busy_world(world: World) -> None:
     add_attempts(world, *(NOW - (80 + number) * DAY for number in range(30)))
     add_messages(world, *(NOW - (20 + number) * DAY for number in range(20)), None)
     add_changes(world, *(NOW - (50 - number) * DAY for number in range(25)))
-    for number in range(450):
-        key, age = f"pk_{number % 230:03}", number % 45 * 10
-        add = (key, TODAY - age * 1440 + number % 7, "10.0.0.1", "wrong_secret", number + 1)
-        add_counts(world, add)
+    add_counts(
+        world,
+        *(
+            (f"pk_{number % 230:03}", TODAY - number % 45 * 14_400 + number % 7, "10.0.0.1", "wrong_secret", number + 1)
+            for number in range(450)
+        ),
+    )
 
 
 def wait_until(true, patience: float = 30.0) -> None:
