@@ -13,7 +13,7 @@ from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.stack import Stack
 from octy_worker.registration import register
 
-PATIENCE = 30.0
+PATIENCE = 90.0  # a busy machine takes its time
 
 
 class Api:

@@ -21,7 +21,7 @@ from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import find_temporal, start_temporal
 
-PATIENCE = 30.0
+PATIENCE = 90.0  # a busy machine takes its time
 _START = """
 import asyncio, os, sys
 from octy_middleware.keychain import Keychain

@@ -21,7 +21,7 @@ from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.ledger import Ledger
 from octy_worker.cli.app import app
 
-PATIENCE = 60
+PATIENCE = 120  # a busy machine takes its time
 DENIED = "127.0.0.1:9"  # the discard port: nothing listens there
 
 

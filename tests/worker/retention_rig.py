@@ -156,7 +156,7 @@ def busy_world(world: World) -> None:
     )
 
 
-def wait_until(true, patience: float = 30.0) -> None:
+def wait_until(true, patience: float = 90.0) -> None:
     deadline = time.monotonic() + patience
     while not true():
         assert time.monotonic() < deadline

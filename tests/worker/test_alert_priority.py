@@ -16,7 +16,7 @@ from octy_worker.relay import Relay
 from octy_workflows.messages import MailKind, MailOrder
 from octy_workflows.task_queues import Work
 
-PATIENCE = 30.0
+PATIENCE = 90.0  # a busy machine takes its time
 
 
 class Observed(AlertsInProgress):

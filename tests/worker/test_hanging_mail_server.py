@@ -20,7 +20,7 @@ from octy_workflows.messages import Action, incident_workflow_id
 from octy_workflows.staff import StaffDecision
 
 WAITING = 60
-PATIENCE = 40.0
+PATIENCE = 90.0  # a busy machine takes its time
 
 
 class Hanging:

@@ -29,7 +29,7 @@ from octy_workflows.messages import Action, incident_workflow_id, regeneration_w
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
-PATIENCE = 20.0
+PATIENCE = 90.0  # a busy machine takes its time
 LONG = 1000.0
 SOON = 0.2
 REGENERATE = StaffDecision(Choice.REGENERATE, "eve", "called them", decision_id="d-1")

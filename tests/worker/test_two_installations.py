@@ -15,7 +15,7 @@ from octy_middleware.installation import new_installation_id
 from octy_worker.cli.temporal_place import has_worker
 from octy_worker.reconciliation.run import Findings, Reconciliation
 
-INCIDENTS = 15  # of each installation
+INCIDENTS = 6  # of each installation
 
 
 @pytest.fixture(scope="module")

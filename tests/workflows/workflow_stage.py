@@ -64,7 +64,7 @@ from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
-PATIENCE = 20.0
+PATIENCE = 90.0  # a busy machine takes its time
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
 WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow]
