@@ -10,7 +10,7 @@ HEADERS ?= 10000000
 KILLS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo dev test bench conformance fuzz load faults check format lock clean
+.PHONY: help install demo dev test dist bench conformance fuzz load faults check format lock clean
 
 help: ## Show these targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## (.*)/  make \1\t\2/' | expand -t 16
@@ -35,6 +35,13 @@ dev: install ## The whole stack, left running; Ctrl-C stops it
 test: install ## All tests, on every processor (TESTS="tests/worker -k mail" for some)
 	@$(BIN)/python -m compileall -q octy_middleware worker workflows tests  # else every process of a test compiles it, where PYTHONDONTWRITEBYTECODE is set
 	@$(BIN)/python -m pytest -n logical --dist loadfile --no-loadscope-reorder $(TESTS)
+
+dist: install ## Build the wheel and the sdist into dist/, and say how to install them
+	@rm -f dist/octy_middleware-*
+	@$(BIN)/python -m build --quiet --no-isolation --outdir dist .
+	@cd dist && for wheel in *.whl; do \
+		echo "octy: built dist/$$wheel and dist/$${wheel%%-py3-*}.tar.gz"; \
+		echo "octy: install in a host app: pip install dist/$$wheel; on a worker host: pip install \"dist/$$wheel[worker]\""; done
 
 bench: install ## Every figure and every goal, beside others and a control: docs/benchmarks.md, made anew (BENCH=--quick)
 	@PYTHONPATH=tests $(BIN)/python -m benchmarks $(or $(BENCH),--write docs) $(if $(SEED),--seed $(SEED))

@@ -2,7 +2,6 @@
 
 import json
 import os
-import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Iterator
@@ -266,19 +265,3 @@ def test_plain_http_is_403_with_the_same_body_and_no_redirect(keys: Keys, api: s
     assert answer.status_code == 403
     assert answer.json()["error"]["code"] == 403
     assert "location" not in answer.headers
-
-
-def test_the_readme_shows_code_that_runs(world: World, keys: Keys, tmp_path: Path) -> None:
-    blocks = (ROOT / "README.md").read_text(encoding="utf-8").split("```python\n")[1:]
-    codes = [block.split("```")[0] for block in blocks]
-    assert len(codes) == 2
-    environment = {**os.environ, "OCTY_DATABASE_URL": world.url, "OCTY_PEPPERS": world.peppers.export()}
-    flask_call = "print(app.test_client().get('/hello', base_url='https://x', headers=H).text)"
-    call = "from starlette import testclient as t; print(t.TestClient(app, 'https://x').get('/hello', headers=H).text)"
-    for code, last in zip(codes, (flask_call, call), strict=True):
-        script = tmp_path / "readme.py"
-        script.write_text(f"{code}\nH = {{'Authorization': {keys.basic()!r}}}\n{last}\n", encoding="utf-8")
-        done = subprocess.run(
-            [sys.executable, "-W", "error", str(script)], env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.stdout.strip() == f"Hello, {keys.reference}.", done.stderr

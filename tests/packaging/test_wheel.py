@@ -9,50 +9,22 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[2]
 HEAVY = ("temporalio", "emails", "cryptography", "jinja2", "typer", "rich", "alembic", "starlette", "uvicorn", "flask")
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = [pytest.mark.timeout(300), pytest.mark.needs("make")]
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("dist")
-    command = [sys.executable, "-m", "build", "--wheel", "--no-isolation", "--outdir", str(folder), str(ROOT)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    [wheel] = folder.glob("*.whl")
-    return wheel
-
-
-@pytest.fixture(scope="module")
-def host(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """An empty environment with `pip install octy-middleware` in it; returns its Python."""
+def host(wheel: Path, constraints: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An empty environment with the wheel in it; returns its Python."""
     folder = tmp_path_factory.mktemp("host") / "venv"
-    venv.create(folder, with_pip=True)
+    venv.create(folder)
     python = folder / "bin" / "python"
-    lock = ROOT / "requirements.lock"
-    # Versions from the lock, so that this run tests what the others test.
-    command = [
-        str(python),
-        "-m",
-        "pip",
-        "install",
-        "--quiet",
-        "--constraint",
-        str(_constraints(lock, folder)),
-        str(wheel),
-    ]
+    pip = [sys.executable, "-m", "pip", "--python", str(python)]
+    command = [*pip, "install", "--quiet", "--constraint", str(constraints), str(wheel)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return python
-
-
-def _constraints(lock: Path, folder: Path) -> Path:
-    lines = [line.split("\\")[0].strip() for line in lock.read_text(encoding="utf-8").splitlines()]
-    path = folder / "constraints.txt"
-    path.write_text("\n".join(line for line in lines if line and not line.startswith("--")), encoding="utf-8")
-    return path
 
 
 def run(python: Path, code: str) -> str:

@@ -1,0 +1,142 @@
+"""The README's command blocks, run literally by sh in a fresh checkout and a new virtual environment.
+
+Only port numbers are replaced, since others may be in use on this machine. All blocks are one session of one shell,
+read from its standard input as a terminal would have them.
+"""
+
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+BLOCKS = re.findall(r"^```sh\n(.*?)^```$", (ROOT / "README.md").read_text("utf-8"), re.MULTILINE | re.DOTALL)
+FIRST, *STEPS = BLOCKS
+PORTS = ("7233", "8001", "8002", "8025")
+QUOTED = re.compile(r"'[^']*'|\"[^\"]*\"")
+HERE_DOCUMENT = re.compile(r"(<<'EOF'\n).*?^EOF$", re.MULTILINE | re.DOTALL)
+
+
+def typed_lines(block: str) -> list[str]:
+    """Return the commands of a block, without here-documents and what stands in quotes."""
+    return QUOTED.sub("''", HERE_DOCUMENT.sub("", block)).splitlines()
+
+
+def test_first_block_is_the_demo_and_the_tests() -> None:
+    targets = re.findall(r"^([a-z]+): install ##", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE)
+    assert FIRST == "make demo\nmake test\n"
+    assert {"demo", "test", "dist"} <= set(targets)
+
+
+@pytest.mark.parametrize("block", BLOCKS)
+def test_no_block_has_what_an_interactive_zsh_reads_differently(block: str) -> None:
+    for line in typed_lines(block):
+        assert "#" not in line, "zsh takes a comment for arguments"
+        assert not set(line) & set("*?[]~"), "zsh stops at a pattern that matches nothing"
+        # zsh does not read a folder of PATH again after pip: it would find the system's own flask, if there is one.
+        assert not re.search(r"exec (?!python -m )", line)
+
+
+@pytest.mark.parametrize("block", STEPS)
+def test_servers_run_in_the_background(block: str) -> None:
+    servers = [line for line in typed_lines(block) if re.search(r"\b(exec|start-dev|octy .*worker\b)", line)]
+    assert all(line.endswith("2>&1 &") for line in servers)
+
+
+def free_ports() -> dict[str, str]:
+    """Return a free port for each one of the README; all are held until all are known."""
+    with ExitStack() as held:
+        sockets = [held.enter_context(socket.socket()) for _ in PORTS]
+        for each in sockets:
+            each.bind(("127.0.0.1", 0))
+        return {port: str(each.getsockname()[1]) for port, each in zip(PORTS, sockets, strict=True)}
+
+
+def environment_of_a_fresh_host(programs: Path, constraints: Path, ports: dict[str, str]) -> dict[str, str]:
+    """Return this process's environment without what belongs to its virtual environment or to Octy."""
+    programs.mkdir()
+    (programs / "python3").symlink_to(Path(sys.executable).resolve())
+    own = ("OCTY_", "TEMPORAL_", "PYTHON", "VIRTUAL_ENV", "MAKE", "COVERAGE", "PYTEST")
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(own)}
+    folders = [folder for folder in kept["PATH"].split(":") if Path(folder) != Path(sys.prefix) / "bin"]
+    return {
+        **kept,
+        "PATH": ":".join([str(programs), *folders]),
+        "PIP_CONSTRAINT": str(constraints),
+        "PIP_NO_COMPILE": "1",  # what is imported gets compiled then
+        "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}",
+        "OCTY_PAGES_PORT": ports["8025"],
+        "OCTY_PUBLIC_URL": f"http://127.0.0.1:{ports['8025']}",
+    }
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Iterator[list[int]]:
+    """Yield a list for the id of a process group; all of it is gone at the end."""
+    groups: list[int] = []
+    yield groups
+    for group in groups:
+        for end, patience in ((signal.SIGTERM, 30), (signal.SIGKILL, 30)):
+            until = time.monotonic() + patience
+            while is_there(group, end) and time.monotonic() < until:
+                time.sleep(0.05)
+
+
+def is_there(group: int, end: signal.Signals) -> bool:
+    try:
+        os.killpg(group, end)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+@pytest.mark.timeout(900)
+@pytest.mark.needs("make", "curl")
+def test_every_step_works_literally_on_a_fresh_host(
+    checkout: Path, constraints: Path, tmp_path: Path, session: list[int]
+) -> None:
+    ports = free_ports()
+    told = run_in_sh(
+        script(ports), checkout, environment_of_a_fresh_host(tmp_path / "bin", constraints, ports), session
+    )
+    assert told.count("Hello, acme. 200\n") == 2, told
+    assert len(re.findall(r"^.* 401$", told, re.MULTILINE)) == 2, told
+    assert "Account globex is open" in told
+    problems = re.findall(r"^✗ (.+?) {2,}", told, re.MULTILINE)
+    assert problems == ["OCTY_PUBLIC_URL", "mail server"], told
+    assert told.endswith("all steps are done\n"), told
+
+
+def script(ports: dict[str, str]) -> str:
+    """Return all steps. A command that fails ends it, but where `octy doctor` is to find something."""
+    blocks = [f"set {'+e' if 'doctor' in block else '-e'}\n{block}" for block in STEPS]
+    return (
+        re.sub(r"\b(\d{4})\b", lambda found: ports.get(found[0], found[0]), "".join(blocks))
+        + "echo all steps are done\n"
+    )
+
+
+def run_in_sh(text: str, folder: Path, environment: dict[str, str], session: list[int]) -> str:
+    """Return what sh writes, its servers excepted: those have files. It must end by itself with exit code 0."""
+    shell = subprocess.Popen(
+        ["sh", "-s"],
+        cwd=folder,
+        env=environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+    session.append(shell.pid)
+    told, _ = shell.communicate(text, timeout=840)
+    assert shell.returncode == 0, told
+    return told
