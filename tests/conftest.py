@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, pytest_terminal_summary
+from support.memory_folder import use_memory_folder
 from support.stores import STORES, remove_template
 from support.world import World
 
@@ -16,6 +17,7 @@ __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal
 
 settings.register_profile("octy", deadline=None)  # a slow day is no fault of the code
 settings.load_profile("octy")
+use_memory_folder()
 
 
 @pytest.fixture(params=STORES)
