@@ -21,10 +21,13 @@ class Case:
     interval: str = "1m"  # days by the minute would take promtool a minute
 
 
-def gauge(name: str, bad: float, good: float = 0, labels: str = "", after: str = "30m") -> Case:
+def gauge(  # a rule's series, in the order in which they are read
+    name: str, bad: float, good: float = 0, labels: str = "", after: str = "30m", *, interval: str = "1m"
+) -> Case:
     """Return the case of a gauge that two workers tell: one bad value is enough."""
     first, second = (f"{name}{{{','.join(filter(None, (labels, worker)))}}}" for worker in WORKERS)
-    return Case({first: f"{good}x1600", second: f"{bad}x1600"}, {first: f"{good}x1600", second: f"{good}x1600"}, after)
+    fires, rests = ({first: f"{good}x1600", second: f"{last}x1600"} for last in (bad, good))
+    return Case(fires, rests, after, interval)
 
 
 def counter(name: str, labels: str) -> Case:
@@ -96,7 +99,7 @@ CASES = {
     "OctyDiskNearlyFull": gauge("octy_database_free_bytes", 2e8, 3e8),
     "OctyClockOff": gauge("octy_temporal_clock_offset_seconds", -3600, -1),
     "OctyCommitsFail": gauge("octy_app_processes_failing", 1),
-    "OctyReleasesDiffer": gauge("octy_app_processes_other_release", 1, after="1500m"),
+    "OctyReleasesDiffer": gauge("octy_app_processes_other_release", 1, after="1500m", interval="10m"),
 }
 
 
