@@ -71,7 +71,7 @@ def environment_of_a_fresh_host(programs: Path, constraints: Path, ports: dict[s
         **kept,
         "PATH": ":".join([str(programs), *folders]),
         "PIP_CONSTRAINT": str(constraints),
-        "PIP_NO_COMPILE": "1",  # what is imported gets compiled then
+        "PIP_NO_COMPILE": "0",  # as pip reads it: compile nothing; what is imported gets compiled then
         "TEMPORAL_ADDRESS": f"127.0.0.1:{ports['7233']}",
         "OCTY_PAGES_PORT": ports["8025"],
         "OCTY_PUBLIC_URL": f"http://127.0.0.1:{ports['8025']}",
