@@ -267,7 +267,8 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
 
 WELL = [
     *("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_TEMPORAL_KEYS"),
-    *("settings", "packages", "files of secrets", "database connection", "database", "installation"),
+    *("settings", "packages", "files of secrets", "database connection", "database"),
+    *("database version", "durability", "installation"),
     *("keys of this database", "write lock"),
     *("integrity", "peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),

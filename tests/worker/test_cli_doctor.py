@@ -154,7 +154,9 @@ def test_passlib_beside_libpass_is_found(monkeypatch):
 
 def test_a_sound_store_is_found_sound(registered, world):
     world.register()
-    assert wrong(looked_at(world)) == []
+    assert wrong(looked_at(world)) == (
+        [] if world.store == "sqlite" else ["durability"]
+    )  # the tests' server has no fsync
 
 
 @pytest.mark.parametrize(
@@ -186,7 +188,7 @@ def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
     monkeypatch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
-    assert wrong(found) == ["write lock"]
+    assert [name for name in wrong(found) if name != "durability"] == ["write lock"]  # the tests' server has no fsync
 
 
 @pytest.mark.parametrize("purpose", ["peppers", "sealing_keys", "link_keys"])

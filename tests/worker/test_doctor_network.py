@@ -96,4 +96,5 @@ def test_connection_in_clear_that_the_url_allows_is_said_and_is_no_problem(tmp_p
     settings = settings_of(world).model_copy(update={"database_url": url})
     [check] = [check for check in look_at_store(settings) if check.name == "database connection"]
     assert (check.state, "as sslmode=disable in OCTY_DATABASE_URL allows" in check.found) == (State.OK, True)
+    assert "sslmode=verify-full, with sslrootcert" in check.found
     world.close()

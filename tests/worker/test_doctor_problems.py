@@ -7,6 +7,7 @@ what came of the work (`test_doctor_results`).
 import ast
 import json
 import shutil
+import sqlite3
 import ssl
 import threading
 import time
@@ -166,6 +167,20 @@ def on_network_disk(ground: Ground) -> list[Check]:
     return ground.store()
 
 
+def old_sqlite(ground: Ground) -> list[Check]:
+    ground.patch.setattr(sqlite3, "sqlite_version", "3.34.1")
+    return ground.store()
+
+
+def hasty_server(ground: Ground) -> list[Check]:
+    """Have the tests' own server, which does without fsync, looked at."""
+    world = World(ground.folder, "postgresql")
+    try:
+        return ground.store(database_url=world.url)
+    finally:
+        world.close()
+
+
 def locked(ground: Ground) -> list[Check]:
     ground.patch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
     with Database(ground.world.url).write(writer=Writer.OFFICE):
@@ -232,6 +247,8 @@ DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
     )[1],
     "database-server-away": at(f"postgresql://octy@{DENIED}/octy"),
     "database-on-network-disk": on_network_disk,
+    "database-too-old": old_sqlite,
+    "database-not-durable": hasty_server,
     "identity-unreadable": unreadable("installation"),
     "installation-missing": lambda ground: (change(ground.world, "DELETE FROM installation"), ground.store())[1],
     "installation-copied": copied,

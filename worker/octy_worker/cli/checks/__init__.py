@@ -5,6 +5,7 @@ files           who may read files of secrets
 
 configuration   settings, keys, packages
 store           database, its fit with the keys, outbox
+database_server the database's version, and whether its server keeps what was committed
 apps            the host app's processes, as they told of themselves
 retention       whether what is past its time goes
 mail            templates, DKIM

@@ -41,6 +41,14 @@ DATABASE = {
         "{file} is on a network file system ({kind}), where SQLite loses commits",
         "move it to a disk of this machine, or use PostgreSQL",
     ),
+    "database-too-old": Problem(
+        "database version", "{product} {version} is too old: Octy needs {least} or later", "update {product}"
+    ),
+    "database-not-durable": Problem(
+        "durability",
+        "{settings}: accepted outcomes can be lost on power loss",
+        "set {names} to on in postgresql.conf and reload the server",
+    ),
     "identity-unreadable": Problem("{name}", "{error}", _RESTORE),
     "installation-missing": Problem("installation", "the database has no installation id yet", _REGISTER),
     "installation-copied": Problem("installation", "{error}", "{to_do}"),

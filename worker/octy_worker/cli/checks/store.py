@@ -21,6 +21,7 @@ from octy_middleware.postgres import unverified_sslmode
 from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked
+from octy_worker.cli.checks.database_server import DURABILITY, VERSION, look_at_server
 from octy_worker.cli.checks.file_systems import network_file_system
 from octy_worker.cli.checks.installation import INSTALLATION, KEYS, look_at_identity
 from octy_worker.cli.checks.problems import problem
@@ -33,7 +34,7 @@ _PATIENCE = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
 _CONNECTION = "database connection"
 _CONTENT = ("peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
-_INSIDE = (INSTALLATION, KEYS, "write lock", "integrity")
+_INSIDE = (VERSION, DURABILITY, INSTALLATION, KEYS, "write lock", "integrity")
 _AWAY = {"sqlite": "database-file-away", "postgresql": "database-server-away"}
 
 
@@ -63,6 +64,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
         yield from _not_looked_at()
         return
     yield _look_at_place(database)
+    yield from look_at_server(database)
     yield from look_at_identity(database, settings)
     yield _look_at_lock(database)
     yield _look_at_integrity(database)
@@ -80,7 +82,11 @@ def _look_at_connection(database: Database) -> Check:
         return fine(_CONNECTION, "a file of this machine")
     mode = unverified_sslmode(database.url)
     if mode == "disable" and database.url.query.get("sslmode") == mode:
-        return fine(_CONNECTION, "in clear beyond this machine, as sslmode=disable in OCTY_DATABASE_URL allows")
+        return fine(
+            _CONNECTION,
+            "in clear beyond this machine, as sslmode=disable in OCTY_DATABASE_URL allows; sslmode=verify-full, with "
+            "sslrootcert, would encrypt it and verify the server",
+        )
     if mode:
         return problem("sslmode-weak", mode=mode)
     return fine(_CONNECTION, "stays on this machine, or verifies the server's certificate")

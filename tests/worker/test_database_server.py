@@ -1,0 +1,49 @@
+"""The database's version, compared with the oldest one that works; settings that let a power loss take commits."""
+
+import sqlite3
+
+import pytest
+from support.world import World
+
+from octy_worker.cli.checks.check import State
+from octy_worker.cli.checks.database_server import judge_version
+from octy_worker.database_server import (
+    DatabaseVersion,
+    postgresql_version,
+    sqlite_version,
+    unsafe_settings,
+    version_of,
+)
+
+
+@pytest.mark.parametrize(
+    ("version", "too_old"),
+    [
+        (sqlite_version("3.34.1"), True),
+        (sqlite_version("3.35.0"), False),
+        (sqlite_version("3.40.1"), False),
+        (sqlite_version("4.0"), False),
+        (postgresql_version("9.6.24", 90_624), True),
+        (postgresql_version("10.0", 100_000), False),
+        (postgresql_version("18.1 (Debian 18.1-1)", 180_001), False),
+    ],
+)
+def test_version_is_too_old_below_the_oldest_that_works(version: DatabaseVersion, too_old: bool) -> None:
+    check = judge_version(version)
+    assert (check.state is State.WRONG, check.code == "database-too-old") == (too_old, too_old)
+    assert version.name in check.found
+
+
+def test_version_is_asked_of_the_database(world: World) -> None:
+    found = version_of(world.database)
+    assert not found.is_too_old
+    if world.store == "sqlite":
+        assert (found.product, found.name) == ("SQLite", sqlite3.sqlite_version)
+    else:
+        [(name,)] = world.rows("SHOW server_version")
+        assert (found.product, found.name) == ("PostgreSQL", name)
+
+
+def test_settings_that_are_off_are_named(world: World) -> None:
+    own = ["fsync", "full_page_writes"]  # the tests' server is fast, not durable
+    assert unsafe_settings(world.database) == ([] if world.store == "sqlite" else own)
