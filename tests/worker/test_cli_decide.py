@@ -288,14 +288,20 @@ def sealed(office) -> Office:
     return office
 
 
+def not_well_at(office: Office) -> list[str]:
+    """Return the problem that the tests' own PostgreSQL server really has: it is fast, and does without fsync."""
+    return ["durability"] if office.world.store == "postgresql" else []
+
+
 def test_the_doctor_finds_all_well(office, sealed):
-    found = office.octy.shell("doctor", "--json").must().json
-    assert found["ok"] is True
+    not_well = not_well_at(office)
+    found = office.octy.shell("doctor", "--json").must(len(not_well)).json
+    assert found["ok"] is (not not_well)
     assert [check["name"] for check in found["checks"]] == WELL
-    assert {(check["state"], check["to_do"]) for check in found["checks"]} == {("ok", "")}
-    page = office.octy.shell("doctor").must().stdout
-    assert page.count("✓") == len(WELL)
-    assert page.endswith("All is well.\n")
+    assert [check["name"] for check in found["checks"] if (check["state"], check["to_do"]) != ("ok", "")] == not_well
+    page = office.octy.shell("doctor").must(len(not_well)).stdout
+    assert page.count("✓") == len(WELL) - len(not_well)
+    assert page.endswith("1 problem found.\n" if not_well else "All is well.\n")
 
 
 def test_cases_that_run_need_no_reconciliation(office, sealed):
@@ -313,7 +319,8 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
         "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
     ).must(1)
     found = {check["name"]: check for check in done.json["checks"]}
-    assert [name for name, check in found.items() if check["state"] == "wrong"] == wrong
+    names = [name for name, check in found.items() if check["state"] == "wrong"]
+    assert [name for name in names if name not in not_well_at(office)] == wrong
     assert said in " ".join(str(check) for check in found.values())
 
 
