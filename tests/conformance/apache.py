@@ -5,6 +5,7 @@ Here: where it is, and its configuration by the command line alone. Its column i
 
 import os
 import shutil
+import subprocess
 import sys
 import sysconfig
 from collections.abc import Sequence
@@ -22,6 +23,15 @@ NEEDS = f"apache2, and libapache2-mod-wsgi-py3 for Python {_VERSION}"
 def is_installed() -> bool:
     """Tell whether Apache is there, with mod_wsgi for this Python."""
     return Path(_PROGRAM).exists() and _WSGI.exists()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Apache and of its module as Debian names them; none where they are not installed."""
+    if not is_installed():
+        return {}
+    query = ("dpkg-query", "--show", "--showformat=${source:Upstream-Version}")
+    packages = {"apache": "apache2", "mod_wsgi": "libapache2-mod-wsgi-py3"}
+    return {name: subprocess.check_output([*query, package], text=True) for name, package in packages.items()}
 
 
 def command(app: str, port: int) -> Sequence[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 
+from conformance import apache
 from conformance.cases import table
 from conformance.cells import AS_THEY_COME, CELLS, FURTHER_CELLS, FURTHER_FRAMEWORKS, Cell
 from conformance.difference import Difference
@@ -130,7 +131,8 @@ def _versions() -> str:
     cells = (*CELLS, *FURTHER_CELLS)
     servers = {cell.server.distribution for cell in cells if cell.server.distribution} | {"h11", "httptools", "trio"}
     frameworks = {_distribution(cell.framework) for cell in cells}
-    return ", ".join(f"{name} {version(name)}" for name in sorted(servers | frameworks))
+    found = {name: version(name) for name in servers | frameworks} | apache.versions()
+    return ", ".join(f"{name} {found[name]}" for name in sorted(found))
 
 
 def _distribution(framework: str) -> str:
