@@ -38,9 +38,11 @@ from webhook_rig import subscribe
 from octy_middleware.backends import Writer
 from octy_middleware.clock import utc
 from octy_middleware.database import Database
+from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.keychain import Keychain
 from octy_middleware.models import Outbox
 from octy_middleware.outbox import TRIES
+from octy_middleware.sqlite import SqliteBackend
 from octy_worker import digest
 from octy_worker.cli import checks
 from octy_worker.cli.checks import Check, State, file_systems, observation
@@ -450,6 +452,23 @@ PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
         look_at_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
     ],
 }
+
+
+# Further ways to a problem that is provoked above
+
+
+def integrity_that_raises(ground: Ground) -> list[Check]:
+    def fail(*_: object) -> str:
+        raise StoreUnavailableError("a page can't be read")
+
+    ground.patch.setattr(SqliteBackend, "integrity_fault", fail)
+    return ground.store()
+
+
+FURTHER: list[tuple[str, Callable[[Ground], Iterable[Check]]]] = [
+    ("pages-are-others", pages(200, b"<html>no JSON</html>")),
+    ("database-damaged", integrity_that_raises),
+]
 HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES}
 
 
@@ -485,13 +504,15 @@ def test_a_check_that_is_wrong_comes_from_the_list_only() -> None:
     assert PROBLEMS.keys() - composed - texts == set()
 
 
-@pytest.mark.parametrize("code", HERE)
-def test_problem_is_found_in_its_words(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+@pytest.mark.parametrize(("code", "provoke"), [*HERE.items(), *FURTHER])
+def test_problem_is_found_in_its_words(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: str, provoke: Callable[[Ground], Iterable[Check]]
+) -> None:
     folder = tmp_path / "given"
     folder.mkdir()
     world = World(tmp_path)
     try:
-        found = [check for check in HERE[code](Ground(world, folder, monkeypatch)) if check.code == code]
+        found = [check for check in provoke(Ground(world, folder, monkeypatch)) if check.code == code]
     finally:
         world.close()
     assert found

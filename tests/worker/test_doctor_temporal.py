@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -24,10 +24,12 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCError, RPCStatusCode
 from upkeep_rig import settings_of
 
+from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.checks import temporal as looks
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.problems import PROBLEMS
 from octy_worker.cli.checks.temporal import look_at_temporal
+from octy_worker.cli.exits import UnavailableError
 from octy_worker.cli.temporal_place import TemporalPlace
 from octy_worker.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
 from octy_worker.schedules import ensure_schedules
@@ -197,15 +199,65 @@ PROVOKED: dict[str, Callable[[Ground], list[Check]]] = {
 }
 
 
-@pytest.mark.parametrize("code", PROVOKED)
+def raises(error: Exception) -> Callable[..., Any]:
+    async def fail(*_: object) -> None:
+        raise error
+
+    return fail
+
+
+def failing_schedules(ground: Ground) -> list[Check]:
+    handle = SimpleNamespace(describe=fails(RPCStatusCode.UNAVAILABLE))
+    client = SimpleNamespace(get_schedule_handle=lambda _id: handle)
+    return [asyncio.run(looks._look_at_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
+
+
+def failing_list(ground: Ground) -> list[Check]:
+    async def listed(*_: object, **__: object) -> AsyncIterator[object]:
+        raise RPCError("no", RPCStatusCode.UNAVAILABLE, b"")
+        yield
+
+    client = SimpleNamespace(list_workflows=listed)
+    return [asyncio.run(looks._look_at_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
+
+
+def failing_versions(ground: Ground) -> list[Check]:
+    ground.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
+    place = TemporalPlace.of(ground.settings(temporal_deployment="octy"))
+    return [asyncio.run(looks._look_at_version(ground.temporal.client, place))]
+
+
+def unreachable(error: Exception) -> Callable[[Ground], list[Check]]:
+    """Return what is said when the client can't be made although something listens at the address."""
+
+    def provoke(ground: Ground) -> list[Check]:
+        ground.patch.setattr(looks, "reach", raises(error))
+        return ground.look()
+
+    return provoke
+
+
+FURTHER: list[tuple[str, Callable[[Ground], list[Check]]]] = [
+    ("temporal-call-failed", failing_schedules),
+    ("temporal-call-failed", failing_list),
+    ("temporal-call-failed", failing_versions),
+    ("temporal-refused", unreachable(ConfigurationError("no key → set one"))),
+    ("temporal-refused", unreachable(UnavailableError("it speaks no TLS → set TEMPORAL_TLS"))),
+]
+"""Further ways to a problem that is provoked above."""
+
+
+@pytest.mark.parametrize(("code", "provoke"), [*PROVOKED.items(), *FURTHER])
 def test_problem_at_temporal_is_found_in_its_words(
-    tmp_path: Path, temporal: Temporal, monkeypatch: pytest.MonkeyPatch, code: str
+    tmp_path: Path,
+    temporal: Temporal,
+    monkeypatch: pytest.MonkeyPatch,
+    code: str,
+    provoke: Callable[[Ground], list[Check]],
 ) -> None:
     world = World(tmp_path)
     try:
-        found = [
-            check for check in PROVOKED[code](Ground(world, temporal, monkeypatch, f"i-{code}")) if check.code == code
-        ]
+        found = [check for check in provoke(Ground(world, temporal, monkeypatch, f"i-{code}")) if check.code == code]
     finally:
         world.close()
     assert found
