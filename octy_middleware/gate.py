@@ -285,6 +285,11 @@ class Gate:
         """Return how the recorder is doing."""
         return self._recorder.health()
 
+    @property
+    def set_back(self) -> int:
+        """How often this process saw the database go back: a backup was restored."""
+        return self._keyring.set_back
+
     def recorded(self) -> Mapping[Outcome, int]:
         """Return how many requests this process has recorded since it began, by outcome."""
         return self._ledger.recorded

@@ -76,6 +76,7 @@ class Keyring:
         self._peppers = peppers
         self._monotonic = monotonic
         self.memory = Memory()
+        self.set_back = 0  # how often the database was seen to go back: a backup was restored
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
         restart_after_fork(self)
@@ -160,8 +161,17 @@ class Keyring:
         self._seq = None
         self._drop_records()
 
-    def _forget_all(self) -> None:
-        _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
+    def _forget_all(self, known: int, last: int) -> None:
+        if last < known:
+            self.set_back += 1
+            _logger.error(
+                "key feed: the database went back from change %d to %d: a backup was restored, or a server that lacked "
+                "commits was promoted. Revoked key pairs may be accepted again → run `octy db restored`",
+                known,
+                last,
+            )
+        else:
+            _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
         self._drop_records()
 
     def _drop_records(self) -> None:
@@ -273,7 +283,7 @@ class Keyring:
                 self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
                 self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
         if torn:
-            self._forget_all()
+            self._forget_all(known or 0, last)
         self._seq = last
         return [row[1] for row in rows]
 

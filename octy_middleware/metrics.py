@@ -23,6 +23,12 @@ def exposition(gate: Gate) -> str:
         ("octy_app_outcomes_total", "counter", "Requests recorded, by outcome.", outcomes),
         ("octy_app_recorder_lost_total", "counter", "Outcomes given up: the queue was full.", [("", health.lost)]),
         ("octy_app_recorder_failures_total", "counter", "Commits that failed.", [("", health.failures)]),
+        (
+            "octy_app_database_set_back_total",
+            "counter",
+            "Times that the database went back: a backup was restored.",
+            [("", gate.set_back)],
+        ),
         ("octy_app_recorder_queued", "gauge", "Outcomes that wait for their commit.", [("", health.queued)]),
         ("octy_app_recorder_commit_seconds", "gauge", "What the last commit took.", [("", health.commit)]),
         ("octy_app_recorder_waiting_seconds", "gauge", "How long the present commit lasts.", [("", health.waiting)]),

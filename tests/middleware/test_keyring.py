@@ -199,7 +199,7 @@ def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypa
 
 
 @pytest.mark.sqlite
-def test_a_restored_backup_drops_everything_that_is_remembered(world: World) -> None:
+def test_a_restored_backup_drops_everything_that_is_remembered(world: World, caplog: pytest.LogCaptureFixture) -> None:
     """The feed then stands before what was read of it, and would hide the changes to come."""
     keys, other = world.register(), world.register("other")
     world.database.close()
@@ -219,6 +219,10 @@ def test_a_restored_backup_drops_everything_that_is_remembered(world: World) -> 
     while keyring.remembered(keys.public_key) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
+    assert keyring.set_back == 1
+    [told] = [record for record in caplog.records if record.levelname == "ERROR"]
+    assert "the database went back" in told.message
+    assert "octy db restored" in told.message
     keyring.close()
 
 

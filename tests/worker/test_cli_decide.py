@@ -272,7 +272,7 @@ WELL = [
     *("keys of this database", "write lock"),
     *("integrity", "peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", "apps"),
     *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),
-    *("workflow tasks", "codec server", "retention"),
+    *("workflow tasks", "restored backup", "codec server", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
     *("mail templates", "mail signature", "mail server", "pages"),
     *("alerts", "incidents", "new keys", "mails", "webhooks sent", "app commits", "releases"),

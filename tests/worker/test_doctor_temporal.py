@@ -28,10 +28,13 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.checks import temporal as looks
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.problems import PROBLEMS
+from octy_worker.cli.checks.restored import look_at_restored
 from octy_worker.cli.checks.temporal import look_at_temporal
 from octy_worker.cli.exits import UnavailableError
 from octy_worker.cli.temporal_place import TemporalPlace
+from octy_worker.jobs import Lease
 from octy_worker.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
+from octy_worker.restored.detection import JOB
 from octy_worker.schedules import ensure_schedules
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import main_queue, worker_identity, worker_release
@@ -166,6 +169,27 @@ def failing_workflow_task(ground: Ground) -> list[Check]:
     return ground.look()
 
 
+def restored(ground: Ground) -> list[Check]:
+    """Have a workflow run whose row is not in the database."""
+    workflow_id = f"octy-{ground.installation}-incident-1"
+    ground.temporal.run(
+        ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
+    )
+    deadline = time.monotonic() + 30
+    while (found := look_at_restored(ground.settings(), ground.installation)).state is State.OK:
+        assert time.monotonic() < deadline  # lists are a moment late
+        time.sleep(0.01)
+    return [found]
+
+
+def lost_keys(ground: Ground) -> list[Check]:
+    lease = Lease(ground.world.database, JOB, time.time)
+    lease.take()
+    lease.begin("", time.time())
+    lease.finish('{"lost_keys":2}')
+    return [look_at_restored(ground.settings(), ground.installation)]
+
+
 def version(*known: Version) -> Callable[[Ground], list[Check]]:
     async def tell(*_: object) -> list[Version]:
         return list(known)
@@ -196,6 +220,8 @@ PROVOKED: dict[str, Callable[[Ground], list[Check]]] = {
     "schedules-missing": lambda ground: ground.look(),
     "schedules-paused": paused,
     "workflow-tasks-failing": failing_workflow_task,
+    "database-restored": restored,
+    "restored-keys-lost": lost_keys,
 }
 
 

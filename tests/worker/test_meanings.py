@@ -77,7 +77,8 @@ def addressed(world: World, event: Event) -> tuple:
         return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
-        new = RegenerationCase(subject, leaked=False, replaces=False, times=known.regeneration_times, searchable=True)
+        times = known.regeneration_times
+        new = RegenerationCase(subject, times=times, searchable=True, account_id=keys.account_id)
         return KeyRegenerationWorkflow, f"octy-{INSTALLATION}-regeneration-{subject}", subject, new
     case = IncidentCase("i1", known.incident_times, searchable=True, failures=20)
     return KeyIncidentWorkflow, f"octy-{INSTALLATION}-incident-i1", "i1", case

@@ -6,6 +6,8 @@ import os
 import signal
 import time
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -28,6 +30,7 @@ from octy_worker.reconciliation.run import JOB, Findings, Reconciliation
 from octy_worker.reconciliation.running import Life
 from octy_worker.reconciliation.subjects import Subject
 from octy_worker.registration import register
+from octy_worker.restored.histories import Execution
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
@@ -128,6 +131,7 @@ class Said:
         self.asked: list[str] = []
         self.ends: list[tuple[str, str]] = []
         self.busy: set[str] = set()
+        self.executed: list[Execution] = []
 
     async def lives(self, workflow_ids: Mapping[str, str]) -> dict[str, Life]:
         self.asked += workflow_ids.values()
@@ -136,6 +140,12 @@ class Said:
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
         for kind, ids in self.runs.items():
             yield kind, ids
+
+    async def executions(self, _kind: Subject, *, running: bool, limit: int) -> AsyncIterator[Execution]:
+        assert limit
+        for execution in self.executed:
+            if execution.running is running:
+                yield execution
 
     async def is_idle(self, _kind: Subject, subject_id: str) -> bool:
         return subject_id not in self.busy
@@ -151,7 +161,7 @@ def reconciliation(world: World, client: object = None, **options: object) -> Re
 
 def reconcile(world: World, said: Said, **options: object) -> Findings:
     run = reconciliation(world, **options)
-    run._running = said  # type: ignore[assignment]
+    run._running = run._histories = said  # type: ignore[assignment]
     found = asyncio.run(run.go())
     assert found is not None
     return found
@@ -187,6 +197,20 @@ def test_a_case_that_does_not_run_is_started_again_once(world: World, case: tupl
     assert reconcile(world, Said({incident_id: life})) == Findings(looked_at=1)  # its message is on its way
     assert messages(world) == [("incident_opened", incident_id, {"again": True})]
     assert reconcile(world, Said()) == Findings(looked_at=1)
+
+
+def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
+    world: World, case: tuple[str, str]
+) -> None:
+    """Its workflow has ended by itself: started again, it would deliver keys that are in use, and end them."""
+    incident_id, regeneration_id = case
+    change(world, "UPDATE regeneration SET finished_at = NULL, state = 'sent' WHERE id = ?", regeneration_id)
+    said = Said({incident_id: Life.COMPLETED, regeneration_id: Life.COMPLETED})
+    ended = Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())
+    said.executed = [ended, replace(ended, subject_id=incident_id), replace(ended, subject_id=regeneration_id)]
+    found = reconcile(world, said)
+    assert (found.looked_at, found.restarted, found.forgotten) == (2, 0, 6)  # the list is the same of both kinds
+    assert messages(world) == []
 
 
 def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:

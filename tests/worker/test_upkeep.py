@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -27,6 +28,7 @@ from octy_worker.reconciliation import run
 from octy_worker.reconciliation.run import JOB, Findings
 from octy_worker.reconciliation.running import Life
 from octy_worker.reconciliation.subjects import Subject
+from octy_worker.restored.histories import Execution
 from octy_workflows.messages import Progress, UpkeepOrder
 
 NOW = UpkeepOrder(time.time())
@@ -44,6 +46,7 @@ def world(tmp_path: Path) -> Iterator[World]:
 def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     said = Said()
     monkeypatch.setattr(run, "Running", lambda _client, _queue, _installation: said)
+    monkeypatch.setattr(run, "Histories", lambda _client, _installation: said)
     return said
 
 
@@ -188,5 +191,8 @@ def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -
     assert "Nothing differs." in octy("incidents", "reconcile").must().stdout
     said.runs = {Subject.INCIDENT: ["stranger"]}
     assert "that the database does not know" in octy("incidents", "reconcile").must(1).stdout
+    said.runs = {}
+    said.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
+    assert "see `octy db restored`" in octy("incidents", "reconcile").must(1).stdout
     Lease(world.database, JOB, time.time).take()
     assert "a worker is doing it now" in octy("incidents", "reconcile").must(3).stderr

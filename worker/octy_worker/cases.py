@@ -115,28 +115,47 @@ def answer_case(  # the one place where customer and staff race
     staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
     """
     with database.write() as connection, Session(connection) as session:
-        leaked = leaked and answer is Answer.NOT_US
-        taken = _take(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
-        if taken:
-            incident = session.get_one(Incident, incident_id)
-            if leaked:
-                cut_leaked(session, incident.key_pair_id, now)
-            detail = {"answer": str(answer), "leaked": leaked}
-            append_event(
-                connection,
-                incident_id,
-                key=f"answered-{now:.6f}",  # the UPDATE above lets one answer in; after a reopening another
-                actor=by,
-                what="answered",
-                detail={**detail, "reason": reason} if reason else detail,
-                now=now,
-            )
-            webhooks.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
-            if by == CUSTOMER:
-                outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
+        taken = answer_within(
+            session, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, reason=reason, now=now
+        )
         if session.get(Incident, incident_id) is None:
             return None
         return standing(connection, incident_id, taken=taken, decision_id=decision_id)
+
+
+def answer_within(  # see `answer_case`
+    session: Session,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str = "",
+    reason: str = "",
+    now: float,
+) -> bool:
+    """Do what `answer_case` does, in the caller's transaction. True when this call gave the answer."""
+    connection = session.connection()
+    leaked = leaked and answer is Answer.NOT_US
+    taken = _take(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+    if taken:
+        incident = session.get_one(Incident, incident_id)
+        if leaked:
+            cut_leaked(session, incident.key_pair_id, now)
+        detail = {"answer": str(answer), "leaked": leaked}
+        append_event(
+            connection,
+            incident_id,
+            key=f"answered-{now:.6f}",  # the UPDATE above lets one answer in; after a reopening another
+            actor=by,
+            what="answered",
+            detail={**detail, "reason": reason} if reason else detail,
+            now=now,
+        )
+        webhooks.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
+        if by == CUSTOMER:
+            outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
+    return taken
 
 
 def cut_leaked(session: Session, pair_id: str, now: float) -> None:

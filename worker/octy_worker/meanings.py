@@ -142,6 +142,8 @@ class Meanings:
             deliver=self._settings.deliver,
             searchable=self._searchable,
             past=past or RegenerationPast(),
+            account_id=row.account_id,
+            old_pair_id=row.old_pair_id or "",
         )
         return Call(
             KeyRegenerationWorkflow.run,

@@ -119,7 +119,8 @@ class IncidentCase:
 class RegenerationCase:
     """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue.
 
-    `searchable`: the cluster knows our search attributes.
+    `searchable`: the cluster knows our search attributes. No step uses `account_id` and `old_pair_id`: they are for a
+    database that was restored from a backup and has no row of this regeneration (`octy_worker.restored`).
     """
 
     regeneration_id: str
@@ -129,6 +130,8 @@ class RegenerationCase:
     deliver: Deliver = Deliver.LINK
     searchable: bool = False
     past: RegenerationPast = field(default_factory=RegenerationPast)
+    account_id: str = ""
+    old_pair_id: str = ""
 
 
 class NoticeKind(StrEnum):

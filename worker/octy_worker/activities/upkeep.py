@@ -92,7 +92,7 @@ class UpkeepActivities:
 
 
 def _tell(found: Findings) -> None:
-    if found.differences or found.unknown:
+    if found.differences or found.unknown or found.forgotten:
         _logger.warning("reconciliation: %s", found)
     else:
         _logger.info("reconciliation: %s", found)

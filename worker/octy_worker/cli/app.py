@@ -21,6 +21,7 @@ from octy_worker.cli import (
     outbox,
     pruning,
     reconciling,
+    restoring,
     services,
     temporal,
     upkeep,
@@ -66,6 +67,7 @@ app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep
 app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
 upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
 upkeep.database.command("adopt", help=adopting.ADOPT_HELP)(adopting.adopt)
+upkeep.database.command("restored", help=restoring.RESTORED_HELP)(restoring.restored)
 app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
 app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
 app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)

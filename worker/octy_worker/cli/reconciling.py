@@ -26,6 +26,7 @@ _WORDS = {
     "reminded": "that ran and had missed a message",
     "ended": "that ran though the database has closed them",
     "unknown": "that run and that the database does not know",
+    "forgotten": "that are missing or earlier in the database: a backup was restored; see `octy db restored`",
     "mails_late": "mails that no server has taken for an hour",
     "set_aside": "messages that are set aside",
 }
@@ -34,10 +35,11 @@ RECONCILE_HELP = teach(
     "Compare open cases with what runs in Temporal, and mend what differs. Workers do it once an hour.",
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
-    more="Needed at once after Temporal lost its state or a backup was restored. What the database calls open is "
+    more="Needed at once after Temporal lost its state. What the database calls open is "
     "started again by its running worker, with its times, its answer and its keys as they stand; no mail is sent a "
-    "second time. What it calls closed is ended. Exit code 1: a dry run found something to mend, or workflows run "
-    "that the database does not know.",
+    "second time. What it calls closed is ended. After a backup was "
+    "restored run `octy db restored` first. Exit code 1: a dry run found something to mend, or Temporal knows "
+    "workflows that the database does not know.",
     json=RECONCILED,
 )
 
@@ -60,7 +62,7 @@ def reconcile(
         record("reconciled", who, found=str(found))
     with telling("the run is complete"):
         _say(found, dry_run=dry_run, as_json=as_json)
-    raise typer.Exit(Exit.WRONG if found.unknown or (dry_run and found.differences) else Exit.OK)
+    raise typer.Exit(Exit.WRONG if found.unknown or found.forgotten or (dry_run and found.differences) else Exit.OK)
 
 
 def _notice_life(context: typer.Context) -> float:

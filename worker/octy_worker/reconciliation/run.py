@@ -20,6 +20,8 @@ from octy_worker.jobs import Lease, LeaseLostError
 from octy_worker.reconciliation import subjects
 from octy_worker.reconciliation.running import Life, Running
 from octy_worker.reconciliation.subjects import Page, Subject
+from octy_worker.restored.detection import KINDS, find_forgotten
+from octy_worker.restored.histories import Histories
 
 JOB = "reconciliation"
 _SETTLED = 600.0  # seconds after which a workflow must have heard what SQL closed
@@ -28,13 +30,14 @@ _IN_VAIN = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
 
 @dataclass
 class Findings:
-    """What a run found. The first three are mended, unless it was a dry one; the last three are for support staff."""
+    """What a run found. What differs is corrected, unless it was a dry run; the last four are for people."""
 
     looked_at: int = 0  # what is open in SQL
     restarted: int = 0  # of these, what did not run
     reminded: int = 0  # what ran, and was not told something
     ended: int = 0  # what ran though SQL has closed it
     unknown: int = 0  # what runs and SQL does not know
+    forgotten: int = 0  # what Temporal knows further than SQL: a backup was restored
     mails_late: int = 0
     set_aside: int = 0  # messages, after the run
 
@@ -69,6 +72,7 @@ class Reconciliation:
     ) -> None:
         self._database = database
         self._running = Running(client, task_queue, installation)
+        self._histories = Histories(client, installation)
         self._installation = installation
         self._clock = clock
         self._notice_life = notice_life
@@ -105,6 +109,7 @@ class Reconciliation:
         async for kind, ids in self._running.running():
             await self._look_at_running(kind, ids)
             await self._keep()
+        self._found.forgotten = (await find_forgotten(self._database, self._histories)).total
         late = await asyncio.to_thread(subjects.count_late, self._database, self._clock())
         self._found.mails_late, self._found.set_aside = late
 
@@ -123,6 +128,8 @@ class Reconciliation:
         asked = {one: workflow_id for one, workflow_id in page.open.items() if one not in page.waiting}
         lives = await self._running.lives(asked)
         for subject_id, life in lives.items():
+            if life is Life.COMPLETED and kind in KINDS:
+                continue  # forgotten by SQL: started again, it would deliver keys again that are in use, and end them
             if life is not Life.RUNNING:
                 self._found.restarted += await self._do(subjects.restore, kind, subject_id)
             elif subject_id in page.aside:

@@ -17,16 +17,23 @@ from octy_workflows.task_queues import workflow_task_queues
 
 _AT_ONCE = 8  # questions under way
 _PAGE = 200
-_TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
-_WORKFLOW_ID = {Subject.INCIDENT: incident_workflow_id, Subject.REGENERATION: regeneration_workflow_id}
+TYPES = {"KeyIncidentWorkflow": Subject.INCIDENT, "KeyRegenerationWorkflow": Subject.REGENERATION}
+WORKFLOW_ID = {Subject.INCIDENT: incident_workflow_id, Subject.REGENERATION: regeneration_workflow_id}
 
 
 class Life(Enum):
     """Whether a workflow runs."""
 
     RUNNING = "running"
-    ENDED = "ended"
+    COMPLETED = "completed"  # by itself: SQL had ended its subject before
+    ENDED = "ended"  # terminated or timed out
     ABSENT = "absent"
+
+
+_LIVES = {
+    WorkflowExecutionStatus.RUNNING: Life.RUNNING,
+    WorkflowExecutionStatus.COMPLETED: Life.COMPLETED,
+}
 
 
 class Running:
@@ -54,14 +61,14 @@ class Running:
             if error.status is RPCStatusCode.NOT_FOUND:
                 return Life.ABSENT
             raise
-        return Life.RUNNING if found.status is WorkflowExecutionStatus.RUNNING else Life.ENDED
+        return Life.ENDED if found.status is None else _LIVES.get(found.status, Life.ENDED)
 
     async def running(self) -> AsyncIterator[tuple[Subject, list[str]]]:
         """Yield the ids of what runs on the task queue, some at a time, cases and regenerations apart."""
-        for name, kind in _TYPES.items():
+        for name, kind in TYPES.items():
             queues = ", ".join(f"'{queue}'" for queue in self._task_queues)
             query = f"ExecutionStatus = 'Running' AND WorkflowType = '{name}' AND TaskQueue IN ({queues})"
-            prefix, ids = _WORKFLOW_ID[kind](self._installation, ""), list[str]()
+            prefix, ids = WORKFLOW_ID[kind](self._installation, ""), list[str]()
             async for found in self._client.list_workflows(query, page_size=_PAGE):
                 if found.id.startswith(prefix):
                     ids.append(found.id.removeprefix(prefix))
@@ -72,7 +79,7 @@ class Running:
                 yield kind, ids
 
     def _handle(self, kind: Subject, subject_id: str) -> WorkflowHandle[Any, Any]:
-        return self._client.get_workflow_handle(_WORKFLOW_ID[kind](self._installation, subject_id))
+        return self._client.get_workflow_handle(WORKFLOW_ID[kind](self._installation, subject_id))
 
     async def is_idle(self, kind: Subject, subject_id: str) -> bool:
         """Tell whether it runs and nothing of it is under way: it is not about to end by itself."""

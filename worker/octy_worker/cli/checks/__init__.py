@@ -12,6 +12,7 @@ mail            templates, DKIM
 upkeep          the last reconciliation and the last digest
 observation     metrics and tracing, where they are switched on
 temporal        the server, our workers there, schedules, workflows that stand still
+restored        whether the database was restored from a backup
 network         SMTP, pages, codec server
 results         what came of it all: alerts, incidents, keys, mails, webhooks, commits, clocks
 """
@@ -25,6 +26,7 @@ from octy_worker.cli.checks.installation import read_installation
 from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
 from octy_worker.cli.checks.network import look_at_codec_server, look_at_mail_server, look_at_pages
 from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.cli.checks.restored import look_at_restored
 from octy_worker.cli.checks.results import look_at_results
 from octy_worker.cli.checks.retention import look_at_retention
 from octy_worker.cli.checks.store import look_at_store
@@ -38,7 +40,8 @@ __all__ = ["Check", "State", "examine"]
 def examine(variables: Variables, env_file: Path | None = None) -> list[Check]:
     """Look at everything, in the order in which it is best mended. `env_file`: whence settings came."""
     settings, checks = read_settings(variables)
-    stored, temporal = list(look_at_store(settings)), look_at_temporal(settings, read_installation(settings))
+    stored, installation = list(look_at_store(settings)), read_installation(settings)
+    temporal = look_at_temporal(settings, installation)
     worker_runs = any(check.name == "worker" and check.state is State.OK for check in temporal)
     return [
         *checks,
@@ -46,6 +49,7 @@ def examine(variables: Variables, env_file: Path | None = None) -> list[Check]:
         *look_at_files(settings, variables, env_file),
         *stored,
         *temporal,
+        look_at_restored(settings, installation),
         look_at_codec_server(settings),
         look_at_retention(settings, worker_runs=worker_runs),
         *look_at_upkeep(settings, worker_runs=worker_runs),

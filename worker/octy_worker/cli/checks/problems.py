@@ -6,12 +6,13 @@
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.problems_of_network import MAIL_SERVER, OBSERVATION, PAGES, TEMPORAL
 from octy_worker.cli.checks.problems_of_results import RESULTS
-from octy_worker.cli.checks.problems_of_setup import DATABASE, MAILS, SETTINGS, TASKS
+from octy_worker.cli.checks.problems_of_setup import DATABASE, MAILS, RESTORED, SETTINGS, TASKS
 
 PROBLEMS = {
     **SETTINGS,
     **DATABASE,
     **TEMPORAL,
+    **RESTORED,
     **TASKS,
     **OBSERVATION,
     **MAILS,

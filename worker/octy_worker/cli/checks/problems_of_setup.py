@@ -104,10 +104,24 @@ TASKS = {
     "workflows-unknown": Problem(
         "reconciliation",
         "last finished {at}: {counts}",
-        "workflows run of which the database knows nothing: was an old backup restored?",
+        "workflows run of which the database knows nothing: if a backup was restored, `octy db restored --reason …`",
     ),
     "digest-failed": Problem("digest", "last one {told}, {at}", "check OCTY_SUPPORT_DIGEST_TO"),
     "digest-late": Problem("digest", "last one {told}, {at}", "see the worker's log"),
+}
+RESTORED = {
+    "database-restored": Problem(
+        "restored backup",
+        "Temporal knows {missing} incidents and regenerations that the database lacks, and {earlier} that are over "
+        "there and open here: a backup was restored, and key pairs that were revoked since may be accepted again",
+        "`octy db restored --dry-run --reason …` lists them, without --dry-run it cuts them again; see "
+        "docs/restoring.md",
+    ),
+    "restored-keys-lost": Problem(
+        "restored backup",
+        "{count} customers had keys that the restored database does not know, when it was last compared",
+        "`octy db restored --reason …` lists them; `octy keys regenerate` for each, then run it again",
+    ),
 }
 MAILS = {
     "templates-missing": Problem("mail templates", "{error}"),

@@ -1,0 +1,148 @@
+"""`octy db restored`: what can be typed, with its help, and what is said of a run.
+
+Here: options, the audit lines and the exit code. Not here: what is compared and changed (`octy_worker.restored`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+import asyncio
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from octy_worker.cli.console import show_json, tell, telling
+from octy_worker.cli.exits import Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.options import AsJson, Who, Why
+from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
+from octy_worker.cli.teaching import teach
+
+if TYPE_CHECKING:
+    from octy_middleware.database import Database
+    from octy_worker.cli.temporal_place import TemporalPlace
+    from octy_worker.restored.run import Report
+
+RESTORED = (
+    "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], retention_days"
+)
+RESTORED_HELP = teach(
+    "After a backup was restored: cut again what was cut since, as Temporal and the audit log know it.",
+    "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
+    "octy --env-file octy.env db restored --reason 'backup of Sunday'",
+    "journalctl | octy db restored --audit-log - --reason 'backup of Sunday'",
+    more="An older backup brings revoked key pairs back to life. This compares the database with Temporal's workflows, "
+    "those that have ended too: pairs that were replaced or reported as leaked are cut again, answers and deliveries "
+    "are brought as far as they were, and workflows whose rows are lost are terminated. What `octy keys revoke` cut is "
+    "known to the audit log alone: give its lines with --audit-log. No pair comes back to life, and no secret: "
+    "customers whose newest keys are lost are listed, for `octy keys regenerate`. Run it before apps and workers "
+    "start, and again after the keys were ordered; repeats change nothing. Exit code 1: customers are listed, or a "
+    "dry run found something.",
+    json=RESTORED,
+)
+
+
+def restored(
+    context: typer.Context,
+    *,
+    reason: Why,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; change nothing.")] = False,
+    audit_log: Annotated[
+        str | None,
+        typer.Option("--audit-log", metavar="FILE", help="Lines of the audit log; - reads them from stdin."),
+    ] = None,
+    actor: Who = None,
+    as_json: AsJson = False,
+) -> None:
+    """Do a run, or list what it would do."""
+    from octy_worker.restored.audit_log import revoked_keys
+    from octy_worker.staff_orders import check_staff
+
+    place, who = temporal_place(context), staff_actor(context, actor)
+    check_staff(who, reason)
+    revoked = [] if audit_log is None else revoked_keys(_lines(audit_log))
+    with store(context) as database:
+        found = asyncio.run(_run(database, place, who=who, reason=reason, revoked=revoked, dry=dry_run))
+    if found is None:
+        raise RefusedError("somebody else does it now", "look again in a minute")
+    if not dry_run:
+        _audit(found, who, reason)
+    with telling("the run is complete"):
+        if as_json:
+            show_json({"dry_run": dry_run, **vars(found)})
+        else:
+            tell(*_said(found, dry_run=dry_run))
+    raise typer.Exit(Exit.WRONG if found.lost_keys or (dry_run and not found.is_empty) else Exit.OK)
+
+
+def _lines(audit_log: str) -> list[str]:
+    try:
+        text = sys.stdin.read() if audit_log == "-" else Path(audit_log).read_text(errors="replace")
+    except OSError as error:
+        raise UsageFaultError(
+            f"{audit_log} can't be read: {error.strerror}", "name the file of the audit log"
+        ) from None
+    return text.splitlines()
+
+
+async def _run(  # the options
+    database: "Database", place: "TemporalPlace", *, who: str, reason: str, revoked: list[str], dry: bool
+) -> "Report | None":
+    from temporalio.service import RPCError
+
+    from octy_worker.cli.temporal_place import reach
+    from octy_worker.restored.histories import Histories
+    from octy_worker.restored.run import RestoredBackup
+
+    installation = _installation_in_place(database)
+    histories = Histories(await reach(place), installation)
+    run = RestoredBackup(database, histories, now, actor=who, reason=reason, revoked=revoked, dry=dry)
+    try:
+        return await run.go()
+    except RPCError as error:
+        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` looks at everything") from None
+
+
+def _installation_in_place(database: "Database") -> str:
+    """Return the installation's id; refuse a copy, which must not terminate the original's workflows."""
+    from octy_middleware.errors import ConfigurationError
+    from octy_middleware.installation import load_installation
+    from octy_worker.identity import copied
+
+    with database.read() as connection:
+        found = load_installation(database, connection)
+    if found is None:
+        raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
+    if not found.is_in_place:
+        wrong, _, to_do = copied(found).partition(" → ")
+        raise RefusedError(wrong, to_do)
+    return found.id
+
+
+def _audit(found: "Report", who: str, reason: str) -> None:
+    """Write a line for each pair, as `octy keys revoke` does, so that the next restored backup finds them."""
+    from octy_worker.cli.audit import record
+
+    for public_key in found.cut:
+        record("key_revoked", who, reason=reason, changed=True, public_key=public_key, incident=None)
+    record("database_restored", who, reason=reason, found=found.counts)
+
+
+def _said(found: "Report", *, dry_run: bool) -> list[str]:
+    days = (
+        f"Temporal keeps what has ended for {found.retention_days:g} days; what ended before that is not known there."
+    )
+    if found.is_empty:
+        return ["The database knows all that Temporal knows.", days]
+    would = "would be " if dry_run else ""
+    lines = [f"Key pair {public_key} {would or 'is '}cut again." for public_key in found.cut]
+    if found.updated:
+        lines.append(f"{found.updated:,} incidents and deliveries {would or 'are '}brought as far as they were.")
+    if found.terminated:
+        lines.append(f"{found.terminated:,} workflows without rows {would or 'are '}terminated.")
+    for lost in found.lost_keys:
+        if lost.account is None:
+            lines.append(f"Account {lost.account_id} was opened after the backup and is lost: register it anew.")
+        else:
+            order = f"octy keys regenerate --account {lost.account} --reason …"
+            lines.append(f"The newest keys of {lost.account} are lost. Order new ones: {order}")
+    return [*lines, days, *(["Nothing was changed. Without --dry-run it is done."] if dry_run else [])]

@@ -1,0 +1,110 @@
+"""PURE. What the history of one workflow says of its regeneration or incident.
+
+Only inputs and results of activities count, which come from the database. Signals prove nothing: anybody with access
+to Temporal can send one.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from octy_workflows.messages import COLLECTED, Ending, IncidentFacts, RegenerationCase, RegenerationFacts
+from octy_workflows.staff import Choice
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """The result of an activity, and when it was completed, in Unix seconds."""
+
+    activity: str
+    value: Any
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class KnownRegeneration:
+    """What Temporal knows of a regeneration.
+
+    `ending`: an `Ending`, or empty while its workflow runs. `collected_at`: when the collection was first known; None
+    without one. `overlap_end`: the end of the old pair as it was set.
+    """
+
+    id: str
+    account_id: str
+    old_pair_id: str
+    leaked: bool
+    running: bool
+    ending: str
+    collected_at: float | None
+    overlap_end: float | None
+
+    @property
+    def is_in_vain(self) -> bool:
+        """Whether it ended, and the customer got no keys."""
+        return self.ending in (Ending.ABANDONED, Ending.SUPERSEDED)
+
+
+@dataclass(frozen=True, slots=True)
+class KnownIncident:
+    """What Temporal knows of an incident. `resolution` is empty while its workflow runs; `choice`: the last answer."""
+
+    id: str
+    running: bool
+    resolution: str
+    choice: Choice | None
+    leaked: bool
+    by: str
+    regeneration_id: str
+
+
+def regeneration_of(
+    case: RegenerationCase, results: Iterable[Result], *, running: bool, ending: str, closed_at: float
+) -> KnownRegeneration:
+    """Return what a workflow's input, results and end say. `closed_at` is not used while it runs."""
+    collected_at, overlap_end = closed_at if ending == Ending.DONE else None, None
+    for result in results:
+        if _shows_collection(result):
+            collected_at = result.at if collected_at is None else min(collected_at, result.at)
+        if result.activity == "begin_overlap" and result.value is not None:
+            overlap_end = float(result.value)
+    return KnownRegeneration(
+        case.regeneration_id,
+        case.account_id,
+        case.old_pair_id,
+        case.leaked,
+        running,
+        ending,
+        collected_at,
+        overlap_end,
+    )
+
+
+def _shows_collection(result: Result) -> bool:
+    match result.activity, result.value:
+        case "look_at_regeneration", RegenerationFacts(collected=collected):
+            return collected
+        case "begin_overlap", end:
+            return end is not None
+        case "finish_regeneration", state:
+            return state in (COLLECTED, Ending.DONE)
+    return False
+
+
+def incident_of(incident_id: str, results: Iterable[Result], *, running: bool, resolution: str) -> KnownIncident:
+    """Return what a workflow's results and end say; the last look at the database counts."""
+    last, regeneration_id = None, ""
+    for result in results:
+        if result.activity == "look_at_incident" and isinstance(result.value, IncidentFacts):
+            last = result.value
+            regeneration_id = last.regeneration_id or regeneration_id
+        elif result.activity == "open_regeneration":
+            regeneration_id = str(result.value or regeneration_id)
+    return KnownIncident(
+        incident_id,
+        running,
+        resolution,
+        None if last is None else last.choice,
+        last is not None and last.leaked,
+        "" if last is None else last.by,
+        regeneration_id,
+    )
