@@ -9,18 +9,9 @@ import json
 import sys
 from typing import Any
 
-import django
-from django.conf import settings
+from support.django_site import set_up_django
 
-settings.configure(
-    ALLOWED_HOSTS=["*"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
-    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-    ROOT_URLCONF=__name__,
-    SECRET_KEY="of no use here",
-)
-django.setup()
+set_up_django(__name__)
 
 from django.core.asgi import get_asgi_application  # noqa: E402
 from django.core.wsgi import get_wsgi_application  # noqa: E402

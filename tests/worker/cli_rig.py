@@ -11,6 +11,7 @@ import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from support.world import Keys, World
 from typer.testing import CliRunner
@@ -134,3 +135,8 @@ def open_case(world: World, reference: str = "acme", **options) -> tuple[Keys, s
     fail(world, keys, **options)
     query = "SELECT id FROM incident WHERE public_key = :key"
     return keys, world.rows(query, key=keys.public_key)[0][0]
+
+
+def audited(stderr: str) -> list[dict[str, Any]]:
+    """Return the audit lines of a command."""
+    return [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]

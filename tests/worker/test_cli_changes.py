@@ -7,12 +7,14 @@ import time
 from pathlib import Path
 
 import pytest
-from cli_rig import Octy, octy_for, open_case
+from cli_rig import Octy, audited, octy_for, open_case
 from support.world import FakeRequest, World
 
 from octy_middleware.states import PairState
 from octy_worker import regenerations
 from octy_worker.cli import accounts, audit, keys
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "ticket 4711")
 
@@ -20,16 +22,6 @@ WHY = ("--reason", "ticket 4711")
 @pytest.fixture
 def octy(world: World) -> Octy:
     return octy_for(world)
-
-
-@pytest.fixture(autouse=True)
-def no_system_log(monkeypatch, tmp_path):
-    """Audit lines go to stderr here, as in a container."""
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
-
-
-def audited(stderr: str) -> list[dict]:
-    return [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]
 
 
 def states(world: World) -> dict[str, str]:

@@ -11,7 +11,9 @@ from support.world import World
 from octy_middleware.accounts import change_contact, find_account
 from octy_middleware.clock import utc
 from octy_middleware.statements import run
-from octy_worker.cli import accounts, audit
+from octy_worker.cli import accounts
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
 
 OLD, NEW = "security@acme.example", "ada@acme.example"
 CHANGE = ("accounts", "change", "acme", "--email", NEW, "--reason", "mistyped, ticket 4711")
@@ -21,11 +23,6 @@ CHANGE = ("accounts", "change", "acme", "--email", NEW, "--reason", "mistyped, t
 def octy(world: World) -> Octy:
     world.register()
     return octy_for(world)
-
-
-@pytest.fixture(autouse=True)
-def no_system_log(monkeypatch, tmp_path):
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
 
 
 def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(world, octy):

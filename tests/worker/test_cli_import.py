@@ -16,7 +16,9 @@ from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
 from octy_middleware.database import Database
-from octy_worker.cli import audit, importing
+from octy_worker.cli import importing
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "moved from the old portal")
 
@@ -24,12 +26,6 @@ WHY = ("--reason", "moved from the old portal")
 @pytest.fixture
 def octy(world: World) -> Octy:
     return octy_for(world, OCTY_PEPPERS=world.peppers.export())
-
-
-@pytest.fixture(autouse=True)
-def no_system_log(monkeypatch, tmp_path):
-    """Audit lines go to stderr here, as in a container."""
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
 
 
 def put(world: World, content: bytes, name: str = "customers.csv") -> str:

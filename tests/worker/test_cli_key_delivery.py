@@ -11,8 +11,10 @@ from octy_middleware.clock import utc
 from octy_middleware.models import Mail
 from octy_middleware.states import MailState
 from octy_worker import regenerations
-from octy_worker.cli import audit, keys
+from octy_worker.cli import keys
 from octy_worker.key_delivery import DeliveryStatus
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "ticket 4711")
 ADD = ("accounts", "add", "--reference", "acme", "--email", "mistyped@acme.example")
@@ -24,11 +26,6 @@ LINK_LIFE = 86_400.0
 @pytest.fixture
 def octy(world: World) -> Octy:
     return octy_for(world)
-
-
-@pytest.fixture(autouse=True)
-def no_system_log(monkeypatch, tmp_path):
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
 
 
 @pytest.fixture

@@ -1,17 +1,18 @@
 """`octy outbox`: what is undelivered, and the order to try again what was set aside."""
 
-import json
 import re
 from collections.abc import Callable
 
 import pytest
-from cli_rig import Octy, octy_for
+from cli_rig import Octy, audited, octy_for
 from relay_rig import Ear, change, deliver, put, row
 from support.world import INSTALLATION, World
 
 from octy_middleware.outbox import Event
-from octy_worker.cli import audit, outbox
+from octy_worker.cli import outbox
 from octy_worker.relay import Round
+
+pytestmark = pytest.mark.usefixtures("no_system_log")
 
 WHY = ("--reason", "worker updated")
 
@@ -20,16 +21,6 @@ WHY = ("--reason", "worker updated")
 def octy(world: World) -> Octy:
     """No peppers, no Temporal: a host of support staff."""
     return octy_for(world)
-
-
-@pytest.fixture(autouse=True)
-def no_system_log(monkeypatch, tmp_path):
-    """Audit lines go to stderr here, as in a container."""
-    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
-
-
-def audited(stderr: str) -> list[dict]:
-    return [json.loads(line.removeprefix("octy-audit: ")) for line in stderr.splitlines() if "octy-audit" in line]
 
 
 def set_aside(world: World, subject: str) -> int:

@@ -2,19 +2,10 @@
 
 from typing import Any
 
-import django
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse
+from support.django_site import set_up_django
 
-settings.configure(
-    ALLOWED_HOSTS=["*"],
-    DATABASES={"default": {"ENGINE": "django.db.backends.sqlite3", "NAME": ":memory:"}},
-    INSTALLED_APPS=["django.contrib.auth", "django.contrib.contenttypes", "rest_framework"],
-    MIDDLEWARE=["django.middleware.common.CommonMiddleware"],
-    ROOT_URLCONF=__name__,
-    SECRET_KEY="of no use here",
-)
-django.setup()
+set_up_django(__name__)
 
 from django.urls import path  # noqa: E402
 from ninja import NinjaAPI  # noqa: E402

@@ -1,0 +1,13 @@
+"""Fixtures of several files of this folder."""
+
+from pathlib import Path
+
+import pytest
+
+from octy_worker.cli import audit
+
+
+@pytest.fixture
+def no_system_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Have audit lines go to stderr, as in a container."""
+    monkeypatch.setattr(audit, "_SOCKETS", (tmp_path / "no-such-socket",))
