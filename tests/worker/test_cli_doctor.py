@@ -297,6 +297,7 @@ APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?
         ([], "ok", "no app process has recorded anything within 10 minutes"),
         ([(0, 0, 0, "")], "ok", "1 processes within 10 minutes, 3 outcomes waiting, slowest last commit 1.5 ms"),
         ([(0, 0, 2, "disk full")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
+        ([(60, 0, 2, "disk full"), (0, 0, 0, "")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
         ([(0, 5, 0, ""), (0, 1, 0, "")], "wrong", "6 outcomes lost since they began"),
         ([(660, 5, 0, "")], "ok", "no app process"),
     ],
