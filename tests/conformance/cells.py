@@ -17,7 +17,7 @@ from conformance.cases.stops import STOP
 from conformance.pairs import Accounts, Pairs
 from conformance.servers import FURTHER, SERVERS, TRUSTING, WITHOUT_LIFESPAN, Running, Server
 
-_PATIENCE = 5.0  # seconds until the record must be complete
+_PATIENCE = 30.0  # seconds until the record must be complete; waited for only where it is not
 
 _TRUST = ("source", "plain HTTP", "nobody trusted", "Forwarded", "WebSocket", STOP)
 _END = ("keys", STOP)

@@ -18,7 +18,7 @@ from conformance.pairs import Accounts, accounts
 from conformance.servers import SERVERS, Running, Server
 from conformance.wire import Closed, Wire
 
-PATIENCE = 15.0
+PATIENCE = 60.0
 PRELOADED = [server for server in SERVERS if server.distribution == "gunicorn"]
 
 
@@ -52,7 +52,7 @@ def recorded(session: Session, keys: Keys, expected: dict[str, int]) -> None:
     """Accepted outcomes linger a moment in their worker: wait for them, and see that nothing else comes."""
     world = session.worlds["octy"]
     with contextlib.suppress(AssertionError):
-        until(lambda: world.recorded(keys.public_key) == expected, timeout=2)
+        until(lambda: world.recorded(keys.public_key) == expected, timeout=20)
     assert world.recorded(keys.public_key) == expected
 
 

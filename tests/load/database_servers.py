@@ -17,7 +17,7 @@ from load.kinds import Kind
 from load.servers import Server
 
 _LAST = 30  # connections: more than the product's users have
-_PATIENCE = 20.0
+_PATIENCE = 90.0
 _END_OTHERS = "SELECT pg_terminate_backend(pid, 1000) FROM pg_stat_activity WHERE datname = %s"
 
 Administration: TypeAlias = psycopg.Connection[tuple[object, ...]]

@@ -118,12 +118,12 @@ def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: Wo
     def hold() -> None:
         with kept.use(database.engine.connect, lambda _connection: True) as connection:
             inside.set()
-            go_on.wait(10)
+            go_on.wait(60)
             connection.exec_driver_sql("SELECT 1")
 
     holder = threading.Thread(target=hold)
     holder.start()
-    assert inside.wait(10)
+    assert inside.wait(60)
 
     def write() -> None:
         put(database, kept, "pk_child")

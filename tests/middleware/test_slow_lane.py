@@ -20,20 +20,20 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
             now[0] += 1
             peak[0] = max(peak[0], now[0])
         running.release()
-        assert go.wait(10)
+        assert go.wait(60)
         with lock:
             now[0] -= 1
         return "done"
 
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(lane.run, work, who=str(number)) for number in range(5)]
-        assert running.acquire(timeout=10)
-        assert running.acquire(timeout=10)
+        assert running.acquire(timeout=60)
+        assert running.acquire(timeout=60)
         while lane._places.total() < 5:
             pass
         assert lane.run(lambda: "never", who="x") is None
         go.set()
-        assert [call.result(10) for call in calls] == ["done"] * 5
+        assert [call.result(60) for call in calls] == ["done"] * 5
     assert peak == [2]
     assert lane.run(lambda: "free again", who="x") == "free again"
     assert not lane._places
@@ -42,7 +42,7 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
 def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
     lane, go = SlowLane(width=1, queue=9), threading.Event()
     with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(lane.run, lambda: go.wait(10), who="flood") for _ in range(4)]
+        calls = [threads.submit(lane.run, lambda: go.wait(60), who="flood") for _ in range(4)]
         while lane._places["flood"] < 4:
             pass
         assert lane.run(lambda: True, who="flood") is None
@@ -50,7 +50,7 @@ def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
         while lane._places["customer"] < 1:
             pass
         go.set()
-        assert [call.result(10) for call in calls] == [True] * 5
+        assert [call.result(60) for call in calls] == [True] * 5
 
 
 def test_work_that_fails_leaves_its_place() -> None:
@@ -67,16 +67,16 @@ def test_a_forked_child_begins_with_an_empty_lane() -> None:
 
     def work() -> bool:
         running.set()
-        return go.wait(10)
+        return go.wait(60)
 
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(lane.run, work, who="x")
-        assert running.wait(10)
+        assert running.wait(60)
         child = os.fork()
         if child == 0:
             os._exit(lane.run(lambda: 7, who="x") or 1)
         go.set()
-        assert call.result(10)
+        assert call.result(60)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
@@ -84,7 +84,7 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
     lane, go, order = SlowLane(width=1, queue=63), threading.Event(), []
 
     def work(name: str) -> bool:
-        assert go.wait(10)
+        assert go.wait(60)
         order.append(name)
         return True
 
@@ -99,8 +99,8 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
         while lane._of_keys["pk_customer"] < 1:
             pass
         go.set()
-        assert customer.result(10)
-        assert all(call.result(10) for call in flood)
+        assert customer.result(60)
+        assert all(call.result(60) for call in flood)
     assert order.index("customer") <= 2
     assert order.count("flood") == 16
 

@@ -14,7 +14,7 @@ from support.postgres import USER, PostgresServer
 from support.postgres_binaries import SERVANT
 
 PROGRAM = shutil.which("pgbouncer", path=f"{os.environ.get('PATH', '')}:/usr/sbin:/usr/local/sbin") or "pgbouncer"
-_PATIENCE = 20.0  # seconds for a start
+_PATIENCE = 90.0  # seconds for a start
 _CONFIGURATION = """
 [databases]
 * = host={host} port={server_port} user={user}
