@@ -1,5 +1,6 @@
 """Fixtures that every folder of tests may use."""
 
+import gc
 import os
 import signal
 import sys
@@ -37,6 +38,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in foreign]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
+
+
+def pytest_collection_finish() -> None:
+    """Have the collector leave alone what there is now: half a million objects took a tenth of the CPU."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -211,7 +211,7 @@ def hold_slow_checks(monkeypatch: pytest.MonkeyPatch) -> tuple[threading.Event, 
 
     def held(self: KeyHasher, secret: Any, sealed: str) -> bool:
         begun.release()
-        assert go.wait(20)
+        assert go.wait(60)
         return verify(self, secret, sealed)
 
     monkeypatch.setattr(KeyHasher, "verify_imported", held)
@@ -346,7 +346,7 @@ async def status(middleware: OctyASGIMiddleware, header: str, peer: str = "192.0
         "client": (peer, 1),
         "headers": [(b"authorization", header.encode())],
     }
-    await asyncio.wait_for(middleware(scope, receive, send), 10)
+    await asyncio.wait_for(middleware(scope, receive, send), 60)
     return int(sent[0]["status"])
 
 

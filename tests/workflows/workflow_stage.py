@@ -320,6 +320,9 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
         activities=recorder.activities(),
         workflow_task_executor=hands,
     )
+    # Two seconds by itself: too few for tests that hold the worker, and on a busy machine for any.
+    assert worker._workflow_worker is not None
+    worker._workflow_worker._deadlock_timeout_seconds = int(PATIENCE)
     workers = [worker, *workers_beside(env.client, TASK_QUEUE, recorder)]
     for each in workers:
         await each.__aenter__()
