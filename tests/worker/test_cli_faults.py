@@ -59,7 +59,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("keys", "list", "--account", BYTES), 2, "is no UTF-8 text"),
         ((BYTES,), 2, "is no UTF-8 text"),
         (("accounts", "show", "nobody"), 2, "no account has the reference 'nobody'"),
-        (("incidents", "list", "--account", "nobody"), 2, "octy accounts list"),
+        (("incidents", "list", "--account", "nobody"), 2, "octy find"),
         (("incidents", "show", "0123"), 2, "no case has the id '0123'"),
         (("incidents", "show", ""), 2, "no case has the id ''"),
         (("incidents", "show", "%"), 2, "no case has the id '%'"),

@@ -12,7 +12,7 @@ from support.world import INSTALLATION, World
 from octy_middleware import Outcome
 from octy_middleware.accounts import change_contact, create_account
 from octy_middleware.clock import utc
-from octy_middleware.models import Mail
+from octy_middleware.models import Mail, Notice
 from octy_middleware.notices import note_exposure
 from octy_middleware.states import Answer, MailState
 from octy_worker import cases
@@ -42,7 +42,7 @@ def octy(world: World) -> Octy:
 )
 def test_an_empty_list_says_so(octy, words, name, said):
     assert octy(*words).must().stdout.startswith(said)
-    assert octy(*words, "--json").must().json == {name: [], "more": False}
+    assert octy(*words, "--json").must().json == {name: [], "more": False, "total": 0}
 
 
 # The documented names of the JSON are its names
@@ -143,10 +143,11 @@ def test_the_json_has_the_documented_names(octy, busy):
 @pytest.mark.parametrize(
     "words",
     [
-        *[("accounts", name) for name in ("add", "list", "show")],
+        *[("accounts", name) for name in ("add", "change", "list", "show")],
         *[("incidents", name) for name in ("list", "show", "decide", "extend", "resend", "change")],
         *[("outbox", name) for name in ("list", "retry")],
-        *[("keys", name) for name in ("list", "show", "regenerate", "revoke", "import")],
+        *[("keys", name) for name in ("list", "show", "regenerate", "resend", "revoke", "import")],
+        ("find",),
         *[("mail", name) for name in ("test", "record")],
         ("db", "current"),
         ("doctor",),
@@ -239,6 +240,20 @@ def test_lists_are_filtered_newest_first_and_limited(world, octy):
     assert "one" not in short.stdout
     assert octy("accounts", "list", "--limit", "2", "--json").json["more"] is True
     assert len(octy("accounts", "list", "--limit", "0", "--json").json["accounts"]) == 3
+
+
+def test_list_says_how_many_there_are_and_pages_through_all_of_them(world, octy):
+    for number in range(5):
+        open_case(world, f"c{number}")
+    for command, row in (("accounts", "reference"), ("keys", "account"), ("incidents", "account")):
+        pages = [octy(command, "list", "--limit", "2", "--page", page, "--json").must().json for page in "1234"]
+        assert [[line[row] for line in page[command]] for page in pages] == [["c4", "c3"], ["c2", "c1"], ["c0"], []]
+        assert [(page["more"], page["total"]) for page in pages] == [(True, 5), (True, 5), (False, 5), (False, 5)]
+    first, last = (octy("accounts", "list", "--limit", "2", "--page", page).must() for page in "13")
+    assert "1 to 2 of 5 in total, newest first → --page 2 shows the next, --limit 0 shows all" in first.stderr
+    assert "5 to 5 of 5 in total, newest first → --limit 0 shows all" in last.stderr
+    assert "There is no page 4: there are 5 in total." in octy("accounts", "list", "--limit", "2", "--page", "4").stdout
+    assert octy("accounts", "list").must().stderr == "5 in total\n"
 
 
 def test_long_lists_cost_no_more_statements_than_short_ones(world, octy):
@@ -350,6 +365,52 @@ def test_an_account_lists_its_notices_with_their_mails_and_what_was_ordered(worl
     page = octy("accounts", "show", "other").must().stdout
     told = r"contact_changed failed \(rcpt-550\), new_contact sent +– "
     assert re.search(rf"contact address changed +2026-02-02 02:40:00Z +{told}", page)
+
+
+def test_an_account_says_how_many_notices_and_mails_it_leaves_out(world, octy):
+    pair = world.register("acme")
+    with world.database.write_session() as session:
+        for number in range(3):
+            session.add(Notice(id=f"{number:036}", account_id=pair.account_id, kind="webhook_changed", at=utc(NOW)))
+    for number in range(4):
+        put_mail(world, pair.account_id, f"{number:036}/alert", MailState.SENT)
+    note = octy("accounts", "show", "acme", "--limit", "2").must().stderr
+    assert note == "not all are shown: notices 2 of 3, mails 2 of 4 → --limit 0 shows all\n"
+    report = octy("accounts", "show", "acme", "--limit", "2", "--json").must().json
+    assert [len(report[name]) for name in ("notices", "mails")] == [2, 2]
+    assert [report[name] for name in ("notices_total", "mails_total")] == [3, 4]
+    assert [len(notice["mails"]) for notice in report["notices"]] == [1, 1]
+    whole = octy("accounts", "show", "acme", "--limit", "0", "--json").must().json
+    assert [len(whole[name]) for name in ("notices", "mails")] == [3, 4]
+    assert octy("accounts", "show", "acme").must().stderr == ""
+
+
+def test_a_key_says_how_many_sources_it_leaves_out(world, octy):
+    pair = world.register()
+    with world.database.write() as connection:
+        connection.exec_driver_sql("UPDATE key_pair SET state = 'retired', retired_at = 1")
+    for number in range(3):
+        fail(world, pair, 1 + number, source=f"192.0.2.{number}", outcome=Outcome.RETIRED)
+    note = octy("keys", "show", pair.public_key, "--limit", "2").must().stderr
+    assert note == "not all are shown: uses 2 of 3, uses since it was retired 2 of 3 → --limit 0 shows all\n"
+    report = octy("keys", "show", pair.public_key, "--limit", "2", "--json").must().json
+    assert [use["count"] for use in report["uses"]] == [3, 2]
+    assert (report["uses_total"], report["late_uses_total"]) == (3, 3)
+    assert len(octy("keys", "show", pair.public_key, "--limit", "0", "--json").must().json["uses"]) == 3
+    assert octy("keys", "show", pair.public_key).must().stderr == ""
+
+
+def test_a_case_says_how_many_uses_of_retired_keys_it_leaves_out(world, octy):
+    old, (_, incident_id) = world.register(), open_case(world, "other")
+    with world.database.write() as connection:
+        retired = "state = 'retired', retired_at = 1, account_id = (SELECT account_id FROM incident)"
+        connection.exec_driver_sql(f"UPDATE key_pair SET {retired} WHERE public_key = '{old.public_key}'")
+    for number in range(21):
+        fail(world, old, 1, source=f"192.0.2.{number}", outcome=Outcome.RETIRED)
+    done = octy("incidents", "show", incident_id).must()
+    assert "not all are shown: uses of retired keys 20 of 21 → `octy keys show" in done.stderr
+    report = octy("incidents", "show", incident_id, "--json").must().json
+    assert (len(report["late_uses"]), report["late_uses_total"]) == (20, 21)
 
 
 def test_a_notice_whose_mail_is_not_ordered_yet_says_so(world, octy):

@@ -163,6 +163,16 @@ def test_a_host_without_keys_lists_and_orders(world, keys):
     assert standing(world, order)[0] == "pending"
 
 
+def test_the_list_has_pages_and_a_total(world, octy, keys):
+    orders = [tell(world, keys.account_id, subject) for subject in "abc"]
+    pages = [octy("webhooks", "list", "--limit", "2", "--page", page, "--json").must().json for page in "12"]
+    newest_first = sorted((each.webhook_id for each in orders), reverse=True)
+    assert [line["id"] for page in pages for line in page["webhooks"]] == newest_first
+    assert [(page["more"], page["total"]) for page in pages] == [(True, 3), (False, 3)]
+    assert octy("webhooks", "list", "--failed", "--json").must().json["total"] == 0
+    assert octy("find", orders[0].webhook_id, "--json").must().json["accounts"][0]["reference"] == "acme"
+
+
 def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, keys):
     first, second = (tell(world, keys.account_id, subject) for subject in ("a", "b"))
     change(

@@ -130,7 +130,10 @@ class UseLine:
 
 @dataclass(frozen=True, slots=True)
 class AccountReport:
-    """One account. `security_addresses`: the first gets everything, further ones notices without links."""
+    """One account. `security_addresses`: the first gets everything, further ones notices without links.
+
+    Notices and mails are the newest ones; their totals count all.
+    """
 
     id: str
     reference: str
@@ -147,7 +150,9 @@ class AccountReport:
     open_incidents: tuple[IncidentLine, ...]
     regenerations: tuple[RegenerationLine, ...]
     notices: tuple[NoticeLine, ...]
+    notices_total: int
     mails: tuple[MailLine, ...]
+    mails_total: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,6 +174,7 @@ class IncidentReport:
     source_count: int
     sources_complete: bool
     late_uses: tuple[LateUse, ...]
+    late_uses_total: int
     mails: tuple[MailLine, ...]
     timeline: tuple[TimelineLine, ...]
 
@@ -181,4 +187,6 @@ class KeyReport:
     open_incident: str | None
     since: datetime
     uses: tuple[UseLine, ...]
+    uses_total: int
     late_uses: tuple[LateUse, ...]
+    late_uses_total: int

@@ -10,11 +10,13 @@ from datetime import timedelta
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from sqlalchemy import ColumnElement
 from sqlalchemy.orm import aliased
 from sqlmodel import Session, and_, col, func, select
 
 from octy_middleware.accounts import find_account, security_addresses
 from octy_middleware.clock import EPOCH, utc
+from octy_middleware.columns import Table
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.installation import read_installation_id
 from octy_middleware.keys import has_valid_checksum
@@ -44,7 +46,7 @@ from octy_worker.report_shapes import (
     TimelineLine,
     UseLine,
 )
-from octy_worker.sources import late_uses_of, newest_counters
+from octy_worker.sources import count_late_uses, count_late_uses_of, late_uses_of, newest_counters
 from octy_workflows.messages import incident_workflow_id
 
 if TYPE_CHECKING:
@@ -52,20 +54,27 @@ if TYPE_CHECKING:
 
 _Shape = TypeVar("_Shape", bound="DataclassInstance")
 
-_MAILS = 20  # of an account; those of a case are all shown
-_NOTICES = 20  # of an account, the latest
+_SHOWN = 20  # notices and mails of an account, uses of a key
 _ID_LENGTH = 36
-_USES = 20
 _LATELY = timedelta(days=7)
 _WORKFLOW_PREFIX = re.compile(r"octy-[0-9a-f]+-incident-")
-_NEW_SHAPE = re.compile(r"pk_[0-9A-Za-z]{28}")
+IS_OPEN = col(Incident.closed_at).is_(None)
+"""The condition of open cases."""
+is_public_key = re.compile(r"pk_[0-9A-Za-z]{28}").fullmatch
+"""Whether a text has the form of our own public keys; imported ones may look otherwise."""
 
 
-def list_accounts(session: Session, *, limit: int | None = None) -> tuple[AccountLine, ...]:
-    """Return accounts, newest first."""
+def count_rows(session: Session, table: type[Table], *which: Any) -> int:
+    """Return how many rows of a table fit these conditions: the length of a whole list."""
+    return session.exec(select(func.count()).select_from(table).where(*which)).one()
+
+
+def list_accounts(session: Session, *which: Any, limit: int | None = None, offset: int = 0) -> tuple[AccountLine, ...]:
+    """Return accounts that fit these conditions, newest first."""
     live = _count_of_account(KeyPair.account_id, col(KeyPair.state) != PairState.RETIRED)
     unsettled = _count_of_account(Incident.account_id, col(Incident.closed_at).is_(None))
-    rows = session.exec(select(Account, live, unsettled).order_by(col(Account.id).desc()).limit(limit))
+    query = select(Account, live, unsettled).where(*which).order_by(col(Account.id).desc())
+    rows = session.exec(query.limit(limit).offset(offset))
     return tuple(
         _shape(AccountLine, account, live_pairs=pairs, open_incidents=incidents) for account, pairs, incidents in rows
     )
@@ -79,41 +88,41 @@ def account_of(session: Session, reference: str) -> Account:
     """Return the account of this reference or id; raise InvalidInputError when there is none."""
     account = find_account(session, reference)
     if account is None:
-        raise InvalidInputError(f"no account has the reference {reference!r} → `octy accounts list` shows all")
+        raise InvalidInputError(
+            f"no account has the reference {reference!r} → `octy find` searches addresses, names and ids"
+        )
     return account
 
 
-def show_account(session: Session, reference: str, now: float) -> AccountReport:
-    """Return the whole account."""
+def show_account(session: Session, reference: str, now: float, *, limit: int | None = _SHOWN) -> AccountReport:
+    """Return the whole account, with at most `limit` notices and mails, the newest."""
     account = account_of(session, reference)
     return _shape(
         AccountReport,
         account,
         security_addresses=security_addresses(account, now),
-        pairs=list_pairs(session, account_id=account.id),
-        open_incidents=list_incidents(session, account_id=account.id, closed=False),
+        pairs=list_pairs(session, KeyPair.account_id == account.id),
+        open_incidents=list_incidents(session, Incident.account_id == account.id, IS_OPEN),
         regenerations=_regenerations(session, Regeneration.account_id == account.id),
-        notices=_notices(session, account.id),
-        mails=_mails(session, Mail.account_id == account.id, limit=_MAILS),
+        notices=_notices(session, account.id, limit=limit),
+        notices_total=count_rows(session, Notice, Notice.account_id == account.id),
+        mails=_mails(session, Mail.account_id == account.id, limit=limit),
+        mails_total=count_rows(session, Mail, Mail.account_id == account.id),
     )
 
 
-def list_pairs(
-    session: Session, *, account_id: str | None = None, public_key: str | None = None, limit: int | None = None
-) -> tuple[PairLine, ...]:
-    """Return all pairs, those of one account, or the one of a public key; newest first."""
+def list_pairs(session: Session, *which: Any, limit: int | None = None, offset: int = 0) -> tuple[PairLine, ...]:
+    """Return pairs that fit these conditions, newest first."""
     successor = aliased(KeyPair)
     query = (
         select(KeyPair, Account.reference, successor.public_key)
         .join(Account, col(Account.id) == KeyPair.account_id)
         .outerjoin(successor, col(successor.id) == KeyPair.replaced_by)
+        .where(*which)
         .order_by(col(KeyPair.created_at).desc(), col(KeyPair.id).desc())
         .limit(limit)
+        .offset(offset)
     )
-    if account_id is not None:
-        query = query.where(KeyPair.account_id == account_id)
-    if public_key is not None:
-        query = query.where(KeyPair.public_key == public_key)
     return tuple(
         _shape(PairLine, pair, account=reference, replaced_by=replaced_by)
         for pair, reference, replaced_by in session.exec(query)
@@ -127,9 +136,9 @@ def pair_of(session: Session, public_key: str) -> KeyPair:
         raise InvalidInputError("that looks like a secret key, which nobody needs to show → give the public key, pk_…")
     if pair is None:
         wrong = f"no pair has the public key {public_key[:100]!r}"
-        if _NEW_SHAPE.fullmatch(public_key) and not has_valid_checksum(public_key):
+        if is_public_key(public_key) and not has_valid_checksum(public_key):
             wrong += ": it is mistyped, its last 6 characters don't fit the rest"
-        raise InvalidInputError(f"{wrong} → `octy keys list` shows all")
+        raise InvalidInputError(f"{wrong} → `octy find` searches for the beginning of a key")
     return pair
 
 
@@ -139,15 +148,18 @@ def open_incident_of(session: Session, pair_id: str) -> str | None:
     return session.exec(query).first()
 
 
-def show_key(session: Session, public_key: str, now: float) -> KeyReport:
-    """Return the pair and the last seven days of its use, most frequent first; of a flooded key its last hours."""
+def show_key(session: Session, public_key: str, now: float, *, limit: int | None = _SHOWN) -> KeyReport:
+    """Return the pair and the last seven days of its use, most frequent first; of a flooded key its last hours.
+
+    At most `limit` uses and late uses are returned; their totals count all.
+    """
     pair = pair_of(session, public_key)
     since = utc(now) - _LATELY
     first = int(since.timestamp()) // 60
     read_from = newest_counters(session, public_key, first)
     if read_from > first:
         since = EPOCH + timedelta(minutes=read_from)
-    uses = session.exec(
+    uses = (
         select(
             OutcomeMinute.source,
             OutcomeMinute.outcome,
@@ -156,37 +168,45 @@ def show_key(session: Session, public_key: str, now: float) -> KeyReport:
         )
         .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= read_from)
         .group_by(OutcomeMinute.source, OutcomeMinute.outcome)
-        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source, OutcomeMinute.outcome)
-        .limit(_USES)
     )
+    most = uses.order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source, OutcomeMinute.outcome).limit(limit)
     return KeyReport(
-        pair=list_pairs(session, public_key=public_key)[0],
+        pair=list_pairs(session, KeyPair.public_key == public_key)[0],
         open_incident=open_incident_of(session, pair.id),
         since=since,
         uses=tuple(
             UseLine(source, outcome, int(count), EPOCH + timedelta(minutes=minute))
-            for source, outcome, count, minute in uses
+            for source, outcome, count, minute in session.exec(most)
         ),
-        late_uses=late_uses_of(session, pair, utc(now)),
+        uses_total=session.exec(select(func.count()).select_from(uses.subquery())).one(),
+        late_uses=late_uses_of(session, pair, utc(now), limit=limit),
+        late_uses_total=count_late_uses_of(session, pair, utc(now)),
     )
 
 
 def list_incidents(
-    session: Session, *, account_id: str | None = None, closed: bool = True, limit: int | None = None
+    session: Session, *which: Any, limit: int | None = None, offset: int = 0
 ) -> tuple[IncidentLine, ...]:
-    """Return cases, newest first; without `closed` only the open ones."""
+    """Return cases that fit these conditions, newest first."""
     query = (
         select(Incident, Account.reference, Confirmation)
         .join(Account, col(Account.id) == Incident.account_id)
         .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(*which)
         .order_by(col(Incident.opened_at).desc(), col(Incident.id).desc())
         .limit(limit)
+        .offset(offset)
     )
-    if account_id is not None:
-        query = query.where(Incident.account_id == account_id)
-    if not closed:
-        query = query.where(col(Incident.closed_at).is_(None))
     return tuple(_incident_line(*row) for row in session.exec(query))
+
+
+def id_begins(column: Any, beginning: str) -> ColumnElement[bool]:
+    """Match ids with this beginning through their index.
+
+    Ids are hex digits and hyphens, all of which sort before "g"; where the collation ignores hyphens, substr decides.
+    """
+    within = and_(col(column) >= beginning, col(column) < f"{beginning}g")
+    return and_(within, func.substr(column, 1, len(beginning)) == beginning)
 
 
 def _incident_line(incident: Incident, reference: str, confirmation: Confirmation) -> IncidentLine:
@@ -206,8 +226,9 @@ def find_incident(session: Session, text: str) -> str:
     Raises InvalidInputError when none or several fit.
     """
     wanted = _WORKFLOW_PREFIX.sub("", text.strip().lower())
-    beginning = func.substr(Incident.id, 1, len(wanted)) == wanted
-    found = session.exec(select(Incident.id).where(beginning).order_by(col(Incident.id)).limit(2)).all()
+    found = session.exec(
+        select(Incident.id).where(id_begins(Incident.id, wanted)).order_by(col(Incident.id)).limit(2)
+    ).all()
     if not wanted or not found:
         raise InvalidInputError(f"no case has the id {text[:60]!r} → `octy incidents list --all` shows all")
     if len(found) > 1 and wanted not in found:
@@ -236,6 +257,7 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
         source_count=case.sources.number,
         sources_complete=case.sources.complete,
         late_uses=case.late_uses,
+        late_uses_total=count_late_uses(session, incident.account_id, incident.opened_at),
         mails=mails,
         timeline=_timeline(case.events, mails, regeneration),
     )
@@ -279,25 +301,22 @@ def _mails(session: Session, which: Any, *, limit: int | None = None) -> tuple[M
     return tuple(_shape(MailLine, mail) for mail in session.exec(query))
 
 
-def _notices(session: Session, account_id: str) -> tuple[NoticeLine, ...]:
+def _notices(session: Session, account_id: str, *, limit: int | None) -> tuple[NoticeLine, ...]:
     """Return the account's latest notices, each with its mails; the key of a mail begins with its subject's id."""
-    rows = session.exec(
+    latest = (
         select(Notice, KeyPair.public_key)
         .outerjoin(KeyPair, col(KeyPair.id) == Notice.key_pair_id)
         .where(Notice.account_id == account_id)
         .order_by(col(Notice.at).desc(), col(Notice.id).desc())
-        .limit(_NOTICES)
-    ).all()
-    about = func.substr(Mail.key, 1, _ID_LENGTH)
-    mails = _mails(session, and_(Mail.account_id == account_id, about.in_([notice.id for notice, _ in rows])))
+        .limit(limit)
+    )
+    about = func.substr(Mail.key, 1, _ID_LENGTH).in_(latest.with_only_columns(col(Notice.id)))
+    mails: dict[str, list[MailLine]] = {}
+    for mail in sorted(_mails(session, and_(Mail.account_id == account_id, about)), key=attrgetter("key")):
+        mails.setdefault(mail.key[:_ID_LENGTH], []).append(mail)
     return tuple(
-        _shape(
-            NoticeLine,
-            notice,
-            public_key=public_key,
-            mails=tuple(sorted((mail for mail in mails if mail.key.startswith(notice.id)), key=attrgetter("key"))),
-        )
-        for notice, public_key in rows
+        _shape(NoticeLine, notice, public_key=public_key, mails=tuple(mails.get(notice.id, ())))
+        for notice, public_key in session.exec(latest)
     )
 
 

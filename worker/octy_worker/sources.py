@@ -174,30 +174,36 @@ def over_time(session: Session, incident_id: str, public_key: str) -> Plot | Non
 
 
 def late_uses(session: Session, account_id: str, at: datetime) -> tuple[LateUse, ...]:
-    """Return who still sends retired pairs of an account, from the window before `at` on; latest use first."""
-    latest = _late(col(KeyPair.account_id) == account_id, at).order_by(col(IncidentCount.last_at).desc())
-    return _as_uses(session, latest)
+    """Return who still sends retired pairs of an account, from the window before `at` on; the latest 20 uses."""
+    latest = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.account_id) == account_id, at))
+    return _as_uses(session, latest.order_by(col(IncidentCount.last_at).desc()).limit(_NAMED))
 
 
-def late_uses_of(session: Session, pair: KeyPair, at: datetime) -> tuple[LateUse, ...]:
+def count_late_uses(session: Session, account_id: str, at: datetime) -> int:
+    """Return how many uses `late_uses` chooses from."""
+    return session.exec(select(func.count()).where(*_late(col(KeyPair.account_id) == account_id, at))).one()
+
+
+def late_uses_of(session: Session, pair: KeyPair, at: datetime, *, limit: int | None = _NAMED) -> tuple[LateUse, ...]:
     """Return who still sends this pair, most frequent source first; nothing while it is not retired."""
-    most = _late(col(KeyPair.id) == pair.id, at).order_by(col(IncidentCount.count).desc(), IncidentCount.source)
-    return _as_uses(session, most)
+    most = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.id) == pair.id, at))
+    return _as_uses(session, most.order_by(col(IncidentCount.count).desc(), IncidentCount.source).limit(limit))
 
 
-def _late(which: ColumnElement[bool], at: datetime) -> Select[KeyPair, IncidentCount]:
-    """Return the query for what retired pairs were sent with their own secret, summed up at each commit."""
+def count_late_uses_of(session: Session, pair: KeyPair, at: datetime) -> int:
+    """Return how many uses `late_uses_of` chooses from."""
+    return session.exec(select(func.count()).where(*_late(col(KeyPair.id) == pair.id, at))).one()
+
+
+def _late(which: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of what retired pairs were sent with their own secret, summed up at each commit."""
     return (
-        select(KeyPair, IncidentCount)
-        .join(IncidentCount, col(IncidentCount.subject) == KeyPair.public_key)
-        .where(
-            which,
-            KeyPair.state == PairState.RETIRED,
-            col(KeyPair.retired_at).is_not(None),
-            IncidentCount.bucket == ALL_TIME,
-            IncidentCount.last_at >= at - LATE_USE_WINDOW,
-        )
-        .limit(_NAMED)
+        which,
+        col(IncidentCount.subject) == col(KeyPair.public_key),
+        col(KeyPair.state) == PairState.RETIRED,
+        col(KeyPair.retired_at).is_not(None),
+        col(IncidentCount.bucket) == ALL_TIME,
+        col(IncidentCount.last_at) >= at - LATE_USE_WINDOW,
     )
 
 

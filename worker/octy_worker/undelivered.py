@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, select, update
+from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlmodel import col
 
 from octy_middleware.clock import utc
@@ -38,7 +38,7 @@ class MessageLine:
 
 
 def list_undelivered(
-    database: Database, now: float, *, aside: bool = False, limit: int | None = None
+    database: Database, now: float, *, aside: bool = False, limit: int | None = None, offset: int = 0
 ) -> tuple[MessageLine, ...]:
     """Return undelivered messages, newest first; with `aside` only those that are tried no more."""
     columns = (
@@ -53,10 +53,17 @@ def list_undelivered(
     )
     wanted = select(*map(col, columns)).where(_set_aside() if aside else _undelivered())
     with database.read() as connection:
-        rows = connection.execute(wanted.order_by(col(Outbox.id).desc()).limit(limit)).mappings().all()
+        rows = connection.execute(wanted.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)).mappings().all()
     return tuple(
         MessageLine(state=_state(row["tries"], row["leased_by"], row["leased_until"], now), **row) for row in rows
     )
+
+
+def count_undelivered(database: Database, *, aside: bool = False) -> int:
+    """Return how many messages `list_undelivered` has in all."""
+    query = select(func.count()).select_from(Outbox).where(_set_aside() if aside else _undelivered())
+    with database.read() as connection:
+        return int(connection.execute(query).scalar_one())
 
 
 def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float) -> str:

@@ -8,9 +8,9 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_list, tell, telling
+from octy_worker.cli.console import note_left_out, show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import UsageFaultError
-from octy_worker.cli.options import AsJson, Limit, Who, Why, one_more
+from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
 
@@ -18,11 +18,11 @@ app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, key
 
 ADDED = "account_id, regeneration_id, reference, contact_email_address"
 CHANGED = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
-LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more"
+LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
 SHOWN = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
     "security_addresses, contact_changed_at, contact_settles_at, created_at, pairs, open_incidents, regenerations, "
-    "notices[id, kind, at, public_key, regeneration_id, mails], mails"
+    "notices[id, kind, at, public_key, regeneration_id, mails], notices_total, mails, mails_total"
 )
 
 
@@ -123,15 +123,18 @@ def change(
         json=LISTED,
     ),
 )
-def list_all(context: typer.Context, limit: Limit = 200, as_json: AsJson = False) -> None:
+def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
     """Show one line an account."""
+    from octy_middleware.models import Account
     from octy_worker.cli.views import accounts as view
-    from octy_worker.reports import list_accounts
+    from octy_worker.reports import count_rows, list_accounts
 
+    part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
-        found = list_accounts(session, limit=one_more(limit))
+        found = list_accounts(session, limit=part.most, offset=part.offset)
+        total = count_rows(session, Account)
     empty = "There are no accounts yet. `octy accounts add` opens one."
-    show_list("accounts", found, limit, view.lines, empty=empty, as_json=as_json)
+    show_list("accounts", found, total, part, view.lines, empty=empty, as_json=as_json)
 
 
 @app.command(
@@ -139,12 +142,15 @@ def list_all(context: typer.Context, limit: Limit = 200, as_json: AsJson = False
     help=teach(
         "Show one account: contact data, whom security mails go to, keys, open cases, notices, mails.",
         "octy accounts show acme",
+        "octy accounts show acme --limit 0",
+        more="To find its reference: `octy find`, with an address, a name or an id of a mail.",
         json=SHOWN,
     ),
 )
 def show_one(
     context: typer.Context,
     reference: Annotated[str, typer.Argument(help="The account's reference or id.")],
+    limit: Annotated[int, typer.Option(min=0, help="Show so many notices and mails, the newest; 0: all.")] = 20,
     as_json: AsJson = False,
 ) -> None:
     """Show everything about one account that staff may see."""
@@ -152,8 +158,11 @@ def show_one(
     from octy_worker.reports import show_account
 
     with store(context) as database, database.read_session() as session:
-        report = show_account(session, reference, now())
+        report = show_account(session, reference, now(), limit=limit or None)
     if as_json:
         show_json(report)
         return
     show(*view.page(report))
+    note_left_out(
+        ("notices", len(report.notices), report.notices_total), ("mails", len(report.mails), report.mails_total)
+    )

@@ -13,6 +13,7 @@ from octy_worker.cli import (
     accounts,
     adopting,
     bulk_deciding,
+    finding,
     importing,
     incident_orders,
     incidents,
@@ -46,6 +47,7 @@ app = typer.Typer(
     ),
     epilog=exit_codes(),
 )
+app.command("find", help=finding.FIND_HELP, rich_help_panel=STAFF)(finding.find)
 app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
 incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
 incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)

@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from octy_worker.cli.exits import CommandError
+from octy_worker.cli.options import ListPage
 
 _OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _UNBOUNDED = 100_000  # columns of a file or a pipe: nothing is ever cut or folded there
@@ -114,20 +115,31 @@ def draw(console: Console, parts: Sequence[RenderableType]) -> None:
         console.print(part)
 
 
-def show_list(
-    name: str, found: Sequence[object], limit: int, draw: Callable[[Any], RenderableType], *, empty: str, as_json: bool
+def show_list(  # what is shown, and how
+    name: str,
+    found: Sequence[object],
+    total: int,
+    page: ListPage,
+    draw: Callable[[Any], RenderableType],
+    *,
+    empty: str,
+    as_json: bool,
 ) -> None:
-    """Print a list read with `options.one_more(limit)`; say when there are more."""
-    lines = found[:limit] if limit else found
-    more = len(found) > len(lines)
+    """Print a page of a list, and to stderr how many rows there are in total and how to see those left out."""
+    end = page.offset + len(found)
+    total = max(total, end if found else 0)  # it was counted a moment before or after
     if as_json:
-        show_json({name: list(lines), "more": more})
-    elif lines:
-        show(draw(lines))
-    else:
-        tell(empty)
-    if more and not as_json:
-        note(f"these are the newest {limit} → --limit 0 shows all")
+        show_json({name: list(found), "more": total > end, "total": total})
+        return
+    if not found:
+        tell(f"There is no page {page.number}: there are {total:,} in total." if total else empty)
+        return
+    show(draw(found))
+    if len(found) == total:
+        note(f"{total:,} in total")
+        return
+    next_page = f"--page {page.number + 1} shows the next, " if total > end else ""
+    note(f"{page.offset + 1:,} to {end:,} of {total:,} in total, newest first → {next_page}--limit 0 shows all")
 
 
 def tell(*lines: str) -> None:
@@ -186,6 +198,13 @@ def complain(text: str) -> None:
 def note(*lines: str) -> None:
     """Print harmless plain lines to stderr."""
     sys.stderr.write("".join(plain(line) + "\n" for line in lines))
+
+
+def note_left_out(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 shows all") -> None:
+    """Print to stderr of which parts of a page rows were left out; a part is a name, the rows shown, and all rows."""
+    left_out = [f"{name} {shown:,} of {total:,}" for name, shown, total in parts if total > shown]
+    if left_out:
+        note(f"not all are shown: {', '.join(left_out)} → {to_see_all}")
 
 
 def tell_order(order_id: str, update: str, *, as_json: bool) -> None:

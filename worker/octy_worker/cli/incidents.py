@@ -6,13 +6,13 @@ Here: options and the order of steps. Not here: SQL (`reports`), Temporal (`deci
 
 from contextlib import suppress
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from octy_worker.cli.console import show, show_json, show_line, show_list, tell, tell_order, telling
+from octy_worker.cli.console import note_left_out, show, show_json, show_line, show_list, tell, tell_order, telling
 from octy_worker.cli.exits import RefusedError
-from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, OrderOnly, Who, Why, one_more
+from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, OrderOnly, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
@@ -25,13 +25,13 @@ _Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a 
 
 LISTED = (
     "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "
-    "resolution, opened_at, closed_at], more"
+    "resolution, opened_at, closed_at], more, total"
 )
 SHOWN = (
     "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
     "plot{seconds, bins[at, count]}, "
     "sources[source, count, client, last_at], source_count, sources_complete, "
-    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], "
+    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], late_uses_total, "
     "mails, timeline[at, actor, what, detail]"
 )
 DECIDED = "incident_id, decision_id, decision, leaked, actor, accepted, why"
@@ -55,20 +55,26 @@ class Decision(StrEnum):
 )
 def list_some(
     context: typer.Context,
+    *,
     closed: Annotated[bool, typer.Option("--all/--open", help="Closed cases too, or open ones only.")] = False,
     account: OfAccount = None,
     limit: Limit = 200,
+    page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show one line a case."""
+    from octy_middleware.models import Incident
     from octy_worker.cli.views import incidents as view
-    from octy_worker.reports import account_of, list_incidents
+    from octy_worker.reports import IS_OPEN, account_of, count_rows, list_incidents
 
+    part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
-        account_id = account_of(session, account).id if account else None
-        found = list_incidents(session, account_id=account_id, closed=closed, limit=one_more(limit))
+        which: list[Any] = [] if closed else [IS_OPEN]
+        which += [Incident.account_id == account_of(session, account).id] if account else []
+        found = list_incidents(session, *which, limit=part.most, offset=part.offset)
+        total = count_rows(session, Incident, *which)
     empty = "There are no cases." if closed else "There are no open cases. --all shows closed ones too."
-    show_list("incidents", found, limit, view.lines, empty=empty, as_json=as_json)
+    show_list("incidents", found, total, part, view.lines, empty=empty, as_json=as_json)
 
 
 @app.command(
@@ -102,6 +108,8 @@ def show_one(
             show_json(report)
         elif not as_json:
             show(*view.page(report))
+            late_uses = ("uses of retired keys", len(report.late_uses), report.late_uses_total)
+            note_left_out(late_uses, to_see_all="`octy keys show PUBLIC_KEY --limit 0` shows all of a key")
         if follow:
             _follow(database, incident_id, as_json=as_json)
 

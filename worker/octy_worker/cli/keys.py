@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import confirmed, note, show, show_json, show_list, tell, telling
+from octy_worker.cli.console import confirmed, note, note_left_out, show, show_json, show_list, tell, telling
 from octy_worker.cli.exits import CommandError
-from octy_worker.cli.options import AsJson, Leaked, Limit, OfAccount, Who, Why, one_more
+from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
@@ -24,11 +24,11 @@ _Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The public key,
 
 LISTED = (
     "keys[public_key, account, state, cause, created_at, activated_at, retire_at, retired_at, first_used_at, "
-    "last_used_at, quiet_until, exposed_at, replaced_by], more"
+    "last_used_at, quiet_until, exposed_at, replaced_by], more, total"
 )
 SHOWN = (
-    "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], "
-    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]]"
+    "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], uses_total, "
+    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], late_uses_total"
 )
 ORDERED = (
     "account, regeneration_id, joined, leaked, old_public_key, "
@@ -45,15 +45,24 @@ REVOKED = "public_key, account, changed, delivery_stopped, incident_id, live_pai
     "list",
     help=teach("List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LISTED),
 )
-def list_some(context: typer.Context, account: OfAccount = None, limit: Limit = 200, as_json: AsJson = False) -> None:
+def list_some(
+    context: typer.Context,
+    account: OfAccount = None,
+    limit: Limit = 200,
+    page: PageNumber = 1,
+    as_json: AsJson = False,
+) -> None:
     """Show one line a pair."""
+    from octy_middleware.models import KeyPair
     from octy_worker.cli.views import keys as view
-    from octy_worker.reports import account_of, list_pairs
+    from octy_worker.reports import account_of, count_rows, list_pairs
 
+    part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
-        account_id = account_of(session, account).id if account else None
-        found = list_pairs(session, account_id=account_id, limit=one_more(limit))
-    show_list("keys", found, limit, view.lines, empty="There are no key pairs.", as_json=as_json)
+        which = [KeyPair.account_id == account_of(session, account).id] if account else []
+        found = list_pairs(session, *which, limit=part.most, offset=part.offset)
+        total = count_rows(session, KeyPair, *which)
+    show_list("keys", found, total, part, view.lines, empty="There are no key pairs.", as_json=as_json)
 
 
 @app.command(
@@ -61,20 +70,31 @@ def list_some(context: typer.Context, account: OfAccount = None, limit: Limit = 
     help=teach(
         "Show one pair: its state, its use and from where in the last 7 days, whether it came over plain HTTP.",
         "octy keys show pk_4fT…",
+        "octy keys show pk_4fT… --limit 0",
+        more="`octy find` has the whole key for its beginning.",
         json=SHOWN,
     ),
 )
-def show_one(context: typer.Context, public_key: _Key, as_json: AsJson = False) -> None:
+def show_one(
+    context: typer.Context,
+    public_key: _Key,
+    limit: Annotated[int, typer.Option(min=0, help="Show so many sources, the most frequent; 0: all.")] = 20,
+    as_json: AsJson = False,
+) -> None:
     """Show everything about one pair but its secret, which nobody has."""
     from octy_worker.cli.views import keys as view
     from octy_worker.reports import show_key
 
     with store(context) as database, database.read_session() as session:
-        report = show_key(session, public_key, now())
+        report = show_key(session, public_key, now(), limit=limit or None)
     if as_json:
         show_json(report)
         return
     show(*view.page(report))
+    note_left_out(
+        ("uses", len(report.uses), report.uses_total),
+        ("uses since it was retired", len(report.late_uses), report.late_uses_total),
+    )
 
 
 @app.command(
@@ -199,6 +219,7 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Cut a pair."""
+    from octy_middleware.models import KeyPair
     from octy_worker import staff_orders
     from octy_worker.cli.audit import record
     from octy_worker.reports import list_pairs, pair_of
@@ -208,7 +229,7 @@ def revoke(
         staff_orders.check_staff(who, reason)
         with database.read_session() as session:
             pair_of(session, public_key)
-            pair = list_pairs(session, public_key=public_key)[0]
+            pair = list_pairs(session, KeyPair.public_key == public_key)[0]
         if not yes:
             note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             if not confirmed("Cut it for good?"):

@@ -1,11 +1,13 @@
 """Options that several commands share, so that they are called and explained the same everywhere."""
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="Show the newest so many; 0: all.")]
+PageNumber = Annotated[int, typer.Option("--page", min=1, max=1_000_000, help="Show the page of this number.")]
 Who = Annotated[
     str | None,
     typer.Option(
@@ -27,6 +29,19 @@ OfAccount = Annotated[
 ]
 
 
-def one_more(limit: int) -> int | None:
-    """Return how many lines to read for a list of `limit`: one more tells whether there are more."""
-    return limit + 1 if limit else None
+@dataclass(frozen=True, slots=True)
+class ListPage:
+    """Which part of a list is shown: `limit` lines, 0 for all; the first page is number 1."""
+
+    limit: int
+    number: int
+
+    @property
+    def most(self) -> int | None:
+        """How many lines to read; None: all."""
+        return self.limit or None
+
+    @property
+    def offset(self) -> int:
+        """How many lines come before."""
+        return self.limit * (self.number - 1)

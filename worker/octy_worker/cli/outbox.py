@@ -10,15 +10,15 @@ import typer
 
 from octy_worker.cli.console import show_json, show_list, tell, telling
 from octy_worker.cli.exits import UsageFaultError
-from octy_worker.cli.options import AsJson, Limit, Who, Why, one_more
+from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
 
 app = typer.Typer(no_args_is_help=True, help="Messages on their way to Temporal, and those that were set aside.")
 
 LISTED = (
-    "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more; state is "
-    "waiting, under_way or set_aside"
+    "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more, total; "
+    "state is waiting, under_way or set_aside"
 )
 _MOST = 2**63 - 1  # the largest id that there can be
 RETRIED = "retried, actor"
@@ -39,16 +39,19 @@ def list_some(
     context: typer.Context,
     aside: Annotated[bool, typer.Option("--aside", help="Only those that were set aside.")] = False,
     limit: Limit = 200,
+    page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show one line a message."""
     from octy_worker.cli.views import outbox as view
-    from octy_worker.undelivered import list_undelivered
+    from octy_worker.undelivered import count_undelivered, list_undelivered
 
+    part = ListPage(limit, page)
     with store(context) as database:
-        found = list_undelivered(database, now(), aside=aside, limit=one_more(limit))
+        found = list_undelivered(database, now(), aside=aside, limit=part.most, offset=part.offset)
+        total = count_undelivered(database, aside=aside)
     empty = "No message is set aside." if aside else "Every message is delivered."
-    show_list("messages", found, limit, view.lines, empty=empty, as_json=as_json)
+    show_list("messages", found, total, part, view.lines, empty=empty, as_json=as_json)
 
 
 @app.command(

@@ -11,7 +11,7 @@ import typer
 
 from octy_worker.cli.console import show_json, show_list, tell, telling
 from octy_worker.cli.exits import CommandError, RefusedError, UsageFaultError
-from octy_worker.cli.options import AsJson, Limit, OfAccount, Who, Why, one_more
+from octy_worker.cli.options import AsJson, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
 
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 app = typer.Typer(no_args_is_help=True, help="Events that customers' own servers are told.")
 
 LISTED = (
-    "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more; state is pending, sent, "
-    "failed or skipped"
+    "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
+    "state is pending, sent, failed or skipped"
 )
 RETRIED = "retried, actor"
 ROTATED = "account, version, actor"
@@ -44,21 +44,25 @@ _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 )
 def list_some(
     context: typer.Context,
+    *,
     failed: Annotated[bool, typer.Option("--failed", help="Only those that were given up.")] = False,
     account: OfAccount = None,
     limit: Limit = 200,
+    page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
     """Show one line a webhook."""
     from octy_worker.cli.views import webhooks as view
     from octy_worker.reports import account_of
-    from octy_worker.webhooks.journal import list_webhooks
+    from octy_worker.webhooks.journal import count_webhooks, list_webhooks
 
+    part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
         owner = None if account is None else account_of(session, account).id
-        found = list_webhooks(session, account_id=owner, failed=failed, limit=one_more(limit))
+        found = list_webhooks(session, account_id=owner, failed=failed, limit=part.most, offset=part.offset)
+        total = count_webhooks(session, account_id=owner, failed=failed)
     empty = "No webhook has failed." if failed else "There are no webhooks."
-    show_list("webhooks", found, limit, view.lines, empty=empty, as_json=as_json)
+    show_list("webhooks", found, total, part, view.lines, empty=empty, as_json=as_json)
 
 
 @app.command(

@@ -6,9 +6,10 @@ Here: every step of the `webhook` table after `octy_middleware.webhooks` has put
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Any
 
 from sqlalchemy import Connection
-from sqlmodel import Session, col, select
+from sqlmodel import Session, col, func, select
 
 from octy_middleware.accounts import find_account
 from octy_middleware.clock import utc
@@ -134,14 +135,16 @@ def _standing(webhook: Webhook) -> Standing:
 
 
 def list_webhooks(
-    session: Session, *, account_id: str | None = None, failed: bool = False, limit: int | None = None
+    session: Session,
+    *,
+    account_id: str | None = None,
+    failed: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
 ) -> tuple[WebhookLine, ...]:
     """Return webhooks, newest first; with `failed` those that were given up."""
     query = select(Webhook, Account.reference).join(Account, col(Account.id) == Webhook.account_id)
-    if account_id is not None:
-        query = query.where(Webhook.account_id == account_id)
-    if failed:
-        query = query.where(Webhook.state == WebhookState.FAILED)
+    query = query.where(*_which(account_id, failed=failed)).order_by(col(Webhook.id).desc())
     return tuple(
         WebhookLine(
             id=webhook.id,
@@ -154,8 +157,19 @@ def list_webhooks(
             created_at=webhook.created_at,
             sent_at=webhook.sent_at,
         )
-        for webhook, reference in session.exec(query.order_by(col(Webhook.id).desc()).limit(limit))
+        for webhook, reference in session.exec(query.limit(limit).offset(offset))
     )
+
+
+def count_webhooks(session: Session, *, account_id: str | None = None, failed: bool = False) -> int:
+    """Return how many `list_webhooks` has in all."""
+    which = _which(account_id, failed=failed)
+    return session.exec(select(func.count()).select_from(Webhook).where(*which)).one()
+
+
+def _which(account_id: str | None, *, failed: bool) -> list[Any]:
+    of_account = [] if account_id is None else [Webhook.account_id == account_id]
+    return [*of_account, Webhook.state == WebhookState.FAILED] if failed else of_account
 
 
 def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:

@@ -58,7 +58,7 @@ def page(report: AccountReport) -> list[RenderableType]:
     if report.notices:
         parts.append(notices.notices_table(report.notices, report.regenerations))
     if report.mails:
-        parts.append(mails.mails_table(report.mails, title="Latest mails"))
+        parts.append(mails.mails_table(report.mails, title="Mails"))
     return parts
 
 

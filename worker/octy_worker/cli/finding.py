@@ -1,0 +1,60 @@
+"""`octy find`: what can be typed, with its help.
+
+Here: options and the order of steps. Not here: SQL (`octy_worker.finding`), tables (`views.found`).
+"""
+# ruff: noqa: PLC0415  # imports inside commands: see `app`
+
+from typing import Annotated
+
+import typer
+
+from octy_worker.cli.console import note, show, show_json
+from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.options import AsJson, Limit
+from octy_worker.cli.surroundings import store
+from octy_worker.cli.teaching import teach
+
+FOUND = (
+    "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "
+    "requests[request_id, at, account, public_key, outcome, source], "
+    "accounts_total, keys_total, incidents_total, requests_total, all_requests_searched"
+)
+FIND_HELP = teach(
+    "Find a customer by a mail address, a name, a public key, a request id, or what a mail names.",
+    "octy find ada@acme.example",
+    "octy find Ada Byron",
+    "octy find pk_4fT",
+    "octy find Case: 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
+    "octy find req-7f3a9c1d",
+    more="An account is found by a part of its reference, its name or its mail address, also one that was replaced in "
+    "the last 14 days; a key pair by the beginning of its public key; a case by its id, the beginning of that, or the "
+    "request id in its alert. The id of any other mail or webhook finds its account. When nothing of this matches, "
+    "the newest million refused requests are searched for this request id. Never type a secret key. Then see "
+    "`octy accounts show`, `octy keys show` and `octy incidents show`. Exit code 2: nothing matches.",
+    json=FOUND,
+)
+
+
+def find(
+    context: typer.Context,
+    words: Annotated[list[str], typer.Argument(metavar="TEXT", help="What is searched for, in one word or several.")],
+    limit: Limit = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Show a table of each kind of thing that matches."""
+    from octy_worker import finding
+    from octy_worker.cli.views import found as view
+
+    with store(context) as database, database.read_session() as session:
+        found = finding.find(session, " ".join(words), limit=limit or None)
+    if not any(found.totals):  # the text is not repeated: it may be a secret
+        searched = "" if found.all_requests_searched else f" (of refused requests the newest {finding.SEARCHED:,})"
+        raise UsageFaultError(
+            f"nothing matches{searched}", "give a shorter part, or see `octy accounts list` and `octy keys list`"
+        )
+    if as_json:
+        show_json(found)
+        return
+    show(*view.page(found))
+    if limit and max(found.totals) > limit:
+        note(f"these are the newest {limit:,} of each kind → --limit 0 shows all")

@@ -1,0 +1,36 @@
+"""Search results, drawn."""
+
+from rich.console import RenderableType
+from rich.table import Table
+
+from octy_worker.cli.console import Column, table
+from octy_worker.cli.views import accounts, incidents, keys
+from octy_worker.finding import Found
+from octy_worker.words import amount, origin
+
+
+def page(found: Found) -> list[RenderableType]:
+    """Return a table for each kind that has matches, below their total."""
+    parts: list[tuple[int, str, RenderableType]] = [
+        (found.accounts_total, "account", accounts.lines(found.accounts)),
+        (found.keys_total, "key pair", keys.lines(found.keys)),
+        (found.incidents_total, "case", incidents.lines(found.incidents)),
+        (found.requests_total, "refused request", _requests(found)),
+    ]
+    return [part for total, noun, drawn in parts if total for part in (f"{amount(total, noun)}:", drawn)]
+
+
+def _requests(found: Found) -> Table:
+    columns = (
+        Column("request id", whole=True),
+        Column("when"),
+        Column("account"),
+        Column("public key", whole=True),
+        Column("outcome"),
+        Column("source"),
+    )
+    rows = (
+        (line.request_id, line.at, line.account, line.public_key or None, line.outcome, origin(line.source))
+        for line in found.requests
+    )
+    return table(columns, rows)
