@@ -6,6 +6,7 @@ import signal
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import settings
@@ -13,6 +14,7 @@ from support.left_out import pytest_runtest_makereport, pytest_runtest_setup, py
 from support.memory_folder import use_memory_folder
 from support.stores import STORES, remove_template
 from support.world import World
+from xdist.scheduler import LoadFileScheduling
 
 __all__ = ["pytest_runtest_makereport", "pytest_runtest_setup", "pytest_terminal_summary"]  # pytest finds them here
 
@@ -38,6 +40,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if item not in foreign]
     if foreign:
         config.hook.pytest_deselected(items=foreign)
+
+
+class _Scheduling(LoadFileScheduling):
+    """A file at a time; but all stories on one kind of database at once: else each file starts the whole stack anew."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        store = next((store for store in STORES if f"[{store}" in nodeid), "")
+        return f"story on {store}" if store and "tests/story/" in nodeid else str(super()._split_scope(nodeid))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Scheduling | None:
+    return _Scheduling(config, log) if config.getoption("dist") == "loadfile" else None
 
 
 def pytest_collection_finish() -> None:
