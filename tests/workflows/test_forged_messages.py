@@ -40,6 +40,7 @@ from octy_workflows.messages import (
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.task_queues import Work
 from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
@@ -94,6 +95,7 @@ class Kind:
     after: list[str]
     result: Any
     waits_for: str = ""
+    works: tuple[Work, ...] = ()  # what it asks of other workers than its own: each takes time to start and stop
 
 
 async def really_answered(play: Play) -> None:
@@ -114,6 +116,7 @@ KINDS = {
             ["note opened waiting", "mail alert-1"],
             ["close false_alarm"],
             "false_alarm",
+            works=(Work.ALERTS,),
         ),
         really_answered,
     ),
@@ -124,6 +127,7 @@ KINDS = {
             ["issue", "prove", "activate", "mail new_keys-1"],
             ["finish done"],
             "done",
+            works=(Work.MAILS,),
         ),
         really_collected,
     ),
@@ -135,6 +139,7 @@ KINDS = {
             ["mail exposed-1"],
             "told",
             "send_mail",
+            works=(Work.NOTICES,),
         ),
         None,
     ),
@@ -146,6 +151,7 @@ KINDS = {
             ["post sent"],
             "sent",
             "post_webhook",
+            works=(Work.WEBHOOKS,),
         ),
         None,
     ),
@@ -183,7 +189,7 @@ class Target:
         own, queue = self.client(self.keys), self.id
         recorder, client = self.stage.recorder, self.client(self.keys, for_worker=True)
         worker = Worker(client, task_queue=queue, workflows=WORKFLOWS, activities=recorder.activities())
-        async with worker, working_beside(client, queue, recorder):
+        async with worker, working_beside(client, queue, recorder, self.kind.works):
             with self.stage.env.with_time_skipping_disabled():
                 case = self.kind.case(self.id)
                 handle = await own.start_workflow(self.kind.run, case, id=self.id, task_queue=queue)

@@ -9,7 +9,7 @@ import itertools
 import shutil
 import sys
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
@@ -329,9 +329,11 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
     return env, recorder, workers
 
 
-def workers_beside(client: Client, main: str, recorder: Recorder) -> list[Worker]:
+AWAY = (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
+
+
+def workers_beside(client: Client, main: str, recorder: Recorder, works: Sequence[Work] = AWAY) -> list[Worker]:
     """Return a worker for each task queue to which workflows send activities beside their own."""
-    away = (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
     return [
         Worker(
             client,
@@ -339,15 +341,17 @@ def workers_beside(client: Client, main: str, recorder: Recorder) -> list[Worker
             activities=[recorder.post_webhook if work is Work.WEBHOOKS else recorder.send_mail],
             max_concurrent_activity_task_polls=2,
         )
-        for work in away
+        for work in works
     ]
 
 
 @asynccontextmanager
-async def working_beside(client: Client, main: str, recorder: Recorder) -> AsyncIterator[None]:
+async def working_beside(
+    client: Client, main: str, recorder: Recorder, works: Sequence[Work] = AWAY
+) -> AsyncIterator[None]:
     """Run `workers_beside`."""
     async with AsyncExitStack() as stack:
-        for worker in workers_beside(client, main, recorder):
+        for worker in workers_beside(client, main, recorder, works):
             await stack.enter_async_context(worker)
         yield
 
