@@ -1,7 +1,7 @@
 """PostgreSQL as the store, by psycopg 3: for more than one machine.
 
-Here: how it is reached, who writes beside whom, and what an outage looks like. Not here: transactions as others use
-them (`database`), what is read or written.
+Here: sessions, who writes beside whom, and what an outage looks like. Not here: URLs (`postgres_url`), notifications
+(`postgres_alarm`), transactions as others use them (`database`).
 
 Who writes beside whom is settled by locks on the table `write_lock`, always taken in this order: the office's row, the
 table itself (recorders share it, others have it alone), rows that stand for keys in sorted order, the feed's row. So no
@@ -9,10 +9,7 @@ two transactions wait for each other. Each of these locks needs the right to wri
 right: any role that may connect could take them and stop all recording.
 """
 
-import os
-import re
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
 from zlib import crc32
@@ -26,32 +23,24 @@ from octy_middleware.errors import (
     DatabaseSetupError,
     InvalidInputError,
     StandbyError,
-    StoreUnavailableError,
 )
-from octy_middleware.loopback import is_loopback
+from octy_middleware.postgres_alarm import CHANNEL, ServerAlarm
+from octy_middleware.postgres_url import (
+    driver_defaults,
+    driver_options,
+    schema_of,
+    with_password_in_its_place,
+    without_schema,
+)
 
 if TYPE_CHECKING:
     import psycopg
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_CHANNEL = "octy_outbox"
 _OFFICE, _FEED = 0, 1  # rows of `write_lock`
 _FIRST_KEY = 64  # the first row that stands for keys
 _KEYS = 16_384  # rows that stand for keys: two batches of 13 keys meet in one of a hundred pairs
-_OPTIONS = {
-    "connect_timeout": 3,
-    # A machine that vanished is noticed in seconds; a query to it would wait for ever.
-    "keepalives_idle": 5,
-    "keepalives_interval": 2,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 10_000,
-    "application_name": "octy",
-    # Of several hosts the one that takes writes; none where only a standby answers.
-    "target_session_attrs": "read-write",
-}
-# In a connection's `info`: whether a pooler is in between, which may lead each transaction to another session. The
-# server then has another process id than the one that the client was told for its cancel requests.
 _POOLED = "octy_pooled"
 _GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
@@ -116,9 +105,6 @@ SELECT string_agg(nspname, ', ') FROM pg_namespace WHERE NOT has_schema_privileg
   SELECT btrim(btrim(name), '"') FROM unnest(string_to_array(current_setting('search_path'), ',')) AS name
 )
 """
-_SCHEMA_NAME = re.compile(r"(?!pg_)[a-z_][a-z0-9_]{0,62}")
-_CHECK = 1.0  # seconds between two questions on the connection that listens
-_VERIFYING = ("verify-ca", "verify-full")
 _WHERE = ("host", "port", "service", SCHEMA_OPTION)  # of the options, what an error may show
 _WRITE = "BEGIN ISOLATION LEVEL READ COMMITTED"  # statements see what was committed before they had their locks
 _READ = (
@@ -146,10 +132,10 @@ class PostgresBackend:
             raise ConfigurationError(
                 f"database_url: PostgreSQL needs psycopg 3: pip install 'octy-middleware[postgres]' ({error})"
             ) from None
-        self.url = _with_password_in_its_place(url)
-        self.schema = _schema(url)
+        self.url = with_password_in_its_place(url)
+        self.schema = schema_of(url)
         try:
-            make_conninfo(**_driver_options(self.url))
+            make_conninfo(**driver_options(self.url))
         except ProgrammingError as error:
             raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
@@ -163,12 +149,12 @@ class PostgresBackend:
     def make_engine(self) -> Engine:
         """See `Backend`."""
         engine = create_engine(
-            _without_schema(self.url).set(drivername="postgresql+psycopg"),
+            without_schema(self.url).set(drivername="postgresql+psycopg"),
             hide_parameters=True,  # they hold digests, sealed secrets and reasons
             pool_size=5,
             max_overflow=15,
             pool_timeout=self._busy_timeout,
-            connect_args={**_defaults(self.url), "autocommit": True},  # transactions are begun here
+            connect_args={**driver_defaults(self.url), "autocommit": True},  # transactions are begun here
         )
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
@@ -280,7 +266,7 @@ class PostgresBackend:
 
     def ring(self, connection: Connection) -> None:
         """See `Backend`. The server keeps notifications until the commit."""
-        connection.exec_driver_sql(f"NOTIFY {_CHANNEL}")
+        connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
     def mark_erased(self, connection: Connection) -> None:
         """See `Backend`. Old rows go with the server's next VACUUM, its log with its next checkpoints."""
@@ -293,7 +279,7 @@ class PostgresBackend:
 
     def alarm(self) -> Alarm:
         """See `Backend`."""
-        return _ServerAlarm(self.url)
+        return ServerAlarm(self.url)
 
     def is_missing(self) -> bool:
         """See `Backend`. A database is made by the server's owner."""
@@ -388,29 +374,6 @@ def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
             return found
 
 
-def _with_password_in_its_place(url: URL) -> URL:
-    """Return the URL with a password out of its options: only there it is hidden in every text."""
-    password = url.query.get("password")
-    if not isinstance(password, str):
-        return url
-    return url.difference_update_query(["password"]).set(password=password)
-
-
-def _schema(url: URL) -> str:
-    """Return the schema that the URL names, or nothing: then the role's `search_path` leads to the tables."""
-    found = url.query.get(SCHEMA_OPTION, "")
-    if SCHEMA_OPTION in url.query and not (isinstance(found, str) and _SCHEMA_NAME.fullmatch(found)):
-        raise ConfigurationError(
-            "database_url: schema: give one name of small letters, digits and _ that does not begin with pg_"
-        )
-    return str(found)
-
-
-def _without_schema(url: URL) -> URL:
-    """Return the URL without what libpq does not know."""
-    return url.difference_update_query([SCHEMA_OPTION])
-
-
 def _hide_values(context: "ExceptionContext") -> None:
     """Keep stored values out of error texts: they end up in logs, and in Temporal's histories.
 
@@ -429,111 +392,3 @@ def _cut(error: BaseException) -> None:
     told = getattr(getattr(error, "diag", None), "message_primary", None)
     if told is not None:
         error.args = (told,)
-
-
-def _defaults(url: URL) -> Mapping[str, Any]:
-    """Return what libpq is told beside the URL, which wins but for the encoding: texts are Unicode here.
-
-    Beyond this machine the server's certificate is verified unless `sslmode` or PGSSLMODE says something else: libpq's
-    own default would go on in clear.
-    """
-    told = {name: value for name, value in _OPTIONS.items() if name not in url.query}
-    told["client_encoding"] = "utf8"  # a database of the encoding SQL_ASCII would hand out bytes
-    if "sslmode" in url.query or os.environ.get("PGSSLMODE") or all(map(_is_local, _hosts(url))):
-        return told
-    return {**told, "sslmode": "verify-full"}
-
-
-def unverified_sslmode(url: URL) -> str:
-    """Return the `sslmode` that lets whoever sits between read along or pose as the server; nothing where none can.
-
-    libpq verifies the authority with `require`, too, where it is told one.
-    """
-    if all(map(_is_local, _hosts(url))):
-        return ""
-    options = {**_defaults(url), **url.normalized_query}
-    told = options.get("sslmode") or os.environ.get("PGSSLMODE", "")
-    mode = told if isinstance(told, str) else told[-1]
-    if mode == "require" and ("sslrootcert" in options or os.environ.get("PGSSLROOTCERT")):
-        return ""
-    return "" if mode in _VERIFYING else mode
-
-
-def _hosts(url: URL) -> list[str]:
-    """Return where libpq connects to. A service's hosts stand in a file of libpq's, and count as elsewhere."""
-    if "service" in url.query or (not url.host and os.environ.get("PGSERVICE")):
-        return ["a service"]
-    own = [host for host in (url.host, *url.normalized_query.get("host", ())) if host]
-    addresses = [*url.normalized_query.get("hostaddr", ())] or [os.environ.get("PGHOSTADDR", "")]
-    hosts = [*(own or [os.environ.get("PGHOST", "")]), *addresses]
-    return [host for each in hosts for host in each.split(",")]
-
-
-def _is_local(host: str) -> bool:
-    """Tell whether a host is a unix socket, libpq's default, or this machine by its name."""
-    return (
-        not host or host.startswith(("/", "@")) or is_loopback(host.partition(":")[0] if host.count(":") == 1 else host)
-    )
-
-
-def _driver_options(url: URL) -> dict[str, Any]:
-    """Return all that libpq is told."""
-    from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg  # noqa: PLC0415
-
-    _, given = PGDialect_psycopg().create_connect_args(_without_schema(url))  # type: ignore[no-untyped-call]
-    return {**given, **_defaults(url)}
-
-
-class _ServerAlarm:
-    """Listens on a connection of its own, made anew when it is lost."""
-
-    def __init__(self, url: URL) -> None:
-        self._url = url
-        self._driver: psycopg.Connection[Any] | None = None
-        self._pid = os.getpid()
-        self._checked = 0.0
-
-    def wait(self, timeout: float) -> bool:
-        """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
-        import psycopg  # noqa: PLC0415
-
-        if self._pid != os.getpid():  # after a fork the session is the parent's
-            self._driver, self._pid = None, os.getpid()
-        try:
-            if self._driver is None:
-                self._driver = self._listen()
-                return True
-            if any(True for _ in self._driver.notifies(timeout=timeout, stop_after=1)):
-                return True
-            self._check(self._driver)
-        except psycopg.Error as error:
-            self.close()
-            raise StoreUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
-        return False
-
-    def _check(self, driver: "psycopg.Connection[Any]") -> None:
-        """Look now and then whether it is the primary still: a standby would never notify."""
-        now = time.monotonic()
-        if now - self._checked < _CHECK:
-            return
-        self._checked = now
-        if driver.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
-            self.close()
-            raise StandbyError("the server that notifies is a standby")
-
-    def _listen(self) -> "psycopg.Connection[Any]":
-        import psycopg  # noqa: PLC0415
-
-        driver = psycopg.connect(**_driver_options(self._url), autocommit=True, prepare_threshold=None)
-        try:
-            driver.execute(f"LISTEN {_CHANNEL}")
-        except BaseException:
-            driver.close()
-            raise
-        return driver
-
-    def close(self) -> None:
-        """See `Alarm`."""
-        if self._driver is not None:
-            self._driver.close()
-            self._driver = None

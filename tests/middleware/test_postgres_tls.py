@@ -3,7 +3,8 @@
 import pytest
 from sqlalchemy import make_url
 
-from octy_middleware.postgres import PostgresBackend, _driver_options
+from octy_middleware.postgres import PostgresBackend
+from octy_middleware.postgres_url import driver_options
 
 
 @pytest.fixture(autouse=True)
@@ -13,7 +14,7 @@ def bare_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def sslmode(url: str) -> str | None:
-    return _driver_options(PostgresBackend(make_url(url), 5.0).url).get("sslmode")
+    return driver_options(PostgresBackend(make_url(url), 5.0).url).get("sslmode")
 
 
 @pytest.mark.parametrize(

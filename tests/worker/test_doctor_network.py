@@ -9,7 +9,7 @@ from sqlalchemy import make_url
 from support.world import World
 from upkeep_rig import settings_of
 
-from octy_middleware.postgres import unverified_sslmode
+from octy_middleware.postgres_url import unverified_sslmode
 from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.checks.network import look_at_mail_server
 from octy_worker.cli.checks.store import look_at_store

@@ -17,7 +17,7 @@ from octy_middleware.keys import KeyHasher, bound_to
 from octy_middleware.migrations import check_tables
 from octy_middleware.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.outbox import TRIES
-from octy_middleware.postgres import unverified_sslmode
+from octy_middleware.postgres_url import unverified_sslmode
 from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.checks.apps import APPS, look_at_apps
 from octy_worker.cli.checks.check import Check, fine, unchecked
