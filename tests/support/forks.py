@@ -3,6 +3,7 @@
 import ctypes
 import os
 import random
+import select
 import signal
 import sys
 import threading
@@ -11,7 +12,7 @@ from collections.abc import Callable
 from typing import NoReturn
 
 _TIMEOUT = 20  # seconds for a child's work
-_HANDOVER_TIMEOUT = 3  # seconds; more is one more fork
+_HANDOVER_TIMEOUT = 10  # seconds; more is one more fork
 _HANDOVERS = 0.05  # seconds of many handovers
 _FORKS = 20
 
@@ -36,13 +37,14 @@ def fork_untold(work: Callable[[], None]) -> int:
         child = int(ctypes.PyDLL(None).fork())  # holds the interpreter's lock, as uWSGI does
         if child == 0:
             signal.signal(signal.SIGALRM, signal.SIG_DFL)  # a handler would need a thread that runs
-            signal.alarm(_HANDOVER_TIMEOUT)
             _hand_over()
             os.write(write, b"1")
             _work_and_exit(work)
         os.close(write)
-        begun = bool(os.read(ready, 1))
+        begun = bool(select.select([ready], [], [], _HANDOVER_TIMEOUT)[0])
         os.close(ready)
+        if not begun:
+            os.kill(child, signal.SIGKILL)
         code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
         if begun:
             return code
