@@ -24,6 +24,7 @@ from temporalio.api.workflowservice.v1 import (
 from temporalio.service import RPCError, RPCStatusCode
 from upkeep_rig import settings_of
 
+from octy_middleware.clock import uuid7
 from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.checks import temporal as looks
 from octy_worker.cli.checks.check import Check, State
@@ -171,7 +172,7 @@ def failing_workflow_task(ground: Ground) -> list[Check]:
 
 def restored(ground: Ground) -> list[Check]:
     """Have a workflow run whose row is not in the database."""
-    workflow_id = f"octy-{ground.installation}-incident-1"
+    workflow_id = f"octy-{ground.installation}-incident-{uuid7(time.time())}"
     ground.temporal.run(
         ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
     )

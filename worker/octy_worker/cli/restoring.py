@@ -6,6 +6,7 @@ Here: options, the audit lines and the exit code. Not here: what is compared and
 
 import asyncio
 import sys
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -23,22 +24,33 @@ if TYPE_CHECKING:
     from octy_worker.restored.run import Report
 
 RESTORED = (
-    "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], retention_days"
+    "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
+    "unproven[workflow_id, why], retention_days"
 )
 RESTORED_HELP = teach(
     "After a backup was restored: cut again what was cut since, as Temporal and the audit log know it.",
     "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
     "octy --env-file octy.env db restored --reason 'backup of Sunday'",
-    "journalctl | octy db restored --audit-log - --reason 'backup of Sunday'",
+    "journalctl -t octy-audit | octy db restored --audit-log - --reason 'backup of Sunday'",
     more="An older backup brings revoked key pairs back to life. This compares the database with Temporal's workflows, "
     "those that have ended too: pairs that were replaced or reported as leaked are cut again, answers and deliveries "
     "are brought as far as they were, and workflows whose rows are lost are terminated. What `octy keys revoke` cut is "
     "known to the audit log alone: give its lines with --audit-log. No pair comes back to life, and no secret: "
     "customers whose newest keys are lost are listed, for `octy keys regenerate`. Run it before apps and workers "
-    "start, and again after the keys were ordered; repeats change nothing. Exit code 1: customers are listed, or a "
-    "dry run found something.",
+    "start, and again after the keys were ordered; repeats change nothing. Workflows whose payloads are not encrypted "
+    "under OCTY_TEMPORAL_KEYS are only counted: whoever has access to Temporal can have written them. --trust-temporal "
+    "applies them, too. Exit code 1: customers or such workflows are left, or a dry run found something.",
     json=RESTORED,
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Options:
+    revoked: list[str]
+    actor: str
+    reason: str
+    dry: bool
+    trust: bool
 
 
 def restored(
@@ -50,28 +62,32 @@ def restored(
         str | None,
         typer.Option("--audit-log", metavar="FILE", help="Lines of the audit log; - reads them from stdin."),
     ] = None,
+    trust_temporal: Annotated[
+        bool, typer.Option("--trust-temporal", help="Apply what workflows say that prove nothing, too.")
+    ] = False,
     actor: Who = None,
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or list what it would do."""
+    from octy_worker.cli.audit import record
     from octy_worker.restored.audit_log import revoked_keys
     from octy_worker.staff_orders import check_staff
 
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
     revoked = [] if audit_log is None else revoked_keys(_lines(audit_log))
+    options = _Options(revoked, who, reason, dry=dry_run, trust=trust_temporal)
     with store(context) as database:
-        found = asyncio.run(_run(database, place, who=who, reason=reason, revoked=revoked, dry=dry_run))
-    if found is None:
-        raise RefusedError("somebody else does it now", "look again in a minute")
+        found = asyncio.run(_run(database, place, options))
     if not dry_run:
-        _audit(found, who, reason)
+        record("database_restored", who, reason=reason, found=found.counts, unproven=str(len(found.unproven)))
     with telling("the run is complete"):
         if as_json:
             show_json({"dry_run": dry_run, **vars(found)})
         else:
             tell(*_said(found, dry_run=dry_run))
-    raise typer.Exit(Exit.WRONG if found.lost_keys or (dry_run and not found.is_empty) else Exit.OK)
+    left = found.lost_keys or found.unproven or (dry_run and not found.is_empty)
+    raise typer.Exit(Exit.WRONG if left else Exit.OK)
 
 
 def _lines(audit_log: str) -> list[str]:
@@ -84,18 +100,30 @@ def _lines(audit_log: str) -> list[str]:
     return text.splitlines()
 
 
-async def _run(  # the options
-    database: "Database", place: "TemporalPlace", *, who: str, reason: str, revoked: list[str], dry: bool
-) -> "Report | None":
+async def _run(database: "Database", place: "TemporalPlace", options: _Options) -> "Report":
     from temporalio.service import RPCError
 
+    from octy_worker.cli.audit import record
     from octy_worker.cli.temporal_place import reach
     from octy_worker.restored.histories import Histories
     from octy_worker.restored.run import RestoredBackup
 
+    def tell_cut(public_key: str) -> None:
+        """Write a line as `octy keys revoke` does, so that the next restored backup finds it."""
+        record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
+
     installation = _installation_in_place(database)
-    histories = Histories(await reach(place), installation)
-    run = RestoredBackup(database, histories, now, actor=who, reason=reason, revoked=revoked, dry=dry)
+    histories = Histories(await reach(place), installation, trust=options.trust)
+    run = RestoredBackup(
+        database,
+        histories,
+        now,
+        actor=options.actor,
+        reason=options.reason,
+        revoked=options.revoked,
+        tell_cut=tell_cut,
+        dry=options.dry,
+    )
     try:
         return await run.go()
     except RPCError as error:
@@ -118,15 +146,6 @@ def _installation_in_place(database: "Database") -> str:
     return found.id
 
 
-def _audit(found: "Report", who: str, reason: str) -> None:
-    """Write a line for each pair, as `octy keys revoke` does, so that the next restored backup finds them."""
-    from octy_worker.cli.audit import record
-
-    for public_key in found.cut:
-        record("key_revoked", who, reason=reason, changed=True, public_key=public_key, incident=None)
-    record("database_restored", who, reason=reason, found=found.counts)
-
-
 def _said(found: "Report", *, dry_run: bool) -> list[str]:
     days = (
         f"Temporal keeps what has ended for {found.retention_days:g} days; what ended before that is not known there."
@@ -145,4 +164,9 @@ def _said(found: "Report", *, dry_run: bool) -> list[str]:
         else:
             order = f"octy keys regenerate --account {lost.account} --reason …"
             lines.append(f"The newest keys of {lost.account} are lost. Order new ones: {order}")
+    if found.unproven:
+        lines.append(
+            f"{len(found.unproven):,} workflows prove nothing, such as {found.unproven[0].workflow_id}: "
+            f"{found.unproven[0].why}. See docs/restoring.md."
+        )
     return [*lines, days, *(["Nothing was changed. Without --dry-run it is done."] if dry_run else [])]

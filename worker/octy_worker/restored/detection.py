@@ -12,6 +12,7 @@ from sqlmodel import col, select
 
 from octy_middleware.database import Database
 from octy_middleware.models import Incident, Regeneration
+from octy_middleware.states import RegenerationState
 from octy_worker.jobs import read_job
 from octy_worker.reconciliation.subjects import Subject
 from octy_worker.restored.histories import Execution, Histories
@@ -20,6 +21,9 @@ JOB = "restored-backup"
 """The job whose last end says until when everything is compared: what is older and not in SQL was handled."""
 
 KINDS = (Subject.REGENERATION, Subject.INCIDENT)
+LOST = "lost keys"
+"""How a regeneration ended that was abandoned without a new pair: `octy db restored` ends so what has lost its keys."""
+
 _LOOKED_AT = 1000  # workflows of each kind and state, the newest: what a backup lacks is what came last
 _EVER = datetime.min.replace(tzinfo=UTC)
 
@@ -44,9 +48,9 @@ async def find_forgotten(database: Database, histories: Histories) -> Forgotten:
     for kind in KINDS:
         for running in (True, False):
             found = [one async for one in histories.executions(kind, running=running, limit=_LOOKED_AT)]
-            rows = open_by_id(database, kind, found)
+            rows = endings_by_id(database, kind, found)
             missing += len({one.subject_id for one in found if one.subject_id not in rows and one.started_at > handled})
-            earlier += len({one.subject_id for one in found if not running and rows.get(one.subject_id)})
+            earlier += len({one.subject_id for one in found if not running and rows.get(one.subject_id) == ""})
     return Forgotten(missing, earlier)
 
 
@@ -56,16 +60,23 @@ def handled_until(database: Database) -> datetime:
     return _EVER if state is None or state.finished_at is None else state.finished_at
 
 
-def open_by_id(database: Database, kind: Subject, found: Sequence[Execution]) -> dict[str, bool]:
-    """Return, of those that SQL knows, whether they are open there. Read it after the list: SQL ends them first."""
+def endings_by_id(database: Database, kind: Subject, found: Sequence[Execution]) -> dict[str, str]:
+    """Return, of those that SQL knows, how they ended; "" is open. Read it after the list: SQL ends them first."""
     ids = sorted({one.subject_id for one in found})
-    rows: dict[str, bool] = {}
+    rows: dict[str, str] = {}
     with database.read_session() as session:
         for start in range(0, len(ids), 200):
             page = ids[start : start + 200]
             if kind is Subject.INCIDENT:
-                query = select(Incident.id, Incident.closed_at).where(col(Incident.id).in_(page))
+                incidents = session.exec(select(Incident).where(col(Incident.id).in_(page)))
+                rows |= {one.id: "" if one.closed_at is None else str(one.resolution) for one in incidents}
             else:
-                query = select(Regeneration.id, Regeneration.finished_at).where(col(Regeneration.id).in_(page))
-            rows |= {subject_id: ended is None for subject_id, ended in session.exec(query)}
+                regenerations = session.exec(select(Regeneration).where(col(Regeneration.id).in_(page)))
+                rows |= {one.id: _ending(one) for one in regenerations}
     return rows
+
+
+def _ending(row: Regeneration) -> str:
+    if row.finished_at is None:
+        return ""
+    return LOST if row.state == RegenerationState.ABANDONED and row.new_pair_id is None else str(row.state)

@@ -1,15 +1,30 @@
 """PURE. What the history of one workflow says of its regeneration or incident.
 
 Only inputs and results of activities count, which come from the database. Signals prove nothing: anybody with access
-to Temporal can send one.
+to Temporal can send one. Whoever has it can also run a workflow of their own under one of our ids, so what says
+something that no worker says raises `UnprovenError`.
 """
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from octy_workflows.messages import COLLECTED, Ending, IncidentFacts, RegenerationCase, RegenerationFacts
+from octy_workflows.messages import (
+    COLLECTED,
+    FINAL,
+    Ending,
+    IncidentFacts,
+    RegenerationCase,
+    RegenerationFacts,
+    Resolution,
+)
 from octy_workflows.staff import Choice
+
+_LATEST = 2.0**34  # Unix seconds, in the year 2514
+
+
+class UnprovenError(Exception):
+    """What a workflow says is not proven to come from the database; the text says why. It is listed, not applied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,12 +76,14 @@ def regeneration_of(
     case: RegenerationCase, results: Iterable[Result], *, running: bool, ending: str, closed_at: float
 ) -> KnownRegeneration:
     """Return what a workflow's input, results and end say. `closed_at` is not used while it runs."""
+    if not running and ending not in FINAL:
+        raise UnprovenError("its result is none of a regeneration")
     collected_at, overlap_end = closed_at if ending == Ending.DONE else None, None
     for result in results:
         if _shows_collection(result):
             collected_at = result.at if collected_at is None else min(collected_at, result.at)
         if result.activity == "begin_overlap" and result.value is not None:
-            overlap_end = float(result.value)
+            overlap_end = _as_time(result.value)
     return KnownRegeneration(
         case.regeneration_id,
         case.account_id,
@@ -77,6 +94,12 @@ def regeneration_of(
         collected_at,
         overlap_end,
     )
+
+
+def _as_time(value: object) -> float:
+    if not isinstance(value, float | int) or not 0 < value < _LATEST:
+        raise UnprovenError("the end of its old pair is no time")
+    return float(value)
 
 
 def _shows_collection(result: Result) -> bool:
@@ -92,6 +115,8 @@ def _shows_collection(result: Result) -> bool:
 
 def incident_of(incident_id: str, results: Iterable[Result], *, running: bool, resolution: str) -> KnownIncident:
     """Return what a workflow's results and end say; the last look at the database counts."""
+    if not running and resolution not in set(Resolution):
+        raise UnprovenError("its result is none of an incident")
     last, regeneration_id = None, ""
     for result in results:
         if result.activity == "look_at_incident" and isinstance(result.value, IncidentFacts):

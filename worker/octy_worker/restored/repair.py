@@ -16,7 +16,7 @@ from octy_middleware.models import Account, Confirmation, Incident, KeyPair, Reg
 from octy_middleware.states import Answer, IncidentState, PairState, RegenerationState, Resolution
 from octy_worker import cases, regenerations
 from octy_worker.facts import CHOICES
-from octy_worker.restored.known import KnownIncident, KnownRegeneration
+from octy_worker.restored.known import KnownIncident, KnownRegeneration, UnprovenError
 from octy_workflows.messages import Ending
 
 _ANSWERS = {choice: answer for answer, choice in CHOICES.items()}
@@ -36,9 +36,10 @@ class Repaired:
 
 
 def repair_regeneration(session: Session, known: KnownRegeneration, now: float) -> Repaired:
-    """Cut the old pair where it was cut, and bring the row as far as it was."""
+    """Cut the old pair where it was cut, and bring the row as far as it was. Raises UnprovenError."""
     row = session.get(Regeneration, known.id)
-    old_pair_id = known.old_pair_id or (None if row is None else row.old_pair_id)
+    _check_ids(session, row, known)
+    old_pair_id = known.old_pair_id or None
     was_cut = known.leaked or known.ending == Ending.DONE
     cut = _cut(session, old_pair_id, now) if was_cut else ()
     if row is None:
@@ -47,9 +48,20 @@ def repair_regeneration(session: Session, known: KnownRegeneration, now: float) 
         row.leaked = True
         session.add(row)
         session.flush()
-    if row.finished_at is not None:
-        return Repaired(cut)
+    if row.finished_at is not None:  # by an earlier run, too, whose list of lost keys is not to be forgotten
+        return Repaired(cut, lost_keys=known.collected_at is not None and row.new_pair_id is None)
     return replace(_bring_further(session, row, known, now), cut=cut)
+
+
+def _check_ids(session: Session, row: Regeneration | None, known: KnownRegeneration) -> None:
+    """Raise UnprovenError unless regeneration, account and old pair belong together, as far as SQL knows them."""
+    if row is not None:
+        fits = (known.account_id, known.old_pair_id) == (row.account_id, row.old_pair_id or "")
+    else:
+        pair = session.get(KeyPair, known.old_pair_id) if known.old_pair_id else None
+        fits = pair is None or pair.account_id == known.account_id
+    if not fits:
+        raise UnprovenError("its account and its old pair are not of this regeneration")
 
 
 def _cut(session: Session, pair_id: str | None, now: float) -> tuple[str, ...]:
@@ -70,7 +82,7 @@ def _bring_further(session: Session, row: Regeneration, known: KnownRegeneration
     new = None if row.new_pair_id is None else session.get(KeyPair, row.new_pair_id)
     if new is None or new.state == PairState.RETIRED:  # the backup is older than the pair: its digest is lost
         regenerations.finish(connection, row.id, RegenerationState.ABANDONED, now)
-        return Repaired(changed=True, lost_keys=True)
+        return Repaired(changed=True, lost_keys=row.new_pair_id is None)
     changed = _take_over_collection(session, row, known, now)
     if known.ending == Ending.DONE:
         regenerations.finish(connection, row.id, RegenerationState.DONE, now)

@@ -10,6 +10,7 @@ from temporalio.service import RPCError
 
 from octy_middleware.database import Database
 from octy_middleware.errors import OctyError
+from octy_middleware.installation import load_installation
 from octy_worker.cli.checks.check import Check, fine, unchecked
 from octy_worker.cli.checks.problems import problem
 from octy_worker.cli.exits import UnavailableError
@@ -40,6 +41,10 @@ def look_at_restored(settings: WorkerSettings, installation: str | None) -> Chec
 
 
 async def _look(database: Database, settings: WorkerSettings, installation: str) -> Check:
+    with database.read() as connection:
+        found_at = load_installation(database, connection)
+    if found_at is None or not found_at.is_in_place:  # a copy lacks what the original has done since, rightly
+        return unchecked(_NAME, "needs the database where it was registered")
     client = await reach(TemporalPlace.of(settings))
     found = await find_forgotten(database, Histories(client, installation))
     if found.total:
