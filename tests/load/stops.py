@@ -9,7 +9,6 @@ import argparse
 import asyncio
 import itertools
 import os
-import select
 import signal
 import socket
 import ssl
@@ -24,6 +23,7 @@ from pathlib import Path
 
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import SMTP, Envelope, Session
+from support.descriptors import is_readable
 from support.world import World
 
 from load.places import fresh_world
@@ -163,8 +163,7 @@ def _half_a_form(port: int) -> Iterator[None]:
     head = b"POST /keys/x/y HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/x-www-form-urlencoded\r\n"
     with socket.create_connection(("127.0.0.1", port)) as client:
         client.sendall(head + b"Content-Length: 100\r\n\r\nform=")
-        readable, _, _ = select.select([client], [], [], 0.2)
-        assert not readable, "it is answered already"
+        assert not is_readable(client.fileno(), 0.2), "it is answered already"
         yield
 
 

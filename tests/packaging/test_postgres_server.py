@@ -1,7 +1,6 @@
 """The PostgreSQL of the tests: it comes from nothing, survives what tests do to it, and leaves nothing behind."""
 
 import os
-import select
 import shutil
 import signal
 import subprocess
@@ -14,6 +13,7 @@ from pathlib import Path
 import psycopg
 import pytest
 from support import postgres, postgres_binaries, postgres_keeper
+from support.descriptors import is_readable
 from support.postgres import PostgresServer, shared_server
 
 TESTS = Path(__file__).parents[1]
@@ -161,7 +161,7 @@ def test_a_paused_server_hangs_and_a_resumed_one_answers(server):
     with closing(connected(server)) as connection:
         server.pause()
         connection.pgconn.send_query(b"SELECT 1")
-        assert select.select([connection.pgconn.socket], [], [], 0.3) == ([], [], [])
+        assert not is_readable(connection.pgconn.socket, 0.3)
         assert {process.status() for process in postgres_keeper.members(server._folder)} == {"stopped"}
         server.resume()
         assert connection.pgconn.get_result().get_value(0, 0) == b"1"

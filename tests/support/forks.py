@@ -3,13 +3,14 @@
 import ctypes
 import os
 import random
-import select
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable
 from typing import NoReturn
+
+from support.descriptors import is_readable
 
 _TIMEOUT = 20  # seconds for a child's work
 _HANDOVER_TIMEOUT = 10  # seconds; more is one more fork
@@ -41,7 +42,7 @@ def fork_untold(work: Callable[[], None]) -> int:
             os.write(write, b"1")
             _work_and_exit(work)
         os.close(write)
-        begun = bool(select.select([ready], [], [], _HANDOVER_TIMEOUT)[0])
+        begun = is_readable(ready, _HANDOVER_TIMEOUT)
         os.close(ready)
         if not begun:
             os.kill(child, signal.SIGKILL)

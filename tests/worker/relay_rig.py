@@ -12,7 +12,7 @@ from octy_middleware.statements import run
 from octy_worker.relay import Relay, Round
 from octy_worker.settings import WorkerSettings
 
-PATIENCE = 90.0  # a busy machine takes its time
+PATIENCE = 45.0  # seconds; a busy machine takes its time
 
 
 class FakeClock:

@@ -14,7 +14,7 @@ from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.outbox import Event
 from octy_worker.undelivered import retry
 
-NEVER = 2 * PATIENCE  # between two looks
+NEVER = 60.0  # seconds between two looks: the most that the setting takes, and more than PATIENCE
 OFTEN = 0.05
 
 
