@@ -7,7 +7,7 @@ from flask import Flask, Response, abort, jsonify, request
 from werkzeug.exceptions import HTTPException
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings, StoreUnavailableError
-from octy_middleware.envelope import fault, success
+from octy_middleware.http.error_body import fault, success
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
 

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Route
 
 from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings, StoreUnavailableError
-from octy_middleware.envelope import fault, success
+from octy_middleware.http.error_body import fault, success
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
 MAX_BODY = 65_536  # bytes

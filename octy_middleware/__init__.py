@@ -12,9 +12,11 @@ Public names are these; everything else may change between releases.
 """
 
 from octy_middleware._version import __version__
-from octy_middleware.accounts import Accounts
 from octy_middleware.asgi import OctyASGIMiddleware
-from octy_middleware.database import Database
+from octy_middleware.auth.authenticator import Gate
+from octy_middleware.auth.decision import Principal, Stranger
+from octy_middleware.db.database import Database
+from octy_middleware.domain.accounts import Accounts
 from octy_middleware.errors import (
     ConfigurationError,
     InvalidInputError,
@@ -22,12 +24,10 @@ from octy_middleware.errors import (
     SchemaError,
     StoreUnavailableError,
 )
-from octy_middleware.gate import Gate
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.http.response import Refusal
 from octy_middleware.openapi import add_openapi_security
-from octy_middleware.outcome import Outcome
-from octy_middleware.refusal import Refusal
 from octy_middleware.settings import Settings
-from octy_middleware.verdict import Principal, Stranger
 from octy_middleware.wsgi import OctyWSGIMiddleware
 
 __all__ = [

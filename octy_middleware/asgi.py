@@ -3,14 +3,14 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
-from octy_middleware.async_libraries import make_ticket, run_in
-from octy_middleware.gate import Gate
-from octy_middleware.hidden_credentials import hide_in_scope
-from octy_middleware.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
-from octy_middleware.refusal import Headers, Refusal, Shape
+from octy_middleware.auth.authenticator import Gate
+from octy_middleware.auth.decision import STRANGER, Claim, SlowClaim, Verdict
+from octy_middleware.auth.sharing import close_gate, open_gate
+from octy_middleware.http.hidden_credentials import hide_in_scope
+from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
+from octy_middleware.http.response import Headers, Refusal, Shape
+from octy_middleware.process.async_libraries import make_ticket, run_in
 from octy_middleware.settings import Options, Settings
-from octy_middleware.sharing import close_gate, open_gate
-from octy_middleware.verdict import STRANGER, Claim, SlowClaim, Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,8 +6,8 @@ counts what it has recorded, and the worker's metrics tell of all processes what
 
 from collections.abc import Iterable, Iterator
 
-from octy_middleware.gate import Gate
-from octy_middleware.outcome import Outcome
+from octy_middleware.auth.authenticator import Gate
+from octy_middleware.http.outcome import Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 

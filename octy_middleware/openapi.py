@@ -7,7 +7,7 @@ middleware's. FastAPI is not imported: whatever has an `openapi` method that ret
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from octy_middleware.exemptions import Exemptions
+from octy_middleware.http.exempt_paths import Exemptions
 
 SCHEME = "OctyKeyPair"
 _DESCRIPTION = "HTTP Basic: the public key (`pk_…`) is the user name, the secret key (`sk_…`) is the password."

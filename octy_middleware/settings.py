@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Self, TypedDict
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 
 PREFIX = "OCTY_"
 _SERVICE_LINK = re.compile(r"(tcp|udp|sctp)://(\[[0-9A-Fa-f:.]+\]|[0-9.]+):[0-9]+")

@@ -22,16 +22,17 @@ from typing import Any
 from sqlalchemy import func, select
 from sqlmodel import col
 
-from octy_middleware import pairs, sharing
-from octy_middleware.accounts import create_account
+from octy_middleware.auth import sharing
 from octy_middleware.clock import uuid7
-from octy_middleware.database import Database
-from octy_middleware.installation import new_installation_id, register_installation
-from octy_middleware.key_checks import PEPPERS, register_keys
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, make_pair
-from octy_middleware.migrations import upgrade
-from octy_middleware.models import OutcomeMinute
+from octy_middleware.db.database import Database
+from octy_middleware.db.migrations import upgrade
+from octy_middleware.db.models import OutcomeMinute
+from octy_middleware.domain import key_pairs
+from octy_middleware.domain.accounts import create_account
+from octy_middleware.domain.installation import new_installation_id, register_installation
+from octy_middleware.domain.key_checks import PEPPERS, register_keys
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
 from octy_middleware.settings import Settings
 from octy_middleware.states import Cause
 
@@ -88,7 +89,7 @@ class TestInstallation:
         contact = {"contact_email_address": "security@example.com"}
         with self.database.write_session() as session:
             account = create_account(session, reference, contact, now)
-            pairs.add_pair(
+            key_pairs.add_pair(
                 session.connection(),
                 pair_id,
                 account_id=account.id,
@@ -97,7 +98,7 @@ class TestInstallation:
                 cause=Cause.FIRST,
                 now=now,
             )
-            pairs.activate(session.connection(), pair_id, now)
+            key_pairs.activate(session.connection(), pair_id, now)
         return AccountKeys(reference, pair.public_key, pair.secret.reveal())
 
     def recorded(self) -> dict[str, int]:

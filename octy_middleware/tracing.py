@@ -11,15 +11,15 @@ request that opened it. No key, no address, no other header.
 from collections.abc import Callable, Generator
 from typing import TYPE_CHECKING, Any
 
-from octy_middleware.entries import given_request_id
+from octy_middleware.auth.decision import Claim, SlowClaim, Verdict
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.request import Request
-from octy_middleware.verdict import Claim, SlowClaim, Verdict
+from octy_middleware.http.event import given_request_id
+from octy_middleware.http.request import Request
 
 if TYPE_CHECKING:
     from opentelemetry.trace import Span
 
-    from octy_middleware.gate import Gate
+    from octy_middleware.auth.authenticator import Gate
 
 _SCOPE = "octy_middleware"
 

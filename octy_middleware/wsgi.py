@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
-from octy_middleware.gate import Gate
-from octy_middleware.hidden_credentials import hide_in_environ
-from octy_middleware.refusal import Headers, Shape
+from octy_middleware.auth.authenticator import Gate
+from octy_middleware.auth.sharing import close_gate, open_gate
+from octy_middleware.http.hidden_credentials import hide_in_environ
+from octy_middleware.http.response import Headers, Shape
 from octy_middleware.settings import Options, Settings
-from octy_middleware.sharing import close_gate, open_gate
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse

@@ -13,9 +13,9 @@ from uuid import UUID
 
 from support.world import World, basic
 
-from octy_middleware.credentials import Secret
-from octy_middleware.keys import bound_to
-from octy_middleware.models import Attempt
+from octy_middleware.db.models import Attempt
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.secret import bound_to
 
 _CHUNK = 500_000  # rows a transaction
 _FIRST_ID = UUID("01890000-0000-7000-8000-000000000000").int

@@ -14,7 +14,7 @@ import psutil
 from load.servers import TESTS
 from support.world import Keys, World
 
-from octy_middleware.credentials import Secret
+from octy_middleware.http.credentials import Secret
 from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port, listens
 
 _APP = "benchmarks.apps.served:app"

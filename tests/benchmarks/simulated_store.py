@@ -18,9 +18,9 @@ from load.report import percentile
 
 from benchmarks import simulated_traffic as traffic
 from benchmarks.simulated_traffic import ACCEPTED, DEFAULTS, UNKNOWN, WRONG, Entry, Load
-from octy_middleware import ledger, recorder
-from octy_middleware.streak import POLICY, next_notice
-from octy_worker.retention.pace import MOST, Pace
+from octy_middleware.recording import outcome_writer, recorder
+from octy_middleware.recording.streak import POLICY, next_notice
+from octy_worker.domain.pace import MOST, Pace
 
 THRESHOLD, MOST_ATTEMPTS = DEFAULTS["threshold"], DEFAULTS["attempts_per_minute"]
 _JITTER = 0.3  # of a commit's time, lognormal: its 90th percentile was 1.4 times the median
@@ -74,7 +74,7 @@ PRICES = {
         refusing=Cost(2.0, 0.8, 0.9, 300),
         key=Cost(0.07, 0.035, 0.02, 650),
         refused=Cost(0.02, 0.02, 0.01, 300),
-        together=ledger._LOCKED,
+        together=outcome_writer._LOCKED,
         look_up=1.0,
         bytes={"outcome_minute": 222, "attempt": 342, "streak": 252},
     ),

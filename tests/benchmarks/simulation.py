@@ -22,7 +22,7 @@ from benchmarks.document import markdown
 from benchmarks.presentation import Table
 from benchmarks.simulated_store import PRICES, Played, Prices, play
 from benchmarks.simulated_traffic import DEFAULTS, LINGER, Entry, Load, crowds, distinct, draw, missed
-from octy_middleware import ledger
+from octy_middleware.recording import outcome_writer
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 
 BEGIN, END = "<!-- simulation: begin -->", "<!-- simulation: end -->"
@@ -120,7 +120,10 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
         [
             ("commits a second, each process / in all", _pair(played.commits / played.seconds, load.processes)),
             ("entries a commit", f"{played.entries / played.commits:,.1f}"),
-            (f"commits of more than {ledger._LOCKED} keys, which run alone", f"{played.alone / played.commits:.0%}"),
+            (
+                f"commits of more than {outcome_writer._LOCKED} keys, which run alone",
+                f"{played.alone / played.commits:.0%}",
+            ),
             ("share of time in which one runs alone", f"{played.busy:.0%}"),
             ("a commit waits for others, mean", f"{played.waited / played.commits * 1e3:,.1f} ms"),
             ("a refusal waits, p50 / p99", f"{played.wait(0.5)} / {played.wait(0.99)}"),
@@ -162,7 +165,7 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
         ("processes", *TRIALS),
         rows,
         "What a refusal waits, p50 / p99; entries a commit; cores of PostgreSQL. 32 and 512 locks: commits of up to so "
-        f"many keys run beside others, in place of {ledger._LOCKED}.",
+        f"many keys run beside others, in place of {outcome_writer._LOCKED}.",
     )
 
 

@@ -14,7 +14,7 @@ from benchmarks.apps.wsgi_apps import bare_wsgi
 from benchmarks.arms import AsgiArm, WsgiArm
 from benchmarks.bulk import authorization, insert_keys, insert_outcomes, keys_of, public_key
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
-from octy_middleware.credentials import Secret
+from octy_middleware.http.credentials import Secret
 
 
 def answer(app, authorization):

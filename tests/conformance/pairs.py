@@ -12,8 +12,8 @@ from pathlib import Path
 
 from support.world import Keys, World
 
-from octy_middleware.keychain import Keychain
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.keys.keychain import Keychain
 
 UNKNOWN = "pk_" + "0" * 28
 NAMES = ("octy", "neighbour")

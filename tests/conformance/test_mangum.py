@@ -15,7 +15,7 @@ from conformance.cells import FEW, SERVERS, Cell, Record, Seen, Session
 from conformance.in_process import PEER, Parsed, plays_in_process, run
 from conformance.pairs import Accounts, accounts
 from conformance.wire import Answer
-from octy_middleware.sharing import close_gates
+from octy_middleware.auth.sharing import close_gates
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import subprocess
 import pytest
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev import environment
 
 VARIABLES = {"OCTY_A": "it's plain", "OCTY_B": '"quoted" $HOME `x` \\ and # long', "OCTY_C": "", "OCTY_D": "a <b@c>"}

@@ -11,11 +11,11 @@ import httpx2
 import pytest
 import uvicorn
 
-from octy_worker.connections import Limits
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.http_client import KEPT, RepeatingTransport, http_client
 from octy_worker.dev.inbox import ReceivedMail
+from octy_worker.web.connections import Limits
 
 KEY, SECRET = "pk_" + "N" * 28, "sk_" + "S" * 49
 PAGE = f"<form method=post><button name=reveal value=once>Show</button></form><p>{KEY} {SECRET}</p>"

@@ -17,9 +17,9 @@ import pytest
 from support.stores import make_empty_database, remove_database
 
 from octy_middleware import Database
-from octy_middleware.database import SCHEMA
-from octy_middleware.keychain import Keychain
-from octy_middleware.migrations import check_tables, upgrade
+from octy_middleware.db.database import SCHEMA
+from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.keys.keychain import Keychain
 
 PROJECT = Path(__file__).parent / "host_project"
 

@@ -2,9 +2,9 @@
 
 from load.commit_log import LoggedDatabase, log_batches
 
-from octy_middleware import gate
+from octy_middleware.auth import authenticator
 
-gate.Database = LoggedDatabase  # type: ignore[misc]  # before the apps build their gates
+authenticator.Database = LoggedDatabase  # type: ignore[misc]  # before the apps build their gates
 log_batches()
 
 from load.apps import flask_app, starlette_app  # noqa: E402

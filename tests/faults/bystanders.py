@@ -18,12 +18,13 @@ from faults.diary import Diary
 from faults.place import APPS, Place
 from faults.second import SecondInstallation
 from faults.witness import Witness
-from octy_middleware import Accounts, InvalidInputError, pairs
-from octy_middleware.accounts import create_account, find_account
+from octy_middleware import Accounts, InvalidInputError
 from octy_middleware.clock import utc, uuid7
+from octy_middleware.domain import key_pairs
+from octy_middleware.domain.accounts import create_account, find_account
 from octy_middleware.errors import OctyError
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, make_pair
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
 from octy_worker.dev.customer import Keys
 
 THRESHOLD = 20
@@ -118,7 +119,7 @@ class FourPairs(Bystander):
         with self._place.database.write_session() as session:
             account = find_account(session, reference)
             assert account is not None
-            known = pairs.Known(
+            known = key_pairs.Known(
                 id=pair_id,
                 account_id=account.id,
                 public_key=made.public_key,
@@ -126,8 +127,8 @@ class FourPairs(Bystander):
                 imported_scheme=None,
                 created_at=utc(now),
             )
-            pairs.adopt(session.connection(), [known])
-            pairs.activate(session.connection(), pair_id, now)
+            key_pairs.adopt(session.connection(), [known])
+            key_pairs.activate(session.connection(), pair_id, now)
         return Keys(made.public_key, made.secret.reveal())
 
     def _named(self, address: str, held: list[Keys]) -> bool:

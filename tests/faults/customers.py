@@ -22,10 +22,10 @@ from faults.diary import Diary
 from faults.place import APPS, Place
 from faults.witness import Witness
 from octy_middleware.errors import OctyError
-from octy_worker import staff_orders
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.inbox import ReceivedMail
-from octy_worker.registration import register
+from octy_worker.staff import key_orders
+from octy_worker.staff.registration import register
 
 THRESHOLD = 20
 _MOST_CASES = 3  # of one account
@@ -212,7 +212,7 @@ class Life:
 
     def _ask_support(self) -> bool:
         try:
-            staff_orders.regenerate(
+            key_orders.regenerate(
                 self._place.database,
                 self._reference,
                 actor="support",
@@ -220,7 +220,7 @@ class Life:
                 leaked=False,
                 now=time.time(),
             )
-        except (OctyError, staff_orders.OrderRefusedError):
+        except (OctyError, key_orders.OrderRefusedError):
             return False
         return True
 

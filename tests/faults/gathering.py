@@ -23,8 +23,8 @@ from faults.leaks import Canaries, find, find_in_files, find_in_mails
 from faults.place import APPS, Place
 from faults.second import DOMAIN
 from faults.witness import Witness
-from octy_middleware.installation import installation_id
-from octy_middleware.models import METADATA
+from octy_middleware.db.models import METADATA
+from octy_middleware.domain.installation import installation_id
 from octy_worker.dev.inbox import ReceivedMail
 
 _INCIDENTS = """SELECT i.id, i.public_key, i.rule, i.network, i.length, i.request_id, i.first_at, i.opened_at,

@@ -27,8 +27,8 @@ from faults import shifted
 from faults.proxy import Mode, Proxy
 from faults.second import SecondInstallation
 from octy_middleware import Database
-from octy_middleware.keychain import Keychain
-from octy_middleware.migrations import upgrade
+from octy_middleware.db.migrations import upgrade
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.inbox import Inbox

@@ -10,8 +10,8 @@ from uuid import uuid4
 
 from support.world import FakeRequest, World
 
-from octy_middleware.installation import installation_id
-from octy_middleware.outcome import Outcome
+from octy_middleware.domain.installation import installation_id
+from octy_middleware.http.outcome import Outcome
 from octy_worker.dev.inbox import Inbox
 
 DOMAIN = "second.example"

@@ -14,9 +14,10 @@ from fuzz.origin import Origin, is_canonical
 from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, THROTTLED, Expected, is_exempt, prefers_problem
 from fuzz.reference import read as read_header
-from octy_middleware import Gate, credentials, refusal
-from octy_middleware.network import Client
-from octy_middleware.verdict import Claim, Verdict
+from octy_middleware import Gate
+from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.http import credentials, response
+from octy_middleware.http.client_address import Client
 
 CLAIM = "left to the store"
 _LONG = 12  # characters of a secret that stands in a text by no accident
@@ -33,7 +34,7 @@ def parsers(given: Input, gate: Gate) -> tuple[str, Fault]:
     accept = next(iter(given.header(b"accept")), None)
     preferred = prefers_problem(accept)
     name = CLAIM if isinstance(got, credentials.Credentials) else str(got)
-    if preferred not in (None, refusal.prefers_problem(accept)):
+    if preferred not in (None, response.prefers_problem(accept)):
         return name, f"problem+json: {not preferred}, expected {preferred} of {accept!r}"
     if gate._exemptions.cover(around.method, around.path) != is_exempt(around.method, around.path):
         return name, f"exempt: {not is_exempt(around.method, around.path)}"

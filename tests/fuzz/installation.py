@@ -15,16 +15,17 @@ from support.world import World
 from fuzz.origin import is_counted, network_of
 from fuzz.pairs import Pairs
 from fuzz.reference import Site
-from octy_middleware import Gate, pairs
-from octy_middleware.accounts import create_account
+from octy_middleware import Gate
+from octy_middleware.auth.decision import Verdict
 from octy_middleware.clock import uuid7
-from octy_middleware.credentials import Secret
-from octy_middleware.entries import Entry
-from octy_middleware.keys import bound_to
-from octy_middleware.recorder import Recorder
+from octy_middleware.domain import key_pairs
+from octy_middleware.domain.accounts import create_account
+from octy_middleware.http.credentials import Secret
+from octy_middleware.http.event import Entry
+from octy_middleware.keys.secret import bound_to
+from octy_middleware.recording.commit_waiter import Ticket
+from octy_middleware.recording.recorder import Recorder
 from octy_middleware.states import Cause
-from octy_middleware.ticket import Ticket
-from octy_middleware.verdict import Verdict
 
 _PROXIES = ("127.0.0.1", "10.0.0.0/8", "2001:db8:ffff::/48", "unix")
 EXEMPT = ("/health", "/static/*", "GET /v1/versions", "OPTIONS *")
@@ -108,7 +109,7 @@ def install(folder: Path, given: Pairs) -> World:
             account = create_account(session, name, {"contact_email_address": f"security@{name}.example"}, now)
             session.flush()
             pair_id = uuid7(now)
-            pairs.add_pair(
+            key_pairs.add_pair(
                 connection,
                 pair_id,
                 account_id=account.id,
@@ -117,9 +118,9 @@ def install(folder: Path, given: Pairs) -> World:
                 cause=Cause.FIRST,
                 now=now,
             )
-            assert pairs.activate(connection, pair_id, now)
+            assert key_pairs.activate(connection, pair_id, now)
             if public_key == given.retired[0]:
-                assert pairs.retire(connection, pair_id, now)
+                assert key_pairs.retire(connection, pair_id, now)
     return world
 
 

@@ -15,7 +15,7 @@ from support.world import look_into
 from fuzz.answers import Answered
 from fuzz.surroundings import Header, Surroundings
 from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
-from octy_middleware.verdict import Claim, Verdict
+from octy_middleware.auth.decision import Claim, Verdict
 
 Values = Sequence[bytes]
 

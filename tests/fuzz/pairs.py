@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from random import Random
 
-from octy_middleware.keys import make_pair
+from octy_middleware.keys.secret import make_pair
 
 Pair = tuple[str, str]
 _SHAPES = "0123456789abcdefghijklmnopqrstuvwxyz"

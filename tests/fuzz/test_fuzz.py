@@ -13,10 +13,11 @@ from fuzz.pairs import make_pairs
 from fuzz.process import Share, run
 from fuzz.reference import ALL, MALFORMED, OPEN
 from fuzz.report import Report
-from octy_middleware import credentials, exemptions, gate, network
-from octy_middleware.keys import KeyHasher
-from octy_middleware.outcome import Outcome
-from octy_middleware.recorder import Recorder
+from octy_middleware.auth import authenticator
+from octy_middleware.http import client_address, credentials, exempt_paths
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.recording.recorder import Recorder
 
 SEED = 20
 
@@ -76,8 +77,8 @@ def lenient_base64(patch):
 
 def raises_on_seldom_input(patch):
     """A reader that can't take what most requests don't hold."""
-    read = network._weakest
-    patch.setattr(network, "_weakest", lambda protos: protos[99] if b"," in protos else read(protos))
+    read = client_address._weakest
+    patch.setattr(client_address, "_weakest", lambda protos: protos[99] if b"," in protos else read(protos))
 
 
 def takes_any_secret(patch):
@@ -109,7 +110,7 @@ def forgets_an_outcome(patch):
 
 
 def logs_what_it_reads(patch):
-    read = gate.read_credentials
+    read = authenticator.read_credentials
 
     def telling(values, **options):
         got = read(values, **options)
@@ -117,7 +118,7 @@ def logs_what_it_reads(patch):
             logging.getLogger("octy_middleware").warning("read %s", got.secret.reveal())
         return got
 
-    patch.setattr(gate, "read_credentials", telling)
+    patch.setattr(authenticator, "read_credentials", telling)
 
 
 def shows_secrets(patch):
@@ -125,26 +126,26 @@ def shows_secrets(patch):
 
 
 def follows_dots(patch):
-    patch.setattr(exemptions, "_is_devious", lambda path: None)
+    patch.setattr(exempt_paths, "_is_devious", lambda path: None)
 
 
 def believes_everybody(patch):
-    patch.setattr(network.TrustedProxies, "_look_up", lambda self, source: True)
+    patch.setattr(client_address.TrustedProxies, "_look_up", lambda self, source: True)
 
 
 def records_raw_words(patch):
-    raw = "octy_middleware.entries._printable"
+    raw = "octy_middleware.http.event._printable"
     patch.setattr(raw, lambda text, limit: text[:limit].encode(errors="replace").decode())
 
 
 def tells_unknown_keys(patch):
     """A refusal that differs for keys that were never issued."""
-    refuse = gate.refuse
+    refuse = authenticator.refuse
 
     def telling(outcome, **words):
         return refuse(Outcome.MISSING if outcome is Outcome.UNKNOWN_KEY else outcome, **words)
 
-    patch.setattr(gate, "refuse", telling)
+    patch.setattr(authenticator, "refuse", telling)
 
 
 def crashes_in_the_door(patch):

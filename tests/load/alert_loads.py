@@ -18,8 +18,8 @@ import httpx2
 from sqlalchemy import text
 
 from load.alert_rig import Pair, Rig
-from octy_middleware.statements import run
-from octy_middleware.webhooks import WebhookEvent, put
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain.webhook_events import WebhookEvent, put
 
 _FIRST_MINUTE = 20_000_000  # of counters past their time: in 2008
 _KEYS = 1_000

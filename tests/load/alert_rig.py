@@ -19,11 +19,11 @@ import httpx2
 from sqlalchemy import insert
 from support.stores import make_empty_database, remove_database
 
-from octy_middleware.accounts import account_values
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, make_pair
-from octy_middleware.models import Account, KeyPair
+from octy_middleware.db.models import Account, KeyPair
+from octy_middleware.domain.accounts import account_values
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import listens

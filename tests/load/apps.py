@@ -26,7 +26,7 @@ from starlette.responses import PlainTextResponse  # noqa: E402
 from starlette.routing import Route  # noqa: E402
 
 from octy_middleware import Database, OctyASGIMiddleware, OctyWSGIMiddleware, Settings  # noqa: E402
-from octy_worker import staff_orders  # noqa: E402
+from octy_worker.staff import key_orders  # noqa: E402
 
 settings = Settings.from_environment()
 database = Database(settings.database_url)  # not the middleware's own object: the process is what counts
@@ -34,7 +34,7 @@ database = Database(settings.database_url)  # not the middleware's own object: t
 
 def revoke(public_key: str) -> str:
     """Cut a pair as `octy keys revoke` does, in this very process."""
-    staff_orders.revoke(database, public_key, actor="staff", reason="under load", now=_real())
+    key_orders.revoke(database, public_key, actor="staff", reason="under load", now=_real())
     return "revoked"
 
 

@@ -20,10 +20,10 @@ from sqlalchemy import Connection
 
 from load.oracle import Line
 from octy_middleware import Database
-from octy_middleware.backends import Writer
-from octy_middleware.entries import Entry
-from octy_middleware.ledger import Ledger
-from octy_middleware.statements import run
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
 
 _NUMBER = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGSERIAL PRIMARY KEY"}
 _ADD = "INSERT INTO commit_log (process, crowd, batch) VALUES (?, ?, ?)"

@@ -26,8 +26,9 @@ from load.oracle import Case, Oracle
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from load.traffic import Cast, attempts, sources
-from octy_middleware import Gate, Settings, ledger
-from octy_middleware.network import counted_source
+from octy_middleware import Gate, Settings
+from octy_middleware.http.client_address import counted_source
+from octy_middleware.recording import outcome_writer
 
 _PATIENCE = 120.0  # seconds for a commit: nothing may be given up, however slow the machine is
 _CROWD = 100  # keys; with more of them, some commits must have more than are locked one by one
@@ -60,7 +61,7 @@ class Done(NamedTuple):
 def run_share(share: Share) -> tuple[dict[int, list[Done]], list[str]]:
     """Send all threads' requests; return what each sent, and what did not end as it had to."""
     log_batches()
-    ledger._LOCKED = _LOCKED
+    outcome_writer._LOCKED = _LOCKED
     settings = Settings.build(
         database_url=share.url, peppers=share.peppers, commit_timeout=_PATIENCE, sources_per_minute=1_000_000
     )

@@ -26,18 +26,18 @@ from support.world import Keys, World, listening
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from octy_middleware import Outcome
-from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.incident_counts import ALL_TIME, NAMED_SOURCES
-from octy_middleware.ledger import Ledger
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES
+from octy_middleware.recording.outcome_writer import Ledger
 from octy_worker.cli.console import as_json, draw
 from octy_worker.cli.views import incidents as incident_views
 from octy_worker.cli.views import keys as key_views
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
 from octy_worker.mail.facts import draft
-from octy_worker.mail.letters import Letters
+from octy_worker.mail.renderer import Letters
 from octy_worker.pages import build_pages
-from octy_worker.reports import show_incident, show_key
+from octy_worker.reports.queries import show_incident, show_key
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, MailOrder
 

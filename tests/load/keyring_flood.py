@@ -17,8 +17,9 @@ from support.world import FakeRequest, Keys, World, basic
 
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
-from octy_middleware import Gate, Outcome, keyring
-from octy_middleware.verdict import Verdict
+from octy_middleware import Gate, Outcome
+from octy_middleware.auth import key_cache
+from octy_middleware.auth.decision import Verdict
 
 KNOWN = 3  # pairs in use during the flood; memory has room for no other
 SOURCES, NETWORKS, DETAILS = 256, 1000, 60  # the settings' defaults, which bound the rows
@@ -128,7 +129,7 @@ def measure(world: World, requests: int, seed: int = 1) -> Report:
 
 def _left_behind(flood: Flood) -> int:
     """Return what the keyring allocated and kept over some more requests."""
-    only = [tracemalloc.Filter(True, keyring.__file__)]
+    only = [tracemalloc.Filter(True, key_cache.__file__)]
     tracemalloc.start()
     try:
         first = tracemalloc.take_snapshot().filter_traces(only)

@@ -21,7 +21,7 @@ from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, percentile
 from load.servers import OWN, Server, serving
 from octy_middleware import Database
-from octy_worker import staff_orders
+from octy_worker.staff import key_orders
 
 DOORS = ("starlette", "starlette", "flask", "flask")
 LIMIT = 1.0  # seconds: invariant 4
@@ -45,12 +45,12 @@ def cut(url: str, pipe: Pipe) -> None:
 
 
 def _revoke(database: Database, keys: Keys) -> None:
-    staff_orders.revoke(database, keys.public_key, actor="staff", reason="under load", now=time.time())
+    key_orders.revoke(database, keys.public_key, actor="staff", reason="under load", now=time.time())
 
 
 def _regenerate(database: Database, keys: Keys) -> None:
     order = {"actor": "staff", "reason": "under load", "leaked": True}
-    staff_orders.regenerate(database, keys.reference, **order, now=time.time())
+    key_orders.regenerate(database, keys.reference, **order, now=time.time())
 
 
 WAYS: dict[str, Callable[[Database, Keys], None]] = {"revoked": _revoke, "regenerated": _regenerate}

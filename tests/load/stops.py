@@ -32,7 +32,7 @@ from octy_worker.dev.certificates import Certificate, provide
 from octy_worker.dev.environment import outer_environment
 from octy_worker.dev.processes import Process, ProcessGroup, free_port, listens
 from octy_worker.dev.temporal_server import start_temporal
-from octy_worker.registration import register
+from octy_worker.staff.registration import register
 
 KINDS = ("mail", "twice", "away", "waiting", "half")
 _PATIENCE = 40.0  # seconds; a mail that Temporal has given to a worker which is gone comes again after 60

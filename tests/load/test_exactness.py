@@ -8,9 +8,9 @@ from support.world import Keys, World
 from load.exactness import measure
 from load.oracle import Line, Oracle
 from octy_middleware import Outcome
-from octy_middleware.entries import Entry
-from octy_middleware.ledger import Ledger
-from octy_middleware.network import network_of
+from octy_middleware.http.client_address import network_of
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
 
 
 def test_processes_and_threads_at_the_same_keys_are_exact(world: World) -> None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from support.world import FakeRequest, Keys, World, basic
 
-from octy_worker import staff_orders
+from octy_worker.staff import key_orders
 
 _HOT, _WARM, _RETIRED = 2, 6, 4
 _BURST = 40  # requests between two changes from few keys to many, and back
@@ -43,7 +43,7 @@ class Cast:
         sizes = {"hot": _HOT, "warm": _WARM, "cold": cold, "retired": _RETIRED}
         cast = cls(**{role: [world.register(f"{role}-{n}") for n in range(size)] for role, size in sizes.items()})
         for keys in cast.retired:
-            staff_orders.revoke(world.database, keys.public_key, actor="staff", reason="under load", now=1.0)
+            key_orders.revoke(world.database, keys.public_key, actor="staff", reason="under load", now=1.0)
         return cast
 
 

@@ -19,12 +19,12 @@ from support.world import INSTALLATION, World
 from load.report import Report, conclude, percentile
 from load.stops import Site, SlowMail, site
 from octy_middleware import Outcome
-from octy_middleware.entries import Entry
-from octy_middleware.ledger import Ledger
-from octy_worker.cases import Answer, answer_case
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
 from octy_worker.dev.processes import Process
 from octy_worker.dev.temporal_server import find_temporal
-from octy_worker.regenerations import collect
+from octy_worker.domain.incidents import Answer, answer_case
+from octy_worker.domain.regenerations import collect
 from octy_workflows.messages import incident_workflow_id, regeneration_workflow_id
 
 _PATIENCE = 60.0

@@ -10,9 +10,15 @@ from sqlmodel import Session, create_engine, update
 from support.world import World
 
 from octy_middleware import Accounts, InvalidInputError
-from octy_middleware.accounts import StaffChange, change_contact, create_account, find_account, security_addresses
 from octy_middleware.clock import utc
-from octy_middleware.models import Account, Outbox, Table
+from octy_middleware.db.models import Account, Outbox, Table
+from octy_middleware.domain.accounts import (
+    StaffChange,
+    change_contact,
+    create_account,
+    find_account,
+    security_addresses,
+)
 
 DAY = 86_400.0
 NOW = 1_800_000_000.0

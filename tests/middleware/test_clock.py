@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sqlalchemy.dialects import sqlite
 
 from octy_middleware.clock import to_micros, utc, uuid7
-from octy_middleware.columns import UtcTime
+from octy_middleware.db.columns import UtcTime
 
 
 @given(st.floats(0, 4e9), st.binary(min_size=10, max_size=10))

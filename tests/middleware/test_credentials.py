@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.credentials import Credentials, Secret, is_public_key, read_credentials
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.credentials import Credentials, Secret, is_public_key, read_credentials
+from octy_middleware.http.outcome import Outcome
 
 PK = "pk_4Y9cRzq2LmN0aVbX7kDw3T1hQe5u"
 SK = "sk_" + "9fKs2LqA" * 6 + "z"

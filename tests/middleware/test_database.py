@@ -16,9 +16,9 @@ from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
-from octy_middleware.database import SCHEMA, ring
-from octy_middleware.migrations import upgrade
-from octy_middleware.write_lock import FileLock
+from octy_middleware.db.database import SCHEMA, ring
+from octy_middleware.db.file_lock import FileLock
+from octy_middleware.db.migrations import upgrade
 
 
 @pytest.mark.parametrize(

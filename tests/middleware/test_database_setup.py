@@ -10,11 +10,11 @@ from support.postgres import shared_server
 from support.world import FakeRequest, World
 
 from octy_middleware import Database
-from octy_middleware.backends import Writer
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.migrations import upgrade
 from octy_middleware.errors import DatabaseSetupError
-from octy_middleware.migrations import upgrade
-from octy_middleware.outcome import Outcome
-from octy_worker.cli.exits import Exit, exit_of
+from octy_middleware.http.outcome import Outcome
+from octy_worker.cli.exit_codes import Exit, exit_of
 
 
 @pytest.fixture

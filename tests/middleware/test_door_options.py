@@ -12,8 +12,8 @@ from support.world import World, basic
 
 from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Refusal
 from octy_middleware.asgi import AsgiRequest
-from octy_middleware.request import Request
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.request import Request
 
 UNKNOWN = "pk_" + "0" * 28
 

@@ -17,7 +17,7 @@ from werkzeug.test import Client
 
 from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
 from octy_middleware.asgi import AsgiRequest
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
 
 UNKNOWN = "pk_" + "0" * 28
 

@@ -9,9 +9,9 @@ from psycopg import sql
 from support.postgres import shared_server
 
 from octy_middleware import ConfigurationError, Database
-from octy_middleware.accounts import Accounts, create_account
-from octy_middleware.migrations import check_tables, upgrade
-from octy_worker.cli.checks.store import look_at_store
+from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.domain.accounts import Accounts, create_account
+from octy_worker.cli.doctor.store import look_at_store
 from octy_worker.settings import WorkerSettings
 
 CONTACT = {"contact_email_address": "security@acme.example"}

@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.envelope import failure, fault, success
 from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+from octy_middleware.http.error_body import failure, fault, success
 
 
 def test_success_carries_data_beside_the_meta() -> None:

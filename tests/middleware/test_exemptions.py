@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware import ConfigurationError
-from octy_middleware.exemptions import Exemptions
+from octy_middleware.http.exempt_paths import Exemptions
 
 ENTRIES = ("/health", "/static/*", "GET /versions", "POST /hooks/*", "OPTIONS *")
 

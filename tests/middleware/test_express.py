@@ -12,11 +12,11 @@ from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.records import KeyRecord, digest_of, lives, nobody, pack, unpack
-from octy_middleware.statements import run
+from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, pack, unpack
+from octy_middleware.recording.commit_waiter import LoopTicket, ThreadTicket, settle
 from octy_middleware.states import PairState
-from octy_middleware.ticket import LoopTicket, ThreadTicket, settle
-from octy_middleware.verdict import Claim, Verdict
 
 NOW = 1_800_000_000.25
 
@@ -101,12 +101,12 @@ def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate:
 
 
 def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, gate: Gate) -> None:
-    from octy_middleware import pairs
+    from octy_middleware.domain import key_pairs
 
     keys = known(world, gate)
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
     with world.database.write() as connection:
-        pairs.retire(connection, pair_id, NOW)
+        key_pairs.retire(connection, pair_id, NOW)
     assert not passes(gate, keys.basic())
     assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.RETIRED
 

@@ -10,11 +10,12 @@ from psycopg import sql
 from support.postgres import shared_server
 from support.world import FakeRequest, World
 
-from octy_middleware import Database, StoreUnavailableError, statements
-from octy_middleware.backends import Writer
+from octy_middleware import Database, StoreUnavailableError
+from octy_middleware.db import bulk_sql
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.migrations import upgrade
 from octy_middleware.errors import DatabaseSetupError
-from octy_middleware.migrations import upgrade
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.outcome import Outcome
 
 _MODES = (
     "ACCESS SHARE",
@@ -97,7 +98,7 @@ def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(worl
         assert gate.decide(FakeRequest(other.basic())).passes
         for writer in (Writer.OFFICE, Writer.IMPORT, Writer.CROWD):
             with world.database.write(writer=writer, patience=2.0) as connection:
-                statements.run(connection, "UPDATE account SET contact_name = ?", writer.value)
+                bulk_sql.run(connection, "UPDATE account SET contact_name = ?", writer.value)
         assert world.register("third", address="third@example.com").public_key
     assert world.recorded(keys.public_key)["wrong_secret"] == 100
 

@@ -7,7 +7,7 @@ from support.imported_pairs import OLD, have, put, slow
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.keys import make_pair
+from octy_middleware.keys.secret import make_pair
 
 FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
 

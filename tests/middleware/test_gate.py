@@ -10,12 +10,12 @@ from sqlalchemy import event
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.keychain import Keychain
-from octy_middleware.look_ups import Asked
+from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.auth.key_loader import Asked
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.recording.commit_waiter import ThreadTicket
 from octy_middleware.settings import Options
-from octy_middleware.statements import run
-from octy_middleware.ticket import ThreadTicket
-from octy_middleware.verdict import Claim, Verdict
 
 KNOWN_SHAPE = "pk_" + "0" * 28
 

@@ -17,10 +17,10 @@ from passlib.hash import sha512_crypt
 from support.imported_pairs import have, slow
 from support.world import FakeRequest, World
 
-from octy_middleware import hash_processes
-from octy_middleware.hash_processes import HashProcesses
-from octy_middleware.imported_hashes import IMPORTED
-from octy_middleware.outcome import Outcome
+from octy_middleware.auth import hash_processes
+from octy_middleware.auth.hash_processes import HashProcesses
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.imported_hashes import IMPORTED
 
 CONTEXT = CryptContext(schemes=[*IMPORTED])
 SECRET = "not-for-argv"

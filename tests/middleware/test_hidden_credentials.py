@@ -14,7 +14,7 @@ import pytest
 from support.world import Keys, World
 
 from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
-from octy_middleware.hidden_credentials import hide_in_environ
+from octy_middleware.http.hidden_credentials import hide_in_environ
 
 TESTS = Path(__file__).parents[1]
 

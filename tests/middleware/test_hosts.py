@@ -14,10 +14,10 @@ from support.served import Served, served
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, Gate, StoreUnavailableError
-from octy_middleware.backends import Writer
-from octy_middleware.hosts import stops_between_requests
-from octy_middleware.outcome import Outcome
-from octy_middleware.statements import run
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.process.hosts import stops_between_requests
 
 
 @pytest.mark.parametrize(

@@ -13,13 +13,13 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support.foreign_hashes import CRYPT, CRYPT_SECRET, FOREIGN, SECRET, long_bcrypt
 
-from octy_middleware import imported_hashes
-from octy_middleware.credentials import Secret
 from octy_middleware.errors import InvalidInputError
-from octy_middleware.imported_hashes import verify_imported
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, check_imported
-from octy_middleware.native_crypt import sha_crypt_fits
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys import imported_hashes
+from octy_middleware.keys.imported_hashes import verify_imported
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.native_crypt import sha_crypt_fits
+from octy_middleware.keys.secret import KeyHasher, bound_to, check_imported
 
 HASHER = KeyHasher(Keychain({"k1": bytes(32)}))
 ROW = bound_to("00000000-0000-7000-8000-000000000001", "pk_00000001")

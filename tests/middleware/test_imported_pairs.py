@@ -14,11 +14,11 @@ from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
-from octy_middleware.credentials import Secret
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, imported_hash
-from octy_middleware.statements import run
-from octy_middleware.verdict import Claim, SlowClaim
+from octy_middleware.auth.decision import Claim, SlowClaim
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher, bound_to, imported_hash
 
 OLD_UNKNOWN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef3"
 
@@ -86,14 +86,15 @@ def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None
 def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from octy_middleware import StoreUnavailableError, pairs
+    from octy_middleware import StoreUnavailableError
+    from octy_middleware.domain import key_pairs
 
     def away(*_: object) -> bool:
         raise StoreUnavailableError("away")
 
     with world.gate() as gate:
         with monkeypatch.context() as broken:
-            broken.setattr(pairs, "renew_digest", away)
+            broken.setattr(key_pairs, "renew_digest", away)
             assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert stored(world, old)[1] == "pbkdf2_sha256"
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
@@ -101,11 +102,11 @@ def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
 
 
 def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None:
-    from octy_middleware import pairs
+    from octy_middleware.domain import key_pairs
 
     ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
     with world.database.write() as connection:
-        assert not pairs.renew_digest(connection, pair_id, "another", "new", 0.0)
+        assert not key_pairs.renew_digest(connection, pair_id, "another", "new", 0.0)
     assert stored(world, old)[1] == "pbkdf2_sha256"
 
 
@@ -152,7 +153,7 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
 
 def world_shape(world: World) -> str:
     """Return an unknown key of our own shape, checksum and all."""
-    from octy_middleware.keys import make_pair
+    from octy_middleware.keys.secret import make_pair
 
     return make_pair().public_key
 
@@ -256,14 +257,14 @@ def _until(true: Callable[[], bool]) -> None:
 def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from octy_middleware import pairs
+    from octy_middleware.domain import key_pairs
 
     verify = KeyHasher.verify_imported
     ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
 
     def revoke_meanwhile(self: KeyHasher, secret: Any, sealed: str) -> bool:
         with world.database.write() as connection:
-            pairs.retire(connection, pair_id, time.time())
+            key_pairs.retire(connection, pair_id, time.time())
         return verify(self, secret, sealed)
 
     with world.gate() as gate:

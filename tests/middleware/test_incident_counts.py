@@ -7,10 +7,11 @@ import pytest
 from sqlalchemy import text
 from support.world import Keys, World, listening
 
-from octy_middleware import Outcome, incident_counts
-from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.incident_counts import ALL_TIME, DECOY_PREFIX, NAMED_SOURCES, NOT_KEPT
-from octy_middleware.ledger import Ledger
+from octy_middleware import Outcome
+from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.recording import incident_counts
+from octy_middleware.recording.incident_counts import ALL_TIME, DECOY_PREFIX, NAMED_SOURCES, NOT_KEPT
+from octy_middleware.recording.outcome_writer import Ledger
 
 NOW = 1_800_000_000.0
 UNKNOWN = Keys("", "", "", "", "sk_guess")

@@ -11,8 +11,8 @@ from support.stores import make_database, taken_away
 from support.world import World
 
 from octy_middleware import Database, StoreUnavailableError
-from octy_middleware.kept import KeptConnection
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.pinned_connection import KeptConnection
 
 
 def put(database: Database, kept: KeptConnection, public_key: str = "pk_x") -> None:

@@ -10,11 +10,12 @@ from support.doors import DOORS
 from support.imported_pairs import have, slow
 from support.world import FakeRequest, World, basic
 
-from octy_middleware import Outcome, key_checks
+from octy_middleware import Outcome
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_checks
+from octy_middleware.domain.key_checks import PEPPERS, Fit, check_value, compare, register_keys
 from octy_middleware.errors import ForeignKeysError
-from octy_middleware.key_checks import PEPPERS, Fit, check_value, compare, register_keys
-from octy_middleware.keychain import Keychain
-from octy_middleware.statements import run
+from octy_middleware.keys.keychain import Keychain
 
 FOREIGN = Keychain.generate("k1")  # the same id as of every world, as it was before ids were random
 PATIENCE = 60.0  # a busy machine takes its time

@@ -9,9 +9,10 @@ import pytest
 from support.stores import taken_away
 from support.world import Keys, World
 
-from octy_middleware import Database, StoreUnavailableError, pairs
-from octy_middleware.keyring import Keyring
-from octy_middleware.statements import run
+from octy_middleware import Database, StoreUnavailableError
+from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_pairs
 from octy_middleware.states import PairState
 
 
@@ -22,7 +23,7 @@ def make_keyring(database: Database, **options: float) -> Keyring:
 def retire(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
-        assert pairs.retire(connection, pair_id, time.time())
+        assert key_pairs.retire(connection, pair_id, time.time())
 
 
 def test_a_pair_is_remembered_after_its_first_look_up(world: World) -> None:
@@ -69,7 +70,7 @@ def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
     keys, keyring = world.register(), make_keyring(world.database)
     keyring.look_up(keys.public_key)
     with pytest.raises(RuntimeError), world.database.write() as connection:
-        pairs.announce(connection, keys.public_key, time.time())
+        key_pairs.announce(connection, keys.public_key, time.time())
         raise RuntimeError
     assert keyring.remembered(keys.public_key) is not None
     retire(world, world.register("other"))

@@ -10,10 +10,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from passlib.hash import argon2, bcrypt, pbkdf2_sha256, scrypt
 
-from octy_middleware.credentials import Secret, is_public_key
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, bound_to, has_valid_checksum, make_pair, refuse_passlib_beside_libpass
+from octy_middleware.http.credentials import Secret, is_public_key
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import (
+    KeyHasher,
+    bound_to,
+    has_valid_checksum,
+    make_pair,
+    refuse_passlib_beside_libpass,
+)
 
 PAIR_ID, PUBLIC_KEY = "00000000-0000-7000-8000-000000000001", "pk_00000001"
 ROW = bound_to(PAIR_ID, PUBLIC_KEY)

@@ -7,10 +7,10 @@ from sqlmodel import select
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Outcome
-from octy_middleware.entries import OVERFLOW, Entry
-from octy_middleware.ledger import DECOY, Ledger
-from octy_middleware.models import Outbox
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.models import Outbox
+from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.recording.outcome_writer import DECOY, Ledger
 
 NOW = 1_800_000_000.0
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from octy_middleware.lifespan import pass_lifespan
+from octy_middleware.http.lifespan import pass_lifespan
 
 EVENTS = ["lifespan.startup", "lifespan.shutdown"]
 SERVED = ["startup.complete", "closed", "shutdown.complete"]

@@ -14,11 +14,12 @@ from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 from typer.testing import CliRunner
 
-from octy_middleware import Database, SchemaError, StoreUnavailableError, migrations
-from octy_middleware.backends import Writer
-from octy_middleware.database import SCHEMA
-from octy_middleware.migrations import check_tables, comparison, upgrade
-from octy_middleware.models import METADATA
+from octy_middleware import Database, SchemaError, StoreUnavailableError
+from octy_middleware.db import migrations
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.database import SCHEMA
+from octy_middleware.db.migrations import check_tables, comparison, upgrade
+from octy_middleware.db.models import METADATA
 from octy_worker.cli.app import app
 
 PREVIOUS = "0002"

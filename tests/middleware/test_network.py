@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.network import Client, TrustedProxies, counted_source, network_of
+from octy_middleware.http.client_address import Client, TrustedProxies, counted_source, network_of
 
 PROXY, PROXY6, INNER, USER, USER6 = "10.0.0.9", "fd00::9", "10.0.7.7", "198.51.100.7", "2001:db8:1:2::7"
 TRUSTED = ["10.0.0.0/8", "fd00::/8", "unix"]

@@ -2,7 +2,7 @@
 
 import pytest
 
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.outcome import Outcome
 
 STATUS = {
     Outcome.ACCEPTED: 200,

@@ -14,10 +14,11 @@ from support.postgres import shared_server
 from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
-from octy_middleware import ConfigurationError, Database, pairs
-from octy_middleware.migrations import check_tables, upgrade
-from octy_middleware.outcome import Outcome
-from octy_worker.cli.checks.store import look_at_store
+from octy_middleware import ConfigurationError, Database
+from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.domain import key_pairs
+from octy_middleware.http.outcome import Outcome
+from octy_worker.cli.doctor.store import look_at_store
 from octy_worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.needs(PROGRAM)
@@ -65,7 +66,7 @@ def test_a_revoked_pair_is_refused_behind_a_transaction_pooler(world: World) -> 
         assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
         with world.database.write() as connection:
             pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
-            pairs.retire(connection, pair_id, time.time())
+            key_pairs.retire(connection, pair_id, time.time())
         deadline = time.monotonic() + 60
         while gate.decide(FakeRequest(keys.basic())).outcome is not Outcome.RETIRED:
             assert time.monotonic() < deadline

@@ -17,17 +17,10 @@ from support.postgres import PostgresServer, shared_server
 from support.stores import make_database
 from support.world import World
 
-from octy_middleware import (
-    ConfigurationError,
-    Database,
-    InvalidInputError,
-    Settings,
-    StoreUnavailableError,
-    runs,
-    statements,
-    tallies,
-)
-from octy_middleware.backends import Writer
+from octy_middleware import ConfigurationError, Database, InvalidInputError, Settings, StoreUnavailableError
+from octy_middleware.db import bulk_sql
+from octy_middleware.db.backend import Writer
+from octy_middleware.recording import counters, streak_table
 from octy_worker.settings import WorkerSettings
 
 CANARY = "s3cr3t-canary"
@@ -62,7 +55,7 @@ def count(database: Database) -> int:
 
 def put(database: Database, public_key: str = "pk_x") -> None:
     with database.write() as connection:
-        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
+        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
 
 
 # Away, and back
@@ -118,17 +111,17 @@ def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_notici
         own.start()
         if write_first:
             with away.write(kept=kept) as connection:
-                statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
+                bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
         assert number() == 42
     assert count(away) == 1
 
 
 def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer, away: Database) -> None:
     with pytest.raises(StoreUnavailableError), away.write() as connection:
-        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
+        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
         own.stop("immediate")
         own.start()
-        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 2)")
+        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 2)")
     assert count(away) == 0
 
 
@@ -166,8 +159,8 @@ def test_a_lock_that_is_not_had_in_time_is_unavailable(world: World) -> None:
 def test_a_fault_in_a_transaction_undoes_all_of_it_and_the_connection_lives_on(world: World) -> None:
     put(world.database)
     with pytest.raises(Exception, match="duplicate key") as caught, world.database.write() as connection:
-        statements.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'a', 1)")
-        statements.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'b', 1)")
+        bulk_sql.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'a', 1)")
+        bulk_sql.run(connection, "INSERT INTO key_change (seq, public_key, at) VALUES (99, 'b', 1)")
     assert type(caught.value).__name__ == "IntegrityError"
     assert count(world.database) == 1
 
@@ -178,7 +171,7 @@ def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
         put(world.database)
         assert connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one() == before
     with pytest.raises(StoreUnavailableError, match="read-only"), world.database.read() as connection:
-        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
+        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
 
 
 def test_an_import_writes_beside_everybody(world: World) -> None:
@@ -326,7 +319,7 @@ def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, awa
         pass
     right.close()
     with pytest.raises(StoreUnavailableError, match="permission denied"), right.write() as connection:
-        statements.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
+        bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
     right.close()
     Path(path).write_text(rules)
 
@@ -342,7 +335,7 @@ def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, awa
 def test_errors_of_the_server_show_no_stored_values(world: World, statement: str) -> None:
     """Its details show whole rows: digests, sealed secrets, addresses. Such errors end up in logs and histories."""
     with pytest.raises(Exception, match="violates") as caught, world.database.write() as connection:
-        statements.run(connection, statement, CANARY)
+        bulk_sql.run(connection, statement, CANARY)
     assert type(caught.value).__name__ == "IntegrityError"
     assert CANARY not in "".join(traceback.format_exception(caught.value))
 
@@ -351,18 +344,18 @@ def test_a_nul_is_told_as_what_it_is(world: World) -> None:
     with pytest.raises(InvalidInputError, match="a text holds a NUL character"):
         put(world.database, "a\0b")
     with pytest.raises(InvalidInputError, match="a text holds a NUL character"), world.database.read() as connection:
-        statements.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
+        bulk_sql.run(connection, "SELECT 1 FROM account WHERE reference = ?", "\0")
     assert count(world.database) == 0
 
 
 def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World) -> None:
     row = (1, CANARY, "h", 1, "o" * 500, "s", "c", "m", "p", "r")
     with pytest.raises(psycopg.DataError) as caught, world.database.write() as connection:
-        tallies.ADD_ATTEMPTS.execute(connection, [row])
+        counters.ADD_ATTEMPTS.execute(connection, [row])
     assert "too long" in str(caught.value)
     run_twice = [("pk_a", "n", 1, 1, 1), ("pk_a", "n", 1, 1, 1)]
     with pytest.raises(psycopg.errors.CardinalityViolation) as again, world.database.write() as connection:
-        runs._GROW.execute(connection, run_twice)
+        streak_table._GROW.execute(connection, run_twice)
     for error in (caught.value, again.value):
         shown = "".join(traceback.format_exception(error))
         assert CANARY not in shown
@@ -372,7 +365,7 @@ def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World)
 
 def test_an_import_of_many_leaves_statistics_behind(world: World) -> None:
     with world.database.write(writer=Writer.IMPORT) as connection:
-        statements.run(
+        bulk_sql.run(
             connection, "INSERT INTO key_change (public_key, at) SELECT 'k' || i, 1 FROM generate_series(1, 5000) i"
         )
         world.database.refresh_statistics(connection, "key_change")

@@ -3,8 +3,8 @@
 import pytest
 from sqlalchemy import make_url
 
-from octy_middleware.postgres import PostgresBackend
-from octy_middleware.postgres_url import driver_options
+from octy_middleware.db.postgres import PostgresBackend
+from octy_middleware.db.postgres_url import driver_options
 
 
 @pytest.fixture(autouse=True)

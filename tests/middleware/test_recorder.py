@@ -6,11 +6,11 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.drain import Drain
-from octy_middleware.entries import Entry
-from octy_middleware.recorder import Recorder
-from octy_middleware.ticket import ThreadTicket
-from octy_middleware.verdict import Verdict
+from octy_middleware.auth.decision import Verdict
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.batch_queue import Drain
+from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_middleware.recording.recorder import Recorder
 
 NOW = 1_800_000_000.0
 

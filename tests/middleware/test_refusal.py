@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.outcome import Outcome
-from octy_middleware.refusal import check_realm, prefers_problem, refuse
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.http.response import check_realm, prefers_problem, refuse
 
 REFUSED = [outcome for outcome in Outcome if outcome is not Outcome.ACCEPTED]
 SAME = [Outcome.UNKNOWN_KEY, Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG]

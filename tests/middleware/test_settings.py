@@ -5,7 +5,7 @@ import pickle
 import pytest
 
 from octy_middleware import ConfigurationError, Settings
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import Options
 from octy_worker.settings import WorkerSettings
 from octy_workflows.policies import MAILING

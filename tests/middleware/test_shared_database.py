@@ -14,12 +14,12 @@ from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError
-from octy_middleware.backends import VERSION_TABLE, Writer
-from octy_middleware.foreign_tables import TABLE_NAMES
-from octy_middleware.migrations import check_tables, downgrade, upgrade
-from octy_middleware.models import METADATA
-from octy_middleware.outcome import Outcome
-from octy_worker.cli.exits import Exit, exit_of
+from octy_middleware.db.backend import VERSION_TABLE, Writer
+from octy_middleware.db.foreign_tables import TABLE_NAMES
+from octy_middleware.db.migrations import check_tables, downgrade, upgrade
+from octy_middleware.db.models import METADATA
+from octy_middleware.http.outcome import Outcome
+from octy_worker.cli.exit_codes import Exit, exit_of
 
 HOST = """
 from sqlalchemy.orm import configure_mappers
@@ -40,7 +40,7 @@ configure_mappers()
 assert set(SQLModel.metadata.tables) == {{"account", "{table}"}}, SQLModel.metadata.tables
 assert Account(id=1, {things}=[{name}(id=2)]).{things}[0].account.id == 1
 """
-IMPORT = "import octy_middleware, octy_middleware.models"
+IMPORT = "import octy_middleware, octy_middleware.db.models"
 
 
 @pytest.mark.parametrize("name", ["Job", "Incident", "Mail", "Webhook"])

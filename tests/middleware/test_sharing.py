@@ -20,9 +20,10 @@ from support.forks import in_child
 from support.world import FakeRequest, Keys, World
 from werkzeug.test import Client
 
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Settings, sharing
-from octy_middleware.keychain import Keychain
-from octy_middleware.outcome import Outcome
+from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
+from octy_middleware.auth import sharing
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
 
 ROUTES = 30
 

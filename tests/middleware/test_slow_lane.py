@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from octy_middleware import slow_lane
-from octy_middleware.slow_lane import SlowLane
+from octy_middleware.auth import hash_limiter
+from octy_middleware.auth.hash_limiter import SlowLane
 
 
 def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> None:
@@ -106,7 +106,7 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
 
 
 def test_a_lane_begins_anew_after_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(slow_lane, "_IDLE", 0.05)
+    monkeypatch.setattr(hash_limiter, "_IDLE", 0.05)
     lane = SlowLane(width=2, queue=2)
     for _ in range(3):
         assert lane.run(lambda: 5, who="x") == 5

@@ -13,10 +13,11 @@ from support.postgres import PostgresServer
 from support.served import Served, served
 from support.world import Keys, World
 
-from octy_middleware import Database, StoreUnavailableError, pairs
+from octy_middleware import Database, StoreUnavailableError
+from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_pairs
 from octy_middleware.errors import StandbyError
-from octy_middleware.keyring import Keyring
-from octy_middleware.statements import run
 
 HEALED = 5.0  # seconds
 
@@ -69,7 +70,7 @@ def fail_over(proxy: Proxy, port: int) -> None:
 def retire(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", keys.public_key).all()
-        assert pairs.retire(connection, pair_id, time.time())
+        assert key_pairs.retire(connection, pair_id, time.time())
 
 
 def within(seconds: float, done: Callable[[], bool]) -> None:

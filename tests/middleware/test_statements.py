@@ -3,7 +3,7 @@
 import pytest
 from support.world import World, listening
 
-from octy_middleware.statements import Given, Question, ask_all
+from octy_middleware.db.bulk_sql import Given, Question, ask_all
 
 ECHO = Question(("given.name", "given.number"), "{given} WHERE given.number > 0", name="text", number="bigint")
 MORE = Question(("given.number + 1", "given.name"), "{given}", number="bigint", name="text")

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.streak import NO_RUN, POLICY, Crossing, Hit, Rule, Run, fold, next_notice
+from octy_middleware.recording.streak import NO_RUN, POLICY, Crossing, Hit, Rule, Run, fold, next_notice
 
 A, B = "198.51.100.0/24", "203.0.113.0/24"
 DATA = Path(__file__).parents[2] / "examples" / "data" / "login-attempts.csv"

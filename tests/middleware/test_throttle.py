@@ -4,8 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware import throttle
-from octy_middleware.throttle import Throttle
+from octy_middleware.auth import rate_limit
+from octy_middleware.auth.rate_limit import Throttle
 
 
 class Watch:
@@ -53,7 +53,7 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
 
 
 def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(throttle, "_SOURCES", 3)
+    monkeypatch.setattr(rate_limit, "_SOURCES", 3)
     limit = Throttle(1, monotonic=Watch())
     for source in "abcd":
         assert limit.wait(source) == 0.0

@@ -17,7 +17,7 @@ from werkzeug.middleware.proxy_fix import ProxyFix
 
 from octy_middleware import OctyASGIMiddleware, Outcome
 from octy_middleware.asgi import AsgiRequest
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
 from octy_middleware.wsgi import WsgiRequest
 
 DAY = 86_400.0

@@ -10,9 +10,9 @@ from support.imported_pairs import have, slow
 from support.world import World, basic
 
 from octy_middleware import Gate
-from octy_middleware.async_libraries import TrioTicket, run_in
-from octy_middleware.ticket import settle
-from octy_middleware.verdict import OPEN
+from octy_middleware.auth.decision import OPEN
+from octy_middleware.process.async_libraries import TrioTicket, run_in
+from octy_middleware.recording.commit_waiter import settle
 
 UNKNOWN = "pk_" + "0" * 28
 

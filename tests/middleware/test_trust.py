@@ -7,11 +7,11 @@ import pytest
 from support.served import served
 from support.world import World
 
-from octy_middleware import pairs
+from octy_middleware.auth.cache_trust import Trust
 from octy_middleware.clock import elapsed
-from octy_middleware.records import Memory
-from octy_middleware.statements import run
-from octy_middleware.trust import Trust
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_pairs
+from octy_middleware.keys.key_record import Memory
 
 GRACE = 60.0
 
@@ -145,7 +145,7 @@ def test_the_clock_of_trust_counts_time_in_which_the_machine_is_suspended() -> N
 def _retire_elsewhere(world: World, public_key: str) -> None:
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", public_key).all()
-        assert pairs.retire(connection, pair_id, time.time())
+        assert key_pairs.retire(connection, pair_id, time.time())
 
 
 ROUNDS = int(os.environ.get("OCTY_TEST_PAUSES", "6"))

@@ -18,10 +18,10 @@ from support.forks import fork_untold
 from support.world import FakeRequest, World
 
 from octy_middleware import Gate
-from octy_middleware.entries import describe
-from octy_middleware.forking import notice_fork
-from octy_middleware.network import Client
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.client_address import Client
+from octy_middleware.http.event import describe
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.process.fork import notice_fork
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
 
 APP = """

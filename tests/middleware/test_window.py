@@ -6,11 +6,11 @@ from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Outcome
-from octy_middleware.entries import Entry
-from octy_middleware.ledger import Ledger
-from octy_middleware.statements import run
-from octy_middleware.streak import Hit, Rule
-from octy_middleware.window import Window, crossing
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.recording.streak import Hit, Rule
+from octy_middleware.recording.window_rule import Window, crossing
 
 NOW = 1_800_000_000.0
 LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}

@@ -13,9 +13,9 @@ from pydantic.fields import FieldInfo
 import octy_middleware
 import octy_worker
 from octy_middleware.settings import PREFIX, BaseSettings, Settings
-from octy_worker.cli.temporal_place import TemporalPlace
-from octy_worker.codec_server import CodecSettings
 from octy_worker.settings import RetentionSettings, WebhookSettings, WorkerSettings
+from octy_worker.temporal.codec_server import CodecSettings
+from octy_worker.temporal.place import TemporalPlace
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from support.world import Keys, World
 
-from octy_middleware import pairs
-from octy_middleware.keys import make_pair
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import key_pairs
+from octy_middleware.keys.secret import make_pair
 
 WRONG, CONTROL, UNKNOWN = "wrong", "wrong again (A/A)", "unknown"
 RETIRED, RETIRED_WRONG, EMPTY = "retired", "retired, wrong", "empty secret"
@@ -44,7 +44,7 @@ def prepare(folder: Path) -> Prepared:
     live, retired = world.register("live"), world.register("retired")
     with world.database.write() as connection:
         [(pair_id,)] = run(connection, "SELECT id FROM key_pair WHERE public_key = ?", retired.public_key)
-        assert pairs.retire(connection, pair_id, now=0.0)
+        assert key_pairs.retire(connection, pair_id, now=0.0)
     world.database.close()
     wrong, stranger = make_pair().secret.reveal(), make_pair()
     texts = {

@@ -11,7 +11,7 @@ from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.stack import Stack
-from octy_worker.registration import register
+from octy_worker.staff.registration import register
 
 PATIENCE = 90.0  # a busy machine takes its time
 

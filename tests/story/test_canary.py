@@ -7,8 +7,8 @@ from pathlib import Path
 
 from temporalio.client import Client
 
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import METADATA
+from octy_middleware.db.models import METADATA
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev.stack import Stack
 from octy_worker.webhooks.signing import Signer
 from story.api import Api, Crew

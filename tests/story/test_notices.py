@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from octy_middleware.installation import installation_id
+from octy_middleware.domain.installation import installation_id
 from octy_worker.dev.customer import CustomerError, Keys
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 from passlib.hash import pbkdf2_sha256
 
-from octy_middleware.credentials import Secret
-from octy_middleware.keys import bound_to
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.secret import bound_to
 from support.world import Keys, World
 
 OLD = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef2"

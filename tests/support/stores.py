@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from octy_middleware import Database
-from octy_middleware.migrations import upgrade
+from octy_middleware.db.migrations import upgrade
 from support.laundry import look, wash
 from support.postgres import PostgresServer, shared_server
 

@@ -11,18 +11,19 @@ from pathlib import Path
 
 from sqlalchemy import Connection, event, text
 
-from octy_middleware import Database, Gate, Settings, statements
+from octy_middleware import Database, Gate, Settings
+from octy_middleware.auth.decision import Claim, SlowClaim, Verdict
 from octy_middleware.clock import Clock
-from octy_middleware.installation import register_installation
-from octy_middleware.key_checks import PEPPERS, register_keys
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher
-from octy_middleware.request import Request
-from octy_middleware.ticket import ThreadTicket
-from octy_middleware.verdict import Claim, SlowClaim, Verdict
-from octy_worker import regenerations
-from octy_worker.registration import register
-from octy_worker.sealed import Sealer
+from octy_middleware.db import bulk_sql
+from octy_middleware.domain.installation import register_installation
+from octy_middleware.domain.key_checks import PEPPERS, register_keys
+from octy_middleware.http.request import Request
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain import regenerations
+from octy_worker.staff.registration import register
 from support.postgres import PostgresServer
 from support.stores import make_database, remove_database
 
@@ -160,7 +161,7 @@ def look_into(gate: Gate, claim: Claim | Verdict, request: Request) -> Verdict |
 def listening(database: Database) -> Iterator[list[str]]:
     """Yield the statements that this process sends to the database, by SQLAlchemy or by the driver itself."""
     heard: list[str] = []
-    real = statements._driver
+    real = bulk_sql._driver
 
     class Heard:
         def __init__(self, connection: Connection) -> None:
@@ -174,9 +175,9 @@ def listening(database: Database) -> Iterator[list[str]]:
         heard.append(str(call[2]))
 
     event.listen(database.engine, "before_cursor_execute", note)
-    statements._driver = Heard
+    bulk_sql._driver = Heard
     try:
         yield heard
     finally:
-        statements._driver = real
+        bulk_sql._driver = real
         event.remove(database.engine, "before_cursor_execute", note)

@@ -15,7 +15,7 @@ from pathlib import Path
 from cli_rig import Ended, Octy, octy_for, open_case
 from support.world import INSTALLATION, Keys, World
 
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.mail_sink import sink_command
 from octy_worker.dev.processes import Process, ProcessGroup, free_port

@@ -17,9 +17,9 @@ from support.world import Keys, World
 from typer.testing import CliRunner
 
 from octy_middleware import Outcome
-from octy_middleware.entries import Entry
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.ledger import Ledger
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
 from octy_worker.cli.app import app
 
 PATIENCE = 120  # a busy machine takes its time

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from octy_worker.cli import audit
+from octy_worker.staff import audit
 
 
 @pytest.fixture

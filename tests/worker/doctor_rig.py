@@ -3,8 +3,8 @@
 import re
 from pathlib import Path
 
-from octy_worker.cli.checks.check import Check
-from octy_worker.cli.checks.problem import Problem
+from octy_worker.cli.doctor.check import Check
+from octy_worker.cli.doctor.problem import Problem
 
 PAGE = (Path(__file__).parents[2] / "docs" / "doctor.md").read_text()
 

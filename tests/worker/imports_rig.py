@@ -7,7 +7,7 @@ import json
 from support.foreign_hashes import FOREIGN
 from support.world import World
 
-from octy_worker.imports import Plan, carry_out, plan_import
+from octy_worker.imports.planner import Plan, carry_out, plan_import
 
 HEADER = ("reference", "contact_email_address", "public_key", "secret_hash")
 BCRYPT = FOREIGN["bcrypt 2b"]

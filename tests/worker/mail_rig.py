@@ -8,12 +8,9 @@ from itertools import count
 from sqlmodel import col, select, update
 from support.stores import make_database, remove_database
 
-from octy_middleware.accounts import Accounts, change_contact
 from octy_middleware.clock import to_micros, utc
-from octy_middleware.database import Database
-from octy_middleware.incident_counts import ADD_SUMS, ALL_TIME
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import (
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import (
     Account,
     Attempt,
     Confirmation,
@@ -26,15 +23,18 @@ from octy_middleware.models import (
     Regeneration,
     SealedSecret,
 )
-from octy_middleware.notices import give, note_added_keys
-from octy_middleware.outcome import Outcome
+from octy_middleware.domain.accounts import Accounts, change_contact
+from octy_middleware.domain.notices import give, note_added_keys
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.recording.incident_counts import ADD_SUMS, ALL_TIME
 from octy_middleware.states import Cause, NoticeKind, PairState
 from octy_worker.activities.mail import MailActivities
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.mail.facts import draft
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.letters import Letters
-from octy_worker.sealed import Sealer
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, MailOrder
 

@@ -14,14 +14,9 @@ from sqlalchemy import event
 from starlette.applications import Starlette
 from support.stores import make_database, remove_database
 
-from octy_middleware.accounts import StaffChange, change_contact
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.credentials import Secret
-from octy_middleware.database import Database
-from octy_middleware.incident_counts import ALL_TIME
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import make_pair
-from octy_middleware.models import (
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import (
     Account,
     Confirmation,
     Incident,
@@ -32,12 +27,17 @@ from octy_middleware.models import (
     SealedSecret,
     Table,
 )
-from octy_middleware.notices import give
+from octy_middleware.domain.accounts import StaffChange, change_contact
+from octy_middleware.domain.notices import give
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import make_pair
+from octy_middleware.recording.incident_counts import ALL_TIME
+from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Cause, IncidentState, NoticeKind, PairState, RegenerationState
-from octy_middleware.streak import Rule
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import build_pages
-from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 
 START = 1_767_225_600.0  # 2026-01-01 00:00:00 UTC

@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from support.world import World
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_middleware import outbox
-from octy_middleware.statements import run
-from octy_worker.relay import Relay, Round
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain import outbox
+from octy_worker.outbox.relay import Relay, Round
 from octy_worker.settings import WorkerSettings
 
 PATIENCE = 45.0  # seconds; a busy machine takes its time

@@ -4,9 +4,9 @@ import asyncio
 import sys
 import time
 
-from octy_middleware.database import Database
-from octy_middleware.keychain import Keychain
-from octy_worker.relay import Relay
+from octy_middleware.db.database import Database
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
 
 

@@ -12,11 +12,11 @@ from sqlalchemy import insert
 from support.world import Keys, World
 
 from octy_middleware import Database
-from octy_middleware.backends import Writer
 from octy_middleware.clock import utc
-from octy_middleware.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
-from octy_worker.retention import Run
-from octy_worker.retention.pace import Pace
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
+from octy_worker.domain.pace import Pace
+from octy_worker.maintenance.retention import Run
 from octy_worker.settings import RetentionSettings
 
 DAY = 86_400.0

@@ -13,16 +13,17 @@ from support.world import LIFE, FakeRequest, Keys, World
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer, Cause, RegenerationState
-from octy_worker import cases, orders, regenerations
 from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.cases import CUSTOMER
+from octy_worker.domain import incidents as cases
+from octy_worker.domain import regenerations, staff_requests
+from octy_worker.domain.incidents import CUSTOMER
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
@@ -122,9 +123,9 @@ def decision(
 ) -> DecisionOrder:
     """Write a decision down, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    orders.write(desk.world.database, Action.DECIDE, incident_id, said, NOW)
+    staff_requests.write(desk.world.database, Action.DECIDE, incident_id, said, NOW)
     with desk.world.database.write() as connection:
-        orders.use(connection, number, Action.DECIDE, incident_id, by="this call", now=NOW)
+        staff_requests.use(connection, number, Action.DECIDE, incident_id, by="this call", now=NOW)
     return DecisionOrder(incident_id, number, NOW)
 
 

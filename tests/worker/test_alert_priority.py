@@ -12,8 +12,8 @@ from support.world import World
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput
 from test_outbox_priority import give_many
 
-from octy_worker.alert_priority import MAX_DELAY, AlertsInProgress, interceptors
-from octy_worker.relay import Relay
+from octy_worker.mail.alert_priority import MAX_DELAY, AlertsInProgress, interceptors
+from octy_worker.outbox.relay import Relay
 from octy_workflows.messages import MailKind, MailOrder
 from octy_workflows.task_queues import Work
 

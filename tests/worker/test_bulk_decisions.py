@@ -8,11 +8,11 @@ from cli_rig import DENIED, octy_for, open_case
 from support.world import World
 
 from octy_middleware.clock import utc
-from octy_middleware.models import AlertHold
+from octy_middleware.db.models import AlertHold
 from octy_middleware.states import Answer
-from octy_worker.bulk_decisions import Ended, Result, decide_each, decision_id_of, open_since
-from octy_worker.cases import answer_case
 from octy_worker.cli import bulk_deciding
+from octy_worker.domain.incidents import answer_case
+from octy_worker.staff.bulk_decisions import Ended, Result, decide_each, decision_id_of, open_since
 
 WHY = ("--reason", "our wrong release")
 SINCE = ("--all-open", "--since", "2026-01-01T00:00Z")

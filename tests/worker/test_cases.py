@@ -9,11 +9,11 @@ from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.clock import utc
-from octy_middleware.entries import Entry
-from octy_middleware.ledger import Ledger
+from octy_middleware.http.event import Entry
+from octy_middleware.recording.outcome_writer import Ledger
 from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
-from octy_worker import cases, regenerations
-from octy_worker.cases import CUSTOMER
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.incidents import CUSTOMER
 
 NOW = time.time()
 
@@ -37,9 +37,9 @@ def fail(world: World, keys: Keys, times: int, now: float) -> None:
     ledger.write(hits)
 
 
-def answer(world: World, incident_id: str, said: Answer, **more: object) -> cases.Standing:
+def answer(world: World, incident_id: str, said: Answer, **more: object) -> incidents.Standing:
     options = {"leaked": False, "by": CUSTOMER, "now": NOW, **more}
-    standing = cases.answer_case(world.database, incident_id, said, **options)  # type: ignore[arg-type]
+    standing = incidents.answer_case(world.database, incident_id, said, **options)  # type: ignore[arg-type]
     assert standing is not None
     return standing
 
@@ -56,7 +56,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
     keys = world.register("acme")
     incident_id = open_case(world, keys)
     with world.database.read_session() as session:
-        view = cases.load_case(session, incident_id)
+        view = incidents.load_case(session, incident_id)
     assert view is not None
     assert (view.account.reference, view.pair.public_key, view.failures) == ("acme", keys.public_key, 20)
     assert [(source.source, source.count, source.client) for source in view.sources.named] == [
@@ -65,7 +65,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
         ("198.51.100.2", 6, "curl/2"),
     ]
     with world.database.read_session() as session:
-        assert cases.load_case(session, "no-such-case") is None
+        assert incidents.load_case(session, "no-such-case") is None
 
 
 @pytest.mark.parametrize(
@@ -162,11 +162,11 @@ def test_no_answer_to_a_closed_or_unknown_case(world: World) -> None:
     keys = world.register()
     incident_id = open_case(world, keys)
     with world.database.write() as connection:
-        assert cases.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        assert incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     standing = answer(world, incident_id, Answer.NOT_US, leaked=True)
     assert (standing.taken, standing.closed, standing.resolution) == (False, True, Resolution.UNANSWERED)
     assert pair_state(world, keys) == "active"
-    assert cases.answer_case(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
+    assert incidents.answer_case(world.database, "none", Answer.NOT_US, leaked=False, by=CUSTOMER, now=NOW) is None
 
 
 @pytest.mark.parametrize("resolution", list(Resolution))
@@ -181,7 +181,7 @@ def test_closing_starts_streaks_at_zero_and_only_a_false_alarm_is_quiet(world: W
         change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):  # a repeat is harmless
         with world.database.write() as connection:
-            assert cases.close_case(connection, incident_id, resolution, quiet=100.0, now=NOW)
+            assert incidents.close_case(connection, incident_id, resolution, quiet=100.0, now=NOW)
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     [(quiet_until,)] = world.rows("SELECT quiet_until FROM key_pair")
     assert (quiet_until is not None) is (resolution is Resolution.FALSE_ALARM)
@@ -193,7 +193,7 @@ def test_silence_does_not_pass_over_an_answer(world: World) -> None:
     incident_id = open_case(world, world.register())
     answer(world, incident_id, Answer.NOT_US)
     with world.database.write() as connection:
-        assert not cases.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        assert not incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert world.rows("SELECT closed_at FROM incident") == [(None,)]
 
 
@@ -201,7 +201,7 @@ def test_twenty_more_failures_after_the_end_are_a_new_case(world: World) -> None
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
-        cases.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
+        incidents.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW)
     assert open_case(world, keys) != first
 
 
@@ -209,10 +209,10 @@ def test_a_closed_case_does_not_count_what_follows_it(world: World) -> None:
     keys = world.register()
     first = open_case(world, keys)
     with world.database.write() as connection:
-        cases.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
+        incidents.close_case(connection, first, Resolution.UNANSWERED, quiet=1.0, now=NOW + 60)
     fail(world, keys, 30, NOW + 180)
     with world.database.read_session() as session:
-        view = cases.load_case(session, first)
+        view = incidents.load_case(session, first)
     assert view is not None
     assert view.failures == view.sources.total == 20
     seen = [source.last_at for source in view.sources.named]
@@ -223,7 +223,7 @@ def test_a_refused_decision_is_noted_once(world: World) -> None:
     incident_id = open_case(world, world.register())
     for why in ("by the workflow", "by SQL"):
         with world.database.write() as connection:
-            cases.note_refused_decision(
+            incidents.note_refused_decision(
                 connection, incident_id, decision_id="d1", actor="ann", detail={"why": why}, now=NOW
             )
     assert world.rows("SELECT key, actor, what, detail FROM incident_event") == [
@@ -235,8 +235,8 @@ def test_the_timeline_takes_an_event_once_and_keeps_order(world: World) -> None:
     incident_id = open_case(world, world.register())
     for key in ("a", "b", "a"):
         with world.database.write() as connection:
-            cases.append_event(connection, incident_id, key=key, actor="system", what=key, detail={"n": 1}, now=NOW)
-            cases.set_state(connection, incident_id, IncidentState.WAITING)
+            incidents.append_event(connection, incident_id, key=key, actor="system", what=key, detail={"n": 1}, now=NOW)
+            incidents.set_state(connection, incident_id, IncidentState.WAITING)
     assert world.rows("SELECT seq, what FROM incident_event ORDER BY seq") == [(1, "a"), (2, "b")]
     assert world.rows("SELECT state FROM incident") == [("waiting",)]
 
@@ -247,7 +247,7 @@ def test_a_reported_leak_can_not_become_a_false_alarm(world: World) -> None:
     incident_id = open_case(world, keys)
     answer(world, incident_id, Answer.NOT_US, leaked=True)
     with world.database.write() as connection:
-        cases.reopen_answer(connection, incident_id)
+        incidents.reopen_answer(connection, incident_id)
     denied = answer(world, incident_id, Answer.IT_WAS_US, by="ann", decision_id="d1", reason="phone")
     assert (denied.taken, denied.answer, denied.leaked) == (False, None, True)
     again = answer(world, incident_id, Answer.NOT_US, by="ann", decision_id="d2", reason="phone")

@@ -10,13 +10,13 @@ import pytest
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Incident, Notice
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.models import Incident, Notice
 from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
-from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
-from octy_worker.changed_answers import Change, Changed, change_answer
-from octy_worker.staff_orders import OrderRefusedError
+from octy_worker.domain import incidents, regenerations
+from octy_worker.staff.amendments import Change, Changed, change_answer
+from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.messages import CloseOrder, RegenerationOrder
 
 NOW = time.time() + 86_400
@@ -45,7 +45,7 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
     keys = world.register()
     incident_id = open_case(world, keys)
     if said is not None:
-        cases.answer_case(world.database, incident_id, said, leaked=leaked, by=cases.CUSTOMER, now=NOW)
+        incidents.answer_case(world.database, incident_id, said, leaked=leaked, by=incidents.CUSTOMER, now=NOW)
     return keys, incident_id
 
 
@@ -65,7 +65,7 @@ def sent(world: World, regeneration_id: str) -> str:
 
 def close(world: World, incident_id: str, resolution: Resolution) -> None:
     with world.database.write() as connection:
-        assert cases.close_case(connection, incident_id, resolution, quiet=3600.0, now=NOW)
+        assert incidents.close_case(connection, incident_id, resolution, quiet=3600.0, now=NOW)
 
 
 def change(world: World, incident_id: str, wish: Change) -> Changed:

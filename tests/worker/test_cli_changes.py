@@ -11,8 +11,9 @@ from cli_rig import Octy, audited, octy_for, open_case
 from support.world import FakeRequest, World
 
 from octy_middleware.states import PairState
-from octy_worker import regenerations
-from octy_worker.cli import accounts, audit, keys
+from octy_worker.cli import accounts, keys
+from octy_worker.domain import regenerations
+from octy_worker.staff import audit
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 

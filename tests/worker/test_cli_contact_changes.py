@@ -8,9 +8,9 @@ import pytest
 from cli_rig import Octy, octy_for, open_case
 from support.world import World
 
-from octy_middleware.accounts import change_contact, find_account
 from octy_middleware.clock import utc
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain.accounts import change_contact, find_account
 from octy_worker.cli import accounts
 
 pytestmark = pytest.mark.usefixtures("no_system_log")

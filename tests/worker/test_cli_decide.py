@@ -12,8 +12,8 @@ from support.stores import STORES
 from support.world import INSTALLATION
 
 from octy_middleware.clock import utc
-from octy_middleware.keychain import Keychain
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import PairState
 from octy_worker.cli import incident_orders, incidents, keys, leave
 

@@ -13,14 +13,14 @@ from support.world import World
 from webhook_rig import subscribe
 
 from octy_middleware.clock import utc
-from octy_middleware.database import Database
-from octy_middleware.keychain import Keychain
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Outbox, Table
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.loopback import is_loopback
-from octy_middleware.models import Outbox, Table
-from octy_middleware.statements import run
-from octy_worker.cli.checks import State
-from octy_worker.cli.checks.configuration import KEYS, look_at_packages, read_settings, variable
-from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.doctor import State
+from octy_worker.cli.doctor.configuration import KEYS, look_at_packages, read_settings, variable
+from octy_worker.cli.doctor.store import look_at_store
 from octy_worker.identity import claim_installation
 from octy_worker.settings import WorkerSettings
 
@@ -185,7 +185,7 @@ def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
 
 
 def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
-    monkeypatch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
+    monkeypatch.setattr("octy_worker.cli.doctor.store._PATIENCE", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
     assert [name for name in wrong(found) if name != "durability"] == ["write lock"]  # the tests' server has no fsync

@@ -11,10 +11,10 @@ import pytest
 from cli_rig import Octy, octy_for, open_case
 from support.world import World
 
-from octy_middleware.database import Database
-from octy_middleware.keys import make_pair
+from octy_middleware.db.database import Database
+from octy_middleware.keys.secret import make_pair
 from octy_worker import dev
-from octy_worker.cli.exits import MEANING, Exit
+from octy_worker.cli.exit_codes import MEANING, Exit
 
 WHY = ("--reason", "ticket 4711")
 
@@ -146,7 +146,7 @@ def test_a_store_that_cant_answer_is_unavailable(world, octy):
 
 
 def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
-    monkeypatch.setattr("octy_middleware.database._BUSY_TIMEOUT", 0.1)
+    monkeypatch.setattr("octy_middleware.db.database._BUSY_TIMEOUT", 0.1)
     monkeypatch.setattr(Database.__init__, "__kwdefaults__", {"busy_timeout": 0.1})
     with world.database.write():
         done = octy("accounts", "add", "--reference", "acme", "--email", "a@acme.example").must(4)
@@ -155,7 +155,7 @@ def test_a_busy_store_is_unavailable(world, octy, monkeypatch):
 
 
 def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
-    monkeypatch.setattr("octy_worker.reports.list_accounts", lambda *_, **__: 1 / 0)
+    monkeypatch.setattr("octy_worker.reports.queries.list_accounts", lambda *_, **__: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         octy("accounts", "list")
 

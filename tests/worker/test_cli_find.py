@@ -9,10 +9,10 @@ from sqlalchemy import text
 from support.world import World
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Account, Attempt, Incident, KeyPair
-from octy_middleware.notices import note_exposure
-from octy_worker import finding
+from octy_middleware.db.models import Account, Attempt, Incident, KeyPair
+from octy_middleware.domain.notices import note_exposure
 from octy_worker.cli.finding import FOUND
+from octy_worker.reports import finding
 
 REQUEST = "req-7F3a.9"
 

@@ -15,7 +15,7 @@ from support.foreign_hashes import FOREIGN, SECRET
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
 from octy_worker.cli import importing
 
 pytestmark = pytest.mark.usefixtures("no_system_log")

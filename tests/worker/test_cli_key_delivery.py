@@ -8,11 +8,11 @@ from cli_rig import Octy, octy_for
 from support.world import World
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Mail
+from octy_middleware.db.models import Mail
 from octy_middleware.states import MailState
-from octy_worker import regenerations
 from octy_worker.cli import keys
-from octy_worker.key_delivery import DeliveryStatus
+from octy_worker.domain import regenerations
+from octy_worker.reports.key_delivery import DeliveryStatus
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 

@@ -10,14 +10,14 @@ from sqlalchemy import Engine, event
 from support.world import INSTALLATION, World
 
 from octy_middleware import Outcome
-from octy_middleware.accounts import change_contact, create_account
 from octy_middleware.clock import utc
-from octy_middleware.models import Mail, Notice
-from octy_middleware.notices import note_exposure
+from octy_middleware.db.models import Mail, Notice
+from octy_middleware.domain.accounts import change_contact, create_account
+from octy_middleware.domain.notices import note_exposure
 from octy_middleware.states import Answer, MailState
-from octy_worker import cases
 from octy_worker.cli import accounts, incidents, keys
-from octy_worker.notices import order_keys
+from octy_worker.domain import incidents
+from octy_worker.domain.notices import order_keys
 
 DAY = 86_400.0
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
@@ -125,7 +125,7 @@ def busy(world: World) -> tuple[str, str]:
                     sent_at=utc(now + number) if state is MailState.SENT else None,
                 )
             )
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by=cases.CUSTOMER, now=now + 10)
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by=incidents.CUSTOMER, now=now + 10)
     fail(world, pair, 2, source="198.51.100.5", outcome=Outcome.RETIRED, at=now + 60)
     return pair.public_key, incident_id
 
@@ -217,9 +217,13 @@ def test_an_ambiguous_beginning_is_refused(world, octy):
 
 
 def close_as_false_alarm(world, incident_id):
-    cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=cases.CUSTOMER, now=time.time())
+    incidents.answer_case(
+        world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=time.time()
+    )
     with world.database.write() as connection:
-        assert cases.close_case(connection, incident_id, cases.Resolution.FALSE_ALARM, quiet=DAY, now=time.time())
+        assert incidents.close_case(
+            connection, incident_id, incidents.Resolution.FALSE_ALARM, quiet=DAY, now=time.time()
+        )
 
 
 def test_lists_are_filtered_newest_first_and_limited(world, octy):

@@ -13,12 +13,12 @@ from smtp_servers import Authority, Inbox, Server, running
 from test_cli_lists import documented
 
 from octy_worker.cli import mail
-from octy_worker.cli.checks.check import State
-from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.mail import look_at_signature, look_at_templates
 from octy_worker.dev.demo_oracle import expect
 from octy_worker.dev.demo_report import write_report
 from octy_worker.mail.endings import ending
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 

@@ -8,9 +8,9 @@ from cli_rig import Octy, audited, octy_for
 from relay_rig import Ear, change, deliver, put, row
 from support.world import INSTALLATION, World
 
-from octy_middleware.outbox import Event
+from octy_middleware.domain.outbox import Event
 from octy_worker.cli import outbox
-from octy_worker.relay import Round
+from octy_worker.outbox.relay import Round
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 

@@ -8,10 +8,10 @@ from retention_rig import DAY, add_attempts, add_counts, add_messages
 from support.world import World
 
 from octy_worker.cli import pruning
-from octy_worker.cli.checks import State, retention
-from octy_worker.cli.checks.retention import look_at_retention
-from octy_worker.jobs import Lease
-from octy_worker.retention import JOB
+from octy_worker.cli.doctor import State, retention
+from octy_worker.cli.doctor.retention import look_at_retention
+from octy_worker.domain.job_lease import Lease
+from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
 
 NAMES = ["attempts", "messages", "changes", "webhooks", "apps", "secrets", "incident_counts", "counters", "minutes"]

@@ -10,12 +10,12 @@ from support.temporal import Temporal, open_temporal
 from temporalio.worker import Worker
 
 from octy_middleware import Database
+from octy_middleware.domain.installation import installation_id
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.installation import installation_id
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import RELEASE, WorkerSettings
-from octy_worker.temporal import main_queue
-from octy_worker.versions import deployment_of
+from octy_worker.temporal.client import main_queue
+from octy_worker.temporal.deployment import deployment_of
 from octy_workflows import activities
 from octy_workflows.notice import KeyNoticeWorkflow
 

@@ -11,13 +11,13 @@ from cli_rig import Octy, octy_for, open_case
 from rich.console import Console
 from support.world import World
 
-from octy_middleware.accounts import find_account
-from octy_worker import cases
+from octy_middleware.domain.accounts import find_account
 from octy_worker.cli import console
-from octy_worker.cli.checks.check import Check, State, fine
+from octy_worker.cli.doctor.check import Check, State, fine
 from octy_worker.cli.views.health import page
 from octy_worker.cli.views.incidents import lines
-from octy_worker.reports import list_incidents
+from octy_worker.domain import incidents
+from octy_worker.reports.queries import list_incidents
 
 HOSTILE = "\x1b[2J\x1b]0;owned\x07\u202egnp.exe\u2066\u200b\r\nX-Fake: 1 [red]bold[/red] :bomb: \x9b31m"
 
@@ -38,7 +38,7 @@ def test_hostile_text_is_shown_harmless(world, octy):
         account.reference = HOSTILE
         account.contact_name = HOSTILE
         session.add(account)
-        cases.append_event(
+        incidents.append_event(
             session.connection(),
             incident_id,
             key="x",

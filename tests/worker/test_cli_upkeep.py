@@ -7,8 +7,8 @@ import pytest
 from cli_rig import Octy, octy_for
 from support.world import World
 
-from octy_middleware.database import SCHEMA
-from octy_middleware.keychain import Keychain
+from octy_middleware.db.database import SCHEMA
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.surroundings import read_env_file
 
 

@@ -21,16 +21,16 @@ from temporalio.converter import WorkflowSerializationContext
 from upkeep_rig import settings_of
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
-from octy_worker.cli.checks.check import State
-from octy_worker.cli.checks.network import look_at_codec_server
-from octy_worker.cli.temporal_place import TemporalPlace
-from octy_worker.codec_server import CodecSettings, build_codec_server
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.network import look_at_codec_server
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.temporal_server import find_temporal
-from octy_worker.encryption import EncryptionCodec
-from octy_worker.temporal import connect
-from octy_worker.web_server import serve_until, web_server
+from octy_worker.temporal.client import connect
+from octy_worker.temporal.codec import EncryptionCodec
+from octy_worker.temporal.codec_server import CodecSettings, build_codec_server
+from octy_worker.temporal.place import TemporalPlace
+from octy_worker.web.web_server import serve_until, web_server
 
 KEYS = Keychain({"k1": b"\x01" * 32, "k2": b"\x02" * 32})
 UI = "https://temporal.acme.example"

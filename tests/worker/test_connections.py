@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from octy_worker.connections import FIGURES, Connection, Connections, Figure, Limits, Phase, client_network
+from octy_worker.web.connections import FIGURES, Connection, Connections, Figure, Limits, Phase, client_network
 
 
 class Rig:

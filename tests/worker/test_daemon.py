@@ -17,7 +17,7 @@ from octy_middleware import ConfigurationError
 from octy_worker import daemon
 from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import executors, workers
-from octy_worker.versions import deployment_of
+from octy_worker.temporal.deployment import deployment_of
 from octy_workflows import activities
 from octy_workflows.task_queues import (
     Work,

@@ -5,9 +5,9 @@ import sqlite3
 import pytest
 from support.world import World
 
-from octy_worker.cli.checks.check import State
-from octy_worker.cli.checks.database_server import judge_version
-from octy_worker.database_server import (
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.database_server import judge_version
+from octy_worker.observability.database_server import (
     DatabaseVersion,
     postgresql_version,
     sqlite_version,

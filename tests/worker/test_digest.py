@@ -8,12 +8,12 @@ from support.world import World
 from upkeep_rig import settings_of
 
 from octy_middleware.states import Answer
-from octy_worker import digest
-from octy_worker.cases import answer_case, append_event
-from octy_worker.digest import DigestPost, Fate, gather
-from octy_worker.jobs import Lease
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.letters import Letters
+from octy_worker.domain.incidents import answer_case, append_event
+from octy_worker.domain.job_lease import Lease
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.maintenance import digest
+from octy_worker.maintenance.digest import DigestPost, Fate, gather
 
 DAY = 86_400.0
 NOW = 1_900_000_800.0  # 2030-03-17, 18:00 UTC

@@ -9,10 +9,10 @@ from sqlalchemy import make_url
 from support.world import World
 from upkeep_rig import settings_of
 
-from octy_middleware.postgres_url import unverified_sslmode
-from octy_worker.cli.checks.check import Check, State
-from octy_worker.cli.checks.network import look_at_mail_server
-from octy_worker.cli.checks.store import look_at_store
+from octy_middleware.db.postgres_url import unverified_sslmode
+from octy_worker.cli.doctor.check import Check, State
+from octy_worker.cli.doctor.network import look_at_mail_server
+from octy_worker.cli.doctor.store import look_at_store
 from octy_worker.cli.views.health import _summary
 
 NOW = datetime.now(UTC)

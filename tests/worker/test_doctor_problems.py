@@ -35,33 +35,33 @@ from test_doctor_temporal import PROVOKED as IN_TEMPORAL
 from upkeep_rig import settings_of
 from webhook_rig import subscribe
 
-from octy_middleware.backends import Writer
 from octy_middleware.clock import utc
-from octy_middleware.database import Database
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Outbox
+from octy_middleware.db.sqlite import SqliteBackend
+from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import Outbox
-from octy_middleware.outbox import TRIES
-from octy_middleware.sqlite import SqliteBackend
-from octy_worker import digest
-from octy_worker.cli import checks
-from octy_worker.cli.checks import Check, State, file_systems, observation
-from octy_worker.cli.checks.configuration import look_at_packages, read_settings
-from octy_worker.cli.checks.files import look_at_files
-from octy_worker.cli.checks.mail import look_at_signature, look_at_templates
-from octy_worker.cli.checks.network import look_at_codec_server, look_at_mail_server, look_at_pages
-from octy_worker.cli.checks.observation import look_at_observation
-from octy_worker.cli.checks.problems import PROBLEMS
-from octy_worker.cli.checks.retention import look_at_retention
-from octy_worker.cli.checks.store import look_at_store
-from octy_worker.cli.checks.upkeep import look_at_upkeep
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.cli import doctor
+from octy_worker.cli.doctor import Check, State, file_systems, observation
+from octy_worker.cli.doctor.configuration import look_at_packages, read_settings
+from octy_worker.cli.doctor.files import look_at_files
+from octy_worker.cli.doctor.mail import look_at_signature, look_at_templates
+from octy_worker.cli.doctor.network import look_at_codec_server, look_at_mail_server, look_at_pages
+from octy_worker.cli.doctor.observation import look_at_observation
+from octy_worker.cli.doctor.problems import PROBLEMS
+from octy_worker.cli.doctor.retention import look_at_retention
+from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.upkeep import look_at_upkeep
+from octy_worker.domain.job_lease import Lease
 from octy_worker.identity import claim_installation
-from octy_worker.jobs import Lease
-from octy_worker.reconciliation import run
-from octy_worker.retention import JOB
+from octy_worker.maintenance import digest
+from octy_worker.maintenance.reconciliation import run
+from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
 
-SOURCES = Path(checks.__file__).parent
+SOURCES = Path(doctor.__file__).parent
 DAY = 86_400.0
 NOW = datetime.now(UTC)
 
@@ -156,7 +156,7 @@ def unreadable(table: str) -> Callable[[Ground], list[Check]]:
     """Return what is said when a table is gone although it was there when the tables were compared."""
 
     def provoke(ground: Ground) -> list[Check]:
-        ground.patch.setattr("octy_worker.cli.checks.store.check_tables", lambda _database: None)
+        ground.patch.setattr("octy_worker.cli.doctor.store.check_tables", lambda _database: None)
         change(ground.world, f"DROP TABLE {table}")
         return ground.store()
 
@@ -184,7 +184,7 @@ def hasty_server(ground: Ground) -> list[Check]:
 
 
 def locked(ground: Ground) -> list[Check]:
-    ground.patch.setattr("octy_worker.cli.checks.store._PATIENCE", 0.05)
+    ground.patch.setattr("octy_worker.cli.doctor.store._PATIENCE", 0.05)
     with Database(ground.world.url).write(writer=Writer.OFFICE):
         return ground.store()
 

@@ -14,10 +14,10 @@ from test_results import add_mail
 from upkeep_rig import settings_of
 
 from octy_middleware.errors import StoreUnavailableError
-from octy_worker.cli.checks import State, results
-from octy_worker.cli.checks.problems import PROBLEMS
-from octy_worker.cli.checks.results import look_at_results
-from octy_worker.database_probe import Room
+from octy_worker.cli.doctor import State, results
+from octy_worker.cli.doctor.problems import PROBLEMS
+from octy_worker.cli.doctor.results import look_at_results
+from octy_worker.observability.database_probe import Room
 
 _NEEDS_POSTGRESQL = {"clocks-differ"}
 

@@ -26,20 +26,20 @@ from upkeep_rig import settings_of
 
 from octy_middleware.clock import uuid7
 from octy_middleware.errors import ConfigurationError
-from octy_worker.cli.checks import temporal as looks
-from octy_worker.cli.checks.check import Check, State
-from octy_worker.cli.checks.problems import PROBLEMS
-from octy_worker.cli.checks.restored import look_at_restored
-from octy_worker.cli.checks.temporal import look_at_temporal
-from octy_worker.cli.exits import UnavailableError
-from octy_worker.cli.temporal_place import TemporalPlace
-from octy_worker.jobs import Lease
-from octy_worker.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
-from octy_worker.restored.detection import JOB
-from octy_worker.schedules import ensure_schedules
+from octy_worker.cli.doctor import temporal as looks
+from octy_worker.cli.doctor.check import Check, State
+from octy_worker.cli.doctor.problems import PROBLEMS
+from octy_worker.cli.doctor.restored import look_at_restored
+from octy_worker.cli.doctor.temporal import look_at_temporal
+from octy_worker.cli.exit_codes import UnavailableError
+from octy_worker.domain.job_lease import Lease
+from octy_worker.maintenance.restored.detection import JOB
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import main_queue, worker_identity, worker_release
-from octy_worker.versions import Version
+from octy_worker.temporal.client import main_queue, worker_identity, worker_release
+from octy_worker.temporal.deployment import Version
+from octy_worker.temporal.place import TemporalPlace
+from octy_worker.temporal.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
+from octy_worker.temporal.schedules import ensure_schedules
 from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
 from octy_workflows.task_queues import all_task_queues
 

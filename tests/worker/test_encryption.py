@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from temporalio.api.common.v1 import Payload
 from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
-from octy_middleware.keychain import Keychain
-from octy_worker.encryption import EncryptionCodec, UndecipherableError
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.temporal.codec import EncryptionCodec, UndecipherableError
 
 OLD, NEW = b"\x01" * 32, b"\x02" * 32
 ROTATED = Keychain({"k1": OLD, "k2": NEW})

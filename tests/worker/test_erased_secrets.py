@@ -7,7 +7,7 @@ from support.world import World
 from test_regenerations import NOW, finish, issue, order
 
 from octy_middleware.states import RegenerationState
-from octy_worker import regenerations
+from octy_worker.domain import regenerations
 
 pytestmark = pytest.mark.sqlite
 

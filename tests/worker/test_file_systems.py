@@ -5,9 +5,9 @@ from pathlib import Path, PurePosixPath
 import pytest
 from support.world import World
 
-from octy_worker.cli.checks import State, file_systems
-from octy_worker.cli.checks.file_systems import network_kind
-from octy_worker.cli.checks.store import look_at_store
+from octy_worker.cli.doctor import State, file_systems
+from octy_worker.cli.doctor.file_systems import network_kind
+from octy_worker.cli.doctor.store import look_at_store
 from octy_worker.settings import WorkerSettings
 
 MOUNTS = r"""

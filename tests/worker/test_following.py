@@ -8,10 +8,10 @@ import pytest
 from cli_rig import octy_for, open_case
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Mail
+from octy_middleware.db.models import Mail
 from octy_middleware.states import Answer, MailState, Resolution
-from octy_worker import cases
 from octy_worker.cli import following
+from octy_worker.domain import incidents
 
 NOW = time.time()
 pytestmark = pytest.mark.sqlite  # its SQL is that of `show`, which both databases are tried with
@@ -28,7 +28,7 @@ def case(world, monkeypatch):
 
     def note(what, now=NOW):
         with world.database.write() as connection:
-            cases.append_event(connection, incident_id, key=what, actor="ada", what=what, detail={}, now=now)
+            incidents.append_event(connection, incident_id, key=what, actor="ada", what=what, detail={}, now=now)
 
     def mail(state):
         with world.database.write_session() as session:
@@ -46,12 +46,14 @@ def case(world, monkeypatch):
             )
 
     def answer():
-        cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=cases.CUSTOMER, now=NOW + 9)
+        incidents.answer_case(
+            world.database, incident_id, Answer.IT_WAS_US, leaked=False, by=incidents.CUSTOMER, now=NOW + 9
+        )
 
     def close():
         answer()
         with world.database.write() as connection:
-            cases.close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
+            incidents.close_case(connection, incident_id, Resolution.FALSE_ALARM, quiet=0, now=NOW + 10)
 
     case = type("Case", (), {"id": incident_id, "octy": octy_for(world)})
     case.meanwhile, case.note, case.mail, case.answer, case.close = meanwhile, note, mail, answer, close

@@ -13,9 +13,10 @@ from support.temporal import Temporal, open_temporal
 from support.world import INSTALLATION, World
 from upkeep_rig import Works, until
 
-from octy_worker import orders, task_queue_workers
+from octy_worker import task_queue_workers
+from octy_worker.domain import staff_requests
 from octy_worker.mail.composing import Envelope
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Action, incident_workflow_id
 from octy_workflows.staff import StaffDecision
@@ -68,7 +69,9 @@ def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
                 began = time.monotonic()
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
                 decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
-                await asyncio.to_thread(orders.write, world.database, Action.DECIDE, ids[0], decision, time.time())
+                await asyncio.to_thread(
+                    staff_requests.write, world.database, Action.DECIDE, ids[0], decision, time.time()
+                )
                 report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": decision.id})
                 decided = time.monotonic() - began
                 assert report.accepted

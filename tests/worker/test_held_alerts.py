@@ -9,13 +9,13 @@ from mail_rig import CHAIN, START, Told, opened
 from sqlmodel import select
 
 from octy_middleware.clock import utc
-from octy_middleware.key_checks import PEPPERS, register_keys
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import Account, AlertHold, KeyPair, OutcomeMinute
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.models import Account, AlertHold, KeyPair, OutcomeMinute
+from octy_middleware.domain.key_checks import PEPPERS, register_keys
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Cause, PairState
-from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.mail.holding import MOST, Evidence, Signs, evidence_in, read_signs, release_hold
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows.messages import MailKind, MailOrder, MailReport
 
 SUPPORT = "support@octy.example"

@@ -25,15 +25,15 @@ from temporalio.testing import ActivityEnvironment
 from test_activities import Desk, decision, declared
 from webhook_rig import subscribe, tell
 
-from octy_middleware.database import Database
-from octy_middleware.models import METADATA
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import METADATA
 from octy_middleware.states import Answer
-from octy_worker import orders
 from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.links import Links
-from octy_worker.mail.letters import Letters
+from octy_worker.crypto.links import Links
+from octy_worker.domain import staff_requests
+from octy_worker.mail.renderer import Letters
 from octy_worker.webhooks.faults import Delivery as WebhookDelivery
 from octy_worker.webhooks.faults import Fault
 from octy_worker.webhooks.signing import Parcel
@@ -131,7 +131,7 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookOrder:
 
 def order_use(desk: Desk, incident_id: str) -> OrderUse:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    orders.write(desk.world.database, Action.EXTEND, incident_id, said, NOW)
+    staff_requests.write(desk.world.database, Action.EXTEND, incident_id, said, NOW)
     return OrderUse("e-1", WorkflowKind.INCIDENT, incident_id, Action.EXTEND, said.refused_as, "", NOW)
 
 

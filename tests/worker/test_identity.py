@@ -12,19 +12,20 @@ from support.world import INSTALLATION, FakeRequest, World, basic
 
 from octy_middleware import Database, Gate, Outcome, Settings
 from octy_middleware.clock import utc
+from octy_middleware.db.models import Mail, Webhook
+from octy_middleware.domain.installation import installation_id, is_same_place
+from octy_middleware.domain.notices import give
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
-from octy_middleware.installation import installation_id, is_same_place
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import Mail, Webhook
-from octy_middleware.notices import give
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import NoticeKind
-from octy_worker import daemon, regenerations
-from octy_worker.cli.checks.check import State
-from octy_worker.cli.checks.store import look_at_store
+from octy_worker import daemon
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.domain import regenerations
 from octy_worker.identity import PURPOSES
-from octy_worker.reconciliation.subjects import Subject, open_page
-from octy_worker.registration import register
+from octy_worker.maintenance.reconciliation.subjects import Subject, open_page
 from octy_worker.settings import WorkerSettings
+from octy_worker.staff.registration import register
 
 NAMES = {purpose: f"OCTY_{purpose.upper()}" for purpose in PURPOSES}
 

@@ -11,15 +11,15 @@ from support.foreign_hashes import FOREIGN, SECRET
 from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.accounts import find_account, security_addresses
-from octy_middleware.keys import bound_to, imported_hash
+from octy_middleware.domain.accounts import find_account, security_addresses
+from octy_middleware.keys.secret import bound_to, imported_hash
 from octy_middleware.states import Cause, PairState
-from octy_worker.imports import carry_out
-from octy_worker.imports_checking import IN_CLEAR
-from octy_worker.imports_reading import COLUMNS
-from octy_worker.imports_writing import ImportWriter, clear_interrupted
-from octy_worker.jobs import LIFE
-from octy_worker.retention.pace import MOST
+from octy_worker.domain.job_lease import LIFE
+from octy_worker.domain.pace import MOST
+from octy_worker.imports.planner import carry_out
+from octy_worker.imports.reader import COLUMNS
+from octy_worker.imports.validator import IN_CLEAR
+from octy_worker.imports.writer import ImportWriter, clear_interrupted
 
 
 def faults(world: World, content: bytes, **options) -> list[tuple[int, str, str]]:

@@ -7,13 +7,13 @@ from mail_rig import ADDRESS, START, Told, alert, opened, settings
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Account, Mail
+from octy_middleware.db.models import Account, Mail
 from octy_middleware.states import Answer, MailState, Resolution
-from octy_worker.cases import answer_case, close_case
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.domain.incidents import answer_case, close_case
 from octy_worker.mail.joining import Waiting
-from octy_worker.mail.letters import Letters
-from octy_worker.mail.proof import faults_of
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.template_check import faults_of
 from octy_workflows.messages import MailKind, MailOrder, MailReport
 
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")

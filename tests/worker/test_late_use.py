@@ -8,20 +8,20 @@ from sqlmodel import select
 from starlette.testclient import TestClient
 from support.world import FakeRequest, Keys, World
 
-from octy_middleware import pairs
 from octy_middleware.clock import utc
-from octy_middleware.models import KeyPair
-from octy_middleware.outcome import Outcome
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.models import KeyPair
+from octy_middleware.domain import key_pairs
+from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Cause
-from octy_worker.cases import load_case
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.domain.incidents import load_case
+from octy_worker.domain.regenerations import open_regeneration
+from octy_worker.domain.usage import LATE_USE_WINDOW, late_uses, late_uses_of
 from octy_worker.mail.facts import draft
-from octy_worker.mail.letters import Letters
+from octy_worker.mail.renderer import Letters
 from octy_worker.pages.app import build_pages
-from octy_worker.regenerations import open_regeneration
 from octy_worker.settings import WorkerSettings
-from octy_worker.sources import LATE_USE_WINDOW, late_uses, late_uses_of
 from octy_workflows.messages import MailKind, MailOrder
 
 
@@ -97,7 +97,7 @@ def test_a_pair_that_retires_during_its_use_is_told_from_then_on(world: World, o
     send(world, old, "app/1", "192.0.2.7", times=2)
     with world.database.write() as connection:
         pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
-        assert pairs.retire(connection, pair_id, time.time())
+        assert key_pairs.retire(connection, pair_id, time.time())
     assert found(world, old.account_id) == []
     send(world, old, "app/1", "192.0.2.7", times=1)
     assert found(world, old.account_id) == [(old.public_key, "app/1", "192.0.2.7", 1)]

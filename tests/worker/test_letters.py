@@ -7,10 +7,10 @@ from html.parser import HTMLParser
 import pytest
 from mail_rig import ADDRESS, DAY, PUBLIC_KEY, SECRET, START, alert, opened
 
-from octy_middleware.accounts import StaffChange, security_addresses
 from octy_middleware.clock import utc
-from octy_middleware.models import Account
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.models import Account
+from octy_middleware.domain.accounts import StaffChange, security_addresses
+from octy_middleware.http.outcome import Outcome
 from octy_workflows.messages import MailKind, MailOrder
 
 URL = re.compile(r"https?://\S+")

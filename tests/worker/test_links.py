@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octy_middleware.keychain import Keychain
-from octy_worker.links import Links, Purpose
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.crypto.links import Links, Purpose
 
 OLD, NEW = b"\x01" * 32, b"\x02" * 32
 URL = "https://octy.example/security"

@@ -12,12 +12,12 @@ from smtp_servers import Authority, Inbox, Server, running
 from temporalio.exceptions import ApplicationError
 from temporalio.testing import ActivityEnvironment
 
-from octy_middleware.accounts import StaffChange
 from octy_middleware.clock import utc
+from octy_middleware.domain.accounts import StaffChange
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
-from octy_worker.mail.faults import Delivery, Verdict
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows import activities as declared
 from octy_workflows.messages import MailKind, MailOrder, MailReport
 

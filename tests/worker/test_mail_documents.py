@@ -8,15 +8,15 @@ from pathlib import Path
 import pytest
 from mail_rig import settings
 
-from octy_middleware.entries import OVERFLOW
-from octy_middleware.network import UNIX, UNKNOWN
-from octy_worker import words
-from octy_worker.mail.house import environment
-from octy_worker.mail.letters import Letters
+from octy_middleware.http.client_address import UNIX, UNKNOWN
+from octy_middleware.http.event import OVERFLOW
+from octy_worker import formatting
+from octy_worker.mail.environment import environment
 from octy_worker.mail.phrasing import pace
-from octy_worker.mail.proof import faults_of
+from octy_worker.mail.renderer import Letters
 from octy_worker.mail.samples import samples
-from octy_worker.mail.speech import Speech
+from octy_worker.mail.template_check import faults_of
+from octy_worker.mail.translation import Speech
 from octy_workflows.messages import MailKind
 
 ROOT = Path(__file__).parents[2]
@@ -53,11 +53,11 @@ def test_the_example_has_no_fault_and_speaks_german():
 
 def test_the_example_has_all_our_words():
     speech = Speech.read((EXAMPLE / "de",))
-    spans = [words.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
+    spans = [formatting.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
     paces = [pace(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
     templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")
     nouns = {noun for path in templates for noun in re.findall(r'amount\("([\w ]+)"\)', path.read_text("utf-8"))}
-    amounts = [words.amount(number, noun) for noun in nouns for number in (1, 2)]
-    places = [words.origin(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
+    amounts = [formatting.amount(number, noun) for noun in nouns for number in (1, 2)]
+    places = [formatting.origin(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
     assert nouns
     assert [each for each in (*spans, *paces, *amounts, *places) if speech.say(each) == each] == []

@@ -5,11 +5,11 @@ from datetime import timedelta
 import pytest
 
 from octy_middleware.clock import utc
-from octy_middleware.entries import OVERFLOW
-from octy_middleware.network import UNIX, UNKNOWN, network_of
-from octy_worker.mail.harmless import harmless, harmless_name
+from octy_middleware.http.client_address import UNIX, UNKNOWN, network_of
+from octy_middleware.http.event import OVERFLOW
+from octy_worker.formatting import amount, moment, origin, span
 from octy_worker.mail.phrasing import pace, wrapped
-from octy_worker.words import amount, moment, origin, span
+from octy_worker.mail.sanitize import harmless, harmless_name
 
 START = 1_770_000_000.0
 DAY = 86_400.0

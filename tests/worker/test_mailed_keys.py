@@ -18,20 +18,21 @@ from support.world import INSTALLATION, FakeRequest, World, basic
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
-from octy_middleware.credentials import Secret
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import KeyPair, Outbox, OutcomeMinute, Regeneration, SealedSecret
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.models import KeyPair, Outbox, OutcomeMinute, Regeneration, SealedSecret
+from octy_middleware.http.credentials import Secret
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import MailState, PairState, RegenerationState
-from octy_worker import daemon, regenerations
+from octy_worker import daemon
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain import regenerations
 from octy_worker.mail.facts import draft
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.registration import register
-from octy_worker.relay import Relay
-from octy_worker.sealed import Sealer
-from octy_worker.search_attributes import make_known
+from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
-from octy_worker.staff_orders import regenerate
+from octy_worker.staff.key_orders import regenerate
+from octy_worker.staff.registration import register
+from octy_worker.temporal.search_attributes import make_known
 from octy_workflows.messages import Deliver, MailKind, MailOrder, MailReport, regeneration_workflow_id
 
 REFUSED = Delivery(Verdict.REFUSED, "rcpt-550")

@@ -11,17 +11,17 @@ from hypothesis import strategies as st
 from smtp_servers import Authority, Inbox, Scripted, Server, running
 from sqlmodel import Session
 
-from octy_middleware.accounts import change_contact
 from octy_middleware.addresses import mail_address
+from octy_middleware.db.models import Account
+from octy_middleware.domain.accounts import change_contact
 from octy_middleware.errors import ConfigurationError, InvalidInputError
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import Account
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.endings import ending as in_words
-from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
-from octy_worker.mail.letters import Letter
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.renderer import Letter
+from octy_worker.mail.smtp_errors import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.settings import WorkerSettings
 
 CHAIN = Keychain.generate()

@@ -9,16 +9,16 @@ from support.world import INSTALLATION, World
 from temporalio import workflow
 from temporalio.common import WorkflowIDConflictPolicy, WorkflowIDReusePolicy
 
-from octy_middleware import webhooks
-from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc
-from octy_middleware.models import Mail
-from octy_middleware.notices import give
-from octy_middleware.outbox import Event
+from octy_middleware.db.models import Mail
+from octy_middleware.domain import webhook_events
+from octy_middleware.domain.accounts import Accounts
+from octy_middleware.domain.notices import give
+from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.states import Cause, NoticeKind
-from octy_middleware.webhooks import WebhookEvent
-from octy_worker import cases, regenerations
-from octy_worker.relay import Round
+from octy_worker.domain import incidents, regenerations
+from octy_worker.outbox.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
@@ -71,7 +71,7 @@ def addressed(world: World, event: Event) -> tuple:
     if event is Event.WEBHOOK_DUE:
         Accounts(world.database).change_contact("acme", {"webhook_url": "https://hooks.acme.example"})
         with world.database.write() as connection:
-            webhooks.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
+            webhook_events.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
         [(webhook,)] = world.rows("SELECT id FROM webhook")
         due = WebhookCase(webhook, "contact.changed", known.webhook_life)
         return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
@@ -135,7 +135,7 @@ def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world
     for number, days in ((1, 7), (2, 3)):
         detail = {"days": days, "staff_at": 1000 + number, "ends_at": 2000 + number, "reason": "ill"}
         with world.database.write() as connection:
-            cases.append_event(
+            incidents.append_event(
                 connection, incident_id, key=f"e{number}", actor="eve", what="extended", detail=detail, now=NOW
             )
     [(account_id,)] = world.rows("SELECT account_id FROM incident")

@@ -15,21 +15,21 @@ from support.world import FakeRequest, World, listening
 from upkeep_rig import settings_of
 
 from octy_middleware import ConfigurationError, Database
-from octy_middleware.outbox import Priority
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.domain.outbox import Priority
 from octy_middleware.states import Resolution
 from octy_worker import daemon
-from octy_worker.claims import End, Fate, Message
-from octy_worker.cli.checks import State, observation
-from octy_worker.cli.checks.observation import look_at_observation
+from octy_worker.cli.doctor import State, observation
+from octy_worker.cli.doctor.observation import look_at_observation
 from octy_worker.dev.processes import free_port, listens
-from octy_worker.mail.faults import Delivery, Verdict
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
-from octy_worker.metrics import figures
-from octy_worker.metrics.collector import Kept, StoreCollector
-from octy_worker.metrics.counts import CountedMailer, Counts
-from octy_worker.metrics.figures import Attempts, read_now, read_totals
-from octy_worker.metrics.listener import Metrics, sdk_runtime
+from octy_worker.observability.metrics import figures
+from octy_worker.observability.metrics.collector import Kept, StoreCollector
+from octy_worker.observability.metrics.counts import CountedMailer, Counts
+from octy_worker.observability.metrics.figures import Attempts, read_now, read_totals
+from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
+from octy_worker.outbox.leases import End, Fate, Message
 
 
 def test_what_waits_is_told_apart(world: World) -> None:

@@ -17,13 +17,14 @@ from support.world import INSTALLATION, World
 from temporalio.client import Client, WorkflowUpdateFailedError
 
 from octy_middleware.clock import uuid7
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer
-from octy_worker import cases, daemon, orders, regenerations
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.relay import Relay
-from octy_worker.search_attributes import make_known
+from octy_worker import daemon
+from octy_worker.domain import incidents, regenerations, staff_requests
+from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.search_attributes import make_known
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Action, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -89,8 +90,8 @@ class Case:
         return bool(self.world.rows(query, id=self.incident_id))
 
     def answer(self, said: Answer = Answer.NOT_US) -> None:
-        standing = cases.answer_case(
-            self.world.database, self.incident_id, said, leaked=False, by=cases.CUSTOMER, now=time.time()
+        standing = incidents.answer_case(
+            self.world.database, self.incident_id, said, leaked=False, by=incidents.CUSTOMER, now=time.time()
         )
         assert standing is not None
         assert standing.taken
@@ -98,7 +99,7 @@ class Case:
     async def staff(self, update: Callable, said: StaffRequest) -> None:
         said = said.with_id(uuid7(time.time()))
         action = Action(update.__name__)
-        orders.write(self.world.database, action, self.incident_id, said, time.time())
+        staff_requests.write(self.world.database, action, self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
         )
@@ -114,7 +115,7 @@ class Case:
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
         said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
-        orders.write(self.world.database, Action.RESEND_KEYS, self.regeneration_id, said, time.time())
+        staff_requests.write(self.world.database, Action.RESEND_KEYS, self.regeneration_id, said, time.time())
         await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": said.id})
 
     def collect(self) -> None:

@@ -21,11 +21,11 @@ from upkeep_rig import Works, until
 
 from octy_middleware.metrics import exposition
 from octy_worker.dev.processes import free_port, listens
-from octy_worker.metrics import collector
-from octy_worker.metrics.listener import sdk_runtime
-from octy_worker.reconciliation.run import JOB
-from octy_worker.temporal import connect
-from octy_worker.tracing import Tracing
+from octy_worker.maintenance.reconciliation.run import JOB
+from octy_worker.observability.metrics import collector
+from octy_worker.observability.metrics.listener import sdk_runtime
+from octy_worker.observability.tracing import Tracing
+from octy_worker.temporal.client import connect
 
 DEPLOY = Path(__file__).parents[2] / "worker" / "deploy"
 _NAME = re.compile(r"\b(?:octy|temporal)_[a-z_]+\b")

@@ -10,13 +10,13 @@ from support.world import FakeRequest, Keys, World
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import utc
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, Cause
-from octy_worker import cases, regenerations
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.regenerations import RegenerationActivities
-from octy_worker.cases import CUSTOMER
-from octy_worker.mail.journal import CAPPED
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.incidents import CUSTOMER
+from octy_worker.mail.repository import CAPPED
 from octy_workflows.messages import MailKind, MailOrder, MailReport, RegenerationOrder, Step
 
 HOUR = 3600.0
@@ -200,7 +200,7 @@ def test_the_first_use_of_new_keys_stands_in_the_case(world: World) -> None:
     fail(world, old)
     ((incident_id,),) = world.rows("SELECT id FROM incident")
     now = time.time()
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
     case = IncidentActivities(world.database, quiet=HOUR)
     new = world.complete(case.open_regeneration(RegenerationOrder(incident_id, at=now)), now)
     octy = octy_for(world)

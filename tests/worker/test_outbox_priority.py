@@ -8,10 +8,10 @@ from cli_rig import open_case
 from relay_rig import Ear, relay
 from support.world import World
 
-from octy_middleware.notices import give
-from octy_middleware.outbox import Event, Priority, put
+from octy_middleware.domain.notices import give
+from octy_middleware.domain.outbox import Event, Priority, put
 from octy_middleware.states import NoticeKind
-from octy_worker.claims import Claims
+from octy_worker.outbox.leases import Claims
 
 MANY = 300
 

@@ -10,12 +10,12 @@ from sqlalchemy import text
 from support.world import World
 
 from octy_middleware import Outcome
-from octy_middleware.models import Incident
+from octy_middleware.db.models import Incident
 from octy_middleware.states import Answer, Resolution
-from octy_worker.cases import CUSTOMER, answer_case, close_case, failures_over_time
 from octy_worker.cli.console import draw
 from octy_worker.cli.views.plots import Chart
-from octy_worker.plot import Plot
+from octy_worker.domain.histogram import Plot
+from octy_worker.domain.incidents import CUSTOMER, answer_case, close_case, failures_over_time
 
 START = time.time() // 3_600 * 3_600 - 7_200  # two hours ago or more, on the hour
 

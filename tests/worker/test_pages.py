@@ -11,9 +11,9 @@ from pages_rules import check_response
 from support.stores import away_url
 
 from octy_middleware.clock import uuid7
-from octy_middleware.database import Database
-from octy_middleware.keys import make_pair
-from octy_worker.links import Purpose
+from octy_middleware.db.database import Database
+from octy_middleware.keys.secret import make_pair
+from octy_worker.crypto.links import Purpose
 from octy_worker.pages import build_pages
 from octy_worker.pages.forms import LIMIT, NO_ID
 

@@ -12,10 +12,10 @@ from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import Confirmation, IncidentEvent, KeyChange, KeyPair, Outbox
+from octy_middleware.db.models import Confirmation, IncidentEvent, KeyChange, KeyPair, Outbox
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import IncidentState, PairState, Resolution
-from octy_worker.links import Links, Purpose
+from octy_worker.crypto.links import Links, Purpose
 
 ANSWERED_AT = "2026-01-01 01:00:00 UTC"
 

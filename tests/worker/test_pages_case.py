@@ -10,7 +10,7 @@ from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Confirmation, Incident, KeyPair
+from octy_middleware.db.models import Confirmation, Incident, KeyPair
 from octy_middleware.states import PairState
 
 

@@ -9,8 +9,8 @@ from pages_browser import Browser, path_of
 from pages_rig import opened
 from support.stores import away_url
 
-from octy_middleware.database import Database
-from octy_middleware.keys import make_pair
+from octy_middleware.db.database import Database
+from octy_middleware.keys.secret import make_pair
 from octy_worker.pages import build_pages
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}

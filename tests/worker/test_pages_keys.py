@@ -11,13 +11,13 @@ from pages_rig import START, World, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import make_pair
-from octy_middleware.models import Outbox, Regeneration, SealedSecret
+from octy_middleware.db.models import Outbox, Regeneration, SealedSecret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import make_pair
 from octy_middleware.states import PairState, RegenerationState
-from octy_worker.links import Purpose
+from octy_worker.crypto.links import Purpose
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import build_pages
-from octy_worker.sealed import Sealer
 
 SECRET = make_pair().secret
 PLAIN = SECRET.reveal()

@@ -13,13 +13,13 @@ from pages_browser import form_token, path_of, send_form, serving
 from pages_rig import START, World, opened
 from pages_rules import text_of
 
-from octy_middleware.accounts import StaffChange
 from octy_middleware.clock import utc
-from octy_middleware.keys import make_pair
-from octy_middleware.models import KeyChange, KeyPair, Notice, Outbox, Regeneration, SealedSecret
+from octy_middleware.db.models import KeyChange, KeyPair, Notice, Outbox, Regeneration, SealedSecret
+from octy_middleware.domain.accounts import StaffChange
+from octy_middleware.keys.secret import make_pair
 from octy_middleware.states import PairState, RegenerationState
-from octy_worker import notices
-from octy_worker.links import Purpose
+from octy_worker.crypto.links import Purpose
+from octy_worker.domain import notices
 
 DAY = 86_400.0
 NEW = "new@elsewhere.example"

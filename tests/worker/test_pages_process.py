@@ -18,14 +18,15 @@ import pytest
 from support.world import World
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from octy_middleware.database import Database
-from octy_worker import accepting, pages_process
-from octy_worker.connections import FIGURES, Figure, Limits
+from octy_middleware.db.database import Database
 from octy_worker.dev.certificates import Certificate, provide
 from octy_worker.dev.processes import free_port
 from octy_worker.log_output import RepeatFilter
+from octy_worker.pages import process as pages_process
 from octy_worker.settings import WorkerSettings
-from octy_worker.web_server import WebServer, serve_until, web_server
+from octy_worker.web import accepting
+from octy_worker.web.connections import FIGURES, Figure, Limits
+from octy_worker.web.web_server import WebServer, serve_until, web_server
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
 
@@ -271,7 +272,7 @@ def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
         async def listen(_host: str, _port: int) -> list[socket.socket]:
             return [listener]
 
-        monkeypatch.setattr("octy_worker.web_server.listen", listen)
+        monkeypatch.setattr("octy_worker.web.web_server.listen", listen)
         async with serving(server) as port:
             waiting = asyncio.create_task(asyncio.to_thread(healthy, port))
             await asyncio.sleep(1.5)

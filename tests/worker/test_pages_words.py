@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from pages_rig import World
 from pages_rules import text_of
 
+from octy_worker.formatting import amount, span
 from octy_worker.pages.words import plain
-from octy_worker.words import amount, span
 
 HOSTILE = [
     "<script>alert(1)</script>",

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.clock import utc
-from octy_worker.plot import BINS, bars, columns, plot_of
+from octy_worker.domain.histogram import BINS, bars, columns, plot_of
 
 START = 1_770_000_000  # 2026-02-02 02:40:00 UTC
 DAY = 86_400

@@ -17,20 +17,20 @@ from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
 from upkeep_rig import Works, until
 
-from octy_middleware.notices import give
+from octy_middleware.domain.notices import give
 from octy_middleware.states import Answer, NoticeKind
-from octy_worker import cases, regenerations
-from octy_worker.changed_answers import Change, change_answer
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
-from octy_worker.jobs import Lease
-from octy_worker.reconciliation import subjects
-from octy_worker.reconciliation.past import past_of_incident, past_of_regeneration
-from octy_worker.reconciliation.run import JOB, Findings, Reconciliation
-from octy_worker.reconciliation.running import Life
-from octy_worker.reconciliation.subjects import Subject
-from octy_worker.registration import register
-from octy_worker.restored.histories import Execution
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.job_lease import Lease
+from octy_worker.maintenance.reconciliation import subjects
+from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
+from octy_worker.maintenance.reconciliation.run import JOB, Findings, Reconciliation
+from octy_worker.maintenance.reconciliation.running import Life
+from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.restored.histories import Execution
+from octy_worker.staff.amendments import Change, change_answer
+from octy_worker.staff.registration import register
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
@@ -215,7 +215,7 @@ def test_what_a_restored_backup_has_forgotten_is_counted_and_not_started_again(
 
 def test_an_answer_that_stands_is_told_with_the_start(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="dan", now=time.time())
     assert reconcile(world, Said({incident_id: Life.ABSENT})).restarted == 1
     answer = {"answer": "not_us", "leaked": True, "by": "dan", "again": True}
     assert messages(world) == [("incident_answered", incident_id, answer)]
@@ -242,7 +242,7 @@ def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_cas
 ) -> None:
     incident_id, regeneration_id = case
     with world.database.write() as connection:
-        cases.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
+        incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
         assert past_of_incident(session, incident_id, 0.0) == IncidentPast(began=1e9)
         assert past_of_regeneration(session, regeneration_id, 0.0) is None
@@ -271,7 +271,7 @@ def test_what_was_set_aside_is_told_anew_and_put_away(world: World, case: tuple[
     incident_id, regeneration_id = case
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
     change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
-    cases.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
+    incidents.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
     messages(world)
     set_aside(world, "incident_answered", incident_id, answer="it_was_us")
     set_aside(world, "incident_grew", incident_id, failures=40)
@@ -284,7 +284,7 @@ def test_what_was_set_aside_is_told_anew_and_put_away(world: World, case: tuple[
 
 def test_a_changed_answer_that_was_set_aside_is_told_under_its_own_id(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
     changed = Change(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
     change_answer(world.database, incident_id, changed, time.time())
     messages(world)

@@ -7,13 +7,13 @@ import pytest
 from support.world import FakeRequest, Keys, World
 from test_activities import Desk
 
-from octy_middleware.accounts import Accounts
-from octy_middleware.notices import give
-from octy_middleware.outcome import Outcome
+from octy_middleware.domain.accounts import Accounts
+from octy_middleware.domain.notices import give
+from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, NoticeKind
-from octy_worker.notices import Obstacle, load_notice, obstacle_of, order_keys
-from octy_worker.registration import register
-from octy_worker.staff_orders import OrderRefusedError, regenerate
+from octy_worker.domain.notices import Obstacle, load_notice, obstacle_of, order_keys
+from octy_worker.staff.key_orders import OrderRefusedError, regenerate
+from octy_worker.staff.registration import register
 from octy_workflows.messages import DAY, Ending, FinishOrder, RegenerationOrder, Step
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes

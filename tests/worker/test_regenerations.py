@@ -7,10 +7,10 @@ import pytest
 from support.world import LIFE, FakeRequest, Keys, World
 
 from octy_middleware import Outcome
-from octy_middleware.statements import run
+from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Cause, RegenerationState
-from octy_worker import regenerations
-from octy_worker.registration import register
+from octy_worker.domain import regenerations
+from octy_worker.staff.registration import register
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 

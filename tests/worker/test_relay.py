@@ -14,11 +14,11 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
+from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.outbox import Event
-from octy_worker import relay as relaying
-from octy_worker.claims import Claims
-from octy_worker.relay import Round
+from octy_worker.outbox import relay as relaying
+from octy_worker.outbox.leases import Claims
+from octy_worker.outbox.relay import Round
 
 PAUSES = [0.5, 1, 2, 4]  # seconds between the tries of a message that is at fault
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED

@@ -29,9 +29,9 @@ from support.world import INSTALLATION, World
 from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
-from octy_middleware.database import Database
-from octy_middleware.outbox import Event
-from octy_worker.relay import Relay, Round
+from octy_middleware.db.database import Database
+from octy_middleware.domain.outbox import Event
+from octy_worker.outbox.relay import Relay, Round
 from octy_workflows.messages import Signal
 
 SIGNALS = {

@@ -8,11 +8,11 @@ import pytest
 from relay_rig import PATIENCE, Ear, change, put, relay, stop, undelivered, until
 from support.world import INSTALLATION, World
 
-from octy_middleware.backends import Alarm
-from octy_middleware.database import Database
+from octy_middleware.db.backend import Alarm
+from octy_middleware.db.database import Database
+from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.outbox import Event
-from octy_worker.undelivered import retry
+from octy_worker.outbox.dead_letters import retry
 
 NEVER = 60.0  # seconds between two looks: the most that the setting takes, and more than PATIENCE
 OFTEN = 0.05

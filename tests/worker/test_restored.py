@@ -27,29 +27,30 @@ from temporalio.worker import UnsandboxedWorkflowRunner, Worker
 from upkeep_rig import PATIENCE, Works, settings_of, until
 
 from octy_middleware.clock import uuid7
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import METADATA, KeyPair
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.models import METADATA, KeyPair
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer, Cause
-from octy_worker import cases, regenerations, staff_orders
 from octy_worker.cli import restoring
-from octy_worker.cli.checks.check import State
-from octy_worker.cli.checks.restored import look_at_restored
-from octy_worker.jobs import read_job
-from octy_worker.reconciliation.subjects import Subject
-from octy_worker.restored import repair
-from octy_worker.restored.audit_log import revoked_keys
-from octy_worker.restored.detection import JOB, find_forgotten
-from octy_worker.restored.histories import Execution, Histories
-from octy_worker.restored.known import (
+from octy_worker.cli.doctor.check import State
+from octy_worker.cli.doctor.restored import look_at_restored
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.job_lease import read_job
+from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.restored import repair
+from octy_worker.maintenance.restored.audit_log import revoked_keys
+from octy_worker.maintenance.restored.detection import JOB, find_forgotten
+from octy_worker.maintenance.restored.histories import Execution, Histories
+from octy_worker.maintenance.restored.known import (
     KnownIncident,
     KnownRegeneration,
     Result,
     incident_of,
     regeneration_of,
 )
-from octy_worker.restored.run import RestoredBackup
-from octy_worker.temporal import connect
+from octy_worker.staff import key_orders
+from octy_worker.staff.restore import RestoredBackup
+from octy_worker.temporal.client import connect
 from octy_workflows.messages import (
     IncidentCase,
     IncidentFacts,
@@ -179,8 +180,8 @@ def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
         client = await connect(works.settings, for_worker=True)
         async with works.run(client):
             await until(lambda: len(works.told.envelopes) == 1)
-            cases.answer_case(
-                world.database, incident_id, Answer.NOT_US, leaked=leaked, by=cases.CUSTOMER, now=time.time()
+            incidents.answer_case(
+                world.database, incident_id, Answer.NOT_US, leaked=leaked, by=incidents.CUSTOMER, now=time.time()
             )
             await until(lambda: any(".new_keys." in message for message in works.mails))
             await until(lambda: not works.rows("SELECT id FROM outbox WHERE delivered_at IS NULL"))
@@ -252,7 +253,7 @@ def known(**facts: object) -> KnownRegeneration:
 
 def ordered(world: World, keys: Keys) -> str:
     """Order new keys, issued and sent, that nobody has collected."""
-    regeneration = staff_orders.regenerate(
+    regeneration = key_orders.regenerate(
         world.database, keys.reference, actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     with world.database.write_session() as session:
@@ -300,7 +301,7 @@ def test_keys_that_nobody_got_end_as_they_ended_and_the_old_pair_lives(world: Wo
 
 def test_keys_that_were_collected_and_have_no_row_are_lost(world: World) -> None:
     keys = world.register()
-    regeneration = staff_orders.regenerate(
+    regeneration = key_orders.regenerate(
         world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)
@@ -502,7 +503,7 @@ class Dying(Histories):
 def test_run_that_died_is_continued_and_lists_the_lost_keys_still(world: World) -> None:
     """It told the audit log of each cut at once, and doctor hears of the end of a whole run only."""
     keys = world.register()
-    regeneration = staff_orders.regenerate(
+    regeneration = key_orders.regenerate(
         world.database, "acme", actor="ada", reason="ticket 1", leaked=False, now=time.time()
     ).regeneration_id
     [(pair_id,)] = world.rows("SELECT old_pair_id FROM regeneration WHERE id = :id", id=regeneration)

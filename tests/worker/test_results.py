@@ -12,9 +12,9 @@ from support.world import FakeRequest, World
 
 from octy_middleware._version import __version__
 from octy_middleware.errors import StoreUnavailableError
-from octy_worker.database_probe import PROBE, Room, clock_offset, room_of, write_probe
-from octy_worker.metrics import collector
-from octy_worker.results import Backlog, Results, read_results
+from octy_worker.observability.database_probe import PROBE, Room, clock_offset, room_of, write_probe
+from octy_worker.observability.metrics import collector
+from octy_worker.reports.results import Backlog, Results, read_results
 
 DAY = 86_400 * 1_000_000
 NONE = Results(

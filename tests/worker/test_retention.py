@@ -27,15 +27,15 @@ from sqlalchemy import text
 from support.world import LIFE, World
 
 from octy_middleware.clock import utc
-from octy_middleware.outcome import Outcome
+from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Resolution
-from octy_worker import cases, regenerations
-from octy_worker.registration import register
-from octy_worker.reports import show_key
-from octy_worker.retention import count_due, has_due
-from octy_worker.retention.limits import limits_at
+from octy_worker.domain import incidents, regenerations
+from octy_worker.domain.usage import sources_of
+from octy_worker.maintenance.retention import count_due, has_due
+from octy_worker.maintenance.retention.limits import limits_at
+from octy_worker.reports.queries import show_key
 from octy_worker.settings import RetentionSettings
-from octy_worker.sources import sources_of
+from octy_worker.staff.registration import register
 
 TINY = 0.000001 * 4  # seconds: floats of this size are exact to a quarter of a microsecond
 
@@ -185,7 +185,7 @@ def test_a_case_says_the_same_before_and_after(world, age):
     [(incident_id,)] = world.rows("SELECT id FROM incident")
     fail_often(world, keys, 7, at=opened + 1.1 * DAY)
     with world.database.write() as connection:
-        cases.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
+        incidents.close_case(connection, incident_id, Resolution.UNANSWERED, quiet=0.0, now=opened + 2.1 * DAY)
     fail_often(world, keys, 3, at=opened + 2.15 * DAY)  # after its end, on the same day
 
     def told():
@@ -239,7 +239,9 @@ def test_the_books_stay(world):
     before = {table: world.rows(f"SELECT * FROM {table}") for table in books}
     with world.database.write() as connection:
         [(incident_id,)] = world.rows("SELECT id FROM incident")
-        cases.append_event(connection, incident_id, key="x", actor="ada", what="noted", detail={}, now=NOW - 300 * DAY)
+        incidents.append_event(
+            connection, incident_id, key="x", actor="ada", what="noted", detail={}, now=NOW - 300 * DAY
+        )
     prune(world)
     assert {table: world.rows(f"SELECT * FROM {table}") for table in books} == before
     assert len(world.rows("SELECT * FROM incident_event")) == 1

@@ -27,15 +27,16 @@ from retention_rig import (
 from sqlalchemy import text
 from support.world import World
 
-from octy_middleware import Database, Outcome, StoreUnavailableError, tallies
-from octy_middleware.backends import Writer
-from octy_middleware.entries import Entry
-from octy_middleware.statements import ask_all
-from octy_worker.jobs import LIFE, Lease, LeaseLostError, read_job
-from octy_worker.retention import JOB, Ended, Run
-from octy_worker.retention.pace import Pace
-from octy_worker.retention.piece import prune_piece
-from octy_worker.retention.run import Cursor
+from octy_middleware import Database, Outcome, StoreUnavailableError
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.bulk_sql import ask_all
+from octy_middleware.http.event import Entry
+from octy_middleware.recording import counters
+from octy_worker.domain.job_lease import LIFE, Lease, LeaseLostError, read_job
+from octy_worker.domain.pace import Pace
+from octy_worker.maintenance.retention import JOB, Ended, Run
+from octy_worker.maintenance.retention.piece import prune_piece
+from octy_worker.maintenance.retention.run import Cursor
 
 
 def run_of(world: World, now: float = NOW, **options) -> Run:
@@ -162,11 +163,11 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
             entries = (Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
-            counts = tallies.counted((entry, 2) for entry in entries)
+            counts = counters.counted((entry, 2) for entry in entries)
             with database.write(writer=Writer.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
-                [present] = ask_all(connection, (tallies.PRESENT_SOURCES, tallies.sources_of(counts)))
-                tallies.add_counts(connection, counts, present, sources=256)
+                [present] = ask_all(connection, (counters.PRESENT_SOURCES, counters.sources_of(counts)))
+                counters.add_counts(connection, counts, present, sources=256)
             written["n"] += 1
 
     thread = threading.Thread(target=write)

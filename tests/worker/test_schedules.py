@@ -11,13 +11,13 @@ from temporalio.client import ScheduleDescription, ScheduleOverlapPolicy
 from temporalio.service import RPCError, RPCStatusCode
 from upkeep_rig import settings_of
 
-from octy_middleware.keychain import Keychain
-from octy_worker import schedules
-from octy_worker.encryption import key_of
-from octy_worker.schedules import ensure_schedules, keep_schedules, planned
-from octy_worker.search_attributes import TYPES, missing
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import connect, main_queue
+from octy_worker.temporal import schedules
+from octy_worker.temporal.client import connect, main_queue
+from octy_worker.temporal.codec import key_of
+from octy_worker.temporal.schedules import ensure_schedules, keep_schedules, planned
+from octy_worker.temporal.search_attributes import TYPES, missing
 from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
 
 DIGEST_TO = "support@octy.example"

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
-from octy_worker.sealed import Sealer
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.crypto.sealed_box import Sealer
 
 OLD, NEW = b"\x01" * 32, b"\x02" * 32
 SEALER = Sealer(Keychain({"k1": OLD, "k2": NEW}), secrets.token_bytes)

@@ -14,10 +14,10 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker import daemon
-from octy_worker.cli.checks.temporal import look_at_temporal
-from octy_worker.search_attributes import TYPES, how_to_add, make_known, missing
+from octy_worker.cli.doctor.temporal import look_at_temporal
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import TemporalUnavailableError
+from octy_worker.temporal.client import TemporalUnavailableError
+from octy_worker.temporal.search_attributes import TYPES, how_to_add, make_known, missing
 
 NAMES = ["OctyState", "OctyNeedsStaff", "OctyFailures"]
 

@@ -18,10 +18,10 @@ from smtp_servers import Authority, Inbox, Server, running
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail.composing import Composer, Envelope
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.letters import Letter
 from octy_worker.mail.mailer import SmtpMailer
+from octy_worker.mail.renderer import Letter
 from octy_worker.mail.signing import Signing
+from octy_worker.mail.smtp_errors import Delivery, Verdict
 
 RSA = rsa.generate_private_key(65537, 2048)
 EDWARDS = ed25519.Ed25519PrivateKey.generate()

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from mail_rig import settings
 
-from octy_worker.mail.letters import Letters, TemplateFaultError
-from octy_worker.mail.proof import faults_of
+from octy_worker.mail.renderer import Letters, TemplateFaultError
 from octy_worker.mail.samples import samples
+from octy_worker.mail.template_check import faults_of
 from octy_workflows.messages import MailKind
 
 REACHES = [

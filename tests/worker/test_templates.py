@@ -12,12 +12,12 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
-from octy_worker.mail import house
+from octy_worker.mail import environment
 from octy_worker.mail.colours import mixed, readable_on
-from octy_worker.mail.letters import Letters
 from octy_worker.mail.preview import OCCASIONS
-from octy_worker.mail.proof import faults_of, prove
+from octy_worker.mail.renderer import Letters
 from octy_worker.mail.samples import samples
+from octy_worker.mail.template_check import faults_of, prove
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
@@ -145,7 +145,7 @@ def test_colours_follow_from_each_other():
 
 
 def test_our_own_templates_have_none_and_every_kind_has_a_sample():
-    ours = Path(house.__file__).with_name("templates")
+    ours = Path(environment.__file__).with_name("templates")
     assert faults_of(Letters(settings(mail_templates=str(ours))), SITE) == []  # as strictly as a host's
     assert faults_of(Letters(settings()), SITE) == []
     assert set(OCCASIONS) == set(MailKind)

@@ -11,9 +11,9 @@ from support.temporal import Temporal, open_temporal
 from support.world import World
 from upkeep_rig import Works, until
 
-from octy_middleware.installation import new_installation_id
-from octy_worker.cli.temporal_place import has_worker
-from octy_worker.reconciliation.run import Findings, Reconciliation
+from octy_middleware.domain.installation import new_installation_id
+from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.temporal.place import has_worker
 
 INCIDENTS = 6  # of each installation
 

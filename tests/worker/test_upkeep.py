@@ -18,17 +18,17 @@ from test_reconciliation import Said
 from upkeep_rig import settings_of
 
 from octy_worker.activities.upkeep import UpkeepActivities
-from octy_worker.cli import temporal_place
-from octy_worker.cli.checks import State
-from octy_worker.cli.checks.upkeep import look_at_upkeep
-from octy_worker.jobs import Lease
-from octy_worker.mail.faults import Delivery, Verdict
-from octy_worker.mail.letters import Letters
-from octy_worker.reconciliation import run
-from octy_worker.reconciliation.run import JOB, Findings
-from octy_worker.reconciliation.running import Life
-from octy_worker.reconciliation.subjects import Subject
-from octy_worker.restored.histories import Execution
+from octy_worker.cli.doctor import State
+from octy_worker.cli.doctor.upkeep import look_at_upkeep
+from octy_worker.domain.job_lease import Lease
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.maintenance.reconciliation import run
+from octy_worker.maintenance.reconciliation.run import JOB, Findings
+from octy_worker.maintenance.reconciliation.running import Life
+from octy_worker.maintenance.reconciliation.subjects import Subject
+from octy_worker.maintenance.restored.histories import Execution
+from octy_worker.temporal import place
 from octy_workflows.messages import Progress, UpkeepOrder
 
 NOW = UpkeepOrder(time.time())
@@ -172,7 +172,7 @@ def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -
 def reached(monkeypatch: pytest.MonkeyPatch) -> None:
     async def reach(_place: object) -> None: ...
 
-    monkeypatch.setattr(temporal_place, "reach", reach)
+    monkeypatch.setattr(place, "reach", reach)
 
 
 @pytest.mark.usefixtures("reached")

@@ -23,8 +23,8 @@ from webhook_rig import (
 from octy_middleware import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.activities.webhooks import TRANSIENT, WebhookActivities
-from octy_worker.staff_orders import OrderRefusedError
-from octy_worker.webhooks import journal
+from octy_worker.staff.key_orders import OrderRefusedError
+from octy_worker.webhooks import repository
 from octy_worker.webhooks.faults import Delivery, Fault
 from octy_worker.webhooks.signing import Signer
 from octy_workflows.messages import WebhookOrder, WebhookReport
@@ -188,7 +188,7 @@ def test_of_two_tries_that_overlap_the_better_end_stands(
     order = tell(world, keys.account_id)
     for state in (first, then):
         with world.database.write_session() as session:
-            journal.complete(session, order.webhook_id, state, 1.0, code="x" if state != "sent" else "")
+            repository.complete(session, order.webhook_id, state, 1.0, code="x" if state != "sent" else "")
     assert standing(world, order)[0] == stands
 
 
@@ -209,7 +209,7 @@ def test_what_was_given_up_is_ordered_again_under_its_old_id(world: World, keys:
     )
     for number in (2, 3):
         ids = [order.webhook_id, order.webhook_id]
-        assert journal.retry(world.database, ids, actor="ann", reason="they are back", now=1.0) == [order.webhook_id]
+        assert repository.retry(world.database, ids, actor="ann", reason="they are back", now=1.0) == [order.webhook_id]
         assert standing(world, order) == ("pending", 0, "too-slow")
         query = "SELECT detail FROM outbox WHERE kind = 'webhook_due' AND subject_id = :id ORDER BY id DESC"
         assert json.loads(world.rows(query, id=order.webhook_id)[0][0]) == {"order": number}
@@ -224,11 +224,11 @@ def test_what_is_not_at_its_end_is_not_ordered_again_nor_is_what_was_named_with_
     change(world, "UPDATE webhook SET state = ? WHERE id = ?", state, orders[0].webhook_id)
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
     with pytest.raises(OrderRefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
-        journal.retry(world.database, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0)
+        repository.retry(world.database, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0)
     assert standing(world, orders[1])[0] == "failed"
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'webhook_due'") == [(2,)]
 
 
 def test_an_unknown_webhook_is_named(world: World) -> None:
     with pytest.raises(InvalidInputError, match="no webhook w1, w2, w3, w4, w5 and 2 more"):
-        journal.retry(world.database, [f"w{n}" for n in range(1, 8)], actor="ann", reason="x", now=1.0)
+        repository.retry(world.database, [f"w{n}" for n in range(1, 8)], actor="ann", reason="x", now=1.0)

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from octy_worker.webhooks.courier import _host, _url
-from octy_worker.webhooks.destinations import destination, is_public
+from octy_worker.webhooks.client import _host, _url
 from octy_worker.webhooks.faults import REFUSED, WORDS, Delivery, DeliveryError, Fault
+from octy_worker.webhooks.url_policy import destination, is_public
 
 TAKEN = [
     ("https://hooks.acme.example", ("hooks.acme.example", 443, "/")),

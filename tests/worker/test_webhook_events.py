@@ -10,14 +10,15 @@ from relay_rig import change
 from support.world import Keys, World
 from webhook_rig import DOCUMENT, NOW, subscribe
 
-from octy_middleware import notices, pairs, webhooks
-from octy_middleware.accounts import Accounts
+from octy_middleware.domain import key_pairs, notices, webhook_events
+from octy_middleware.domain.accounts import Accounts
+from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
-from octy_middleware.webhooks import WebhookEvent
-from octy_worker import cases, regenerations, staff_orders
 from octy_worker.activities.incidents import IncidentActivities
-from octy_worker.changed_answers import Change, change_answer
-from octy_worker.registration import register
+from octy_worker.domain import incidents, regenerations
+from octy_worker.staff import key_orders
+from octy_worker.staff.amendments import Change, change_answer
+from octy_worker.staff.registration import register
 from octy_workflows.messages import IncidentNote
 
 URL = "https://hooks.acme.example/t0ken"
@@ -62,12 +63,12 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
     opened(world, incident_id)
     opened(world, incident_id, "attempts_grew")
     for _ in range(2):
-        cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
+        incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW + 1)
     change(world, "UPDATE regeneration SET state = 'done'")
     change(world, "UPDATE incident SET regeneration_id = ?", keys.regeneration_id)
     for _ in range(2):
         with world.database.write() as connection:
-            cases.close_case(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
+            incidents.close_case(connection, incident_id, Resolution.REGENERATED, quiet=0.0, now=NOW + 2)
     subject = {"account_id": keys.account_id, "incident_id": incident_id, "public_key": keys.public_key}
     first, *others = told(world)
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", first[1].pop("first_at"))
@@ -81,9 +82,9 @@ def test_a_case_from_its_beginning_to_its_end(world: World, case: tuple[Keys, st
 def test_an_answer_after_a_reopening_is_another_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
     for number, by in enumerate(("customer", "ann.smith", "system")):
-        cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
+        incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=by, now=NOW + number)
         with world.database.write() as connection:
-            cases.reopen_answer(connection, incident_id)
+            incidents.reopen_answer(connection, incident_id)
     assert [data["by"] for _, data in told(world)] == ["customer", "staff", "system"]
     assert len(world.rows("SELECT DISTINCT key FROM webhook")) == 3
 
@@ -125,7 +126,7 @@ def test_the_first_keys_of_a_new_account(world: World) -> None:
 
 def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
-        pairs.add_pair(
+        key_pairs.add_pair(
             connection,
             "pair",
             account_id=keys.account_id,
@@ -134,22 +135,22 @@ def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> N
             cause=Cause.STAFF,
             now=NOW,
         )
-        pairs.retire(connection, "pair", NOW)
+        key_pairs.retire(connection, "pair", NOW)
     assert told(world) == []
 
 
 def revoke(world: World, keys: Keys) -> None:
-    staff_orders.revoke(world.database, keys.public_key, actor="ann", reason="they asked", now=NOW)
+    key_orders.revoke(world.database, keys.public_key, actor="ann", reason="they asked", now=NOW)
 
 
 def leak(world: World, keys: Keys) -> None:
-    staff_orders.regenerate(world.database, "acme", actor="ann", reason="they asked", leaked=True, now=NOW)
+    key_orders.regenerate(world.database, "acme", actor="ann", reason="they asked", leaked=True, now=NOW)
 
 
 def leak_in_a_case(world: World, keys: Keys) -> None:
     fail(world, keys)
     [(incident_id,)] = world.rows("SELECT id FROM incident")
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW)
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="customer", now=NOW)
 
 
 @pytest.mark.parametrize("cut", [revoke, leak, leak_in_a_case])
@@ -180,7 +181,7 @@ def test_an_abandoned_delivery_ends_what_was_announced(world: World, keys: Keys)
 
 def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tuple[Keys, str]) -> None:
     _, incident_id = case
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=NOW)
     for wish in (Change(Answer.IT_WAS_US, False, "dan", "their own script", "c-1"), LEAKED, LEAKED):
         change_answer(world.database, incident_id, wish, NOW + 1)
     said = [(data["answer"], data["leaked"], data["by"]) for event, data in told(world) if event == "incident.answered"]
@@ -211,14 +212,16 @@ def test_an_account_without_a_url_is_told_nothing(world: World) -> None:
 
 def test_what_is_rolled_back_tells_nothing(world: World, keys: Keys) -> None:
     with pytest.raises(ZeroDivisionError), world.database.write() as connection:
-        assert webhooks.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
+        assert webhook_events.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
         raise ZeroDivisionError
     assert told(world) == []
 
 
 def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
-        made = [webhooks.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={}) for _ in range(2)]
+        made = [
+            webhook_events.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={}) for _ in range(2)
+        ]
     assert made == [True, False]
     assert names(world) == ["webhook.test"]
 
@@ -226,7 +229,7 @@ def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
 def test_no_row_holds_a_secret_an_address_or_the_url(world: World, case: tuple[Keys, str]) -> None:
     keys, incident_id = case
     opened(world, incident_id)
-    cases.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
+    incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=True, by="ann", now=NOW)
     Accounts(world.database).change_contact("acme", {"contact_email_address": "new@acme.example"})
     rows = str(world.rows("SELECT * FROM webhook")) + str(world.rows("SELECT * FROM outbox"))
     assert not any(part in rows for part in (keys.secret, "acme.example", "t0ken", "203.0.113.9", "curl", "ann"))
@@ -234,7 +237,9 @@ def test_no_row_holds_a_secret_an_address_or_the_url(world: World, case: tuple[K
 
 def test_the_document_names_every_event_and_each_name_of_its_data() -> None:
     text = DOCUMENT.read_text("utf-8")
-    source = re.findall(r'"([a-z]+\.[a-z]+)"  # \((.*?)\)', webhooks.__spec__.loader.get_source(webhooks.__name__))
+    source = re.findall(
+        r'"([a-z]+\.[a-z]+)"  # \((.*?)\)', webhook_events.__spec__.loader.get_source(webhook_events.__name__)
+    )
     assert {event for event, _ in source} == set(WebhookEvent)
     for event, fields in source:
         [row] = [line for line in text.splitlines() if line.startswith(f"| `{event}` |")]

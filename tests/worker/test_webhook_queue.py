@@ -12,7 +12,7 @@ from support.temporal import Temporal, open_temporal
 from support.world import World
 from webhook_rig import NOW, subscribe, tell
 
-from octy_middleware.notices import give
+from octy_middleware.domain.notices import give
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.activities.webhooks import WebhookActivities

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from webhook_rig import ACCOUNT, KEYS, NOW, documented_check, parcel
 
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.webhooks.signing import Signer
 
 is_genuine = documented_check()

@@ -12,9 +12,10 @@ from support.world import World
 from temporalio.client import Client
 
 from octy_middleware.states import Answer
-from octy_worker import cases, daemon
-from octy_worker.schedules import keep_schedules, make_ready
+from octy_worker import daemon
+from octy_worker.domain import incidents
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.schedules import keep_schedules, make_ready
 
 PATIENCE = 90.0  # a busy machine takes its time
 
@@ -51,8 +52,8 @@ class Works:
 
     def answer(self, incident_id: str, answer: Answer) -> None:
         """Answer as the customer's page does."""
-        taken = cases.answer_case(
-            self.world.database, incident_id, answer, leaked=False, by=cases.CUSTOMER, now=time.time()
+        taken = incidents.answer_case(
+            self.world.database, incident_id, answer, leaked=False, by=incidents.CUSTOMER, now=time.time()
         )
         assert taken is not None
         assert taken.taken

@@ -8,14 +8,14 @@ from pathlib import Path
 from smtp_servers import Authority
 from support.world import World
 
-from octy_middleware import webhooks
-from octy_middleware.accounts import Accounts
 from octy_middleware.clock import utc
-from octy_middleware.keychain import Keychain
-from octy_middleware.webhooks import WebhookEvent
+from octy_middleware.domain import webhook_events
+from octy_middleware.domain.accounts import Accounts
+from octy_middleware.domain.webhook_events import WebhookEvent
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.settings import WebhookSettings
-from octy_worker.webhooks.courier import Courier
+from octy_worker.webhooks.client import Courier
 from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import WebhookOrder
 
@@ -64,7 +64,7 @@ def subscribe(world: World, url: str, reference: str = "acme") -> None:
 def tell(world: World, account_id: str, subject: str = "n1") -> WebhookOrder:
     """Put one event down, and return the order to post it."""
     with world.database.write() as connection:
-        assert webhooks.put(
+        assert webhook_events.put(
             connection, WebhookEvent.CONTACT_CHANGED, account_id, subject, NOW, data={"notice_id": "n1"}
         )
     [(webhook_id,)] = world.rows("SELECT id FROM webhook WHERE key = :key", key=f"{subject}/contact.changed/1")

@@ -18,8 +18,8 @@ from temporalio.worker import Replayer, Worker
 from workflow_books import Books
 from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
 
-from octy_middleware.keychain import Keychain
-from octy_worker.encryption import UndecipherableError, converter
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.temporal.codec import UndecipherableError, converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentCase
 from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision

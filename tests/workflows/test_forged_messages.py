@@ -23,8 +23,8 @@ from temporalio.worker import Worker
 from workflow_books import Books
 from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
 
-from octy_middleware.keychain import Keychain
-from octy_worker.encryption import EncryptionCodec, converter
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.temporal.codec import EncryptionCodec, converter
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     IncidentCase,

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 from workflow_books import Books
 from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
 
-from octy_worker.versions import NotReadyError, Version, deployment_of, known_versions, make_current
+from octy_worker.temporal.deployment import NotReadyError, Version, deployment_of, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase
 from octy_workflows.staff import StaffDecision

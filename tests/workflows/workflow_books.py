@@ -14,7 +14,7 @@ from typing import Any
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_worker.subjects_missing import subject_missing
+from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,

@@ -16,36 +16,36 @@ from collections.abc import AsyncIterator, Sequence
 from temporalio.client import Client, Interceptor
 from temporalio.worker import Worker
 
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_middleware.keys import KeyHasher
+from octy_middleware.keys.secret import KeyHasher
 from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.alert_priority import AlertsInProgress
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.identity import chains_of, claim_installation
-from octy_worker.links import Links
-from octy_worker.mail.letters import Letters
+from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.mail.mailer import Mailer, SmtpMailer
-from octy_worker.mail.proof import prove
-from octy_worker.metrics.clock import ClockInterceptor
-from octy_worker.metrics.counts import CountedMailer
-from octy_worker.metrics.listener import Metrics, sdk_runtime
-from octy_worker.pages_process import check_certificate, supervise
-from octy_worker.relay import Relay
-from octy_worker.schedules import keep_schedules
-from octy_worker.sealed import Sealer
-from octy_worker.search_attributes import make_known
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.template_check import prove
+from octy_worker.observability.metrics.clock import ClockInterceptor
+from octy_worker.observability.metrics.counts import CountedMailer
+from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
+from octy_worker.observability.tracing import Tracing
+from octy_worker.outbox.relay import Relay
+from octy_worker.pages.process import check_certificate, supervise
 from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import Activities, executors, workers
-from octy_worker.temporal import TemporalUnavailableError, connect, main_queue
-from octy_worker.tracing import Tracing
-from octy_worker.versions import deployment_of
-from octy_worker.web_server import stop_on_signals
-from octy_worker.webhooks.courier import Courier
+from octy_worker.temporal.client import TemporalUnavailableError, connect, main_queue
+from octy_worker.temporal.deployment import deployment_of
+from octy_worker.temporal.schedules import keep_schedules
+from octy_worker.temporal.search_attributes import make_known
+from octy_worker.web.web_server import stop_on_signals
+from octy_worker.webhooks.client import Courier
 
 _logger = logging.getLogger(__name__)
 

@@ -1,16 +1,16 @@
 """A worker's start: the database is its installation's own, still where it was, and used with these keys.
 
-Here: what is registered at the first start, and what is refused. Not here: the rows (`octy_middleware.installation`,
-`octy_middleware.key_checks`), confirming another place (`adoption`).
+Here: what is registered at the first start, and what is refused. Not here: the rows (`octy_middleware.domain.installation`,
+`octy_middleware.domain.key_checks`), confirming another place (`adoption`).
 """
 
 from collections.abc import Mapping
 
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
+from octy_middleware.domain.installation import Installation, record_place, register_installation
+from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
-from octy_middleware.installation import Installation, record_place, register_installation
-from octy_middleware.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
 
 PURPOSES = (PEPPERS, "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")

@@ -19,7 +19,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.alert_priority import AlertsInProgress, interceptors
+from octy_worker.mail.alert_priority import AlertsInProgress, interceptors
 from octy_worker.webhooks.shares import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow

@@ -120,7 +120,7 @@ class RegenerationCase:
     """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue.
 
     `searchable`: the cluster knows our search attributes. No step uses `account_id` and `old_pair_id`: they are for a
-    database that was restored from a backup and has no row of this regeneration (`octy_worker.restored`).
+    database that was restored from a backup and has no row of this regeneration (`octy_worker.maintenance.restored`).
     """
 
     regeneration_id: str

@@ -1,7 +1,7 @@
 """What staff orders of a workflow: updates and signals carry an order's id, and SQL holds what was ordered.
 
 Here: from a message to the order that its row holds. Not here: whether it comes too late (`question`, `deadlines`,
-`letters`), and how the row is checked (`octy_worker.orders`).
+`letters`), and how the row is checked (`octy_worker.domain.staff_requests`).
 """
 
 from temporalio import workflow

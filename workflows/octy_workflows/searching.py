@@ -1,7 +1,7 @@
 """What lists of workflows can be searched and sorted by in Temporal's Web UI.
 
 Here: the search attributes, and how a workflow keeps its own. Not here: making them known to a cluster, which is the
-worker's (`octy_worker.search_attributes`): a cluster that does not know them fails every task that sets one, so the
+worker's (`octy_worker.temporal.search_attributes`): a cluster that does not know them fails every task that sets one, so the
 workflow's input says whether it may.
 """
 

@@ -1,7 +1,7 @@
 """KeyUpkeepWorkflow: one round of what recurs; Temporal's schedules start one after the other.
 
 Here: a round, piece by piece, until it is done. Not here: what is done, which the activities know; when a round is due
-(`octy_worker.schedules`).
+(`octy_worker.temporal.schedules`).
 """
 
 from collections import Counter

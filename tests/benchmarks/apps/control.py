@@ -7,9 +7,9 @@ Here: that middleware. Not here: what it is compared with.
 from typing import Any
 
 from octy_middleware import Outcome, Settings
-from octy_middleware.credentials import Credentials, read_credentials
-from octy_middleware.keys import KeyHasher
-from octy_middleware.refusal import refuse
+from octy_middleware.http.credentials import Credentials, read_credentials
+from octy_middleware.http.response import refuse
+from octy_middleware.keys.secret import KeyHasher
 
 CONTROL = "refuses, records nothing"
 

@@ -19,8 +19,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
-from octy_middleware.refusal import Refusal
-from octy_middleware.request import Request
+from octy_middleware.http.request import Request
+from octy_middleware.http.response import Refusal
 
 MOUNT = "/mounted"
 OPEN = b'{"open": true}'

@@ -11,10 +11,10 @@ from sqlalchemy import Connection, select
 from sqlmodel import col
 from temporalio import activity
 
-from octy_middleware.database import Database
-from octy_middleware.models import Incident
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Incident
 from octy_middleware.states import IncidentState
-from octy_worker import cases, orders, regenerations
+from octy_worker.domain import incidents, regenerations, staff_requests
 from octy_workflows.messages import (
     Action,
     IgnoredSignal,
@@ -57,11 +57,11 @@ class ControlActivities:
         if signal.number <= _MOST_NOTED:
             with self._database.write() as connection:
                 for incident_id in _timelines(connection, signal.kind, signal.subject_id):
-                    cases.append_event(
+                    incidents.append_event(
                         connection,
                         incident_id,
                         key=f"ignored-{_call()}",
-                        actor=cases.SYSTEM,
+                        actor=incidents.SYSTEM,
                         what="signal_ignored",
                         detail={"signal": name, "workflow": str(signal.kind), "why": str(signal.why)},
                         now=signal.at,
@@ -73,11 +73,11 @@ class ControlActivities:
         """Log and count a subject that is missing, and call staff in the timelines that there are; or end that."""
         with self._database.write() as connection:
             for incident_id in _timelines(connection, missing.kind, missing.subject_id):
-                new = cases.append_event(
+                new = incidents.append_event(
                     connection,
                     incident_id,
                     key=f"missing-{_call()}",
-                    actor=cases.SYSTEM,
+                    actor=incidents.SYSTEM,
                     what="staff_not_needed" if missing.over else "subject_missing",
                     detail={"because": _GOES_ON}
                     if missing.over
@@ -85,9 +85,9 @@ class ControlActivities:
                     now=missing.at,
                 )
                 if new and not missing.over:
-                    cases.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                    incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
                 if new and missing.over:
-                    cases.relieve_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
+                    incidents.relieve_staff(connection, incident_id, IncidentState(missing.state or "regenerating"))
         if missing.over:
             _log.info("the workflow of %s %s: %s", missing.kind, missing.subject_id, _GOES_ON)
             return
@@ -102,10 +102,10 @@ class ControlActivities:
             return self._refuse(use, Refused.UNREADABLE, use.why)
         try:
             with self._database.write() as connection:
-                order = orders.use(connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at)
-        except orders.UnusableError as error:
+                order = staff_requests.use(connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at)
+        except staff_requests.UnusableError as error:
             return self._refuse(use, error.why, str(error))
-        request = orders.request_of(order, form.id_field)
+        request = staff_requests.request_of(order, form.id_field)
         fault = read_request(form, noun, request)
         if isinstance(fault, str):
             return self._refuse(use, Refused.ORDER_FAULTY, fault)
@@ -114,11 +114,11 @@ class ControlActivities:
     def _refuse(self, use: OrderUse, why: Refused, words: str) -> UsedOrder:
         with self._database.write() as connection:
             for incident_id in _timelines(connection, use.kind, use.subject_id):
-                cases.append_event(
+                incidents.append_event(
                     connection,
                     incident_id,
                     key=f"refused-{use.order_id or _call()}",
-                    actor=cases.SYSTEM,
+                    actor=incidents.SYSTEM,
                     what=use.what,
                     detail={"why": words},
                     now=use.at,

@@ -6,12 +6,12 @@ Here: translation of orders into steps of `cases` and `regenerations`. Not here:
 from sqlmodel import Session
 from temporalio import activity
 
-from octy_middleware import webhooks
-from octy_middleware.database import Database
-from octy_middleware.models import Confirmation, Incident
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Confirmation, Incident
+from octy_middleware.domain import webhook_events
 from octy_middleware.states import Answer, Cause, IncidentState, Resolution
-from octy_worker import cases, facts, orders, regenerations
-from octy_worker.subjects_missing import subject_missing
+from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
+from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows.messages import (
     CloseOrder,
     DecisionOrder,
@@ -48,7 +48,7 @@ class IncidentActivities:
         """Append the event to the timeline, and set the state when one is given."""
         with self._database.write() as connection, Session(connection) as session:
             _known(session, note.incident_id)
-            new = cases.append_event(
+            new = incidents.append_event(
                 connection,
                 note.incident_id,
                 key=note.key,
@@ -58,15 +58,15 @@ class IncidentActivities:
                 now=note.at,
             )
             if new and note.what == _OPENED:
-                webhooks.incident_opened(connection, note.incident_id, note.at)
+                webhook_events.incident_opened(connection, note.incident_id, note.at)
             if new and note.state is not None:
-                cases.set_state(connection, note.incident_id, IncidentState(note.state))
+                incidents.set_state(connection, note.incident_id, IncidentState(note.state))
 
     @activity.defn(name="look_at_incident", no_thread_cancel_exception=True)
     def look_at_incident(self, look: Look) -> IncidentFacts:
         """Return what SQL says of the incident."""
         with self._database.read_session() as session:
-            found = facts.incident_facts(session, look.subject_id)
+            found = restart_state.incident_facts(session, look.subject_id)
         if found is None:
             raise subject_missing("incident", look.subject_id)
         return found
@@ -79,7 +79,7 @@ class IncidentActivities:
         regeneration has already reopened the answer (`regenerations.finish`).
         """
         decision = self._decision(order)
-        standing = cases.answer_case(
+        standing = incidents.answer_case(
             self._database,
             order.incident_id,
             _ANSWERS[Choice(decision.decision)],
@@ -98,20 +98,20 @@ class IncidentActivities:
 
     def _decision(self, order: DecisionOrder) -> StaffDecision:
         if not order.order_id:
-            silence = StaffDecision(Choice.REGENERATE, cases.SYSTEM, "nobody answered in time")
+            silence = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
             return silence.with_id(f"{order.incident_id}-silence")
         with self._database.read() as connection:
-            row = orders.used_decision(connection, order.order_id, order.incident_id)
+            row = staff_requests.used_decision(connection, order.order_id, order.incident_id)
         if row is None:
             raise subject_missing("staff order", order.order_id)
-        decision = read_decision(orders.request_of(row, StaffDecision.id_field))
+        decision = read_decision(staff_requests.request_of(row, StaffDecision.id_field))
         assert isinstance(decision, StaffDecision)  # the activity that marked it as used has read it
         return decision
 
     def _note_refused(self, order: DecisionOrder, decision: StaffDecision, why: str) -> None:
         detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
         with self._database.write() as connection:
-            cases.note_refused_decision(
+            incidents.note_refused_decision(
                 connection,
                 order.incident_id,
                 decision_id=decision.decision_id,
@@ -125,7 +125,7 @@ class IncidentActivities:
         """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
         The case's own is replaced only while it still is `order.after`, the one that came to nothing. Nothing is
-        opened or returned where no answer wants new keys: staff may have called it off (`octy_worker.changed_answers`).
+        opened or returned where no answer wants new keys: staff may have called it off (`octy_worker.staff.amendments`).
         """
         with self._database.write_session() as session:
             incident = _known(session, order.incident_id)
@@ -141,7 +141,7 @@ class IncidentActivities:
                 Cause.INCIDENT,
                 old_pair_id=incident.key_pair_id,
                 leaked=confirmation.leaked,
-                actor=confirmation.answered_by or cases.SYSTEM,
+                actor=confirmation.answered_by or incidents.SYSTEM,
                 now=order.at,
             )
             incident.regeneration_id = opened.regeneration_id
@@ -155,13 +155,13 @@ class IncidentActivities:
         """Close the case, unless SQL denies what that rests on."""
         with self._database.write() as connection, Session(connection) as session:
             _known(session, order.incident_id)
-            return cases.close_case(
+            return incidents.close_case(
                 connection, order.incident_id, Resolution(order.resolution), quiet=self._quiet, now=order.at
             )
 
 
-def _report(standing: cases.Standing) -> DecisionReport:
+def _report(standing: incidents.Standing) -> DecisionReport:
     # A case closed without an answer ended as unanswered: nothing was replaced.
     answer = standing.answer or Answer.IT_WAS_US
     why = "" if standing.taken or standing.answer or standing.closed else _LEAKED
-    return DecisionReport(standing.taken, facts.CHOICES[answer], standing.leaked, standing.answered_by, why)
+    return DecisionReport(standing.taken, restart_state.CHOICES[answer], standing.leaked, standing.answered_by, why)

@@ -21,25 +21,25 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.addresses import mail_address
 from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_middleware.models import Mail
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Mail
 from octy_middleware.states import MailState
-from octy_worker.hold_notice import HoldNotice
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain.regenerations import note_mailed
+from octy_worker.domain.subjects_missing import subject_missing
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.facts import Draft, draft, is_there, with_others
 from octy_worker.mail.facts.shapes import CaseFacts, Facts
-from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
+from octy_worker.mail.hold_notice import HoldNotice
 from octy_worker.mail.holding import hold_for
 from octy_worker.mail.joining import Turn, Waiting, alert_key, complete_carried, take_turn
-from octy_worker.mail.journal import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
-from octy_worker.mail.letters import Letters, TemplateFaultError
 from octy_worker.mail.mailer import Mailer
-from octy_worker.regenerations import note_mailed
-from octy_worker.sealed import Sealer
+from octy_worker.mail.renderer import Letters, TemplateFaultError
+from octy_worker.mail.repository import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
+from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.settings import WorkerSettings
-from octy_worker.subjects_missing import subject_missing
 from octy_workflows.messages import DELAYED, HELD, OVERTAKEN, MailOrder, MailReport
 
 TRANSIENT = "MailTransient"

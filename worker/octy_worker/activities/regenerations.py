@@ -7,13 +7,13 @@ from sqlmodel import Session
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_middleware.database import Database
-from octy_middleware.keys import KeyHasher
-from octy_middleware.models import Regeneration
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Regeneration
+from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.states import IncidentState, RegenerationState
-from octy_worker import cases, facts, regenerations
-from octy_worker.sealed import Sealer
-from octy_worker.subjects_missing import subject_missing
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain import incidents, regenerations, restart_state
+from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows.messages import (
     FinishOrder,
     LinkOrder,
@@ -44,7 +44,7 @@ class RegenerationActivities:
     def look_at_regeneration(self, look: Look) -> RegenerationFacts:
         """Return what SQL says of the regeneration."""
         with self._database.read_session() as session:
-            found = facts.regeneration_facts(session, look.subject_id)
+            found = restart_state.regeneration_facts(session, look.subject_id)
         if found is None:
             raise subject_missing("regeneration", look.subject_id)
         return found
@@ -120,16 +120,16 @@ class RegenerationActivities:
             _check(session, note.regeneration_id)
             connection = session.connection()
             for incident_id in regenerations.waiting_cases(connection, note.regeneration_id):
-                new = cases.append_event(
+                new = incidents.append_event(
                     connection,
                     incident_id,
                     key=f"{note.regeneration_id}/{note.key}",
-                    actor=cases.SYSTEM,
+                    actor=incidents.SYSTEM,
                     what=note.what,
                     detail=note.detail,
                     now=note.at,
                 )
                 if new and note.needs_staff:
-                    cases.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
+                    incidents.set_state(connection, incident_id, IncidentState.NEEDS_STAFF)
                 if new and note.staff_done:
-                    cases.relieve_staff(connection, incident_id)
+                    incidents.relieve_staff(connection, incident_id)

@@ -1,7 +1,7 @@
 """What recurs, done piece by piece: retention, reconciliation, the daily digest.
 
 Here: translation between these and the workflow's orders, and heartbeats. Not here: what each of them does
-(`retention`, `reconciliation`, `digest`), when one is due (`octy_worker.schedules`).
+(`retention`, `reconciliation`, `digest`), when one is due (`octy_worker.temporal.schedules`).
 """
 
 import logging
@@ -12,15 +12,15 @@ from temporalio.client import Client
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_worker.digest import DigestPost
-from octy_worker.mail.letters import Letters
+from octy_middleware.db.database import Database
 from octy_worker.mail.mailer import Mailer
-from octy_worker.reconciliation.run import Findings, Reconciliation
-from octy_worker.retention import Ended
-from octy_worker.retention.piece import prune_piece
+from octy_worker.mail.renderer import Letters
+from octy_worker.maintenance.digest import DigestPost
+from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
+from octy_worker.maintenance.retention import Ended
+from octy_worker.maintenance.retention.piece import prune_piece
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal import main_queue
+from octy_worker.temporal.client import main_queue
 from octy_workflows.messages import Progress, UpkeepOrder, UpkeepReport
 
 _logger = logging.getLogger(__name__)

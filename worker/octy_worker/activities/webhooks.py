@@ -16,12 +16,12 @@ from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
 from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_middleware.models import Webhook
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Webhook
 from octy_middleware.states import WebhookState
-from octy_worker.subjects_missing import subject_missing
+from octy_worker.domain.subjects_missing import subject_missing
 from octy_worker.webhooks.faults import Delivery, Fault
-from octy_worker.webhooks.journal import Standing, begin, complete, give_up
+from octy_worker.webhooks.repository import Standing, begin, complete, give_up
 from octy_worker.webhooks.shares import SLOTS, Shares
 from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import WebhookOrder, WebhookReport

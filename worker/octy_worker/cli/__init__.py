@@ -31,7 +31,7 @@ def main() -> NoReturn:
             raise
         sys.stderr.write("octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'\n")
         sys.exit(2)
-    from octy_worker.cli.exits import Exit  # noqa: PLC0415
+    from octy_worker.cli.exit_codes import Exit  # noqa: PLC0415
 
     sys.stdout = sys.stdout or _nobody()
     sys.stderr = sys.stderr or _nobody()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
@@ -49,8 +49,8 @@ def add(
 ) -> None:
     """Create the account; everything else is the worker's."""
     from octy_middleware.addresses import mail_address
-    from octy_worker.cli.audit import record
-    from octy_worker.registration import register
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.registration import register
 
     if mail_address(email) is None:
         raise UsageFaultError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
@@ -99,9 +99,9 @@ def change(
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the worker tells the addresses."""
-    from octy_worker.account_changes import change_email
-    from octy_worker.cli.audit import record
     from octy_worker.cli.views import accounts as view
+    from octy_worker.staff.account_changes import change_email
+    from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
     with store(context) as database:
@@ -125,9 +125,9 @@ def change(
 )
 def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
     """Show one line an account."""
-    from octy_middleware.models import Account
+    from octy_middleware.db.models import Account
     from octy_worker.cli.views import accounts as view
-    from octy_worker.reports import count_rows, list_accounts
+    from octy_worker.reports.queries import count_rows, list_accounts
 
     part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
@@ -155,7 +155,7 @@ def show_one(
 ) -> None:
     """Show everything about one account that staff may see."""
     from octy_worker.cli.views import accounts as view
-    from octy_worker.reports import show_account
+    from octy_worker.reports.queries import show_account
 
     with store(context) as database, database.read_session() as session:
         report = show_account(session, reference, now(), limit=limit or None)

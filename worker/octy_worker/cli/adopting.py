@@ -1,6 +1,6 @@
 """`octy db adopt`: what can be typed, with its help, and what is said of it.
 
-Here: options and the exit code. Not here: what is done (`octy_worker.adoption`).
+Here: options and the exit code. Not here: what is done (`octy_worker.maintenance.adoption`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
@@ -48,10 +48,10 @@ def adopt(  # one option for each way
     as_json: AsJson = False,
 ) -> None:
     """Do it in one transaction for each option."""
-    from octy_worker import adoption
-    from octy_worker.cli.audit import record
     from octy_worker.identity import PURPOSES, chains_in
-    from octy_worker.staff_orders import check_staff
+    from octy_worker.maintenance import adoption
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.key_orders import check_staff
 
     who, wanted = staff_actor(context, actor), keys or []
     if moved == copy and not (wanted and not moved):

@@ -11,7 +11,7 @@ from uuid import uuid4
 import typer
 
 from octy_worker.cli.console import confirmed, note, show_json, tell, telling
-from octy_worker.cli.exits import CommandError, Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import CommandError, Exit, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.incidents import Decision
 from octy_worker.cli.options import AsJson, Leaked, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
@@ -20,8 +20,8 @@ from octy_worker.cli.teaching import teach
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from octy_middleware.database import Database
-    from octy_worker.bulk_decisions import Result
+    from octy_middleware.db.database import Database
+    from octy_worker.staff.bulk_decisions import Result
 
 BULK_DECIDED = "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
 HELD = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
@@ -77,8 +77,8 @@ def decide_many(
     as_json: AsJson = False,
 ) -> None:
     """Decide each, and tell what became of it."""
-    from octy_worker.bulk_decisions import decide_each, decision_id_of
-    from octy_worker.cli import deciding
+    from octy_worker.staff import decisions
+    from octy_worker.staff.bulk_decisions import decide_each, decision_id_of
     from octy_workflows.staff import StaffDecision
 
     if all_open != (since is not None) or all_open == bool(cases):
@@ -96,7 +96,7 @@ def decide_many(
 
         def decide(incident_id: str) -> None:
             said = StaffDecision(decision, who, reason, leaked, decision_id_of(batch, incident_id))
-            deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+            decisions.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
 
         for result in decide_each(found, decide, refused=RefusedError, unavailable=UnavailableError):
             results.append(result)
@@ -110,7 +110,7 @@ def decide_many(
 
 
 def _end(results: "Sequence[Result]", batch: str) -> None:
-    from octy_worker.bulk_decisions import Ended
+    from octy_worker.staff.bulk_decisions import Ended
 
     ends = {result.end for result in results}
     if Ended.UNAVAILABLE in ends:
@@ -120,8 +120,8 @@ def _end(results: "Sequence[Result]", batch: str) -> None:
 
 
 def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[str, ...]:
-    from octy_worker.bulk_decisions import open_since
-    from octy_worker.reports import find_incident
+    from octy_worker.reports.queries import find_incident
+    from octy_worker.staff.bulk_decisions import open_since
 
     with database.read_session() as session:
         if since is not None:
@@ -131,9 +131,9 @@ def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[
 
 def held(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the hold and the alerts that have not left."""
+    from octy_worker.formatting import moment, span
     from octy_worker.mail.holding import hold_now
     from octy_worker.mail.withheld import unsent_alerts
-    from octy_worker.words import moment, span
 
     with store(context) as database, database.read_session() as session:
         hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
@@ -157,9 +157,9 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
 
 def release(context: typer.Context, *, reason: Why, actor: Who = None, as_json: AsJson = False) -> None:
     """End the hold."""
-    from octy_worker.cli.audit import record
     from octy_worker.mail.holding import release_hold
-    from octy_worker.staff_orders import check_staff
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.key_orders import check_staff
 
     who = staff_actor(context, actor)
     check_staff(who, reason)

@@ -1,16 +1,16 @@
 """An answer that staff changes: the order to SQL, its audit, and what it means in words.
 
-Here: calling `octy_worker.changed_answers` and telling of it. Not here: what a change does (there), what can be typed
+Here: calling `octy_worker.staff.amendments` and telling of it. Not here: what a change does (there), what can be typed
 (`incident_orders`).
 """
 
 from octy_middleware.clock import uuid7
-from octy_middleware.database import Database
-from octy_worker import cases
-from octy_worker.changed_answers import Change, Changed, change_answer
-from octy_worker.cli.audit import record
+from octy_middleware.db.database import Database
 from octy_worker.cli.surroundings import login_name, now
-from octy_worker.staff_orders import OrderRefusedError
+from octy_worker.domain import incidents
+from octy_worker.staff.amendments import Change, Changed, change_answer
+from octy_worker.staff.audit import record
+from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.staff import fault_of_actor, fault_of_reason
 
 
@@ -33,7 +33,7 @@ def _audit_refusal(database: Database, incident_id: str, wish: Change, why: str)
     reason = _reason(wish)
     detail = {"answer": str(wish.answer), "leaked": wish.leaked, "why": why, **({"reason": reason} if reason else {})}
     with database.write() as connection:
-        cases.note_refused_decision(
+        incidents.note_refused_decision(
             connection,
             incident_id,
             decision_id=uuid7(at),

@@ -19,7 +19,7 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from octy_worker.cli.exits import CommandError
+from octy_worker.cli.exit_codes import CommandError
 from octy_worker.cli.options import ListPage
 
 _OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})

@@ -1,6 +1,6 @@
 """`octy find`: what can be typed, with its help.
 
-Here: options and the order of steps. Not here: SQL (`octy_worker.finding`), tables (`views.found`).
+Here: options and the order of steps. Not here: SQL (`octy_worker.reports.finding`), tables (`views.found`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import note, show, show_json
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit
 from octy_worker.cli.surroundings import store
 from octy_worker.cli.teaching import teach
@@ -42,8 +42,8 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Show a table of each kind of thing that matches."""
-    from octy_worker import finding
     from octy_worker.cli.views import found as view
+    from octy_worker.reports import finding
 
     with store(context) as database, database.read_session() as session:
         found = finding.find(session, " ".join(words), limit=limit or None)

@@ -7,9 +7,9 @@ Here: looking again and again, and what is new since. Not here: the timeline's r
 import time
 from collections.abc import Callable, Iterator
 
-from octy_middleware.database import Database
-from octy_worker.report_shapes import TimelineLine
-from octy_worker.reports import show_progress
+from octy_middleware.db.database import Database
+from octy_worker.reports.models import TimelineLine
+from octy_worker.reports.queries import show_progress
 
 _INTERVAL = 1.0  # seconds between two looks
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from octy_worker.cli.console import complain
-from octy_worker.cli.exits import CommandError, Exit, UsageFaultError, exit_of
+from octy_worker.cli.exit_codes import CommandError, Exit, UsageFaultError, exit_of
 
 # typer came with click as a dependency and later with a copy inside; this is the UsageError of either.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]

@@ -1,6 +1,6 @@
 """`octy keys import`: what can be typed, with its help, and what is said of an import.
 
-Here: options, the order of steps, progress. Not here: what is imported and how (`octy_worker.imports`).
+Here: options, the order of steps, progress. Not here: what is imported and how (`octy_worker.imports.planner`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from octy_worker.cli.console import complain, note, show_json, tell, telling
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Who
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
@@ -22,7 +22,7 @@ from octy_worker.cli.teaching import teach
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-    from octy_worker.imports import Progress
+    from octy_worker.imports.planner import Progress
 
 _PATIENCE = 2.0  # seconds between two lines of progress
 IMPORTED = (
@@ -77,14 +77,14 @@ def import_pairs(
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
-    from octy_middleware.key_checks import PEPPERS
-    from octy_middleware.keys import KeyHasher
-    from octy_worker.cli.audit import record
+    from octy_middleware.domain.key_checks import PEPPERS
+    from octy_middleware.keys.secret import KeyHasher
     from octy_worker.identity import chains_in, claim_installation, refuse_foreign_keys
-    from octy_worker.imports import carry_out, plan_import
-    from octy_worker.imports_report import fault_lines, report, sentences, verdict
-    from octy_worker.imports_writing import clear_interrupted
-    from octy_worker.staff_orders import check_staff
+    from octy_worker.imports.planner import carry_out, plan_import
+    from octy_worker.imports.report import fault_lines, report, sentences, verdict
+    from octy_worker.imports.writer import clear_interrupted
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.key_orders import check_staff
 
     who, at = staff_actor(context, actor), now()
     if not dry_run:

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, tell_order, telling
-from octy_worker.cli.exits import RefusedError
+from octy_worker.cli.exit_codes import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, OrderOnly, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_middleware.database import Database
+    from octy_middleware.db.database import Database
     from octy_workflows.staff import StaffResend
 
 _Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a beginning of it that is unique.")]
@@ -86,9 +86,9 @@ def extend(
 ) -> None:
     """Ask the case's workflow, and tell when it ends now."""
     from octy_middleware.clock import utc, uuid7
-    from octy_worker.cli import deciding
-    from octy_worker.reports import find_incident
-    from octy_worker.words import moment
+    from octy_worker.formatting import moment
+    from octy_worker.reports.queries import find_incident
+    from octy_worker.staff import decisions
     from octy_workflows.staff import StaffExtension
 
     who = staff_actor(context, actor)
@@ -97,10 +97,10 @@ def extend(
         with database.read_session() as session:
             incident_id = find_incident(session, case)
         if order_only:
-            deciding.write_only(database, incident_id, said)
+            decisions.write_only(database, incident_id, said)
             tell_order(said.request_id, "extend", as_json=as_json)
             return
-        extended = deciding.extend(database, temporal_place(context), incident_id, said, timeout=timeout)
+        extended = decisions.extend(database, temporal_place(context), incident_id, said, timeout=timeout)
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
     with telling(f"the case ends on {moment(close_at)}"):
         if as_json:
@@ -129,8 +129,8 @@ def resend(
 ) -> None:
     """Ask the workflow that holds the mail, and tell what became of it."""
     from octy_middleware.clock import uuid7
-    from octy_worker.cli import deciding
-    from octy_worker.reports import find_incident
+    from octy_worker.reports.queries import find_incident
+    from octy_worker.staff import decisions
     from octy_workflows.staff import StaffResend
 
     who = staff_actor(context, actor)
@@ -140,22 +140,22 @@ def resend(
             incident_id = find_incident(session, case)
         regeneration_id = _keys_to_send(database, incident_id, kind)
         if order_only:
-            deciding.write_only(database, incident_id, said, regeneration_id)
+            decisions.write_only(database, incident_id, said, regeneration_id)
             tell_order(said.request_id, "resend", as_json=as_json)
             return
         place = temporal_place(context)
         if regeneration_id is not None:
-            number = deciding.resend_keys(database, place, incident_id, regeneration_id, said, timeout=timeout)
+            number = decisions.resend_keys(database, place, incident_id, regeneration_id, said, timeout=timeout)
             mail, end = f"new_keys-{number}", "ordered"
         else:
-            resent = deciding.resend(database, place, incident_id, said, timeout=timeout)
+            resent = decisions.resend(database, place, incident_id, said, timeout=timeout)
             mail, end = resent.mail, resent.end
     _tell_resent(incident_id, said, mail, end, as_json=as_json)
 
 
 def _keys_to_send(database: "Database", incident_id: str, kind: Kind | None) -> str | None:
     """Return the regeneration whose mail is meant: named, or the last one while new keys are on their way."""
-    from octy_worker.reports import show_incident
+    from octy_worker.reports.queries import show_incident
 
     if kind not in (None, Kind.NEW_KEYS):
         return None
@@ -203,9 +203,9 @@ def change(
     """Change it in SQL; the case's workflow hears of it."""
     from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
-    from octy_worker.changed_answers import Change
     from octy_worker.cli import changing
-    from octy_worker.reports import find_incident
+    from octy_worker.reports.queries import find_incident
+    from octy_worker.staff.amendments import Change
 
     who = staff_actor(context, actor)
     wanted = Answer.NOT_US if answer is Wanted.REGENERATE else Answer.IT_WAS_US

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from octy_worker.cli.console import note_left_out, show, show_json, show_line, show_list, tell, tell_order, telling
-from octy_worker.cli.exits import RefusedError
+from octy_worker.cli.exit_codes import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, OrderOnly, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_middleware.database import Database
+    from octy_middleware.db.database import Database
 
 app = typer.Typer(no_args_is_help=True, help="Cases: twenty or more failures in a row, and what became of them.")
 
@@ -63,9 +63,9 @@ def list_some(
     as_json: AsJson = False,
 ) -> None:
     """Show one line a case."""
-    from octy_middleware.models import Incident
+    from octy_middleware.db.models import Incident
     from octy_worker.cli.views import incidents as view
-    from octy_worker.reports import IS_OPEN, account_of, count_rows, list_incidents
+    from octy_worker.reports.queries import IS_OPEN, account_of, count_rows, list_incidents
 
     part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
@@ -98,7 +98,7 @@ def show_one(
 ) -> None:
     """Show everything about one case, and by option what happens next."""
     from octy_worker.cli.views import incidents as view
-    from octy_worker.reports import find_incident, show_incident
+    from octy_worker.reports.queries import find_incident, show_incident
 
     with store(context) as database:
         with database.read_session() as session:
@@ -153,8 +153,8 @@ def decide(
 ) -> None:
     """Ask the case's workflow, and tell what it said."""
     from octy_middleware.clock import uuid7
-    from octy_worker.cli import deciding
-    from octy_worker.reports import find_incident
+    from octy_worker.reports.queries import find_incident
+    from octy_worker.staff import decisions
     from octy_workflows.staff import StaffDecision
 
     who = staff_actor(context, actor)
@@ -164,11 +164,11 @@ def decide(
         with database.read_session() as session:
             incident_id = find_incident(session, case)
         if order_only:
-            deciding.write_only(database, incident_id, said)
+            decisions.write_only(database, incident_id, said)
             tell_order(said.decision_id, "decide", as_json=as_json)
             return
         try:
-            deciding.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+            decisions.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
         except RefusedError as error:
             refusal = error
     with telling(f"refused: {refusal}" if refusal else f"the decision {decision} is taken"):

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import confirmed, note, note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.exits import CommandError
+from octy_worker.cli.exit_codes import CommandError
 from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_worker.staff_orders import Revoked
+    from octy_worker.staff.key_orders import Revoked
 
 app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, their replacement.")
 
@@ -53,9 +53,9 @@ def list_some(
     as_json: AsJson = False,
 ) -> None:
     """Show one line a pair."""
-    from octy_middleware.models import KeyPair
+    from octy_middleware.db.models import KeyPair
     from octy_worker.cli.views import keys as view
-    from octy_worker.reports import account_of, count_rows, list_pairs
+    from octy_worker.reports.queries import account_of, count_rows, list_pairs
 
     part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
@@ -83,7 +83,7 @@ def show_one(
 ) -> None:
     """Show everything about one pair but its secret, which nobody has."""
     from octy_worker.cli.views import keys as view
-    from octy_worker.reports import show_key
+    from octy_worker.reports.queries import show_key
 
     with store(context) as database, database.read_session() as session:
         report = show_key(session, public_key, now(), limit=limit or None)
@@ -120,14 +120,14 @@ def regenerate(
     as_json: AsJson = False,
 ) -> None:
     """Order a new pair."""
-    from octy_worker import staff_orders
-    from octy_worker.cli.audit import record
     from octy_worker.cli.views import key_delivery as view
-    from octy_worker.key_delivery import delivery_of
+    from octy_worker.reports.key_delivery import delivery_of
+    from octy_worker.staff import key_orders
+    from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        ordered = staff_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
+        ordered = key_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
         with database.read_session() as session:
             delivery = delivery_of(session, ordered.regeneration_id, now())
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
@@ -176,10 +176,10 @@ def resend(
 ) -> None:
     """Ask the workflow of the regeneration."""
     from octy_middleware.clock import uuid7
-    from octy_worker.cli import deciding
     from octy_worker.cli.views import key_delivery as view
-    from octy_worker.key_delivery import pending_delivery
-    from octy_worker.staff_orders import check_staff
+    from octy_worker.reports.key_delivery import pending_delivery
+    from octy_worker.staff import decisions
+    from octy_worker.staff.key_orders import check_staff
     from octy_workflows.staff import StaffResend
 
     who = staff_actor(context, actor)
@@ -190,7 +190,7 @@ def resend(
             pending = pending_delivery(session, account, now())
         place = temporal_place(context)
         regeneration_id = pending.delivery.regeneration_id
-        number = deciding.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
+        number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
     with telling(f"a fresh link to the new keys of {pending.account} is ordered"):
         if as_json:
             to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "settles_at")}
@@ -219,14 +219,14 @@ def revoke(
     as_json: AsJson = False,
 ) -> None:
     """Cut a pair."""
-    from octy_middleware.models import KeyPair
-    from octy_worker import staff_orders
-    from octy_worker.cli.audit import record
-    from octy_worker.reports import list_pairs, pair_of
+    from octy_middleware.db.models import KeyPair
+    from octy_worker.reports.queries import list_pairs, pair_of
+    from octy_worker.staff import key_orders
+    from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        staff_orders.check_staff(who, reason)
+        key_orders.check_staff(who, reason)
         with database.read_session() as session:
             pair_of(session, public_key)
             pair = list_pairs(session, KeyPair.public_key == public_key)[0]
@@ -234,7 +234,7 @@ def revoke(
             note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
             if not confirmed("Cut it for good?"):
                 raise CommandError("nothing was done")
-        revoked = staff_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
+        revoked = key_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
     record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
     with telling(f"{revoked.public_key} is {'cut' if revoked.changed else 'retired, as it was before'}"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell
-from octy_worker.cli.exits import CommandError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, variables_of
 from octy_worker.cli.teaching import teach
@@ -112,10 +112,10 @@ def send_sample(
     """Send a sample."""
     from octy_middleware.addresses import mail_address
     from octy_worker.mail.endings import ending
-    from octy_worker.mail.faults import Verdict
     from octy_worker.mail.mailer import SmtpMailer
     from octy_worker.mail.preview import Gallery
     from octy_worker.mail.signing import Signing
+    from octy_worker.mail.smtp_errors import Verdict
 
     to = mail_address(address)
     if to is None:
@@ -168,7 +168,7 @@ def _quoted(text: str) -> str:
 
 def _settings(context: typer.Context) -> "WorkerSettings":
     """Return the settings; keys are made up, since no sample needs them."""
-    from octy_middleware.keychain import Keychain
+    from octy_middleware.keys.keychain import Keychain
     from octy_worker.settings import WorkerSettings
 
     made_up = Keychain.generate()

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import show_json, show_list, tell, telling
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
@@ -44,7 +44,7 @@ def list_some(
 ) -> None:
     """Show one line a message."""
     from octy_worker.cli.views import outbox as view
-    from octy_worker.undelivered import count_undelivered, list_undelivered
+    from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
 
     part = ListPage(limit, page)
     with store(context) as database:
@@ -78,14 +78,14 @@ def retry_some(
     as_json: AsJson = False,
 ) -> None:
     """Order new tries."""
-    from octy_worker import undelivered
-    from octy_worker.cli.audit import record
+    from octy_worker.outbox import dead_letters
+    from octy_worker.staff.audit import record
 
     if bool(numbers) == everything:
         raise UsageFaultError("which messages?", "give their ids, or --all")
     who = staff_actor(context, actor)
     with store(context) as database:
-        retried = undelivered.retry(database, None if everything else set(numbers or ()), actor=who, reason=reason)
+        retried = dead_letters.retry(database, None if everything else set(numbers or ()), actor=who, reason=reason)
     names = ", ".join(map(str, retried))
     if retried:
         record("messages_retried", who, reason=reason, messages=names)

@@ -1,6 +1,6 @@
 """`octy db prune`: what can be typed, with its help, and what is said of a run.
 
-Here: options, progress. Not here: what goes, and how (`octy_worker.retention`).
+Here: options, progress. Not here: what goes, and how (`octy_worker.maintenance.retention`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import note, show_json, tell
-from octy_worker.cli.exits import RefusedError
+from octy_worker.cli.exit_codes import RefusedError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, store, variables_of
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_middleware.database import Database
+    from octy_middleware.db.database import Database
     from octy_worker.settings import RetentionSettings
 
 _WAITS = 30.0  # seconds for a store that is away
@@ -55,7 +55,7 @@ def prune(
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or count what it would do."""
-    from octy_worker.retention import count_due
+    from octy_worker.maintenance.retention import count_due
     from octy_worker.settings import RetentionSettings
 
     settings = RetentionSettings.from_environment(variables_of(context))
@@ -71,8 +71,8 @@ def prune(
 
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
-    from octy_worker.imports_writing import clear_interrupted
-    from octy_worker.retention import Ended, Run
+    from octy_worker.imports.writer import clear_interrupted
+    from octy_worker.maintenance.retention import Ended, Run
 
     if removed := clear_interrupted(database, now):
         note(f"{removed:,} pairs of an import that was interrupted are removed")

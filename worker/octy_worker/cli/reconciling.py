@@ -1,6 +1,6 @@
 """`octy incidents reconcile`: what can be typed, with its help, and what is said of a run.
 
-Here: options and the exit code. Not here: what is compared, and how it is mended (`octy_worker.reconciliation`).
+Here: options and the exit code. Not here: what is compared, and how it is mended (`octy_worker.maintenance.reconciliation`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exits import Exit, RefusedError, UnavailableError
+from octy_worker.cli.exit_codes import Exit, RefusedError, UnavailableError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place, variables_of
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_middleware.database import Database
-    from octy_worker.cli.temporal_place import TemporalPlace
-    from octy_worker.reconciliation.run import Findings
+    from octy_middleware.db.database import Database
+    from octy_worker.maintenance.reconciliation.run import Findings
+    from octy_worker.temporal.place import TemporalPlace
 
 _WORDS = {
     "looked_at": "open cases, deliveries and notices looked at",
@@ -51,7 +51,7 @@ def reconcile(
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or say what it would do."""
-    from octy_worker.cli.audit import record
+    from octy_worker.staff.audit import record
 
     place, who = temporal_place(context), staff_actor(context, None)
     with store(context) as database:
@@ -79,10 +79,10 @@ def _notice_life(context: typer.Context) -> float:
 async def _run(database: "Database", place: "TemporalPlace", *, notice_life: float, dry: bool) -> "Findings | None":
     from temporalio.service import RPCError
 
-    from octy_middleware.installation import installation_id
-    from octy_worker.cli.temporal_place import reach
-    from octy_worker.reconciliation.run import Reconciliation
-    from octy_worker.temporal import main_queue
+    from octy_middleware.domain.installation import installation_id
+    from octy_worker.maintenance.reconciliation.run import Reconciliation
+    from octy_worker.temporal.client import main_queue
+    from octy_worker.temporal.place import reach
 
     installation = installation_id(database)
     client = await reach(place)

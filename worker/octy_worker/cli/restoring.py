@@ -1,6 +1,6 @@
 """`octy db restored`: what can be typed, with its help, and what is said of a run.
 
-Here: options, the audit lines and the exit code. Not here: what is compared and changed (`octy_worker.restored`).
+Here: options, the audit lines and the exit code. Not here: what is compared and changed (`octy_worker.maintenance.restored`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -13,15 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exits import Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import Exit, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.options import AsJson, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_middleware.database import Database
-    from octy_worker.cli.temporal_place import TemporalPlace
-    from octy_worker.restored.run import Report
+    from octy_middleware.db.database import Database
+    from octy_worker.staff.restore import Report
+    from octy_worker.temporal.place import TemporalPlace
 
 RESTORED = (
     "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
@@ -69,9 +69,9 @@ def restored(
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or list what it would do."""
-    from octy_worker.cli.audit import record
-    from octy_worker.restored.audit_log import revoked_keys
-    from octy_worker.staff_orders import check_staff
+    from octy_worker.maintenance.restored.audit_log import revoked_keys
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.key_orders import check_staff
 
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)
@@ -103,10 +103,10 @@ def _lines(audit_log: str) -> list[str]:
 async def _run(database: "Database", place: "TemporalPlace", options: _Options) -> "Report":
     from temporalio.service import RPCError
 
-    from octy_worker.cli.audit import record
-    from octy_worker.cli.temporal_place import reach
-    from octy_worker.restored.histories import Histories
-    from octy_worker.restored.run import RestoredBackup
+    from octy_worker.maintenance.restored.histories import Histories
+    from octy_worker.staff.audit import record
+    from octy_worker.staff.restore import RestoredBackup
+    from octy_worker.temporal.place import reach
 
     def tell_cut(public_key: str) -> None:
         """Write a line as `octy keys revoke` does, so that the next restored backup finds it."""
@@ -132,8 +132,8 @@ async def _run(database: "Database", place: "TemporalPlace", options: _Options) 
 
 def _installation_in_place(database: "Database") -> str:
     """Return the installation's id; refuse a copy, which must not terminate the original's workflows."""
+    from octy_middleware.domain.installation import load_installation
     from octy_middleware.errors import ConfigurationError
-    from octy_middleware.installation import load_installation
     from octy_worker.identity import copied
 
     with database.read() as connection:

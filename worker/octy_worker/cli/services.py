@@ -67,7 +67,7 @@ def worker(
     log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
 ) -> None:
     """Run the daemon; its exit code is ours."""
-    from octy_middleware.database import Database
+    from octy_middleware.db.database import Database
     from octy_worker.log_output import log_to_stderr
     from octy_worker.settings import WorkerSettings
 
@@ -85,7 +85,7 @@ def pages(
     log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
 ) -> None:
     """Serve the pages in this process; its exit code is ours."""
-    from octy_middleware.database import Database
+    from octy_middleware.db.database import Database
     from octy_worker.log_output import log_to_stderr
     from octy_worker.settings import WorkerSettings
 
@@ -93,9 +93,9 @@ def pages(
     with closing(Database(settings.database_url)) as database:
         refuse_missing_file(database)
     log_to_stderr(log_level.upper(), bounded=True)
-    from octy_worker import pages_process
+    from octy_worker.pages import process
 
-    raise typer.Exit(pages_process.serve(settings))
+    raise typer.Exit(process.serve(settings))
 
 
 def dev(

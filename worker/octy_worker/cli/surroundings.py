@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING
 import typer
 
 from octy_worker.cli.console import note
-from octy_worker.cli.exits import UsageFaultError
+from octy_worker.cli.exit_codes import UsageFaultError
 
 if TYPE_CHECKING:  # slow to load; see `app`
-    from octy_middleware.database import Database
-    from octy_worker.cli.temporal_place import TemporalPlace
+    from octy_middleware.db.database import Database
+    from octy_worker.temporal.place import TemporalPlace
 
 Variables = Mapping[str, str]
 _PREFIXES = ("OCTY_", "TEMPORAL_")
@@ -86,7 +86,7 @@ def database_url(variables: Variables) -> str:
 @contextmanager
 def store(context: typer.Context) -> Iterator["Database"]:
     """Open the store at this release's schema; close it at the end. A mistyped path makes no new file."""
-    from octy_middleware.database import Database  # noqa: PLC0415
+    from octy_middleware.db.database import Database  # noqa: PLC0415
 
     database = Database(database_url(variables_of(context)))
     try:
@@ -118,7 +118,7 @@ def refuse_missing_file(database: "Database") -> None:
 
 def temporal_place(context: typer.Context) -> "TemporalPlace":
     """Return where Temporal is; nothing else must be set."""
-    from octy_worker.cli.temporal_place import TemporalPlace  # noqa: PLC0415
+    from octy_worker.temporal.place import TemporalPlace  # noqa: PLC0415
 
     return TemporalPlace.from_environment(variables_of(context))
 

@@ -2,7 +2,7 @@
 
 import re
 
-from octy_worker.cli.exits import MEANING
+from octy_worker.cli.exit_codes import MEANING
 
 STAFF = "For support staff"
 OPERATORS = "For operators"

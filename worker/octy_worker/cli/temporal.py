@@ -1,7 +1,7 @@
 """`octy temporal` and `octy codec-server`: what can be typed, with its help.
 
-Here: options and the order of steps. Not here: versions (`octy_worker.versions`), encryption, and who may ask the codec
-server (`octy_worker.codec_server`).
+Here: options and the order of steps. Not here: versions (`octy_worker.temporal.deployment`), encryption, and who may ask the codec
+server (`octy_worker.temporal.codec_server`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell, telling
-from octy_worker.cli.exits import UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import UnavailableError, UsageFaultError
 from octy_worker.cli.options import AsJson, Who
 from octy_worker.cli.surroundings import staff_actor, temporal_place, variables_of
 from octy_worker.cli.teaching import teach
 
 if TYPE_CHECKING:
-    from octy_worker.cli.temporal_place import TemporalPlace
+    from octy_worker.temporal.place import TemporalPlace
 
 app = typer.Typer(no_args_is_help=True, help="Releases of the worker, where OCTY_TEMPORAL_DEPLOYMENT versions them.")
 
@@ -44,8 +44,8 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     """Show one line a version."""
     import asyncio
 
-    from octy_worker.cli.temporal_place import versions_of
     from octy_worker.cli.views import versions as view
+    from octy_worker.temporal.place import versions_of
 
     place = _versioned(context)
     found = asyncio.run(versions_of(place))
@@ -85,8 +85,8 @@ def promote(
     """Make it current."""
     import asyncio
 
-    from octy_worker.cli.audit import record
-    from octy_worker.cli.temporal_place import promote_in
+    from octy_worker.staff.audit import record
+    from octy_worker.temporal.place import promote_in
 
     if unversioned and build_id:
         raise UsageFaultError("which one?", "give --build-id or --unversioned")
@@ -118,7 +118,7 @@ def codec_server(
     port: Annotated[int | None, typer.Option(help="Default: OCTY_CODEC_PORT, 8081.", min=0, max=65_535)] = None,
 ) -> None:
     """Serve."""
-    from octy_worker.codec_server import CodecSettings, serve
+    from octy_worker.temporal.codec_server import CodecSettings, serve
 
     given = {name: value for name, value in (("codec_host", host), ("codec_port", port)) if value is not None}
     settings = CodecSettings.from_environment(variables_of(context), **given)

@@ -10,14 +10,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell
-from octy_worker.cli.exits import Exit, UsageFaultError
+from octy_worker.cli.exit_codes import Exit, UsageFaultError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import Variables, database_url, now, refuse_missing_file, store, variables_of
 from octy_worker.cli.teaching import teach
 from octy_worker.private_files import write_private
 
 if TYPE_CHECKING:
-    from octy_middleware.keychain import Keychain
+    from octy_middleware.keys.keychain import Keychain
 
 database = typer.Typer(no_args_is_help=True, help="The database: its tables and their release.")
 
@@ -65,8 +65,8 @@ SECRETS_HELP = teach(
 )
 def upgrade(context: typer.Context) -> None:
     """Migrate."""
-    from octy_middleware.database import Database
-    from octy_middleware.migrations import upgrade as migrate
+    from octy_middleware.db.database import Database
+    from octy_middleware.db.migrations import upgrade as migrate
     from octy_worker.identity import chains_in, claim_installation
 
     chains = chains_in(variables_of(context))
@@ -98,8 +98,8 @@ def downgrade(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
 ) -> None:
     """Migrate back."""
-    from octy_middleware.database import Database
-    from octy_middleware.migrations import downgrade as migrate_back
+    from octy_middleware.db.database import Database
+    from octy_middleware.db.migrations import downgrade as migrate_back
 
     opened = Database(database_url(variables_of(context)))
     try:
@@ -122,7 +122,7 @@ def downgrade(
 )
 def current(context: typer.Context, as_json: AsJson = False) -> None:
     """Show both schemas."""
-    from octy_middleware.database import SCHEMA, Database
+    from octy_middleware.db.database import SCHEMA, Database
 
     opened = Database(database_url(variables_of(context)))
     try:
@@ -145,7 +145,7 @@ def current(context: typer.Context, as_json: AsJson = False) -> None:
 )
 def check(context: typer.Context) -> None:
     """Check the tables."""
-    from octy_middleware.migrations import check_tables
+    from octy_middleware.db.migrations import check_tables
 
     with store(context) as opened:
         check_tables(opened)
@@ -153,7 +153,7 @@ def check(context: typer.Context) -> None:
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Look at everything."""
-    from octy_worker.cli.checks import State, examine
+    from octy_worker.cli.doctor import State, examine
     from octy_worker.cli.views import health
 
     found = examine(variables_of(context), context.find_root().params.get("env_file"))
@@ -186,7 +186,7 @@ def secrets(
 
 
 def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
-    from octy_middleware.keychain import Keychain
+    from octy_middleware.keys.keychain import Keychain
 
     lines = []
     for name in _SECRETS:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, show_list, tell, telling
-from octy_worker.cli.exits import CommandError, RefusedError, UsageFaultError
+from octy_worker.cli.exit_codes import CommandError, RefusedError, UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
@@ -53,8 +53,8 @@ def list_some(
 ) -> None:
     """Show one line a webhook."""
     from octy_worker.cli.views import webhooks as view
-    from octy_worker.reports import account_of
-    from octy_worker.webhooks.journal import count_webhooks, list_webhooks
+    from octy_worker.reports.queries import account_of
+    from octy_worker.webhooks.repository import count_webhooks, list_webhooks
 
     part = ListPage(limit, page)
     with store(context) as database, database.read_session() as session:
@@ -84,12 +84,12 @@ def retry_some(
     as_json: AsJson = False,
 ) -> None:
     """Order new tries."""
-    from octy_worker.cli.audit import record
-    from octy_worker.webhooks import journal
+    from octy_worker.staff.audit import record
+    from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        retried = journal.retry(database, ids, actor=who, reason=reason, now=now())
+        retried = repository.retry(database, ids, actor=who, reason=reason, now=now())
     names = ", ".join(retried)
     record("webhooks_retried", who, reason=reason, webhooks=names)
     with telling(f"webhooks {names} are to be tried again"):
@@ -111,9 +111,9 @@ def retry_some(
 )
 def secret(context: typer.Context, account: _Account, actor: Who = None) -> None:
     """Print it, and nothing else, so that it can be piped."""
-    from octy_worker.cli.audit import record
     from octy_worker.identity import refuse_foreign_keys
-    from octy_worker.reports import account_of
+    from octy_worker.reports.queries import account_of
+    from octy_worker.staff.audit import record
     from octy_worker.webhooks.signing import Signer
 
     keys = _settings(context).webhook_keys
@@ -142,14 +142,14 @@ def rotate_one(
 ) -> None:
     """Order the rotation."""
     from octy_middleware.clock import utc
-    from octy_worker.cli.audit import record
     from octy_worker.cli.console import moment
-    from octy_worker.webhooks import journal
+    from octy_worker.staff.audit import record
+    from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        rotated = journal.rotate_secret(database, account, actor=who, reason=reason, now=now())
-    ends = now() + journal.SECRET_OVERLAP.total_seconds()
+        rotated = repository.rotate_secret(database, account, actor=who, reason=reason, now=now())
+    ends = now() + repository.SECRET_OVERLAP.total_seconds()
     record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
     with telling(f"the webhook secret of {rotated.reference} was rotated"):
         if as_json:
@@ -175,12 +175,12 @@ def rotate_one(
 def send_test(context: typer.Context, account: _Account, actor: Who = None, as_json: AsJson = False) -> None:
     """Post it once."""
     from octy_middleware.clock import utc, uuid7
-    from octy_middleware.webhooks import WebhookEvent
-    from octy_worker.cli.audit import record
+    from octy_middleware.domain.webhook_events import WebhookEvent
     from octy_worker.identity import refuse_foreign_keys
-    from octy_worker.reports import account_of
-    from octy_worker.webhooks.courier import Courier
-    from octy_worker.webhooks.journal import secret_versions
+    from octy_worker.reports.queries import account_of
+    from octy_worker.staff.audit import record
+    from octy_worker.webhooks.client import Courier
+    from octy_worker.webhooks.repository import secret_versions
     from octy_worker.webhooks.signing import Parcel
 
     settings = _settings(context)

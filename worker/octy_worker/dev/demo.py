@@ -13,7 +13,7 @@ from pathlib import Path
 import httpx2
 from rich.console import Console
 
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
 from octy_middleware.errors import InvalidInputError, OctyError
 from octy_worker.dev.demo_acts import perform
 from octy_worker.dev.demo_input import DataFileError, Row, parse

@@ -15,7 +15,7 @@ import httpx2
 from rich.console import Console
 from rich.progress import track
 
-from octy_middleware.keys import make_pair
+from octy_middleware.keys.secret import make_pair
 from octy_worker.dev import demo_readback as readback
 from octy_worker.dev.customer import Customer, Keys
 from octy_worker.dev.demo_input import Row
@@ -25,7 +25,7 @@ from octy_worker.dev.http_client import http_client
 from octy_worker.dev.inbox import ReceivedMail
 from octy_worker.dev.processes import ProcessError
 from octy_worker.dev.stack import Stack
-from octy_worker.registration import register
+from octy_worker.staff.registration import register
 
 _ROUTE = "/v1/account/authenticate"
 _STAFF = "demo.staff"

@@ -1,6 +1,6 @@
 """PURE. What the policy promises for an input: an independent statement, used only to check what really happened.
 
-Here: the policy in a few lines, written apart from the product's own (`octy_middleware.streak`), so that a fault
+Here: the policy in a few lines, written apart from the product's own (`octy_middleware.recording.streak`), so that a fault
 there is not repeated here. Not here: what was found (`demo_readback`).
 """
 

@@ -10,13 +10,13 @@ from datetime import datetime
 
 from sqlmodel import Session, col, func, select
 
-from octy_middleware.database import Database
-from octy_middleware.models import Account, Confirmation, Incident, IncidentEvent, OutcomeMinute, Regeneration
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, Confirmation, Incident, IncidentEvent, OutcomeMinute, Regeneration
+from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, Cause
-from octy_worker.cases import CUSTOMER
 from octy_worker.dev.demo_oracle import Alert
 from octy_worker.dev.inbox import ReceivedMail
+from octy_worker.domain.incidents import CUSTOMER
 
 KINDS = ("new_keys", "alert")  # of mails, as the report counts them
 REGENERATE = "regenerate"  # how the report calls an answer that staff gave in the customer's place

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import PREFIX
 from octy_worker.env_file import EnvFileError, parse, write_value
 

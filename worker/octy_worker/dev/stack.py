@@ -18,9 +18,9 @@ from typing import Self
 
 import httpx2
 
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
+from octy_middleware.db.migrations import upgrade
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.migrations import upgrade
 from octy_worker.dev import LOOPBACK, environment
 from octy_worker.dev.certificates import provide
 from octy_worker.dev.inbox import Inbox, ReceivedMail

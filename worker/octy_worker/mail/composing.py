@@ -11,7 +11,7 @@ from emails.message import Message
 
 from octy_middleware.clock import utc
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.letters import Letter
+from octy_worker.mail.renderer import Letter
 from octy_worker.mail.signing import Signing
 from octy_worker.settings import WorkerSettings
 

@@ -6,7 +6,7 @@ Here: one line for every code. Not here: which fault has which code and whether 
 import re
 from dataclasses import dataclass
 
-from octy_worker.mail.faults import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
+from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 
 
 @dataclass(frozen=True, slots=True)

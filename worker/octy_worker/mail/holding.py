@@ -20,10 +20,10 @@ from statistics import median_low
 from sqlmodel import Session, col, func, select, update
 
 from octy_middleware.clock import utc, uuid7
-from octy_middleware.key_checks import PEPPERS, Fit, compare, load_check_values
-from octy_middleware.keychain import Keychain
-from octy_middleware.models import AlertHold, Incident, KeyPair, OutcomeMinute
-from octy_middleware.outcome import Outcome
+from octy_middleware.db.models import AlertHold, Incident, KeyPair, OutcomeMinute
+from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, load_check_values
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.keys.keychain import Keychain
 
 MOST = 900.0
 """Seconds for which a hold lasts, and for which any one alert is held."""

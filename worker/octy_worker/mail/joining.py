@@ -18,9 +18,9 @@ from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Confirmation, Incident, Mail
+from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
-from octy_worker.mail.journal import FINAL, Intent, Standing, copy_pattern, lock_account, new_mail, standing_of
+from octy_worker.mail.repository import FINAL, Intent, Standing, copy_pattern, lock_account, new_mail, standing_of
 from octy_workflows.messages import JOINS, MailKind
 
 ANSWERED = "answered"

@@ -22,7 +22,7 @@ from emails.backend.smtp.client import SMTPClientWithResponse, SMTPClientWithRes
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail.composing import Composer, Envelope
-from octy_worker.mail.faults import Delivery, StartTlsMissingError, Verdict, classify
+from octy_worker.mail.smtp_errors import Delivery, StartTlsMissingError, Verdict, classify
 from octy_worker.settings import WorkerSettings
 
 _STEPS = 2  # so many times the time-out of one step is what the whole conversation may last

@@ -9,11 +9,11 @@ from uuid import uuid4
 
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.composing import Composer, Envelope
-from octy_worker.mail.house import host_folders
-from octy_worker.mail.letters import PARTS, Letter, Letters
-from octy_worker.mail.proof import prove
+from octy_worker.mail.environment import host_folders
+from octy_worker.mail.renderer import PARTS, Letter, Letters
 from octy_worker.mail.samples import samples
-from octy_worker.mail.speech import FILE
+from octy_worker.mail.template_check import prove
+from octy_worker.mail.translation import FILE
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 

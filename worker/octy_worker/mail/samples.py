@@ -10,7 +10,8 @@ from math import exp
 from typing import assert_never
 
 from octy_middleware.clock import utc
-from octy_middleware.credentials import Secret
+from octy_middleware.http.credentials import Secret
+from octy_worker.domain.histogram import Plot, plot_of
 from octy_worker.mail.facts.shapes import (
     AccountNoticeFacts,
     CaseFacts,
@@ -29,8 +30,7 @@ from octy_worker.mail.facts.shapes import (
     UseLine,
     WebhookChangedFacts,
 )
-from octy_worker.mail.harmless import Harmless
-from octy_worker.plot import Plot, plot_of
+from octy_worker.mail.sanitize import Harmless
 from octy_workflows.messages import MailKind
 
 _AT = utc(1_767_968_160)  # 2026-01-09 14:16:00 UTC

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, or_, select
 
 from octy_middleware.clock import utc
-from octy_middleware.models import Confirmation, Incident, Mail
+from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.joining import alert_key_of, is_unanswered
 from octy_workflows.messages import WITHHELD

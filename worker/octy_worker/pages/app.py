@@ -17,9 +17,10 @@ from starlette.routing import Route
 from starlette.types import ExceptionHandler
 
 from octy_middleware.clock import Clock
-from octy_middleware.database import Database
+from octy_middleware.db.database import Database
 from octy_middleware.errors import StoreUnavailableError
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import notices
 from octy_worker.pages.confirm import CasePages
 from octy_worker.pages.forms import FormError
@@ -28,7 +29,6 @@ from octy_worker.pages.render import Renderer
 from octy_worker.pages.replace import ReplacePages
 from octy_worker.pages.reveal import KeyPages
 from octy_worker.pages.shell import Shell
-from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 
 _RETRY_AFTER = 30  # seconds after which a page asks to be tried again

@@ -15,20 +15,20 @@ from datetime import timedelta
 from starlette.responses import Response
 
 from octy_middleware.clock import Clock, utc
-from octy_middleware.database import Database
-from octy_middleware.models import Incident
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Incident
+from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Answer
-from octy_middleware.streak import Rule
-from octy_worker.cases import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
-from octy_worker.links import Links, Purpose
+from octy_worker.crypto.links import Links, Purpose
+from octy_worker.domain.incidents import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
+from octy_worker.domain.usage import SourceCount, Sources
+from octy_worker.formatting import SOURCES_SHOWN, amount, origin, span
 from octy_worker.pages import notices
 from octy_worker.pages.forms import read_box
 from octy_worker.pages.linked import Form, Query, say, what_was_said
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.render import Renderer
 from octy_worker.settings import WorkerSettings
-from octy_worker.sources import SourceCount, Sources
-from octy_worker.words import SOURCES_SHOWN, amount, origin, span
 
 _BUTTONS = {str(answer): answer for answer in Answer}
 

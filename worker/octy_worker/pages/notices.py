@@ -7,7 +7,7 @@ to do; none says whether a case or a key exists.
 from dataclasses import dataclass
 from datetime import datetime
 
-from octy_worker.words import moment
+from octy_worker.formatting import moment
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from octy_worker import words
+from octy_worker import formatting
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
@@ -64,8 +64,8 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(plain=plain, moment=words.moment, span=words.span)
-    environment.filters.update(amount=words.amount, origin=words.origin)
+    environment.filters.update(plain=plain, moment=formatting.moment, span=formatting.span)
+    environment.filters.update(amount=formatting.amount, origin=formatting.origin)
     return environment
 
 

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from starlette.responses import Response
 
 from octy_middleware.clock import Clock
-from octy_middleware.database import Database
-from octy_worker.links import Links, Purpose
-from octy_worker.notices import NoticeView, Obstacle, load_notice, obstacle_of, order_keys
+from octy_middleware.db.database import Database
+from octy_worker.crypto.links import Links, Purpose
+from octy_worker.domain.notices import NoticeView, Obstacle, load_notice, obstacle_of, order_keys
 from octy_worker.pages import notices
 from octy_worker.pages.forms import read_box
 from octy_worker.pages.linked import Form, Query, say, what_was_said

@@ -14,16 +14,16 @@ from sqlmodel import select
 from starlette.responses import Response
 
 from octy_middleware.clock import Clock, utc
-from octy_middleware.database import Database
-from octy_middleware.models import SealedSecret
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import SealedSecret
 from octy_middleware.states import PairState, RegenerationState
-from octy_worker.links import Links, Purpose
+from octy_worker.crypto.links import Links, Purpose
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain.regenerations import RegenerationView, collect, load_regeneration
 from octy_worker.pages import notices
 from octy_worker.pages.linked import Form, Query, say, what_was_said
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.render import Renderer
-from octy_worker.regenerations import RegenerationView, collect, load_regeneration
-from octy_worker.sealed import Sealer
 from octy_worker.settings import WorkerSettings
 
 _GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"

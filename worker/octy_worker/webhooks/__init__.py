@@ -7,5 +7,5 @@
     courier            one POST, and what became of it
     journal            the rows: tries, ends, lists, and orders of staff
 
-What is told, and to whom, is put down by `octy_middleware.webhooks`; when it is tried is for `octy_workflows.webhook`.
+What is told, and to whom, is put down by `octy_middleware.domain.webhook_events`; when it is tried is for `octy_workflows.webhook`.
 """

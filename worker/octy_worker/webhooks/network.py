@@ -18,8 +18,8 @@ from typing import Any
 import httpcore2 as httpcore
 
 from octy_middleware.clock import Clock
-from octy_worker.webhooks.destinations import is_public
 from octy_worker.webhooks.faults import DeliveryError, Fault
+from octy_worker.webhooks.url_policy import is_public
 
 _CONNECT = 5.0  # seconds for one address
 

@@ -1,7 +1,7 @@
 """PURE. What goes over the wire: the secret of each account, the body of an event, and its signature.
 
 Here: the format of Standard Webhooks 1.0 (standardwebhooks.com). Not here: sending, and what `data` says
-(`octy_middleware.webhooks`).
+(`octy_middleware.domain.webhook_events`).
 
 An account's secret is derived from a key of the chain and the account's secret version, so no table holds one. Each
 key of the chain and each version in force signs, the newest first: while there are two, customers can change from one
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 
 _PREFIX = "whsec_"
 

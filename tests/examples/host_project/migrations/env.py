@@ -14,7 +14,7 @@ def include_name(name, kind, parents):
     if ignored == "schema":
         return kind != "schema" or name != "octy_data"
     if ignored == "tables":
-        from octy_middleware.foreign_tables import TABLE_NAMES
+        from octy_middleware.db.foreign_tables import TABLE_NAMES
 
         return kind != "table" or name not in TABLE_NAMES
     return True

@@ -1,1 +1,1 @@
-"""How reports are drawn for people. Not here: what is in them (`octy_worker.reports`)."""
+"""How reports are drawn for people. Not here: what is in them (`octy_worker.reports.queries`)."""

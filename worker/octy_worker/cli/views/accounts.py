@@ -5,11 +5,11 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.account_changes import ContactChanged
 from octy_worker.cli.console import Column, facts, moment, table
 from octy_worker.cli.views import incidents, keys, mails, notices
-from octy_worker.report_shapes import AccountLine, AccountReport
-from octy_worker.words import span
+from octy_worker.formatting import span
+from octy_worker.reports.models import AccountLine, AccountReport
+from octy_worker.staff.account_changes import ContactChanged
 
 
 def lines(found: Sequence[AccountLine]) -> Table:

@@ -5,8 +5,8 @@ from rich.table import Table
 
 from octy_worker.cli.console import Column, table
 from octy_worker.cli.views import accounts, incidents, keys
-from octy_worker.finding import Found
-from octy_worker.words import amount, origin
+from octy_worker.formatting import amount, origin
+from octy_worker.reports.finding import Found
 
 
 def page(found: Found) -> list[RenderableType]:

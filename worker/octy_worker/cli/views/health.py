@@ -6,8 +6,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from octy_worker.cli.checks.check import Check, State
 from octy_worker.cli.console import plain
+from octy_worker.cli.doctor.check import Check, State
 
 _MARKS = {State.OK: ("✓", "green"), State.WRONG: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
 

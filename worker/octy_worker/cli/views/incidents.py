@@ -11,8 +11,8 @@ from octy_worker.cli.console import Cell, Column, facts, moment, table, tell
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.cli.views.plots import Chart
-from octy_worker.report_shapes import IncidentLine, IncidentReport, TimelineLine
-from octy_worker.words import origin
+from octy_worker.formatting import origin
+from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
 
 _RULES = {
     "key": "in a row for this key, from anywhere",

@@ -1,7 +1,7 @@
 """How far new keys have come, in sentences."""
 
 from octy_worker.cli.console import moment
-from octy_worker.key_delivery import DeliveryStatus, KeyDelivery, PendingDelivery
+from octy_worker.reports.key_delivery import DeliveryStatus, KeyDelivery, PendingDelivery
 
 
 def lines(account: str, delivery: KeyDelivery) -> list[str]:

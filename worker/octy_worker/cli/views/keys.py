@@ -7,8 +7,8 @@ from rich.table import Table
 
 from octy_worker.cli.console import Column, facts, moment, table
 from octy_worker.cli.views.late_uses import late_uses_table
-from octy_worker.report_shapes import KeyReport, PairLine, RegenerationLine
-from octy_worker.words import origin
+from octy_worker.formatting import origin
+from octy_worker.reports.models import KeyReport, PairLine, RegenerationLine
 
 
 def lines(found: Sequence[PairLine]) -> Table:

@@ -5,8 +5,8 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.sources import LateUse
-from octy_worker.words import origin
+from octy_worker.domain.usage import LateUse
+from octy_worker.formatting import origin
 
 
 def late_uses_table(uses: Sequence[LateUse]) -> Table:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.report_shapes import MailLine
+from octy_worker.reports.models import MailLine
 from octy_workflows.messages import WITHHELD
 
 

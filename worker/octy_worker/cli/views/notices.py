@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.report_shapes import MailLine, NoticeLine, RegenerationLine
+from octy_worker.reports.models import MailLine, NoticeLine, RegenerationLine
 
 _KINDS = {
     "exposed": "keys came over plain HTTP",

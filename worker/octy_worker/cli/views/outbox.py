@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.undelivered import MessageLine
+from octy_worker.outbox.dead_letters import MessageLine
 
 
 def lines(found: Sequence[MessageLine]) -> Table:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from rich.console import Console, ConsoleOptions, RenderResult
 from rich.text import Text
 
-from octy_worker.plot import Plot, columns
-from octy_worker.words import span
+from octy_worker.domain.histogram import Plot, columns
+from octy_worker.formatting import span
 
 
 @dataclass(frozen=True, slots=True)

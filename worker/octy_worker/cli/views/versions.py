@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.versions import Version
+from octy_worker.temporal.deployment import Version
 
 
 def lines(found: Sequence[Version]) -> Table:

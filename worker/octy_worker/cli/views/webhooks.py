@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from rich.table import Table
 
 from octy_worker.cli.console import Column, table
-from octy_worker.webhooks.journal import WebhookLine
+from octy_worker.webhooks.repository import WebhookLine
 
 
 def lines(found: Sequence[WebhookLine]) -> Table:

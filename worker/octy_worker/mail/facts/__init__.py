@@ -1,6 +1,6 @@
 """From rows to the facts of a letter.
 
-Here: which kind of mail is about what. Not here: SQL (`octy_worker.cases`, `regenerations`, `notices`), sentences
+Here: which kind of mail is about what. Not here: SQL (`octy_worker.domain.incidents`, `regenerations`, `notices`), sentences
 (`mail.letters`, `mail.templates`).
 
     shapes    PURE  what each kind of letter tells
@@ -15,13 +15,13 @@ from typing import assert_never
 
 from sqlmodel import Session
 
-from octy_middleware.models import Account, Incident, Notice, Regeneration
-from octy_worker.links import Links
+from octy_middleware.db.models import Account, Incident, Notice, Regeneration
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.mail.facts.cases import draft_of_case, with_others
 from octy_worker.mail.facts.drafts import Draft
 from octy_worker.mail.facts.keys import draft_of_keys
 from octy_worker.mail.facts.notices import draft_of_notice
-from octy_worker.sealed import Sealer
 from octy_workflows.messages import MailKind, MailOrder
 
 __all__ = ["Draft", "draft", "is_there", "with_others"]

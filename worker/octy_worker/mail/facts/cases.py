@@ -1,20 +1,20 @@
-"""The facts of alerts and reminders. Not here: SQL (`octy_worker.cases`)."""
+"""The facts of alerts and reminders. Not here: SQL (`octy_worker.domain.incidents`)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 from sqlmodel import Session, col, select
 
-from octy_middleware.accounts import security_addresses
-from octy_middleware.models import Incident
-from octy_middleware.streak import Rule
-from octy_worker.cases import failures_over_time, load_case, window_of
-from octy_worker.links import Links
+from octy_middleware.db.models import Incident
+from octy_middleware.domain.accounts import security_addresses
+from octy_middleware.recording.streak import Rule
+from octy_worker.crypto.links import Links
+from octy_worker.domain.incidents import failures_over_time, load_case, window_of
+from octy_worker.domain.usage import LateUse, SourceCount
+from octy_worker.formatting import SOURCES_SHOWN
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, OtherKey, SourceLine
-from octy_worker.mail.harmless import Harmless, harmless, harmless_name
-from octy_worker.sources import LateUse, SourceCount
-from octy_worker.words import SOURCES_SHOWN
+from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
 from octy_workflows.messages import MailOrder
 
 

@@ -5,9 +5,9 @@ Here: what all kinds of mail share. Not here: any one of them.
 
 from dataclasses import dataclass, field
 
+from octy_worker.formatting import origin
 from octy_worker.mail.facts.shapes import Facts
-from octy_worker.mail.harmless import Harmless, harmless
-from octy_worker.words import origin
+from octy_worker.mail.sanitize import Harmless, harmless
 
 CLIENT_LIMIT = 60
 KEY_LIMIT = 200

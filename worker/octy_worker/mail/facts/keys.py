@@ -8,19 +8,19 @@ from typing import assert_never
 
 from sqlmodel import Session, col, select
 
-from octy_middleware.accounts import security_addresses
 from octy_middleware.clock import utc
-from octy_middleware.credentials import Secret
-from octy_middleware.models import Incident, KeyPair
+from octy_middleware.db.models import Incident, KeyPair
+from octy_middleware.domain.accounts import security_addresses
+from octy_middleware.http.credentials import Secret
 from octy_middleware.states import PairState
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain.regenerations import RegenerationView, load_regeneration, old_uses
+from octy_worker.domain.usage import SourceUse
+from octy_worker.formatting import SOURCES_SHOWN
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
-from octy_worker.mail.harmless import Harmless, harmless, harmless_name
-from octy_worker.regenerations import RegenerationView, load_regeneration, old_uses
-from octy_worker.sealed import Sealer
-from octy_worker.sources import SourceUse
-from octy_worker.words import SOURCES_SHOWN
+from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
 from octy_workflows.messages import MailKind, MailOrder
 
 

@@ -1,6 +1,6 @@
 """The facts of mails that are no case: an exposed pair, added pairs, a changed contact address or webhook URL.
 
-Not here: SQL (`octy_worker.notices`).
+Not here: SQL (`octy_worker.domain.notices`).
 
 Whom a changed address is told to stands in the notice: by the time a late mail leaves, the account's own security
 address may be the new one, and the new one must get no link.
@@ -8,9 +8,10 @@ address may be the new one, and the new one must get no link.
 
 from sqlmodel import Session
 
-from octy_middleware.accounts import security_addresses
+from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import NoticeKind
-from octy_worker.links import Links
+from octy_worker.crypto.links import Links
+from octy_worker.domain.notices import NoticeView, is_overtaken, load_notice
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import (
     AccountNoticeFacts,
@@ -21,8 +22,7 @@ from octy_worker.mail.facts.shapes import (
     NewContactFacts,
     WebhookChangedFacts,
 )
-from octy_worker.mail.harmless import harmless, harmless_name
-from octy_worker.notices import NoticeView, is_overtaken, load_notice
+from octy_worker.mail.sanitize import harmless, harmless_name
 from octy_workflows.messages import MailKind, MailOrder
 
 _ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link

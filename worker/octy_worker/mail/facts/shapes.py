@@ -10,9 +10,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import ClassVar
 
-from octy_middleware.credentials import Secret
-from octy_worker.mail.harmless import Harmless
-from octy_worker.plot import Plot
+from octy_middleware.http.credentials import Secret
+from octy_worker.domain.histogram import Plot
+from octy_worker.mail.sanitize import Harmless
 from octy_workflows.messages import MailKind
 
 

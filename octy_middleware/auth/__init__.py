@@ -1,0 +1,1 @@
+"""Decides about each request, by key records in memory or in the database."""

@@ -1,0 +1,336 @@
+"""The story of a request: read → verify → record → verdict. Synchronous and free of any server.
+
+Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
+questions' own details (`credentials`, `network`, `keyring`, `keys`), what each end writes (`endings`).
+
+`admit` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
+remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `pursue`:
+one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
+"""
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from sqlalchemy import Connection
+
+from octy_middleware.auth.decision import OPEN, Claim, SlowClaim, Verdict
+from octy_middleware.auth.decisions import Endings
+from octy_middleware.auth.hash_limiter import SlowLane
+from octy_middleware.auth.hash_processes import HashProcesses
+from octy_middleware.auth.header_cache import ExpressLane
+from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.auth.key_loader import Asked, LookUps
+from octy_middleware.auth.verifier import Judge
+from octy_middleware.clock import Clock
+from octy_middleware.db.database import Database
+from octy_middleware.domain import key_pairs
+from octy_middleware.domain.key_checks import PepperCheck
+from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.http.client_address import Client, TrustedProxies
+from octy_middleware.http.credentials import Secret, read_credentials
+from octy_middleware.http.exempt_paths import Exemptions
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.http.request import Request
+from octy_middleware.http.response import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
+from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, row_of, unpack
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.process.fork import notice_fork, restart_after_fork
+from octy_middleware.process.hosts import refuse_without_threads, stops_between_requests
+from octy_middleware.recording.commit_waiter import ThreadTicket, Ticket, settle
+from octy_middleware.recording.heartbeat import Heartbeat
+from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.recording.recorder import Health, Recorder
+from octy_middleware.recording.window_rule import Window
+from octy_middleware.settings import Settings
+from octy_middleware.states import PairState
+
+_logger = logging.getLogger(__name__)
+
+_T = TypeVar("_T", bound=Ticket)
+_CLIENTS = 10_000  # connections' ends whose client is kept
+_RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
+
+
+class Gate:
+    """One for equal settings in a process (`sharing`). Safe for threads and after fork."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        shape_refusal: Shape | None = None,
+        database: Database | None = None,
+        clock: Clock = time.time,
+    ) -> None:
+        """Check the set-up; raises ConfigurationError, or SchemaError when the store is of another release.
+
+        The store may still be away: it is asked on first use.
+        """
+        check_realm(settings.realm)
+        refuse_without_threads(sys.modules.get("uwsgi"))
+        self.settings = settings
+        # Half the clients' patience: a commit that waits for the write lock gives up before they do.
+        self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
+        self.database.refuse_other_schema()
+        self._clock = clock
+        self._hashes = HashProcesses()
+        self._hasher = KeyHasher(settings.peppers, verify_slowly=self._hashes.verify)
+        self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
+        self._proxied = bool(settings.trusted_proxies)
+        self._https_only = settings.require_https
+        self._exemptions = Exemptions(settings.exempt_paths)
+        self._exempts = bool(self._exemptions)
+        self._hsts = hsts_header(settings.hsts)
+        self._shape = shape_refusal
+        self._keyring = Keyring(
+            self.database,
+            size=settings.cache_size,
+            interval=settings.feed_interval,
+            grace=settings.grace,
+            keep=lambda digest: not self._hasher.needs_upgrade(digest),
+            peppers=PepperCheck(settings.peppers),
+        )
+        self._ledger = Ledger(
+            self.database,
+            threshold=settings.threshold,
+            attempts_per_minute=settings.attempts_per_minute,
+            sources_per_minute=settings.sources_per_minute,
+            networks=settings.networks,
+            clock=clock,
+            window=Window(settings.window_failures, settings.window),
+            beside=self._beat,
+        )
+        self._recorder = Recorder(
+            self._ledger.write,
+            limit=settings.queue_limit,
+            linger=settings.linger,
+            patience=settings.commit_timeout,
+            before_answer=_commits_before_answer(settings),
+        )
+        self._heartbeat = Heartbeat(self._recorder.health, clock)
+        self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
+        self._judge = Judge(
+            self._keyring,
+            self._hasher,
+            self._end,
+            SlowLane(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
+            self._proxies,
+            renew=self._renew,
+            clock=clock,
+        )
+        self._look_ups = LookUps(
+            self._keyring,
+            self._recorder,
+            self._judge.examine,
+            self._judge.without_store,
+            self._end.unanswered,
+            patience=settings.commit_timeout,
+        )
+        self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
+        self._clients: dict[tuple[str | None, str], Client] = {}
+        self._nobody = nobody(self._hasher.decoy)
+        self.restart()
+        restart_after_fork(self)
+        if settings.tracing:
+            from octy_middleware.tracing import trace  # noqa: PLC0415  # others never load it
+
+            trace(self)
+
+    def restart(self) -> None:
+        """Have threads of this process's own."""
+        # One more than the slow lane has places: it finds the lane full, and says so at once.
+        self.slow_threads = ThreadPoolExecutor(
+            self.settings.slow_checks + self.settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
+        )
+
+    def admit(self, request: Request) -> Verdict | Claim:
+        """Decide what needs no I/O; else return the claim that `pursue` takes."""
+        notice_fork()
+        if self._exempts and self._exemptions.cover(request.method, request.path):
+            return OPEN
+        end = request.peer, request.scheme
+        client = None if self._proxied else self._clients.get(end)
+        if client is None:
+            client = self.client(request)
+        plain = self._https_only and client.scheme != "https"
+        values = request.header(b"authorization")
+        if not plain and len(values) == 1:
+            verdict = self._express.recall(values[0], client.source)
+            if verdict is not None:
+                return verdict
+        return self._read(request, client, values, plain=plain)
+
+    def _read(self, request: Request, client: Client, values: Sequence[bytes], *, plain: bool) -> Verdict | Claim:
+        """Read the header; decide by memory whether it is right."""
+        credentials = read_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
+        if isinstance(credentials, Outcome):
+            if self.settings.optional and credentials is Outcome.MISSING and not plain:
+                return OPEN
+            return self._end.note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
+        if plain:
+            return Claim(credentials, client, plain=True)
+        packed = self._keyring.recall(credentials.public_key.encode())
+        # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
+        # taken apart whole: equal work.
+        found = packed or self._nobody
+        row = row_of(credentials.public_key, found)
+        right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
+        if right and live and packed is not None:
+            record = unpack(credentials.public_key, packed)
+            verdict = self._end.accept(record, request, client)
+            if record.state != PairState.RETIRING:  # whose uses are described one by one
+                self._express.remember(values[0], record, packed, verdict.committed())
+            return verdict
+        return Claim(credentials, client, remembered=packed)
+
+    def pursue(
+        self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
+    ) -> Generator[_T | SlowClaim, None, Verdict]:
+        """Find the verdict that `admit` left open, in steps that a door takes in its own way.
+
+        Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
+        `prove`, in a thread that may be kept for long and that goes on when the client has gone.
+        """
+        if isinstance(found, Claim):
+            claim, ticket = found, make_ticket()
+            self._look_ups.ask(Asked(claim, request, ticket))
+            yield from _waited_for(ticket)
+            answer = ticket.answer or self._end.unanswered(claim)
+            if isinstance(answer, SlowClaim):
+                ticket = make_ticket()
+                yield answer._replace(ticket=ticket)
+                yield from _waited_for(ticket)
+                answer = ticket.answer or self._end.unanswered(claim)
+            assert isinstance(answer, Verdict)
+            found = answer
+        if found.entry is None:
+            return found
+        ticket = make_ticket()
+        self._recorder.submit(found, ticket)
+        yield from _waited_for(ticket)
+        return ticket.answer if isinstance(ticket.answer, Verdict) else found.uncommitted()
+
+    def decide(self, request: Request) -> Verdict:
+        """Decide and wait for the commit: the whole story, for a door that may block."""
+        found = self.admit(request)
+        if isinstance(found, Verdict) and found.entry is None:
+            return found
+        story = self.pursue(found, request, ThreadTicket)
+        try:
+            while True:
+                step = next(story)
+                if isinstance(step, SlowClaim):
+                    self.prove(step, request)
+                else:
+                    step.wait(self.settings.commit_timeout)
+        except StopIteration as end:
+            verdict: Verdict = end.value
+            return verdict
+
+    def prove(self, slow: SlowClaim, request: Request) -> None:
+        """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
+
+        Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
+        """
+        ticket = slow.ticket or ThreadTicket()
+        verdict: Verdict = self._end.unanswered(slow.claim)
+        try:
+            verdict = self._judge.prove(slow, request)
+        finally:
+            if verdict.entry is None:
+                settle([(ticket, verdict)])
+            else:  # here, not where the client waits, who may have gone: what was judged is recorded
+                self._recorder.submit(verdict, ticket)
+
+    def answer(self, verdict: Verdict, request: Request) -> Refusal:
+        """Return what a refused client gets, in the host's shape if it has one."""
+        refusal = refuse(
+            verdict.told or verdict.outcome or Outcome.STORE_UNAVAILABLE,
+            realm=self.settings.realm,
+            accept=next(iter(request.header(b"accept")), None),
+            retry_after=verdict.retry_after,
+        )
+        return refusal if self._shape is None else shaped(refusal, request, self._shape)
+
+    def transport_headers(self, request: Request) -> Headers:
+        """Return what every answer to this request carries: HSTS, if configured, over HTTPS only (RFC 6797 7.2)."""
+        if not self._hsts or self.client(request).scheme != "https":
+            return ()
+        return self._hsts
+
+    def client(self, request: Request) -> Client:
+        """Return source and scheme of a request, behind the proxies that we were told to trust."""
+        if self._proxied:
+            return self._proxies.client(
+                request.peer,
+                request.scheme,
+                request.header(b"x-forwarded-for"),
+                request.header(b"x-forwarded-proto"),
+                request.header(b"forwarded"),
+            )
+        end = request.peer, request.scheme
+        client = self._clients.get(end)
+        if client is None:
+            if len(self._clients) >= _CLIENTS:
+                self._clients.clear()
+            client = self._clients[end] = self._proxies.client(*end, (), (), ())
+        return client
+
+    def health(self) -> Health:
+        """Return how the recorder is doing."""
+        return self._recorder.health()
+
+    @property
+    def set_back(self) -> int:
+        """How often this process saw the database go back: a backup was restored."""
+        return self._keyring.set_back
+
+    def recorded(self) -> Mapping[Outcome, int]:
+        """Return how many requests this process has recorded since it began, by outcome."""
+        return self._ledger.recorded
+
+    def _renew(self, record: KeyRecord, secret: Secret) -> None:
+        """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
+        fresh = self._hasher.digest(secret, record.row)
+        try:
+            with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
+                key_pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
+            self._keyring.remember_renewed(record.public_key)
+        except StoreUnavailableError as error:
+            _logger.warning("a pair's digest could not be renewed yet: %s", error)
+
+    def _beat(self, connection: Connection) -> None:
+        self._heartbeat.beat(connection)
+
+    def hasten(self) -> None:
+        """From now on write everything before its answer: the process is about to end. Takes no lock."""
+        self._recorder.hasten()
+
+    def flush(self, timeout: float = 10.0) -> None:
+        """Write what is queued, and go on."""
+        self._recorder.flush(timeout)
+
+    def close(self) -> None:
+        """Write what is queued, stop the threads, close the connections. A later request starts them again."""
+        self._look_ups.close()
+        self._recorder.close()
+        self._hashes.close()
+        self._keyring.close()
+        self.database.close()
+
+
+def _commits_before_answer(settings: Settings) -> bool:
+    given = settings.commit_before_answer
+    return stops_between_requests(os.environ) if given is None else given
+
+
+def _waited_for(ticket: _T) -> Generator[_T, object, None]:
+    """Have a ticket waited for; one whose commit has begun once more, for only its end says how the request ends."""
+    yield ticket
+    if ticket.answer is None and not ticket.withdraw():
+        yield ticket

@@ -1,0 +1,110 @@
+"""How a request ends: each way is recorded, and becomes the verdict that a door acts on.
+
+Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`gate`), how it looks
+(`refusal`).
+"""
+
+import logging
+from math import ceil
+
+from octy_middleware.auth.decision import Claim, Principal, Verdict
+from octy_middleware.auth.rate_limit import Throttle
+from octy_middleware.clock import Clock
+from octy_middleware.http.client_address import Client, counted_source, network_of
+from octy_middleware.http.event import Entry, describe
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.http.request import Request
+from octy_middleware.keys.key_record import KeyRecord
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.recording.recorder import Recorder
+from octy_middleware.states import PairState
+
+_logger = logging.getLogger(__name__)
+
+
+class Endings:
+    """One per gate. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
+
+    def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, throttle: int) -> None:
+        self._recorder = recorder
+        self._hasher = hasher
+        self._clock = clock
+        self._throttle = Throttle(throttle) if throttle else None
+
+    def accept(self, record: KeyRecord, request: Request, client: Client) -> Verdict:
+        """Let the request pass. Its entry lingers for company, and nobody waits for it.
+
+        One with a pair that will end is described as a refused one is: its owner is told who still uses it.
+        """
+        now, key, pair_id = self._clock(), record.public_key, record.pair_id
+        if record.state == PairState.RETIRING:
+            entry = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
+        else:
+            entry = Entry(Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id)
+        principal = Principal(record.reference, record.account_id, record.public_key)
+        return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
+
+    def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
+        """Refuse well-formed credentials after the commit. The rate of their source changes the answer, not the record.
+
+        An answer that is not the right secret's tells that this one is wrong, whatever its status: it is recorded.
+        """
+        key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
+        public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
+        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
+        entry = describe(outcome, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        if not wait:
+            return Verdict(outcome, entry=entry)
+        # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
+        told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
+        return Verdict(outcome, entry=entry, told=told, retry_after=ceil(wait))
+
+    def refuse_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
+        """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
+        known = record if record is not None and record.is_known else None
+        entry = describe(
+            Outcome.PLAIN_HTTP,
+            request,
+            claim.client,
+            self._clock(),
+            public_key=known.public_key if known else "",
+            pair_id=known.pair_id if known and exposed else "",
+        )
+        return self._noted(Verdict(Outcome.PLAIN_HTTP), entry)
+
+    def unanswered(self, claim: Claim) -> Verdict:
+        """Answer 503 for what somebody else has in hand, and will record."""
+        return Verdict(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
+
+    def judged_without_store(self, claim: Claim, request: Request, public_key: str) -> Verdict:
+        """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
+        entry = describe(Outcome.WRONG_SECRET, request, claim.client, self._clock(), public_key=public_key)
+        return self._noted(Verdict(Outcome.STORE_UNAVAILABLE), entry)
+
+    def undecided_after_commit(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503 like `undecided`, at the time at which a judged secret is answered (T7)."""
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        return Verdict(outcome, entry=describe(outcome, request, claim.client, self._clock()))
+
+    def undecided(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        return self.note(outcome, request, claim.client)
+
+    def unable(self, record: KeyRecord, request: Request, claim: Claim) -> Verdict:
+        """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
+        _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
+        return self.undecided(claim, request)
+
+    def _lack_of(self, record: KeyRecord) -> str:
+        if self._hasher.is_fast(record.digest):
+            return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}, or the digest is damaged"
+        return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
+
+    def note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
+        """Refuse what touches no streak; its entry is written soon."""
+        return self._noted(Verdict(outcome), describe(outcome, request, client, self._clock()))
+
+    def _noted(self, verdict: Verdict, entry: Entry) -> Verdict:
+        """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
+        return verdict if self._recorder.note(entry) else verdict._replace(entry=entry)

@@ -1,0 +1,47 @@
+"""The child process that computes slow hashes for `hash_processes`, and does nothing else.
+
+Reads a line of JSON a hash, `[secret, stored]`, and answers one byte. Ends with its parent: its input ends then.
+Not here: which hashes are sound, and verifying (`imported_hashes`).
+"""
+
+import json
+import os
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+from passlib.context import CryptContext
+
+from octy_middleware.keys.imported_hashes import IMPORTED, verify_imported
+
+READY, FITS, FITS_NOT, LACKS_MEMORY = b"r", b"1", b"0", b"m"
+_NICE = 19  # the lowest
+_LOWEST = {  # of Linux
+    "/proc/self/autogroup": str(_NICE),  # where each session has a priority of its own, it is that which counts
+    "/proc/self/oom_score_adj": "1000",  # without memory this ends, not the app
+}
+
+
+def serve() -> None:
+    """Answer until the input ends."""
+    _lower_priority()
+    answers = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
+    context = CryptContext(schemes=[*IMPORTED])
+    os.write(answers, READY)
+    for line in sys.stdin.buffer:
+        secret, stored = json.loads(line)
+        try:
+            answer = FITS if verify_imported(context, secret, stored) else FITS_NOT
+        except MemoryError:
+            answer = LACKS_MEMORY
+        os.write(answers, answer)
+
+
+def _lower_priority() -> None:
+    if hasattr(os, "nice"):
+        with suppress(OSError):
+            os.nice(_NICE)
+    for path, value in _LOWEST.items():
+        with suppress(OSError):
+            Path(path).write_text(value)

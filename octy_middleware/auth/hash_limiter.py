@@ -1,0 +1,117 @@
+"""Room for work that takes long: a few at a time in threads of its own, a bounded number waiting, fairly by key.
+
+Here: the bounds, the order and the threads. Not here: the work, which is verifying imported hashes (`judge`): argon2
+and its kin take up to hundreds of milliseconds each, and whoever sends their public keys must not use up the machine.
+The threads wait for the processes that compute (`hash_processes`).
+"""
+
+import threading
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from octy_middleware.process.fork import restart_after_fork
+
+Result = TypeVar("Result")
+_OF_ONE = 4  # places of one source, so that it does not use up the threads of a server
+_LEAST_SHARE, _SHARES = 8, 4  # places of one key: at least so many, else a part of all
+_IDLE = 60.0  # seconds after which a thread without work ends
+
+
+class _Job:
+    """One call, and what became of it."""
+
+    __slots__ = ("done", "error", "result", "work")
+
+    def __init__(self, work: Callable[[], Any]) -> None:
+        self.work = work
+        self.done = threading.Event()
+        self.result: Any = None
+        self.error: BaseException | None = None
+
+
+class SlowLane:
+    """Runs at most `width` calls at once, while at most `queue` more wait. Safe for threads and after fork.
+
+    Keys take turns: a flood on one of them makes a call for another wait for one of its calls at most.
+    """
+
+    def __init__(self, *, width: int, queue: int, rest: Callable[[], None] = lambda: None) -> None:
+        """`rest` is called at the end of each thread, which had no work for a while."""
+        self._width = width
+        self._queue = queue
+        self._rest = rest
+        self._share = max(_LEAST_SHARE, (width + queue) // _SHARES)
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Begin with an empty lane, and without threads."""
+        self._changed = threading.Condition()
+        self._places: Counter[str] = Counter()  # by source
+        self._of_keys: Counter[str] = Counter()
+        self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first one's turn is next
+        self._threads = 0
+        self._idle = 0
+
+    def run(self, work: Callable[[], Result], *, who: str, key: str = "") -> Result | None:
+        """Return what the work returns, after those before it; None at once when too many wait.
+
+        That is of all, of the source `who`, or of `key`; calls that are made in vain share one key, the empty one.
+        """
+        job = _Job(work)
+        if not self._enter(job, who, key):
+            return None
+        try:
+            job.done.wait()
+        finally:
+            self._leave(who, key)
+        if job.error is not None:
+            raise job.error
+        result: Result = job.result
+        return result
+
+    def _enter(self, job: _Job, who: str, key: str) -> bool:
+        with self._changed:
+            full = self._places.total() >= self._width + self._queue
+            if full or self._places[who] >= _OF_ONE or self._of_keys[key] >= self._share:
+                return False
+            self._places[who] += 1
+            self._of_keys[key] += 1
+            self._waiting.setdefault(key, deque()).append(job)
+            if self._idle < len(self._waiting) and self._threads < self._width:
+                self._threads += 1
+                threading.Thread(target=self._work, name="octy-slow-hash", daemon=True).start()
+            self._changed.notify()
+            return True
+
+    def _leave(self, who: str, key: str) -> None:
+        with self._changed:
+            self._places[who] -= 1
+            self._of_keys[key] -= 1
+            self._places += Counter()  # drops those without a place
+            self._of_keys += Counter()
+
+    def _work(self) -> None:
+        while (job := self._next()) is not None:
+            try:
+                job.result = job.work()
+            except BaseException as error:  # noqa: BLE001  # the caller's, in whose thread it is raised
+                job.error = error
+            job.done.set()
+        self._rest()
+
+    def _next(self) -> _Job | None:
+        with self._changed:
+            while not self._waiting:
+                self._idle += 1
+                told = self._changed.wait(_IDLE)
+                self._idle -= 1
+                if not told and not self._waiting:
+                    self._threads -= 1
+                    return None
+            key, jobs = self._waiting.popitem(last=False)
+            job = jobs.popleft()
+            if jobs:
+                self._waiting[key] = jobs  # behind the others
+            return job

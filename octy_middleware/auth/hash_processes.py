@@ -1,0 +1,233 @@
+"""Slow hashes in child processes of the lowest priority: right pairs must not wait for what strangers order.
+
+Here: starting, asking and ending the children, one for each hash at a time, from the first slow hash on. Not here: what
+they do (`hash_child`), how many at once and whose turn it is (`slow_lane`).
+
+In threads of the app a hash competes with the requests of the same process, and a thread of a low priority may hold
+the interpreter's lock when it loses the processor. Where no child can be started (the interpreter is embedded, as in
+uWSGI and mod_wsgi, or the host forbids it) the calling thread computes, at a lower priority where the system has that.
+
+Children get no environment beyond what libraries need, and secrets through a pipe only. Each is in a session of its
+own, and ends when its pipe does: with this process, however that ends. PR_SET_PDEATHSIG would end it with the thread.
+"""
+
+import json
+import logging
+import os
+import select
+import subprocess
+import sys
+import threading
+import time
+import weakref
+from contextlib import suppress
+from pathlib import Path
+
+from passlib.context import CryptContext
+
+from octy_middleware.auth.hash_child import FITS, FITS_NOT, LACKS_MEMORY, READY
+from octy_middleware.keys.imported_hashes import verify_imported
+from octy_middleware.process.fork import rest_while_forking
+
+_logger = logging.getLogger(__name__)
+
+_PROGRAM = """
+import json, sys, types
+sys.path[:], places = json.loads(sys.stdin.buffer.readline())
+sys.modules["octy_middleware"] = package = types.ModuleType("octy_middleware")
+package.__path__ = places
+from octy_middleware.hash_child import serve
+serve()
+"""  # without running the package's own module: a child needs neither database nor framework
+_ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
+_START, _LONGEST = 30.0, 60.0  # seconds that a child may take to start, and for a hash
+_PAUSE = 60.0  # seconds without children after one that did not start
+_NICE = 10  # of the threads that compute where there are no children
+
+
+class _Child:
+    def __init__(self, python: str) -> None:
+        self.process = subprocess.Popen(  # noqa: S603  # this interpreter, and our own text
+            [python, "-I", "-c", _PROGRAM],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            bufsize=0,
+            env={name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+            start_new_session=True,
+            creationflags=getattr(subprocess, "IDLE_PRIORITY_CLASS", 0),
+        )
+
+    def ask(self, question: object, patience: float) -> bytes:
+        """Return the answer's byte; none from a child that has ended, or does not answer in time."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        line = json.dumps(question).encode() + b"\n"
+        with suppress(OSError):
+            while line:
+                line = line[os.write(self.process.stdin.fileno(), line) :]
+            if hasattr(select, "poll"):
+                answer = select.poll()
+                answer.register(self.process.stdout, select.POLLIN)
+                if not answer.poll(patience * 1000):
+                    return b""
+            return os.read(self.process.stdout.fileno(), 1)
+        return b""
+
+    def end(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.close()
+
+    def close(self) -> None:
+        for pipe in (self.process.stdin, self.process.stdout):
+            if pipe is not None:
+                pipe.close()
+
+    def forget(self) -> None:
+        """Close what a fork has inherited of another process's child."""
+        self.process.returncode = 0  # there is nothing to wait for
+        self.close()
+
+
+class HashProcesses:
+    """One per gate; a child for each call of `verify` at a time. Safe for threads and after fork."""
+
+    def __init__(self) -> None:
+        self._all: set[_Child] = set()
+        self._idle: list[_Child] = []
+        self._lock = threading.Lock()  # held while a child is started
+        self._pid = os.getpid()
+        self._closed = False
+        self._pause_until = 0.0
+        weakref.finalize(self, _end_all, self._all)
+        rest_while_forking(self)
+
+    def verify(self, context: CryptContext, secret: str, stored: str) -> bool:
+        """Tell whether the secret fits, as `verify_imported` does.
+
+        Raises MemoryError when the hash could not be computed: for want of memory, or its processes were killed.
+        """
+        for _ in range(2):  # one that somebody has killed says nothing about the hash
+            child = self._take()
+            if child is None:
+                _lower_priority()
+                return verify_imported(context, secret, stored)
+            answer = b""
+            try:
+                answer = child.ask([secret, stored], _LONGEST)
+            finally:
+                self._put(child, works=answer != b"")
+            if answer in (FITS, FITS_NOT):
+                return answer == FITS
+            if answer == LACKS_MEMORY:
+                break
+        raise MemoryError("an imported hash could not be computed")
+
+    def trim(self) -> None:
+        """End one idle child."""
+        with self._lock:
+            child = self._idle.pop() if self._idle else None
+        if child is not None:
+            self._end(child)
+
+    def close(self) -> None:
+        """End the idle children now, the others after their hash. A later call starts new ones."""
+        self._closed = True
+        while self._idle:
+            self.trim()
+
+    def before_fork(self) -> None:
+        """Let no child be started: the new process would inherit its pipes."""
+        self._lock.acquire()
+
+    def after_fork(self) -> None:
+        """Go on, in the parent."""
+        self._lock.release()
+
+    def restart(self) -> None:
+        """Begin without children: those that there are belong to the parent."""
+        for child in self._all:
+            child.forget()
+        self._all.clear()
+        self._idle.clear()
+        self._lock = threading.Lock()
+        self._pid = os.getpid()
+
+    def _take(self) -> _Child | None:
+        if self._pid != os.getpid():  # a fork that Python was not told of
+            self.restart()
+        with self._lock:
+            self._closed = False
+            while self._idle:
+                child = self._idle.pop()
+                if child.process.poll() is None:
+                    return child
+                self._all.discard(child)
+                child.end()
+            started = self._start()
+        if started is None:
+            return None
+        if started.ask([sys.path, _places()], _START) == READY:
+            return started
+        self._end(started)
+        self._no_children("it did not become ready")
+        return None
+
+    def _start(self) -> _Child | None:
+        if time.monotonic() < self._pause_until:
+            return None
+        python = _interpreter()
+        if python is None:
+            self._no_children("sys.executable is no Python interpreter", pause=float("inf"))
+            return None
+        try:
+            child = _Child(python)
+        except OSError as error:
+            self._no_children(str(error))
+            return None
+        self._all.add(child)
+        return child
+
+    def _no_children(self, why: str, pause: float = _PAUSE) -> None:
+        self._pause_until = time.monotonic() + pause
+        _logger.warning(
+            "no process could be started for imported hashes (%s): they are computed in threads of this process, "
+            "and many of them slow other requests",
+            why,
+        )
+
+    def _put(self, child: _Child, *, works: bool) -> None:
+        if works and not self._closed:
+            with self._lock:
+                self._idle.append(child)
+        else:
+            self._end(child)
+
+    def _end(self, child: _Child) -> None:
+        self._all.discard(child)
+        child.end()
+
+
+def _end_all(children: set[_Child]) -> None:
+    while children:
+        children.pop().end()
+
+
+def _places() -> list[str]:
+    return [str(Path(__file__).parent)]
+
+
+def _interpreter() -> str | None:
+    """Return the Python that runs this. Embedded, or frozen, it is another program: nobody knows what that would do."""
+    name = Path(sys.executable or "").name.lower()
+    if getattr(sys, "frozen", False) or not name.startswith(("python", "pypy")):
+        return None
+    return sys.executable
+
+
+def _lower_priority() -> None:
+    """Have this thread yield to the app's; only Linux has priorities of threads by this call."""
+    if sys.platform == "linux":
+        with suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)

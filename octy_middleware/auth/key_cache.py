@@ -1,0 +1,296 @@
+"""The live key records in memory: what was looked up, until the change feed says that it changed.
+
+Here: bounded memory of known keys, and the feed's reader. Not here: how long memory is trusted (`trust`), verifying
+(`keys`), deciding (`gate`). Unknown keys are never remembered, so that they push nothing out.
+"""
+
+import logging
+import threading
+from collections.abc import Callable, Iterable
+from itertools import islice
+from struct import error as StructError  # noqa: N812
+
+from sqlalchemy import Connection, text
+
+from octy_middleware.auth.cache_trust import TICK, Trust
+from octy_middleware.clock import Clock, elapsed
+from octy_middleware.db.bulk_sql import Batch, Row
+from octy_middleware.db.database import Database
+from octy_middleware.domain.key_checks import PepperCheck
+from octy_middleware.errors import ForeignKeysError, OctyError, StandbyError
+from octy_middleware.keys.key_record import KeyRecord, Memory, pack, unpack
+from octy_middleware.process.fork import restart_after_fork
+
+_logger = logging.getLogger(__name__)
+
+# An unknown key takes the way of another one that exists: the same rows are read, and as many (T7).
+_LOOK_UP = Batch(
+    "SELECT {standby}, given.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
+    "p.retire_at FROM {given} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
+    "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = given.public_key), given.stand_in) "
+    "AND a.id = p.account_id",
+    public_key="text",
+    stand_in="text",
+)
+_STAND_IN = text("SELECT public_key FROM key_pair ORDER BY id LIMIT 1")
+_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
+# One hash of each imported scheme, by a loose scan of the partial index: a million imports cost a few look-ups.
+_IMPORTED = text(
+    "WITH RECURSIVE found(scheme) AS ("
+    " SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme IS NOT NULL"
+    " UNION ALL"
+    " SELECT (SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme > found.scheme)"
+    " FROM found WHERE found.scheme IS NOT NULL) "
+    "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
+    "FROM found WHERE found.scheme IS NOT NULL"
+)
+_RENEWED = 1000  # renewed pairs of which the feed has not told yet
+_EVICTED = 1024  # records that make room at once
+_ENDS = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
+
+
+class Keyring:
+    """Key records by public key. Safe for threads; starts anew in a forked child."""
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        size: int,
+        interval: float,
+        grace: float,
+        keep: Callable[[str], bool] = lambda _digest: True,
+        peppers: PepperCheck | None = None,
+        monotonic: Clock = elapsed,
+    ) -> None:
+        """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time.
+
+        Nothing is found while `peppers` are not those of the database.
+        """
+        self._database = database
+        self._kept = database.keep()
+        self._size = size
+        self._interval = interval
+        self._grace = grace
+        self._keep = keep
+        self._peppers = peppers
+        self._monotonic = monotonic
+        self.memory = Memory()
+        self.set_back = 0  # how often the database was seen to go back: a backup was restored
+        self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
+        self.restart()
+        restart_after_fork(self)
+        database.tell_changes_to(self)
+
+    def restart(self) -> None:
+        """Remember nothing and follow nothing, yet."""
+        self.memory.records = {}
+        self._trust = Trust(self.memory, self._grace)
+        if self._peppers is not None:
+            self._peppers.restart()
+        self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
+        self._lock = threading.Lock()
+        self._epoch += 1
+        self._seq: int | None = None
+        self._imported: tuple[str, ...] = ()
+        self._renewed: set[str] = set()
+        self._stand_in = ""  # some key that exists, once there is one
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    def remembered(self, public_key: str) -> KeyRecord | None:
+        """Return the record from memory, without any I/O, or None when it must be looked up."""
+        packed = self.recall(public_key.encode())
+        return None if packed is None else unpack(public_key, packed)
+
+    def recall(self, public_key: bytes) -> bytes | None:
+        """Return the packed record from memory, the same object for as long as nothing changed, or None.
+
+        None also when the feed has been silent for too long to trust memory.
+        """
+        return None if self._monotonic() > self.memory.trusted_until else self.memory.records.get(public_key)
+
+    @property
+    def imported(self) -> tuple[str, ...]:
+        """One stored hash of each imported scheme that some pair still has; known once a key was looked up."""
+        return self._imported
+
+    def look_up(self, public_key: str) -> KeyRecord | None:
+        """Return the record as the store has it now, or None. Raises StoreUnavailableError."""
+        return self.look_up_all([public_key]).get(public_key)
+
+    def look_up_all(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
+        """Return the records of those keys that exist, as the store has them now.
+
+        Raises StoreUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
+        """
+        self._ensure_reader()
+        epoch, stand_in = self._epoch, self._stand_in
+        asked_for = [(public_key, stand_in) for public_key in public_keys]
+
+        def question(connection: Connection) -> list[Row]:
+            rows = _LOOK_UP.fetch(connection, asked_for)
+            if any(row[0] for row in rows):
+                raise StandbyError("a look-up was answered by a standby: only the primary is used")
+            return rows
+
+        rows = self._database.ask(self._kept, question)
+        if self._peppers is not None and not self._peppers.is_confirmed:
+            with self._database.read() as connection:  # after the rows: peppers are registered before any pair is made
+                self._peppers.confirm(connection)
+        found = {}
+        for _, asked, *columns in rows:
+            record = KeyRecord(*columns)
+            real = record.public_key == asked
+            if record.is_known and self._keep(record.digest):
+                # What stood in is put aside by the same steps, so that unknown keys push nothing out.
+                self._remember(record, epoch, self.memory.records if real else self._aside)
+            if real:
+                found[asked] = record
+        return found
+
+    def forget(self, public_keys: Iterable[str]) -> None:
+        """Drop these records; the next request of theirs asks the store."""
+        with self._lock:
+            self._epoch += 1
+            for public_key in public_keys:
+                self.memory.records.pop(public_key.encode(), None)
+
+    def _begin_anew(self) -> None:
+        """Drop everything; the next read of the feed is as the first."""
+        self._seq = None
+        self._drop_records()
+
+    def _forget_all(self, known: int, last: int) -> None:
+        if last < known:
+            self.set_back += 1
+            _logger.error(
+                "key feed: the database went back from change %d to %d: a backup was restored, or a server that lacked "
+                "commits was promoted. Revoked key pairs may be accepted again → run `octy db restored`",
+                known,
+                last,
+            )
+        else:
+            _logger.warning("key feed: it does not go on from what was read of it; everything remembered is dropped")
+        self._drop_records()
+
+    def _drop_records(self) -> None:
+        with self._lock:
+            self._epoch += 1
+            self.memory.records.clear()
+
+    def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
+        try:
+            key, packed = record.public_key.encode(), pack(record)
+        except (
+            ValueError,
+            LookupError,
+            StructError,
+        ):  # ids that are none of ours: such a record is looked up each time
+            return
+        with self._lock:
+            if epoch != self._epoch:
+                return
+            if len(records) >= self._size and key not in records:
+                # Several at once: to find the first of a dict takes the longer, the more were taken from it.
+                for oldest in list(islice(records, max(1, min(_EVICTED, self._size // 16)))):
+                    del records[oldest]
+            if records.get(key) != packed:  # the same object stands for the same record
+                records[key] = packed
+
+    def _ensure_reader(self) -> None:
+        if self._thread is not None:
+            return
+        with self._lock:
+            if self._thread is None:
+                begun = self._monotonic()
+                self._read_feed()
+                self._trust.succeed(begun)
+                self._start(self._tick, "octy-key-trust")
+                self._thread = self._start(self._follow, "octy-key-feed")
+
+    def _start(self, run: Callable[[threading.Event, Trust], None], name: str) -> threading.Thread:
+        thread = threading.Thread(target=run, args=(self._stop, self._trust), name=name, daemon=True)
+        thread.start()
+        return thread
+
+    def _tick(self, stop: threading.Event, trust: Trust) -> None:
+        """Note that this process runs, in a thread of its own: a read of the feed may hang."""
+        level = logging.WARNING  # a host that stops its processes between requests does so all day long
+        while not stop.wait(TICK):
+            paused = trust.tick(self._monotonic())
+            if paused:
+                _logger.log(level, "this process did not run for %.1f s; keys are looked up first", paused)
+                level = logging.DEBUG
+
+    def _follow(self, stop: threading.Event, trust: Trust) -> None:
+        silent = False
+        while not stop.wait(self._interval):
+            begun = self._monotonic()
+            trust.begin(begun)
+            try:
+                changed = self._read_feed()
+            except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
+                if not stop.is_set():
+                    trust.fail(self._monotonic())
+                if isinstance(error, ForeignKeysError):  # another database, or its peppers were registered elsewhere
+                    self._begin_anew()
+                    continue
+                if not silent:
+                    _logger.warning(
+                        "key feed: %s: %s; known pairs are accepted for %g s", type(error).__name__, error, self._grace
+                    )
+                silent = True
+                continue
+            if silent:
+                _logger.warning("key feed: the store answers again")
+                silent = False
+            if changed:
+                self.forget(changed)
+            if not stop.is_set():  # `close` waits only so long for a read that hangs
+                trust.succeed(begun)
+                self._look_up_again(changed)
+
+    def remember_renewed(self, public_key: str) -> None:
+        """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
+
+        An outage that begins now must not cut it off. Raises StoreUnavailableError.
+        """
+        if len(self._renewed) < _RENEWED:
+            self._renewed.add(public_key)
+        self.look_up(public_key)
+
+    def _look_up_again(self, changed: Iterable[str]) -> None:
+        for key in changed:
+            if key in self._renewed:
+                self._renewed.discard(key)
+                try:
+                    self.look_up(key)
+                except OctyError as error:  # the next request of the key looks it up
+                    _logger.debug("key feed: a renewed pair was not looked up again: %s", type(error).__name__)
+
+    def _read_feed(self) -> list[str]:
+        """Read what changed since the last look. The first look only notes where the feed stands."""
+        with self._database.read() as connection:
+            first, last = connection.execute(_ENDS).one()
+            known = self._seq
+            rows = [] if known is None else connection.execute(_CHANGES, {"seq": known}).all()
+            # Restored from a backup, or asleep for longer than entries are kept: what changed since is unknown.
+            torn = known is not None and (last < known or first > known + 1)
+            if self._peppers is not None:
+                self._peppers.confirm(connection, anew=known is None or torn)
+            if known is None or rows or torn:
+                self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
+                self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
+        if torn:
+            self._forget_all(known or 0, last)
+        self._seq = last
+        return [row[1] for row in rows]
+
+    def close(self) -> None:
+        """Stop following the feed and forget everything. A later look-up begins anew."""
+        thread = self._thread
+        self._stop.set()
+        if thread is not None:
+            thread.join(timeout=5)
+        self.restart()

@@ -1,0 +1,200 @@
+"""Judging a claim by the record that the store has: which end it is.
+
+Here: what proves a claim, now or by a slow imported hash, and the ends that follow. Not here: finding the record
+(`look_ups`), what each end writes (`endings`), the order of a request's questions (`gate`).
+"""
+
+import logging
+from collections.abc import Callable
+
+from octy_middleware.auth.decision import Answer, Claim, SlowClaim, Verdict
+from octy_middleware.auth.decisions import Endings
+from octy_middleware.auth.hash_limiter import SlowLane
+from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.clock import Clock
+from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
+from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
+from octy_middleware.http.credentials import Secret
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.http.request import Request
+from octy_middleware.keys.key_record import NIL, KeyRecord, nobody, unpack
+from octy_middleware.keys.secret import KeyHasher, bound_to, has_valid_checksum
+
+_logger = logging.getLogger(__name__)
+
+_DECOYS = ""  # the share of all hashes that are computed in vain
+_REPORTED = 1000  # forged hashes, each once
+
+Renew = Callable[[KeyRecord, Secret], None]
+
+
+class Judge:
+    """One per gate. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
+
+    def __init__(
+        self,
+        keyring: Keyring,
+        hasher: KeyHasher,
+        end: Endings,
+        slow_lane: SlowLane,
+        proxies: TrustedProxies,
+        *,
+        renew: Renew,
+        clock: Clock,
+    ) -> None:
+        self._keyring = keyring
+        self._hasher = hasher
+        self._end = end
+        self._slow_lane = slow_lane
+        self._proxies = proxies
+        self._renew = renew
+        self._clock = clock
+        self._nobody = nobody(hasher.decoy)
+        self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
+        self._warned = False  # of a proxy that nobody told us to trust
+
+    def examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
+        """Judge a claim by its record, or return the slow claim that `prove` takes."""
+        if record is not None and self._hasher.is_sealed(record.digest, record.row):
+            return SlowClaim(claim, record, record.digest, right=None)
+        row = bound_to(NIL, claim.credentials.public_key) if record is None else record.row
+        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest, row)
+        live = record is not None and record.is_live(self._clock())  # asked of all: equal work
+        decoy = None if right and live else self._decoy(claim.credentials.public_key)
+        if decoy is not None:
+            return SlowClaim(claim, record, decoy, right=right)
+        return self._judge(claim, request, record, right=right)
+
+    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
+        try:
+            fits = self._slow_lane.run(
+                lambda: self._hasher.verify_imported(slow.claim.credentials.secret, slow.stored),
+                who=network_of(slow.claim.client.source),
+                key=slow.claim.credentials.public_key if slow.right is None else _DECOYS,
+            )
+        except MemoryError:  # argon2 and scrypt take up to a gigabyte
+            _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
+            fits = None
+        if fits is None:
+            return self._without_hash(slow, request)
+        right = fits if slow.right is None else slow.right
+        try:  # it took a while: the pair may have been retired or renewed meanwhile
+            record = self._keyring.look_up(slow.claim.credentials.public_key)
+        except StoreUnavailableError:
+            if right:
+                return self._end.undecided_after_commit(slow.claim, request)
+            return self._judge(slow.claim, request, slow.record, right=False)
+        except ForeignKeysError:
+            return self._end.unanswered(slow.claim)
+        if record is not None and slow.record is not None and record.digest != slow.record.digest:
+            right = self._hasher.is_fast(record.digest) and self._hasher.verify(
+                slow.claim.credentials.secret, record.digest, record.row
+            )
+        return self._judge(slow.claim, request, record, right=right)
+
+    def _without_hash(self, slow: SlowClaim, request: Request) -> Verdict:
+        """Answer 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
+        if slow.right is None:
+            return self._end.undecided_after_commit(slow.claim, request)
+        verdict = self._judge(slow.claim, request, slow.record, right=slow.right)
+        return verdict if verdict.entry is None else verdict._replace(told=Outcome.STORE_UNAVAILABLE, retry_after=None)
+
+    def without_store(self, claim: Claim, request: Request) -> Verdict:
+        """Answer 503 where the store did not answer.
+
+        Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
+        """
+        found = claim.remembered or self._nobody
+        record = unpack(claim.credentials.public_key, found)
+        right = self._hasher.verify(claim.credentials.secret, record.digest, record.row)
+        if claim.remembered is None or claim.plain or right or not record.is_live(self._clock()):
+            return self._end.undecided(claim, request)
+        return self._end.judged_without_store(claim, request, record.public_key)
+
+    def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
+        stored, row = (self._hasher.decoy, b"") if record is None else (record.digest, record.row)
+        judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
+        if record is not None and not judged:
+            return self._end.unable(record, request, claim)
+        if record is not None and forged:
+            self._report_forged(record)
+        live = record is not None and record.is_live(self._clock())
+        if claim.plain:
+            exposed = right and live and self._is_plain(claim, request)
+            return self._end.refuse_plain(claim, request, record, exposed=exposed)
+        if record is None or not record.is_known:
+            return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+        if not live:
+            return self._end.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+        if not right:
+            return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
+        if self._hasher.needs_upgrade(record.digest):
+            self._renew(record, claim.credentials.secret)
+        return self._end.accept(record, request, claim.client)
+
+    def _report_forged(self, record: KeyRecord) -> None:
+        """Log once that a stored hash is none that an import has put there; nothing fits it."""
+        if record.pair_id not in self._forged and len(self._forged) < _REPORTED:
+            self._forged.add(record.pair_id)
+            _logger.error(
+                "the stored hash of %s was not written by an import, or was changed or copied since: "
+                "no secret fits it. Find out who wrote it; `octy doctor` lists such pairs",
+                record.public_key,
+            )
+
+    def _is_plain(self, claim: Claim, request: Request) -> bool:
+        """Tell whether the request is known to have come over plain HTTP."""
+        if claim.client.scheme == "unknown":
+            if not self._warned:
+                self._warned = True
+                _logger.error(
+                    "the server does not say whether requests came over TLS, so they are refused: end TLS at a proxy "
+                    "that is named in OCTY_TRUSTED_PROXIES, or set OCTY_REQUIRE_HTTPS=0 if no plain HTTP reaches it"
+                )
+            return False
+        return not self._hides_tls(request)
+
+    def _hides_tls(self, request: Request) -> bool:
+        """Tell whether a proxy that nobody told us to trust says that TLS ended there.
+
+        Then the pair was perhaps not exposed, our settings are wrong; and every customer would be told that it was.
+        Headers that say "http", or nothing of it, take nothing back: the connection to us is plain.
+        """
+        claimed = claims_tls(request.header(b"x-forwarded-proto"), request.header(b"forwarded"))
+        if not claimed or self._proxies.trust(request.peer):
+            return False
+        if not self._warned:
+            self._warned = True
+            self._warn_of_proxy(request)
+        return True
+
+    def _warn_of_proxy(self, request: Request) -> None:
+        source = self._proxies.client(request.peer, request.scheme, (), (), ()).source
+        if request.has_replaced_peer or source in _named_in(request):
+            _logger.error(
+                "requests are refused as plain HTTP although their headers speak of TLS, and the address of the proxy "
+                "can't be seen: %s is the client's, put in its place by the PROXY protocol or by a middleware in front "
+                "of this one. Have that switched off, then set OCTY_TRUSTED_PROXIES to the address of your proxy; "
+                "never to addresses of clients",
+                source,
+            )
+            return
+        _logger.error(
+            "requests from %s are refused as plain HTTP although its headers speak of TLS: if that is your proxy, "
+            "set OCTY_TRUSTED_PROXIES to it",
+            source,
+        )
+
+    def _decoy(self, public_key: str) -> str | None:
+        """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
+        imported = self._keyring.imported
+        if not imported or has_valid_checksum(public_key):
+            return None
+        return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
+
+
+def _named_in(request: Request) -> list[str]:
+    """Return the addresses that X-Forwarded-For names, whoever wrote it."""
+    values = b",".join(request.header(b"x-forwarded-for"))
+    return [value.strip(b" \t").decode("latin-1") for value in values.split(b",")]

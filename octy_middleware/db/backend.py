@@ -1,0 +1,168 @@
+"""What a kind of database must be able to do for `Database`; SQLite and PostgreSQL each have a room of their own.
+
+Here: the interface, who writes beside whom, and which room a URL leads to. Not here: what either one does (`sqlite`,
+`postgres`).
+"""
+
+from collections.abc import Iterable, Sequence
+from contextlib import AbstractContextManager
+from enum import Enum
+from typing import Protocol
+
+from sqlalchemy import URL, Connection, Engine, make_url
+from sqlalchemy.exc import SQLAlchemyError
+
+from octy_middleware.errors import ConfigurationError
+
+IS_THERE = "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
+VERSION_TABLE = "octy_schema_version"
+"""The table that Alembic keeps our migration in. A host app's own Alembic uses `alembic_version`."""
+
+SCHEMA_OPTION = "schema"  # of PostgreSQL's URL: the schema that Octy's tables are in
+_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
+
+
+class Writer(Enum):
+    """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
+
+    OFFICE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
+    IMPORT = "import"  # beside everybody: changes rows that nobody else uses yet
+    RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
+    CROWD = "crowd"  # a recorder with more keys than can be locked: alone
+    MIGRATION = "migration"  # alone, also where there are no tables yet
+
+
+class Alarm(Protocol):
+    """Waits until somebody put a message into the outbox. Used by one thread."""
+
+    def wait(self, timeout: float) -> bool:
+        """Return True at once when messages may have come, False after so many seconds without any.
+
+        Raises StoreUnavailableError.
+        """
+
+    def close(self) -> None:
+        """Stop listening."""
+
+
+class Backend(Protocol):
+    """One database of one kind. Whatever is away raises StoreUnavailableError, or what `is_outage` knows."""
+
+    url: URL
+    """How it is reached. Its text hides the password, wherever that was given."""
+    place: str
+    """Where it is, in an error's words, without a password."""
+    closes_inherited: bool
+    """Whether a forked child may, and must, close idle connections that it has inherited open."""
+    separation: str
+    """What to do when others have tables of our names there, in an error's words."""
+
+    def make_engine(self) -> Engine:
+        """Return an engine whose connections are made on first use; each transaction is begun by us."""
+
+    def turn(self, patience: float) -> AbstractContextManager[None]:
+        """Wait for the turn to write, before a connection is taken."""
+
+    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+        """Begin a transaction: of this writer, or one that reads one consistent state. Raises StandbyError."""
+
+    def is_current(self, connection: Connection) -> bool:
+        """Tell whether a connection made earlier still leads to this database, as far as that costs nothing."""
+
+    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
+        """Keep other recorders off these keys until the end of the transaction; give them in sorted order."""
+
+    def lock_feed(self, connection: Connection) -> None:
+        """Have entries of the change feed committed in the order of their numbers."""
+
+    def add_lock_rows(self, connection: Connection) -> None:
+        """Add the rows by which writers take turns, where they do so by rows and some are missing."""
+
+    def ring(self, connection: Connection) -> None:
+        """Have alarms go off once the transaction has committed."""
+
+    def mark_erased(self, connection: Connection) -> None:
+        """Have what this transaction erases leave the database's files once it has committed, as far as we can."""
+
+    def check_committed(self, connection: Connection) -> None:
+        """Raise StoreUnavailableError when the commit went where nobody will ever read it."""
+
+    def after_commit(self, connection: Connection) -> None:
+        """Do what `ring` has put off until now."""
+
+    def alarm(self) -> Alarm:
+        """Begin to listen for messages in the outbox."""
+
+    def is_missing(self) -> bool:
+        """Tell whether there is no database yet; one that is away is an outage."""
+
+    def create(self) -> None:
+        """Make the empty database where that is ours to do."""
+
+    def create_schema(self, connection: Connection) -> None:
+        """Make the schema that the URL names, if there is none, in a transaction that writes."""
+
+    def schemas_without_usage(self, connection: Connection) -> str:
+        """Return the schemas in which tables of ours may be and may not be seen, or nothing."""
+
+    def is_standby(self, error: BaseException | None) -> bool:
+        """Tell by the driver's own error that the connection leads to a server that takes no writes."""
+
+    def renounce(self) -> None:
+        """Have every connection that was made until now given up at its next use."""
+
+    def remedy(self, error: BaseException | None) -> str:
+        """Return what somebody must do where the database answers and refuses; nothing for any other error."""
+
+    def is_outage(self, error: BaseException | None) -> bool:
+        """Tell by the driver's own error an outage from a fault of ours."""
+
+    def hide_values(self, error: BaseException) -> None:
+        """Take stored values out of the text of a driver's error, which ends up in logs."""
+
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """Tell the planner of many new rows, inside the transaction that wrote them."""
+
+    def integrity_fault(self, connection: Connection) -> str:
+        """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
+
+    def location(self, connection: Connection) -> dict[str, object]:
+        """Return by what this very database is told from a copy of it, as plain JSON (see `installation`)."""
+
+    def restart(self) -> None:
+        """Begin anew in a forked child."""
+
+    def before_fork(self) -> None:
+        """Let this process's writer finish."""
+
+    def after_fork(self) -> None:
+        """Let writers in again."""
+
+
+def open_backend(url: str, busy_timeout: float) -> Backend:
+    """Return the backend for a SQLAlchemy URL. Raises ConfigurationError, with what to do, for any other."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):  # their words may hold a piece of the password
+        raise ConfigurationError(
+            f"database_url: this is no URL: {_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
+        ) from None
+    return _kind(parsed, busy_timeout)
+
+
+def _kind(url: URL, busy_timeout: float) -> Backend:
+    name = url.get_backend_name()
+    if name == "sqlite":
+        from octy_middleware.db.sqlite import SqliteBackend  # noqa: PLC0415  # a host loads what it uses
+
+        return SqliteBackend(url, busy_timeout)
+    if name in ("postgresql", "postgres"):
+        from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
+
+        return PostgresBackend(url, busy_timeout)
+    raise ConfigurationError(f"database_url: {_FORMS}")
+
+
+def is_one_of(error: BaseException | None, names: Iterable[str]) -> bool:
+    """Tell whether a driver's error is of one of these classes, by name: the driver may not be loaded."""
+    return not set(names).isdisjoint(kind.__name__ for kind in type(error).__mro__)

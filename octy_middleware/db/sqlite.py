@@ -1,0 +1,280 @@
+"""SQLite as the store: one file, its write-ahead log, and a lock file that hands writing from process to process.
+
+Here: how the file is opened, locked, and found to be another one. Not here: transactions as others use them
+(`database`), what is read or written.
+"""
+
+import os
+import sqlite3
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import cast
+from urllib.parse import quote
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event
+from sqlalchemy.exc import DisconnectionError
+from sqlalchemy.pool import ConnectionPoolEntry
+
+from octy_middleware.db.backend import IS_THERE, Alarm, Writer
+from octy_middleware.db.file_lock import FileLock, for_writers, restrict_to_writers
+from octy_middleware.errors import ConfigurationError, StoreUnavailableError
+
+_FILE = "octy_file"  # in a connection's `info`: which file it has open
+_RUNG = "octy_rung"  # in a connection's `info`: a message was put into the outbox
+_ERASED = "octy_erased"  # in a connection's `info`: a secret was erased
+_CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, while writers wait for it
+_LOOK = 0.02  # seconds between two looks at the wake-up file
+_PRAGMAS = (
+    "journal_mode=WAL",
+    "synchronous=FULL",  # a refusal that a client saw survives a power cut
+    "foreign_keys=ON",
+    "secure_delete=ON",  # what is erased is overwritten, in pages that become free too
+)
+
+
+class SqliteBackend:
+    """One SQLite file. See `Backend`."""
+
+    closes_inherited = True
+
+    def __init__(self, url: URL, busy_timeout: float) -> None:
+        if url.drivername not in ("sqlite", "sqlite+pysqlite") or url.query or "\0" in str(url.database):
+            raise ConfigurationError("database_url: give sqlite:///<file>, without another driver or options")
+        if url.database in (None, "", ":memory:"):
+            raise ConfigurationError("database_url: an in-memory SQLite loses every outcome; name a file")
+        self.url = url
+        self._busy_timeout = busy_timeout
+        self._erased = False  # a secret may still stand in the log
+        self.path = Path(str(url.database)).absolute()  # the host may change its folder later
+        self.place = str(self.path)
+        self.separation = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
+        self._lock = FileLock(self._beside(".lock-file"), like=self.path)
+        self._bell = self._beside(".wake-up")
+
+    def _beside(self, ending: str) -> Path:
+        return self.path.with_name(self.path.name + ending)
+
+    def make_engine(self) -> Engine:
+        """See `Backend`. Each connection knows which file it has open, and is given up when that is another one."""
+        path, place, timeout = self.path, self.place, self._busy_timeout
+
+        def connect(_dialect: object, record: ConnectionPoolEntry, *_: object) -> sqlite3.Connection:
+            record.info[_FILE] = _identity(place)  # before it is opened: a change meanwhile shows at the checkout
+            return _open(path, timeout)
+
+        def check(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
+            if record.info[_FILE] != _identity(place):
+                raise DisconnectionError("the file was removed or replaced")
+
+        # Parameters hold digests, sealed secrets and reasons: no error text may show them.
+        engine = create_engine(self.url, hide_parameters=True, pool_size=20, max_overflow=30, pool_timeout=timeout)
+        event.listen(engine, "do_connect", connect)
+        event.listen(engine, "checkout", check)
+        return engine
+
+    @contextmanager
+    def turn(self, patience: float) -> Iterator[None]:
+        """See `Backend`."""
+        with self._lock.hold(patience):
+            yield
+
+    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:  # noqa: ARG002
+        """See `Backend`."""
+        driver = cast("sqlite3.Connection", connection.connection.driver_connection)
+        driver.execute("BEGIN" if writer is None else "BEGIN IMMEDIATE").close()
+
+    def is_current(self, connection: Connection) -> bool:
+        """See `Backend`. The file may have been removed or replaced."""
+        return not connection.invalidated and bool(connection.info[_FILE] == _identity(self.place))
+
+    def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
+        """See `Backend`. The writer is alone already."""
+
+    def lock_feed(self, connection: Connection) -> None:
+        """See `Backend`. The writer is alone already."""
+
+    def add_lock_rows(self, connection: Connection) -> None:
+        """See `Backend`. The lock on the file is enough."""
+
+    def ring(self, connection: Connection) -> None:
+        """See `Backend`."""
+        connection.info[_RUNG] = True
+
+    def mark_erased(self, connection: Connection) -> None:
+        """See `Backend`."""
+        connection.info[_ERASED] = True
+
+    def check_committed(self, connection: Connection) -> None:
+        """See `Backend`. SQLite goes on in an unlinked file."""
+        if connection.info[_FILE] != _identity(self.place):
+            raise StoreUnavailableError(f"{self.path} was removed or replaced")
+
+    def after_commit(self, connection: Connection) -> None:
+        """See `Backend`. The write-ahead log still has the pages as they were before a secret was erased."""
+        self._erased = connection.info.pop(_ERASED, False) or self._erased
+        if self._erased:
+            self._empty_log(cast("sqlite3.Connection", connection.connection.driver_connection))
+        self._touch(connection)
+
+    def _empty_log(self, driver: sqlite3.Connection) -> None:
+        """Copy the log into the file and cut it; where a reader is in the way, after the next commit."""
+        with suppress(sqlite3.Error):
+            driver.execute(f"PRAGMA busy_timeout={_CHECKPOINT_TIMEOUT}").close()
+            try:
+                busy, *_ = driver.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+                self._erased = bool(busy)
+            finally:
+                driver.execute(f"PRAGMA busy_timeout={int(self._busy_timeout * 1000)}").close()
+
+    def _touch(self, connection: Connection) -> None:
+        """Ring. Nobody is told when the file can't be touched; relays look by themselves, too."""
+        if connection.info.pop(_RUNG, False):
+            with suppress(OSError):
+                if not self._bell.exists():
+                    descriptor = os.open(self._bell, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                    restrict_to_writers(descriptor, self.path)
+                    os.close(descriptor)
+                os.utime(self._bell, ns=(time.time_ns(),) * 2)
+
+    def alarm(self) -> Alarm:
+        """See `Backend`."""
+        return _FileAlarm(self._bell)
+
+    def is_missing(self) -> bool:
+        """See `Backend`. A folder that is away is an outage."""
+        try:
+            self.path.stat()
+        except FileNotFoundError:
+            return self.path.parent.is_dir()
+        except OSError:
+            return False
+        return False
+
+    def create(self) -> None:
+        """Make the empty file if there is none. Nothing else does: a file that is away comes back, with its log.
+
+        It and the files beside it are for those who may write it, whatever the umask: who reads them can lock them.
+        """
+        try:
+            os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
+            for path in (self.path, *map(self._beside, ("-wal", "-shm", ".wake-up"))):
+                with suppress(FileNotFoundError, PermissionError):  # not there yet, or another user's
+                    path.chmod(for_writers(path.stat().st_mode))
+        except OSError as error:
+            hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
+            raise StoreUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
+
+    def create_schema(self, connection: Connection) -> None:
+        """See `Backend`. A file has one schema."""
+
+    def schemas_without_usage(self, connection: Connection) -> str:  # noqa: ARG002
+        """See `Backend`. Who may read a file sees all of it."""
+        return ""
+
+    def is_standby(self, error: BaseException | None) -> bool:  # noqa: ARG002
+        """See `Backend`. A file has no copies that we would be led to."""
+        return False
+
+    def renounce(self) -> None:
+        """See `Backend`."""
+
+    def remedy(self, error: BaseException | None) -> str:
+        """See `Backend`."""
+        if not isinstance(error, sqlite3.OperationalError):
+            return ""
+        if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
+            return "run this as the user who may write the file and its folder"
+        told = str(error)
+        if told.startswith(("no such table", "no such column")) or "has no column named" in told:
+            return "run `octy db upgrade`, or see that the path leads to Octy's database"
+        return IS_THERE if told.endswith("already exists") else ""
+
+    def is_outage(self, error: BaseException | None) -> bool:
+        """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""
+        return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
+
+    def hide_values(self, error: BaseException) -> None:
+        """See `Backend`. SQLite tells none."""
+
+    def refresh_statistics(self, connection: Connection, *tables: str) -> None:
+        """See `Backend`. It plans the same way for tables of every size."""
+
+    def integrity_fault(self, connection: Connection) -> str:
+        """See `Backend`."""
+        answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
+        return "" if answer == "ok" else answer
+
+    def location(self, connection: Connection) -> dict[str, object]:  # noqa: ARG002  # the file system tells
+        """See `Backend`. A copy of a file has another inode."""
+        identity = _identity(self.place)
+        if identity is None:
+            raise StoreUnavailableError(f"{self.path} was removed or replaced")
+        device, inode = identity
+        return {"kind": "sqlite", "device": device, "inode": inode, "path": self.place}
+
+    def restart(self) -> None:
+        """See `Backend`. flock belongs to a descriptor, and a child must have its own."""
+        self._lock.restart()
+
+    def before_fork(self) -> None:
+        """See `Backend`."""
+        self._lock.before_fork()
+
+    def after_fork(self) -> None:
+        """See `Backend`."""
+        self._lock.after_fork()
+
+
+class _FileAlarm:
+    """Looks whether the wake-up file was touched: a look costs microseconds, and no system needs a watcher."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._seen = self._touched()
+
+    def wait(self, timeout: float) -> bool:
+        """See `Alarm`."""
+        deadline = time.monotonic() + timeout
+        while True:
+            touched = self._touched()
+            if touched != self._seen:
+                self._seen = touched
+                return True
+            left = deadline - time.monotonic()
+            if left <= 0:
+                return False
+            time.sleep(min(_LOOK, left))
+
+    def close(self) -> None:
+        """See `Alarm`."""
+
+    def _touched(self) -> int:
+        try:
+            return self._path.stat().st_mtime_ns
+        except OSError:
+            return 0
+
+
+def _identity(path: str) -> tuple[int, int] | None:
+    """Return which file a path leads to, by device and inode. Each transaction asks twice."""
+    try:
+        found = os.stat(path)  # noqa: PTH116  # a Path takes twice as long
+    except OSError:
+        return None
+    return found.st_dev, found.st_ino
+
+
+def _open(path: Path, busy_timeout: float) -> sqlite3.Connection:
+    """Open a file that exists. SQLite would make an empty one in its place, and then delete the log beside it."""
+    name = quote(b"/" + os.fsencode(path).lstrip(b"/"))
+    connection = sqlite3.connect(f"file:{name}?mode=rw", uri=True, check_same_thread=False)
+    try:
+        connection.isolation_level = None  # transactions are begun here, not guessed by the driver
+        for pragma in (f"busy_timeout={int(busy_timeout * 1000)}", *_PRAGMAS):
+            connection.execute(f"PRAGMA {pragma}").close()
+    except BaseException:
+        connection.close()  # a file that can't be read would cost a descriptor a try
+        raise
+    return connection

@@ -1,0 +1,1 @@
+"""Accounts, key pairs, notices and the outbox in the database, for middleware and worker."""

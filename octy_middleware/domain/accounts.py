@@ -1,0 +1,236 @@
+"""Accounts: created, found, and their contact data read and changed.
+
+Here: the contact data of CONTRACT.md and the rule of the security address. Not here: keys (`pairs`), mail.
+"""
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlmodel import Session, select
+
+from octy_middleware.addresses import mail_address
+from octy_middleware.clock import Clock, to_micros, utc, uuid7
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account
+from octy_middleware.domain import notices
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.states import NoticeKind
+
+CONTACT_FIELDS = (
+    "contact_name",
+    "contact_surname",
+    "contact_email_address",
+    "webhook_url",
+    "authenticated_id_key",
+)
+_FIELD_LIMIT = 500
+SETTLING = timedelta(days=7)
+"""How long after a change of the contact address the security address follows."""
+STAFF_SETTLING = timedelta(hours=24)
+"""The same when support staff changed it: an API key can't do that, but a caller may have deceived them."""
+REMEMBERED = timedelta(days=14)
+"""How long an address that was replaced is still told of what happens to the account."""
+CHANGES_PER_DAY = 5
+"""How often a host app's customer may change the contact address and the webhook URL in 24 hours, together."""
+_NOTIFIED = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
+
+
+@dataclass(frozen=True, slots=True)
+class StaffChange:
+    """Who of the support staff changes contact data, and why: kept with the notice."""
+
+    actor: str
+    reason: str
+
+
+class Accounts:
+    """A host app's view of its customers' contact data, by `Principal.reference`."""
+
+    def __init__(self, database: Database, *, clock: Clock = time.time, changes_per_day: int = CHANGES_PER_DAY) -> None:
+        """Refuse further changes of addresses beyond `changes_per_day` an account: each one sends mails."""
+        self._database = database
+        self._clock = clock
+        self._changes_per_day = changes_per_day
+
+    def contact(self, reference: str) -> dict[str, str]:
+        """Return the five contact fields. Raises InvalidInputError when there is no such account."""
+        with self._database.read_session() as session:
+            return contact_data(_existing(session, reference))
+
+    def change_contact(self, reference: str, contact: object) -> dict[str, str]:
+        """Set contact fields from decoded JSON and return all of them. Raises InvalidInputError, nothing changed."""
+        if not isinstance(contact, Mapping):
+            raise InvalidInputError("the body must be a JSON object")
+        with self._database.write_session() as session:
+            account = _existing(session, reference)
+            change_contact(session, account, contact, self._clock(), limit=self._changes_per_day)
+            return contact_data(account)
+
+
+def _existing(session: Session, reference: str) -> Account:
+    account = find_account(session, reference)
+    if account is None:
+        raise InvalidInputError(f"there is no account {reference[:200]!r}")
+    return account
+
+
+def create_account(session: Session, reference: str, contact: Mapping[str, str], now: float) -> Account:
+    """Add an account; raise InvalidInputError when the reference is taken or a field can't be accepted."""
+    reference = checked_reference(reference)
+    if find_account(session, reference) is not None:
+        raise InvalidInputError(f"an account with the reference {reference!r} exists already")
+    account = Account(**account_values(reference, contact, now))
+    session.add(account)
+    session.flush()
+    return account
+
+
+def account_values(reference: str, contact: Mapping[str, str], now: float) -> dict[str, Any]:
+    """Return the columns of a new account; raise InvalidInputError when a field can't be accepted."""
+    fields = checked_contact(contact)
+    if "contact_email_address" not in fields:
+        raise InvalidInputError("contact_email_address is missing: it is where alerts and new keys are sent")
+    return {
+        "id": uuid7(now),
+        "reference": checked_reference(reference),
+        **{name: fields.get(name, "") for name in CONTACT_FIELDS},
+        "security_email": fields["contact_email_address"],
+        "contact_history": [],
+        "created_at": utc(now),
+    }
+
+
+def checked_reference(reference: str) -> str:
+    """Return a reference as it is stored; raise InvalidInputError when it can't be one."""
+    reference = reference.strip()
+    if not reference or len(reference) > 200 or not reference.isprintable():  # noqa: PLR2004
+        raise InvalidInputError("the reference must be 1 to 200 printable characters")
+    return reference
+
+
+def find_account(session: Session, reference: str) -> Account | None:
+    """Return the account of this reference or id."""
+    by_reference = session.exec(select(Account).where(Account.reference == reference)).first()
+    return by_reference or session.get(Account, reference)
+
+
+def change_contact(  # who, what and why of one change
+    session: Session,
+    account: Account,
+    contact: Mapping[str, str],
+    now: float,
+    *,
+    limit: int | None = None,
+    staff: StaffChange | None = None,
+) -> None:
+    """Set contact fields. A new mail address becomes the security address only after 7 days; by `staff` after 24 hours.
+
+    The contact data can be changed with the API keys themselves, so a thief could otherwise have the new keys sent
+    to himself (SECURITY.md, T3). `limit`: changes of an address in 24 hours; None: any number. Raises
+    InvalidInputError and changes nothing on a field that can't be taken, or beyond the limit.
+    """
+    fields = checked_contact(contact)
+    replaced = {name: getattr(account, name) for name in _NOTIFIED & fields.keys()}
+    replaced = {name: value for name, value in replaced.items() if value != fields[name]}
+    if not replaced:
+        account.sqlmodel_update(fields)
+        session.add(account)
+        return
+    _refuse_too_many(account, now, limit)
+    account.contact_history = [
+        *_history(account, now),
+        *({"field": name, "value": value, "until": to_micros(now)} for name, value in sorted(replaced.items())),
+    ]
+    account.security_email = security_addresses(account, now)[0]
+    account.sqlmodel_update(fields)
+    if "contact_email_address" in replaced:
+        _give_contact_notice(session, account, now, staff)
+    session.add(account)
+    if "webhook_url" in replaced:
+        notices.give(session.connection(), NoticeKind.WEBHOOK_CHANGED, account.id, now, {})
+
+
+def _refuse_too_many(account: Account, now: float, limit: int | None) -> None:
+    day_ago = to_micros(now - 86_400)
+    changes = [entry for entry in account.contact_history if entry["field"] in _NOTIFIED and entry["until"] > day_ago]
+    if limit is not None and len(changes) >= limit:
+        raise InvalidInputError(
+            f"contact_email_address and webhook_url were changed {limit} times within 24 hours: nothing was changed; "
+            "try again tomorrow, or ask support"
+        )
+
+
+def _give_contact_notice(session: Session, account: Account, now: float, staff: StaffChange | None) -> None:
+    """Start the time and have every address told. A change back to the security address ends it, untold."""
+    new = account.contact_email_address
+    if new == account.security_email:
+        account.contact_changed_at = account.contact_settles_at = None
+        return
+    account.contact_changed_at = utc(now)
+    account.contact_settles_at = utc(now) + (SETTLING if staff is None else STAFF_SETTLING)
+    first, *others = security_addresses(account, now)
+    detail: dict[str, Any] = {"old": first, "new": new, "others": [address for address in others if address != new]}
+    if staff is not None:
+        detail |= {"actor": staff.actor, "reason": staff.reason}
+    notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, detail)
+
+
+def security_addresses(account: Account, now: float) -> tuple[str, ...]:
+    """Return whom to write to: first the security address, then all others that get a notice without links.
+
+    The security address is the contact address that has stood for 7 days, or for 24 hours when staff set it. The
+    others are the present contact address and all of the last 14 days, newest first: whichever of them is the owner's,
+    the owner hears of it (POLICY.md).
+    """
+    first = account.contact_email_address if _has_settled(account, now) else account.security_email
+    replaced = [entry["value"] for entry in reversed(_history(account, now)) if entry["field"] != "webhook_url"]
+    others = dict.fromkeys([account.contact_email_address, *replaced])
+    return (first, *(address for address in others if address != first))
+
+
+def _has_settled(account: Account, now: float) -> bool:
+    """Tell whether a changed contact address has stood for so long that it is the security address."""
+    return account.contact_settles_at is not None and utc(now) >= account.contact_settles_at
+
+
+def _history(account: Account, now: float) -> list[dict[str, Any]]:
+    """Return what was replaced within the last 14 days, oldest first; also the security address before this one."""
+    entries, settles_at = account.contact_history, account.contact_settles_at
+    if settles_at is not None and _has_settled(account, now):
+        until = to_micros(settles_at.timestamp())
+        entries = [*entries, {"field": "security_email", "value": account.security_email, "until": until}]
+    since = to_micros(now - REMEMBERED.total_seconds())
+    return sorted((entry for entry in entries if entry["until"] > since), key=lambda entry: int(entry["until"]))
+
+
+def contact_data(account: Account) -> dict[str, str]:
+    """Return the five fields as Octy's clients read them."""
+    return {name: getattr(account, name) for name in CONTACT_FIELDS}
+
+
+def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
+    """Return contact fields as they are stored; raise InvalidInputError for one that can't be taken."""
+    fields: dict[str, str] = {}
+    for name, value in contact.items():
+        if name not in CONTACT_FIELDS:
+            raise InvalidInputError(f"unknown field {str(name)[:40]!r}; there are {', '.join(CONTACT_FIELDS)}")
+        if not isinstance(value, str) or len(value) > _FIELD_LIMIT or not (value.isprintable() or value == ""):
+            raise InvalidInputError(f"{name} must be printable text of at most {_FIELD_LIMIT} characters")
+        fields[name] = value.strip()
+    address = fields.get("contact_email_address")
+    if address is not None:
+        fields["contact_email_address"] = _checked_address(address)
+    webhook = fields.get("webhook_url")
+    if webhook and not webhook.startswith(("https://", "http://")):
+        raise InvalidInputError("webhook_url must begin with https://")
+    return fields
+
+
+def _checked_address(text: str) -> str:
+    address = mail_address(text)
+    if address is None:
+        raise InvalidInputError("contact_email_address is no mail address")
+    return address

@@ -1,0 +1,108 @@
+"""Which installation a database belongs to: its id, and the place where the database was when that was last confirmed.
+
+Here: the one row of `installation`, reading and writing it, and whether a database is still where it was. Not here: who
+may confirm another place (`octy_worker.maintenance.adoption`), keys (`key_checks`).
+
+The id stands in the names of task queues and in all workflow ids, so that installations that share a Temporal namespace
+share nothing else. Whoever copies a database copies the id with it: the place tells that.
+"""
+
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sqlalchemy import Connection, text
+
+from octy_middleware.clock import to_micros
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.database import Database
+from octy_middleware.errors import ConfigurationError
+
+_ID_BYTES = 8
+_ROW = text("SELECT id, place FROM installation")
+_INSERT = "INSERT INTO installation (slot, id, place, created_at) VALUES (1, ?, ?, ?)"
+_MOVE = "UPDATE installation SET id = ?, place = ?"
+
+Place = Mapping[str, Any]
+"""Where a database is, as `Backend.location` tells it: plain JSON."""
+
+
+@dataclass(frozen=True, slots=True)
+class Installation:
+    """The row, and where the database is now."""
+
+    id: str
+    recorded: Place
+    found: Place
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the database is where it was when its place was last recorded."""
+        return is_same_place(self.recorded, self.found)
+
+
+def new_installation_id(random_hex: Callable[[int], str] = secrets.token_hex) -> str:
+    """Return a fresh id: 16 hexadecimal digits."""
+    return random_hex(_ID_BYTES)
+
+
+def is_same_place(recorded: Place, found: Place) -> bool:
+    """Tell whether two locations are of one database.
+
+    A file is the same when its inode is, and its path or its device: devices are numbered anew at a reboot, and a file
+    may be renamed. A database of a server is the same when its oid is, and the server's system identifier where both
+    tell it: a role may not be allowed to read that.
+    """
+    if recorded.get("kind") != found.get("kind"):
+        return False
+    if found["kind"] == "sqlite":
+        same_volume = recorded["path"] == found["path"] or recorded["device"] == found["device"]
+        return bool(recorded["inode"] == found["inode"] and same_volume)
+    systems = {recorded.get("system"), found.get("system")} - {None}
+    return bool(recorded["database"] == found["database"]) and len(systems) <= 1
+
+
+def load_installation(database: Database, connection: Connection) -> Installation | None:
+    """Return the installation of this database, or None before it has one."""
+    row = connection.execute(_ROW).first()
+    return None if row is None else Installation(str(row[0]), _read(row[1]), database.backend.location(connection))
+
+
+def _read(place: Any) -> Place:
+    """Return JSON as a mapping: only a driver of PostgreSQL reads it for us."""
+    loaded: Place = json.loads(place) if isinstance(place, str) else place
+    return loaded
+
+
+def read_installation_id(connection: Connection) -> str:
+    """Return the installation's id. Raises ConfigurationError, with what to do, before there is one."""
+    found = connection.execute(_ROW).first()
+    if found is None:
+        raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
+    return str(found[0])
+
+
+def installation_id(database: Database) -> str:
+    """Return the installation's id, as `read_installation_id` does, in a transaction of its own."""
+    with database.read() as connection:
+        return read_installation_id(connection)
+
+
+def register_installation(
+    database: Database, connection: Connection, now: float, *, new_id: Callable[[], str] = new_installation_id
+) -> Installation:
+    """Return the installation; the first caller makes it. Give a writing transaction."""
+    found = load_installation(database, connection)
+    if found is not None:
+        return found
+    place = database.backend.location(connection)
+    made = Installation(new_id(), place, place)
+    run(connection, _INSERT, made.id, json.dumps(place), to_micros(now))
+    return made
+
+
+def record_place(connection: Connection, installation_id: str, place: Place) -> None:
+    """Write down the id and where the database is."""
+    run(connection, _MOVE, installation_id, json.dumps(place))

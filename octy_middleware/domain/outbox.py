@@ -1,0 +1,104 @@
+"""The one door to Temporal, this side of it: messages written in the same transaction as their cause.
+
+Here: the kinds of message, how one is put down, and in which order they are to be delivered. Not here: delivery
+(`octy_worker.outbox.relay`).
+
+Each kind has a priority, and within a priority each account a share: a message that comes while earlier ones of its
+account still wait stands behind the messages of accounts that have none waiting (start-time fair queueing).
+"""
+
+import json
+from collections.abc import Mapping
+from enum import IntEnum, StrEnum
+
+from sqlalchemy import Connection, func, insert, select
+from sqlmodel import col
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import ring
+from octy_middleware.db.models import Outbox
+
+TRIES = 5
+"""Deliveries of a message that is itself at fault; then it is set aside, undelivered and visible."""
+
+
+class Event(StrEnum):
+    """What happened, and in brackets whose id `subject_id` is."""
+
+    INCIDENT_OPENED = "incident_opened"  # (incident)
+    INCIDENT_GREW = "incident_grew"  # (incident) failures
+    INCIDENT_ANSWERED = "incident_answered"  # (incident) answer, leaked
+    INCIDENT_CHANGED = "incident_changed"  # (incident) answer, leaked, by, change_id
+    REGENERATION_OPENED = "regeneration_opened"  # (regeneration)
+    REGENERATION_COLLECTED = "regeneration_collected"  # (regeneration)
+    REGENERATION_SUPERSEDED = "regeneration_superseded"  # (regeneration)
+    REGENERATION_FINISHED = "regeneration_finished"  # (incident that waited for it) state
+    NOTICE_GIVEN = "notice_given"  # (notice)
+    WEBHOOK_DUE = "webhook_due"  # (webhook) order
+
+
+class Priority(IntEnum):
+    """What is delivered before what; each priority has deliveries of its own, which no other can use."""
+
+    ALERT = 0  # an incident was opened: its alert is what the product is for
+    ANSWER = 1  # answers and key work: a customer or a member of staff waits
+    NOTICE = 2  # notices and doublings of a count, of which one account can cause many
+    WEBHOOK = 3
+
+
+PRIORITY = {
+    Event.INCIDENT_OPENED: Priority.ALERT,
+    Event.INCIDENT_GREW: Priority.NOTICE,
+    Event.INCIDENT_ANSWERED: Priority.ANSWER,
+    Event.INCIDENT_CHANGED: Priority.ANSWER,
+    Event.REGENERATION_OPENED: Priority.ANSWER,
+    Event.REGENERATION_COLLECTED: Priority.ANSWER,
+    Event.REGENERATION_SUPERSEDED: Priority.ANSWER,
+    Event.REGENERATION_FINISHED: Priority.ANSWER,
+    Event.NOTICE_GIVEN: Priority.NOTICE,
+    Event.WEBHOOK_DUE: Priority.WEBHOOK,
+}
+_SHARE = 1_000_000  # microseconds between the places of two messages of one account that wait at the same time
+
+
+def put(
+    connection: Connection,
+    event: Event,
+    subject_id: str,
+    now: float,
+    detail: Mapping[str, object] | None = None,
+    *,
+    account_id: str = "",
+) -> None:
+    """Put one message down in the caller's transaction. `detail` holds JSON values, no personal data.
+
+    `account_id`: whose share of its priority it takes; none where an account can't cause many.
+    """
+    json.dumps(detail or {})  # a value that can't travel fails here, beside its cause
+    priority = PRIORITY.get(event, Priority.ANSWER)  # an unknown kind is told of by the relay
+    connection.execute(
+        insert(Outbox).values(
+            kind=event,
+            subject_id=subject_id,
+            detail=dict(detail or {}),
+            created_at=utc(now),
+            priority=priority,
+            account_id=account_id,
+            place=_place(connection, priority, account_id, now),
+        )
+    )
+    ring(connection)
+
+
+def _place(connection: Connection, priority: Priority, account_id: str, now: float) -> int:
+    """Return the message's place in its priority: the time, or behind the account's last one that still waits."""
+    place = int(now * 1_000_000)
+    if not account_id:
+        return place
+    waiting = (
+        col(Outbox.account_id) == account_id,
+        col(Outbox.priority) == priority,
+        col(Outbox.delivered_at).is_(None),
+    )
+    last = connection.execute(select(func.max(col(Outbox.place))).where(*waiting)).scalar()
+    return place if last is None else max(place, last + _SHARE)

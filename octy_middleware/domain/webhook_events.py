@@ -1,0 +1,209 @@
+"""Webhooks: what an account's own server is told, put down in the transaction of its cause.
+
+Here: the events, what each one's `data` says, and that there is a row only for an account with a `webhook_url`. Not
+here: delivery, signatures, which servers may be reached (the worker's `webhooks`), mails.
+
+`data` holds ids, public keys, counts, choices and times; no secret, no link, no address, no name: whoever holds the API
+keys can change where it goes.
+"""
+
+from collections.abc import Mapping
+from datetime import datetime
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, update
+from sqlmodel import col, func, select
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.db.models import Account, Incident, IncidentEvent, KeyPair, Regeneration, Webhook
+from octy_middleware.domain import outbox
+from octy_middleware.states import NoticeKind, WebhookState
+
+_PEOPLE = ("customer", "system")  # whom an answer names; everybody else is staff, whose ids are nobody's business
+
+_ANSWERS = ("answered", "answer_changed")  # lines of a timeline
+
+
+class WebhookEvent(StrEnum):
+    """What happened: the `type` of a webhook. In brackets: what `data` says beside `account_id`."""
+
+    INCIDENT_OPENED = "incident.opened"  # (incident_id, public_key, rule, failures, first_at)
+    INCIDENT_ANSWERED = "incident.answered"  # (incident_id, public_key, answer, leaked, by)
+    INCIDENT_CLOSED = "incident.closed"  # (incident_id, public_key, resolution)
+    KEYS_READY = "keys.ready"  # (regeneration_id, cause, public_key, replaces, leaked): they are on their way
+    KEYS_COLLECTED = "keys.collected"  # (the same)
+    KEYS_RETIRED = "keys.retired"  # (public_key, replaced_by)
+    KEYS_EXPOSED = "keys.exposed"  # (notice_id, public_key): they came over plain HTTP
+    KEYS_ADDED = "keys.added"  # (notice_id, public_key): an import gave the account further pairs, this one first
+    CONTACT_CHANGED = "contact.changed"  # (notice_id)
+    TEST = "webhook.test"  # (): `octy webhooks test`; it has no row
+
+
+_OF_NOTICES = {
+    NoticeKind.EXPOSED: WebhookEvent.KEYS_EXPOSED,
+    NoticeKind.KEYS_ADDED: WebhookEvent.KEYS_ADDED,
+    NoticeKind.CONTACT_CHANGED: WebhookEvent.CONTACT_CHANGED,
+}
+
+
+def put(
+    connection: Connection,
+    event: WebhookEvent,
+    account_id: str,
+    subject_id: str,
+    now: float,
+    *,
+    data: Mapping[str, Any],
+    number: int = 1,
+) -> bool:
+    """Put one event down with its message for the worker, once; True when this call did it.
+
+    Nothing is put down for an account without a `webhook_url`.
+    """
+    key = f"{subject_id}/{event}/{number}"
+    known = select(Webhook.id).where(Webhook.key == key)
+    if not _url(connection, account_id) or connection.execute(known).first():
+        return False
+    webhook_id = uuid7(now)
+    connection.execute(
+        insert(Webhook).values(
+            id=webhook_id,
+            key=key,
+            account_id=account_id,
+            event=event,
+            data={"account_id": account_id, **data},
+            state=WebhookState.PENDING,
+            orders=1,
+            tries=0,
+            last_error="",
+            created_at=utc(now),
+        )
+    )
+    outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": 1}, account_id=account_id)
+    return True
+
+
+def order_again(connection: Connection, webhook_id: str, now: float) -> bool:
+    """Have one that was given up or skipped delivered after all; True when it was one of these."""
+    ended = [WebhookState.FAILED, WebhookState.SKIPPED]
+    row = connection.execute(
+        update(Webhook)
+        .where(col(Webhook.id) == webhook_id, col(Webhook.state).in_(ended))
+        .values(state=WebhookState.PENDING, orders=col(Webhook.orders) + 1, tries=0)
+        .returning(col(Webhook.orders), col(Webhook.account_id))
+    ).first()
+    if row is not None:
+        outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": row[0]}, account_id=row[1])
+    return row is not None
+
+
+# What each event says
+
+
+def incident_opened(connection: Connection, incident_id: str, now: float) -> None:
+    """Tell that a case was opened."""
+    incident = _incident(connection, incident_id)
+    data = {"rule": incident.rule, "failures": incident.length, "first_at": _moment(incident.first_at)}
+    _put_of_incident(connection, WebhookEvent.INCIDENT_OPENED, incident, now, data)
+
+
+def incident_answered(
+    connection: Connection, incident_id: str, now: float, *, answer: str, leaked: bool, by: str
+) -> None:
+    """Tell which answer stands; after a reopening there may be another, and staff may change one."""
+    said = col(IncidentEvent.what).in_(_ANSWERS)
+    answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, said)
+    data = {"answer": answer, "leaked": leaked, "by": by if by in _PEOPLE else "staff"}
+    number = connection.execute(answers).scalar_one()
+    incident = _incident(connection, incident_id)
+    _put_of_incident(connection, WebhookEvent.INCIDENT_ANSWERED, incident, now, data, number=number)
+
+
+def incident_closed(connection: Connection, incident_id: str, now: float, *, resolution: str) -> None:
+    """Tell how a case ended."""
+    incident, data = _incident(connection, incident_id), {"resolution": resolution}
+    _put_of_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident, now, data)
+
+
+def keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id: str, now: float) -> None:
+    """Tell that new keys are ready, or were collected."""
+    columns = (
+        Regeneration.account_id,
+        Regeneration.cause,
+        Regeneration.leaked,
+        Regeneration.old_pair_id,
+        Regeneration.new_pair_id,
+    )
+    query = select(*map(col, columns)).where(Regeneration.id == regeneration_id)
+    found: Any = connection.execute(query).one()
+    account_id, cause, leaked, old, new = found
+    data = {
+        "regeneration_id": regeneration_id,
+        "cause": cause,
+        "public_key": _public_key(connection, new),
+        "replaces": _public_key(connection, old),
+        "leaked": leaked,
+    }
+    put(connection, event, account_id, regeneration_id, now, data=data)
+
+
+def keys_retired(connection: Connection, pair_id: str, now: float) -> None:
+    """Tell that a pair stopped working; of one that never worked nobody has heard."""
+    columns = (KeyPair.account_id, KeyPair.public_key, KeyPair.activated_at, KeyPair.replaced_by)
+    query = select(*map(col, columns)).where(KeyPair.id == pair_id)
+    found: Any = connection.execute(query).one()
+    account_id, public_key, activated_at, replaced_by = found
+    if activated_at is not None:
+        data = {"public_key": public_key, "replaced_by": _public_key(connection, replaced_by)}
+        put(connection, WebhookEvent.KEYS_RETIRED, account_id, pair_id, now, data=data)
+
+
+def notice_given(
+    connection: Connection, kind: NoticeKind, account_id: str, notice_id: str, now: float, *, pair_id: str | None
+) -> None:
+    """Tell what a notice tells, without its details. A changed URL is told by mail alone: nobody knows whose it is."""
+    if kind not in _OF_NOTICES:
+        return
+    data = {"notice_id": notice_id}
+    if pair_id is not None:
+        data["public_key"] = _public_key(connection, pair_id) or ""
+    put(connection, _OF_NOTICES[kind], account_id, notice_id, now, data=data)
+
+
+def _put_of_incident(
+    connection: Connection,
+    event: WebhookEvent,
+    incident: Any,
+    now: float,
+    data: Mapping[str, Any],
+    *,
+    number: int = 1,
+) -> None:
+    names = {"incident_id": incident.id, "public_key": incident.public_key}
+    put(connection, event, incident.account_id, incident.id, now, data={**names, **data}, number=number)
+
+
+def _incident(connection: Connection, incident_id: str) -> Any:
+    columns = (
+        Incident.id,
+        Incident.account_id,
+        Incident.public_key,
+        Incident.rule,
+        Incident.length,
+        Incident.first_at,
+    )
+    return connection.execute(select(*map(col, columns)).where(Incident.id == incident_id)).one()
+
+
+def _url(connection: Connection, account_id: str) -> str | None:
+    return connection.execute(select(Account.webhook_url).where(Account.id == account_id)).scalar()
+
+
+def _public_key(connection: Connection, pair_id: str | None) -> str | None:
+    query = select(KeyPair.public_key).where(KeyPair.id == pair_id)
+    return None if pair_id is None else str(connection.execute(query).scalar_one())
+
+
+def _moment(time: datetime) -> str:
+    return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

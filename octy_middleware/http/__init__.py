@@ -1,0 +1,1 @@
+"""What a request says and what it is answered with. No database."""

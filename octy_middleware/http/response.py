@@ -1,0 +1,165 @@
+"""An outcome that is no acceptance -> status, headers and body.
+
+Here: status line and headers, the challenge, what Accept prefers. Not here: which outcome it is, the body's shape
+(`envelope`). A body depends on the outcome's public meaning alone: equal meanings, equal bytes.
+"""
+
+import json
+import logging
+import re
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import lru_cache
+from http import HTTPStatus
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.http.error_body import failure
+from octy_middleware.http.outcome import Meaning, Outcome
+from octy_middleware.http.request import Request
+
+_logger = logging.getLogger(__name__)
+
+Headers = tuple[tuple[bytes, bytes], ...]
+
+_JSON = b"application/json"
+_PROBLEM = b"application/problem+json"
+_RETRY_AFTER = {429: 60, 503: 5}  # seconds, when the caller knows no better
+_ALWAYS = (b"www-authenticate", b"cache-control", b"retry-after")
+_MAX_ACCEPT = 512  # bytes; longer ones are not worth reading and would fill the cache
+
+_is_header = re.compile(rb"[!#$%&'*+.^_`|~0-9a-z-]+").fullmatch  # RFC 9110 5.6.2, in lower case
+_is_value = re.compile(rb"[\t\x20-\x7e\x80-\xff]*").fullmatch  # RFC 9110 5.5
+_is_realm = re.compile(r"[ !#-\[\]-~]+").fullmatch  # a quoted-string that needs no escapes (RFC 9110 5.6.4)
+_is_weight = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch  # RFC 9110 12.4.2
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """An answer, complete. Header names are in lower case, as ASGI wants them.
+
+    `text` and `help_text` are what the body says, for those who say it in another form.
+    """
+
+    status: int
+    headers: Headers
+    body: bytes
+    text: str = ""
+    help_text: str = ""
+
+
+Shape = Callable[[Refusal, Request], Refusal]
+"""A host's own form of an answer: it gets ours and the request, and returns what is sent.
+
+It does not learn more than the client does: whether a key was unknown, wrong or retired is not for it to show.
+"""
+
+
+def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None) -> Refusal:
+    """Return the answer to a refused request: `accept` is the raw header, `retry_after` seconds (429, 503).
+
+    Raises ValueError for ACCEPTED and ConfigurationError for a realm that `check_realm` refuses.
+    """
+    if outcome is Outcome.ACCEPTED:
+        raise ValueError("an accepted request is not refused")
+    return _refusal(outcome, realm, prefers_problem(accept), retry_after)
+
+
+@lru_cache(maxsize=1024)
+def _refusal(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> Refusal:  # noqa: FBT001
+    body, meaning = _BODIES[outcome], outcome.meaning
+    headers = _headers(meaning.status, realm, len(body), problem=problem, retry_after=retry_after)
+    return Refusal(meaning.status, headers, body, meaning.public_text, meaning.help_text)
+
+
+def shaped(refusal: Refusal, request: Request, shape: Shape) -> Refusal:
+    """Return the host's form of an answer, with the headers that it can't do without; ours, if that fails.
+
+    A 401 names its challenge (RFC 9110 11.6.1), nothing is stored, the length is that of the body. Never raises:
+    a fault of the host's must let nobody in, and no refusal become a 500.
+    """
+    try:
+        answer = shape(refusal, request)
+        _check_shape(answer, refusal.status)
+    except Exception:
+        _logger.exception("shape_refusal failed; the answer goes out as it was")
+        return refusal
+    kept = {name: value for name, value in refusal.headers if name in _ALWAYS}
+    headers = {**dict(answer.headers), **kept, b"content-length": b"%d" % len(answer.body)}
+    return replace(answer, headers=tuple(headers.items()))
+
+
+def _check_shape(answer: Refusal, status: int) -> None:
+    """Raise for what can't be sent; the status stays, for clients act on it."""
+    if answer.status != status:
+        raise ValueError(f"the status must stay {status}, it became {answer.status!r}")
+    names = [name for name, _ in answer.headers]
+    if len(set(names)) < len(names) or not all(_is_header(name) and _is_value(value) for name, value in answer.headers):
+        raise ValueError("headers must be pairs of bytes without line ends, each name in lower case and once")
+    if not isinstance(answer.body, bytes):
+        raise TypeError("the body must be bytes")
+
+
+def hsts_header(seconds: int) -> Headers:
+    """Return Strict-Transport-Security for so many seconds (RFC 6797 6.1), or nothing for none."""
+    return ((b"strict-transport-security", b"max-age=%d" % seconds),) if seconds else ()
+
+
+def check_realm(realm: str) -> str:
+    """Return the realm if it can stand in a header as it is, else raise ConfigurationError."""
+    if _is_realm(realm) is None:
+        raise ConfigurationError(f"realm: {realm!r} must be printable ASCII without quotes and backslashes")
+    return realm
+
+
+def prefers_problem(accept: bytes | None) -> bool:
+    """Say whether Accept ranks problem+json above plain JSON (RFC 9110 12.5.1). Never raises."""
+    return accept is not None and len(accept) <= _MAX_ACCEPT and _prefers_problem(accept)
+
+
+@lru_cache(maxsize=256)
+def _prefers_problem(accept: bytes) -> bool:
+    weights: dict[bytes, float] = {}
+    for item in accept.split(b","):
+        media_range, weight = _read_range(item)
+        weights[media_range] = max(weight, weights.get(media_range, 0.0))
+    return _quality(_PROBLEM, weights) > _quality(_JSON, weights)
+
+
+def _read_range(item: bytes) -> tuple[bytes, float]:
+    """Read one media range and its weight; parameters other than q don't matter, a bad q is zero."""
+    media_range, *parameters = item.split(b";")
+    weight = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition(b"=")
+        if name.strip().lower() == b"q":
+            weight = float(value) if _is_weight(value.strip()) else 0.0
+    return media_range.strip().lower(), weight
+
+
+def _quality(media_type: bytes, weights: dict[bytes, float]) -> float:
+    """Return the weight of the most specific range that matches."""
+    return next((weights[key] for key in (media_type, b"application/*", b"*/*") if key in weights), 0.0)
+
+
+def _headers(status: int, realm: str, length: int, *, problem: bool, retry_after: int | None) -> Headers:
+    headers = [
+        (b"content-type", _PROBLEM if problem else _JSON + b"; charset=utf-8"),
+        (b"content-length", b"%d" % length),
+        (b"cache-control", b"no-store"),
+    ]
+    challenge = f'Basic realm="{check_realm(realm)}", charset="UTF-8"'  # RFC 7617 2 and 2.1
+    if status == HTTPStatus.UNAUTHORIZED:
+        headers.append((b"www-authenticate", challenge.encode("ascii")))
+    if status in _RETRY_AFTER:
+        seconds = _RETRY_AFTER[status] if retry_after is None else max(retry_after, 0)
+        headers.append((b"retry-after", b"%d" % seconds))
+    return tuple(headers)
+
+
+def _body(meaning: Meaning) -> bytes:
+    return json.dumps(failure(meaning.status, meaning.public_text, meaning.help_text)).encode("ascii")
+
+
+_BODIES: dict[Outcome, bytes] = {
+    outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED
+}

@@ -1,0 +1,268 @@
+"""PURE. Key pairs: made, checked for typing errors, digested and verified.
+
+Here: the shapes of keys (CONTRACT), the stored form of a secret, and the one CryptContext that knows it. Not here:
+where pairs are kept (`pairs`), who asks (`gate`).
+
+A secret is 256 random bits, so a slow password hash would protect nothing; it is stored as keyed BLAKE2b-256
+(RFC 7693) under a pepper that is not in the database: `$octy-b2$<pepper id>$<64 hex digits>`. The digest covers the
+pair's id and public key as well, so one that is copied to another row verifies nothing.
+
+Imported secrets may carry other systems' hashes (`imported_hashes`); the context verifies them. Such a hash is stored
+with a MAC over the pair's id, its public key and the hash, made at the import under the same pepper:
+`$octy-import$<pepper id>$<64 hex digits>$<hash>`. What was written or copied by anybody without the pepper is refused.
+"""
+
+import re
+import secrets
+import zlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from hmac import compare_digest
+from importlib import metadata
+from typing import Any, ClassVar
+
+from passlib.context import CryptContext
+from passlib.utils import handlers
+
+from octy_middleware.clock import RandomBytes
+from octy_middleware.errors import ConfigurationError, InvalidInputError
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.imported_hashes import IMPORTED, ImportedHash, is_verifiable, read_imported, verify_imported
+from octy_middleware.keys.keychain import Keychain
+
+_ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
+_CHECK_LENGTH = 6  # 62**6 > 2**32
+_PUBLIC_BYTES, _PUBLIC_LENGTH = 16, 22
+_SECRET_BYTES, _SECRET_LENGTH = 32, 43
+_DIGEST_PREFIX = "$octy-b2$"
+_SEAL_PREFIX = "$octy-import$"
+_DIGEST = re.compile(r"\$octy-b2\$([a-z0-9]{1,16})\$([0-9a-f]{64})")
+_SEALED = re.compile(r"\$octy-import\$([a-z0-9]{1,16})\$([0-9a-f]{64})\$(.*)", re.DOTALL)
+
+
+VerifySlowly = Callable[[CryptContext, str, str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class NewPair:
+    """A pair as it is born: the only moment at which secret and public key stand side by side."""
+
+    public_key: str
+    secret: Secret
+
+
+def make_pair(random_bytes: RandomBytes = secrets.token_bytes) -> NewPair:
+    """Return a fresh pair: `pk_` with 128 and `sk_` with 256 random bits, each with its checksum."""
+    return NewPair(
+        public_key=_with_checksum("pk_" + _base62(int.from_bytes(random_bytes(_PUBLIC_BYTES)), _PUBLIC_LENGTH)),
+        secret=Secret(_with_checksum("sk_" + _base62(int.from_bytes(random_bytes(_SECRET_BYTES)), _SECRET_LENGTH))),
+    )
+
+
+def has_valid_checksum(key: str) -> bool:
+    """Tell offline whether a key of the new shape was typed right. Old shapes have no checksum: False."""
+    body_length = {"pk_": _PUBLIC_LENGTH, "sk_": _SECRET_LENGTH}.get(key[:3])
+    if body_length is None or len(key) != len("pk_") + body_length + _CHECK_LENGTH:
+        return False
+    return key.isascii() and _with_checksum(key[:-_CHECK_LENGTH]) == key
+
+
+def _with_checksum(text: str) -> str:
+    return text + _base62(zlib.crc32(text.encode()), _CHECK_LENGTH)
+
+
+def _base62(number: int, length: int) -> str:
+    digits = []
+    for _ in range(length):
+        number, digit = divmod(number, 62)
+        digits.append(_ALPHABET[digit])
+    return "".join(reversed(digits))
+
+
+def check_imported(stored: str) -> ImportedHash:
+    """Return the form of a hash to store. Raises InvalidInputError, which says what is wrong and never shows it."""
+    if stored.strip().startswith(_DIGEST_PREFIX):
+        raise InvalidInputError(
+            "an $octy-b2$ digest belongs to its row of its own database → give these customers new keys, "
+            "or move the whole database"
+        )
+    return read_imported(stored)
+
+
+def bound_to(pair_id: str, public_key: str) -> bytes:
+    """Return what binds a digest to its row; neither part can hold the NUL that ends it."""
+    return f"{pair_id.replace('-', '')}\0{public_key}\0".encode()
+
+
+def imported_hash(stored: str) -> str:
+    """Return the hash that an import has sealed; any other text as it is."""
+    match = _SEALED.fullmatch(stored)
+    return stored if match is None else match[3]
+
+
+class KeyHasher:
+    """Digests and verifies secrets. Fast for our own digests, by passlib for imported hashes."""
+
+    def __init__(self, peppers: Keychain, *, verify_slowly: VerifySlowly = verify_imported) -> None:
+        """`verify_slowly` computes for `verify_imported`, which takes long."""
+        refuse_passlib_beside_libpass()
+        self._states = {
+            key_id: blake2b(key=key, digest_size=32, person=b"octy-secret") for key_id, key in peppers.items()
+        }
+        self._seals = {
+            key_id: blake2b(key=key, digest_size=32, person=b"octy-import") for key_id, key in peppers.items()
+        }
+        self._newest = peppers.newest[0]
+        self._verify_slowly = verify_slowly
+        self._hash_state = blake2b(key=peppers.newest[1], digest_size=12, person=b"octy-key-hash")
+        self.context = CryptContext(
+            schemes=[_passlib_handler(self._digest, self._newest), *IMPORTED],
+            default="octy_b2",
+            deprecated="auto",
+        )
+        self.decoy = self.digest(Secret(""), b"")  # what stands in where there is no digest; bound to no row
+
+    def __repr__(self) -> str:
+        return f"KeyHasher({', '.join(self._states)})"
+
+    def digest(self, secret: Secret, row: bytes) -> str:
+        """Return the stored form under the newest pepper, bound to a row by `bound_to`."""
+        return str(self.context.hash(secret.reveal(), row=row))
+
+    def seal(self, imported: str, row: bytes) -> str:
+        """Return the stored form of an imported hash, bound to a row by `bound_to`."""
+        return f"{_SEAL_PREFIX}{self._newest}${self._seal(imported, row, self._newest)}${imported}"
+
+    def verify(self, secret: Secret, stored: str | None, row: bytes) -> bool:
+        """Tell whether `secret` has this digest, in this row. None (an unknown key) does the same work and is False.
+
+        Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
+        """
+        text = secret.reveal()
+        known = stored if stored is not None else self.decoy
+        if known.startswith(_DIGEST_PREFIX):
+            pepper_id, _, digest = known[len(_DIGEST_PREFIX) :].partition("$")
+            computed = self._digest(text, pepper_id, row)
+            fits = compare_digest(computed.encode(), digest.encode()) and computed != ""
+        else:
+            fits = self.is_sealed(known, row) and verify_imported(self.context, text, imported_hash(known))
+        return fits and stored is not None
+
+    def verify_imported(self, secret: Secret, sealed: str) -> bool:
+        """Tell whether a secret fits the hash in a seal that `is_sealed` has checked, or another key's, in vain.
+
+        Raises MemoryError when there is not enough memory for it now.
+        """
+        return self._verify_slowly(self.context, secret.reveal(), imported_hash(sealed))
+
+    def is_sealed(self, stored: str, row: bytes) -> bool:
+        """Tell whether this is an imported hash as an import has stored it, in this row."""
+        match = _SEALED.fullmatch(stored)
+        if match is None or match[1] not in self._seals:
+            return False
+        return compare_digest(self._seal(match[3], row, match[1]), match[2])
+
+    def can_judge(self, stored: str, row: bytes) -> bool:
+        """Tell whether this host has what the digest needs: without, even the right secret looks wrong.
+
+        That is its pepper, and for an imported hash its library; a damaged digest of ours can't be judged by anybody.
+        What claims to be imported and was not is judged: nothing fits it.
+        """
+        if self.is_fast(stored):
+            match = _DIGEST.fullmatch(stored)
+            return match is not None and match[1] in self._states
+        sealed = _SEALED.fullmatch(stored)
+        if sealed is not None and sealed[1] not in self._seals:
+            return False
+        return not self.is_sealed(stored, row) or is_verifiable(imported_hash(stored))
+
+    def is_forged(self, stored: str, row: bytes) -> bool:
+        """Tell whether this was written, changed or copied here by something else than an import."""
+        if self.is_fast(stored):
+            return False  # one of ours that fits no secret looks like any other
+        sealed = _SEALED.fullmatch(stored)
+        return sealed is None or (sealed[1] in self._seals and not self.is_sealed(stored, row))
+
+    def pepper_of(self, stored: str) -> str:
+        """Return the id of the pepper that a digest of ours, or the seal of an imported hash, was made with."""
+        return stored.removeprefix(_DIGEST_PREFIX).removeprefix(_SEAL_PREFIX).partition("$")[0]
+
+    def is_fast(self, stored: str) -> bool:
+        """Tell whether verifying takes under a microsecond; imported hashes take up to hundreds of milliseconds."""
+        return stored.startswith(_DIGEST_PREFIX)
+
+    def needs_upgrade(self, stored: str) -> bool:
+        """Tell whether the next success should store a fresh digest: an imported hash or an old pepper."""
+        return not stored.startswith(f"{_DIGEST_PREFIX}{self._newest}$")
+
+    def key_hash(self, public_key: str) -> str:
+        """Return 24 hex digits that stand for an unknown key in records; its text is never kept."""
+        state = self._hash_state.copy()
+        state.update(public_key.encode())
+        return state.hexdigest()
+
+    def _digest(self, secret: str, pepper_id: str, row: bytes) -> str:
+        state = self._states.get(pepper_id)
+        if state is None:
+            return ""  # a pepper that was taken away verifies nothing
+        state = state.copy()
+        state.update(row + secret.encode())
+        return state.hexdigest()
+
+    def _seal(self, imported: str, row: bytes, pepper_id: str) -> str:
+        state = self._seals[pepper_id].copy()
+        state.update(row + imported.encode("utf-8", "surrogatepass"))
+        return state.hexdigest()
+
+
+def _passlib_handler(digest: Callable[[str, str, bytes], str], newest: str) -> type[handlers.GenericHandler]:
+    """Return the passlib handler of `$octy-b2$`; a class, because a CryptContext takes classes, per set of peppers."""
+
+    class OctyB2(handlers.GenericHandler):  # type: ignore[misc]
+        name = "octy_b2"
+        setting_kwds: ClassVar[tuple[str, ...]] = ()
+        context_kwds: ClassVar[tuple[str, ...]] = ("row",)
+        checksum_size = 64
+        checksum_chars = handlers.LOWER_HEX_CHARS
+
+        def __init__(self, pepper: str = newest, row: bytes = b"", **kwargs: Any) -> None:
+            super().__init__(**kwargs)
+            self.pepper = pepper
+            self.row = row
+
+        @classmethod
+        def identify(cls, hash: str | bytes) -> bool:  # noqa: A002  # passlib's own argument name
+            text = hash.decode("ascii", "replace") if isinstance(hash, bytes) else hash
+            return _DIGEST.fullmatch(text) is not None
+
+        @classmethod
+        def from_string(cls, hash: str | bytes, **context: Any) -> "OctyB2":  # noqa: A002
+            text = hash.decode("ascii", "replace") if isinstance(hash, bytes) else hash
+            match = _DIGEST.fullmatch(text)
+            if match is None:
+                raise ValueError("not an $octy-b2$ digest")
+            return cls(pepper=match[1], checksum=match[2], **context)
+
+        def to_string(self) -> str:
+            return f"{_DIGEST_PREFIX}{self.pepper}${self.checksum}"
+
+        def _calc_checksum(self, secret: str | bytes) -> str:
+            return digest(secret.decode() if isinstance(secret, bytes) else secret, self.pepper, self.row)
+
+        def _calc_needs_update(self, **_kwargs: Any) -> bool:
+            return self.pepper != newest
+
+    return OctyB2
+
+
+def refuse_passlib_beside_libpass() -> None:
+    """Raise ConfigurationError when `passlib` is installed too: it overwrites libpass's files silently (T18)."""
+    try:
+        metadata.distribution("passlib")
+    except metadata.PackageNotFoundError:
+        return
+    raise ConfigurationError(
+        "the packages passlib and libpass are both installed and overwrite each other: "
+        "run `pip uninstall passlib libpass` and then `pip install libpass`"
+    )

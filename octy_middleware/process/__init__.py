@@ -1,0 +1,1 @@
+"""The host's process: forks, signals, exit, threads and event loops."""

@@ -1,0 +1,1 @@
+"""Writes the outcome of every request: counters, streaks and incidents, many in one transaction."""

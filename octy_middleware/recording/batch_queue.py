@@ -1,0 +1,166 @@
+"""A queue and the thread that handles whatever gathered in it while it handled the last of it.
+
+Here: when the thread wakes, what it takes, and how it ends; also after a fork. Not here: what is done with the items
+(`recorder`, `look_ups`).
+"""
+
+import logging
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from math import inf
+from typing import Generic, TypeVar
+
+from octy_middleware.process.fork import restart_after_fork
+from octy_middleware.process.process_exit import at_exit
+
+_logger = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+_LOOK = 0.002  # seconds between two looks at whether all is handled
+_PAUSE = 0.5  # seconds between two tries while items are given back
+
+
+class Drain(Generic[Item]):
+    """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
+
+    `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
+    hurry linger so many seconds for company. After a batch of several the next begins at least `pace` seconds later:
+    who comes alone, however often, is handled at once, and a flood in company, which costs the host app far less.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        handle: Callable[[list[Item]], list[Item]],
+        *,
+        most: int,
+        linger: float = 0.0,
+        pace: float = 0.0,
+    ) -> None:
+        self._name = name
+        self._handle = handle
+        self._most = most
+        self._linger = linger
+        self._pace = pace
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Begin with an empty queue; the parent handles what it had."""
+        self.queue: deque[Item] = deque()
+        self._some = threading.Event()  # there is something to handle
+        self._urgent = threading.Event()  # and somebody waits for it
+        self.called = False  # whether `_some` is set: looked at once a request
+        self._hurried = False  # whether `_urgent` is set
+        self._starting = threading.Lock()
+        self._thread: threading.Thread | None = None
+        self._next = -inf  # when the next batch may begin
+        self.closing = False
+        self._busy = False  # items are in hand
+        self._unregister: Callable[[], object] = _do_nothing
+
+    def __len__(self) -> int:
+        return len(self.queue)
+
+    def put(self, item: Item) -> None:
+        """Have the item handled soon."""
+        self.queue.append(item)
+        if not self.called:
+            self.call()
+
+    def call(self) -> None:
+        """Have the thread look into the queue, unless it is `called` already."""
+        self.called = True
+        self._some.set()
+        if self._thread is None:
+            self._ensure_thread()
+
+    def put_urgently(self, item: Item) -> None:
+        """Have the item handled now, after those before it."""
+        self.queue.append(item)
+        self.hurry()
+
+    def hurry(self) -> None:
+        """Have what is queued handled now."""
+        if not self._hurried:
+            self._hurried = True
+            self._urgent.set()
+        if not self.called:
+            self.call()
+
+    def flush(self, timeout: float) -> None:
+        """Return when what is queued has been handled, or after so many seconds."""
+        if self._thread is None:
+            return
+        deadline = time.monotonic() + timeout
+        self.hurry()
+        while (self.called or self._busy or self.queue) and time.monotonic() < deadline:
+            time.sleep(_LOOK)
+
+    def close(self, timeout: float = 10.0) -> None:
+        """Handle what is queued and stop. Items that come later start the thread again."""
+        thread = self._thread
+        if thread is None:
+            return
+        self.closing = True
+        self._some.set()
+        self._urgent.set()
+        thread.join(timeout)
+
+    def _ensure_thread(self) -> None:
+        with self._starting:
+            if self._thread is None:
+                self.closing = False
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
+                self._thread.start()
+                self._unregister = at_exit(self.close)
+
+    def _run(self) -> None:
+        while not self.closing or self.queue:
+            self._some.wait()
+            if self._linger and not self.closing:
+                self._urgent.wait(self._linger)
+            self._busy = True
+            self._some.clear()
+            self._urgent.clear()
+            self._hurried = self.called = False  # before the queue is read: who comes now calls again
+            while self.queue:
+                if self._pace and not self.closing:
+                    time.sleep(max(0.0, self._next - time.monotonic()))
+                batch = self._take()
+                self._next = time.monotonic() + self._pace if len(batch) > 1 else -inf
+                given_back = self._handled(batch)
+                if given_back:
+                    self._try_later(given_back)
+                    break
+            self._busy = False
+        self._thread = None
+        self._hurried = self.called = False  # a call that was answered by the last batch calls nobody any more
+        self._unregister()
+        if self.queue:  # came in while the last batch was on its way
+            self._ensure_thread()
+
+    def _handled(self, batch: list[Item]) -> list[Item]:
+        try:
+            return self._handle(batch)
+        except Exception:  # a fault of ours; a thread that dies would leave everybody waiting
+            _logger.exception("%s: %d items are lost by a fault of ours", self._name, len(batch))
+            return []
+
+    def _take(self) -> list[Item]:
+        queue = self.queue
+        return [queue.popleft() for _ in range(min(len(queue), self._most))]
+
+    def _try_later(self, items: list[Item]) -> None:
+        self.queue.extendleft(reversed(items))
+        self.call()
+        if not self.closing:
+            self._never.wait(_PAUSE)
+
+    _never = threading.Event()  # never set: a sleep that reads as one
+
+
+def _do_nothing() -> None:
+    pass

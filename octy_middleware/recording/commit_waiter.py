@@ -1,0 +1,119 @@
+"""What a door holds while its request waits for an answer that another thread finds.
+
+Here: waiting, for a thread or for a task of an event loop; withdrawing; waking many that wait at once. Not here: what
+the answer is (`gate`). Futures of the standard library wake their loop one by one, each by a system call that hands the
+interpreter's lock over: at a batch of a hundred that costs more than its commit.
+"""
+
+import asyncio
+import threading
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
+from typing import Protocol
+
+from octy_middleware.auth.decision import Answer
+
+
+class Loop(Protocol):
+    """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
+
+    def call_soon_threadsafe(
+        self, callback: Callable[[Sequence["Ticket"]], object], tickets: Sequence["Ticket"], /
+    ) -> object:
+        """Call back in the loop's own thread; raise RuntimeError once the loop has ended."""
+
+
+class Ticket(ABC):
+    """One waiting request. `answer` is there once it is settled; until a commit begins it can be withdrawn."""
+
+    __slots__ = ("_token", "answer", "withdrawn")
+    loop: Loop | None = None
+
+    def __init__(self) -> None:
+        self.answer: Answer | None = None
+        self.withdrawn = False
+        self._token = [None]  # whoever takes it decides: a list's `pop` is one step, whatever the threads do
+
+    def take(self) -> bool:
+        """Take it for good; True for the first who does: the one who withdraws it, or the commit."""
+        try:
+            self._token.pop()
+        except IndexError:
+            return False
+        return True
+
+    def withdraw(self) -> bool:
+        """Stop waiting; False when its commit has begun, and only the commit's end says how it ends."""
+        self.withdrawn = self.take()
+        return self.withdrawn
+
+    @abstractmethod
+    def wake(self) -> None:
+        """Go on: the answer is there, or the time is over."""
+
+
+class ThreadTicket(Ticket):
+    """Waits in its thread."""
+
+    __slots__ = ("_closed",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._closed = threading.Lock()
+        self._closed.acquire()
+
+    def wait(self, patience: float) -> None:
+        """Return when it is settled, or after so many seconds."""
+        if self.answer is None:
+            self._closed.acquire(timeout=patience)
+
+    def wake(self) -> None:
+        """See `Ticket`."""
+        self._closed.release()
+
+
+class LoopTicket(Ticket):
+    """Waits in a task of an event loop."""
+
+    __slots__ = ("_future", "loop")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self._future: asyncio.Future[None] | None = None
+
+    async def wait(self, patience: float) -> None:
+        """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
+        if self.answer is not None:
+            return
+        self._future = self.loop.create_future()
+        timer = self.loop.call_later(patience, self.wake)
+        try:
+            await self._future
+        finally:
+            timer.cancel()
+
+    def wake(self) -> None:
+        """See `Ticket`. Called in the loop's own thread."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(None)
+
+
+def settle(settled: Iterable[tuple[Ticket, Answer]]) -> None:
+    """Give tickets their answers, and wake each loop once."""
+    loops: dict[Loop, list[Ticket]] = {}
+    for ticket, answer in settled:
+        ticket.answer = answer
+        if ticket.loop is None:
+            ticket.wake()
+        else:
+            loops.setdefault(ticket.loop, []).append(ticket)
+    for loop, tickets in loops.items():
+        with suppress(RuntimeError):  # a loop that was closed has nobody waiting
+            loop.call_soon_threadsafe(_wake, tickets)
+
+
+def _wake(tickets: Sequence[Ticket]) -> None:
+    for ticket in tickets:
+        ticket.wake()

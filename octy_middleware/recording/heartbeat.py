@@ -1,0 +1,67 @@
+"""How each process of a host app is doing, in a row of its own: what `octy doctor` and metrics see from elsewhere.
+
+Here: the row, and how often it is written, beside outcomes that are written anyway. A process without requests says
+nothing. Not here: the figures (`recorder`), who reads them (the worker).
+"""
+
+import os
+import secrets
+import socket
+import time
+from collections.abc import Callable
+
+from sqlalchemy import Connection
+
+from octy_middleware._version import __version__
+from octy_middleware.clock import Clock, to_micros
+from octy_middleware.db.bulk_sql import execute
+from octy_middleware.process.fork import restart_after_fork
+from octy_middleware.recording.recorder import Health
+
+_EVERY = 10.0  # seconds
+_ID_BYTES = 8
+_BEAT = (
+    "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error, "
+    "failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
+    "queued = excluded.queued, lost = excluded.lost, commit_micros = excluded.commit_micros, "
+    "failures = excluded.failures, last_error = excluded.last_error, failed_at = excluded.failed_at"
+)
+
+
+class Heartbeat:
+    """Writes this process's row, at most every ten seconds, in a transaction of the recorder's."""
+
+    def __init__(self, health: Callable[[], Health], clock: Clock, monotonic: Clock = time.monotonic) -> None:
+        self._health = health
+        self._clock = clock
+        self._monotonic = monotonic
+        self.restart()
+        restart_after_fork(self)
+
+    def restart(self) -> None:
+        """Be another process."""
+        self._id = secrets.token_hex(_ID_BYTES)  # host and pid come again when a container is restarted
+        self._due = self._monotonic()
+
+    def beat(self, connection: Connection) -> None:
+        """Write the row when it is time."""
+        now = self._monotonic()
+        if now < self._due:
+            return
+        self._due = now + _EVERY
+        health, seen_at = self._health(), self._clock()
+        execute(
+            connection,
+            _BEAT,
+            self._id,
+            socket.gethostname()[:100],
+            os.getpid(),
+            __version__,
+            to_micros(seen_at),
+            health.queued,
+            health.lost,
+            to_micros(health.commit),
+            health.failures,
+            health.past_error,
+            None if health.failed_ago is None else to_micros(seen_at - health.failed_ago),
+        )

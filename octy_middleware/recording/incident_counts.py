@@ -1,0 +1,187 @@
+"""How many failed attempts of an incident came from each source and in each minute, added up at each commit.
+
+Attackers choose how many attempts they send and from how many sources. Pages, mails and the CLI therefore read these
+bounded rows instead of `outcome_minute`: two sums of the same attempts, one by source (bucket `ALL_TIME`), one by time
+(no source). A retired pair that is sent with its own secret is summed up the same way, under its public key.
+
+Attempts that belong to no open incident are summed up under a decoy: a wrong secret of a live key, an unknown key and a
+retired key write the same rows, whether an incident is open or not (T7).
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from sqlalchemy import Connection
+
+from octy_middleware.clock import to_micros
+from octy_middleware.db.bulk_sql import Batch, Row, run
+from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.recording.counters import Counts
+
+ALL_TIME = -1
+"""The bucket of the sums by source. Other buckets are minutes since 1970, with the empty source."""
+NAMED_SOURCES = 1_000
+"""Once a subject has so many sources by name, new ones go under `OVERFLOW`. One commit may overshoot by its batch."""
+NOT_KEPT = ""
+"""The source of attempts before the incident was opened whose sources were not kept."""
+DECOY_PREFIX = "decoy-"
+DECOYS = 64
+"""Each process has one of so many decoys, so that processes seldom wait for each other's rows."""
+
+_DAY = 1_440  # minutes
+_FIRST_MINUTES = 200  # minutes with failures before the opening that are added up, newest first
+_FIRST_DETAILS = 3_000  # details of them, for clients and exact times
+
+_COLUMNS = {
+    "subject": "text",
+    "bucket": "bigint",
+    "source": "text",
+    "count": "bigint",
+    "last_at": "bigint",
+    "client": "text",
+}
+_SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = given.subject AND c.bucket = {ALL_TIME}"
+# CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room. No EXISTS:
+# PostgreSQL would read the whole table into a hash for it.
+_SOURCE = (
+    f"CASE WHEN given.bucket <> {ALL_TIME} OR (SELECT 1 {_SAME_SUBJECT} AND c.source = given.source) = 1 "
+    f"THEN given.source WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
+    f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' ELSE given.source END"
+)
+_INTO = "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) SELECT subject, bucket, "
+_ON_CONFLICT = (
+    "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count, "
+    "last_at = excluded.last_at, client = excluded.client"
+)
+# SQLite adds row by row, and takes five times as long to group them first; PostgreSQL takes no place twice.
+ADD_SUMS = Batch(
+    f"{_INTO} {_SOURCE}, count, last_at, client FROM {{given}} WHERE true {_ON_CONFLICT}",
+    f"{_INTO} source, SUM(count), MAX(last_at), MAX(client) FROM ("  # noqa: S608
+    f"SELECT given.subject, given.bucket, given.count, given.last_at, given.client, {_SOURCE} AS source FROM {{given}}"
+    f") AS kept GROUP BY subject, bucket, source ORDER BY subject, bucket, source {_ON_CONFLICT}",
+    **_COLUMNS,
+)
+_OF_INCIDENTS = frozenset(str(outcome) for outcome in Outcome if outcome.counts)
+LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
+"""What must cost the same as a wrong secret of a live key."""
+_SUMMED_UP = _OF_INCIDENTS | frozenset(map(str, LIKE_WRONG))
+_COUNTING = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.counts)
+_OF_KEY = f"FROM attempt a WHERE a.public_key = ? AND a.minute >= ? AND a.outcome IN ({_COUNTING})"
+_BEFORE = (
+    f"SELECT o.minute, o.source, o.count FROM (SELECT DISTINCT a.minute {_OF_KEY} "  # noqa: S608
+    f"ORDER BY a.minute DESC LIMIT {_FIRST_MINUTES}) AS failing CROSS JOIN outcome_minute o "
+    f"WHERE o.public_key = ? AND o.minute = failing.minute AND o.outcome IN ({_COUNTING})"
+)
+_DETAILS = f"SELECT a.minute, a.source, a.at, a.client {_OF_KEY} ORDER BY a.minute DESC, a.id DESC LIMIT ?"
+
+
+@dataclass(frozen=True, slots=True)
+class OpenIncident:
+    """The open incident of a key. `before`: sums of earlier commits, when this commit opens it; times in seconds."""
+
+    id: str
+    opened_at: float
+    since: float = 0.0
+    length: int = 0
+    before: tuple[Row, ...] = ()
+
+    def bucket(self, minute: int) -> int:
+        """Return where attempts of a minute are added: by the minute on the first day, then by the hour."""
+        return minute if minute < self.opened_at // 60 + _DAY else minute - minute % 60
+
+
+def sums(counts: Counts, failed: Sequence[Entry], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
+    """Return the rows that a commit adds to `ADD_SUMS`.
+
+    `counts` and `failed` are those of the commit; `incidents` are the open ones by public key.
+    """
+    latest = {(entry.public_key, entry.source): entry for entry in failed}
+    if any(incident.since for incident in incidents.values()):
+        counts = _since_openings(failed, incidents)
+    rows: dict[tuple[str, int, str], tuple[int, int, str]] = {}
+    for (public_key, minute, source, outcome), count in counts.items():
+        entry = latest.get((public_key, source))
+        if entry is None or outcome not in _SUMMED_UP:
+            continue
+        subject, bucket = _place(public_key, minute, outcome, incidents, decoy)
+        at = to_micros(entry.at)
+        for place, client in (((subject, ALL_TIME, source), entry.client), ((subject, bucket, ""), "")):
+            known = rows.get(place, (0, 0, ""))
+            rows[place] = known[0] + count, max(known[1], at), client
+    added: list[Row] = [(*place, *row) for place, row in sorted(rows.items())]
+    for incident in incidents.values():
+        if incident.since:
+            added.extend(incident.before)
+            added.extend(_unknown_beginning(incident, added))
+    return added
+
+
+def _since_openings(failed: Iterable[Entry], incidents: Mapping[str, OpenIncident]) -> Counts:
+    """Count anew in a commit that opens incidents: what came before them is not theirs."""
+    counts: Counts = Counter()
+    for entry in failed:
+        incident = incidents.get(entry.public_key)
+        early = incident is not None and entry.at < incident.since and entry.outcome.counts
+        outcome = Outcome.UNKNOWN_KEY if early else entry.outcome
+        counts[entry.public_key, int(entry.at) // 60, entry.source, str(outcome)] += 1
+    return counts
+
+
+def _unknown_beginning(incident: OpenIncident, added: Iterable[Row]) -> Iterable[Row]:
+    """Yield how many attempts of the streak are kept nowhere any more."""
+    known = sum(row[3] for row in added if row[0] == incident.id and row[1] == ALL_TIME)
+    if known < incident.length:
+        yield incident.id, ALL_TIME, NOT_KEPT, incident.length - known, to_micros(incident.since), ""
+
+
+def sums_before(connection: Connection, incident_id: str, public_key: str, since: float) -> tuple[Row, ...]:
+    """Return the sums of a key's failures from a time on, as earlier commits have recorded them; a bounded number.
+
+    Failures of the first minute from before `since` are left out where all of that minute are kept in detail.
+    """
+    first = int(since) // 60
+    counts = run(connection, _BEFORE, public_key, first, public_key).all()
+    if not counts:
+        return ()
+    details = run(connection, _DETAILS, public_key, first, _FIRST_DETAILS).all()
+    by_place: Counter[tuple[int, str]] = Counter()
+    for minute, source, count in counts:
+        by_place[minute, source] += count
+    in_first = [row for row in details if row[0] == first]
+    if len(in_first) == sum(count for (minute, _), count in by_place.items() if minute == first):
+        for _, source, at, _ in in_first:
+            by_place[first, source] -= at < to_micros(since)
+    latest = {source: (at, client) for _, source, at, client in reversed(details)}
+    return tuple(_rows_of(incident_id, by_place, latest))
+
+
+def _place(
+    public_key: str, minute: int, outcome: str, incidents: Mapping[str, OpenIncident], decoy: str
+) -> tuple[str, int]:
+    incident = incidents.get(public_key) if outcome in _OF_INCIDENTS else None
+    if incident is not None:
+        return incident.id, incident.bucket(minute)
+    if outcome == Outcome.RETIRED:
+        return public_key, minute - minute % _DAY
+    return decoy, minute
+
+
+def _rows_of(
+    incident_id: str, by_place: Mapping[tuple[int, str], int], latest: Mapping[str, tuple[int, str]]
+) -> Iterable[Row]:
+    """Yield the sums by source, the most frequent ones by name, and by minute."""
+    by_source: Counter[str] = Counter()
+    by_minute: Counter[int] = Counter()
+    last_minute: defaultdict[str, int] = defaultdict(int)
+    for (minute, source), count in by_place.items():
+        if count:
+            by_source[source] += count
+            by_minute[minute] += count
+            last_minute[source] = max(minute, last_minute[source])
+    for place, (source, count) in enumerate(by_source.most_common()):
+        at, client = latest.get(source, (last_minute[source] * 60_000_000, ""))
+        yield incident_id, ALL_TIME, source if place < NAMED_SOURCES else OVERFLOW, count, at, client
+    for minute, count in by_minute.items():
+        yield incident_id, minute, "", count, minute * 60_000_000, ""

@@ -1,0 +1,140 @@
+"""Settings, keys and packages.
+
+Here: reading settings so that one fault does not hide the others. Not here: anything that is reached through them.
+"""
+
+from difflib import get_close_matches
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import ValidationError
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import refuse_passlib_beside_libpass
+from octy_middleware.loopback import is_loopback
+from octy_middleware.settings import PREFIX, Settings, is_service_link
+from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.surroundings import Variables
+from octy_worker.mail.addresses import Sender
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
+
+KEYS = ("peppers", "sealing_keys", "link_keys")
+_PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
+_OPTIONAL = ("webhook_keys",)
+NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
+_PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
+
+
+def variable(field: str) -> str:
+    """Return the name of a setting's variable."""
+    return f"{PREFIX}{field.upper()}"
+
+
+def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
+    """Return usable settings, and what is wrong with those given.
+
+    A wrong setting is replaced by its default, missing keys by throw-away ones, so that the other looks can be taken.
+    These settings are for looking only: a pair issued under a throw-away pepper could never be used.
+    """
+    keys, checks = _read_keys(variables)
+    payload_keys, encryption = _read_payload_keys(variables)
+    keys |= payload_keys
+    left_out = (*KEYS, *_OPTIONAL, _PAYLOADS)
+    given = {field: text for field, text in WorkerSettings.texts_in(variables).items() if field not in left_out}
+    faults: list[Check] = []
+    try:
+        settings = WorkerSettings(**keys, **given)
+    except ValidationError as error:
+        faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
+        bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
+        settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
+    settings.with_temporal(variables)
+    faults += [*_misspelled(variables), *_unfit(settings)]
+    checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+    return settings, [*checks, *_delivery(settings)]
+
+
+def _delivery(settings: WorkerSettings) -> list[Check]:
+    """Say what is unusual, and right when it is meant."""
+    if settings.deliver is Deliver.LINK:
+        return []
+    return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
+
+
+def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
+    keys: dict[str, Keychain] = {}
+    checks = []
+    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable(name)))):
+        name, text = variable(field), variables.get(variable(field), "")
+        try:
+            keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(NO_KEY)
+        except ConfigurationError as error:
+            keys[field] = Keychain.generate(NO_KEY)
+            checks.append(problem("keys-malformed", setting=name, error=_without(name, error)))
+            continue
+        if text:
+            checks.append(fine(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
+        else:
+            checks.append(problem("keys-missing", setting=name))
+    return keys, checks
+
+
+def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check]:
+    """Return the keys of Temporal's payloads, if there are any, and whether encryption is on."""
+    name = variable(_PAYLOADS)
+    text = variables.get(name, "")
+    if not text:
+        return {}, fine(name, "not set: payloads are not encrypted; they hold ids and choices")
+    try:
+        keys = Keychain.parse(text, name=name)
+    except ConfigurationError as error:
+        return {}, problem("keys-malformed", setting=name, error=_without(name, error))
+    return {_PAYLOADS: keys}, fine(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
+
+
+def _without(name: str, error: ConfigurationError) -> str:
+    return str(error).removeprefix(f"{name}: ")
+
+
+def _fault(item: Any) -> Check:
+    found = str(item["msg"]).removeprefix("Value error, ")
+    return problem("setting-refused", setting=variable(str(item["loc"][0])), error=found)
+
+
+def _misspelled(variables: Variables) -> list[Check]:
+    """Find names that are no setting but nearly one; they would be ignored in silence."""
+    known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
+    unknown = {name for name in variables.keys() - known if not is_service_link(variables[name])}
+    ours = sorted(name for name in unknown if name.startswith(PREFIX))
+    near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
+    return [problem("setting-misspelled", setting=name, near=close[0]) for name, close in near.items() if close]
+
+
+def _unfit(settings: WorkerSettings) -> list[Check]:
+    """Find settings that are right in form but of no use to customers."""
+    found = []
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError as error:
+        return [problem("sender-malformed", error=error)]
+    real_mail = not is_loopback(settings.smtp_host)
+    if real_mail and sender.domain.endswith(_PLACEHOLDER):
+        found.append(problem("sender-is-a-placeholder", domain=sender.domain))
+    if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
+        found.append(problem("contact-is-a-placeholder", contact=settings.support_contact))
+    url = urlsplit(settings.public_url)
+    if real_mail and is_loopback(url.hostname or ""):
+        found.append(problem("public-url-is-local", url=settings.public_url))
+    return found
+
+
+def look_at_packages() -> Check:
+    """Look for the one package that must not be there."""
+    try:
+        refuse_passlib_beside_libpass()
+    except ConfigurationError as error:
+        return problem("packages-clash", error=error)
+    return fine("packages", "libpass alone, no passlib beside it")

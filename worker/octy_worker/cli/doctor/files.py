@@ -1,0 +1,49 @@
+"""Files of secrets: whether other users of this machine can read or write them.
+
+Here: the settings' file, private keys, the database's file. A group may be meant to read them; everybody never is. Not
+here: the key that signs mails (`mail`).
+"""
+
+import shlex
+import stat
+from collections.abc import Iterator
+from pathlib import Path
+
+from octy_middleware.db.database import Database
+from octy_middleware.errors import OctyError
+from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.surroundings import Variables
+from octy_worker.settings import WorkerSettings
+
+_VARIABLES = (
+    "OCTY_PAGES_PRIVATE_KEY",
+    "TEMPORAL_TLS_CLIENT_KEY_PATH",
+    "TEMPORAL_CONFIG_FILE",
+    "TEMPORAL_CLIENT_CONFIG_FILE",
+)
+
+
+def look_at_files(settings: WorkerSettings, variables: Variables, env_file: Path | None) -> Iterator[Check]:
+    """Look at each file of secrets that is there; a missing one is told by what needs it."""
+    files = [env_file, *(Path(variables[name]) for name in _VARIABLES if variables.get(name)), _database(settings)]
+    found = [problem("file-open", file=shlex.quote(str(file))) for file in files if file is not None and _is_open(file)]
+    yield from found or [fine("files of secrets", "none can be read by every user of this machine")]
+
+
+def _database(settings: WorkerSettings) -> Path | None:
+    try:
+        database = Database(settings.database_url)
+    except OctyError:
+        return None
+    try:
+        return Path(database.backend.place) if database.url.get_backend_name() == "sqlite" else None
+    finally:
+        database.close()
+
+
+def _is_open(file: Path) -> bool:
+    try:
+        return bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
+    except OSError:
+        return False

@@ -1,0 +1,56 @@
+"""Mails: whether the templates can be rendered, and whether mails are signed.
+
+Here: looks that need no server. Not here: the mail server (`network`), who mails are from (`configuration`).
+"""
+
+import stat
+from pathlib import Path
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.mail.addresses import Sender
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.signing import Signing
+from octy_worker.mail.template_check import faults_of
+from octy_worker.settings import WorkerSettings
+
+_TEMPLATES = "mail templates"
+_SIGNATURE = "mail signature"
+
+
+def look_at_templates(settings: WorkerSettings) -> Check:
+    """Render every kind of mail with made-up facts."""
+    try:
+        faults = faults_of(Letters(settings), settings.public_url)
+    except ConfigurationError as error:
+        return problem("templates-missing", error=error)
+    if faults:
+        more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+        return problem("templates-faulty", error=f"{faults[0]}{more}")
+    return fine(_TEMPLATES, f"ours, and those of {settings.mail_templates}" if settings.mail_templates else "ours")
+
+
+def look_at_signature(settings: WorkerSettings) -> Check:
+    """Read the DKIM key. The DNS is not asked: from here it need not look as it does to receivers."""
+    try:
+        signing = Signing.of(settings)
+    except ConfigurationError as error:
+        return problem("signature-refused", error=error)
+    if signing is None:
+        return fine(_SIGNATURE, "none: DKIM is not configured")
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError:
+        return unchecked(_SIGNATURE, "needs OCTY_MAIL_FROM")
+    found = f"DKIM, {signing.strength}, for {signing.place}"
+    if not _aligned(sender.domain, signing.domain):
+        return problem("signature-not-aligned", signature=found, domain=sender.domain)
+    if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:
+        return problem("signing-key-open", file=settings.dkim_private_key_file)
+    return fine(_SIGNATURE, f"{found}; `octy mail record` prints the DNS entry")
+
+
+def _aligned(sender: str, signer: str) -> bool:
+    """Tell whether receivers take the signature for the sender's own (DMARC): one domain is the other's or above it."""
+    return sender == signer or sender.endswith(f".{signer}") or signer.endswith(f".{sender}")

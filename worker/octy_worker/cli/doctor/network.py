@@ -1,0 +1,157 @@
+"""What is reached over the network beside Temporal: the mail server, the customers' pages, the codec server.
+
+Here: looks. No mail is sent.
+"""
+
+import http.client
+import json
+import smtplib
+import ssl
+import urllib.error
+import urllib.request
+from urllib.parse import urlsplit
+
+from octy_middleware.addresses import mail_address
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.loopback import is_loopback
+from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.mail.addresses import Sender
+from octy_worker.settings import WorkerSettings
+
+TIMEOUT = 10.0  # seconds
+_HEALTHY = {"status": "ok"}
+_REFUSED = 400  # SMTP answers from there on
+_OUT_OF_TIME = {9: "too-new", 10: "expired"}  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_CODEC = "codec server"
+_TOKEN_WANTED = 401
+
+
+def look_at_mail_server(settings: WorkerSettings) -> Check:
+    """Connect, change to verified TLS, log in, name the sender and a recipient as for a mail; then take that back."""
+    place = f"{settings.smtp_host}:{settings.smtp_port}"
+    try:
+        context = ssl.create_default_context()
+        if settings.smtp_ca_file:
+            context.load_verify_locations(cafile=settings.smtp_ca_file)
+    except OSError as error:
+        return problem("authority-unreadable", file=settings.smtp_ca_file, error=why(error))
+    try:
+        return _greet(settings, context, place) or fine("mail server", f"{place}, verified TLS, the sender is taken")
+    except ssl.SSLCertVerificationError as error:
+        return problem(f"mail-server-certificate-{_fault_of(error) or 'refused'}", place=place, error=why(error))
+    except smtplib.SMTPNotSupportedError:
+        return problem("mail-server-without-tls", place=place)
+    except smtplib.SMTPResponseException as error:
+        of_login = isinstance(error, smtplib.SMTPAuthenticationError)
+        refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
+        return problem(refused, place=place, code=error.smtp_code)
+    except OSError as error:  # smtplib's own are among them
+        return problem("mail-server-away", place=place, error=why(error))
+
+
+def _greet(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> Check | None:
+    timeout = min(settings.smtp_timeout, TIMEOUT)
+    if settings.smtp_security == "tls":
+        with smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=timeout, context=context) as server:
+            return _begin_mail(server, settings, place)
+    with smtplib.SMTP(settings.smtp_host, settings.smtp_port, timeout=timeout) as server:
+        server.starttls(context=context)
+        return _begin_mail(server, settings, place)
+
+
+def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> Check | None:
+    """Say all that comes before a mail's text, and take it back. The recipient is one that the settings name."""
+    server.ehlo()
+    if settings.smtp_user:
+        server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
+    try:
+        sender = Sender.parse(settings.mail_from)
+    except ConfigurationError:  # another look tells
+        return None
+    code, _ = server.mail(sender.address)
+    if code >= _REFUSED:
+        return problem("mail-server-refuses-sender", place=place, code=code)
+    somebody = settings.support_digest_to or mail_address(settings.support_contact)
+    if somebody:
+        code, _ = server.rcpt(somebody)
+        if code >= _REFUSED:
+            return problem("mail-server-refuses-recipient", place=place, code=code, recipient=somebody)
+    server.rset()
+    return None
+
+
+def look_at_pages(settings: WorkerSettings) -> Check:
+    """Ask the pages for their health, where customers reach them and over verified TLS."""
+    url = f"{settings.public_url}/healthz"
+    try:
+        https = urllib.request.HTTPSHandler(context=_trust_for_pages(settings))
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
+        with opener.open(url, timeout=TIMEOUT) as answer:
+            found = json.loads(answer.read(1000))
+    except urllib.error.HTTPError as error:
+        with error:
+            return problem("pages-answer-an-error", url=url, status=error.code)
+    except ValueError:  # no JSON
+        return problem("pages-are-others", url=url)
+    except (OSError, http.client.HTTPException) as error:
+        fault = _fault_of(error)
+        return problem(f"pages-certificate-{fault}" if fault else "pages-away", url=url, error=why(error))
+    return fine("pages", url) if found == _HEALTHY else problem("pages-are-others", url=url)
+
+
+def look_at_codec_server(settings: WorkerSettings) -> Check:
+    """Look for the codec server where payloads are encrypted and somebody is to read them."""
+    url = settings.codec_url
+    if settings.temporal_keys is None:
+        return fine(_CODEC, "not needed: payloads are not encrypted")
+    if url == "none":
+        return fine(_CODEC, "none, as OCTY_CODEC_URL says: nobody reads payloads in Temporal's Web UI")
+    try:
+        namespace = settings.temporal_connection().namespace
+    except ConfigurationError:
+        return unchecked(_CODEC, "needs Temporal's settings")
+    fault = _fault_of_codec_server(url, namespace)
+    return problem("codec-server-missing", url=url, error=fault) if fault else fine(_CODEC, url)
+
+
+def _fault_of_codec_server(url: str, namespace: str) -> str:
+    """Ask it to decode nothing; a refusal to whoever has no token is its answer, too."""
+    headers = {"Content-Type": "application/json", "X-Namespace": namespace}
+    request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
+    https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
+    try:
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), https).open(request, timeout=TIMEOUT) as told:
+            json.loads(told.read(1000))
+    except urllib.error.HTTPError as error:
+        with error:
+            return "" if error.code == _TOKEN_WANTED else f"it answers {error.code}"
+    except ValueError:
+        return "something else answers"
+    except (OSError, http.client.HTTPException) as error:
+        return why(error)
+    return ""
+
+
+def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
+    """Trust what customers trust; for pages on this machine, as of `octy dev`, also the mail server's authority."""
+    context = ssl.create_default_context()
+    if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
+        context.load_verify_locations(cafile=settings.smtp_ca_file)
+    return context
+
+
+def _fault_of(error: Exception) -> str:
+    """Return what is wrong with a certificate's time; nothing for other faults."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return _fault_of(error.reason)
+    return _OUT_OF_TIME.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
+
+
+def why(error: Exception) -> str:
+    """Return the fault in a few words."""
+    if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
+        return why(error.reason)
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return f"its certificate is not trusted: {error.verify_message}"
+    return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

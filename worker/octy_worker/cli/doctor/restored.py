@@ -1,0 +1,56 @@
+"""Whether the database was restored from a backup: Temporal knows incidents or regenerations further than it does.
+
+Here: a look; nothing is changed. Not here: comparing (`octy_worker.maintenance.restored`), Temporal itself (`temporal`).
+"""
+
+import asyncio
+import json
+
+from temporalio.service import RPCError
+
+from octy_middleware.db.database import Database
+from octy_middleware.domain.installation import load_installation
+from octy_middleware.errors import OctyError
+from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.exit_codes import UnavailableError
+from octy_worker.domain.job_lease import read_job
+from octy_worker.maintenance.restored.detection import JOB, find_forgotten
+from octy_worker.maintenance.restored.histories import Histories
+from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.place import TemporalPlace, reach
+
+_NAME = "restored backup"
+
+
+def look_at_restored(settings: WorkerSettings, installation: str | None) -> Check:
+    """Compare the newest workflows with the database. `installation` is None when the database did not tell."""
+    if installation is None:
+        return unchecked(_NAME, "needs the database")
+    try:
+        database = Database(settings.database_url)
+        try:
+            database.check_schema()
+            return asyncio.run(_look(database, settings, installation))
+        finally:
+            database.close()
+    except (RPCError, UnavailableError):
+        return unchecked(_NAME, "needs Temporal")
+    except OctyError:
+        return unchecked(_NAME, "needs the database and Temporal")
+
+
+async def _look(database: Database, settings: WorkerSettings, installation: str) -> Check:
+    with database.read() as connection:
+        found_at = load_installation(database, connection)
+    if found_at is None or not found_at.is_in_place:  # a copy lacks what the original has done since, rightly
+        return unchecked(_NAME, "needs the database where it was registered")
+    client = await reach(TemporalPlace.of(settings))
+    found = await find_forgotten(database, Histories(client, installation))
+    if found.total:
+        return problem("database-restored", missing=found.missing, earlier=found.earlier)
+    state = read_job(database, JOB)
+    lost = json.loads(state.cursor)["lost_keys"] if state is not None and state.cursor else 0
+    if lost:
+        return problem("restored-keys-lost", count=lost)
+    return fine(_NAME, "the database knows all that Temporal knows")

@@ -1,0 +1,110 @@
+"""What came of the work: alerts, incidents, keys, mails, webhooks, app processes, a real write, the disk, clocks.
+
+Here: which problems there are. Not here: their words (`problems_of_results`), the queries (`octy_worker.reports.results`,
+`octy_worker.observability.database_probe`), what is reachable (the other looks).
+"""
+
+from collections.abc import Iterator
+
+from sqlmodel import Session
+
+from octy_middleware.db.database import Database
+from octy_middleware.errors import OctyError
+from octy_worker.cli.console import moment
+from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.problems import problem
+from octy_worker.cli.surroundings import now
+from octy_worker.mail.holding import hold_now
+from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
+from octy_worker.observability.database_probe import SLOW, clock_offset, room_of, write_probe
+from octy_worker.reports.results import ALERT_LATE, read_results, staff_waits_for
+from octy_worker.settings import WorkerSettings
+
+_CLOCKS_DIFFER = 60.0  # seconds
+_PATIENCE = 2.0  # seconds for the write lock
+_WRITES = 3  # of which the fastest counts: a busy moment is no slow disk
+
+
+_FINE = {
+    "alerts": "each left in time",
+    "incidents": "each moves, and none waits for staff",
+    "new keys": "nobody waits for keys that can't be collected",
+    "mails": "none is stuck, refused or withheld",
+    "webhooks sent": "none is stuck or given up",
+    "app commits": "none failed within 10 minutes",
+    "releases": "one for apps and worker",
+    "database write": "a row was committed and taken away again",
+    "disk": "enough room, or a server's own",
+    "clocks": "this host and the database agree",
+}
+
+
+def look_at_results(settings: WorkerSettings) -> Iterator[Check]:
+    """Look at what came of the work: a check for each problem, and one for each topic without any."""
+    try:
+        database = Database(settings.database_url, busy_timeout=_PATIENCE)
+        try:
+            database.check_schema()
+            found = [*_problems_of_work(database), *_problems_of_database(database)]
+        finally:
+            database.close()
+    except OctyError:
+        yield from (unchecked(name, "needs the database") for name in _FINE)
+        return
+    for name, said in _FINE.items():
+        own = [check for check in found if check.name == name]
+        yield from own or [fine(name, said)]
+
+
+def _problems_of_work(database: Database) -> Iterator[Check]:
+    with database.read_session() as session:
+        yield from _problems_of_alerts(session)
+        found, waiting = read_results(session, now()), staff_waits_for(session)
+        withheld = sum(withheld_by_kind(session, now()).values())
+    for code, backlog in (
+        ("incidents-stalled", found.incidents_stalled),
+        ("mails-retrying", found.mails_retrying),
+        ("webhooks-retrying", found.webhooks_retrying),
+    ):
+        if backlog.count:
+            yield problem(code, count=backlog.count, minutes=_minutes(backlog.oldest))
+    for code, count in (
+        ("alerts-failed", found.alerts_failed),
+        ("incidents-need-staff", waiting),
+        ("keys-refused", found.keys_refused),
+        ("keys-uncollected", found.keys_uncollected),
+        ("mails-refused", found.mails_refused),
+        ("mails-withheld", withheld),
+        ("webhooks-failed", found.webhooks_failed),
+        ("commits-failing", found.apps_failing),
+        ("releases-differ", found.apps_of_other_release),
+    ):
+        if count:
+            yield problem(code, count=count)
+
+
+def _problems_of_alerts(session: Session) -> Iterator[Check]:
+    hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
+    if hold is not None:
+        yield problem("alerts-held", until=moment(hold.ends_at), evidence=hold.evidence)
+    if unsent.oldest > ALERT_LATE:
+        yield problem("alerts-late", count=unsent.count, minutes=_minutes(unsent.oldest))
+
+
+def _problems_of_database(database: Database) -> Iterator[Check]:
+    try:
+        seconds = min(write_probe(database, now()) for _ in range(_WRITES))
+    except OctyError as error:
+        yield problem("write-failed", error=error)
+    else:
+        if seconds > SLOW:
+            yield problem("write-slow", seconds=f"{seconds:.1f}")
+    room, offset = room_of(database), clock_offset(database, now)
+    if room is not None and room.is_scarce:
+        yield problem("disk-nearly-full", free=room.free // 1_000_000)
+    if offset is not None and abs(offset) > _CLOCKS_DIFFER:
+        yield problem("clocks-differ", seconds=round(abs(offset)))
+
+
+def _minutes(seconds: float) -> int:
+    return int(seconds // 60)

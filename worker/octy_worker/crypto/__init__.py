@@ -1,0 +1,1 @@
+"""Links with capability tokens, and secrets encrypted at rest."""

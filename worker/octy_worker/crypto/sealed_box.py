@@ -1,0 +1,44 @@
+"""Secrets at rest: AES-256-GCM under a keychain, bound to the row that holds them.
+
+Here: seal and open. Not here: where sealed text is kept and when it is erased (`regenerations`).
+"""
+
+from base64 import b64decode, b64encode
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+from octy_middleware.clock import RandomBytes
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.keys.keychain import Keychain
+
+_NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 messages a key
+
+
+class Sealer:
+    """Seals under the newest key, opens under any. `context` (the row's id) is authenticated with the text."""
+
+    def __init__(self, keys: Keychain, random_bytes: RandomBytes) -> None:
+        self._keys = keys
+        self._random_bytes = random_bytes
+
+    def __repr__(self) -> str:
+        return f"Sealer({self._keys!r})"
+
+    def seal(self, plain: str, context: str) -> str:
+        """Return `<key id>$<nonce>$<ciphertext>`, base64."""
+        key_id, key = self._keys.newest
+        nonce = self._random_bytes(_NONCE_BYTES)
+        sealed = AESGCM(key).encrypt(nonce, plain.encode(), context.encode())
+        return f"{key_id}${b64encode(nonce).decode()}${b64encode(sealed).decode()}"
+
+    def open(self, sealed: str, context: str) -> str:
+        """Return the plain text; raise ConfigurationError when no key of the chain fits."""
+        key_id, nonce, text = sealed.split("$")
+        key = self._keys.get(key_id)
+        if key is None:
+            raise ConfigurationError(f"OCTY_SEALING_KEYS lacks the key {key_id!r} that a waiting secret is sealed with")
+        try:
+            return AESGCM(key).decrypt(b64decode(nonce), b64decode(text), context.encode()).decode()
+        except InvalidTag:
+            raise ConfigurationError(f"OCTY_SEALING_KEYS: the key {key_id!r} does not open a waiting secret") from None

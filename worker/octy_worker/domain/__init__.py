@@ -1,0 +1,1 @@
+"""Incidents, regenerations, notices and staff requests in the database."""

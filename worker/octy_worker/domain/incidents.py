@@ -1,0 +1,339 @@
+"""Cases in the store: what is known of one, its timeline, its answer and its end.
+
+Here: every SQL step of an incident after the middleware has opened it. Each step is idempotent: a repeat finds its
+row. Not here: when a step is due (`octy_workflows.incident`), mail, pages.
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, literal, or_, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, Confirmation, Incident, IncidentEvent, KeyPair, Regeneration, Streak
+from octy_middleware.domain import key_pairs, outbox, webhook_events
+from octy_middleware.recording.streak import Rule
+from octy_middleware.states import Answer, IncidentState, RegenerationState, Resolution
+from octy_worker.domain.held import held_pair_id
+from octy_worker.domain.histogram import Plot
+from octy_worker.domain.usage import LateUse, Sources, late_uses, over_time, sources_of
+
+SYSTEM = "system"
+CUSTOMER = "customer"
+
+
+@dataclass(frozen=True, slots=True)
+class CaseView:
+    """All that pages, mails and support staff are shown of a case."""
+
+    incident: Incident
+    confirmation: Confirmation
+    account: Account
+    pair: KeyPair
+    events: tuple[IncidentEvent, ...]
+    sources: Sources
+    failures: int
+    late_uses: tuple[LateUse, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """The answer that stands, and whether this call gave it."""
+
+    taken: bool
+    answer: Answer | None
+    leaked: bool
+    answered_at: datetime | None
+    answered_by: str
+    closed: bool
+    resolution: Resolution | None
+
+
+def load_case(session: Session, incident_id: str) -> CaseView | None:
+    """Return the whole case, or None."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
+    sources = sources_of(session, incident_id)
+    return CaseView(
+        incident=incident,
+        confirmation=session.get_one(Confirmation, incident_id),
+        account=session.get_one(Account, incident.account_id),
+        pair=session.get_one(KeyPair, incident.key_pair_id),
+        events=events_of(session, incident_id),
+        sources=sources,
+        failures=max(incident.failures, sources.total),
+        late_uses=late_uses(session, incident.account_id, incident.opened_at),
+    )
+
+
+def events_of(session: Session, incident_id: str) -> tuple[IncidentEvent, ...]:
+    """Return what was noted in a case, oldest first."""
+    noted = select(IncidentEvent).where(IncidentEvent.incident_id == incident_id)
+    return tuple(session.exec(noted.order_by(col(IncidentEvent.seq))))
+
+
+def failures_over_time(session: Session, incident: Incident) -> Plot | None:
+    """Return when the attempts of an incident came, from the streak's first one on; None when it is kept no more."""
+    return over_time(session, incident.id, incident.public_key)
+
+
+def window_of(incident: Incident) -> float | None:
+    """Return in how many seconds, by whole minutes, the failures came with which the third rule opened the case."""
+    if incident.rule != Rule.WINDOW:
+        return None
+    return 60.0 * max(1, math.ceil((incident.opened_at - incident.first_at).total_seconds() / 60))
+
+
+def answer_case(  # the one place where customer and staff race
+    database: Database,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str = "",
+    reason: str = "",
+    now: float,
+) -> Standing | None:
+    """Give the answer if none stands yet: one conditional UPDATE decides. None when there is no such case.
+
+    With `leaked` the attacked pair is retired in the same transaction. A customer's answer is put into the outbox;
+    staff decisions come from the workflow, which needs no telling. A repeat of `decision_id` counts as taken.
+    """
+    with database.write() as connection, Session(connection) as session:
+        taken = answer_within(
+            session, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, reason=reason, now=now
+        )
+        if session.get(Incident, incident_id) is None:
+            return None
+        return standing(connection, incident_id, taken=taken, decision_id=decision_id)
+
+
+def answer_within(  # see `answer_case`
+    session: Session,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str = "",
+    reason: str = "",
+    now: float,
+) -> bool:
+    """Do what `answer_case` does, in the caller's transaction. True when this call gave the answer."""
+    connection = session.connection()
+    leaked = leaked and answer is Answer.NOT_US
+    taken = _take(connection, incident_id, answer, leaked=leaked, by=by, decision_id=decision_id, now=now)
+    if taken:
+        incident = session.get_one(Incident, incident_id)
+        if leaked:
+            cut_leaked(session, incident.key_pair_id, now)
+        detail = {"answer": str(answer), "leaked": leaked}
+        append_event(
+            connection,
+            incident_id,
+            key=f"answered-{now:.6f}",  # the UPDATE above lets one answer in; after a reopening another
+            actor=by,
+            what="answered",
+            detail={**detail, "reason": reason} if reason else detail,
+            now=now,
+        )
+        webhook_events.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
+        if by == CUSTOMER:
+            outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
+    return taken
+
+
+def cut_leaked(session: Session, pair_id: str, now: float) -> None:
+    """Cut a pair, and if nobody has collected it the one that it was to replace: the customer holds no other."""
+    held = held_pair_id(session, pair_id)
+    for leaked in {pair_id, held or pair_id}:
+        key_pairs.retire(session.connection(), leaked, now)
+
+
+def _take(  # the columns of one UPDATE
+    connection: Connection,
+    incident_id: str,
+    answer: Answer,
+    *,
+    leaked: bool,
+    by: str,
+    decision_id: str,
+    now: float,
+) -> bool:
+    still_open = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_(None))
+    result = connection.execute(
+        update(Confirmation)
+        .where(
+            col(Confirmation.incident_id) == incident_id,
+            col(Confirmation.answer).is_(None),
+            still_open.exists(),
+            # A leak that was reported stays reported: nobody can call the same case a false alarm later.
+            or_(literal(answer is Answer.NOT_US), col(Confirmation.leaked).is_(False)),
+        )
+        .values(
+            answer=answer,
+            leaked=or_(literal(leaked), col(Confirmation.leaked)),
+            answered_at=utc(now),
+            answered_by=by,
+            decision_id=decision_id,
+        )
+    )
+    return result.rowcount == 1
+
+
+def standing(connection: Connection, incident_id: str, *, taken: bool = False, decision_id: str = "") -> Standing:
+    """Return the answer that stands in a case that exists."""
+    with Session(connection) as session:
+        incident = session.get_one(Incident, incident_id)
+        confirmation = session.get_one(Confirmation, incident_id)
+    repeated = decision_id != "" and confirmation.decision_id == decision_id
+    return Standing(
+        taken=taken or repeated,
+        answer=None if confirmation.answer is None else Answer(confirmation.answer),
+        leaked=confirmation.leaked,
+        answered_at=confirmation.answered_at,
+        answered_by=confirmation.answered_by,
+        closed=incident.closed_at is not None,
+        resolution=None if incident.resolution is None else Resolution(incident.resolution),
+    )
+
+
+def reopen_answer(connection: Connection, incident_id: str) -> None:
+    """Let staff answer anew, after a regeneration was abandoned. The timeline keeps the first answer."""
+    connection.execute(
+        update(Confirmation)
+        .where(col(Confirmation.incident_id) == incident_id)
+        .values(answer=None, answered_at=None, answered_by="", decision_id="")
+    )
+
+
+def append_event(  # the columns of one row
+    connection: Connection,
+    incident_id: str,
+    *,
+    key: str,
+    actor: str,
+    what: str,
+    detail: Mapping[str, object],
+    now: float,
+) -> bool:
+    """Append to the timeline unless an event of this key is there already. True when this call did it."""
+    full_key = f"{incident_id}/{key}"
+    if connection.execute(select(IncidentEvent.seq).where(IncidentEvent.key == full_key)).first():
+        return False
+    next_seq = select(func.coalesce(func.max(IncidentEvent.seq), 0) + 1).where(IncidentEvent.incident_id == incident_id)
+    connection.execute(
+        insert(IncidentEvent).values(
+            incident_id=incident_id,
+            seq=next_seq.scalar_subquery(),
+            key=full_key,
+            at=utc(now),
+            actor=actor,
+            what=what,
+            detail=dict(detail),
+        )
+    )
+    return True
+
+
+def note_refused_decision(  # the columns of one row
+    connection: Connection,
+    incident_id: str,
+    *,
+    decision_id: str,
+    actor: str,
+    detail: Mapping[str, object],
+    now: float,
+    what: str = "decision_refused",
+) -> None:
+    """Audit a decision, or another wish of staff, that was not taken; once however many who refused it say so."""
+    append_event(
+        connection,
+        incident_id,
+        key=f"refused-{decision_id}",
+        actor=actor,
+        what=what,
+        detail=detail,
+        now=now,
+    )
+
+
+def set_state(connection: Connection, incident_id: str, state: IncidentState) -> None:
+    """Set where an open case stands; a closed one stays closed."""
+    connection.execute(
+        update(Incident).where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None)).values(state=state)
+    )
+
+
+def relieve_staff(connection: Connection, incident_id: str, state: IncidentState = IncidentState.REGENERATING) -> None:
+    """Bring an open case for which staff was needed back to where it stands: new keys are on their way, as a rule."""
+    connection.execute(
+        update(Incident)
+        .where(
+            col(Incident.id) == incident_id,
+            col(Incident.closed_at).is_(None),
+            col(Incident.state) == IncidentState.NEEDS_STAFF,
+        )
+        .values(state=state)
+    )
+
+
+def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
+    """Return the condition of a case's end."""
+    answer = select(Confirmation.incident_id).where(col(Confirmation.incident_id) == col(Incident.id))
+    match resolution:
+        case Resolution.UNANSWERED:
+            return answer.where(col(Confirmation.answer).is_(None)).exists()
+        case Resolution.FALSE_ALARM:
+            return answer.where(col(Confirmation.answer) == Answer.IT_WAS_US).exists()
+        case Resolution.REGENERATED:
+            over = select(Regeneration.id).where(
+                col(Regeneration.id) == col(Incident.regeneration_id),
+                col(Regeneration.state).in_([RegenerationState.DONE, RegenerationState.SUPERSEDED]),
+            )
+            return answer.where(col(Confirmation.answer) == Answer.NOT_US).exists() & over.exists()
+        case Resolution.COPIED:  # an operator's decision about a copied database
+            return answer.exists()
+        case unknown:
+            assert_never(unknown)
+
+
+def close_case(connection: Connection, incident_id: str, resolution: Resolution, *, quiet: float, now: float) -> bool:
+    """Close an open case: streaks start at zero, and after a false alarm the pair is quiet for so many seconds.
+
+    False, with nothing done, when SQL does not hold what the end rests on: for `unanswered` no answer, for
+    `false_alarm` one that says so, for `regenerated` one that wants new keys, whose regeneration is over and was not
+    in vain. A repeat is True.
+    """
+    closed = connection.execute(
+        update(Incident)
+        .where(col(Incident.id) == incident_id, col(Incident.closed_at).is_(None), _rests_on(resolution))
+        .values(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(now))
+        .returning(col(Incident.public_key), col(Incident.key_pair_id))
+    ).first()
+    if closed is None:
+        is_closed = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_not(None))
+        return connection.execute(is_closed).first() is not None
+    public_key, pair_id = closed
+    connection.execute(delete(Streak).where(col(Streak.public_key) == public_key))
+    if resolution is Resolution.FALSE_ALARM:
+        until = utc(now) + timedelta(seconds=quiet)
+        connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(quiet_until=until))
+    append_event(
+        connection,
+        incident_id,
+        key="closed",
+        actor=SYSTEM,
+        what="closed",
+        detail={"resolution": str(resolution)},
+        now=now,
+    )
+    webhook_events.incident_closed(connection, incident_id, now, resolution=resolution)
+    return True

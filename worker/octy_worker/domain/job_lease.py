@@ -1,0 +1,159 @@
+"""The lease on a job's row: one worker at a time does the job, and another goes on where a dead one was.
+
+Here: taking, keeping and giving back a lease, and the cursor that is saved with each step. Not here: any job
+(`retention`).
+
+Each step begins by renewing the lease in its own transaction, so a holder that was replaced can do nothing any more,
+however late it finds out; and what a step did and how far it came are committed together.
+"""
+
+import os
+import secrets
+import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+from sqlmodel import Session
+
+from octy_middleware.clock import Clock, to_micros
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Job
+
+LIFE = 60.0
+"""Seconds without a step after which another worker takes the job over."""
+
+_MISTAKEN = 10 * LIFE  # a lease this far ahead was given by a clock that was wrong
+_PATIENCE = 0.5  # seconds for the turn to write: less than the second after which PostgreSQL ends a deadlock at random
+
+_MAKE = (
+    "INSERT INTO job (name, holder, cursor, done, last_error) VALUES (?, '', '', 0, '') ON CONFLICT (name) DO NOTHING"
+)
+_TAKE = (
+    "UPDATE job SET holder = ?, leased_until = ? WHERE name = ? AND "
+    "(holder IN ('', ?) OR leased_until IS NULL OR leased_until < ? OR leased_until > ?)"
+)
+_KEEP = "UPDATE job SET leased_until = ? WHERE name = ? AND holder = ?"
+_BEGIN = "UPDATE job SET cursor = ?, started_at = ?, done = 0, last_error = '' WHERE name = ? AND holder = ?"
+_NOTE = "UPDATE job SET cursor = ?, done = done + ? WHERE name = ? AND holder = ?"
+_FINISH = (
+    "UPDATE job SET cursor = ?, finished_at = ?, last_error = '', holder = '', leased_until = NULL "
+    "WHERE name = ? AND holder = ?"
+)
+_RELEASE = (
+    "UPDATE job SET holder = '', leased_until = NULL, last_error = CASE WHEN ? = '' THEN last_error ELSE ? END "
+    "WHERE name = ? AND holder = ?"
+)
+
+
+class LeaseLostError(Exception):
+    """Somebody else does the job now."""
+
+
+@dataclass(frozen=True, slots=True)
+class JobState:
+    """Where a job stands."""
+
+    cursor: str
+    started_at: datetime | None
+    finished_at: datetime | None
+
+
+def read_job(database: Database, name: str) -> JobState | None:
+    """Return where a job stands, or None when nobody ever took it."""
+    with database.read_session() as session:
+        return _state(session, name)
+
+
+def _state(session: Session, name: str) -> JobState | None:
+    row = session.get(Job, name)
+    return None if row is None else JobState(row.cursor, row.started_at, row.finished_at)
+
+
+class Lease:
+    """One holder's lease on one job. All methods that write raise LeaseLostError when it is another's."""
+
+    def __init__(self, database: Database, name: str, clock: Clock) -> None:
+        self._database = database
+        self._name = name
+        self._clock = clock
+        self._kept_at = clock()
+        self.holder = f"{socket.gethostname()[:40]}/{os.getpid()}/{secrets.token_hex(4)}"
+
+    def take(self) -> JobState | None:
+        """Take the job when nobody has it, or its holder has been silent; None when it is being done."""
+        now = self._clock()
+        given = (self.holder, to_micros(now + LIFE), self._name)
+        fits = (self.holder, to_micros(now), to_micros(now + _MISTAKEN))
+        with self._writing() as connection, Session(connection) as session:
+            run(connection, _MAKE, self._name)
+            if run(connection, _TAKE, *given, *fits).rowcount != 1:
+                return None
+            self._kept_at = now
+            return _state(session, self._name)
+
+    def free_if_dead(self) -> None:
+        """Give the job back for a holder that was a process of this very host and is gone."""
+        with self._database.read() as connection:
+            holder = run(connection, "SELECT holder FROM job WHERE name = ?", self._name).scalar()
+        if holder and _is_dead(str(holder)):
+            with self._writing() as connection:
+                run(connection, _RELEASE, "", "", self._name, holder)
+
+    @contextmanager
+    def step(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
+        """Open the transaction of one step, beside recorders where the store can. It begins by renewing the lease."""
+        with self._writing(writer) as connection:
+            now = self._clock()
+            self._must(connection, _KEEP, to_micros(now + LIFE))
+            yield connection
+        self._kept_at = now
+
+    def is_ageing(self) -> bool:
+        """Tell whether it is time for a step, be there something to do or not."""
+        return not 0 <= self._clock() - self._kept_at < LIFE / 3
+
+    def begin(self, cursor: str, at: float) -> None:
+        """Note that a run begins."""
+        with self.step() as connection:
+            self._must(connection, _BEGIN, cursor, to_micros(at))
+
+    def note(self, connection: Connection, cursor: str, done: int) -> None:
+        """Save, in a step's transaction, where another holder would go on, and how many rows the step did."""
+        self._must(connection, _NOTE, cursor, done)
+
+    def finish(self, cursor: str) -> None:
+        """Note that the run is complete, and give the job back."""
+        with self.step() as connection:
+            self._must(connection, _FINISH, cursor, to_micros(self._clock()))
+
+    def release(self, fault: str = "") -> None:
+        """Give the job back as it stands, if it is still ours."""
+        with self._writing() as connection:
+            run(connection, _RELEASE, fault, fault, self._name, self.holder)
+
+    @contextmanager
+    def _writing(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
+        with self._database.write(patience=_PATIENCE, writer=writer) as connection:
+            yield connection
+
+    def _must(self, connection: Connection, statement: str, *values: object) -> None:
+        if run(connection, statement, *values, self._name, self.holder).rowcount != 1:
+            raise LeaseLostError(f"the job {self._name!r} was taken over")
+
+
+def _is_dead(holder: str) -> bool:
+    host, pid, _ = holder.rsplit("/", 2)
+    if host != socket.gethostname()[:40]:
+        return False
+    try:
+        os.kill(int(pid), 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:
+        pass
+    return False

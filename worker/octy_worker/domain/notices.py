@@ -1,0 +1,185 @@
+"""Notices in the store: what a customer was told that is no case, and the new keys that are ordered on its page.
+
+Here: every SQL step of a notice after the middleware has put it down. Not here: mail (`mail.facts.notices`), the page
+(`pages.replace`), when a mail is due (`octy_workflows.notice`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from sqlalchemy import update
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, KeyPair, Notice, Regeneration
+from octy_middleware.domain import key_pairs
+from octy_middleware.domain.accounts import SETTLING, STAFF_SETTLING, security_addresses
+from octy_middleware.states import Cause, NoticeKind, PairState, RegenerationState
+from octy_worker.domain.incidents import CUSTOMER
+from octy_worker.domain.regenerations import current_pair, on_its_way, open_regeneration
+
+_CLAIMED = ""  # an order's id while its transaction lasts; nobody else ever sees it
+_CAUSES = {
+    NoticeKind.EXPOSED: Cause.EXPOSURE,
+    NoticeKind.CONTACT_CHANGED: Cause.CUSTOMER,
+    NoticeKind.WEBHOOK_CHANGED: Cause.CUSTOMER,
+    NoticeKind.KEYS_ADDED: Cause.CUSTOMER,
+}
+
+
+class Obstacle(StrEnum):
+    """Why no new keys can be ordered on a notice's page."""
+
+    EXPIRED = "expired"  # the link
+    ORDERED = "ordered"  # on this very page
+    REPLACED = "replaced"  # the pair is being or was replaced by another order
+    ENDED = "ended"  # there is no pair to replace any more
+    MOVED = "moved"  # new keys would go to the new address by now
+
+
+@dataclass(frozen=True, slots=True)
+class NoticeView:
+    """All that pages and mails show of a notice.
+
+    `pair`: the one that its page is about; None when the account has none. `regeneration`: what replaces that pair.
+    `further`: other pairs in use, which stay as they are.
+    """
+
+    notice: Notice
+    kind: NoticeKind
+    account: Account
+    pair: KeyPair | None
+    regeneration: Regeneration | None
+    further: int
+
+    @property
+    def follows_at(self) -> datetime:
+        """When security mails follow to the new address, after a change."""
+        return self.notice.at + (STAFF_SETTLING if self.by_staff else SETTLING)
+
+    @property
+    def by_staff(self) -> bool:
+        """Whether support staff changed what the notice tells of."""
+        return "actor" in self.notice.detail
+
+
+def load_notice(session: Session, notice_id: str) -> NoticeView | None:
+    """Return the whole notice, or None."""
+    notice = session.get(Notice, notice_id)
+    if notice is None:
+        return None
+    regeneration = _regeneration_of(session, notice)
+    pair_id = notice.key_pair_id if regeneration is None else regeneration.old_pair_id
+    if notice.key_pair_id is None and regeneration is None:
+        pair = current_pair(session, notice.account_id)
+    else:
+        pair = None if pair_id is None else session.get(KeyPair, pair_id)
+    return NoticeView(
+        notice=notice,
+        kind=NoticeKind(notice.kind),
+        account=session.get_one(Account, notice.account_id),
+        pair=pair,
+        regeneration=regeneration,
+        further=_count_further(session, notice.account_id, regeneration, pair),
+    )
+
+
+def _regeneration_of(session: Session, notice: Notice) -> Regeneration | None:
+    """Return what was ordered on the notice's page; else what replaces its pair, or any pair when it names none."""
+    if notice.regeneration_id:
+        return session.get(Regeneration, notice.regeneration_id)
+    if notice.key_pair_id is None:
+        return on_its_way(session, notice.account_id)
+    in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
+    return session.exec(
+        select(Regeneration).where(
+            Regeneration.old_pair_id == notice.key_pair_id, col(Regeneration.state).not_in(in_vain)
+        )
+    ).first()
+
+
+def _count_further(session: Session, account_id: str, regeneration: Regeneration | None, pair: KeyPair | None) -> int:
+    own = {pair.id if pair else None, regeneration.new_pair_id if regeneration else None}
+    query = select(func.count()).where(KeyPair.account_id == account_id, KeyPair.state == PairState.ACTIVE)
+    return session.exec(query.where(col(KeyPair.id).not_in([pair_id for pair_id in own if pair_id]))).one()
+
+
+def is_overtaken(view: NoticeView) -> bool:
+    """Tell whether what the notice says is no longer so: its pair has ended, or the address was changed once more.
+
+    An address that was changed back is told to nobody. A later change of it has a notice of its own. What a webhook
+    URL was for a while may have received events: that is told in any case.
+    """
+    if view.kind in (NoticeKind.EXPOSED, NoticeKind.KEYS_ADDED):
+        return view.pair is None or view.pair.state == PairState.RETIRED
+    if view.kind is NoticeKind.WEBHOOK_CHANGED:
+        return False
+    account = view.account
+    return (account.contact_changed_at, account.contact_email_address) != (view.notice.at, view.notice.detail["new"])
+
+
+def obstacle_of(view: NoticeView, *, life: float, now: float) -> Obstacle | None:
+    """Tell what stands against ordering new keys; `life` is the link's, in seconds."""
+    if utc(now) >= view.notice.at + timedelta(seconds=life):
+        return Obstacle.EXPIRED
+    if view.notice.regeneration_id is not None:
+        return Obstacle.ORDERED
+    if view.regeneration is not None:
+        return Obstacle.REPLACED
+    if view.pair is None or view.pair.state == PairState.RETIRED:
+        return Obstacle.ENDED
+    if view.kind is NoticeKind.CONTACT_CHANGED and _old_address_is_left(view, now):
+        return Obstacle.MOVED
+    return None
+
+
+def _old_address_is_left(view: NoticeView, now: float) -> bool:
+    old: str = view.notice.detail["old"]
+    return security_addresses(view.account, now)[0] != old
+
+
+def order_keys(database: Database, notice_id: str, *, leaked: bool, now: float) -> bool:
+    """Order new keys for the notice's pair, once: one conditional UPDATE decides. True when this call did it.
+
+    With `leaked` the pair is cut in the same transaction. After a change of contact data nobody knows which pair it was
+    done with, so pairs that live out their overlap are cut as well.
+    """
+    with database.write_session() as session:
+        view = load_notice(session, notice_id)
+        if view is None or view.pair is None or not _take(session, notice_id):
+            return False
+        opened = open_regeneration(
+            session,
+            view.account.id,
+            _CAUSES[view.kind],
+            old_pair_id=view.pair.id,
+            leaked=leaked,
+            actor=CUSTOMER,
+            now=now,
+        )
+        if leaked and view.kind is not NoticeKind.EXPOSED:
+            _cut_retiring(session, view.account.id, now)
+        _note_order(session, notice_id, opened.regeneration_id)
+        return True
+
+
+def _take(session: Session, notice_id: str) -> bool:
+    taken = session.connection().execute(
+        update(Notice)
+        .where(col(Notice.id) == notice_id, col(Notice.regeneration_id).is_(None))
+        .values(regeneration_id=_CLAIMED)
+    )
+    return taken.rowcount == 1
+
+
+def _note_order(session: Session, notice_id: str, regeneration_id: str) -> None:
+    statement = update(Notice).where(col(Notice.id) == notice_id).values(regeneration_id=regeneration_id)
+    session.connection().execute(statement)
+
+
+def _cut_retiring(session: Session, account_id: str, now: float) -> None:
+    retiring = select(KeyPair.id).where(KeyPair.account_id == account_id, KeyPair.state == PairState.RETIRING)
+    for pair_id in session.exec(retiring).all():
+        key_pairs.retire(session.connection(), pair_id, now)

@@ -1,0 +1,412 @@
+"""Regenerations in the store: from the order for a new pair to the end of the old one.
+
+Here: every SQL step of issuing a pair and replacing another; each is idempotent. Not here: when a step is due
+(`octy_workflows.regeneration`), mail, pages.
+"""
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement, Connection, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.db.database import Database, mark_erased
+from octy_middleware.db.models import Account, Incident, KeyPair, Regeneration, SealedSecret
+from octy_middleware.domain import key_pairs, outbox, webhook_events
+from octy_middleware.domain.webhook_events import WebhookEvent
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.secret import KeyHasher, bound_to, make_pair
+from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.domain import incidents
+from octy_worker.domain.held import held_pair_id
+from octy_worker.domain.usage import NO_END, SourceUse, uses_by_source
+
+_ROUNDING = timedelta(seconds=1)
+
+
+@dataclass(frozen=True, slots=True)
+class RegenerationView:
+    """All that pages, mails and support staff are shown of a regeneration."""
+
+    regeneration: Regeneration
+    sealed: SealedSecret | None
+    account: Account
+    new_pair: KeyPair | None
+    old_pair: KeyPair | None
+
+
+@dataclass(frozen=True, slots=True)
+class NewKeys:
+    """What the customer is shown once."""
+
+    public_key: str
+    secret: Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The regeneration that now serves an order, and whether it was on its way before."""
+
+    regeneration_id: str
+    joined: bool
+
+
+def load_regeneration(session: Session, regeneration_id: str) -> RegenerationView | None:
+    """Return the whole regeneration, or None."""
+    regeneration = session.get(Regeneration, regeneration_id)
+    if regeneration is None:
+        return None
+    return RegenerationView(
+        regeneration=regeneration,
+        sealed=session.get(SealedSecret, regeneration_id),
+        account=session.get_one(Account, regeneration.account_id),
+        new_pair=_pair(session, regeneration.new_pair_id),
+        old_pair=_pair(session, regeneration.old_pair_id),
+    )
+
+
+def _pair(session: Session, pair_id: str | None) -> KeyPair | None:
+    return None if pair_id is None else session.get(KeyPair, pair_id)
+
+
+def open_regeneration(  # who, what and why of one order
+    session: Session,
+    account_id: str,
+    cause: Cause,
+    *,
+    old_pair_id: str | None,
+    leaked: bool,
+    actor: str,
+    reason: str = "",
+    now: float,
+) -> Opened:
+    """Order a new pair for an account; its workflow is started through the outbox.
+
+    A second order for the same old pair joins the first one, even after its keys were collected: a pair is replaced
+    once. An order against the very pair that waits for its collection supersedes: the waiting secret is erased, its
+    link dies, and the new order replaces what the first one was to replace. If either of the two was for a leak, that
+    pair is cut with this order: the customer holds no other secret that could have leaked.
+    """
+    held = held_pair_id(session, old_pair_id)
+    waiting = on_its_way(session, account_id)
+    if waiting is None or old_pair_id is None or waiting.new_pair_id != old_pair_id:
+        standing = _replacement_of(session, account_id, held)
+        if standing is not None:
+            _note_leak(session, standing, leaked=leaked, now=now)
+            return Opened(standing.id, joined=True)
+    if waiting is not None:
+        leaked = leaked or (waiting.leaked and waiting.old_pair_id == held)
+        _supersede(session, waiting, now)
+    regeneration = Regeneration(
+        id=uuid7(now),
+        account_id=account_id,
+        cause=cause,
+        actor=actor,
+        reason=reason,
+        leaked=leaked,
+        old_pair_id=held,
+        opened_at=utc(now),
+    )
+    session.add(regeneration)
+    session.flush()
+    if leaked and held is not None:
+        key_pairs.retire(session.connection(), held, now)
+    detail = {"leaked": leaked, "replaces": held is not None}
+    outbox.put(session.connection(), outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
+    return Opened(regeneration.id, joined=False)
+
+
+def on_its_way(session: Session, account_id: str) -> Regeneration | None:
+    """Return the account's one regeneration whose keys nobody has collected yet."""
+    return session.exec(
+        select(Regeneration).where(
+            Regeneration.account_id == account_id,
+            col(Regeneration.collected_at).is_(None),
+            col(Regeneration.finished_at).is_(None),
+        )
+    ).first()
+
+
+def _replacement_of(session: Session, account_id: str, old_pair_id: str | None) -> Regeneration | None:
+    """Return what replaces or has replaced this pair; without a pair, the first issue if it is on its way."""
+    if old_pair_id is None:
+        waiting = on_its_way(session, account_id)
+        return waiting if waiting is not None and waiting.old_pair_id is None else None
+    in_vain = [RegenerationState.ABANDONED, RegenerationState.SUPERSEDED]
+    return session.exec(
+        select(Regeneration).where(Regeneration.old_pair_id == old_pair_id, col(Regeneration.state).not_in(in_vain))
+    ).first()
+
+
+def _note_leak(session: Session, regeneration: Regeneration, *, leaked: bool, now: float) -> None:
+    if leaked and regeneration.old_pair_id is not None:
+        regeneration.leaked = True
+        session.add(regeneration)
+        key_pairs.retire(session.connection(), regeneration.old_pair_id, now)
+
+
+def _supersede(session: Session, regeneration: Regeneration, now: float) -> None:
+    """End one whose new pair is attacked or unwanted before it was collected."""
+    connection = session.connection()
+    finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now)
+    outbox.put(connection, outbox.Event.REGENERATION_SUPERSEDED, regeneration.id, now)
+    session.refresh(regeneration)
+
+
+def issue(
+    session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str, *, life: float, now: float
+) -> None:
+    """Make the new pair, pending, with its secret sealed until it is collected."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.new_pair_id is not None or regeneration.finished_at is not None:
+        return
+    new = make_pair()
+    regeneration.new_pair_id = uuid7(now)
+    key_pairs.add_pair(
+        session.connection(),
+        regeneration.new_pair_id,
+        account_id=regeneration.account_id,
+        public_key=new.public_key,
+        secret_digest=hasher.digest(new.secret, bound_to(regeneration.new_pair_id, new.public_key)),
+        cause=regeneration.cause,
+        now=now,
+    )
+    session.add(regeneration)
+    session.add(
+        SealedSecret(
+            regeneration_id=regeneration_id,
+            sealed=sealer.seal(new.secret.reveal(), regeneration_id),
+            expires_at=utc(now) + timedelta(seconds=life),
+        )
+    )
+
+
+def prove(session: Session, hasher: KeyHasher, sealer: Sealer, regeneration_id: str) -> bool:
+    """Tell whether the sealed secret opens the new pair, by the verifier that requests meet.
+
+    True too when nothing is sealed any more: what was collected had been proven before it was sent.
+    """
+    view = load_regeneration(session, regeneration_id)
+    if view is None:
+        return False
+    if view.regeneration.finished_at is not None:
+        return True
+    if view.new_pair is None or view.sealed is None:
+        return False
+    if view.sealed.sealed is None:
+        return True
+    secret = Secret(sealer.open(view.sealed.sealed, regeneration_id))
+    pair = view.new_pair
+    return hasher.verify(secret, pair.secret_digest, bound_to(pair.id, pair.public_key))
+
+
+def activate(session: Session, regeneration_id: str, now: float) -> None:
+    """Let the new pair authenticate; a leaked old pair is retired in the same transaction."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.new_pair_id is None or regeneration.finished_at is not None:
+        return
+    connection = session.connection()
+    key_pairs.activate(connection, regeneration.new_pair_id, now)
+    if regeneration.old_pair_id is not None:
+        key_pairs.note_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
+        if regeneration.leaked:
+            key_pairs.retire(connection, regeneration.old_pair_id, now)
+    if regeneration.state == RegenerationState.OPEN:
+        regeneration.state = RegenerationState.SENT
+        webhook_events.keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
+    session.add(regeneration)
+
+
+def renew(session: Session, regeneration_id: str, generation: int, *, life: float, now: float) -> int:
+    """Give an uncollected secret a fresh link of at least this generation; older links die.
+
+    Return the generation that now counts, or 0 when there is nothing left to renew.
+    """
+    sealed = session.get(SealedSecret, regeneration_id)  # none when it ended before a pair was issued
+    if sealed is None or sealed.sealed is None:
+        return 0
+    if sealed.generation < generation:
+        sealed.generation = generation
+        sealed.expires_at = utc(now) + timedelta(seconds=life)
+        session.add(sealed)
+    return sealed.generation
+
+
+def collect(database: Database, sealer: Sealer, regeneration_id: str, generation: int, now: float) -> NewKeys | None:
+    """Hand the new keys over, once: one conditional UPDATE decides, and erases the sealed secret.
+
+    None when they were collected before, the link has expired, or a newer one or another pair took its place.
+    """
+    with database.write() as connection, Session(connection) as session:
+        view = load_regeneration(session, regeneration_id)
+        if view is None or view.sealed is None or view.sealed.sealed is None or view.new_pair is None:
+            return None
+        if view.new_pair.state == PairState.RETIRED:  # cut by a leak before it was collected
+            return None
+        keys = NewKeys(view.new_pair.public_key, Secret(sealer.open(view.sealed.sealed, regeneration_id)))
+        fresh = (col(SealedSecret.generation) == generation, col(SealedSecret.expires_at) > utc(now))
+        return keys if _take(connection, regeneration_id, *fresh, now=now) else None
+
+
+def note_mailed(session: Session, regeneration_id: str, now: float) -> bool:
+    """Count a secret as collected because its mail was accepted. True when this call did it.
+
+    Whichever of its mails that was: the customer has the secret. Nothing is done when it was collected before, or when
+    its regeneration has ended or its pair was cut while the mail left.
+    """
+    view = load_regeneration(session, regeneration_id)
+    if view is None or view.new_pair is None or view.new_pair.state == PairState.RETIRED:
+        return False
+    return _take(session.connection(), regeneration_id, now=now)
+
+
+def _take(connection: Connection, regeneration_id: str, *conditions: ColumnElement[bool], now: float) -> bool:
+    """Let one conditional UPDATE decide who takes the sealed secret; erase it, and tell the workflow."""
+    erased = connection.execute(
+        update(SealedSecret)
+        .where(col(SealedSecret.regeneration_id) == regeneration_id, col(SealedSecret.sealed).is_not(None), *conditions)
+        .values(sealed=None, collected_at=utc(now))
+    )
+    if erased.rowcount != 1:
+        return False
+    mark_erased(connection)
+    connection.execute(
+        update(Regeneration)
+        .where(col(Regeneration.id) == regeneration_id)
+        .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
+    )
+    outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
+    webhook_events.keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
+    return True
+
+
+def begin_overlap(session: Session, regeneration_id: str, *, overlap: float, now: float) -> float | None:
+    """Let the old pair live on for `overlap` seconds after the collection, as the customer was told with the new keys.
+
+    Return its end in Unix seconds: one that is set already stands; `now` when there is no old pair that still works.
+    None, with nothing done, when the new keys were not collected.
+    """
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    old_pair_id = regeneration.old_pair_id
+    if regeneration.collected_at is None:
+        return None
+    if old_pair_id is None:
+        return now
+    retire_at = regeneration.collected_at + timedelta(seconds=overlap)
+    key_pairs.begin_retiring(session.connection(), old_pair_id, retire_at=retire_at, now=now)
+    old = session.get_one(KeyPair, old_pair_id)
+    return old.retire_at.timestamp() if old.state == PairState.RETIRING and old.retire_at is not None else now
+
+
+def old_uses(session: Session, view: RegenerationView) -> tuple[SourceUse, ...]:
+    """Return who was let in with the old pair since the new secret was collected, most frequent source first.
+
+    Nothing before the collection, and nothing when the old pair does not live out its overlap. Counts are by the
+    minute: that of the collection itself is left out, for it holds what came just before.
+    """
+    collected_at, old = view.regeneration.collected_at, view.old_pair
+    if collected_at is None or old is None or old.state != PairState.RETIRING:
+        return ()
+    return uses_by_source(session, old.public_key, int(collected_at.timestamp()) // 60 + 1, NO_END)
+
+
+def retire_old(session: Session, regeneration_id: str, now: float) -> bool:
+    """Cut the old pair, whose successor was collected and whose overlap is over. False when it may live on.
+
+    It was cut already when it leaked. A clock's rounding is no reason to let it live.
+    """
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.collected_at is None:
+        return False
+    if regeneration.old_pair_id is None:
+        return True
+    old = session.get_one(KeyPair, regeneration.old_pair_id)
+    if old.state == PairState.RETIRED:
+        return True
+    if old.retire_at is None or old.retire_at > utc(now) + _ROUNDING:
+        return False
+    key_pairs.retire(session.connection(), regeneration.old_pair_id, now)
+    return True
+
+
+def finish_as_ordered(
+    session: Session, regeneration_id: str, state: RegenerationState, now: float
+) -> RegenerationState:
+    """End a regeneration as its workflow orders it, where SQL holds what that rests on; return the state that stands.
+
+    `done` rests on the collection, `abandoned` on its absence; only another order supersedes.
+    """
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    collected = regeneration.collected_at is not None
+    fits = state is RegenerationState.DONE if collected else state is RegenerationState.ABANDONED
+    if regeneration.finished_at is None and not fits:
+        return RegenerationState(regeneration.state)
+    return finish(session.connection(), regeneration_id, state, now)
+
+
+def finish(connection: Connection, regeneration_id: str, state: RegenerationState, now: float) -> RegenerationState:
+    """End a regeneration, erase what was not collected, and tell the cases that wait for it, once.
+
+    Return the state that stands: `COLLECTED`, with nothing done, when the customer was faster than the end of his
+    waiting; or the ending that it already has. One that ends uncollected takes its new pair with it, the old pair is
+    not touched; after an abandoned one the waiting cases can be answered anew.
+    """
+    columns = (
+        Regeneration.state,
+        Regeneration.finished_at,
+        Regeneration.collected_at,
+        Regeneration.new_pair_id,
+        Regeneration.old_pair_id,
+    )
+    query = select(*map(col, columns)).where(Regeneration.id == regeneration_id)
+    regeneration: Any = connection.execute(query).one()
+    if regeneration.finished_at is not None:
+        return RegenerationState(regeneration.state)
+    collected = regeneration.collected_at is not None
+    if collected and state is not RegenerationState.DONE:
+        return RegenerationState.COLLECTED
+    connection.execute(
+        update(Regeneration).where(col(Regeneration.id) == regeneration_id).values(state=state, finished_at=utc(now))
+    )
+    connection.execute(
+        update(SealedSecret).where(col(SealedSecret.regeneration_id) == regeneration_id).values(sealed=None)
+    )
+    mark_erased(connection)
+    if not collected and regeneration.new_pair_id is not None:
+        key_pairs.retire(connection, regeneration.new_pair_id, now)
+        if regeneration.old_pair_id is not None:
+            key_pairs.forget_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
+    for incident_id in waiting_cases(connection, regeneration_id):
+        if state is RegenerationState.ABANDONED:
+            incidents.reopen_answer(connection, incident_id)
+        detail = {"regeneration_id": regeneration_id, "state": str(state)}
+        outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
+    return state
+
+
+def tell_if_finished(session: Session, regeneration_id: str, incident_id: str, now: float) -> None:
+    """Tell a case that joined a regeneration after its end what that end was; nobody else will."""
+    regeneration = session.get_one(Regeneration, regeneration_id)
+    if regeneration.finished_at is not None:
+        detail = {"regeneration_id": regeneration_id, "state": regeneration.state}
+        outbox.put(session.connection(), outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
+
+
+def waiting_cases(connection: Connection, regeneration_id: str) -> list[str]:
+    """Return the ids of the open cases that this regeneration is to settle."""
+    rows = connection.execute(
+        select(Incident.id).where(Incident.regeneration_id == regeneration_id, col(Incident.closed_at).is_(None))
+    )
+    return [row[0] for row in rows]
+
+
+def current_pair(session: Session, account_id: str) -> KeyPair | None:
+    """Return the account's newest pair that requests may use."""
+    return session.exec(
+        select(KeyPair)
+        .where(KeyPair.account_id == account_id, KeyPair.state == PairState.ACTIVE)
+        .order_by(col(KeyPair.created_at).desc(), col(KeyPair.id).desc())
+    ).first()

@@ -1,0 +1,59 @@
+"""What SQL says of an incident or a regeneration, for workflows that believe no message.
+
+Here: two looks. Not here: what follows from them (`octy_workflows.incident`, `octy_workflows.regeneration`).
+"""
+
+from sqlmodel import Session, select
+
+from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Regeneration
+from octy_middleware.states import Answer
+from octy_workflows.messages import FINAL, Ending, IncidentFacts, RegenerationFacts, Signal
+from octy_workflows.staff import Choice
+
+CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
+"""What an answer asks for, in the workflows' words."""
+
+_ROWS = {  # of a timeline, for a signal that may be told again after what it told has changed
+    Signal.CUSTOMER_ANSWERED: ("answered",),
+    Signal.ANSWER_CHANGED: ("answer_changed",),
+    Signal.REGENERATION_FINISHED: ("superseded", "regeneration_abandoned"),
+}
+
+
+def incident_facts(session: Session, incident_id: str) -> IncidentFacts | None:
+    """Return the facts of an incident; None when it is not in this database."""
+    incident = session.get(Incident, incident_id)
+    if incident is None:
+        return None
+    said = session.get_one(Confirmation, incident_id)
+    newest = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
+    state = "" if newest is None or newest.finished_at is None else newest.state
+    noted = select(IncidentEvent.what).where(IncidentEvent.incident_id == incident_id).distinct()
+    told = frozenset(session.exec(noted))
+    backed = [signal for signal, rows in _ROWS.items() if not told.isdisjoint(rows)]
+    if said.answer is not None and Signal.CUSTOMER_ANSWERED not in backed:
+        backed.append(Signal.CUSTOMER_ANSWERED)
+    if state in FINAL and Signal.REGENERATION_FINISHED not in backed:
+        backed.append(Signal.REGENERATION_FINISHED)
+    if incident.failures > incident.length:
+        backed.append(Signal.ATTEMPTS_GREW)
+    return IncidentFacts(
+        choice=None if said.answer is None else CHOICES[Answer(said.answer)],
+        leaked=said.leaked,
+        by=said.answered_by,
+        failures=incident.failures,
+        regeneration_id=incident.regeneration_id or "",
+        regeneration_state=state,
+        backed=[str(signal) for signal in backed],
+    )
+
+
+def regeneration_facts(session: Session, regeneration_id: str) -> RegenerationFacts | None:
+    """Return the facts of a regeneration; None when it is not in this database."""
+    row = session.get(Regeneration, regeneration_id)
+    if row is None:
+        return None
+    ending = row.state if row.finished_at is not None else ""
+    collected = row.collected_at is not None
+    backed = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (bool(ending) and ending != Ending.DONE)
+    return RegenerationFacts(collected, ending, [str(signal) for signal in backed])

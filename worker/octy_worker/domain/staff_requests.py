@@ -1,0 +1,114 @@
+"""Staff orders in the store: written before a message goes to a workflow, loaded and used by the workflow's activity.
+
+Here: every SQL step of the `staff_order` table. Not here: what follows from an order (`octy_workflows.orders`), the
+`octy` command (`cli.deciding`).
+
+Messages to workflows carry an order's id alone. Whoever reaches Temporal can send one, so the row decides: it must be
+there, be about this workflow's subject, ask for this action, and be unused.
+"""
+
+from dataclasses import asdict
+from enum import StrEnum
+from typing import Any
+
+from sqlalchemy import Connection, insert, select, update
+from sqlmodel import Session, col
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import StaffOrder
+from octy_worker.staff.key_orders import OrderRefusedError
+from octy_workflows.messages import Action, Refused
+from octy_workflows.staff import StaffRequest
+
+_OF_EVERY_ORDER = ("actor", "reason")
+
+
+class Result(StrEnum):
+    """What became of an order."""
+
+    USED = "used"  # its workflow took it
+    REFUSED = "refused"  # before its workflow took it
+
+
+WORDS = {
+    Refused.ORDER_MISSING: "there is no staff order of this id",
+    Refused.ORDER_FOREIGN: "the staff order of this id is about something else",
+    Refused.ORDER_USED: "the staff order of this id was used already",
+}
+
+
+class UnusableError(Exception):
+    """An order that can't be used; `why` says which rule it breaks."""
+
+    def __init__(self, why: Refused) -> None:
+        super().__init__(WORDS[why])
+        self.why = why
+
+
+def write(database: Database, action: Action, subject_id: str, said: StaffRequest, now: float) -> None:
+    """Write an order down, or find that the same one is there; its first reason stays.
+
+    Raises OrderRefusedError for another order of this id.
+    """
+    fields = {name: value for name, value in asdict(said).items() if name not in (*_OF_EVERY_ORDER, said.id_field)}
+    same = {"action": str(action), "subject_id": subject_id, "fields": fields}
+    same |= {"actor": said.actor}
+    with database.write_session() as session:
+        there = session.get(StaffOrder, said.id)
+        if there is None:
+            session.connection().execute(
+                insert(StaffOrder).values(
+                    id=said.id, reason=said.reason, created_at=utc(now), used_by="", result="", **same
+                )
+            )
+        elif {name: getattr(there, name) for name in same} != same:
+            raise OrderRefusedError(f"the id {said.id} belongs to another order; leave it out to get a new one")
+
+
+def use(connection: Connection, order_id: str, action: Action, subject_id: str, *, by: str, now: float) -> StaffOrder:
+    """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
+
+    `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
+    """
+    with Session(connection, expire_on_commit=False) as session:
+        order = session.get(StaffOrder, order_id)
+        if order is None:
+            raise UnusableError(Refused.ORDER_MISSING)
+        if order.subject_id != subject_id or order.action != action:
+            raise UnusableError(Refused.ORDER_FOREIGN)
+        unused = (col(StaffOrder.id) == order_id, col(StaffOrder.used_at).is_(None))
+        marked = connection.execute(
+            update(StaffOrder).where(*unused).values(used_at=utc(now), used_by=by, result=Result.USED)
+        )
+        if marked.rowcount != 1 and order.used_by != by:
+            raise UnusableError(Refused.ORDER_USED)
+        return order
+
+
+def withdraw(connection: Connection, order_id: str, now: float) -> None:
+    """Note that an order was refused, so that nobody can have it carried out later."""
+    connection.execute(
+        update(StaffOrder)
+        .where(col(StaffOrder.id) == order_id, col(StaffOrder.used_at).is_(None))
+        .values(used_at=utc(now), result=Result.REFUSED)
+    )
+
+
+def request_of(order: StaffOrder, id_field: str) -> dict[str, Any]:
+    """Return the order as the workflows read it."""
+    return {**order.fields, "actor": order.actor, "reason": order.reason, id_field: order.id}
+
+
+def used_decision(connection: Connection, order_id: str, incident_id: str) -> StaffOrder | None:
+    """Return a decision about this incident that its workflow has marked as used."""
+    query = select(col(StaffOrder.id)).where(
+        col(StaffOrder.id) == order_id,
+        col(StaffOrder.action) == Action.DECIDE,
+        col(StaffOrder.subject_id) == incident_id,
+        col(StaffOrder.result) == Result.USED,
+    )
+    if connection.execute(query).first() is None:
+        return None
+    with Session(connection, expire_on_commit=False) as session:
+        return session.get_one(StaffOrder, order_id)

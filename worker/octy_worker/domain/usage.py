@@ -1,0 +1,215 @@
+"""Where requests with a key came from, and when: counted by source with the client last claimed, and over time.
+
+Here: these queries, over sums that are kept at each commit (`octy_middleware.recording.incident_counts`): what is read doesn't
+grow with what attackers send. Not here: which incident or key (`cases`, `reports`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement, case
+from sqlmodel import Session, col, func, select
+from sqlmodel.sql.expression import Select
+
+from octy_middleware.clock import EPOCH
+from octy_middleware.db.models import Attempt, IncidentCount, KeyPair, OutcomeMinute
+from octy_middleware.http.event import OVERFLOW
+from octy_middleware.http.outcome import Outcome
+from octy_middleware.recording.incident_counts import ALL_TIME, NOT_KEPT
+from octy_middleware.states import PairState
+from octy_worker.domain.histogram import Plot, plot_of
+
+NO_END = 2**62  # a minute that never comes
+LATE_USE_WINDOW = timedelta(days=30)
+"""A retired pair that nobody sent for so long is no integration that somebody forgot."""
+
+_MINUTE = 60  # seconds
+_EXACT_UP_TO = 1_000  # requests whose own times are looked up
+_BURST = 12  # minutes; whatever lasts longer is drawn by whole minutes anyway
+_COUNTERS = 100_000  # of a key that are read at once: ten sources a minute for a week
+_NAMED = 20  # sources that are read by name
+
+
+@dataclass(frozen=True, slots=True)
+class SourceCount:
+    """How many requests came from one source; the client is the last one seen there."""
+
+    source: str
+    count: int
+    client: str
+    last_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class SourceUse:
+    """How many requests of one source were let in, as which client the last one, and in which minute."""
+
+    source: str
+    count: int
+    client: str
+    last_minute: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class LateUse:
+    """A retired pair that somebody still sends, with its own right secret: a forgotten integration."""
+
+    public_key: str
+    retired_at: datetime
+    used_by: SourceCount
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """Where attempts came from: the most frequent sources, most frequent first, and what all of them sum up to.
+
+    `number`: how many sources there are. Not `complete`: there were more than are kept by name, so it is a lower bound.
+    """
+
+    named: tuple[SourceCount, ...] = ()
+    number: int = 0
+    total: int = 0
+    complete: bool = True
+    last_at: datetime | None = None
+
+
+def sources_of(session: Session, incident_id: str) -> Sources:
+    """Return where an incident's attempts came from, by reading a bounded number of rows."""
+    of_incident = (IncidentCount.subject == incident_id, IncidentCount.bucket == ALL_TIME)
+    unnamed = col(IncidentCount.source).in_((OVERFLOW, NOT_KEPT))
+    number, total, last_at, merged = session.exec(
+        select(
+            func.count(),
+            func.coalesce(func.sum(IncidentCount.count), 0),
+            func.max(IncidentCount.last_at),
+            func.coalesce(func.sum(case((unnamed, 1), else_=0)), 0),
+        ).where(*of_incident)
+    ).one()
+    named = session.exec(
+        select(IncidentCount)
+        .where(*of_incident, IncidentCount.source != NOT_KEPT)
+        .order_by(col(IncidentCount.count).desc(), IncidentCount.source)
+        .limit(_NAMED)
+    )
+    return Sources(
+        tuple(SourceCount(row.source, row.count, row.client, row.last_at) for row in named),
+        int(number),
+        int(total),
+        complete=not merged,
+        last_at=last_at,
+    )
+
+
+def uses_by_source(session: Session, public_key: str, first_minute: int, last_minute: int) -> tuple[SourceUse, ...]:
+    """Return who was let in with a pair between two minutes, both included, most frequent source first.
+
+    Clients are known of the time in which the pair is about to end. Of a pair that is sent from thousands of sources,
+    only the newest minutes are read.
+    """
+    first_minute = newest_counters(session, public_key, first_minute)
+    counts = session.exec(
+        select(OutcomeMinute.source, func.sum(OutcomeMinute.count), func.max(OutcomeMinute.minute))
+        .where(
+            OutcomeMinute.public_key == public_key,
+            OutcomeMinute.outcome == Outcome.ACCEPTED,
+            col(OutcomeMinute.minute).between(first_minute, last_minute),
+        )
+        .group_by(OutcomeMinute.source)
+        .order_by(func.sum(OutcomeMinute.count).desc(), OutcomeMinute.source)
+    ).all()
+    newest = (
+        select(func.max(Attempt.id))
+        .where(
+            Attempt.public_key == public_key,
+            col(Attempt.minute).between(first_minute, last_minute),
+            Attempt.outcome == Outcome.ACCEPTED,
+        )
+        .group_by(Attempt.source)
+    )
+    clients = {each.source: each.client for each in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
+    return tuple(
+        SourceUse(source, int(count), clients.get(source, ""), EPOCH + timedelta(minutes=minute))
+        for source, count, minute in counts
+    )
+
+
+def newest_counters(session: Session, public_key: str, first_minute: int) -> int:
+    """Return the first minute from which on at most so many counters of a key stand as people are shown at once."""
+    beyond = session.exec(
+        select(OutcomeMinute.minute)
+        .where(OutcomeMinute.public_key == public_key, OutcomeMinute.minute >= first_minute)
+        .order_by(col(OutcomeMinute.minute).desc())
+        .offset(_COUNTERS)
+        .limit(1)
+    ).first()
+    return first_minute if beyond is None else beyond + 1
+
+
+def over_time(session: Session, incident_id: str, public_key: str) -> Plot | None:
+    """Return when an incident's attempts came; None when their sums are kept no more.
+
+    Sums are exact by the minute, or by the hour from the second day on. A short burst that is kept in detail is drawn
+    by the second, so that it has a shape. The number of rows that are read depends on the incident's age only.
+    """
+    in_buckets = session.exec(
+        select(IncidentCount.bucket, IncidentCount.count).where(
+            IncidentCount.subject == incident_id, col(IncidentCount.bucket) > ALL_TIME
+        )
+    ).all()
+    if not in_buckets:
+        return None
+    first, last = min(in_buckets)[0], max(in_buckets)[0]
+    total = sum(count for _, count in in_buckets)
+    if total <= _EXACT_UP_TO and last - first <= _BURST:
+        in_detail = session.exec(
+            select(Attempt.at).where(
+                Attempt.public_key == public_key,
+                col(Attempt.minute).between(first, last),
+                Attempt.outcome == Outcome.WRONG_SECRET,
+            )
+        ).all()
+        if len(in_detail) == total:
+            return plot_of((at.timestamp(), 1) for at in in_detail)
+    return plot_of(((minute * _MINUTE, count) for minute, count in in_buckets), finest=_MINUTE)
+
+
+def late_uses(session: Session, account_id: str, at: datetime) -> tuple[LateUse, ...]:
+    """Return who still sends retired pairs of an account, from the window before `at` on; the latest 20 uses."""
+    latest = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.account_id) == account_id, at))
+    return _as_uses(session, latest.order_by(col(IncidentCount.last_at).desc()).limit(_NAMED))
+
+
+def count_late_uses(session: Session, account_id: str, at: datetime) -> int:
+    """Return how many uses `late_uses` chooses from."""
+    return session.exec(select(func.count()).where(*_late(col(KeyPair.account_id) == account_id, at))).one()
+
+
+def late_uses_of(session: Session, pair: KeyPair, at: datetime, *, limit: int | None = _NAMED) -> tuple[LateUse, ...]:
+    """Return who still sends this pair, most frequent source first; nothing while it is not retired."""
+    most = select(KeyPair, IncidentCount).where(*_late(col(KeyPair.id) == pair.id, at))
+    return _as_uses(session, most.order_by(col(IncidentCount.count).desc(), IncidentCount.source).limit(limit))
+
+
+def count_late_uses_of(session: Session, pair: KeyPair, at: datetime) -> int:
+    """Return how many uses `late_uses_of` chooses from."""
+    return session.exec(select(func.count()).where(*_late(col(KeyPair.id) == pair.id, at))).one()
+
+
+def _late(which: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool], ...]:
+    """Return the conditions of what retired pairs were sent with their own secret, summed up at each commit."""
+    return (
+        which,
+        col(IncidentCount.subject) == col(KeyPair.public_key),
+        col(KeyPair.state) == PairState.RETIRED,
+        col(KeyPair.retired_at).is_not(None),
+        col(IncidentCount.bucket) == ALL_TIME,
+        col(IncidentCount.last_at) >= at - LATE_USE_WINDOW,
+    )
+
+
+def _as_uses(session: Session, query: Select[KeyPair, IncidentCount]) -> tuple[LateUse, ...]:
+    return tuple(
+        LateUse(pair.public_key, pair.retired_at, SourceCount(row.source, row.count, row.client, row.last_at))
+        for pair, row in session.exec(query)
+        if pair.retired_at is not None
+    )

@@ -1,0 +1,1 @@
+"""Customers of another system, imported with the keys that they have."""

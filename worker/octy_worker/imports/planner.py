@@ -1,0 +1,280 @@
+"""Customers of another system, brought in with the keys that they have: planned first, then written.
+
+Here: rows against the store. Not here: files (`imports_reading`), what may stand in a row (`imports_checking`), how it
+is written (`imports_writing`), the `octy` command (`cli.importing`).
+
+An import adds and never changes: an account that is there stays as it is, and so does a pair. What is there already
+just as the file has it is counted, so that the same file can be run again. New customers get no mail; one whose account
+was there and gets a further pair is told.
+"""
+
+import hashlib
+import json
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NamedTuple
+from uuid import UUID
+
+from sqlalchemy import Connection, and_, not_, or_
+from sqlmodel import col, select
+
+from octy_middleware.clock import utc, uuid7
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, KeyPair
+from octy_middleware.domain.accounts import CONTACT_FIELDS, account_values
+from octy_middleware.domain.key_pairs import Known
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.keys.secret import KeyHasher, bound_to, imported_hash
+from octy_middleware.states import Cause, PairState
+from octy_worker.imports.reader import Fault, read_rows
+from octy_worker.imports.validator import Candidate, Checker
+from octy_worker.imports.writer import Cursor, ImportWriter, Rows, unfinished
+
+Progress = Callable[[str, int, int | None], None]
+"""Told now and then: what was done, with how many rows, and of how many; None while that is unknown."""
+
+_UNSALTED = "hex_"
+_NO_PLAIN_SHA = "anybody can write one down: order new keys with `octy keys regenerate`"
+_CHUNK = 1000  # rows a statement
+_COUNTING = 32  # bits of an id
+
+
+@dataclass(slots=True)
+class Plan:
+    """What an import would write. With faults nothing may be written: all of a file is imported, or nothing.
+
+    `digest`: SHA-256 of the file's rows, as the audit log has it. `added`: further pairs of accounts that are there.
+    `sealed`: False when there was no pepper to seal the hashes with, as in a dry run on a host without; not to be
+    written.
+    """
+
+    rows: int = 0
+    digest: str = ""
+    sealed: bool = True
+    added: dict[str, list[Known]] = field(default_factory=dict)
+    accounts: list[dict[str, Any]] = field(default_factory=list)
+    pairs: list[Known] = field(default_factory=list)
+    already_there: int = 0
+    faults: list[Fault] = field(default_factory=list)
+
+    def kinds(self) -> dict[str, int]:
+        """Count the pairs by scheme and rough cost of their hashes, the most frequent first."""
+        return dict(Counter(pair["imported_scheme"] for pair in self.pairs).most_common())
+
+
+def plan_import(
+    database: Database,
+    file: BinaryIO,
+    *,
+    hasher: KeyHasher | None,
+    into_existing: bool,
+    now: float,
+    progress: Progress,
+) -> Plan:
+    """Read the whole file, and compare it with the store. Changes nothing. Without a hasher it is for showing only."""
+    plan = Plan(sealed=hasher is not None)
+    candidates = _check(file, Checker(now), plan, progress)
+    leave_out, ids = unfinished(database), _ids(2 * len(candidates), now)
+    with database.read() as connection:
+        comparison = _Comparison(connection, plan, ids, hasher, into_existing=into_existing, now=now)
+        comparison.leave_out = leave_out
+        for done, chunk in _chunks(candidates):
+            comparison.add(chunk)
+            progress("compared", done, len(candidates))
+    plan.faults.sort(key=lambda fault: fault.line)
+    return plan
+
+
+def carry_out(
+    database: Database, plan: Plan, *, now: float, progress: Progress, writer: ImportWriter | None = None
+) -> None:
+    """Write the plan, and make it valid at the end. Raises StoreUnavailableError; then nothing was imported."""
+    if plan.faults or not plan.sealed:
+        raise ValueError("a plan with faults or without seals is not to be carried out")
+    total = len(plan.accounts) + len(plan.pairs)
+    writer = writer or ImportWriter(database, time.time)
+    writer.write(Rows(plan.accounts, plan.pairs), now=now, report=lambda done: progress("written", done, total))
+
+
+def _check(file: BinaryIO, checker: Checker, plan: Plan, progress: Progress) -> list[Candidate]:
+    candidates = []
+    digest = hashlib.sha256()
+    for found in read_rows(file):
+        plan.rows += 1
+        if not isinstance(found, Fault):
+            digest.update(json.dumps(found.fields, sort_keys=True).encode() + b"\n")
+        checked = [found] if isinstance(found, Fault) else checker.check(found)
+        if isinstance(checked, Candidate):
+            candidates.append(checked)
+        else:
+            plan.faults.extend(checked)
+        if plan.rows % _CHUNK == 0:
+            progress("read", plan.rows, None)
+    progress("read", plan.rows, plan.rows)
+    plan.digest = digest.hexdigest()
+    return candidates
+
+
+def _ids(count: int, now: float) -> Iterator[str]:
+    """Return so many ids in rising order, of a range that is this import's alone.
+
+    Lists show the file's order, an index is written page after page, and an import's rows are found by their range.
+    """
+    begin = UUID(uuid7(now)).int >> _COUNTING << _COUNTING
+    return (str(UUID(int=begin | number)) for number in range(count))
+
+
+def _chunks(items: Sequence[Any]) -> Iterator[tuple[int, Sequence[Any]]]:
+    """Return the items in chunks, each with how many are done after it."""
+    for start in range(0, len(items), _CHUNK):
+        chunk = items[start : start + _CHUNK]
+        yield start + len(chunk), chunk
+
+
+class _Standing(NamedTuple):
+    """An account as it is in the store, or as a row of the file will make it."""
+
+    account_id: str
+    contact: dict[str, str]
+    is_new: bool
+
+
+class _Pair(NamedTuple):
+    """A pair in the store."""
+
+    account_id: str
+    digest: str
+    imported_scheme: str | None
+    cause: str
+
+    def is_that_of(self, row: Candidate) -> bool:
+        """Tell whether it is the row's; an imported hash may have given way to a digest of ours since."""
+        upgraded = self.cause == Cause.IMPORT and self.imported_scheme is None
+        return upgraded or imported_hash(self.digest) == row.secret_digest
+
+
+class _Comparison:
+    """Compares rows with the store and with the accounts of the rows before them, and adds to the plan."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        plan: Plan,
+        ids: Iterator[str],
+        hasher: KeyHasher | None,
+        *,
+        into_existing: bool,
+        now: float,
+    ) -> None:
+        self._hasher = hasher
+        self._connection = connection
+        self._plan = plan
+        self._new_ids = ids
+        self._into_existing = into_existing
+        self._now = now
+        self._accounts: dict[str, _Standing] = {}  # by reference
+        self._ids: set[str] = set()
+        self.leave_out: Cursor | None = None
+        """An import that was interrupted, or is under way: its rows are not valid."""
+
+    def add(self, rows: Sequence[Candidate]) -> None:
+        """Add what these rows make, or what is wrong with them."""
+        self._load_accounts({row.reference for row in rows} - self._accounts.keys())
+        there = self._load_pairs([row.public_key for row in rows])
+        for row in rows:
+            faults = list(self._faults_of(row, there.get(row.public_key)))
+            self._plan.faults.extend(faults)
+            if faults:
+                continue
+            if row.public_key in there:
+                self._plan.already_there += 1
+            else:
+                self._add_pair(row)
+
+    def _faults_of(self, row: Candidate, pair: _Pair | None) -> Iterator[Fault]:
+        """Return what is wrong with a row; its account stands afterwards."""
+        account = self._accounts.get(row.reference)
+        if pair is not None and (account is None or pair.account_id != account.account_id):
+            yield Fault(row.line, "public_key", "belongs to another account", "is the reference right?")
+        elif account is None:
+            yield from self._open_account(row)
+        else:
+            yield from _differences(row, account)
+            yield from self._faults_of_pair(row, pair, account)
+
+    def _open_account(self, row: Candidate) -> Iterator[Fault]:
+        if row.reference in self._ids:
+            yield Fault(
+                row.line, "reference", "is the id of an account that is there", "give your own id of the customer"
+            )
+            return
+        try:
+            values = account_values(row.reference, row.contact, self._now)
+        except InvalidInputError as error:
+            wrong = str(error).removeprefix("contact_email_address ")
+            yield Fault(row.line, "contact_email_address", wrong, "give it in the customer's first row")
+            return
+        values |= {"id": next(self._new_ids), "created_at": row.created_at or values["created_at"]}
+        self._plan.accounts.append(values)
+        contact = {name: values[name] for name in CONTACT_FIELDS}
+        self._accounts[row.reference] = _Standing(values["id"], contact, is_new=True)
+
+    def _faults_of_pair(self, row: Candidate, pair: _Pair | None, account: _Standing) -> Iterator[Fault]:
+        if pair is None and not account.is_new and not self._into_existing:
+            yield Fault(
+                row.line,
+                "reference",
+                "has an account already",
+                "--into-existing adds the pair to it; is it the same customer?",
+            )
+        elif pair is None and not account.is_new and row.imported_scheme.startswith(_UNSALTED):
+            yield Fault(row.line, "secret_hash", "is plain SHA, and the account is there already", _NO_PLAIN_SHA)
+        elif pair is not None and not pair.is_that_of(row):
+            yield Fault(row.line, "public_key", "is there already with another secret", "an import changes no pair")
+
+    def _add_pair(self, row: Candidate) -> None:
+        account, pair_id = self._accounts[row.reference], next(self._new_ids)
+        known = self._pair_of(row, account.account_id, pair_id)
+        self._plan.pairs.append(known)
+        if not account.is_new:
+            self._plan.added.setdefault(account.account_id, []).append(known)
+
+    def _pair_of(self, row: Candidate, account_id: str, pair_id: str) -> Known:
+        stored = row.secret_digest
+        return Known(
+            id=pair_id,
+            account_id=account_id,
+            public_key=row.public_key,
+            secret_digest=self._hasher.seal(stored, bound_to(pair_id, row.public_key)) if self._hasher else stored,
+            imported_scheme=row.imported_scheme,
+            created_at=row.created_at or utc(self._now),
+        )
+
+    def _load_accounts(self, references: set[str]) -> None:
+        columns = [col(getattr(Account, name)) for name in ("id", "reference", *CONTACT_FIELDS)]
+        wanted = or_(col(Account.reference).in_(references), col(Account.id).in_(references))
+        if self.leave_out is not None:
+            wanted = and_(wanted, not_(col(Account.id).between(self.leave_out.first, self.leave_out.last)))
+        for account_id, reference, *contact in self._connection.execute(select(*columns).where(wanted)):
+            self._ids.add(account_id)
+            self._accounts[reference] = _Standing(
+                account_id, dict(zip(CONTACT_FIELDS, contact, strict=True)), is_new=False
+            )
+
+    def _load_pairs(self, public_keys: Sequence[str]) -> dict[str, _Pair]:
+        names = ("public_key", "account_id", "secret_digest", "imported_scheme", "cause")
+        columns = [col(getattr(KeyPair, name)) for name in names]
+        not_valid = and_(col(KeyPair.cause) == Cause.IMPORT, col(KeyPair.state) == PairState.PENDING)
+        wanted = and_(col(KeyPair.public_key).in_(public_keys), not_(not_valid))
+        found = self._connection.execute(select(*columns).where(wanted))
+        return {public_key: _Pair(*rest) for public_key, *rest in found}
+
+
+def _differences(row: Candidate, account: _Standing) -> Iterator[Fault]:
+    """Compare contact data. An empty cell says nothing; an account is not changed by an import."""
+    other = "differs from the customer's first row" if account.is_new else "differs from what the account has"
+    for name, value in row.contact.items():
+        if value != account.contact[name]:
+            yield Fault(row.line, name, other, "repeat what stands there, or leave the cell empty")

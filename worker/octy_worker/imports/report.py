@@ -1,0 +1,88 @@
+"""PURE. What is said of an import: its JSON, its sentences, its faults.
+
+Here: a plan in, values and lines out. Not here: printing (`cli.importing`), planning (`imports`). The fields are the
+names of the command's JSON: add, don't rename.
+"""
+
+from dataclasses import dataclass
+
+from octy_worker.formatting import amount
+from octy_worker.imports.planner import Plan
+from octy_worker.imports.reader import Fault
+from octy_worker.imports.validator import IN_CLEAR
+
+_SHOWN = 50  # faults
+_FROM_LIBRARIES = ("argon2", "bcrypt", "django_bcrypt")
+
+
+@dataclass(frozen=True, slots=True)
+class HashLine:
+    """How many pairs have a hash of this scheme and rough cost."""
+
+    kind: str
+    pairs: int
+
+
+@dataclass(frozen=True, slots=True)
+class ImportReport:
+    """What an import did, or without `imported` would do. `faults` counts all, `first_faults` shows some."""
+
+    imported: bool
+    rows: int
+    rows_sha256: str
+    accounts: int
+    pairs: int
+    already_there: int
+    hashes: tuple[HashLine, ...]
+    faults: int
+    first_faults: tuple[Fault, ...]
+
+
+def report(plan: Plan, *, imported: bool) -> ImportReport:
+    """Return the plan as numbers and first faults."""
+    return ImportReport(
+        imported=imported,
+        rows=plan.rows,
+        rows_sha256=plan.digest,
+        accounts=len(plan.accounts),
+        pairs=len(plan.pairs),
+        already_there=plan.already_there,
+        hashes=tuple(HashLine(kind, count) for kind, count in plan.kinds().items()),
+        faults=len(plan.faults),
+        first_faults=tuple(plan.faults[:_SHOWN]),
+    )
+
+
+def sentences(plan: Plan, *, imported: bool) -> list[str]:
+    """Return what was done, or would be."""
+    verb = "are imported" if imported else "would be imported; nothing was written"
+    lines = [f"{amount(len(plan.pairs), 'pair')} and {amount(len(plan.accounts), 'new account')} {verb}."]
+    if plan.already_there:
+        lines.append(f"{amount(plan.already_there, 'further row')} of the file were there already, just so.")
+    if plan.added:
+        told = "Told by mail and webhook" if imported else "To be told by mail and webhook"
+        lines.append(f"{told}: {amount(len(plan.added), 'customer')} whose account was there already.")
+    if plan.pairs:
+        lines.append(f"Hashes: {', '.join(f'{count:,} {kind}' for kind, count in plan.kinds().items())}.")
+    if any(kind.startswith(_FROM_LIBRARIES) for kind in plan.kinds()):
+        lines.append("The apps need their libraries too: pip install 'octy-middleware[imports]'")
+    return lines
+
+
+def fault_lines(plan: Plan) -> list[str]:
+    """Return the first faults, a line each."""
+    return [_fault_line(fault) for fault in plan.faults[:_SHOWN]]
+
+
+def _fault_line(fault: Fault) -> str:
+    place = f"line {fault.line}, {fault.column}" if fault.column else f"line {fault.line}"
+    return f"{place}: {fault.wrong} → {fault.to_do}" if fault.to_do else f"{place}: {fault.wrong}"
+
+
+def verdict(plan: Plan) -> tuple[str, str]:
+    """Return why nothing was imported, and what to do."""
+    shown = f", of which these are the first {_SHOWN}" if len(plan.faults) > _SHOWN else ""
+    wrong = f"{amount(len(plan.faults), 'fault')}{shown}; nothing was imported"
+    if any(fault.wrong == IN_CLEAR for fault in plan.faults):
+        return f"the file holds secret keys in clear: {wrong}", "delete it, and export hashes"
+    return wrong, "mend the file and run it again"

@@ -1,0 +1,285 @@
+"""An import, written in short steps beside everybody else, and made valid by one step at its end.
+
+Here: the steps, and what becomes of an import that was interrupted. Not here: what is written (`imports`).
+
+Pairs are written as pending: they authenticate nobody, and to a request they are unknown keys. Accounts without any
+other pair are harmless meanwhile: nobody can use them. One UPDATE makes all pairs of the import valid; until it is
+committed, whoever finds the import interrupted removes its rows, and afterwards completes what remains: to tell the
+customers whose account was there already. The job's cursor says which of the two, and the import's range of ids, which
+no other row shares.
+"""
+
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Any, NamedTuple, TypeVar
+
+from sqlalchemy import Connection, insert
+from sqlalchemy.exc import IntegrityError
+
+from octy_middleware.clock import Clock
+from octy_middleware.db.backend import Writer
+from octy_middleware.db.bulk_sql import Batch, Row, run
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import METADATA, Account
+from octy_middleware.domain.key_pairs import Known, activate_adopted, adopt
+from octy_middleware.domain.notices import note_added_keys
+from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.states import Cause, PairState
+from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError, read_job
+from octy_worker.domain.pace import MOST, Pace
+
+JOB = "import"
+_MANY = 1000  # new rows; fewer change no plan
+_WAITS = 10.0  # seconds for a store that is busy or away
+_RETRY = 0.1
+_TAKEN = "23505"  # what PostgreSQL says, in any language, where SQLite says UNIQUE
+_WRITING, _TELLING = "writing", "telling"
+
+_PENDING = f"cause = '{Cause.IMPORT}' AND state = '{PairState.PENDING}'"
+_LEFT = f"SELECT id, account_id FROM key_pair WHERE id >= ? AND id <= ? AND {_PENDING} ORDER BY id LIMIT {MOST}"  # noqa: S608  # our own names, here and below
+_REMOVE_PAIRS = Batch(f"DELETE FROM key_pair WHERE id IN (SELECT id FROM {{given}}) AND {_PENDING}", id="text")  # noqa: S608
+_UNUSED = " AND ".join(
+    f"NOT EXISTS (SELECT 1 FROM {key.parent.table.name} o WHERE o.{key.parent.name} = account.id)"  # noqa: S608
+    for table in METADATA.sorted_tables
+    for key in table.foreign_keys
+    if key.column.table.name == "account"
+)
+_REMOVE_ACCOUNTS = Batch(
+    f"DELETE FROM account WHERE id IN (SELECT id FROM {{given}}) AND id >= ? AND id <= ? AND {_UNUSED}",  # noqa: S608
+    id="text",
+)
+_ADDED = (
+    "SELECT account_id, id, public_key FROM key_pair WHERE id >= ? AND id <= ? AND NOT (account_id >= ? AND "  # noqa: S608
+    f"account_id <= ?) AND account_id > ? AND cause = '{Cause.IMPORT}' AND state <> '{PairState.PENDING}' "
+    "ORDER BY account_id, id"
+)
+_Result = TypeVar("_Result")
+
+
+class Rows(NamedTuple):
+    """What is new: accounts, and pairs; both in rising order of their ids, an account before its first pair."""
+
+    accounts: Sequence[dict[str, Any]]
+    pairs: Sequence[Known]
+
+
+@dataclass(frozen=True, slots=True)
+class Cursor:
+    """Where an import stands: `first` to `last` are its ids; `told`: the last account that was told."""
+
+    phase: str
+    first: str
+    last: str
+    told: str = ""
+
+    @classmethod
+    def parse(cls, text: str) -> "Cursor | None":
+        """Read what `str` wrote; None: no import is under way."""
+        return cls(*text.split(" ", 3)) if text else None
+
+    def __str__(self) -> str:
+        return f"{self.phase} {self.first} {self.last} {self.told}"
+
+
+def unfinished(database: Database) -> Cursor | None:
+    """Return the import whose pairs are not valid yet, be it under way or interrupted."""
+    state = read_job(database, JOB)
+    cursor = None if state is None else Cursor.parse(state.cursor)
+    return cursor if cursor is not None and cursor.phase == _WRITING else None
+
+
+def clear_interrupted(database: Database, clock: Clock) -> int:
+    """Remove or complete an import that was interrupted; return how many pairs were removed.
+
+    One that is under way is left alone. Raises StoreUnavailableError.
+    """
+    state = read_job(database, JOB)
+    if state is None or not state.cursor:
+        return 0
+    with suppress(UnderWayError):
+        return ImportWriter(database, clock).clear()
+    return 0
+
+
+class UnderWayError(StoreUnavailableError):
+    """Another import is under way."""
+
+
+class ImportWriter:
+    """Writes one import."""
+
+    def __init__(
+        self,
+        database: Database,
+        clock: Clock,
+        *,
+        pace: Pace | None = None,
+        pause: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._database = database
+        self._lease = Lease(database, JOB, clock)
+        self._clock = clock
+        self.pace = pace or Pace(bound=0.04, rest=1.0)
+        self._pause = pause
+
+    def clear(self) -> int:
+        """Remove or complete what an interrupted import has left; return how many pairs were removed."""
+        with self._taken() as state:
+            return self._recover(state)
+
+    def write(self, rows: Rows, *, now: float, report: Callable[[int], None]) -> None:
+        """Write all of it and make it valid, or raise StoreUnavailableError, and nothing is there."""
+        if not rows.pairs:
+            return
+        with self._taken() as state:
+            self._recover(state)
+            ids = [row["id"] for row in (*rows.accounts[:1], rows.pairs[0], rows.pairs[-1])]
+            cursor = Cursor(_WRITING, min(ids), max(ids))
+            try:
+                self._patiently(lambda: self._lease.begin(str(cursor), now))
+                self._insert(rows, report)
+                if len(rows.accounts) + len(rows.pairs) > _MANY:
+                    self._patiently(self._refresh_statistics)
+                self._patiently(lambda: self._make_valid(cursor, now))
+            except BaseException as error:
+                if not self._became_valid(cursor, error):
+                    raise
+            with suppress(StoreUnavailableError, LeaseLostError):  # it is valid; whoever finds it so tells the rest
+                self._tell(replace(cursor, phase=_TELLING))
+                self._patiently(lambda: self._lease.finish(""))
+
+    def _became_valid(self, cursor: Cursor, error: BaseException) -> bool:
+        """Take back what was written. A commit that was not answered may have landed: then it is complete."""
+        with suppress(OctyError, LeaseLostError):
+            state = read_job(self._database, JOB)
+            if state is None:
+                return False
+            if state.cursor == str(replace(cursor, phase=_TELLING)) and isinstance(error, StoreUnavailableError):
+                return True
+            self._recover(state)
+        return False
+
+    @contextmanager
+    def _taken(self) -> Iterator[JobState]:
+        self._patiently(self._lease.free_if_dead)
+        state = self._patiently(self._lease.take)
+        if state is None:
+            raise UnderWayError("another import is under way → wait for its end; one that was killed ends in a minute")
+        try:
+            yield state
+        except IntegrityError as error:
+            if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
+                raise
+            raise StoreUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
+        except LeaseLostError:
+            raise StoreUnavailableError("it was interrupted, and another import began → run it again") from None
+        finally:
+            with suppress(OctyError):  # else the lease ends by itself
+                self._lease.release()
+
+    def _recover(self, state: JobState) -> int:
+        cursor, removed = Cursor.parse(state.cursor), 0
+        if cursor is None:
+            return 0
+        if cursor.phase == _TELLING:
+            self._tell(cursor)
+        while cursor.phase == _WRITING and (found := self._patiently(lambda: self._left(cursor))):
+            removed += len(found)
+            while found:
+                found = found[self._step(found, lambda c, portion: _remove(c, portion, cursor)) :]
+        self._patiently(self._forget)
+        return removed
+
+    def _forget(self) -> None:
+        """Note that no import is under way, and keep the lease: another may follow."""
+        with self._lease.step() as connection:
+            self._lease.note(connection, "", 0)
+
+    def _left(self, cursor: Cursor) -> list[Row]:
+        with self._database.read() as connection:
+            return [tuple(row) for row in run(connection, _LEFT, cursor.first, cursor.last)]
+
+    def _insert(self, rows: Rows, report: Callable[[int], None]) -> None:
+        """Write each account in the step of its first pair: by its pairs it is found again."""
+        accounts = {account["id"]: account for account in rows.accounts}
+        waiting = [(accounts.pop(pair["account_id"], None), pair) for pair in rows.pairs]
+        done = 0
+        while waiting:
+            handled = self._step(waiting[:MOST], _insert_some)
+            done += handled + sum(account is not None for account, _ in waiting[:handled])
+            waiting = waiting[handled:]
+            report(done)
+
+    def _step(self, rows: Sequence[Any], action: Callable[[Connection, Sequence[Any]], None]) -> int:
+        """Do some of these rows in one transaction; return how many. Then pause."""
+
+        def go() -> tuple[int, float]:
+            handled = 0
+            with self._lease.step() as connection:
+                begun = time.monotonic()
+                for portion in self.pace.portions(rows):
+                    action(connection, portion)
+                    handled += len(portion)
+            return handled, time.monotonic() - begun
+
+        handled, took = self._patiently(go)
+        self._pause(self.pace.pause_after(took))
+        return handled
+
+    def _refresh_statistics(self) -> None:
+        with self._lease.step() as connection:
+            self._database.refresh_statistics(connection, "account", "key_pair")
+
+    def _make_valid(self, cursor: Cursor, now: float) -> None:
+        with self._lease.step(Writer.IMPORT) as connection:
+            self._lease.note(connection, str(replace(cursor, phase=_TELLING)), 0)
+            activate_adopted(connection, cursor.first, cursor.last, now)
+
+    def _tell(self, cursor: Cursor) -> None:
+        """Tell customers whose account was there already."""
+        span = (cursor.first, cursor.last)
+
+        def added() -> list[Row]:
+            with self._database.read() as connection:
+                return [tuple(row) for row in run(connection, _ADDED, *span, *span, cursor.told)]
+
+        by_account = groupby(self._patiently(added), key=lambda row: row[0])
+        waiting = [(account_id, [row[1:] for row in rows]) for account_id, rows in by_account]
+
+        def note_some(connection: Connection, some: Sequence[tuple[str, list[Row]]]) -> None:
+            for account_id, pairs in some:
+                keys = [public_key for _, public_key in pairs]
+                note_added_keys(connection, account_id, pairs[0][0], keys, self._clock())
+            self._lease.note(connection, str(replace(cursor, told=some[-1][0])), 0)
+
+        while waiting:
+            some = waiting[:MOST]
+            waiting = waiting[self._step(some, note_some) :]
+
+    def _patiently(self, action: Callable[[], _Result]) -> _Result:
+        """Do it, again and again while the store is busy or away for a short time."""
+        since = time.monotonic()
+        while True:
+            try:
+                return action()
+            except StoreUnavailableError:
+                if time.monotonic() - since > _WAITS:
+                    raise
+                self._pause(_RETRY)
+
+
+def _insert_some(connection: Connection, some: Sequence[tuple[dict[str, Any] | None, Known]]) -> None:
+    accounts = [account for account, _ in some if account is not None]
+    if accounts:
+        connection.execute(insert(Account), accounts)
+    adopt(connection, [pair for _, pair in some])
+
+
+def _remove(connection: Connection, pairs: Sequence[Row], cursor: Cursor) -> None:
+    """Remove pairs, and those accounts of this import that nothing else belongs to."""
+    _REMOVE_PAIRS.run(connection, [(pair_id,) for pair_id, _ in pairs])
+    accounts = sorted({account_id for _, account_id in pairs})
+    _REMOVE_ACCOUNTS.run(connection, [(account_id,) for account_id in accounts], cursor.first, cursor.last)

@@ -1,0 +1,89 @@
+"""The house style of mails: the host's templates before ours, its names, colours and language.
+
+Here: where templates are found, and what all of them know besides their facts. Not here: rendering (`letters`), what a
+host may replace in words (`octy mail preview --help`, docs/mails.md).
+"""
+
+from dataclasses import dataclass, fields
+from pathlib import Path
+
+from jinja2 import ChoiceLoader, Environment, FileSystemLoader, PackageLoader, StrictUndefined, select_autoescape
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+from octy_middleware.errors import ConfigurationError
+from octy_worker import formatting
+from octy_worker.domain import histogram
+from octy_worker.mail import phrasing
+from octy_worker.mail.colours import Palette
+from octy_worker.mail.translation import Speech
+from octy_worker.settings import WorkerSettings
+from octy_workflows.messages import Deliver
+
+_OURS = "en"  # the language of our own templates
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """The settings that mails may name; times are seconds. Whoever writes templates is not given the others."""
+
+    threshold: int
+    deliver: Deliver
+    regenerate_on_silence: bool
+    incident_remind_after: tuple[float, ...]
+    incident_staff_after: float
+    incident_close_after: float
+    case_link_grace_period: float
+    quiet_after_false_alarm: float
+    reveal_life: float
+    overlap: float
+    overlap_warn_before: float
+    resend_after: tuple[float, ...]
+    collect_staff_after: float
+    collect_abandon_after: float
+
+
+def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
+    """Return the host's folders of templates, the first one wins. Raises ConfigurationError for one that is none."""
+    if not settings.mail_templates:
+        if settings.mail_language != _OURS:
+            raise ConfigurationError(
+                f"mail_language (OCTY_MAIL_LANGUAGE) is {settings.mail_language!r}, and our own templates are English: "
+                "set OCTY_MAIL_TEMPLATES to a folder of yours"
+            )
+        return ()
+    folder = Path(settings.mail_templates)
+    if not folder.is_dir():
+        raise ConfigurationError(f"mail_templates (OCTY_MAIL_TEMPLATES): {str(folder)!r} is no folder")
+    return folder / settings.mail_language, folder
+
+
+def environment(settings: WorkerSettings) -> Environment:
+    """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
+    folders = host_folders(settings)
+    speech = Speech.read(folders)
+    made = ImmutableSandboxedEnvironment(
+        loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
+        autoescape=select_autoescape(enabled_extensions=("html",), default=False),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        auto_reload=False,
+    )
+    made.filters.update(
+        moment=formatting.moment,
+        span=speech.saying(formatting.span),
+        amount=speech.saying(formatting.amount),
+        say=speech.say,
+    )
+    made.globals.update(
+        product=settings.product_name,
+        support=settings.support_contact,
+        site=settings.public_url,
+        terms=Terms(**{each.name: getattr(settings, each.name) for each in fields(Terms)}),
+        language=settings.mail_language,
+        colours=Palette.of(settings),
+        pace=speech.saying(phrasing.pace),
+        bars=histogram.bars,
+        bins=histogram.BINS,
+    )
+    return made

@@ -1,0 +1,83 @@
+"""The mail that tells support staff at once that alerts are held, once for each hold.
+
+Here: sending it, and its note in the hold's row. Not here: the evidence and the hold (`mail.holding`), what the mail
+says (`mail/templates/held_alerts`).
+"""
+
+import logging
+from contextlib import suppress
+
+from sqlmodel import col, update
+
+from octy_middleware.clock import Clock, utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import AlertHold
+from octy_middleware.errors import OctyError
+from octy_worker.domain.job_lease import Lease
+from octy_worker.mail.addresses import Sender
+from octy_worker.mail.composing import Envelope
+from octy_worker.mail.facts.digest import HoldFacts
+from octy_worker.mail.holding import hold_now
+from octy_worker.mail.mailer import Mailer
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Verdict
+from octy_worker.mail.withheld import unsent_alerts
+from octy_worker.settings import WorkerSettings
+
+JOB = "hold_notice"
+_log = logging.getLogger("octy.mail")
+
+
+class HoldNotice:
+    """Tells the address of the daily digest of a hold; without one, the log alone."""
+
+    def __init__(
+        self, database: Database, mailer: Mailer, letters: Letters, settings: WorkerSettings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._letters = letters
+        self._to = settings.support_digest_to
+        self._domain = Sender.parse(settings.mail_from).domain
+        self._clock = clock
+
+    def send(self) -> None:
+        """Tell of the hold that lasts now, unless it was told. What does not leave is tried at the next held alert."""
+        if self._facts() is None:
+            return
+        lease = Lease(self._database, JOB, self._clock)
+        if lease.take() is None:  # another worker is telling
+            return
+        try:
+            found = self._facts()
+            if found is not None:
+                self._tell(*found)
+        finally:
+            with suppress(OctyError):  # else the lease ends by itself
+                lease.release()
+
+    def _facts(self) -> tuple[str, HoldFacts] | None:
+        now = self._clock()
+        with self._database.read_session() as session:
+            hold = hold_now(session, now)
+            if hold is None or hold.told_at is not None:
+                return None
+            unsent = unsent_alerts(session, now).count
+            return hold.id, HoldFacts(hold.evidence, hold.accounts, unsent, hold.began_at, hold.ends_at)
+
+    def _tell(self, hold_id: str, facts: HoldFacts) -> None:
+        _log.error(
+            "alerts are held until %s: %s, %d accounts; octy incidents held",
+            facts.ends_at,
+            facts.evidence,
+            facts.accounts,
+        )
+        if self._to:
+            message_id = f"<hold.{hold_id}@{self._domain}>"
+            delivery = self._mailer.send(Envelope(message_id, self._clock(), self._to, self._letters.render(facts)))
+            if delivery.verdict is Verdict.DEFERRED:
+                _log.warning("mail hold/%s: %s", hold_id, delivery.code)
+                return
+        told = update(AlertHold).where(col(AlertHold.id) == hold_id).values(told_at=utc(self._clock()))
+        with self._database.write() as connection:
+            connection.execute(told)

@@ -1,0 +1,1 @@
+"""Periodic jobs: retention, reconciliation and the daily digest."""

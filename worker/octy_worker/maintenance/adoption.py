@@ -1,0 +1,160 @@
+"""Confirming a database's new place: the installation itself was moved, or this is a copy of another one.
+
+Here: both acts, and keys that take the place of lost ones, in one transaction. Not here: finding out that a database is
+elsewhere (`octy_middleware.domain.installation`, `identity`), what can be typed (`cli.adopting`).
+
+A copy gets an installation id of its own, and whatever was open in the original ends here: its customers hear of it
+from the original, and from nobody else.
+"""
+
+from collections.abc import Mapping
+
+from sqlalchemy import Connection, Update, delete, update
+from sqlmodel import Session, col, select
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import Database, mark_erased
+from octy_middleware.db.models import (
+    AppProcess,
+    Incident,
+    Job,
+    KeyCheck,
+    Mail,
+    Notice,
+    Outbox,
+    Regeneration,
+    SealedSecret,
+    Webhook,
+)
+from octy_middleware.domain.installation import load_installation, new_installation_id, record_place
+from octy_middleware.domain.key_checks import register_keys
+from octy_middleware.errors import ConfigurationError, InvalidInputError
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.states import IncidentState, MailState, RegenerationState, Resolution, WebhookState
+from octy_worker.domain import incidents
+from octy_worker.maintenance.reconciliation.subjects import PAGE, mails_of, untold
+from octy_workflows.messages import OVERTAKEN
+
+COPIED = "copied"
+"""Why something that was open in the original ended here: a code in timelines and rows."""
+
+
+def adopt(
+    database: Database, way: str | None, keys: Mapping[str, Keychain], now: float, *, in_place: bool = False
+) -> tuple[str, dict[str, int]]:
+    """Confirm the place, as "moved" or as "copy", and register keys anew, all or nothing.
+
+    `in_place`: a copy may stand where the original stood. Return the installation's id, and how much of what ended
+    because it was open in the original.
+    """
+    with database.write() as connection:
+        found = load_installation(database, connection)
+        if found is None:
+            raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
+        installation, closed = found.id, {}
+        if way == "copy" and found.is_in_place and not in_place:
+            raise InvalidInputError(
+                "the database is where its installation has it, so this is the original → a copy of a server's files "
+                "or of a disk looks the same: only for such a copy add --snapshot"
+            )
+        if way == "copy":
+            installation = new_installation_id()
+            closed = _end_what_was_open(connection, now)
+        if way is not None:
+            record_place(connection, installation, found.found)
+        for purpose, chain in keys.items():
+            connection.execute(delete(KeyCheck).where(col(KeyCheck.purpose) == purpose))
+            register_keys(connection, purpose, chain, now)
+    return installation, closed
+
+
+def _end_what_was_open(connection: Connection, now: float) -> dict[str, int]:
+    with Session(connection) as session:
+        notices = _skip_notices(session, now)
+    closed = {
+        "incidents": _close_incidents(connection, now),
+        "regenerations": _finish_regenerations(connection, now),
+        "notices": notices,
+        "mails": _skip_mails(connection),
+        "webhooks": _skip_webhooks(connection),
+        "messages": _settle_messages(connection, now),
+    }
+    connection.execute(update(Job).values(holder="", leased_until=None))
+    connection.execute(delete(AppProcess))  # of the original's host apps
+    return closed
+
+
+def _close_incidents(connection: Connection, now: float) -> int:
+    opened = connection.execute(select(Incident.id).where(col(Incident.closed_at).is_(None))).scalars().all()
+    for incident_id in opened:
+        connection.execute(
+            update(Incident)
+            .where(col(Incident.id) == incident_id)
+            .values(state=IncidentState.CLOSED, resolution=Resolution.COPIED, closed_at=utc(now))
+        )
+        incidents.append_event(
+            connection,
+            incident_id,
+            key="closed",
+            actor=incidents.SYSTEM,
+            what="closed",
+            detail={"resolution": str(Resolution.COPIED)},
+            now=now,
+        )
+    return len(opened)
+
+
+def _finish_regenerations(connection: Connection, now: float) -> int:
+    """Finish them as they stand; secrets that nobody collected are the original's to hand out."""
+    connection.execute(update(SealedSecret).where(col(SealedSecret.sealed).is_not(None)).values(sealed=None))
+    mark_erased(connection)
+    unfinished = update(Regeneration).where(col(Regeneration.finished_at).is_(None))
+    collected = col(Regeneration.collected_at).is_not(None)
+    return sum(
+        _count(connection, unfinished.where(condition).values(state=state, finished_at=utc(now)))
+        for condition, state in ((collected, RegenerationState.DONE), (~collected, RegenerationState.ABANDONED))
+    )
+
+
+def _skip_notices(session: Session, now: float) -> int:
+    """Put down, of each mail of a notice that has none yet, that it is skipped for good."""
+    ids = session.exec(select(Notice.id)).all()
+    waiting = [one for start in range(0, len(ids), PAGE) for one in untold(session, ids[start : start + PAGE])]
+    for notice_id in waiting:
+        notice = session.get_one(Notice, notice_id)
+        for kind in mails_of(notice.kind):
+            key = f"{notice_id}/{kind}/1"
+            if session.get(Mail, key) is None:
+                session.add(
+                    Mail(
+                        key=key,
+                        account_id=notice.account_id,
+                        kind=kind,
+                        message_id=f"<{key}@{COPIED}.invalid>",
+                        state=MailState.SKIPPED,
+                        last_error=OVERTAKEN,
+                        created_at=utc(now),
+                    )
+                )
+    session.flush()
+    return len(waiting)
+
+
+def _skip_mails(connection: Connection) -> int:
+    pending = update(Mail).where(col(Mail.state) == MailState.PENDING)
+    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OVERTAKEN))
+
+
+def _skip_webhooks(connection: Connection) -> int:
+    pending = update(Webhook).where(col(Webhook.state) == WebhookState.PENDING)
+    return _count(connection, pending.values(state=WebhookState.SKIPPED, last_error=COPIED))
+
+
+def _settle_messages(connection: Connection, now: float) -> int:
+    undelivered = update(Outbox).where(col(Outbox.delivered_at).is_(None))
+    values = {"delivered_at": utc(now), "last_error": COPIED, "leased_by": "", "leased_until": None}
+    return _count(connection, undelivered.values(**values))
+
+
+def _count(connection: Connection, statement: Update) -> int:
+    return connection.execute(statement).rowcount

@@ -1,0 +1,191 @@
+"""The daily digest: what waits for support staff, by mail, once a UTC day; a day on which nothing waits has none.
+
+Here: gathering it, and its row, which is the job's: the day, and what became of its mail. Not here: what it says
+(`mail/templates/digest`), when it is due (`schedules`). Ids, counts and commands only: no address, no key, no name.
+"""
+
+import logging
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from sqlalchemy import ColumnElement
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.clock import Clock, utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Mail, Outbox, Regeneration
+from octy_middleware.domain.outbox import TRIES
+from octy_middleware.errors import OctyError
+from octy_middleware.states import IncidentState, MailState
+from octy_worker.domain.earlier_orders import extended_last
+from octy_worker.domain.job_lease import Lease
+from octy_worker.mail.addresses import Sender
+from octy_worker.mail.composing import Envelope
+from octy_worker.mail.facts.digest import DigestFacts, Listed, Waiting, Yesterday
+from octy_worker.mail.mailer import Mailer
+from octy_worker.mail.renderer import Letters
+from octy_worker.mail.smtp_errors import Verdict
+from octy_worker.mail.withheld import is_withheld, unsent_alerts
+from octy_worker.settings import WorkerSettings
+
+JOB = "digest"
+_MOST = 20  # lines of a list; the rest is counted
+_DAY = timedelta(days=1)
+_LATE = timedelta(hours=1)  # a mail, or the end of a case
+_UNSENT = 1200.0  # seconds; joined and held alerts leave before
+_log = logging.getLogger("octy.mail")
+
+
+@dataclass(frozen=True, slots=True)
+class Fate:
+    """What became of a day's digest: sent, nothing, failed; `waits` and `held` ones are tried again."""
+
+    state: str
+    code: str = ""
+
+    @property
+    def waits(self) -> bool:
+        """Whether the mail server could not take it yet."""
+        return self.state == "waits"
+
+    @property
+    def held(self) -> bool:
+        """Whether another worker is sending it."""
+        return self.state == "held"
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """For the workflow's report."""
+        return {self.state: 1}
+
+
+class DigestPost:
+    """Sends the digests of one installation."""
+
+    def __init__(
+        self, database: Database, mailer: Mailer, letters: Letters, settings: WorkerSettings, clock: Clock
+    ) -> None:
+        self._database = database
+        self._mailer = mailer
+        self._letters = letters
+        self._settings = settings
+        self._clock = clock
+
+    def send(self, day_of: float) -> Fate:
+        """Send the digest of the UTC day of a time, unless that day has been seen to already."""
+        day = f"{utc(day_of):%Y-%m-%d}"
+        lease, fault = Lease(self._database, JOB, self._clock), ""
+        state = lease.take()
+        if state is None:
+            return Fate("held")
+        try:
+            seen_to, _, how = state.cursor.partition(" ")
+            if how and seen_to >= day:
+                return Fate(how.partition(" ")[0])
+            lease.begin(day, self._clock())
+            fate = self._send(day)
+            fault = fate.code
+            if not fate.waits:
+                lease.finish(f"{day} {fate.state} {fate.code}".rstrip())
+            return fate
+        finally:
+            with suppress(OctyError):  # else the lease ends by itself
+                lease.release(fault)
+
+    def _send(self, day: str) -> Fate:
+        now = self._clock()
+        facts = gather(self._database, self._settings, day, now)
+        if not facts.waiting.is_something:
+            _log.info("mail digest/%s: nothing waits, none is sent", day)
+            return Fate("nothing")
+        message_id = f"<digest.{day}@{Sender.parse(self._settings.mail_from).domain}>"
+        envelope = Envelope(message_id, now, self._settings.support_digest_to, self._letters.render(facts))
+        delivery = self._mailer.send(envelope)
+        match delivery.verdict:
+            case Verdict.ACCEPTED:
+                _log.info("mail digest/%s: sent", day)
+                return Fate("sent")
+            case Verdict.REFUSED:
+                _log.error("mail digest/%s: refused, %s; check OCTY_SUPPORT_DIGEST_TO", day, delivery.code)
+                return Fate("failed", delivery.code)
+            case Verdict.DEFERRED:
+                return Fate("waits", delivery.code)
+
+
+def gather(database: Database, settings: WorkerSettings, day: str, now: float) -> DigestFacts:
+    """Return what waits now, and what was done on the day before this one."""
+    end = datetime.fromisoformat(f"{day}T00:00:00+00:00")
+    with database.read_session() as session:
+        return DigestFacts(day, _waiting(session, settings, now), _yesterday(session, end - _DAY, end))
+
+
+def _waiting(session: Session, settings: WorkerSettings, now: float) -> Waiting:
+    is_open, time = col(Incident.closed_at).is_(None), utc(now)
+    remind = timedelta(seconds=min(settings.resend_after, default=_DAY.total_seconds()))
+    uncollected = col(Regeneration.collected_at).is_(None) & col(Regeneration.finished_at).is_(None)
+    pending, unsent = col(Mail.state) == MailState.PENDING, unsent_alerts(session, now)
+    return Waiting(
+        needs_staff=_list(session, Incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
+        overdue=_list(session, Incident, is_open & _is_overdue(session, settings, time)),
+        uncollected=_list(session, Regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
+        failed_mails=_mails(session, (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= time - _DAY)),
+        withheld_mails=_mails(session, is_withheld(now)),
+        unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
+        late_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
+        set_aside=session.exec(
+            select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
+        ).one(),
+    )
+
+
+def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> ColumnElement[bool]:
+    """Return what is true of an open case that should have ended.
+
+    An unanswered one has the time that staff gave it, if they did. An answered one may have been answered in the last
+    moment, and then waits until its new keys are collected or given up.
+    """
+    unanswered = timedelta(seconds=settings.incident_close_after)
+    answered = unanswered + timedelta(seconds=settings.collect_abandon_after + settings.overlap)
+    answers = select(Confirmation.incident_id).where(col(Confirmation.answer).is_not(None))
+    late, last = col(Incident.opened_at) < time - unanswered - _LATE, col(Incident.opened_at) < time - answered - _LATE
+    extended = session.exec(
+        select(IncidentEvent.incident_id)
+        .join(Incident, col(Incident.id) == IncidentEvent.incident_id)
+        .where(IncidentEvent.what == "extended", col(Incident.closed_at).is_(None), late)
+        .distinct()
+    ).all()
+    ends = {one: extended_last(session, one) for one in extended}
+    longer = [one for one, end in ends.items() if end is not None and utc(end.close_at) > time - _LATE]
+    is_answered = col(Incident.id).in_(answers)
+    return late & (~is_answered | last) & col(Incident.id).not_in(longer)
+
+
+def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> Listed:
+    """Return the oldest ones, each with the time since when it is open."""
+    rows = session.exec(select(table.id, table.opened_at).where(condition).order_by(col(table.id)).limit(_MOST)).all()
+    count = session.exec(select(func.count()).select_from(table).where(condition)).one()
+    return Listed(tuple((found, at) for found, at in rows), count - len(rows))
+
+
+def _mails(session: Session, condition: ColumnElement[bool]) -> Listed:
+    rows = session.exec(select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(_MOST)).all()
+    count = session.exec(select(func.count()).select_from(Mail).where(condition)).one()
+    return Listed(tuple((key, at) for key, at in rows), count - len(rows))
+
+
+def _yesterday(session: Session, begin: datetime, end: datetime) -> Yesterday:
+    def count(*conditions: ColumnElement[bool]) -> int:
+        return session.exec(select(func.count()).where(*conditions)).one()
+
+    def within(column: object) -> ColumnElement[bool]:
+        time = col(column)
+        return (time >= begin) & (time < end)
+
+    return Yesterday(
+        opened=count(within(Incident.opened_at)),
+        closed=count(within(Incident.closed_at)),
+        mails=count(within(Mail.sent_at)),
+        issued=count(within(Regeneration.opened_at)),
+        collected=count(within(Regeneration.collected_at)),
+    )

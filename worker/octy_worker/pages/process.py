@@ -1,0 +1,186 @@
+"""The customers' pages in a process of their own, so that nothing done to them is done to the worker.
+
+The worker starts that process, starts it again when it ends, and stops it with itself. Settings go to it through an
+inherited pipe (`multiprocessing`, method "spawn"), never by arguments; counts come back in shared memory, so that the
+worker reads numbers and nothing else from a process that strangers talk to.
+"""
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import multiprocessing.connection
+import multiprocessing.context
+import os
+import secrets
+import signal
+import ssl
+import threading
+import time
+from collections.abc import MutableSequence
+from typing import Any
+
+from pydantic import SecretStr
+
+from octy_middleware.db.database import Database
+from octy_middleware.errors import ConfigurationError, OctyError
+from octy_middleware.keys.keychain import Keychain
+from octy_worker.crypto.links import Links
+from octy_worker.crypto.sealed_box import Sealer
+from octy_worker.identity import chains_of, claim_installation
+from octy_worker.log_output import log_to_stderr
+from octy_worker.pages.app import build_pages
+from octy_worker.settings import WorkerSettings
+from octy_worker.web.connections import FIGURES, Figure, Limits
+from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
+
+_FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a process that ended is started again
+_HEALTHY = 60.0  # seconds after which the next end is the first again
+_GRACE = 10.0  # seconds to stop; answers under way get five
+
+_logger = logging.getLogger(__name__)
+_spawn = multiprocessing.get_context("spawn")
+
+
+def new_figures() -> MutableSequence[float]:
+    """Return zeroed counts that a child process can share."""
+    figures: MutableSequence[float] = _spawn.RawArray("d", FIGURES)
+    return figures
+
+
+def limits_of(settings: WorkerSettings) -> Limits:
+    """Return the limits on connections. Without a certificate a proxy ends TLS, and every peer is that proxy."""
+    return Limits(
+        connections=settings.pages_max_connections,
+        per_address=settings.pages_max_connections_per_address,
+        exempt=settings.pages_proxies if settings.pages_certificate else None,
+    )
+
+
+def check_certificate(settings: WorkerSettings) -> None:
+    """Raise ConfigurationError, which names the settings, before anything is started with a pair that can't serve."""
+    certificate, key = settings.pages_certificate, settings.pages_private_key
+    if not certificate and not key:
+        return
+    try:
+        ssl.create_default_context(ssl.Purpose.CLIENT_AUTH).load_cert_chain(certificate, key or None)
+    except (OSError, ValueError) as error:  # ssl.SSLError is an OSError
+        raise ConfigurationError(f"OCTY_PAGES_CERTIFICATE and OCTY_PAGES_PRIVATE_KEY can't be used: {error}") from None
+
+
+def pages_server(
+    settings: WorkerSettings, database: Database, figures: MutableSequence[float] | None = None
+) -> WebServer:
+    """Return the web server of the pages. It doesn't listen yet."""
+    links = Links(settings.link_keys, settings.public_url)
+    sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
+    return web_server(
+        build_pages(settings, database, links, sealer, time.time),
+        host=settings.pages_host,
+        port=settings.pages_port,
+        certificate=settings.pages_certificate,
+        private_key=settings.pages_private_key,
+        limits=limits_of(settings),
+        figures=figures,
+    )
+
+
+def serve(settings: WorkerSettings, figures: MutableSequence[float] | None = None) -> int:
+    """Serve the pages in this process until SIGTERM or SIGINT. Return the exit code."""
+    check_certificate(settings)
+    database = Database(settings.database_url)
+    try:
+        database.check_schema()
+        claim_installation(database, chains_of(settings), time.time())
+        asyncio.run(_serve(pages_server(settings, database, figures)))
+    except (OctyError, OSError) as error:
+        _logger.error("pages: %s", str(error).partition("\n")[0])  # noqa: TRY400  # its words are the report
+        return 1
+    finally:
+        database.close()
+    return 0
+
+
+async def _serve(server: WebServer) -> None:
+    await serve_until(stop_on_signals(), server, "the pages")
+
+
+async def supervise(settings: WorkerSettings, stop: asyncio.Event, figures: MutableSequence[float]) -> None:
+    """Keep a process with the pages running until told to stop. Pages that can't start never stop the worker."""
+    backoff = _FIRST_BACKOFF
+    while not stop.is_set():
+        process, begun = _start(settings, figures), time.monotonic()
+        await _ended(process, stop)
+        if stop.is_set():
+            await asyncio.to_thread(_stop, process)
+            return
+        status, figures[Figure.OPEN] = process.exitcode, 0
+        process.close()
+        if time.monotonic() - begun >= _HEALTHY:
+            backoff = _FIRST_BACKOFF
+        _logger.error("pages: their process ended with status %s; starting it again in %g s", status, backoff)
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), backoff)
+        backoff = min(2 * backoff, _LAST_BACKOFF)
+
+
+def _start(settings: WorkerSettings, figures: MutableSequence[float]) -> multiprocessing.context.SpawnProcess:
+    level = logging.getLogger().getEffectiveLevel()
+    process = _spawn.Process(target=_run, args=(_plain(settings), figures, level), name="octy-pages")
+    process.start()
+    figures[Figure.STARTS] += 1
+    _logger.info("pages: serving in process %s", process.pid)
+    return process
+
+
+async def _ended(process: multiprocessing.context.SpawnProcess, stop: asyncio.Event) -> None:
+    """Wait until the process has ended or we are told to stop."""
+    loop, ended = asyncio.get_running_loop(), asyncio.Event()
+    loop.add_reader(process.sentinel, ended.set)
+    waits = [asyncio.create_task(ended.wait()), asyncio.create_task(stop.wait())]
+    try:
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        loop.remove_reader(process.sentinel)
+        for wait in waits:
+            wait.cancel()
+    if ended.is_set():
+        await asyncio.to_thread(process.join)
+
+
+def _stop(process: multiprocessing.context.SpawnProcess) -> None:
+    process.terminate()
+    process.join(_GRACE)
+    if process.is_alive():
+        process.kill()
+        process.join()
+    process.close()
+
+
+def _plain(settings: WorkerSettings) -> dict[str, Any]:
+    """Return what `WorkerSettings.build` takes: key chains refuse to be pickled, so that none is by accident."""
+    return {name: _reveal(getattr(settings, name)) for name in type(settings).model_fields}
+
+
+def _reveal(value: Any) -> Any:
+    if isinstance(value, Keychain):
+        return value.export()
+    return value.get_secret_value() if isinstance(value, SecretStr) else value
+
+
+def _run(values: dict[str, Any], figures: MutableSequence[float], level: int) -> None:
+    """Be the process of the pages. Ctrl-C reaches the whole group: the worker stops us in order."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    log_to_stderr(level, bounded=True)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    raise SystemExit(serve(WorkerSettings.build(**values), figures))
+
+
+def _end_with_parent() -> None:
+    """End this process when the worker is gone, however it ended; at the latest when the grace is over."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+    parent.join()
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(1)

@@ -1,0 +1,1 @@
+"""What support staff is shown, read from the database."""

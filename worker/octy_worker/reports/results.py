@@ -1,0 +1,190 @@
+"""What came of the installation's work, read from SQL: alerts, incidents, keys, mails, webhooks, app processes.
+
+Here: the queries, for metrics and `octy doctor`; they read only. Not here: what is reachable (`cli.checks`), alerts
+that wait (`mail.withheld`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import ColumnElement
+from sqlalchemy.orm import aliased
+from sqlmodel import Session, col, func, or_, select
+
+from octy_middleware._version import __version__
+from octy_middleware.clock import utc
+from octy_middleware.db.models import AppProcess, Confirmation, Incident, KeyPair, Mail, Regeneration, Webhook
+from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState, WebhookState
+from octy_worker.mail.joining import alert_key_of, is_unanswered
+
+ALERT_LATE = 1200.0  # seconds: held for 15 minutes and joined for 5 at most
+STALLED = timedelta(minutes=10)  # a workflow acts within seconds; a doubled backoff and a restart fit in
+_RETRYING = timedelta(minutes=15)  # a mail that was tried for longer
+_WEBHOOK_RETRYING = timedelta(hours=1)
+_RECENT = timedelta(minutes=10)  # of app processes and their commits
+_DAY = timedelta(days=1)
+_GIVEN_UP = timedelta(days=4)  # events are tried for three days; a failure has no time of its own
+_UNCOLLECTED = timedelta(days=3)  # after the last repeat of the mail
+_FORGOTTEN = timedelta(days=60)  # then the customer is taken for gone
+
+_MOVING = (IncidentState.OPENING, IncidentState.WAITING, IncidentState.NEEDS_STAFF)
+_USABLE = (PairState.ACTIVE, PairState.RETIRING)
+
+
+@dataclass(frozen=True, slots=True)
+class Backlog:
+    """How many wait, and for how many seconds the oldest has."""
+
+    count: int
+    oldest: float
+
+
+@dataclass(frozen=True, slots=True)
+class Results:
+    """What is not as it should be; zeros while all is well."""
+
+    alerts_failed: int  # of open, unanswered incidents: refused for good
+    incidents_stalled: Backlog  # SQL says that something happened, and nothing followed
+    keys_refused: int  # new keys whose mail was refused for good
+    keys_uncollected: int  # customers without any usable pair: nobody collected the new one
+    mails_retrying: Backlog
+    mails_refused: int  # within a day
+    webhooks_retrying: Backlog
+    webhooks_failed: int  # given up, of the last four days
+    apps_failing: int  # processes whose commit failed within ten minutes
+    apps_of_other_release: int
+
+
+def read_results(session: Session, now: float) -> Results:
+    """Read what came of the work until now."""
+    return Results(
+        alerts_failed=_alerts_failed(session),
+        incidents_stalled=_incidents_stalled(session, now),
+        keys_refused=_keys_refused(session),
+        keys_uncollected=_keys_uncollected(session, now),
+        mails_retrying=_backlog(session, Mail.created_at, now, *_mail_is_retrying(now)),
+        mails_refused=_number(session, Mail, Mail.state == MailState.FAILED, col(Mail.tried_at) > utc(now) - _DAY),
+        webhooks_retrying=_backlog(
+            session,
+            Webhook.created_at,
+            now,
+            col(Webhook.state) == WebhookState.PENDING,
+            col(Webhook.tries) > 0,
+            col(Webhook.created_at) < utc(now) - _WEBHOOK_RETRYING,
+        ),
+        webhooks_failed=_number(
+            session, Webhook, Webhook.state == WebhookState.FAILED, col(Webhook.created_at) > utc(now) - _GIVEN_UP
+        ),
+        apps_failing=_number(session, AppProcess, col(AppProcess.failed_at) > utc(now) - _RECENT, _is_recent(now)),
+        apps_of_other_release=_number(session, AppProcess, AppProcess.release != __version__, _is_recent(now)),
+    )
+
+
+def staff_waits_for(session: Session) -> int:
+    """Return how many incidents wait for support staff."""
+    return _number(session, Incident, Incident.state == IncidentState.NEEDS_STAFF, col(Incident.closed_at).is_(None))
+
+
+def _is_recent(now: float) -> ColumnElement[bool]:
+    return col(AppProcess.seen_at) > utc(now) - _RECENT
+
+
+def _mail_is_retrying(now: float) -> tuple[ColumnElement[bool], ...]:
+    return (
+        col(Mail.state) == MailState.PENDING,
+        col(Mail.tries) > 0,
+        col(Mail.created_at) < utc(now) - _RETRYING,
+    )
+
+
+def _alerts_failed(session: Session) -> int:
+    query = (
+        select(func.count())
+        .select_from(Incident)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(Mail, col(Mail.key) == alert_key_of())
+        .where(is_unanswered(), Mail.state == MailState.FAILED)
+    )
+    return session.exec(query).one()
+
+
+def is_stalled(now: float) -> ColumnElement[bool]:
+    """Return what is true of an open incident, joined with its confirmation, whose next step is missing.
+
+    It was answered and did not move, or the regeneration that it waits for has ended.
+    """
+    late = utc(now) - STALLED
+    ended = (
+        select(Regeneration.id)
+        .where(Regeneration.id == Incident.regeneration_id, col(Regeneration.finished_at) < late)
+        .exists()
+    )
+    answered = col(Confirmation.answered_at) < late
+    return col(Incident.closed_at).is_(None) & or_(
+        answered & col(Incident.state).in_(_MOVING), (col(Incident.state) == IncidentState.REGENERATING) & ended
+    )
+
+
+def _incidents_stalled(session: Session, now: float) -> Backlog:
+    count, oldest = session.exec(
+        select(func.count(), func.min(Confirmation.answered_at))
+        .select_from(Incident)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(is_stalled(now))
+    ).one()
+    return Backlog(count, _age(oldest, now))
+
+
+def _keys_refused(session: Session) -> int:
+    """Count the new keys on their way whose mail was refused at every try."""
+    mails = select(Mail.key).where(
+        Mail.account_id == Regeneration.account_id, func.substr(Mail.key, 1, 36) == Regeneration.id
+    )
+    query = (
+        select(func.count())
+        .select_from(Regeneration)
+        .where(
+            col(Regeneration.collected_at).is_(None),
+            col(Regeneration.finished_at).is_(None),
+            mails.where(Mail.state == MailState.FAILED).exists(),
+            ~mails.where(Mail.state == MailState.SENT).exists(),
+        )
+    )
+    return session.exec(query).one()
+
+
+def _keys_uncollected(session: Session, now: float) -> int:
+    """Count the customers who can't authenticate: their last pair is cut and the new one was never collected."""
+    old, other = aliased(KeyPair), aliased(KeyPair)
+    usable = select(other.id).where(
+        other.account_id == Regeneration.account_id,
+        col(other.state).in_(_USABLE),
+        or_(col(Regeneration.new_pair_id).is_(None), other.id != Regeneration.new_pair_id),
+    )
+    query = (
+        select(func.count(func.distinct(Regeneration.account_id)))
+        .select_from(Regeneration)
+        .outerjoin(old, col(old.id) == Regeneration.old_pair_id)
+        .where(
+            col(Regeneration.collected_at).is_(None),
+            col(Regeneration.state).in_([RegenerationState.SENT, RegenerationState.ABANDONED]),
+            col(Regeneration.opened_at).between(utc(now) - _FORGOTTEN, utc(now) - _UNCOLLECTED),
+            or_(col(old.id).is_(None), old.state == PairState.RETIRED),
+            ~usable.exists(),
+        )
+    )
+    return session.exec(query).one()
+
+
+def _number(session: Session, table: type, *where: Any) -> int:
+    return session.exec(select(func.count()).select_from(table).where(*where)).one()
+
+
+def _backlog(session: Session, since: Any, now: float, *where: ColumnElement[bool]) -> Backlog:
+    count, oldest = session.exec(select(func.count(), func.min(since)).where(*where)).one()
+    return Backlog(count, _age(oldest, now))
+
+
+def _age(at: datetime | None, now: float) -> float:
+    return 0.0 if at is None else max(0.0, now - at.timestamp())

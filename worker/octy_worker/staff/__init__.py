@@ -1,0 +1,1 @@
+"""What support staff does: one function a use case, for every interface."""

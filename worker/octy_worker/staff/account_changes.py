@@ -1,0 +1,88 @@
+"""What support staff changes of an account: its contact address.
+
+Here: the change as one transaction, with its refusals and its event in the timeline of each open incident. Not here:
+when security mails follow, and who is told (`octy_middleware.domain.accounts`), the `octy` command and its audit line
+(`cli.accounts`).
+"""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlmodel import Session, col, select
+
+from octy_middleware.addresses import mail_address
+from octy_middleware.clock import to_micros
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, Incident
+from octy_middleware.domain.accounts import StaffChange, change_contact, security_addresses
+from octy_middleware.errors import InvalidInputError
+from octy_worker.domain import incidents
+from octy_worker.domain.regenerations import on_its_way
+from octy_worker.reports.queries import account_of
+from octy_worker.staff.key_orders import OrderRefusedError, check_staff
+
+
+@dataclass(frozen=True, slots=True)
+class ContactChanged:
+    """A changed contact address. `settles_at`: when security mails follow to it; None: they go there already."""
+
+    account_id: str
+    account: str
+    contact_email_address: str
+    security_address: str
+    settles_at: datetime | None
+    keys_wait: bool  # new keys wait to be collected, whose link can be sent again
+
+
+def change_email(
+    database: Database, reference: str, email: str, *, actor: str, reason: str, now: float
+) -> ContactChanged:
+    """Change the contact address of an account; all addresses are told by the notice of contact changes.
+
+    Raises OrderRefusedError when actor or reason can't be kept, or the address is set already; InvalidInputError for
+    an unknown account or an address that no mail can be sent to. Then nothing was changed.
+    """
+    check_staff(actor, reason)
+    address = mail_address(email.strip())
+    if address is None:
+        raise InvalidInputError(f"no mail can be sent to {email[:100]!r} → give an address like name@example.com")
+    with database.write_session() as session:
+        account = account_of(session, reference)
+        if account.contact_email_address == address:
+            raise OrderRefusedError(
+                f"{account.reference} has this contact address already → `octy accounts show {account.reference}` says "
+                "where security mails go, and until when"
+            )
+        staff = StaffChange(actor, reason)
+        change_contact(session, account, {"contact_email_address": email}, now, staff=staff)
+        _append_to_open_incidents(session, account, staff, now)
+        return ContactChanged(
+            account_id=account.id,
+            account=account.reference,
+            contact_email_address=account.contact_email_address,
+            security_address=security_addresses(account, now)[0],
+            settles_at=account.contact_settles_at,
+            keys_wait=on_its_way(session, account.id) is not None,
+        )
+
+
+def _append_to_open_incidents(session: Session, account: Account, staff: StaffChange, now: float) -> None:
+    """Append the change to the timeline of each open incident: from when on its mails go elsewhere, and why.
+
+    The addresses stay out of it, as out of the audit line.
+    """
+    settles_at = account.contact_settles_at
+    detail: dict[str, object] = {"reason": staff.reason}
+    if settles_at is not None:
+        detail["security_mails_follow_at"] = round(settles_at.timestamp())
+    of_account = select(Incident.id).where(Incident.account_id == account.id, col(Incident.closed_at).is_(None))
+    for incident_id in session.exec(of_account).all():
+        incidents.append_event(
+            session.connection(),
+            incident_id,
+            key=f"contact-changed-{to_micros(now)}",
+            actor=staff.actor,
+            what="contact_changed",
+            detail=detail,
+            now=now,
+        )

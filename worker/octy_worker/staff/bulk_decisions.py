@@ -1,0 +1,74 @@
+"""One decision for many incidents: which, and what became of each.
+
+Here: the choice of incidents, and the order of decisions. Not here: one decision (`cli.deciding`), what can be typed
+(`cli.bulk_deciding`).
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+from uuid import NAMESPACE_URL, uuid5
+
+from sqlmodel import Session, col, select
+
+from octy_middleware.db.models import Confirmation, Incident
+from octy_worker.mail.joining import is_unanswered
+
+
+class Ended(StrEnum):
+    """What became of the decision for one incident."""
+
+    DECIDED = "decided"
+    REFUSED = "refused"
+    UNAVAILABLE = "unavailable"
+    NOT_TRIED = "not_tried"
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What became of one incident, and why."""
+
+    incident_id: str
+    end: Ended
+    why: str = ""
+
+
+def decision_id_of(batch_id: str, incident_id: str) -> str:
+    """Return the id of an incident's decision within a batch: the same batch again is harmless."""
+    return str(uuid5(NAMESPACE_URL, f"octy-batch:{batch_id}:{incident_id}"))
+
+
+def open_since(session: Session, since: datetime) -> tuple[str, ...]:
+    """Return the open, unanswered incidents that were opened since then, oldest first."""
+    found = (
+        select(Incident.id)
+        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .where(is_unanswered(), col(Incident.opened_at) >= since)
+        .order_by(col(Incident.opened_at), col(Incident.id))
+    )
+    return tuple(session.exec(found))
+
+
+def decide_each(
+    incident_ids: Iterable[str],
+    decide: Callable[[str], None],
+    *,
+    refused: type[Exception],
+    unavailable: type[Exception],
+) -> Iterator[Result]:
+    """Decide one after the other. What is refused does not stop the others; what does not answer leaves the rest."""
+    stopped = ""
+    for incident_id in dict.fromkeys(incident_ids):
+        if stopped:
+            yield Result(incident_id, Ended.NOT_TRIED, stopped)
+            continue
+        try:
+            decide(incident_id)
+        except refused as error:
+            yield Result(incident_id, Ended.REFUSED, str(error))
+        except unavailable as error:
+            stopped = str(error)
+            yield Result(incident_id, Ended.UNAVAILABLE, stopped)
+        else:
+            yield Result(incident_id, Ended.DECIDED)

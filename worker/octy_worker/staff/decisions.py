@@ -1,0 +1,297 @@
+"""What support staff asks of a running case, on its way to the workflow, and what came back.
+
+Here: asking, understanding the answer, auditing a refusal. Not here: whether it comes too late (the workflow and SQL
+say), what can be typed (`incidents`, `incident_orders`), answers changed in SQL (`changing`).
+
+An update is answered only by a running worker. Without one nothing tells whether what was asked is still waiting
+somewhere, so the same id is to be used again: the workflow takes each id once.
+"""
+
+import asyncio
+from datetime import timedelta
+from typing import Any, assert_never
+
+from temporalio.client import Client, WorkflowUpdateFailedError, WorkflowUpdateRPCTimeoutOrCancelledError
+from temporalio.exceptions import ApplicationError
+from temporalio.service import RPCError, RPCStatusCode
+
+from octy_middleware.clock import uuid7
+from octy_middleware.db.database import Database
+from octy_middleware.domain.installation import installation_id
+from octy_worker.cli.exit_codes import CommandError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.surroundings import login_name, now
+from octy_worker.domain import incidents, staff_requests
+from octy_worker.staff.audit import record
+from octy_worker.staff.key_orders import OrderRefusedError
+from octy_worker.temporal.client import main_queue
+from octy_worker.temporal.place import TemporalPlace, has_worker, reach
+from octy_workflows.hearing import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
+from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.messages import Action, Extended, Resent, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.regeneration import KeyRegenerationWorkflow
+from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+
+_ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
+_RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}
+
+
+def decide(
+    database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, *, timeout: float
+) -> None:
+    """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
+    _ask(database, place, incident_id, decision, timeout)
+
+
+def extend(
+    database: Database, place: TemporalPlace, incident_id: str, extension: StaffExtension, *, timeout: float
+) -> Extended:
+    """Return the case's new deadlines. Raises as `decide`."""
+    extended: Extended = _ask(database, place, incident_id, extension, timeout)
+    return extended
+
+
+def resend(database: Database, place: TemporalPlace, incident_id: str, order: StaffResend, *, timeout: float) -> Resent:
+    """Return which mail was sent again, and what became of it. Raises as `decide`."""
+    resent: Resent = _ask(database, place, incident_id, order, timeout)
+    return resent
+
+
+def resend_keys(  # who, what and why of one order
+    database: Database,
+    place: TemporalPlace,
+    incident_id: str | None,
+    regeneration_id: str,
+    order: StaffResend,
+    *,
+    timeout: float,
+) -> int:
+    """Have a fresh link to new keys mailed; return the mail's number. Raises as `decide`.
+
+    `incident_id`: the case that waits for these keys, whose timeline tells of it; None when none does.
+    """
+    try:
+        _refuse_faults(order)
+        _write(database, Action.RESEND_KEYS, regeneration_id, order)
+        try:
+            number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
+        except RefusedError:
+            _withdraw(database, order)
+            raise
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, order, str(refusal))
+        raise
+    if incident_id is not None:
+        _note_resent_keys(database, incident_id, order, number)
+    record("mail_ordered_again", order.actor, regeneration=regeneration_id, **_facts(incident_id, order))
+    return number
+
+
+def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, number: int) -> None:
+    with database.write() as connection:
+        incidents.append_event(
+            connection,
+            incident_id,
+            key=f"mail_ordered_again-{order.id}",
+            actor=order.actor,
+            what="mail_ordered_again",
+            detail={"mail": f"new_keys-{number}", "reason": order.reason},
+            now=now(),
+        )
+
+
+def _ask(database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, timeout: float) -> Any:
+    try:
+        _refuse_faults(said)
+        _write(database, _ACTIONS[type(said)], incident_id, said)
+        try:
+            answer = asyncio.run(_ask_case(database, place, incident_id, said, patience=timeout))
+        except RefusedError:
+            _withdraw(database, said)
+            raise
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, said, str(refusal))
+        raise
+    record(_RECORDED[type(said)], said.actor, **_facts(incident_id, said))
+    return answer
+
+
+def write_only(
+    database: Database, incident_id: str | None, said: StaffRequest, regeneration_id: str | None = None
+) -> None:
+    """Write an order down, whose id is then sent by hand. Raises RefusedError, after auditing it."""
+    try:
+        _refuse_faults(said)
+        if regeneration_id is None:
+            assert incident_id is not None
+            _write(database, _ACTIONS[type(said)], incident_id, said)
+        else:
+            _write(database, Action.RESEND_KEYS, regeneration_id, said)
+    except RefusedError as refusal:
+        _audit_refusal(database, incident_id, said, str(refusal))
+        raise
+    record("order_written", said.actor, **_facts(incident_id, said))
+
+
+def _withdraw(database: Database, said: StaffRequest) -> None:
+    """Have nobody carry out later what was refused now."""
+    with database.write() as connection:
+        staff_requests.withdraw(connection, said.id, now())
+
+
+def _write(database: Database, action: Action, subject_id: str, said: StaffRequest) -> None:
+    try:
+        staff_requests.write(database, action, subject_id, said, now())
+    except OrderRefusedError as error:
+        raise RefusedError(str(error)) from None
+
+
+def _refuse_faults(said: StaffRequest) -> None:
+    fault = said.fault()
+    if fault is not None:
+        raise RefusedError(fault)
+
+
+def _update_of(said: StaffRequest) -> Any:
+    match said:
+        case StaffDecision():
+            return KeyIncidentWorkflow.decide
+        case StaffExtension():
+            return KeyIncidentWorkflow.extend
+        case StaffResend():
+            return KeyIncidentWorkflow.resend
+        case unknown:
+            assert_never(unknown)
+
+
+async def _ask_case(
+    database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, *, patience: float
+) -> Any:
+    installation = installation_id(database)
+    client = await reach(place)
+    handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
+    try:
+        return await handle.execute_update(
+            _update_of(said), {"order": said.id}, id=said.id, rpc_timeout=timedelta(seconds=patience)
+        )
+    except WorkflowUpdateFailedError as error:
+        raise _refusal(database, incident_id, error) from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise await _nobody_answered(client, main_queue(place, installation), said, patience) from None
+    except RPCError as error:
+        raise _no_workflow(database, incident_id, error) from None
+
+
+async def _ask_for_keys(
+    database: Database,
+    place: TemporalPlace,
+    incident_id: str | None,
+    regeneration_id: str,
+    order: StaffResend,
+    *,
+    patience: float,
+) -> int:
+    installation = installation_id(database)
+    client = await reach(place)
+    workflow_id = regeneration_workflow_id(installation, regeneration_id)
+    handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
+    try:
+        return await handle.execute_update(
+            KeyRegenerationWorkflow.resend, {"order": order.id}, id=order.id, rpc_timeout=timedelta(seconds=patience)
+        )
+    except WorkflowUpdateFailedError as error:
+        raise _refusal(database, incident_id, error) from None
+    except WorkflowUpdateRPCTimeoutOrCancelledError:
+        raise await _nobody_answered(client, main_queue(place, installation), order, patience) from None
+    except RPCError as error:
+        raise _no_workflow(database, incident_id, error) from None
+
+
+def _refusal(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
+    cause = error.cause
+    if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER, TOO_EARLY, TOO_LATE):
+        return RefusedError(cause.message)
+    if REFUSED_PLAINTEXT.decode() in str(cause):
+        return UsageFaultError(
+            "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
+        )
+    return _too_late(database, incident_id) or UnavailableError(
+        f"the workflow failed at the order: {cause}", "look at the worker's log, then repeat the command"
+    )
+
+
+async def _nobody_answered(client: Client, task_queue: str, said: StaffRequest, patience: float) -> CommandError:
+    option = said.id_field.replace("_", "-")
+    repeat = f"repeat with --{option} {said.id}, which never counts twice"
+    try:
+        worker = await has_worker(client, task_queue, now())
+    except RPCError:
+        worker = False
+    if worker:
+        return UnavailableError(
+            f"no answer within {patience:g} s, though a worker asked for work lately", f"look at its log; {repeat}"
+        )
+    return UnavailableError(
+        f"no worker asks Temporal for work (task queue {task_queue!r})", f"start `octy worker`; {repeat}"
+    )
+
+
+def _no_workflow(database: Database, incident_id: str | None, error: RPCError) -> CommandError:
+    if error.status is not RPCStatusCode.NOT_FOUND:
+        return UnavailableError(f"Temporal did not take the order: {error.message}", "`octy doctor` looks closer")
+    return _too_late(database, incident_id) or UnavailableError(
+        f"the workflow is not there yet ({error.message})",
+        "is `octy worker` running, at the same address and namespace? `octy doctor` tells; then repeat the command",
+    )
+
+
+def _too_late(database: Database, incident_id: str | None) -> RefusedError | None:
+    """Return the refusal when SQL knows the case as closed: its workflow may be long forgotten."""
+    if incident_id is None:
+        return None
+    with database.read() as connection:
+        standing = incidents.standing(connection, incident_id)
+    if not standing.closed:
+        return None
+    answer = f"{standing.answer}, by {standing.answered_by}" if standing.answer else "nobody answered"
+    return RefusedError(f"too late, the case is closed as {standing.resolution}: {answer}")
+
+
+def _audit_refusal(database: Database, incident_id: str | None, said: StaffRequest, why: str) -> None:
+    """Put the refusal into the case's timeline, once an id, without what was refused for its content."""
+    actor = said.actor if _fits(said.actor, "fits") else login_name()
+    facts = {**_known_facts(said), **({"reason": said.reason} if _fits("fits", said.reason) else {})}
+    if incident_id is not None:
+        _note_refusal(database, incident_id, said, actor, {**facts, "why": why})
+    record(said.refused_as, actor, why=why, **{**_facts(incident_id, said), "reason": facts.get("reason")})
+
+
+def _note_refusal(
+    database: Database, incident_id: str, said: StaffRequest, actor: str, detail: dict[str, str | int | bool]
+) -> None:
+    at = now()
+    number = said.id if said.fault() is None else uuid7(at)
+    with database.write() as connection:
+        incidents.note_refused_decision(
+            connection,
+            incident_id,
+            decision_id=number,
+            actor=actor,
+            detail=detail,
+            now=at,
+            what=said.refused_as,
+        )
+
+
+def _known_facts(said: StaffRequest) -> dict[str, str | int | bool]:
+    """Return what was asked for, but for words that nobody here knows."""
+    return {} if isinstance(said, StaffResend) and said.fault() else said.facts()
+
+
+def _fits(actor: str, reason: str) -> bool:
+    return StaffDecision(Choice.DISMISS, actor, reason).fault() is None
+
+
+def _facts(incident_id: str | None, said: StaffRequest) -> dict[str, Any]:
+    leaked = {"leaked": said.leaked} if isinstance(said, StaffDecision) else {}
+    incident = {} if incident_id is None else {"incident": incident_id}
+    return {**incident, **_known_facts(said), **leaked, "reason": said.reason, said.id_field: said.id}

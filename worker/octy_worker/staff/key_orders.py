@@ -1,0 +1,144 @@
+"""What staff orders for a pair outside of a case: its replacement, or its end.
+
+Here: each order as one transaction, with its refusals and its trace in the case. Not here: decisions of cases
+(`cases.answer_case`), how pairs are replaced (`regenerations`), the `octy` command and its audit line (`cli.keys`).
+"""
+
+from dataclasses import dataclass
+
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.clock import uuid7
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, KeyPair
+from octy_middleware.domain import key_pairs, outbox
+from octy_middleware.states import Cause, PairState, RegenerationState
+from octy_worker.domain import incidents
+from octy_worker.domain.regenerations import current_pair, finish, on_its_way, open_regeneration
+from octy_worker.reports.queries import account_of, open_incident_of, pair_of
+from octy_workflows.staff import Choice, StaffDecision
+
+
+class OrderRefusedError(Exception):
+    """The order was understood and is refused, for the reason that the text gives; nothing was changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ordered:
+    """A replacement that is on its way. `joined`: it was before this order came."""
+
+    account: str
+    regeneration_id: str
+    joined: bool
+    leaked: bool
+    old_public_key: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Revoked:
+    """A pair that is cut. `changed`: by this very call; `delivery_stopped`: nobody had collected it yet."""
+
+    public_key: str
+    account: str
+    changed: bool
+    delivery_stopped: bool
+    incident_id: str | None
+    live_pairs: int
+
+
+def check_staff(actor: str, reason: str) -> None:
+    """Raise OrderRefusedError unless actor and reason can be kept: the same rules as for decisions."""
+    fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
+    if fault is not None:
+        raise OrderRefusedError(fault)
+
+
+def regenerate(database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float) -> Ordered:
+    """Order a new pair for an account, or join the order that is on its way to the customer."""
+    check_staff(actor, reason)
+    with database.write_session() as session:
+        account = account_of(session, reference)
+        old = _pair_to_replace(session, account)
+        _refuse_open_case(session, old)
+        opened = open_regeneration(
+            session,
+            account.id,
+            Cause.STAFF,
+            old_pair_id=old.id if old else None,
+            leaked=leaked,
+            actor=actor,
+            reason=reason,
+            now=now,
+        )
+        return Ordered(
+            account.reference, opened.regeneration_id, opened.joined, leaked, old.public_key if old else None
+        )
+
+
+def _pair_to_replace(session: Session, account: Account) -> KeyPair | None:
+    """Return the pair in use. While new keys wait for collection it is the one that they replace."""
+    waiting = on_its_way(session, account.id)
+    if waiting is None:
+        return current_pair(session, account.id)
+    return None if waiting.old_pair_id is None else session.get_one(KeyPair, waiting.old_pair_id)
+
+
+def _refuse_open_case(session: Session, pair: KeyPair | None) -> None:
+    incident_id = open_incident_of(session, pair.id) if pair else None
+    if incident_id is not None:
+        raise OrderRefusedError(
+            f"the case {incident_id} is open on this pair → octy incidents decide {incident_id} regenerate --reason …, "
+            "so that the case ends with it"
+        )
+
+
+def revoke(database: Database, public_key: str, *, actor: str, reason: str, now: float) -> Revoked:
+    """Cut a pair at once. An open case on it hears of it in its timeline; a delivery under way ends."""
+    check_staff(actor, reason)
+    with database.write_session() as session:
+        pair = pair_of(session, public_key)
+        incident_id = open_incident_of(session, pair.id)
+        changed = pair.state != PairState.RETIRED
+        stopped = changed and _stop_delivery(session, pair, now)
+        key_pairs.retire(session.connection(), pair.id, now)
+        if changed and incident_id is not None:
+            _note_in_case(session, incident_id, actor, reason, now)
+        return Revoked(
+            public_key=public_key,
+            account=session.get_one(Account, pair.account_id).reference,
+            changed=changed,
+            delivery_stopped=stopped,
+            incident_id=incident_id,
+            live_pairs=_count_live(session, pair.account_id),
+        )
+
+
+def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
+    """End the regeneration whose uncollected pair this is: its link would show keys that no longer work.
+
+    Cases that wait for it are asked anew (`regenerations.finish`); its workflow ends by the same message as when a
+    later one takes its place, and finds the ending that stands.
+    """
+    waiting = on_its_way(session, pair.account_id)
+    if waiting is None or waiting.new_pair_id != pair.id:
+        return False
+    finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)
+    outbox.put(session.connection(), outbox.Event.REGENERATION_SUPERSEDED, waiting.id, now)
+    return True
+
+
+def _note_in_case(session: Session, incident_id: str, actor: str, reason: str, now: float) -> None:
+    incidents.append_event(
+        session.connection(),
+        incident_id,
+        key=f"key_revoked-{uuid7(now)}",
+        actor=actor,
+        what="key_revoked",
+        detail={"reason": reason},
+        now=now,
+    )
+
+
+def _count_live(session: Session, account_id: str) -> int:
+    live = col(KeyPair.state).in_([PairState.ACTIVE, PairState.RETIRING])
+    return session.exec(select(func.count()).select_from(KeyPair).where(KeyPair.account_id == account_id, live)).one()

@@ -1,0 +1,52 @@
+"""Opening an account: the row, and the order for its first pair, in one transaction.
+
+The first pair is issued and sent by the same durable process that later regenerates.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sqlmodel import Session
+
+from octy_middleware.db.database import Database
+from octy_middleware.domain.accounts import checked_reference, create_account, find_account
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.states import Cause
+from octy_worker.domain.regenerations import open_regeneration
+from octy_worker.reports.key_delivery import DeliveryStatus, newest_delivery
+
+
+@dataclass(frozen=True, slots=True)
+class Registered:
+    """Ids of what a registration made."""
+
+    account_id: str
+    regeneration_id: str
+
+
+def register(database: Database, reference: str, contact: Mapping[str, str], *, actor: str, now: float) -> Registered:
+    """Create the account and order its first pair. Raises InvalidInputError; then nothing was done."""
+    with database.write_session() as session:
+        _refuse_undelivered(session, reference, now)
+        account = create_account(session, reference, contact, now)
+        opened = open_regeneration(
+            session, account.id, Cause.FIRST, old_pair_id=None, leaked=False, actor=actor, now=now
+        )
+        return Registered(account.id, opened.regeneration_id)
+
+
+def _refuse_undelivered(session: Session, reference: str, now: float) -> None:
+    """Raise InvalidInputError that says what to do when the account is there and its keys' mail was refused for good.
+
+    Whoever mistyped the address tries to open the account again; `create_account` would only say that it is there.
+    """
+    account = find_account(session, checked_reference(reference))
+    delivery = None if account is None else newest_delivery(session, account.id, now)
+    if account is None or delivery is None or delivery.status is not DeliveryStatus.REFUSED:
+        return
+    raise InvalidInputError(
+        f"an account with the reference {account.reference!r} exists already, and the mail with its keys was refused "
+        f"for good ({delivery.mail_error}): the customer has not got it → if the address is wrong: "
+        f"octy accounts change {account.reference} --email … --reason …; for a fresh link: "
+        f"octy keys resend --account {account.reference} --reason …"
+    )

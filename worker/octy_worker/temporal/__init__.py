@@ -1,0 +1,1 @@
+"""The connection to Temporal: client, encryption of payloads, search attributes, schedules and deployment."""

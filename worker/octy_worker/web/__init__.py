@@ -1,0 +1,1 @@
+"""Web servers inside a worker's process, with limits on connections."""

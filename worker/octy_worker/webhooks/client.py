@@ -1,0 +1,112 @@
+"""One POST: signed, to a checked place, and what became of it.
+
+Here: the request, and what each answer and each fault means. Not here: signatures (`signing`), places (`destinations`,
+`network`), when it is tried again (`octy_workflows.webhook`).
+
+httpcore is HTTP alone: it follows no redirect, keeps no cookie and reads no proxy from the environment. So there is
+nothing to switch off, and nothing that a later release could switch on.
+"""
+
+import logging
+import ssl
+from collections.abc import Mapping
+from contextlib import suppress
+
+import httpcore2 as httpcore
+
+from octy_middleware._version import __version__
+from octy_middleware.clock import Clock
+from octy_middleware.errors import ConfigurationError
+from octy_worker.settings import WebhookSettings
+from octy_worker.webhooks.faults import Delivery, DeliveryError, Fault
+from octy_worker.webhooks.network import CheckedNetwork
+from octy_worker.webhooks.signing import Parcel, Signer
+from octy_worker.webhooks.url_policy import Destination, destination
+
+_MOST = 65_536  # bytes of an answer's body that are read; nobody looks at them
+_GONE = 410
+FIRST_TIMEOUT = 3.0  # seconds of a first try: servers that say nothing hold a slot no longer than that
+_HEADERS = {"user-agent": f"octy-webhooks/{__version__}", "content-type": "application/json", "connection": "close"}
+
+logging.getLogger("httpcore2").setLevel(
+    logging.INFO
+)  # below that it tells customers' servers and their answers' headers
+
+
+class Courier:
+    """Posts parcels. Raises ConfigurationError when the settings name an authority that can't be read."""
+
+    def __init__(self, settings: WebhookSettings, clock: Clock) -> None:
+        self._settings = settings
+        self._clock = clock
+        self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
+        self._tls = _trust(settings.webhook_ca_file)
+
+    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> Delivery:
+        """Post it once, on the first try with a short time-out. No fault of the other side is raised."""
+        if self._signer is None:
+            return Delivery(Fault.OFF)
+        try:
+            return self._post(parcel, self._signer.headers(parcel, self._clock()), self._timeout(first_try=first_try))
+        except DeliveryError as error:
+            return Delivery(error.fault)
+        except httpcore.TimeoutException:
+            return Delivery(Fault.TOO_SLOW)
+        except httpcore.ConnectError:
+            return Delivery(Fault.NO_CONNECTION)
+        except (httpcore.NetworkError, httpcore.ProtocolError):
+            return Delivery(Fault.BROKEN)
+
+    def _timeout(self, *, first_try: bool) -> float:
+        return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_try else self._settings.webhook_timeout
+
+    def _post(self, parcel: Parcel, signature: Mapping[str, str], timeout: float) -> Delivery:
+        settings = self._settings
+        place = destination(
+            parcel.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
+        )
+        network = CheckedNetwork(patience=timeout, allow_private=settings.webhook_allow_private)
+        headers = {**_HEADERS, "host": _host(place), **signature}
+        with (
+            httpcore.ConnectionPool(ssl_context=self._tls, max_connections=1, network_backend=network) as pool,
+            pool.stream("POST", _url(place), headers=list(headers.items()), content=parcel.body) as answer,
+        ):
+            _read_some(answer)
+            return _told(answer.status)
+
+
+def _trust(ca_file: str) -> ssl.SSLContext:
+    context = ssl.create_default_context()
+    if ca_file:
+        try:
+            context.load_verify_locations(cafile=ca_file)
+        except OSError as error:  # ssl.SSLError is an OSError
+            raise ConfigurationError(f"OCTY_WEBHOOK_CA_FILE can't be used: {error}") from None
+    return context
+
+
+def _url(place: Destination) -> httpcore.URL:
+    return httpcore.URL(scheme=place.scheme, host=place.host, port=place.port, target=place.target)
+
+
+def _host(place: Destination) -> str:
+    host = f"[{place.host}]" if ":" in place.host else place.host
+    return host if place.port == {"https": 443, "http": 80}[place.scheme] else f"{host}:{place.port}"
+
+
+def _read_some(answer: httpcore.Response) -> None:
+    """Let a server finish a short answer. Its status is there already, so what goes wrong now is no matter."""
+    size = 0
+    with suppress(DeliveryError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+        for chunk in answer.iter_stream():
+            size += len(chunk)
+            if size >= _MOST:
+                return
+
+
+def _told(status: int) -> Delivery:
+    if 200 <= status < 300:  # noqa: PLR2004  # 2xx
+        return Delivery(None, status)
+    if 300 <= status < 400:  # noqa: PLR2004  # 3xx
+        return Delivery(Fault.REDIRECT, status)
+    return Delivery(Fault.GONE if status == _GONE else Fault.STATUS, status)

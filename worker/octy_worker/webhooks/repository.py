@@ -1,0 +1,196 @@
+"""The rows of webhooks: a try put down before it is made, completed after; lists, and orders of staff.
+
+Here: every step of the `webhook` table after `octy_middleware.domain.webhook_events` has put a row down. Not here: sending.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from sqlalchemy import Connection
+from sqlmodel import Session, col, func, select
+
+from octy_middleware.clock import utc
+from octy_middleware.db.database import Database
+from octy_middleware.db.models import Account, Webhook
+from octy_middleware.domain.accounts import find_account
+from octy_middleware.domain.webhook_events import order_again
+from octy_middleware.errors import InvalidInputError
+from octy_middleware.states import WebhookState
+from octy_worker.staff.key_orders import OrderRefusedError, check_staff
+from octy_worker.webhooks.faults import Fault
+from octy_worker.webhooks.signing import Parcel
+
+SECRET_OVERLAP = timedelta(days=1)
+"""How long an account's previous secret still signs beside its new one."""
+_NAMED = 5  # webhooks that a refusal names
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Where a webhook stands; pending means that `parcel` is to be sent now."""
+
+    state: WebhookState
+    code: str = ""
+    parcel: Parcel | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookLine:
+    """One webhook, as support staff sees it."""
+
+    id: str
+    account: str
+    event: str
+    key: str
+    state: str
+    tries: int
+    last_error: str
+    created_at: datetime
+    sent_at: datetime | None
+
+
+def begin(session: Session, webhook_id: str, now: float) -> Standing | None:
+    """Put one try down, or find that there is nothing to send any more. None when there is no such row.
+
+    It goes where the account's `webhook_url` leads by now: a customer who mends it gets what waits.
+    """
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        return None
+    if webhook.state == WebhookState.PENDING:
+        account = session.get_one(Account, webhook.account_id)
+        if account.webhook_url:
+            webhook.tries += 1
+            session.add(webhook)
+            return Standing(WebhookState.PENDING, parcel=_parcel(webhook, account, now))
+        webhook.state, webhook.last_error = WebhookState.SKIPPED, Fault.NO_URL
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def _parcel(webhook: Webhook, account: Account, now: float) -> Parcel:
+    return Parcel(
+        webhook_id=webhook.id,
+        event=webhook.event,
+        at=webhook.created_at,
+        account_id=account.id,
+        url=account.webhook_url,
+        data=webhook.data,
+        secret_versions=secret_versions(account, now),
+    )
+
+
+def secret_versions(account: Account, now: float) -> tuple[int, ...]:
+    """Return the versions of the account's secret that sign by now, the newest first."""
+    newest, changed = account.webhook_secret_version, account.webhook_secret_changed_at
+    both = changed is not None and utc(now) < changed + SECRET_OVERLAP
+    return (newest, newest - 1) if both else (newest,)
+
+
+def rotate_secret(database: Database, reference: str, *, actor: str, reason: str, now: float) -> Account:
+    """Give the account a new secret of its own; the one before signs too for `SECRET_OVERLAP`. Return the account.
+
+    Raises InvalidInputError for an unknown account, OrderRefusedError while an earlier rotation is still under way.
+    """
+    check_staff(actor, reason)
+    with database.write_session() as session:
+        account = find_account(session, reference)
+        if account is None:
+            raise InvalidInputError(f"there is no account {reference[:200]!r}")
+        if len(secret_versions(account, now)) > 1:
+            changed = account.webhook_secret_changed_at
+            raise OrderRefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
+        account.webhook_secret_version += 1
+        account.webhook_secret_changed_at = utc(now)
+        session.add(account)
+        return account
+
+
+def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> Standing:
+    """Note how a try ended: sent, failed for good, skipped, or still pending with the fault's code."""
+    webhook = session.get_one(Webhook, webhook_id)
+    # An overlapping try may have been faster, or trying may have ended meanwhile.
+    if webhook.state == WebhookState.PENDING or (state is WebhookState.SENT and webhook.state != WebhookState.SENT):
+        webhook.state, webhook.last_error = state, code
+        webhook.sent_at = utc(now) if state is WebhookState.SENT else None
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def give_up(session: Session, webhook_id: str) -> Standing | None:
+    """Note that what is still pending is tried no more; its last fault stays. None when there is no such row."""
+    webhook = session.get(Webhook, webhook_id)
+    if webhook is None:
+        return None
+    if webhook.state == WebhookState.PENDING:
+        webhook.state = WebhookState.FAILED
+        session.add(webhook)
+    return _standing(webhook)
+
+
+def _standing(webhook: Webhook) -> Standing:
+    return Standing(WebhookState(webhook.state), webhook.last_error)
+
+
+def list_webhooks(
+    session: Session,
+    *,
+    account_id: str | None = None,
+    failed: bool = False,
+    limit: int | None = None,
+    offset: int = 0,
+) -> tuple[WebhookLine, ...]:
+    """Return webhooks, newest first; with `failed` those that were given up."""
+    query = select(Webhook, Account.reference).join(Account, col(Account.id) == Webhook.account_id)
+    query = query.where(*_which(account_id, failed=failed)).order_by(col(Webhook.id).desc())
+    return tuple(
+        WebhookLine(
+            id=webhook.id,
+            account=reference,
+            event=webhook.event,
+            key=webhook.key,
+            state=webhook.state,
+            tries=webhook.tries,
+            last_error=webhook.last_error,
+            created_at=webhook.created_at,
+            sent_at=webhook.sent_at,
+        )
+        for webhook, reference in session.exec(query.limit(limit).offset(offset))
+    )
+
+
+def count_webhooks(session: Session, *, account_id: str | None = None, failed: bool = False) -> int:
+    """Return how many `list_webhooks` has in all."""
+    which = _which(account_id, failed=failed)
+    return session.exec(select(func.count()).select_from(Webhook).where(*which)).one()
+
+
+def _which(account_id: str | None, *, failed: bool) -> list[Any]:
+    of_account = [] if account_id is None else [Webhook.account_id == account_id]
+    return [*of_account, Webhook.state == WebhookState.FAILED] if failed else of_account
+
+
+def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, now: float) -> Sequence[str]:
+    """Have webhooks that were given up or skipped tried again; return their ids. All of them, or nothing.
+
+    Raises InvalidInputError for an id that there is not, OrderRefusedError for one that is not at its end.
+    """
+    check_staff(actor, reason)
+    wanted = sorted(set(ids))
+    with database.write() as connection:
+        if unknown := sorted(set(wanted) - _known(connection, wanted)):
+            raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
+        if others := [webhook_id for webhook_id in wanted if not order_again(connection, webhook_id, now)]:
+            raise OrderRefusedError(f"not given up, so delivered or still being tried: {_names(others)}")
+    return wanted
+
+
+def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
+    return {row[0] for row in connection.execute(select(Webhook.id).where(col(Webhook.id).in_(ids)))}
+
+
+def _names(ids: Sequence[str]) -> str:
+    named = ", ".join(ids[:_NAMED])
+    return f"{named} and {len(ids) - _NAMED} more" if len(ids) > _NAMED else named
