@@ -14,7 +14,6 @@ Public names are these; everything else may change between releases.
 from octy_middleware._version import __version__
 from octy_middleware.asgi import OctyASGIMiddleware
 from octy_middleware.auth.authenticator import Gate
-from octy_middleware.auth.decision import Principal, Stranger
 from octy_middleware.db.database import Database
 from octy_middleware.domain.accounts import Accounts
 from octy_middleware.errors import (
@@ -24,6 +23,7 @@ from octy_middleware.errors import (
     SchemaError,
     StoreUnavailableError,
 )
+from octy_middleware.http.decision import Principal, Stranger
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.response import Refusal
 from octy_middleware.openapi import add_openapi_security

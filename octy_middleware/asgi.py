@@ -4,12 +4,14 @@ from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
 from octy_middleware.auth.authenticator import Gate
-from octy_middleware.auth.decision import STRANGER, Claim, SlowClaim, Verdict
+from octy_middleware.auth.pending import Claim, SlowClaim
 from octy_middleware.auth.sharing import close_gate, open_gate
+from octy_middleware.http.decision import STRANGER, Verdict
 from octy_middleware.http.hidden_credentials import hide_in_scope
 from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
 from octy_middleware.http.response import Headers, Refusal, Shape
-from octy_middleware.process.async_libraries import make_ticket, run_in
+from octy_middleware.process.async_libraries import run_in
+from octy_middleware.recording.async_waiters import make_ticket
 from octy_middleware.settings import Options, Settings
 
 

@@ -18,13 +18,14 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from octy_middleware.auth.decision import OPEN, Claim, SlowClaim, Verdict
 from octy_middleware.auth.decisions import Endings
 from octy_middleware.auth.hash_limiter import SlowLane
 from octy_middleware.auth.hash_processes import HashProcesses
 from octy_middleware.auth.header_cache import ExpressLane
+from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryInstrumentation
 from octy_middleware.auth.key_cache import Keyring
 from octy_middleware.auth.key_loader import Asked, LookUps
+from octy_middleware.auth.pending import Claim, SlowClaim
 from octy_middleware.auth.verifier import Judge
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
@@ -33,6 +34,7 @@ from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.errors import StoreUnavailableError
 from octy_middleware.http.client_address import Client, TrustedProxies
 from octy_middleware.http.credentials import Secret, read_credentials
+from octy_middleware.http.decision import OPEN, Verdict
 from octy_middleware.http.exempt_paths import Exemptions
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
@@ -136,10 +138,7 @@ class Gate:
         self._nobody = nobody(self._hasher.decoy)
         self.restart()
         restart_after_fork(self)
-        if settings.tracing:
-            from octy_middleware.tracing import trace  # noqa: PLC0415  # others never load it
-
-            trace(self)
+        self._instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
 
     def restart(self) -> None:
         """Have threads of this process's own."""
@@ -151,6 +150,15 @@ class Gate:
     def admit(self, request: Request) -> Verdict | Claim:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
         notice_fork()
+        if self._instrumentation is None:
+            return self._admit(request)
+        with self._instrumentation.verify(request) as measured:
+            found = self._admit(request)
+            if isinstance(found, Verdict):
+                measured.decided(found)
+            return found
+
+    def _admit(self, request: Request) -> Verdict | Claim:
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme
@@ -196,6 +204,16 @@ class Gate:
         Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
         `prove`, in a thread that may be kept for long and that goes on when the client has gone.
         """
+        if self._instrumentation is None:
+            return (yield from self._pursue(found, request, make_ticket))
+        with self._instrumentation.record(request) as measured:
+            verdict = yield from self._pursue(found, request, make_ticket)
+            measured.decided(verdict)
+            return verdict
+
+    def _pursue(
+        self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
+    ) -> Generator[_T | SlowClaim, None, Verdict]:
         if isinstance(found, Claim):
             claim, ticket = found, make_ticket()
             self._look_ups.ask(Asked(claim, request, ticket))

@@ -7,10 +7,11 @@ Here: what each ending writes, and who waits for the commit. Not here: which end
 import logging
 from math import ceil
 
-from octy_middleware.auth.decision import Claim, Principal, Verdict
+from octy_middleware.auth.pending import Claim
 from octy_middleware.auth.rate_limit import Throttle
 from octy_middleware.clock import Clock
 from octy_middleware.http.client_address import Client, counted_source, network_of
+from octy_middleware.http.decision import Principal, Verdict
 from octy_middleware.http.event import Entry, describe
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request

@@ -12,9 +12,9 @@ import secrets
 from hashlib import blake2b
 from itertools import islice
 
-from octy_middleware.auth.decision import Verdict
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.http.client_address import counted_source, network_of
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.event import Entry
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.key_record import KeyRecord, Memory

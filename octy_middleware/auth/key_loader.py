@@ -11,10 +11,11 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from octy_middleware.auth.decision import Answer, Claim, SlowClaim, Verdict
 from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.auth.pending import Answer, Claim, SlowClaim
 from octy_middleware.clock import Clock
 from octy_middleware.errors import ForeignKeysError, OctyError
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord

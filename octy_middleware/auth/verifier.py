@@ -7,14 +7,15 @@ Here: what proves a claim, now or by a slow imported hash, and the ends that fol
 import logging
 from collections.abc import Callable
 
-from octy_middleware.auth.decision import Answer, Claim, SlowClaim, Verdict
 from octy_middleware.auth.decisions import Endings
 from octy_middleware.auth.hash_limiter import SlowLane
 from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.auth.pending import Answer, Claim, SlowClaim
 from octy_middleware.clock import Clock
 from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
 from octy_middleware.http.credentials import Secret
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import NIL, KeyRecord, nobody, unpack

@@ -12,8 +12,6 @@ from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Protocol
 
-from octy_middleware.auth.decision import Answer
-
 
 class Loop(Protocol):
     """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
@@ -31,7 +29,7 @@ class Ticket(ABC):
     loop: Loop | None = None
 
     def __init__(self) -> None:
-        self.answer: Answer | None = None
+        self.answer: object = None  # what `settle` was given: of the type that the one who waits asked for
         self.withdrawn = False
         self._token = [None]  # whoever takes it decides: a list's `pop` is one step, whatever the threads do
 
@@ -100,7 +98,7 @@ class LoopTicket(Ticket):
             self._future.set_result(None)
 
 
-def settle(settled: Iterable[tuple[Ticket, Answer]]) -> None:
+def settle(settled: Iterable[tuple[Ticket, object]]) -> None:
     """Give tickets their answers, and wake each loop once."""
     loops: dict[Loop, list[Ticket]] = {}
     for ticket, answer in settled:

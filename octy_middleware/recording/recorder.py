@@ -17,9 +17,9 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple, TypeAlias
 
-from octy_middleware.auth.decision import Verdict
 from octy_middleware.clock import Clock
 from octy_middleware.errors import OctyError
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.event import Entry
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.fork import restart_after_fork

@@ -18,7 +18,7 @@ from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, OPEN, Expected
 from fuzz.report import Report, finding
 from fuzz.sockets import REFUSED, Sockets
-from octy_middleware.auth.decision import Claim
+from octy_middleware.auth.pending import Claim
 
 PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "gate", "gate and store", "WSGI door", "ASGI door"
 LANES = (PARSERS, GATE, STORE, WSGI, ASGI)

@@ -15,9 +15,10 @@ from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, THROTTLED, Expected, is_exempt, prefers_problem
 from fuzz.reference import read as read_header
 from octy_middleware import Gate
-from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.auth.pending import Claim
 from octy_middleware.http import credentials, response
 from octy_middleware.http.client_address import Client
+from octy_middleware.http.decision import Verdict
 
 CLAIM = "left to the store"
 _LONG = 12  # characters of a secret that stands in a text by no accident

@@ -16,11 +16,11 @@ from fuzz.origin import is_counted, network_of
 from fuzz.pairs import Pairs
 from fuzz.reference import Site
 from octy_middleware import Gate
-from octy_middleware.auth.decision import Verdict
 from octy_middleware.clock import uuid7
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import create_account
 from octy_middleware.http.credentials import Secret
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.event import Entry
 from octy_middleware.keys.secret import bound_to
 from octy_middleware.recording.commit_waiter import Ticket

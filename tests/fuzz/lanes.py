@@ -15,7 +15,8 @@ from support.world import look_into
 from fuzz.answers import Answered
 from fuzz.surroundings import Header, Surroundings
 from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
-from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.auth.pending import Claim
+from octy_middleware.http.decision import Verdict
 
 Values = Sequence[bytes]
 

@@ -19,7 +19,7 @@ from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from octy_middleware import Gate, Outcome
 from octy_middleware.auth import key_cache
-from octy_middleware.auth.decision import Verdict
+from octy_middleware.http.decision import Verdict
 
 KNOWN = 3  # pairs in use during the flood; memory has room for no other
 SOURCES, NETWORKS, DETAILS = 256, 1000, 60  # the settings' defaults, which bound the rows

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World, basic
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.auth.decision import Claim, Verdict
+from octy_middleware.auth.pending import Claim
 from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.decision import Verdict
 from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, pack, unpack
 from octy_middleware.recording.commit_waiter import LoopTicket, ThreadTicket, settle
 from octy_middleware.states import PairState

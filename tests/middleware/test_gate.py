@@ -10,9 +10,10 @@ from sqlalchemy import event
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, Outcome
-from octy_middleware.auth.decision import Claim, Verdict
 from octy_middleware.auth.key_loader import Asked
+from octy_middleware.auth.pending import Claim
 from octy_middleware.db.bulk_sql import run
+from octy_middleware.http.decision import Verdict
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.recording.commit_waiter import ThreadTicket
 from octy_middleware.settings import Options

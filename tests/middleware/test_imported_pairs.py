@@ -14,7 +14,7 @@ from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome
-from octy_middleware.auth.decision import Claim, SlowClaim
+from octy_middleware.auth.pending import Claim, SlowClaim
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain

@@ -13,8 +13,8 @@ from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, look_into
 
 from octy_middleware import Gate, OctyASGIMiddleware, Outcome, StoreUnavailableError
-from octy_middleware.auth.decision import Claim, SlowClaim
 from octy_middleware.auth.hash_limiter import SlowLane
+from octy_middleware.auth.pending import Claim, SlowClaim
 from octy_middleware.http.event import Entry
 from octy_middleware.keys.secret import make_pair
 from octy_middleware.recording.commit_waiter import ThreadTicket

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.auth.decision import Verdict
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.event import Entry
 from octy_middleware.recording.batch_queue import Drain
 from octy_middleware.recording.commit_waiter import ThreadTicket

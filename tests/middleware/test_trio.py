@@ -10,8 +10,9 @@ from support.imported_pairs import have, slow
 from support.world import World, basic
 
 from octy_middleware import Gate
-from octy_middleware.auth.decision import OPEN
-from octy_middleware.process.async_libraries import TrioTicket, run_in
+from octy_middleware.http.decision import OPEN
+from octy_middleware.process.async_libraries import run_in
+from octy_middleware.recording.async_waiters import TrioTicket
 from octy_middleware.recording.commit_waiter import settle
 
 UNKNOWN = "pk_" + "0" * 28

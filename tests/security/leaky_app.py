@@ -5,8 +5,8 @@ import time
 from typing import Any
 
 from octy_middleware import Outcome
-from octy_middleware.auth.decision import Verdict
 from octy_middleware.auth.decisions import Endings
+from octy_middleware.http.decision import Verdict
 
 _refuse = Endings.refuse
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from sqlalchemy import Connection, event, text
 
 from octy_middleware import Database, Gate, Settings
-from octy_middleware.auth.decision import Claim, SlowClaim, Verdict
+from octy_middleware.auth.pending import Claim, SlowClaim
 from octy_middleware.clock import Clock
 from octy_middleware.db import bulk_sql
 from octy_middleware.domain.installation import register_installation
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
+from octy_middleware.http.decision import Verdict
 from octy_middleware.http.request import Request
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher

@@ -15,7 +15,8 @@ from octy_middleware.db.models import Mail, Notice
 from octy_middleware.domain.accounts import change_contact, create_account
 from octy_middleware.domain.notices import note_exposure
 from octy_middleware.states import Answer, MailState
-from octy_worker.cli import accounts, incidents, keys
+from octy_worker.cli import accounts, keys
+from octy_worker.cli import incidents as incident_commands
 from octy_worker.domain import incidents
 from octy_worker.domain.notices import order_keys
 
@@ -134,8 +135,8 @@ def test_the_json_has_the_documented_names(octy, busy):
     public_key, incident_id = busy
     compare(octy("accounts", "list", "--json").must().json, documented(accounts.LISTED))
     compare(octy("accounts", "show", "acme", "--json").must().json, documented(accounts.SHOWN))
-    compare(octy("incidents", "list", "--json").must().json, documented(incidents.LISTED))
-    compare(octy("incidents", "show", incident_id, "--json").must().json, documented(incidents.SHOWN))
+    compare(octy("incidents", "list", "--json").must().json, documented(incident_commands.LISTED))
+    compare(octy("incidents", "show", incident_id, "--json").must().json, documented(incident_commands.SHOWN))
     compare(octy("keys", "list", "--json").must().json, documented(keys.LISTED))
     compare(octy("keys", "show", public_key, "--json").must().json, documented(keys.SHOWN))
 

@@ -1,19 +1,13 @@
-"""What the gate tells the doors: a principal, a verdict, or a claim that must be looked into.
+"""What is decided about a request, and who sent it.
 
-Here: these values. Not here: how a verdict is found (`gate`).
+Here: these values. Not here: how a decision is found (`auth.authenticator`).
 """
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, NamedTuple, TypeAlias
+from typing import NamedTuple
 
-from octy_middleware.http.client_address import Client
-from octy_middleware.http.credentials import Credentials
 from octy_middleware.http.event import Entry
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.keys.key_record import KeyRecord
-
-if TYPE_CHECKING:
-    from octy_middleware.recording.commit_waiter import Ticket
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,35 +67,6 @@ class Verdict(NamedTuple):
         """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
         return self.committed() if self.passes else Verdict(Outcome.STORE_UNAVAILABLE)
 
-
-class Claim(NamedTuple):
-    """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
-
-    `remembered`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
-    """
-
-    credentials: Credentials
-    client: Client
-    plain: bool = False
-    remembered: bytes | None = None
-
-
-class SlowClaim(NamedTuple):
-    """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
-
-    `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
-    key's, verified in vain, so that time tells nobody whether this key exists (T7). `ticket`: what is settled when
-    the verdict is on record.
-    """
-
-    claim: Claim
-    record: KeyRecord | None
-    stored: str
-    right: bool | None
-    ticket: "Ticket | None" = None
-
-
-Answer: TypeAlias = Verdict | SlowClaim
 
 OPEN = Verdict(None)
 STRANGER = Stranger()

@@ -1,0 +1,86 @@
+"""Spans of decisions by OpenTelemetry, for hosts that switch them on (`tracing`, OCTY_TRACING).
+
+Two spans a request: `octy.verify`, which needs no I/O, and `octy.record`, which is look-up and commit. Where they are
+sent is set up by the host's own OpenTelemetry. This is the only module of the middleware that imports OpenTelemetry,
+and only when the setting is on.
+
+Attributes: the outcome, and of a refused request the id that it came with (X-Request-Id), by which an incident names
+the request that opened it. No key, no address, no other header.
+"""
+
+from collections.abc import Generator
+from contextlib import AbstractContextManager, contextmanager
+from typing import TYPE_CHECKING, Protocol
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.http.decision import Verdict
+from octy_middleware.http.event import given_request_id
+from octy_middleware.http.request import Request
+
+if TYPE_CHECKING:
+    from opentelemetry.trace import Span, Tracer
+
+_SCOPE = "octy_middleware"
+
+
+class Measured(Protocol):
+    """One part of a decision while it is measured."""
+
+    def decided(self, verdict: Verdict) -> None:
+        """Describe it by the decision that it ended with."""
+
+
+class Instrumentation(Protocol):
+    """What an authenticator calls around the two parts of its work."""
+
+    def verify(self, request: Request) -> AbstractContextManager[Measured]:
+        """Measure the part that needs no I/O. Runs in one thread, from beginning to end."""
+
+    def record(self, request: Request) -> AbstractContextManager[Measured]:
+        """Measure look-up and commit. Between its steps the thread, or the event loop, does other work."""
+
+
+class OpenTelemetryInstrumentation:
+    """Spans by the host's OpenTelemetry. Raises ConfigurationError when its API is not installed."""
+
+    def __init__(self) -> None:
+        try:
+            from opentelemetry.trace import get_tracer  # noqa: PLC0415  # only hosts that trace have it
+        except ModuleNotFoundError:
+            raise ConfigurationError(
+                "tracing (OCTY_TRACING): OpenTelemetry is missing → pip install 'octy-middleware[telemetry]'"
+            ) from None
+        self._tracer: Tracer = get_tracer(_SCOPE)
+
+    @contextmanager
+    def verify(self, request: Request) -> Generator["_MeasuredSpan", None, None]:
+        """See `Instrumentation`."""
+        # Neither an error's trace nor its text, which the status would repeat: what it says may be a header's.
+        with self._tracer.start_as_current_span(
+            "octy.verify", record_exception=False, set_status_on_exception=False
+        ) as span:
+            yield _MeasuredSpan(span, request)
+
+    @contextmanager
+    def record(self, request: Request) -> Generator["_MeasuredSpan", None, None]:
+        """See `Instrumentation`. Not the current span, as other requests run in its thread before it ends."""
+        span = self._tracer.start_span("octy.record")
+        try:
+            yield _MeasuredSpan(span, request)
+        finally:
+            span.end()
+
+
+class _MeasuredSpan:
+    def __init__(self, span: "Span", request: Request) -> None:
+        self._span = span
+        self._request = request
+
+    def decided(self, verdict: Verdict) -> None:
+        """See `Measured`."""
+        if verdict.outcome is None:
+            return
+        self._span.set_attribute("octy.outcome", verdict.outcome.value)
+        request_id = "" if verdict.passes else given_request_id(self._request)
+        if request_id:
+            self._span.set_attribute("octy.request_id", request_id)

@@ -1,0 +1,39 @@
+"""Credentials that are not decided yet: they take a look-up in the database, or a slow hash."""
+
+from typing import NamedTuple, TypeAlias
+
+from octy_middleware.http.client_address import Client
+from octy_middleware.http.credentials import Credentials
+from octy_middleware.http.decision import Verdict
+from octy_middleware.keys.key_record import KeyRecord
+from octy_middleware.recording.commit_waiter import Ticket
+
+
+class Claim(NamedTuple):
+    """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
+
+    `remembered`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
+    """
+
+    credentials: Credentials
+    client: Client
+    plain: bool = False
+    remembered: bytes | None = None
+
+
+class SlowClaim(NamedTuple):
+    """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
+
+    `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
+    key's, verified in vain, so that time tells nobody whether this key exists (T7). `ticket`: what is settled when
+    the verdict is on record.
+    """
+
+    claim: Claim
+    record: KeyRecord | None
+    stored: str
+    right: bool | None
+    ticket: Ticket | None = None
+
+
+Answer: TypeAlias = Verdict | SlowClaim

@@ -1,0 +1,64 @@
+"""Waiting for a commit in a task: of asyncio, or of trio, which is imported only where the host runs it."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from octy_middleware.errors import ConfigurationError
+from octy_middleware.process.async_libraries import imported_trio, runs_trio
+from octy_middleware.recording.commit_waiter import LoopTicket, Ticket
+
+if TYPE_CHECKING:
+    import trio
+
+
+class TrioTicket(Ticket):
+    """Waits in a task of trio."""
+
+    __slots__ = ("_event", "loop")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loop: _TrioLoop = _TrioLoop(imported_trio().lowlevel.current_trio_token())
+        self._event: trio.Event | None = None
+
+    async def wait(self, seconds: float) -> None:
+        """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
+        if self.answer is not None:
+            return
+        self._event = imported_trio().Event()
+        with imported_trio().move_on_after(seconds):
+            await self._event.wait()
+
+    def wake(self) -> None:
+        """See `Ticket`. Called in trio's own thread."""
+        if self._event is not None:
+            self._event.set()
+
+
+class _TrioLoop:
+    """A run of trio, as `ticket.settle` wakes it. Equal for the same run, so that all its tickets wake at once."""
+
+    __slots__ = ("_token",)
+
+    def __init__(self, token: "trio.lowlevel.TrioToken") -> None:
+        self._token = token
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _TrioLoop) and other._token is self._token
+
+    def __hash__(self) -> int:
+        return hash(self._token)
+
+    def call_soon_threadsafe(self, callback: Callable[[Sequence[Ticket]], object], tickets: Sequence[Ticket]) -> None:
+        """Call back in trio's thread. Raises RuntimeError once the run is over."""
+        self._token.run_sync_soon(callback, tickets)
+
+
+def make_ticket() -> LoopTicket | TrioTicket:
+    """Return a ticket of the library that runs this request. Raises ConfigurationError for any but these two."""
+    try:
+        return LoopTicket()
+    except RuntimeError:
+        if not runs_trio():
+            raise ConfigurationError("this server runs neither asyncio nor trio: nothing can be recorded") from None
+    return TrioTicket()
