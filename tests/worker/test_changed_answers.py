@@ -15,8 +15,8 @@ from octy_middleware.db.models import Incident, Notice
 from octy_middleware.states import Answer, Cause, RegenerationState, Resolution
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
+from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.amendments import Change, Changed, change_answer
-from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.messages import CloseOrder, RegenerationOrder
 
 NOW = time.time() + 86_400

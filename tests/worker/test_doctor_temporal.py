@@ -31,8 +31,8 @@ from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.restored import look_at_restored
 from octy_worker.cli.doctor.temporal import look_at_temporal
-from octy_worker.cli.exit_codes import UnavailableError
 from octy_worker.domain.job_lease import Lease
+from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue, worker_identity, worker_release

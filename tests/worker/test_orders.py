@@ -13,7 +13,7 @@ from temporalio.testing import ActivityEnvironment
 from octy_middleware.db.bulk_sql import run
 from octy_worker.activities.control import ControlActivities
 from octy_worker.domain import staff_requests
-from octy_worker.staff.key_orders import OrderRefusedError
+from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, UsedOrder, WorkflowKind
 from octy_workflows.staff import StaffDecision, StaffExtension
 

@@ -12,7 +12,8 @@ from octy_middleware.domain.notices import give
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker.domain.notices import Obstacle, load_notice, obstacle_of, order_keys
-from octy_worker.staff.key_orders import OrderRefusedError, regenerate
+from octy_worker.errors import OrderRefusedError
+from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
 from octy_workflows.messages import DAY, Ending, FinishOrder, RegenerationOrder, Step
 

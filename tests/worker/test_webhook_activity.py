@@ -23,7 +23,7 @@ from webhook_rig import (
 from octy_middleware import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.activities.webhooks import TRANSIENT, WebhookActivities
-from octy_worker.staff.key_orders import OrderRefusedError
+from octy_worker.errors import OrderRefusedError
 from octy_worker.webhooks import repository
 from octy_worker.webhooks.faults import Delivery, Fault
 from octy_worker.webhooks.signing import Signer

@@ -143,7 +143,7 @@ class Parts:
         """Return the relay, whose deliveries are counted and traced."""
         heard = self.metrics.counts.delivered
         database, tracing, alerts = self.alert_database, self.tracing, self.alerts
-        return Relay(database, client, self.settings, time.time, heard=heard, tracing=tracing, alerts=alerts)
+        return Relay(database, client, self.settings, time.time, heard=heard, span_of=tracing.delivery, alerts=alerts)
 
     def close(self) -> None:
         """Close the connections to the database."""

@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UsageFaultError
 
 app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, keys and cases.")
 

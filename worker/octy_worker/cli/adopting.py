@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UsageFaultError
 
 ADOPTED = "installation, as: moved | copy | null, keys[setting], closed{incidents, regenerations, mails, notices, …}"
 ADOPT_HELP = teach(
@@ -48,10 +48,10 @@ def adopt(  # one option for each way
     as_json: AsJson = False,
 ) -> None:
     """Do it in one transaction for each option."""
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.identity import PURPOSES, chains_in
     from octy_worker.maintenance import adoption
     from octy_worker.staff.audit import record
-    from octy_worker.staff.key_orders import check_staff
 
     who, wanted = staff_actor(context, actor), keys or []
     if moved == copy and not (wanted and not moved):

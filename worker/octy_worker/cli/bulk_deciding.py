@@ -11,11 +11,12 @@ from uuid import uuid4
 import typer
 
 from octy_worker.cli.console import confirmed, note, show_json, tell, telling
-from octy_worker.cli.exit_codes import CommandError, Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import Exit
 from octy_worker.cli.incidents import Decision
 from octy_worker.cli.options import AsJson, Leaked, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageFaultError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -157,9 +158,9 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
 
 def release(context: typer.Context, *, reason: Why, actor: Who = None, as_json: AsJson = False) -> None:
     """End the hold."""
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.mail.holding import release_hold
     from octy_worker.staff.audit import record
-    from octy_worker.staff.key_orders import check_staff
 
     who = staff_actor(context, actor)
     check_staff(who, reason)

@@ -6,11 +6,12 @@ Here: calling `octy_worker.staff.amendments` and telling of it. Not here: what a
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_worker.cli.surroundings import login_name, now
+from octy_worker.cli.surroundings import now
 from octy_worker.domain import incidents
+from octy_worker.errors import OrderRefusedError
+from octy_worker.staff.actor import login_name
 from octy_worker.staff.amendments import Change, Changed, change_answer
 from octy_worker.staff.audit import record
-from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.staff import fault_of_actor, fault_of_reason
 
 

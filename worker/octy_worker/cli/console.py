@@ -19,8 +19,8 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from octy_worker.cli.exit_codes import CommandError
 from octy_worker.cli.options import ListPage
+from octy_worker.errors import CommandError
 
 _OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _UNBOUNDED = 100_000  # columns of a file or a pipe: nothing is ever cut or folded there

@@ -6,6 +6,8 @@ Here: the one table of exit codes. Not here: printing (`console`), the place whe
 import sys
 from enum import IntEnum
 
+from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageFaultError
+
 
 class Exit(IntEnum):
     """The exit codes of every `octy` command."""
@@ -28,42 +30,20 @@ MEANING = {
 }
 
 
-class CommandError(Exception):
-    """A command's own fault: one line that says what is wrong and, after an arrow, what to do."""
-
-    exit = Exit.WRONG
-
-    def __init__(self, wrong: str, to_do: str = "") -> None:
-        super().__init__(f"{wrong} → {to_do}" if to_do else wrong)
-
-
-class UsageFaultError(CommandError):
-    """What was typed can't be taken."""
-
-    exit = Exit.INPUT
-
-
-class RefusedError(CommandError):
-    """The command was understood, and what it asks for is refused."""
-
-    exit = Exit.REFUSED
-
-
-class UnavailableError(CommandError):
-    """Something that the command needs does not answer."""
-
-    exit = Exit.UNAVAILABLE
+_CODES: dict[type[Exception], Exit] = {
+    UsageFaultError: Exit.INPUT,
+    RefusedError: Exit.REFUSED,
+    OrderRefusedError: Exit.REFUSED,
+    UnavailableError: Exit.UNAVAILABLE,
+    CommandError: Exit.WRONG,  # last: it is the base of most
+}
 
 
 def exit_of(error: Exception) -> Exit | None:
     """Return the exit code of an expected fault; None for a fault of ours, which deserves its traceback."""
-    if isinstance(error, CommandError):
-        return error.exit
-    if "octy_worker.staff.key_orders" in sys.modules:
-        from octy_worker.staff.key_orders import OrderRefusedError  # noqa: PLC0415  # slow; see `app`
-
-        if isinstance(error, OrderRefusedError):
-            return Exit.REFUSED
+    for kind, code in _CODES.items():
+        if isinstance(error, kind):
+            return code
     if "octy_middleware" not in sys.modules:  # then it raised nothing either, and need not be loaded to ask it
         return None
     from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `app`

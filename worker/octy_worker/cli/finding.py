@@ -9,10 +9,10 @@ from typing import Annotated
 import typer
 
 from octy_worker.cli.console import note, show, show_json
-from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Limit
 from octy_worker.cli.surroundings import store
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UsageFaultError
 
 FOUND = (
     "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "

@@ -12,7 +12,8 @@ import typer
 from typer.core import TyperGroup
 
 from octy_worker.cli.console import complain
-from octy_worker.cli.exit_codes import CommandError, Exit, UsageFaultError, exit_of
+from octy_worker.cli.exit_codes import Exit, exit_of
+from octy_worker.errors import CommandError, UsageFaultError
 
 # typer came with click as a dependency and later with a copy inside; this is the UsageError of either.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]

@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 import typer
 
 from octy_worker.cli.console import complain, note, show_json, tell, telling
-from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.options import AsJson, Who
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UsageFaultError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -79,12 +79,12 @@ def import_pairs(
     """Plan the whole file; write it if nothing is wrong."""
     from octy_middleware.domain.key_checks import PEPPERS
     from octy_middleware.keys.secret import KeyHasher
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.identity import chains_in, claim_installation, refuse_foreign_keys
     from octy_worker.imports.planner import carry_out, plan_import
     from octy_worker.imports.report import fault_lines, report, sentences, verdict
     from octy_worker.imports.writer import clear_interrupted
     from octy_worker.staff.audit import record
-    from octy_worker.staff.key_orders import check_staff
 
     who, at = staff_actor(context, actor), now()
     if not dry_run:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from octy_worker.cli.console import note_left_out, show, show_json, show_line, show_list, tell, tell_order, telling
-from octy_worker.cli.exit_codes import RefusedError
 from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, OrderOnly, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import RefusedError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import confirmed, note, note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.exit_codes import CommandError
 from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import CommandError
 
 if TYPE_CHECKING:
     from octy_worker.staff.key_orders import Revoked
@@ -177,9 +177,9 @@ def resend(
     """Ask the workflow of the regeneration."""
     from octy_middleware.clock import uuid7
     from octy_worker.cli.views import key_delivery as view
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.reports.key_delivery import pending_delivery
     from octy_worker.staff import decisions
-    from octy_worker.staff.key_orders import check_staff
     from octy_workflows.staff import StaffResend
 
     who = staff_actor(context, actor)
@@ -220,13 +220,14 @@ def revoke(
 ) -> None:
     """Cut a pair."""
     from octy_middleware.db.models import KeyPair
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.reports.queries import list_pairs, pair_of
     from octy_worker.staff import key_orders
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
     with store(context) as database:
-        key_orders.check_staff(who, reason)
+        check_staff(who, reason)
         with database.read_session() as session:
             pair_of(session, public_key)
             pair = list_pairs(session, KeyPair.public_key == public_key)[0]

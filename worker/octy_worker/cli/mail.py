@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell
-from octy_worker.cli.exit_codes import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageFaultError
 from octy_worker.private_files import write_private
 from octy_workflows.messages import MailKind
 

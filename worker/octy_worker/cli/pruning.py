@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import note, show_json, tell
-from octy_worker.cli.exit_codes import RefusedError
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import RefusedError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exit_codes import Exit, RefusedError, UnavailableError
+from octy_worker.cli.exit_codes import Exit
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import RefusedError, UnavailableError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database

@@ -13,10 +13,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exit_codes import Exit, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.exit_codes import Exit
 from octy_worker.cli.options import AsJson, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import RefusedError, UnavailableError, UsageFaultError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
@@ -69,9 +70,9 @@ def restored(
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or list what it would do."""
+    from octy_worker.domain.staff_requests import check_staff
     from octy_worker.maintenance.restored.audit_log import revoked_keys
     from octy_worker.staff.audit import record
-    from octy_worker.staff.key_orders import check_staff
 
     place, who = temporal_place(context), staff_actor(context, actor)
     check_staff(who, reason)

@@ -5,7 +5,6 @@ and `octy accounts list` asks for neither. Not here: what is done there.
 """
 
 import os
-import pwd
 import shlex
 import stat
 import time
@@ -17,7 +16,8 @@ from typing import TYPE_CHECKING
 import typer
 
 from octy_worker.cli.console import note
-from octy_worker.cli.exit_codes import UsageFaultError
+from octy_worker.errors import UsageFaultError
+from octy_worker.staff.actor import login_name
 
 if TYPE_CHECKING:  # slow to load; see `app`
     from octy_middleware.db.database import Database
@@ -126,14 +126,6 @@ def temporal_place(context: typer.Context) -> "TemporalPlace":
 def staff_actor(context: typer.Context, given: str | None) -> str:
     """Return who acts: the option, OCTY_ACTOR, or the log-in name."""
     return given or variables_of(context).get("OCTY_ACTOR") or login_name()
-
-
-def login_name() -> str:
-    """Return the name of the user who runs this, as the system knows it: LOGNAME and USER can be set to anything."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:  # a container's number without a name
-        return f"uid-{os.getuid()}"
 
 
 now = time.time

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell, telling
-from octy_worker.cli.exit_codes import UnavailableError, UsageFaultError
 from octy_worker.cli.options import AsJson, Who
 from octy_worker.cli.surroundings import staff_actor, temporal_place, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UnavailableError, UsageFaultError
 
 if TYPE_CHECKING:
     from octy_worker.temporal.place import TemporalPlace

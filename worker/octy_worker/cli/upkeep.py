@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show, show_json, tell
-from octy_worker.cli.exit_codes import Exit, UsageFaultError
+from octy_worker.cli.exit_codes import Exit
 from octy_worker.cli.options import AsJson
 from octy_worker.cli.surroundings import Variables, database_url, now, refuse_missing_file, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import UsageFaultError
 from octy_worker.private_files import write_private
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from octy_worker.cli.console import show_json, show_list, tell, telling
-from octy_worker.cli.exit_codes import CommandError, RefusedError, UsageFaultError
 from octy_worker.cli.options import AsJson, Limit, ListPage, OfAccount, PageNumber, Who, Why
 from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
 from octy_worker.cli.teaching import teach
+from octy_worker.errors import CommandError, RefusedError, UsageFaultError
 
 if TYPE_CHECKING:
     from octy_worker.settings import WebhookSettings

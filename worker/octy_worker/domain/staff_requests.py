@@ -17,9 +17,9 @@ from sqlmodel import Session, col
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import StaffOrder
-from octy_worker.staff.key_orders import OrderRefusedError
+from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import Action, Refused
-from octy_workflows.staff import StaffRequest
+from octy_workflows.staff import Choice, StaffDecision, StaffRequest
 
 _OF_EVERY_ORDER = ("actor", "reason")
 
@@ -112,3 +112,10 @@ def used_decision(connection: Connection, order_id: str, incident_id: str) -> St
         return None
     with Session(connection, expire_on_commit=False) as session:
         return session.get_one(StaffOrder, order_id)
+
+
+def check_staff(actor: str, reason: str) -> None:
+    """Raise OrderRefusedError unless actor and reason can be kept: the same rules as for decisions."""
+    fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
+    if fault is not None:
+        raise OrderRefusedError(fault)

@@ -17,7 +17,8 @@ from octy_middleware.db.database import Database, ring
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import InvalidInputError
-from octy_worker.staff.key_orders import OrderRefusedError, check_staff
+from octy_worker.domain.staff_requests import check_staff
+from octy_worker.errors import OrderRefusedError
 
 _NAMED = 5  # messages that a refusal names
 

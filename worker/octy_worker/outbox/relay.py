@@ -19,6 +19,7 @@ import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, ParamSpec, TypeVar
@@ -34,7 +35,6 @@ from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import TRIES, Priority
 from octy_middleware.errors import OctyError
 from octy_worker.mail.alert_priority import AlertsInProgress
-from octy_worker.observability.tracing import Tracing
 from octy_worker.outbox.dispatch import Call, Meanings
 from octy_worker.outbox.leases import Claims, End, Fate, Message
 from octy_worker.outbox.listener import Bell
@@ -86,7 +86,7 @@ class Relay:
         clock: Clock,
         *,
         heard: Callable[[End], None] = lambda _end: None,
-        tracing: Tracing | None = None,
+        span_of: Callable[[Message], AbstractContextManager[object]] | None = None,
         alerts: AlertsInProgress | None = None,
     ) -> None:
         self._database = database
@@ -97,7 +97,7 @@ class Relay:
         installation = installation_id(database)
         self._meanings = Meanings(database, settings, installation)
         self._heard = heard
-        self._tracing = tracing or Tracing()
+        self._span_of = span_of or (lambda _message: nullcontext())
         self._alerts = alerts or AlertsInProgress()
         self._notice_interval = _NOTICE_INTERVAL / settings.relay_concurrency
         self._next_notice = 0.0  # by the loop's clock
@@ -212,7 +212,7 @@ class Relay:
             try:
                 async with asyncio.timeout_at(deadline):
                     await self._its_turn(message.priority)
-                    with self._tracing.delivery(message):
+                    with self._span_of(message):
                         await self._send(await self._in_thread(self._meanings.call_for, message))
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):

@@ -15,8 +15,8 @@ from octy_middleware.db.models import Account, Mail, Regeneration, SealedSecret
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import MailState
 from octy_worker.domain.regenerations import on_its_way, waiting_cases
+from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import account_of
-from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.messages import MailKind
 
 _KEYS_MAILS = (MailKind.NEW_KEYS, MailKind.NEW_KEYS_INSIDE)

@@ -18,8 +18,9 @@ from octy_middleware.domain.accounts import StaffChange, change_contact, securit
 from octy_middleware.errors import InvalidInputError
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import on_its_way
+from octy_worker.domain.staff_requests import check_staff
+from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import account_of
-from octy_worker.staff.key_orders import OrderRefusedError, check_staff
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,8 +24,8 @@ from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Key
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import Answer, Cause, PairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
+from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import open_incident_of
-from octy_worker.staff.key_orders import OrderRefusedError
 from octy_workflows.staff import Choice, StaffDecision
 
 

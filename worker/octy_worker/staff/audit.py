@@ -14,8 +14,7 @@ import sys
 from logging.handlers import SysLogHandler
 from pathlib import Path
 
-from octy_worker.cli.console import note
-from octy_worker.cli.surroundings import login_name
+from octy_worker.staff.actor import login_name
 
 _SOCKETS = (Path("/dev/log"), Path("/var/run/syslog"))
 
@@ -24,7 +23,7 @@ def record(what: str, actor: str, **facts: str | bool | None) -> None:
     """Write one line; it must not fail the command, whose work is done by now."""
     line = "octy-audit: " + json.dumps({"what": what, "actor": actor, "login": login_name(), **facts})
     if not any(_to_system_log(line, socket) for socket in _SOCKETS if socket.is_socket()):
-        note(line)
+        print(line, file=sys.stderr)  # noqa: T201  # ASCII, by `json.dumps`
 
 
 def _to_system_log(line: str, socket: Path) -> bool:

@@ -8,6 +8,7 @@ somewhere, so the same id is to be used again: the workflow takes each id once.
 """
 
 import asyncio
+import time
 from datetime import timedelta
 from typing import Any, assert_never
 
@@ -18,11 +19,10 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
-from octy_worker.cli.exit_codes import CommandError, RefusedError, UnavailableError, UsageFaultError
-from octy_worker.cli.surroundings import login_name, now
 from octy_worker.domain import incidents, staff_requests
+from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
-from octy_worker.staff.key_orders import OrderRefusedError
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.place import TemporalPlace, has_worker, reach
 from octy_workflows.hearing import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
@@ -95,7 +95,7 @@ def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, 
             actor=order.actor,
             what="mail_ordered_again",
             detail={"mail": f"new_keys-{number}", "reason": order.reason},
-            now=now(),
+            now=time.time(),
         )
 
 
@@ -135,12 +135,12 @@ def write_only(
 def _withdraw(database: Database, said: StaffRequest) -> None:
     """Have nobody carry out later what was refused now."""
     with database.write() as connection:
-        staff_requests.withdraw(connection, said.id, now())
+        staff_requests.withdraw(connection, said.id, time.time())
 
 
 def _write(database: Database, action: Action, subject_id: str, said: StaffRequest) -> None:
     try:
-        staff_requests.write(database, action, subject_id, said, now())
+        staff_requests.write(database, action, subject_id, said, time.time())
     except OrderRefusedError as error:
         raise RefusedError(str(error)) from None
 
@@ -223,7 +223,7 @@ async def _nobody_answered(client: Client, task_queue: str, said: StaffRequest, 
     option = said.id_field.replace("_", "-")
     repeat = f"repeat with --{option} {said.id}, which never counts twice"
     try:
-        worker = await has_worker(client, task_queue, now())
+        worker = await has_worker(client, task_queue, time.time())
     except RPCError:
         worker = False
     if worker:
@@ -268,7 +268,7 @@ def _audit_refusal(database: Database, incident_id: str | None, said: StaffReque
 def _note_refusal(
     database: Database, incident_id: str, said: StaffRequest, actor: str, detail: dict[str, str | int | bool]
 ) -> None:
-    at = now()
+    at = time.time()
     number = said.id if said.fault() is None else uuid7(at)
     with database.write() as connection:
         incidents.note_refused_decision(

@@ -15,12 +15,9 @@ from octy_middleware.domain import key_pairs, outbox
 from octy_middleware.states import Cause, PairState, RegenerationState
 from octy_worker.domain import incidents
 from octy_worker.domain.regenerations import current_pair, finish, on_its_way, open_regeneration
+from octy_worker.domain.staff_requests import check_staff
+from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import account_of, open_incident_of, pair_of
-from octy_workflows.staff import Choice, StaffDecision
-
-
-class OrderRefusedError(Exception):
-    """The order was understood and is refused, for the reason that the text gives; nothing was changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,13 +41,6 @@ class Revoked:
     delivery_stopped: bool
     incident_id: str | None
     live_pairs: int
-
-
-def check_staff(actor: str, reason: str) -> None:
-    """Raise OrderRefusedError unless actor and reason can be kept: the same rules as for decisions."""
-    fault = StaffDecision(Choice.DISMISS, actor, reason).fault()
-    if fault is not None:
-        raise OrderRefusedError(fault)
 
 
 def regenerate(database: Database, reference: str, *, actor: str, reason: str, leaked: bool, now: float) -> Ordered:

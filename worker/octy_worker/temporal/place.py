@@ -11,7 +11,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError
 
 from octy_middleware.settings import Keys
-from octy_worker.cli.exit_codes import UnavailableError
+from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import TemporalUnavailableError, connect
 from octy_worker.temporal.deployment import NotReadyError, Version, known_versions, make_current

@@ -18,7 +18,8 @@ from octy_middleware.domain.accounts import find_account
 from octy_middleware.domain.webhook_events import order_again
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
-from octy_worker.staff.key_orders import OrderRefusedError, check_staff
+from octy_worker.domain.staff_requests import check_staff
+from octy_worker.errors import OrderRefusedError
 from octy_worker.webhooks.faults import Fault
 from octy_worker.webhooks.signing import Parcel
 

@@ -13,8 +13,8 @@ from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import OctyError
 from octy_worker.cli.doctor.check import Check, fine, unchecked
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.exit_codes import UnavailableError
 from octy_worker.domain.job_lease import read_job
+from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB, find_forgotten
 from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.settings import WorkerSettings

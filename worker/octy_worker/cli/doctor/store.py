@@ -26,8 +26,8 @@ from octy_worker.cli.doctor.database_server import DURABILITY, VERSION, look_at_
 from octy_worker.cli.doctor.file_systems import network_file_system
 from octy_worker.cli.doctor.installation import INSTALLATION, KEYS, look_at_identity
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.exit_codes import UsageFaultError
 from octy_worker.cli.surroundings import now, refuse_missing_file
+from octy_worker.errors import UsageFaultError
 from octy_worker.settings import WorkerSettings
 
 _PATIENCE = 2.0  # seconds for the write lock

@@ -15,8 +15,8 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.doctor.check import Check, fine, unchecked
 from octy_worker.cli.doctor.network import TIMEOUT, why
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.exit_codes import UnavailableError
 from octy_worker.cli.surroundings import now
+from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import search_attributes
 from octy_worker.temporal.client import main_queue, refusal_of, worker_release
