@@ -1,7 +1,7 @@
 """What a kind of database must be able to do for `Database`; SQLite and PostgreSQL each have a room of their own.
 
-Here: the interface, who writes beside whom, and which room a URL leads to. Not here: what either one does (`sqlite`,
-`postgres`).
+Here: the interface, and who writes beside whom. Not here: what either one does (`sqlite`, `postgres`), and which one a
+URL leads to (`database`).
 """
 
 from collections.abc import Iterable, Sequence
@@ -9,17 +9,13 @@ from contextlib import AbstractContextManager
 from enum import Enum
 from typing import Protocol
 
-from sqlalchemy import URL, Connection, Engine, make_url
-from sqlalchemy.exc import SQLAlchemyError
-
-from octy_middleware.errors import ConfigurationError
+from sqlalchemy import URL, Connection, Engine
 
 IS_THERE = "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
 VERSION_TABLE = "octy_schema_version"
 """The table that Alembic keeps our migration in. A host app's own Alembic uses `alembic_version`."""
 
 SCHEMA_OPTION = "schema"  # of PostgreSQL's URL: the schema that Octy's tables are in
-_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
 
 
 class Writer(Enum):
@@ -137,30 +133,6 @@ class Backend(Protocol):
 
     def after_fork(self) -> None:
         """Let writers in again."""
-
-
-def open_backend(url: str, busy_timeout: float) -> Backend:
-    """Return the backend for a SQLAlchemy URL. Raises ConfigurationError, with what to do, for any other."""
-    try:
-        parsed = make_url(url)
-    except (SQLAlchemyError, ValueError):  # their words may hold a piece of the password
-        raise ConfigurationError(
-            f"database_url: this is no URL: {_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
-        ) from None
-    return _kind(parsed, busy_timeout)
-
-
-def _kind(url: URL, busy_timeout: float) -> Backend:
-    name = url.get_backend_name()
-    if name == "sqlite":
-        from octy_middleware.db.sqlite import SqliteBackend  # noqa: PLC0415  # a host loads what it uses
-
-        return SqliteBackend(url, busy_timeout)
-    if name in ("postgresql", "postgres"):
-        from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
-
-        return PostgresBackend(url, busy_timeout)
-    raise ConfigurationError(f"database_url: {_FORMS}")
 
 
 def is_one_of(error: BaseException | None, names: Iterable[str]) -> bool:

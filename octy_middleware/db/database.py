@@ -9,14 +9,20 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol, TypeVar, cast
 
-from sqlalchemy import Connection, Engine, inspect
-from sqlalchemy.exc import DBAPIError, InvalidRequestError
+from sqlalchemy import URL, Connection, Engine, inspect, make_url
+from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from octy_middleware.db.backend import VERSION_TABLE, Alarm, Writer, open_backend
+from octy_middleware.db.backend import VERSION_TABLE, Alarm, Backend, Writer
 from octy_middleware.db.pinned_connection import KeptConnection
-from octy_middleware.errors import DatabaseSetupError, SchemaError, StandbyError, StoreUnavailableError
+from octy_middleware.errors import (
+    ConfigurationError,
+    DatabaseSetupError,
+    SchemaError,
+    StandbyError,
+    StoreUnavailableError,
+)
 from octy_middleware.process.fork import notice_fork, rest_while_forking
 
 if TYPE_CHECKING:
@@ -30,6 +36,7 @@ COMPATIBLE = "compatible_back_to"
 
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
+_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
 _POOLED = 100  # more connections than any pool of ours holds
 _CHANGED = "octy_changed_keys"
 _BACKEND = "octy_backend"  # in a connection's `info`: for those who are handed one of our connections alone
@@ -354,3 +361,27 @@ class Database:
 def _close_all(kept: Iterable[KeptConnection]) -> None:
     for one in list(kept):
         one.close()
+
+
+def open_backend(url: str, busy_timeout: float) -> Backend:
+    """Return the backend for a SQLAlchemy URL. Raises ConfigurationError, with what to do, for any other."""
+    try:
+        parsed = make_url(url)
+    except (SQLAlchemyError, ValueError):  # their words may hold a piece of the password
+        raise ConfigurationError(
+            f"database_url: this is no URL: {_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
+        ) from None
+    return _backend_of(parsed, busy_timeout)
+
+
+def _backend_of(url: URL, busy_timeout: float) -> Backend:
+    name = url.get_backend_name()
+    if name == "sqlite":
+        from octy_middleware.db.sqlite import SqliteBackend  # noqa: PLC0415  # a host loads what it uses
+
+        return SqliteBackend(url, busy_timeout)
+    if name in ("postgresql", "postgres"):
+        from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
+
+        return PostgresBackend(url, busy_timeout)
+    raise ConfigurationError(f"database_url: {_FORMS}")
