@@ -13,7 +13,7 @@ Public names are these; everything else may change between releases.
 
 from octy_middleware._version import __version__
 from octy_middleware.asgi import OctyASGIMiddleware
-from octy_middleware.auth.authenticator import Gate
+from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.db.database import Database
 from octy_middleware.domain.accounts import Accounts
 from octy_middleware.errors import (
@@ -23,29 +23,29 @@ from octy_middleware.errors import (
     SchemaError,
     StoreUnavailableError,
 )
-from octy_middleware.http.decision import Principal, Stranger
+from octy_middleware.http.decision import Principal, UnauthenticatedUser
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.http.response import Refusal
+from octy_middleware.http.response import ErrorResponse
 from octy_middleware.openapi import add_openapi_security
 from octy_middleware.settings import Settings
 from octy_middleware.wsgi import OctyWSGIMiddleware
 
 __all__ = [
     "Accounts",
+    "Authenticator",
     "ConfigurationError",
     "Database",
-    "Gate",
+    "ErrorResponse",
     "InvalidInputError",
     "OctyASGIMiddleware",
     "OctyError",
     "OctyWSGIMiddleware",
     "Outcome",
     "Principal",
-    "Refusal",
     "SchemaError",
     "Settings",
     "StoreUnavailableError",
-    "Stranger",
+    "UnauthenticatedUser",
     "__version__",
     "add_openapi_security",
 ]

@@ -3,15 +3,15 @@
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
 
-from octy_middleware.auth.authenticator import Gate
-from octy_middleware.auth.pending import Claim, SlowClaim
-from octy_middleware.auth.sharing import close_gate, open_gate
-from octy_middleware.http.decision import STRANGER, Verdict
+from octy_middleware.auth.authenticator import Authenticator
+from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
+from octy_middleware.auth.sharing import close_authenticator, open_authenticator
+from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
 from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
-from octy_middleware.http.response import Headers, Refusal, Shape
+from octy_middleware.http.response import ErrorResponse, Headers, Shape
 from octy_middleware.process.async_libraries import run_in
-from octy_middleware.recording.async_waiters import make_ticket
+from octy_middleware.recording.async_waiters import make_waiter
 from octy_middleware.settings import Options, Settings
 
 
@@ -119,12 +119,12 @@ class OctyASGIMiddleware:
         app: App,
         *,
         settings: Settings | None = None,
-        gate: Gate | None = None,
+        gate: Authenticator | None = None,
         shape_refusal: Shape | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_gate(self, gate, settings, shape_refusal, options)
+        self.gate = open_authenticator(self, gate, settings, shape_refusal, options)
         self._grants = Grants(list(self.gate.settings.scopes))
         self._hsts = self.gate.settings.hsts > 0
         self._hides = self.gate.settings.hide_credentials
@@ -139,7 +139,7 @@ class OctyASGIMiddleware:
             return
         request = AsgiRequest(scope, receive)
         verdict = self.gate.admit(request)
-        if isinstance(verdict, Claim) or verdict.entry is not None:
+        if isinstance(verdict, PendingCredentials) or verdict.entry is not None:
             verdict = await self._pursue(verdict, request)
         if self._hsts:
             send = _adding(self.gate.transport_headers(request), send)
@@ -154,7 +154,7 @@ class OctyASGIMiddleware:
             await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
             return
         elif "user" not in scope:
-            scope["user"] = STRANGER
+            scope["user"] = UNAUTHENTICATED
             scope["auth"] = _NO_GRANTS
         await self.app(scope, receive, send)
 
@@ -165,23 +165,23 @@ class OctyASGIMiddleware:
 
     def close(self) -> None:
         """Write what is queued; the last of the doors with these settings closes the database, too. Blocks."""
-        close_gate(self, self.gate)
+        close_authenticator(self, self.gate)
 
-    async def _pursue(self, found: Verdict | Claim, request: AsgiRequest) -> Verdict:
-        story = self.gate.pursue(found, request, make_ticket)
+    async def _pursue(self, found: AuthDecision | PendingCredentials, request: AsgiRequest) -> AuthDecision:
+        story = self.gate.pursue(found, request, make_waiter)
         try:
             while True:
                 step = next(story)
-                if isinstance(step, SlowClaim):
+                if isinstance(step, PendingSlowHash):
                     # goes on when the client has gone: what was judged is recorded
                     await run_in(self.gate.slow_threads, self.gate.prove, step, request)
                 else:
                     await step.wait(self.gate.settings.commit_timeout)
         except StopIteration as end:
-            verdict: Verdict = end.value
+            verdict: AuthDecision = end.value
             return verdict
 
-    async def _refuse(self, refusal: Refusal, scope: Scope, receive: Receive, send: Send) -> None:
+    async def _refuse(self, refusal: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = "http.response"
         if scope["type"] == "websocket":
             await receive()  # websocket.connect

@@ -6,13 +6,13 @@ counts what it has recorded, and the worker's metrics tell of all processes what
 
 from collections.abc import Iterable, Iterator
 
-from octy_middleware.auth.authenticator import Gate
+from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.http.outcome import Outcome
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(gate: Gate) -> str:
+def exposition(gate: Authenticator) -> str:
     """Return the metrics of this process in Prometheus' text format, `CONTENT_TYPE`.
 
     Counters begin with the process. A host with several processes behind one port has each of them ask by itself.

@@ -7,7 +7,7 @@ middleware's. FastAPI is not imported: whatever has an `openapi` method that ret
 from collections.abc import Callable, Iterable
 from typing import Any, Protocol
 
-from octy_middleware.http.exempt_paths import Exemptions
+from octy_middleware.http.exempt_paths import ExemptPaths
 
 SCHEME = "OctyKeyPair"
 _DESCRIPTION = "HTTP Basic: the public key (`pk_…`) is the user name, the secret key (`sk_…`) is the password."
@@ -26,7 +26,7 @@ def add_openapi_security(app: OpenAPIApp, *, exempt_paths: Iterable[str] = (), o
     Give `exempt_paths` and `optional` as the middleware has them. An operation that names security of its own keeps it.
     """
     make = app.openapi
-    exemptions = Exemptions(tuple(exempt_paths))
+    exemptions = ExemptPaths(tuple(exempt_paths))
 
     def openapi() -> dict[str, Any]:
         document = make()  # FastAPI keeps and returns the same one

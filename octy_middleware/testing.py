@@ -103,7 +103,7 @@ class TestInstallation:
 
     def recorded(self) -> dict[str, int]:
         """Return how many requests are recorded, by outcome, with those that the app has just answered."""
-        sharing.flush_gates(self.database_url)
+        sharing.flush_authenticators(self.database_url)
         with self.database.read() as connection:
             total = func.sum(col(OutcomeMinute.count))
             found = connection.execute(select(col(OutcomeMinute.outcome), total).group_by(col(OutcomeMinute.outcome)))
@@ -111,7 +111,7 @@ class TestInstallation:
 
     def close(self) -> None:
         """Close the connections, and those of every middleware with this database."""
-        sharing.close_gates(self.database_url)
+        sharing.close_authenticators(self.database_url)
         self.database.close()
 
 

@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterable
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Unpack
 
-from octy_middleware.auth.authenticator import Gate
-from octy_middleware.auth.sharing import close_gate, open_gate
+from octy_middleware.auth.authenticator import Authenticator
+from octy_middleware.auth.sharing import close_authenticator, open_authenticator
 from octy_middleware.http.hidden_credentials import hide_in_environ
 from octy_middleware.http.response import Headers, Shape
 from octy_middleware.settings import Options, Settings
@@ -112,12 +112,12 @@ class OctyWSGIMiddleware:
         app: App,
         *,
         settings: Settings | None = None,
-        gate: Gate | None = None,
+        gate: Authenticator | None = None,
         shape_refusal: Shape | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_gate(self, gate, settings, shape_refusal, options)
+        self.gate = open_authenticator(self, gate, settings, shape_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
@@ -146,7 +146,7 @@ class OctyWSGIMiddleware:
 
         What is queued is also written at SIGTERM and when the interpreter ends.
         """
-        close_gate(self, self.gate)
+        close_authenticator(self, self.gate)
 
 
 def _as_text(headers: Headers) -> list[tuple[str, str]]:

@@ -18,47 +18,47 @@ from typing import TypeVar
 
 from sqlalchemy import Connection
 
-from octy_middleware.auth.decisions import Endings
-from octy_middleware.auth.hash_limiter import SlowLane
+from octy_middleware.auth.decisions import Decisions
+from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.hash_processes import HashProcesses
-from octy_middleware.auth.header_cache import ExpressLane
+from octy_middleware.auth.header_cache import HeaderCache
 from octy_middleware.auth.instrumentation import Instrumentation, OpenTelemetryInstrumentation
-from octy_middleware.auth.key_cache import Keyring
-from octy_middleware.auth.key_loader import Asked, LookUps
-from octy_middleware.auth.pending import Claim, SlowClaim
-from octy_middleware.auth.verifier import Judge
+from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.auth.key_loader import KeyLoader, LoadRequest
+from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
+from octy_middleware.auth.verifier import Verifier
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.http.client_address import Client, TrustedProxies
+from octy_middleware.http.client_address import ClientAddress, TrustedProxies
 from octy_middleware.http.credentials import Secret, read_credentials
-from octy_middleware.http.decision import OPEN, Verdict
-from octy_middleware.http.exempt_paths import Exemptions
+from octy_middleware.http.decision import OPEN, AuthDecision
+from octy_middleware.http.exempt_paths import ExemptPaths
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
-from octy_middleware.http.response import Headers, Refusal, Shape, check_realm, hsts_header, refuse, shaped
+from octy_middleware.http.response import ErrorResponse, Headers, Shape, check_realm, hsts_header, refuse, shaped
 from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, row_of, unpack
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.process.fork import notice_fork, restart_after_fork
 from octy_middleware.process.hosts import refuse_without_threads, stops_between_requests
-from octy_middleware.recording.commit_waiter import ThreadTicket, Ticket, settle
+from octy_middleware.recording.commit_waiter import CommitWaiter, ThreadWaiter, settle
 from octy_middleware.recording.heartbeat import Heartbeat
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.recorder import Health, Recorder
-from octy_middleware.recording.window_rule import Window
+from octy_middleware.recording.window_rule import WindowRule
 from octy_middleware.settings import Settings
 from octy_middleware.states import PairState
 
 _logger = logging.getLogger(__name__)
 
-_T = TypeVar("_T", bound=Ticket)
+_T = TypeVar("_T", bound=CommitWaiter)
 _CLIENTS = 10_000  # connections' ends whose client is kept
 _RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
 
 
-class Gate:
+class Authenticator:
     """One for equal settings in a process (`sharing`). Safe for threads and after fork."""
 
     def __init__(
@@ -85,11 +85,11 @@ class Gate:
         self._proxies = TrustedProxies(settings.trusted_proxies, forwarded_header=settings.forwarded_header)
         self._proxied = bool(settings.trusted_proxies)
         self._https_only = settings.require_https
-        self._exemptions = Exemptions(settings.exempt_paths)
+        self._exemptions = ExemptPaths(settings.exempt_paths)
         self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
-        self._keyring = Keyring(
+        self._keyring = KeyCache(
             self.database,
             size=settings.cache_size,
             interval=settings.feed_interval,
@@ -97,14 +97,14 @@ class Gate:
             keep=lambda digest: not self._hasher.needs_upgrade(digest),
             peppers=PepperCheck(settings.peppers),
         )
-        self._ledger = Ledger(
+        self._ledger = OutcomeWriter(
             self.database,
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
             sources_per_minute=settings.sources_per_minute,
             networks=settings.networks,
             clock=clock,
-            window=Window(settings.window_failures, settings.window),
+            window=WindowRule(settings.window_failures, settings.window),
             beside=self._beat,
         )
         self._recorder = Recorder(
@@ -115,17 +115,17 @@ class Gate:
             before_answer=_commits_before_answer(settings),
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
-        self._end = Endings(self._recorder, self._hasher, clock, throttle=settings.throttle)
-        self._judge = Judge(
+        self._end = Decisions(self._recorder, self._hasher, clock, throttle=settings.throttle)
+        self._judge = Verifier(
             self._keyring,
             self._hasher,
             self._end,
-            SlowLane(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
+            HashLimiter(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
             self._proxies,
             renew=self._renew,
             clock=clock,
         )
-        self._look_ups = LookUps(
+        self._look_ups = KeyLoader(
             self._keyring,
             self._recorder,
             self._judge.examine,
@@ -133,8 +133,8 @@ class Gate:
             self._end.unanswered,
             patience=settings.commit_timeout,
         )
-        self._express = ExpressLane(settings.header_cache, self._keyring.memory, self._recorder, clock)
-        self._clients: dict[tuple[str | None, str], Client] = {}
+        self._express = HeaderCache(settings.header_cache, self._keyring.memory, self._recorder, clock)
+        self._clients: dict[tuple[str | None, str], ClientAddress] = {}
         self._nobody = nobody(self._hasher.decoy)
         self.restart()
         restart_after_fork(self)
@@ -147,18 +147,18 @@ class Gate:
             self.settings.slow_checks + self.settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
         )
 
-    def admit(self, request: Request) -> Verdict | Claim:
+    def admit(self, request: Request) -> AuthDecision | PendingCredentials:
         """Decide what needs no I/O; else return the claim that `pursue` takes."""
         notice_fork()
         if self._instrumentation is None:
             return self._admit(request)
         with self._instrumentation.verify(request) as measured:
             found = self._admit(request)
-            if isinstance(found, Verdict):
+            if isinstance(found, AuthDecision):
                 measured.decided(found)
             return found
 
-    def _admit(self, request: Request) -> Verdict | Claim:
+    def _admit(self, request: Request) -> AuthDecision | PendingCredentials:
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme
@@ -173,7 +173,9 @@ class Gate:
                 return verdict
         return self._read(request, client, values, plain=plain)
 
-    def _read(self, request: Request, client: Client, values: Sequence[bytes], *, plain: bool) -> Verdict | Claim:
+    def _read(
+        self, request: Request, client: ClientAddress, values: Sequence[bytes], *, plain: bool
+    ) -> AuthDecision | PendingCredentials:
         """Read the header; decide by memory whether it is right."""
         credentials = read_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
         if isinstance(credentials, Outcome):
@@ -181,7 +183,7 @@ class Gate:
                 return OPEN
             return self._end.note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
         if plain:
-            return Claim(credentials, client, plain=True)
+            return PendingCredentials(credentials, client, plain=True)
         packed = self._keyring.recall(credentials.public_key.encode())
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
@@ -194,11 +196,11 @@ class Gate:
             if record.state != PairState.RETIRING:  # whose uses are described one by one
                 self._express.remember(values[0], record, packed, verdict.committed())
             return verdict
-        return Claim(credentials, client, remembered=packed)
+        return PendingCredentials(credentials, client, remembered=packed)
 
     def pursue(
-        self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
-    ) -> Generator[_T | SlowClaim, None, Verdict]:
+        self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
+    ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
         """Find the verdict that `admit` left open, in steps that a door takes in its own way.
 
         Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
@@ -212,51 +214,51 @@ class Gate:
             return verdict
 
     def _pursue(
-        self, found: Verdict | Claim, request: Request, make_ticket: Callable[[], _T]
-    ) -> Generator[_T | SlowClaim, None, Verdict]:
-        if isinstance(found, Claim):
+        self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
+    ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
+        if isinstance(found, PendingCredentials):
             claim, ticket = found, make_ticket()
-            self._look_ups.ask(Asked(claim, request, ticket))
+            self._look_ups.ask(LoadRequest(claim, request, ticket))
             yield from _waited_for(ticket)
             answer = ticket.answer or self._end.unanswered(claim)
-            if isinstance(answer, SlowClaim):
+            if isinstance(answer, PendingSlowHash):
                 ticket = make_ticket()
                 yield answer._replace(ticket=ticket)
                 yield from _waited_for(ticket)
                 answer = ticket.answer or self._end.unanswered(claim)
-            assert isinstance(answer, Verdict)
+            assert isinstance(answer, AuthDecision)
             found = answer
         if found.entry is None:
             return found
         ticket = make_ticket()
         self._recorder.submit(found, ticket)
         yield from _waited_for(ticket)
-        return ticket.answer if isinstance(ticket.answer, Verdict) else found.uncommitted()
+        return ticket.answer if isinstance(ticket.answer, AuthDecision) else found.uncommitted()
 
-    def decide(self, request: Request) -> Verdict:
+    def decide(self, request: Request) -> AuthDecision:
         """Decide and wait for the commit: the whole story, for a door that may block."""
         found = self.admit(request)
-        if isinstance(found, Verdict) and found.entry is None:
+        if isinstance(found, AuthDecision) and found.entry is None:
             return found
-        story = self.pursue(found, request, ThreadTicket)
+        story = self.pursue(found, request, ThreadWaiter)
         try:
             while True:
                 step = next(story)
-                if isinstance(step, SlowClaim):
+                if isinstance(step, PendingSlowHash):
                     self.prove(step, request)
                 else:
                     step.wait(self.settings.commit_timeout)
         except StopIteration as end:
-            verdict: Verdict = end.value
+            verdict: AuthDecision = end.value
             return verdict
 
-    def prove(self, slow: SlowClaim, request: Request) -> None:
+    def prove(self, slow: PendingSlowHash, request: Request) -> None:
         """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
 
         Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
         """
-        ticket = slow.ticket or ThreadTicket()
-        verdict: Verdict = self._end.unanswered(slow.claim)
+        ticket = slow.ticket or ThreadWaiter()
+        verdict: AuthDecision = self._end.unanswered(slow.claim)
         try:
             verdict = self._judge.prove(slow, request)
         finally:
@@ -265,7 +267,7 @@ class Gate:
             else:  # here, not where the client waits, who may have gone: what was judged is recorded
                 self._recorder.submit(verdict, ticket)
 
-    def answer(self, verdict: Verdict, request: Request) -> Refusal:
+    def answer(self, verdict: AuthDecision, request: Request) -> ErrorResponse:
         """Return what a refused client gets, in the host's shape if it has one."""
         refusal = refuse(
             verdict.told or verdict.outcome or Outcome.STORE_UNAVAILABLE,
@@ -281,7 +283,7 @@ class Gate:
             return ()
         return self._hsts
 
-    def client(self, request: Request) -> Client:
+    def client(self, request: Request) -> ClientAddress:
         """Return source and scheme of a request, behind the proxies that we were told to trust."""
         if self._proxied:
             return self._proxies.client(

@@ -10,13 +10,13 @@ from math import inf
 
 from octy_middleware.keys.key_record import Memory
 
-TICK = 0.2  # seconds between two calls of `Trust.tick`
+TICK = 0.2  # seconds between two calls of `CacheTrust.tick`
 _TRUSTED = 1.0  # seconds that one read, or one failed try, is trusted for: a revoked pair stops within a second
 _SLOW = 0.5  # seconds after which a read that gives no answer counts as failed
 _PAUSED = 0.75  # seconds without a tick that are a pause of the process
 
 
-class Trust:
+class CacheTrust:
     """Sets `Memory.trusted_until`. Safe for threads. All times are seconds of one clock that counts suspended time."""
 
     def __init__(self, memory: Memory, grace: float) -> None:
@@ -37,7 +37,7 @@ class Trust:
             self._begun = now
 
     def succeed(self, begun: float) -> None:
-        """Trust memory since `begun`. Call it once what the read has told is dropped from memory."""
+        """CacheTrust memory since `begun`. Call it once what the read has told is dropped from memory."""
         with self._lock:
             self._begun = None
             self._read_at = begun

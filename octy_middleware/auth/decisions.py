@@ -7,12 +7,12 @@ Here: what each ending writes, and who waits for the commit. Not here: which end
 import logging
 from math import ceil
 
-from octy_middleware.auth.pending import Claim
-from octy_middleware.auth.rate_limit import Throttle
+from octy_middleware.auth.pending import PendingCredentials
+from octy_middleware.auth.rate_limit import RateLimit
 from octy_middleware.clock import Clock
-from octy_middleware.http.client_address import Client, counted_source, network_of
-from octy_middleware.http.decision import Principal, Verdict
-from octy_middleware.http.event import Entry, describe
+from octy_middleware.http.client_address import ClientAddress, counted_source, network_of
+from octy_middleware.http.decision import AuthDecision, Principal
+from octy_middleware.http.event import AuthEvent, describe
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord
@@ -23,16 +23,16 @@ from octy_middleware.states import PairState
 _logger = logging.getLogger(__name__)
 
 
-class Endings:
+class Decisions:
     """One per gate. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
 
     def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, throttle: int) -> None:
         self._recorder = recorder
         self._hasher = hasher
         self._clock = clock
-        self._throttle = Throttle(throttle) if throttle else None
+        self._throttle = RateLimit(throttle) if throttle else None
 
-    def accept(self, record: KeyRecord, request: Request, client: Client) -> Verdict:
+    def accept(self, record: KeyRecord, request: Request, client: ClientAddress) -> AuthDecision:
         """Let the request pass. Its entry lingers for company, and nobody waits for it.
 
         One with a pair that will end is described as a refused one is: its owner is told who still uses it.
@@ -41,11 +41,15 @@ class Endings:
         if record.state == PairState.RETIRING:
             entry = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
         else:
-            entry = Entry(Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id)
+            entry = AuthEvent(
+                Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id
+            )
         principal = Principal(record.reference, record.account_id, record.public_key)
-        return self._noted(Verdict(Outcome.ACCEPTED, principal), entry)
+        return self._noted(AuthDecision(Outcome.ACCEPTED, principal), entry)
 
-    def refuse(self, outcome: Outcome, claim: Claim, request: Request, record: KeyRecord | None) -> Verdict:
+    def refuse(
+        self, outcome: Outcome, claim: PendingCredentials, request: Request, record: KeyRecord | None
+    ) -> AuthDecision:
         """Refuse well-formed credentials after the commit. The rate of their source changes the answer, not the record.
 
         An answer that is not the right secret's tells that this one is wrong, whatever its status: it is recorded.
@@ -55,12 +59,14 @@ class Endings:
         wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
         entry = describe(outcome, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
         if not wait:
-            return Verdict(outcome, entry=entry)
+            return AuthDecision(outcome, entry=entry)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
         told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
-        return Verdict(outcome, entry=entry, told=told, retry_after=ceil(wait))
+        return AuthDecision(outcome, entry=entry, told=told, retry_after=ceil(wait))
 
-    def refuse_plain(self, claim: Claim, request: Request, record: KeyRecord | None, *, exposed: bool) -> Verdict:
+    def refuse_plain(
+        self, claim: PendingCredentials, request: Request, record: KeyRecord | None, *, exposed: bool
+    ) -> AuthDecision:
         """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
         known = record if record is not None and record.is_known else None
         entry = describe(
@@ -71,28 +77,28 @@ class Endings:
             public_key=known.public_key if known else "",
             pair_id=known.pair_id if known and exposed else "",
         )
-        return self._noted(Verdict(Outcome.PLAIN_HTTP), entry)
+        return self._noted(AuthDecision(Outcome.PLAIN_HTTP), entry)
 
-    def unanswered(self, claim: Claim) -> Verdict:
+    def unanswered(self, claim: PendingCredentials) -> AuthDecision:
         """Answer 503 for what somebody else has in hand, and will record."""
-        return Verdict(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
+        return AuthDecision(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
 
-    def judged_without_store(self, claim: Claim, request: Request, public_key: str) -> Verdict:
+    def judged_without_store(self, claim: PendingCredentials, request: Request, public_key: str) -> AuthDecision:
         """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
         entry = describe(Outcome.WRONG_SECRET, request, claim.client, self._clock(), public_key=public_key)
-        return self._noted(Verdict(Outcome.STORE_UNAVAILABLE), entry)
+        return self._noted(AuthDecision(Outcome.STORE_UNAVAILABLE), entry)
 
-    def undecided_after_commit(self, claim: Claim, request: Request) -> Verdict:
+    def undecided_after_commit(self, claim: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503 like `undecided`, at the time at which a judged secret is answered (T7)."""
         outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
-        return Verdict(outcome, entry=describe(outcome, request, claim.client, self._clock()))
+        return AuthDecision(outcome, entry=describe(outcome, request, claim.client, self._clock()))
 
-    def undecided(self, claim: Claim, request: Request) -> Verdict:
+    def undecided(self, claim: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
         outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
         return self.note(outcome, request, claim.client)
 
-    def unable(self, record: KeyRecord, request: Request, claim: Claim) -> Verdict:
+    def unable(self, record: KeyRecord, request: Request, claim: PendingCredentials) -> AuthDecision:
         """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
         _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
         return self.undecided(claim, request)
@@ -102,10 +108,10 @@ class Endings:
             return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}, or the digest is damaged"
         return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
 
-    def note(self, outcome: Outcome, request: Request, client: Client) -> Verdict:
+    def note(self, outcome: Outcome, request: Request, client: ClientAddress) -> AuthDecision:
         """Refuse what touches no streak; its entry is written soon."""
-        return self._noted(Verdict(outcome), describe(outcome, request, client, self._clock()))
+        return self._noted(AuthDecision(outcome), describe(outcome, request, client, self._clock()))
 
-    def _noted(self, verdict: Verdict, entry: Entry) -> Verdict:
+    def _noted(self, verdict: AuthDecision, entry: AuthEvent) -> AuthDecision:
         """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
         return verdict if self._recorder.note(entry) else verdict._replace(entry=entry)

@@ -30,7 +30,7 @@ class _Job:
         self.error: BaseException | None = None
 
 
-class SlowLane:
+class HashLimiter:
     """Runs at most `width` calls at once, while at most `queue` more wait. Safe for threads and after fork.
 
     Keys take turns: a flood on one of them makes a call for another wait for one of its calls at most.

@@ -14,8 +14,8 @@ from itertools import islice
 
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.http.client_address import counted_source, network_of
-from octy_middleware.http.decision import Verdict
-from octy_middleware.http.event import Entry
+from octy_middleware.http.decision import AuthDecision
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.key_record import KeyRecord, Memory
 from octy_middleware.process.fork import restart_after_fork
@@ -30,16 +30,16 @@ class _Known:
 
     __slots__ = ("entries", "key", "packed", "record", "until", "verdict")
 
-    def __init__(self, record: KeyRecord, packed: bytes, verdict: Verdict) -> None:
+    def __init__(self, record: KeyRecord, packed: bytes, verdict: AuthDecision) -> None:
         self.record = record
         self.key = record.public_key.encode()
         self.packed = packed
         self.verdict = verdict
         self.until = 0.0  # when entries get stale, or the pair ends
-        self.entries: dict[str, Entry] = {}
+        self.entries: dict[str, AuthEvent] = {}
 
 
-class ExpressLane:
+class HeaderCache:
     """At most `size` headers. Safe for threads; starts anew in a forked child."""
 
     def __init__(self, size: int, memory: Memory, recorder: Recorder, clock: Clock, monotonic: Clock = elapsed) -> None:
@@ -56,7 +56,7 @@ class ExpressLane:
         self._state = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._known: dict[bytes, _Known] = {}
 
-    def recall(self, value: bytes, source: str) -> Verdict | None:
+    def recall(self, value: bytes, source: str) -> AuthDecision | None:
         """Return the verdict of a value that is known, byte for byte, or None; its use is noted.
 
         A verdict with an entry waits for its commit, as `Recorder.note` says.
@@ -83,7 +83,7 @@ class ExpressLane:
             return known.verdict
         return known.verdict._replace(entry=entry)
 
-    def remember(self, value: bytes, record: KeyRecord, packed: bytes, verdict: Verdict) -> None:
+    def remember(self, value: bytes, record: KeyRecord, packed: bytes, verdict: AuthDecision) -> None:
         """Know a right value from now on; the oldest ones make room."""
         state = self._state.copy()
         state.update(value)
@@ -99,10 +99,10 @@ class ExpressLane:
         known.until = until if known.record.ends_at is None else min(until, known.record.ends_at / 1e6)
 
     @staticmethod
-    def _entry(known: _Known, source: str, now: float) -> Entry:
+    def _entry(known: _Known, source: str, now: float) -> AuthEvent:
         """Return the entry that stands for each use from this source in this second: counted, not copied."""
         record = known.record
-        entry = Entry(
+        entry = AuthEvent(
             Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id
         )
         if len(known.entries) < _SOURCES:

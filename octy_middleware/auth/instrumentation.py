@@ -13,7 +13,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Protocol
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import given_request_id
 from octy_middleware.http.request import Request
 
@@ -26,7 +26,7 @@ _SCOPE = "octy_middleware"
 class Measured(Protocol):
     """One part of a decision while it is measured."""
 
-    def decided(self, verdict: Verdict) -> None:
+    def decided(self, verdict: AuthDecision) -> None:
         """Describe it by the decision that it ended with."""
 
 
@@ -76,7 +76,7 @@ class _MeasuredSpan:
         self._span = span
         self._request = request
 
-    def decided(self, verdict: Verdict) -> None:
+    def decided(self, verdict: AuthDecision) -> None:
         """See `Measured`."""
         if verdict.outcome is None:
             return

@@ -12,7 +12,7 @@ from struct import error as StructError  # noqa: N812
 
 from sqlalchemy import Connection, text
 
-from octy_middleware.auth.cache_trust import TICK, Trust
+from octy_middleware.auth.cache_trust import TICK, CacheTrust
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.db.bulk_sql import Batch, Row
 from octy_middleware.db.database import Database
@@ -49,7 +49,7 @@ _EVICTED = 1024  # records that make room at once
 _ENDS = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
 
-class Keyring:
+class KeyCache:
     """Key records by public key. Safe for threads; starts anew in a forked child."""
 
     def __init__(
@@ -85,7 +85,7 @@ class Keyring:
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
         self.memory.records = {}
-        self._trust = Trust(self.memory, self._grace)
+        self._trust = CacheTrust(self.memory, self._grace)
         if self._peppers is not None:
             self._peppers.restart()
         self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
@@ -209,12 +209,12 @@ class Keyring:
                 self._start(self._tick, "octy-key-trust")
                 self._thread = self._start(self._follow, "octy-key-feed")
 
-    def _start(self, run: Callable[[threading.Event, Trust], None], name: str) -> threading.Thread:
+    def _start(self, run: Callable[[threading.Event, CacheTrust], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=run, args=(self._stop, self._trust), name=name, daemon=True)
         thread.start()
         return thread
 
-    def _tick(self, stop: threading.Event, trust: Trust) -> None:
+    def _tick(self, stop: threading.Event, trust: CacheTrust) -> None:
         """Note that this process runs, in a thread of its own: a read of the feed may hang."""
         level = logging.WARNING  # a host that stops its processes between requests does so all day long
         while not stop.wait(TICK):
@@ -223,7 +223,7 @@ class Keyring:
                 _logger.log(level, "this process did not run for %.1f s; keys are looked up first", paused)
                 level = logging.DEBUG
 
-    def _follow(self, stop: threading.Event, trust: Trust) -> None:
+    def _follow(self, stop: threading.Event, trust: CacheTrust) -> None:
         silent = False
         while not stop.wait(self._interval):
             begun = self._monotonic()

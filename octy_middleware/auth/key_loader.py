@@ -11,16 +11,16 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple
 
-from octy_middleware.auth.key_cache import Keyring
-from octy_middleware.auth.pending import Answer, Claim, SlowClaim
+from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.errors import ForeignKeysError, OctyError
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord
-from octy_middleware.recording.batch_queue import Drain
-from octy_middleware.recording.commit_waiter import Ticket, settle
+from octy_middleware.recording.batch_queue import BatchQueue
+from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 from octy_middleware.recording.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
@@ -28,19 +28,19 @@ _BATCH = 256  # claims a look-up: the first of them waits for the last
 _PACE = 0.001  # seconds between look-ups of a flood; commits follow it
 
 
-class Asked(NamedTuple):
+class LoadRequest(NamedTuple):
     """A claim whose client waits."""
 
-    claim: Claim
+    claim: PendingCredentials
     request: Request
-    ticket: Ticket
+    ticket: CommitWaiter
 
 
-Judge = Callable[[Claim, Request, KeyRecord | None], Answer]
-Excuse = Callable[[Claim, Request], Verdict]
+Judge = Callable[[PendingCredentials, Request, KeyRecord | None], DecisionOrPending]
+Excuse = Callable[[PendingCredentials, Request], AuthDecision]
 
 
-class LookUps:
+class KeyLoader:
     """Finds the record of each claim and has it judged. `excuse` gives the verdict where the store did not answer.
 
     `refuse_to_judge` gives the one, without anything to record, where this host's peppers are not the database's.
@@ -50,11 +50,11 @@ class LookUps:
 
     def __init__(
         self,
-        keyring: Keyring,
+        keyring: KeyCache,
         recorder: Recorder,
         judge: Judge,
         excuse: Excuse,
-        refuse_to_judge: Callable[[Claim], Verdict],
+        refuse_to_judge: Callable[[PendingCredentials], AuthDecision],
         *,
         patience: float = 5.0,
         monotonic: Clock = time.monotonic,
@@ -69,9 +69,9 @@ class LookUps:
         self._monotonic = monotonic
         self._last_error = ""  # logged once
         self._begun: float | None = None  # when the look-up under way began
-        self._drain: Drain[Asked] = Drain("octy-look-ups", self._handle, most=_BATCH, pace=_PACE)
+        self._drain: BatchQueue[LoadRequest] = BatchQueue("octy-look-ups", self._handle, most=_BATCH, pace=_PACE)
 
-    def ask(self, asked: Asked) -> None:
+    def ask(self, asked: LoadRequest) -> None:
         """Have the ticket settled soon."""
         begun = self._begun
         if begun is not None and self._monotonic() - begun > self._patience:
@@ -80,11 +80,11 @@ class LookUps:
         self._drain.put_urgently(asked)
 
     def close(self) -> None:
-        """Answer who has asked, and stop. Who asks later starts the thread again."""
+        """DecisionOrPending who has asked, and stop. Who asks later starts the thread again."""
         self._drain.close()
 
-    def _handle(self, batch: list[Asked]) -> list[Asked]:
-        answers: list[Answer]
+    def _handle(self, batch: list[LoadRequest]) -> list[LoadRequest]:
+        answers: list[DecisionOrPending]
         try:
             records = self._look_up({asked.claim.credentials.public_key for asked in batch})
             self._last_error = ""
@@ -98,9 +98,9 @@ class LookUps:
                 _logger.warning("look-ups: %s: %s", type(error).__name__, error)
                 self._last_error = str(error)
             answers = [self._excuse(asked.claim, asked.request) for asked in batch]
-        settled: list[tuple[Ticket, Answer]] = []
+        settled: list[tuple[CommitWaiter, DecisionOrPending]] = []
         for asked, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, SlowClaim) or answer.entry is None:
+            if isinstance(answer, PendingSlowHash) or answer.entry is None:
                 settled.append((asked.ticket, answer))
             else:
                 self._recorder.submit(answer, asked.ticket)
@@ -114,11 +114,11 @@ class LookUps:
         finally:
             self._begun = None
 
-    def _answer(self, asked: Asked, records: Mapping[str, KeyRecord]) -> Answer:
+    def _answer(self, asked: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
         if asked.ticket.withdrawn:  # it was told 503 meanwhile
             return self._excuse(asked.claim, asked.request)
         try:
             return self._judge(asked.claim, asked.request, records.get(asked.claim.credentials.public_key))
         except Exception:  # a host's own request class, or a fault of ours: the others go on
             _logger.exception("a claim can't be judged")
-            return Verdict(Outcome.STORE_UNAVAILABLE)
+            return AuthDecision(Outcome.STORE_UNAVAILABLE)

@@ -2,26 +2,26 @@
 
 from typing import NamedTuple, TypeAlias
 
-from octy_middleware.http.client_address import Client
+from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.credentials import Credentials
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.key_record import KeyRecord
-from octy_middleware.recording.commit_waiter import Ticket
+from octy_middleware.recording.commit_waiter import CommitWaiter
 
 
-class Claim(NamedTuple):
+class PendingCredentials(NamedTuple):
     """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
 
     `remembered`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
     """
 
     credentials: Credentials
-    client: Client
+    client: ClientAddress
     plain: bool = False
     remembered: bytes | None = None
 
 
-class SlowClaim(NamedTuple):
+class PendingSlowHash(NamedTuple):
     """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
@@ -29,11 +29,11 @@ class SlowClaim(NamedTuple):
     the verdict is on record.
     """
 
-    claim: Claim
+    claim: PendingCredentials
     record: KeyRecord | None
     stored: str
     right: bool | None
-    ticket: Ticket | None = None
+    ticket: CommitWaiter | None = None
 
 
-Answer: TypeAlias = Verdict | SlowClaim
+DecisionOrPending: TypeAlias = AuthDecision | PendingSlowHash

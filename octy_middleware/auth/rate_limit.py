@@ -14,7 +14,7 @@ from octy_middleware.process.fork import restart_after_fork
 _SOURCES = 65_536  # remembered at most; attackers choose their addresses freely
 
 
-class Throttle:
+class RateLimit:
     """Allows `rate` attempts a minute and source, all of them at once if need be. Safe for threads."""
 
     def __init__(self, rate: int, *, monotonic: Clock = time.monotonic) -> None:

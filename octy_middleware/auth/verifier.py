@@ -7,15 +7,15 @@ Here: what proves a claim, now or by a slow imported hash, and the ends that fol
 import logging
 from collections.abc import Callable
 
-from octy_middleware.auth.decisions import Endings
-from octy_middleware.auth.hash_limiter import SlowLane
-from octy_middleware.auth.key_cache import Keyring
-from octy_middleware.auth.pending import Answer, Claim, SlowClaim
+from octy_middleware.auth.decisions import Decisions
+from octy_middleware.auth.hash_limiter import HashLimiter
+from octy_middleware.auth.key_cache import KeyCache
+from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
 from octy_middleware.http.credentials import Secret
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import NIL, KeyRecord, nobody, unpack
@@ -29,15 +29,15 @@ _REPORTED = 1000  # forged hashes, each once
 Renew = Callable[[KeyRecord, Secret], None]
 
 
-class Judge:
+class Verifier:
     """One per gate. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
 
     def __init__(
         self,
-        keyring: Keyring,
+        keyring: KeyCache,
         hasher: KeyHasher,
-        end: Endings,
-        slow_lane: SlowLane,
+        end: Decisions,
+        slow_lane: HashLimiter,
         proxies: TrustedProxies,
         *,
         renew: Renew,
@@ -54,19 +54,19 @@ class Judge:
         self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
         self._warned = False  # of a proxy that nobody told us to trust
 
-    def examine(self, claim: Claim, request: Request, record: KeyRecord | None) -> Answer:
-        """Judge a claim by its record, or return the slow claim that `prove` takes."""
+    def examine(self, claim: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
+        """Verifier a claim by its record, or return the slow claim that `prove` takes."""
         if record is not None and self._hasher.is_sealed(record.digest, record.row):
-            return SlowClaim(claim, record, record.digest, right=None)
+            return PendingSlowHash(claim, record, record.digest, right=None)
         row = bound_to(NIL, claim.credentials.public_key) if record is None else record.row
         right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest, row)
         live = record is not None and record.is_live(self._clock())  # asked of all: equal work
         decoy = None if right and live else self._decoy(claim.credentials.public_key)
         if decoy is not None:
-            return SlowClaim(claim, record, decoy, right=right)
+            return PendingSlowHash(claim, record, decoy, right=right)
         return self._judge(claim, request, record, right=right)
 
-    def prove(self, slow: SlowClaim, request: Request) -> Verdict:
+    def prove(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
         """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
         try:
             fits = self._slow_lane.run(
@@ -94,15 +94,15 @@ class Judge:
             )
         return self._judge(slow.claim, request, record, right=right)
 
-    def _without_hash(self, slow: SlowClaim, request: Request) -> Verdict:
-        """Answer 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
+    def _without_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
+        """DecisionOrPending 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
         if slow.right is None:
             return self._end.undecided_after_commit(slow.claim, request)
         verdict = self._judge(slow.claim, request, slow.record, right=slow.right)
         return verdict if verdict.entry is None else verdict._replace(told=Outcome.STORE_UNAVAILABLE, retry_after=None)
 
-    def without_store(self, claim: Claim, request: Request) -> Verdict:
-        """Answer 503 where the store did not answer.
+    def without_store(self, claim: PendingCredentials, request: Request) -> AuthDecision:
+        """DecisionOrPending 503 where the store did not answer.
 
         Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
         """
@@ -113,7 +113,9 @@ class Judge:
             return self._end.undecided(claim, request)
         return self._end.judged_without_store(claim, request, record.public_key)
 
-    def _judge(self, claim: Claim, request: Request, record: KeyRecord | None, *, right: bool) -> Verdict:
+    def _judge(
+        self, claim: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
+    ) -> AuthDecision:
         stored, row = (self._hasher.decoy, b"") if record is None else (record.digest, record.row)
         judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
         if record is not None and not judged:
@@ -144,7 +146,7 @@ class Judge:
                 record.public_key,
             )
 
-    def _is_plain(self, claim: Claim, request: Request) -> bool:
+    def _is_plain(self, claim: PendingCredentials, request: Request) -> bool:
         """Tell whether the request is known to have come over plain HTTP."""
         if claim.client.scheme == "unknown":
             if not self._warned:

@@ -28,7 +28,7 @@ class Writer(Enum):
     MIGRATION = "migration"  # alone, also where there are no tables yet
 
 
-class Alarm(Protocol):
+class Notifier(Protocol):
     """Waits until somebody put a message into the outbox. Used by one thread."""
 
     def wait(self, timeout: float) -> bool:
@@ -86,7 +86,7 @@ class Backend(Protocol):
     def after_commit(self, connection: Connection) -> None:
         """Do what `ring` has put off until now."""
 
-    def alarm(self) -> Alarm:
+    def alarm(self) -> Notifier:
         """Begin to listen for messages in the outbox."""
 
     def is_missing(self) -> bool:

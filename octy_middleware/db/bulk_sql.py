@@ -1,7 +1,7 @@
 """Plain SQL: one text for every kind of database, many rows in one statement, and on the hot path by the driver itself.
 
-Here: `run`, for a statement with question marks, `Batch`, for one that takes any number of rows at once, `ask_all`,
-for several questions in one statement, and `execute_all`, for several inserts in one. Not here: the statements.
+Here: `run`, for a statement with question marks, `Batch`, for one that takes any number of rows at once, `fetch_many`,
+for several questions in one statement, and `execute_many`, for several inserts in one. Not here: the statements.
 
 ORM objects cost 20 to 50 times as much; and a statement a row would have the recorder hand
 the interpreter's lock to the host app, and the server a message, once a row.
@@ -84,7 +84,7 @@ class Batch:
         return self._for_arrays, (*_to_arrays(rows, self._width), *values)
 
 
-class Question:
+class Query:
     """What is found of rows that are handed over: these columns, from `source`, in which `{given}` is as in `Batch`."""
 
     def __init__(self, columns: Sequence[str], source: str, /, **given: str) -> None:
@@ -96,7 +96,7 @@ class Question:
         self.width = len(given)
 
 
-def ask_all(connection: Connection, *asked: tuple[Question, Given]) -> list[list[Row]]:
+def fetch_many(connection: Connection, *asked: tuple[Query, Given]) -> list[list[Row]]:
     """Return what each question finds of its rows; no rows find nothing, without being asked.
 
     One statement asks them all, by the driver itself: each further one would cost a message to the server, or hand the
@@ -115,7 +115,7 @@ def ask_all(connection: Connection, *asked: tuple[Question, Given]) -> list[list
     return [next(found) if rows else [] for _, rows in asked]
 
 
-def execute_all(connection: Connection, *written: tuple[Batch, Given]) -> None:
+def execute_many(connection: Connection, *written: tuple[Batch, Given]) -> None:
     """Run inserts over their rows, in one message where that saves one; none may build on what another writes."""
     some = [batch.prepared(connection, rows, ()) for batch, rows in written if rows]
     if connection.dialect.name == "sqlite":  # which knows no insert beside another; a message costs nothing there
@@ -134,7 +134,7 @@ def _beside_each_other(statements: tuple[str, ...]) -> str:
 
 
 @cache
-def _joined(questions: tuple[Question, ...], *, of_sqlite: bool) -> str:
+def _joined(questions: tuple[Query, ...], *, of_sqlite: bool) -> str:
     if of_sqlite:
         return f"SELECT {', '.join(question.for_json for question in questions)}"
     return _marked(f"SELECT {', '.join(question.for_arrays for question in questions)}", "postgresql")

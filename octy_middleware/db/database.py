@@ -14,8 +14,8 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from octy_middleware.db.backend import VERSION_TABLE, Alarm, Backend, Writer
-from octy_middleware.db.pinned_connection import KeptConnection
+from octy_middleware.db.backend import VERSION_TABLE, Backend, Notifier, Writer
+from octy_middleware.db.pinned_connection import PinnedConnection
 from octy_middleware.errors import (
     ConfigurationError,
     DatabaseSetupError,
@@ -62,7 +62,7 @@ def mark_changed(connection: Connection, *public_keys: str) -> None:
     connection.info.setdefault(_CHANGED, []).extend(public_keys)
 
 
-def ring(connection: Connection) -> None:
+def notify(connection: Connection) -> None:
     """Have every relay look into the outbox once the caller's transaction has committed."""
     if backend := connection.info.get(_BACKEND):
         backend.ring(connection)
@@ -85,7 +85,7 @@ class Database:
         self.backend = open_backend(url, busy_timeout)
         self.url = self.backend.url
         self._busy_timeout = busy_timeout
-        self._kept: weakref.WeakSet[KeptConnection] = weakref.WeakSet()
+        self._kept: weakref.WeakSet[PinnedConnection] = weakref.WeakSet()
         weakref.finalize(self, _close_all, self._kept)
         self.engine = self._make_engine()
         self._resting = False
@@ -122,13 +122,13 @@ class Database:
         weakref.finalize(self, engine.dispose)  # whoever forgets `close` leaves no connection open all the same
         return engine
 
-    def keep(self) -> KeptConnection:
+    def keep(self) -> PinnedConnection:
         """Return a place for a connection of one thread's own, for `ask` and `write`; who forgets it closes it."""
-        kept = KeptConnection()
+        kept = PinnedConnection()
         self._kept.add(kept)
         return kept
 
-    def ask(self, kept: KeptConnection, question: Callable[[Connection], _Found]) -> _Found:
+    def ask(self, kept: PinnedConnection, question: Callable[[Connection], _Found]) -> _Found:
         """Return the answer to one statement, which sees one state without a transaction, on the kept connection.
 
         It is asked anew on another connection where that one has died since: nothing was changed by it.
@@ -174,7 +174,7 @@ class Database:
         *,
         patience: float | None = None,
         writer: Writer = Writer.OFFICE,
-        kept: KeptConnection | None = None,
+        kept: PinnedConnection | None = None,
     ) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception.
 
@@ -209,13 +209,13 @@ class Database:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
 
-    def alarm(self) -> Alarm:
+    def alarm(self) -> Notifier:
         """Return what waits for messages that any process puts into the outbox."""
         return self.backend.alarm()
 
     @contextmanager
     def _connect(
-        self, writer: Writer | None, patience: float = 0.0, kept: KeptConnection | None = None
+        self, writer: Writer | None, patience: float = 0.0, kept: PinnedConnection | None = None
     ) -> Iterator[Connection]:
         """Take a connection and begin."""
         with self._checked_out() if kept is None else self._use(kept) as connection:
@@ -223,7 +223,7 @@ class Database:
             connection.info[_BACKEND] = self.backend
             yield connection
 
-    def _use(self, kept: KeptConnection) -> AbstractContextManager[Connection]:
+    def _use(self, kept: PinnedConnection) -> AbstractContextManager[Connection]:
         return kept.use(self._checked_out, self.backend.is_current)
 
     def _checked_out(self) -> Connection:
@@ -358,7 +358,7 @@ class Database:
         self.engine.dispose()
 
 
-def _close_all(kept: Iterable[KeptConnection]) -> None:
+def _close_all(kept: Iterable[PinnedConnection]) -> None:
     for one in list(kept):
         one.close()
 

@@ -17,7 +17,7 @@ _inherited: list[
 ] = []  # in a child: the parent's, in use at the fork; to collect them would end them for both
 
 
-class KeptConnection:
+class PinnedConnection:
     """At most one connection, opened on first use. Users take turns; one that fails is given up."""
 
     def __init__(self) -> None:

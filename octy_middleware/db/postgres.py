@@ -17,7 +17,7 @@ from zlib import crc32
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.db.backend import IS_THERE, SCHEMA_OPTION, VERSION_TABLE, Alarm, Writer, is_one_of
+from octy_middleware.db.backend import IS_THERE, SCHEMA_OPTION, VERSION_TABLE, Notifier, Writer, is_one_of
 from octy_middleware.db.postgres_listener import CHANNEL, ServerAlarm
 from octy_middleware.db.postgres_url import (
     driver_defaults,
@@ -277,7 +277,7 @@ class PostgresBackend:
     def after_commit(self, connection: Connection) -> None:
         """See `Backend`. The server has done so."""
 
-    def alarm(self) -> Alarm:
+    def alarm(self) -> Notifier:
         """See `Backend`."""
         return ServerAlarm(self.url)
 

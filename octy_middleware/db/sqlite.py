@@ -17,7 +17,7 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from octy_middleware.db.backend import IS_THERE, Alarm, Writer
+from octy_middleware.db.backend import IS_THERE, Notifier, Writer
 from octy_middleware.db.file_lock import FileLock, for_writers, restrict_to_writers
 from octy_middleware.errors import ConfigurationError, StoreUnavailableError
 
@@ -138,7 +138,7 @@ class SqliteBackend:
                     os.close(descriptor)
                 os.utime(self._bell, ns=(time.time_ns(),) * 2)
 
-    def alarm(self) -> Alarm:
+    def alarm(self) -> Notifier:
         """See `Backend`."""
         return _FileAlarm(self._bell)
 
@@ -235,7 +235,7 @@ class _FileAlarm:
         self._seen = self._touched()
 
     def wait(self, timeout: float) -> bool:
-        """See `Alarm`."""
+        """See `Notifier`."""
         deadline = time.monotonic() + timeout
         while True:
             touched = self._touched()
@@ -248,7 +248,7 @@ class _FileAlarm:
             time.sleep(min(_LOOK, left))
 
     def close(self) -> None:
-        """See `Alarm`."""
+        """See `Notifier`."""
 
     def _touched(self) -> int:
         try:

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, func, insert, select
 from sqlmodel import col
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import ring
+from octy_middleware.db.database import notify
 from octy_middleware.db.models import Outbox
 
 TRIES = 5
@@ -87,7 +87,7 @@ def put(
             place=_place(connection, priority, account_id, now),
         )
     )
-    ring(connection)
+    notify(connection)
 
 
 def _place(connection: Connection, priority: Priority, account_id: str, now: float) -> int:

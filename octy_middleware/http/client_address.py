@@ -47,7 +47,7 @@ _find_proto = re.compile(rb"(?:^|[;, \t])proto=\"?([A-Za-z]*)", re.IGNORECASE).f
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
+class ClientAddress:
     """Where a request came from: a canonical address, "unix" or "unknown"; and over what.
 
     The scheme is "unknown" where the server does not say it: such a request is refused, and its pair is not exposed.
@@ -78,7 +78,7 @@ class TrustedProxies:
         x_forwarded_for: Sequence[bytes],
         x_forwarded_proto: Sequence[bytes],
         forwarded: Sequence[bytes],
-    ) -> Client:
+    ) -> ClientAddress:
         """Return the client of a request. The headers are all values of each, raw. Never raises.
 
         `peer` and `peer_scheme` must be the server's own view, not one that it took from the same headers.
@@ -94,20 +94,20 @@ class TrustedProxies:
         """Tell whether the forwarding headers of this peer are believed."""
         return self._trusts(_direct(peer, "http").source)
 
-    def _resolve(self, peer: str | None, peer_scheme: str, hops: bytes, protos: bytes) -> Client:
+    def _resolve(self, peer: str | None, peer_scheme: str, hops: bytes, protos: bytes) -> ClientAddress:
         direct = _direct(peer, peer_scheme)
         if not self._trusts(direct.source):
             return direct
         if self._forwarded:
             return self._walk(direct, hops)
-        return Client(self._walk(direct, hops).source, _weakest(protos) if protos else direct.scheme)
+        return ClientAddress(self._walk(direct, hops).source, _weakest(protos) if protos else direct.scheme)
 
-    def _walk(self, direct: Client, hops: bytes) -> Client:
+    def _walk(self, direct: ClientAddress, hops: bytes) -> ClientAddress:
         read = _read_forwarded if self._forwarded else _read_forwarded_for
         client = direct
         for piece in reversed(hops.rsplit(b",", _MAX_HOPS) if hops else ()):
             source, scheme = read(piece)
-            client = Client(source or client.source, scheme or direct.scheme)
+            client = ClientAddress(source or client.source, scheme or direct.scheme)
             if source is None or not self._trusts(source):
                 break
         return client
@@ -154,12 +154,12 @@ def _read_network(entry: str) -> IPv4Network | IPv6Network:
 
 
 @lru_cache(maxsize=4096)
-def _direct(peer: str | None, peer_scheme: str) -> Client:
+def _direct(peer: str | None, peer_scheme: str) -> ClientAddress:
     """Read what servers say of a peer: an address, or for unix sockets nothing (most) or "unix:…"."""
     scheme: Scheme = "https" if peer_scheme in _TLS else "http" if peer_scheme else "unknown"
     if not peer or peer == UNIX or peer.startswith("unix:"):
-        return Client(UNIX, scheme)
-    return Client(_read_address(peer) or UNKNOWN, scheme)
+        return ClientAddress(UNIX, scheme)
+    return ClientAddress(_read_address(peer) or UNKNOWN, scheme)
 
 
 def _read_address(text: str) -> str | None:

@@ -6,7 +6,7 @@ Here: these values. Not here: how a decision is found (`auth.authenticator`).
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from octy_middleware.http.event import Entry
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 
 
@@ -34,7 +34,7 @@ class Principal:
         return self.reference
 
 
-class Stranger:
+class UnauthenticatedUser:
     """Who sent a request without credentials where none are needed. It serves as Starlette's `request.user`."""
 
     is_authenticated = False
@@ -42,7 +42,7 @@ class Stranger:
     identity = ""
 
 
-class Verdict(NamedTuple):
+class AuthDecision(NamedTuple):
     """How the request ends. No outcome at all: it needs no credentials. `entry`: answer only after its commit.
 
     `told` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
@@ -50,7 +50,7 @@ class Verdict(NamedTuple):
 
     outcome: Outcome | None
     principal: Principal | None = None
-    entry: Entry | None = None
+    entry: AuthEvent | None = None
     told: Outcome | None = None
     retry_after: int | None = None
 
@@ -59,14 +59,14 @@ class Verdict(NamedTuple):
         """Whether the request goes on to the app."""
         return self.outcome is None or self.outcome is Outcome.ACCEPTED
 
-    def committed(self) -> "Verdict":
+    def committed(self) -> "AuthDecision":
         """What is answered after the commit."""
         return self._replace(entry=None)
 
-    def uncommitted(self) -> "Verdict":
+    def uncommitted(self) -> "AuthDecision":
         """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
-        return self.committed() if self.passes else Verdict(Outcome.STORE_UNAVAILABLE)
+        return self.committed() if self.passes else AuthDecision(Outcome.STORE_UNAVAILABLE)
 
 
-OPEN = Verdict(None)
-STRANGER = Stranger()
+OPEN = AuthDecision(None)
+UNAUTHENTICATED = UnauthenticatedUser()

@@ -1,6 +1,6 @@
 """What is recorded of a request: its words made harmless, its length bounded.
 
-Here: `Entry`, and request → `Entry`. Not here: the outcome (`gate`), and how entries are written (`tallies`, `ledger`).
+Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`gate`), and how entries are written (`tallies`, `ledger`).
 """
 
 import re
@@ -8,7 +8,7 @@ from random import Random
 from typing import NamedTuple
 
 from octy_middleware.clock import uuid7
-from octy_middleware.http.client_address import Client, counted_source, network_of
+from octy_middleware.http.client_address import ClientAddress, counted_source, network_of
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.process.fork import restart_after_fork
@@ -39,7 +39,7 @@ class _Ids:
 _id_bytes = _Ids()
 
 
-class Entry(NamedTuple):
+class AuthEvent(NamedTuple):
     """One ended request. `public_key` is empty when none was given, or it is unknown; then `key_hash` may stand.
 
     `pair_id` stands for a pair that was proven by its secret: accepted, or exposed over plain HTTP.
@@ -61,16 +61,16 @@ class Entry(NamedTuple):
 def describe(  # what is known of the key beside what the request says of itself
     outcome: Outcome,
     request: Request,
-    client: Client,
+    client: ClientAddress,
     now: float,
     *,
     public_key: str = "",
     pair_id: str = "",
     key_hash: str = "",
-) -> Entry:
+) -> AuthEvent:
     """Return the entry of a request in detail: of a refused one, or of one with a pair that will end."""
     # An id must be unique, not unguessable: the system's random bytes would cost a change of threads for each refusal.
-    return Entry(
+    return AuthEvent(
         outcome,
         now,
         counted_source(client.source),

@@ -18,7 +18,7 @@ _is_devious = re.compile(r"//|\\|(?:^|/)\.{1,2}(?:/|$)|[\x00-\x1f\x7f]").search
 _ANY = ""
 
 
-class Exemptions:
+class ExemptPaths:
     """Raises ConfigurationError for an entry that is none."""
 
     def __init__(self, entries: Iterable[str]) -> None:

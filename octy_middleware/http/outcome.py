@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 @dataclass(frozen=True, slots=True)
-class Meaning:
+class OutcomeSpec:
     """What one outcome means, to strangers (the first three), to the policy and to staff.
 
     `public_text` is the `error_message` of Octy's clients, which cut it at `::`, so it holds none.
@@ -39,7 +39,7 @@ class Outcome(StrEnum):
     STORE_UNAVAILABLE = "store_unavailable"
 
     @property
-    def meaning(self) -> Meaning:
+    def meaning(self) -> OutcomeSpec:
         """The row of the table."""
         return _MEANINGS[self]
 
@@ -54,8 +54,8 @@ class Outcome(StrEnum):
         return _MEANINGS[self].counts
 
 
-def _silent(status: int, public_text: str, help_text: str, internal_text: str) -> Meaning:
-    return Meaning(status, public_text, help_text, counts=False, internal_text=internal_text)
+def _silent(status: int, public_text: str, help_text: str, internal_text: str) -> OutcomeSpec:
+    return OutcomeSpec(status, public_text, help_text, counts=False, internal_text=internal_text)
 
 
 # One public face for four outcomes: a stranger can't tell which keys exist or once did (ASVS 6.3.8).
@@ -92,7 +92,7 @@ _MEANINGS = {
         "an Authorization header over the limit",
     ),
     Outcome.UNKNOWN_KEY: _silent(*_INVALID, "a well-formed public key that was never issued"),
-    Outcome.WRONG_SECRET: Meaning(
+    Outcome.WRONG_SECRET: OutcomeSpec(
         *_INVALID, counts=True, internal_text="a live public key with a wrong or empty secret"
     ),
     Outcome.RETIRED: _silent(*_INVALID, "a retired pair with its own secret: a forgotten integration"),

@@ -14,7 +14,7 @@ from http import HTTPStatus
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.error_body import failure
-from octy_middleware.http.outcome import Meaning, Outcome
+from octy_middleware.http.outcome import Outcome, OutcomeSpec
 from octy_middleware.http.request import Request
 
 _logger = logging.getLogger(__name__)
@@ -34,7 +34,7 @@ _is_weight = re.compile(rb"0(?:\.[0-9]{0,3})?|1(?:\.0{0,3})?").fullmatch  # RFC 
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ErrorResponse:
     """An answer, complete. Header names are in lower case, as ASGI wants them.
 
     `text` and `help_text` are what the body says, for those who say it in another form.
@@ -47,14 +47,16 @@ class Refusal:
     help_text: str = ""
 
 
-Shape = Callable[[Refusal, Request], Refusal]
+Shape = Callable[[ErrorResponse, Request], ErrorResponse]
 """A host's own form of an answer: it gets ours and the request, and returns what is sent.
 
 It does not learn more than the client does: whether a key was unknown, wrong or retired is not for it to show.
 """
 
 
-def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None) -> Refusal:
+def refuse(
+    outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None
+) -> ErrorResponse:
     """Return the answer to a refused request: `accept` is the raw header, `retry_after` seconds (429, 503).
 
     Raises ValueError for ACCEPTED and ConfigurationError for a realm that `check_realm` refuses.
@@ -65,13 +67,13 @@ def refuse(outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_a
 
 
 @lru_cache(maxsize=1024)
-def _refusal(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> Refusal:  # noqa: FBT001
+def _refusal(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> ErrorResponse:  # noqa: FBT001
     body, meaning = _BODIES[outcome], outcome.meaning
     headers = _headers(meaning.status, realm, len(body), problem=problem, retry_after=retry_after)
-    return Refusal(meaning.status, headers, body, meaning.public_text, meaning.help_text)
+    return ErrorResponse(meaning.status, headers, body, meaning.public_text, meaning.help_text)
 
 
-def shaped(refusal: Refusal, request: Request, shape: Shape) -> Refusal:
+def shaped(refusal: ErrorResponse, request: Request, shape: Shape) -> ErrorResponse:
     """Return the host's form of an answer, with the headers that it can't do without; ours, if that fails.
 
     A 401 names its challenge (RFC 9110 11.6.1), nothing is stored, the length is that of the body. Never raises:
@@ -88,7 +90,7 @@ def shaped(refusal: Refusal, request: Request, shape: Shape) -> Refusal:
     return replace(answer, headers=tuple(headers.items()))
 
 
-def _check_shape(answer: Refusal, status: int) -> None:
+def _check_shape(answer: ErrorResponse, status: int) -> None:
     """Raise for what can't be sent; the status stays, for clients act on it."""
     if answer.status != status:
         raise ValueError(f"the status must stay {status}, it became {answer.status!r}")
@@ -156,7 +158,7 @@ def _headers(status: int, realm: str, length: int, *, problem: bool, retry_after
     return tuple(headers)
 
 
-def _body(meaning: Meaning) -> bytes:
+def _body(meaning: OutcomeSpec) -> bytes:
     return json.dumps(failure(meaning.status, meaning.public_text, meaning.help_text)).encode("ascii")
 
 

@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.process.async_libraries import imported_trio, runs_trio
-from octy_middleware.recording.commit_waiter import LoopTicket, Ticket
+from octy_middleware.recording.commit_waiter import CommitWaiter, TaskWaiter
 
 if TYPE_CHECKING:
     import trio
 
 
-class TrioTicket(Ticket):
+class TrioWaiter(CommitWaiter):
     """Waits in a task of trio."""
 
     __slots__ = ("_event", "loop")
@@ -30,7 +30,7 @@ class TrioTicket(Ticket):
             await self._event.wait()
 
     def wake(self) -> None:
-        """See `Ticket`. Called in trio's own thread."""
+        """See `CommitWaiter`. Called in trio's own thread."""
         if self._event is not None:
             self._event.set()
 
@@ -49,16 +49,18 @@ class _TrioLoop:
     def __hash__(self) -> int:
         return hash(self._token)
 
-    def call_soon_threadsafe(self, callback: Callable[[Sequence[Ticket]], object], tickets: Sequence[Ticket]) -> None:
+    def call_soon_threadsafe(
+        self, callback: Callable[[Sequence[CommitWaiter]], object], tickets: Sequence[CommitWaiter]
+    ) -> None:
         """Call back in trio's thread. Raises RuntimeError once the run is over."""
         self._token.run_sync_soon(callback, tickets)
 
 
-def make_ticket() -> LoopTicket | TrioTicket:
+def make_waiter() -> TaskWaiter | TrioWaiter:
     """Return a ticket of the library that runs this request. Raises ConfigurationError for any but these two."""
     try:
-        return LoopTicket()
+        return TaskWaiter()
     except RuntimeError:
         if not runs_trio():
             raise ConfigurationError("this server runs neither asyncio nor trio: nothing can be recorded") from None
-    return TrioTicket()
+    return TrioWaiter()

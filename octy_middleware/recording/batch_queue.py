@@ -22,7 +22,7 @@ _LOOK = 0.002  # seconds between two looks at whether all is handled
 _PAUSE = 0.5  # seconds between two tries while items are given back
 
 
-class Drain(Generic[Item]):
+class BatchQueue(Generic[Item]):
     """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
 
     `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without

@@ -17,12 +17,12 @@ class Loop(Protocol):
     """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Sequence["Ticket"]], object], tickets: Sequence["Ticket"], /
+        self, callback: Callable[[Sequence["CommitWaiter"]], object], tickets: Sequence["CommitWaiter"], /
     ) -> object:
         """Call back in the loop's own thread; raise RuntimeError once the loop has ended."""
 
 
-class Ticket(ABC):
+class CommitWaiter(ABC):
     """One waiting request. `answer` is there once it is settled; until a commit begins it can be withdrawn."""
 
     __slots__ = ("_token", "answer", "withdrawn")
@@ -51,7 +51,7 @@ class Ticket(ABC):
         """Go on: the answer is there, or the time is over."""
 
 
-class ThreadTicket(Ticket):
+class ThreadWaiter(CommitWaiter):
     """Waits in its thread."""
 
     __slots__ = ("_closed",)
@@ -67,11 +67,11 @@ class ThreadTicket(Ticket):
             self._closed.acquire(timeout=patience)
 
     def wake(self) -> None:
-        """See `Ticket`."""
+        """See `CommitWaiter`."""
         self._closed.release()
 
 
-class LoopTicket(Ticket):
+class TaskWaiter(CommitWaiter):
     """Waits in a task of an event loop."""
 
     __slots__ = ("_future", "loop")
@@ -93,14 +93,14 @@ class LoopTicket(Ticket):
             timer.cancel()
 
     def wake(self) -> None:
-        """See `Ticket`. Called in the loop's own thread."""
+        """See `CommitWaiter`. Called in the loop's own thread."""
         if self._future is not None and not self._future.done():
             self._future.set_result(None)
 
 
-def settle(settled: Iterable[tuple[Ticket, object]]) -> None:
+def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
     """Give tickets their answers, and wake each loop once."""
-    loops: dict[Loop, list[Ticket]] = {}
+    loops: dict[Loop, list[CommitWaiter]] = {}
     for ticket, answer in settled:
         ticket.answer = answer
         if ticket.loop is None:
@@ -112,6 +112,6 @@ def settle(settled: Iterable[tuple[Ticket, object]]) -> None:
             loop.call_soon_threadsafe(_wake, tickets)
 
 
-def _wake(tickets: Sequence[Ticket]) -> None:
+def _wake(tickets: Sequence[CommitWaiter]) -> None:
     for ticket in tickets:
         ticket.wake()

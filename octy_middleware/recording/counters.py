@@ -11,8 +11,8 @@ from typing import TypeAlias
 from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
-from octy_middleware.db.bulk_sql import Batch, Given, Question, Row, execute, execute_all
-from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.db.bulk_sql import Batch, Given, Query, Row, execute, execute_many
+from octy_middleware.http.event import OVERFLOW, AuthEvent
 
 _Place = tuple[str, int]  # of a key and a minute
 Counts: TypeAlias = Counter[tuple[str, int, str, str]]
@@ -28,7 +28,7 @@ ADD_COUNTS = Batch(
     outcome="text",
     count="bigint",
 )
-PRESENT_SOURCES = Question(
+PRESENT_SOURCES = Query(
     ("given.public_key", "given.minute", "given.source"),
     "{given} WHERE EXISTS (SELECT 1 FROM outcome_minute o "
     "WHERE o.public_key = given.public_key AND o.minute = given.minute AND o.source = given.source)",
@@ -60,7 +60,7 @@ _NAMES = ", ".join(_ATTEMPT)
 ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{given}}", **_ATTEMPT)  # noqa: S608
 _REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
 _SAME_PLACE = "WHERE a.public_key = given.public_key AND a.minute = given.minute AND a.outcome = given.outcome"
-PRESENT_ATTEMPTS = Question(
+PRESENT_ATTEMPTS = Query(
     (
         "given.public_key",
         "given.minute",
@@ -76,7 +76,7 @@ PRESENT_ATTEMPTS = Question(
 """Of the places of `attempts_by_place`: how many are there, and the newest one. What `add_attempts` must know."""
 
 
-def counted(uses: Iterable[tuple[Entry, int]]) -> Counts:
+def counted(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
     """Return how often each key, minute, source and outcome was seen; each entry comes with how often it was."""
     seen: Counts = Counter()
     for entry, count in uses:
@@ -97,7 +97,7 @@ def add_counts(
     At most `sources` a key and minute go by name; further ones count under `OVERFLOW`.
     """
     kept = _bounded(connection, counts, present, sources)
-    execute_all(connection, *beside, (ADD_COUNTS, [(*place, count) for place, count in sorted(kept.items())]))
+    execute_many(connection, *beside, (ADD_COUNTS, [(*place, count) for place, count in sorted(kept.items())]))
 
 
 def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], most: int) -> Counts:
@@ -120,9 +120,9 @@ def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], mos
     return bounded
 
 
-def attempts_by_place(refused: Iterable[Entry]) -> dict[tuple[str, int, str], list[Entry]]:
+def attempts_by_place(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
     """Return what is described in detail, by key, minute and outcome."""
-    places: defaultdict[tuple[str, int, str], list[Entry]] = defaultdict(list)
+    places: defaultdict[tuple[str, int, str], list[AuthEvent]] = defaultdict(list)
     for entry in refused:
         places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
     return places
@@ -130,7 +130,7 @@ def attempts_by_place(refused: Iterable[Entry]) -> dict[tuple[str, int, str], li
 
 def add_attempts(
     connection: Connection,
-    places: Mapping[tuple[str, int, str], Sequence[Entry]],
+    places: Mapping[tuple[str, int, str], Sequence[AuthEvent]],
     present: Iterable[Row],
     *,
     limit: int,
@@ -142,7 +142,7 @@ def add_attempts(
     (T7).
     """
     added: list[tuple[object, ...]] = []
-    replaced: dict[int, Entry] = {}
+    replaced: dict[int, AuthEvent] = {}
     for public_key, minute, outcome, known, newest in present:
         entries = places[public_key, minute, outcome]
         room = max(0, limit - known)
@@ -156,7 +156,7 @@ def add_attempts(
     return added
 
 
-def _attempt_row(entry: Entry) -> tuple[object, ...]:
+def _attempt_row(entry: AuthEvent) -> tuple[object, ...]:
     return (
         to_micros(entry.at),
         entry.public_key,

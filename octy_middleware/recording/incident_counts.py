@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.db.bulk_sql import Batch, Row, run
-from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.counters import Counts
 
@@ -92,7 +92,7 @@ class OpenIncident:
         return minute if minute < self.opened_at // 60 + _DAY else minute - minute % 60
 
 
-def sums(counts: Counts, failed: Sequence[Entry], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
+def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
     """Return the rows that a commit adds to `ADD_SUMS`.
 
     `counts` and `failed` are those of the commit; `incidents` are the open ones by public key.
@@ -118,7 +118,7 @@ def sums(counts: Counts, failed: Sequence[Entry], incidents: Mapping[str, OpenIn
     return added
 
 
-def _since_openings(failed: Iterable[Entry], incidents: Mapping[str, OpenIncident]) -> Counts:
+def _since_openings(failed: Iterable[AuthEvent], incidents: Mapping[str, OpenIncident]) -> Counts:
     """Count anew in a commit that opens incidents: what came before them is not theirs."""
     counts: Counts = Counter()
     for entry in failed:

@@ -15,12 +15,12 @@ from sqlalchemy import Connection, insert
 
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.db.backend import Writer
-from octy_middleware.db.bulk_sql import Batch, Question, ask_all, run
+from octy_middleware.db.bulk_sql import Batch, Query, fetch_many, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Confirmation, Incident
 from octy_middleware.domain import outbox
 from octy_middleware.domain.notices import note_exposure
-from octy_middleware.http.event import Entry
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording import incident_counts
 from octy_middleware.recording.counters import (
@@ -37,7 +37,7 @@ from octy_middleware.recording.counters import (
 from octy_middleware.recording.incident_counts import LIKE_WRONG, OpenIncident
 from octy_middleware.recording.streak import POLICY, Crossing, Hit, Run, fold, next_notice
 from octy_middleware.recording.streak_table import STORED, bounded, loaded, places_of, store
-from octy_middleware.recording.window_rule import OFF, Window, crossings
+from octy_middleware.recording.window_rule import OFF, WindowRule, crossings
 from octy_middleware.states import PairState
 
 _BUCKETS = 64  # networks of the decoy
@@ -46,7 +46,7 @@ _USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
-_CASES = Question(
+_CASES = Query(
     ("given.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
     "{given} LEFT JOIN key_pair p ON p.public_key = given.asked "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
@@ -80,16 +80,16 @@ class _Work:
     """What a batch leads to, folded in memory before its transaction begins."""
 
     counts: Counts
-    attempts: Mapping[tuple[str, int, str], Sequence[Entry]]
+    attempts: Mapping[tuple[str, int, str], Sequence[AuthEvent]]
     failing: Mapping[str, Sequence[Hit]]  # of keys with a failure, in sorted order
     ended: AbstractSet[tuple[str, str]]  # streaks that ended for certain, if they were there at all
     asked: Mapping[str, str]  # by failing key, whose case is read
-    accepted: Sequence[Entry]
-    exposed: Mapping[str, Entry]
-    failed: Sequence[Entry]  # and what must look like it
+    accepted: Sequence[AuthEvent]
+    exposed: Mapping[str, AuthEvent]
+    failed: Sequence[AuthEvent]  # and what must look like it
 
 
-class Ledger:
+class OutcomeWriter:
     """Writes batches into one database. Used by one thread at a time."""
 
     def __init__(
@@ -101,7 +101,7 @@ class Ledger:
         sources_per_minute: int,
         networks: int,
         clock: Clock,
-        window: Window = OFF,
+        window: WindowRule = OFF,
         beside: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
         """Have `beside` write into each transaction, too."""
@@ -120,7 +120,7 @@ class Ledger:
         self._decoy = f"{incident_counts.DECOY_PREFIX}{secrets.randbelow(incident_counts.DECOYS)}"
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
-    def write(self, batch: Sequence[Entry]) -> None:
+    def write(self, batch: Sequence[AuthEvent]) -> None:
         """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
         work, keys = self._worked_out(batch)
         few = len(keys) <= _LOCKED
@@ -128,7 +128,7 @@ class Ledger:
         with self._database.write(writer=writer, kept=self._kept) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            attempts, stored, cases, sources = ask_all(
+            attempts, stored, cases, sources = fetch_many(
                 connection,
                 (PRESENT_ATTEMPTS, sorted(work.attempts)),
                 (STORED, places_of(work.failing)),
@@ -150,7 +150,7 @@ class Ledger:
         for (_, _, _, outcome), count in work.counts.items():
             self.recorded[Outcome(outcome)] += count
 
-    def _worked_out(self, batch: Sequence[Entry]) -> tuple[_Work, AbstractSet[str]]:
+    def _worked_out(self, batch: Sequence[AuthEvent]) -> tuple[_Work, AbstractSet[str]]:
         """Return what a batch leads to, and the keys to lock for it."""
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
@@ -256,7 +256,7 @@ class Ledger:
         )
         outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
-    def _note_usage(self, connection: Connection, accepted: Iterable[Entry]) -> None:
+    def _note_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
         """Note first and last use, at most once a minute and pair: it is for people."""
         latest = {entry.pair_id: entry.at for entry in accepted}
         due = {pair_id: at for pair_id, at in latest.items() if at - self._used.get(pair_id, 0.0) >= _USAGE_EVERY}
@@ -268,13 +268,13 @@ class Ledger:
         _NOTE_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
 
 
-def _hits_by_key(batch: Iterable[Entry]) -> dict[str, list[Hit]]:
+def _hits_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[Hit]]:
     """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy.
 
     The same success again and again is one: accepted requests of a busy key are most of a batch.
     """
     hits: defaultdict[str, list[Hit]] = defaultdict(list)
-    last: dict[str, Entry] = {}
+    last: dict[str, AuthEvent] = {}
     for entry in batch:
         key = entry.public_key
         if entry.outcome is Outcome.ACCEPTED:

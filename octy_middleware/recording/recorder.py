@@ -19,12 +19,12 @@ from typing import NamedTuple, TypeAlias
 
 from octy_middleware.clock import Clock
 from octy_middleware.errors import OctyError
-from octy_middleware.http.decision import Verdict
-from octy_middleware.http.event import Entry
+from octy_middleware.http.decision import AuthDecision
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.fork import restart_after_fork
-from octy_middleware.recording.batch_queue import Drain
-from octy_middleware.recording.commit_waiter import Ticket, settle
+from octy_middleware.recording.batch_queue import BatchQueue
+from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 
 _logger = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ _JUDGED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED,
 _LEAST_RESERVE = 256  # refused secrets beyond a full queue
 _SHARES = 8  # of the reserve: one key's attempts leave room for those on other keys
 
-Write = Callable[[Sequence[Entry]], None]
+Write = Callable[[Sequence[AuthEvent]], None]
 
 
 class Health(NamedTuple):
@@ -56,12 +56,12 @@ class Health(NamedTuple):
 class _Awaited(NamedTuple):
     """An entry whose client waits for the commit."""
 
-    entry: Entry
-    verdict: Verdict
-    ticket: Ticket
+    entry: AuthEvent
+    verdict: AuthDecision
+    ticket: CommitWaiter
 
 
-_Item: TypeAlias = Entry | _Awaited
+_Item: TypeAlias = AuthEvent | _Awaited
 
 
 class Recorder:
@@ -89,7 +89,7 @@ class Recorder:
         self._reserve = max(limit, _LEAST_RESERVE)
         self._patience = patience
         self._monotonic = monotonic
-        self._drain: Drain[_Item] = Drain("octy-recorder", self._handle, most=_BATCH, linger=linger)
+        self._drain: BatchQueue[_Item] = BatchQueue("octy-recorder", self._handle, most=_BATCH, linger=linger)
         self.restart()
         restart_after_fork(self)
 
@@ -107,7 +107,7 @@ class Recorder:
         self._reserved_all = 0
         self._warned = False  # of refused secrets that are given up
 
-    def note(self, entry: Entry) -> bool:
+    def note(self, entry: AuthEvent) -> bool:
         """Write the entry soon; nobody need wait for it, unless it returns False: then `submit` it.
 
         That is so when the queue is full: the store sets the pace. When it is full because the store is away, the entry
@@ -116,13 +116,13 @@ class Recorder:
         """
         drain = self._drain
         if len(drain.queue) < self._easily:
-            drain.queue.append(entry)  # `Drain.put`, without the call: every accepted request comes by here
+            drain.queue.append(entry)  # `BatchQueue.put`, without the call: every accepted request comes by here
             if not drain.called:
                 drain.call()
             return True
         return self._note_in_a_crowd(entry)
 
-    def _note_in_a_crowd(self, entry: Entry) -> bool:
+    def _note_in_a_crowd(self, entry: AuthEvent) -> bool:
         """Note an entry when half of the queue is full, or nothing may be written later; here nothing lingers."""
         if self._before_answer:
             if not self._is_away() and self._room() > 0:
@@ -142,7 +142,7 @@ class Recorder:
             return True
         return False
 
-    def _keep_in_reserve(self, entry: Entry) -> None:
+    def _keep_in_reserve(self, entry: AuthEvent) -> None:
         """Queue a refused secret beyond half of the queue; unknown keys share what one key has (T7)."""
         with self._reserving:
             share = self._reserved[entry.public_key]
@@ -158,7 +158,7 @@ class Recorder:
             self._warned = True
             _logger.error("recorder: the queue is full: refused secrets are not counted any more")
 
-    def _leave_reserve(self, written: Iterable[Entry]) -> None:
+    def _leave_reserve(self, written: Iterable[AuthEvent]) -> None:
         with self._reserving:
             for entry in written:
                 if self._reserved[entry.public_key] > 0 and entry.outcome in _JUDGED:
@@ -170,7 +170,7 @@ class Recorder:
         """Return how many entries the queue still takes beside the reserve."""
         return self._limit - len(self._drain) + self._reserved_all
 
-    def submit(self, verdict: Verdict, ticket: Ticket) -> None:
+    def submit(self, verdict: AuthDecision, ticket: CommitWaiter) -> None:
         """Write the verdict's entry now, and settle the ticket with the verdict after its commit.
 
         Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond

@@ -8,14 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
-from octy_middleware.db.bulk_sql import Batch, Question, Row
+from octy_middleware.db.bulk_sql import Batch, Query, Row
 from octy_middleware.http.event import OVERFLOW
 from octy_middleware.recording.streak import NO_RUN, POLICY, Folded, Hit, Run
 
 _MICROS = 1_000_000
 
 _PLACE = {"public_key": "text", "network": "text"}
-STORED = Question(
+STORED = Query(
     ("s.public_key", "s.network", "s.length", "s.first_at", "s.last_at"),
     "{given} CROSS JOIN streak s WHERE s.public_key = given.public_key AND s.network = given.network",
     **_PLACE,

@@ -26,18 +26,18 @@ _COUNT = Batch(
 )
 
 
-class Window(NamedTuple):
+class WindowRule(NamedTuple):
     """So many failures within so many seconds open an incident; none do when `failures` is 0."""
 
     failures: int = 0
     seconds: float = 3600.0
 
 
-OFF = Window()
+OFF = WindowRule()
 
 
 def crossings(
-    connection: Connection, failing: Mapping[str, Sequence[Hit]], asked: Mapping[str, str], window: Window
+    connection: Connection, failing: Mapping[str, Sequence[Hit]], asked: Mapping[str, str], window: WindowRule
 ) -> dict[str, Crossing]:
     """Return where a batch, which is not among the counts yet, crosses the window, by key.
 
@@ -53,7 +53,7 @@ def crossings(
     return {key: there for key, there in found.items() if there is not None}
 
 
-def crossing(failed: Sequence[Hit], before: int, first_at: float, window: Window) -> Crossing | None:
+def crossing(failed: Sequence[Hit], before: int, first_at: float, window: WindowRule) -> Crossing | None:
     """Return the failure of a batch with which the window, which held `before` since `first_at`, is full."""
     if before + len(failed) < window.failures:
         return None

@@ -11,7 +11,7 @@ from abc import ABC, abstractmethod
 from typing import Any
 
 from benchmarks.apps.asgi_apps import PATH
-from octy_middleware import Gate
+from octy_middleware import Authenticator
 
 _POLL = 0.01  # seconds between two looks at the queue
 _PATIENCE = 60.0  # seconds for what is queued: far more than it ever takes
@@ -24,7 +24,7 @@ class Arm(ABC):
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self.gate: Gate | None = getattr(app, "gate", None)
+        self.gate: Authenticator | None = getattr(app, "gate", None)
 
     @abstractmethod
     def run(self, requests: int) -> float:

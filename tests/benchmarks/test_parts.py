@@ -13,7 +13,7 @@ from benchmarks.apps.control import Unrecorded
 from benchmarks.apps.wsgi_apps import bare_wsgi
 from benchmarks.arms import AsgiArm, WsgiArm
 from benchmarks.bulk import authorization, insert_keys, insert_outcomes, keys_of, public_key
-from octy_middleware import Gate, OctyASGIMiddleware, Outcome
+from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
 from octy_middleware.http.credentials import Secret
 
 
@@ -98,7 +98,7 @@ def test_an_arm_asks_as_often_as_it_says():
 
 def test_a_gate_that_only_verifies_still_refuses(world: World):
     keys = world.register()
-    gate = without_recording(Gate(world.settings()))
+    gate = without_recording(Authenticator(world.settings()))
     with closing(gate):
         for _ in range(3):  # looked up, remembered, and by whatever is still faster
             assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED

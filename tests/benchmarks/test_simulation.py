@@ -41,7 +41,7 @@ def test_it_counts_what_the_real_ledger_writes(world: World, monkeypatch):
     monkeypatch.setattr(simulated_traffic, "MOST_SOURCES", 40)
     monkeypatch.setattr(simulated_store, "MOST_ATTEMPTS", 30)
     insert_keys(world, 60)
-    real = outcome_writer.Ledger(
+    real = outcome_writer.OutcomeWriter(
         world.database,
         threshold=20,
         attempts_per_minute=30,
@@ -67,7 +67,7 @@ def as_recorded(entry):
     source = f"10.{(entry.place & 8191) >> 8}.{entry.place & 255}.1"
     key = "" if entry.kind == UNKNOWN else public_key(entry.key)
     outcome = {ACCEPTED: Outcome.ACCEPTED, WRONG: Outcome.WRONG_SECRET, UNKNOWN: Outcome.UNKNOWN_KEY}[entry.kind]
-    return event.Entry(outcome, 6e8 + entry.at, source, event.network_of(source), key)
+    return event.AuthEvent(outcome, 6e8 + entry.at, source, event.network_of(source), key)
 
 
 def test_rows_a_minute_are_as_many_as_the_formula_says():

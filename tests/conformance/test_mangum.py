@@ -15,7 +15,7 @@ from conformance.cells import FEW, SERVERS, Cell, Record, Seen, Session
 from conformance.in_process import PEER, Parsed, plays_in_process, run
 from conformance.pairs import Accounts, accounts
 from conformance.wire import Answer
-from octy_middleware.auth.sharing import close_gates
+from octy_middleware.auth.sharing import close_authenticators
 
 
 @pytest.fixture
@@ -72,7 +72,7 @@ def test_cases_of_the_smaller_table_come_to_the_same(
     with own_event_loop():
         answers = {case.title: run(case, ask) for case in cases}
     for world in session.worlds.values():
-        close_gates(world.url)
+        close_authenticators(world.url)
     record = Record(session.worlds)
     seen = {case.title: Seen(answers[case.title], record.of(case)) for case in cases}
     for world in session.worlds.values():

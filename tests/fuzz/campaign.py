@@ -18,7 +18,7 @@ from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, OPEN, Expected
 from fuzz.report import Report, finding
 from fuzz.sockets import REFUSED, Sockets
-from octy_middleware.auth.pending import Claim
+from octy_middleware.auth.pending import PendingCredentials
 
 PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "gate", "gate and store", "WSGI door", "ASGI door"
 LANES = (PARSERS, GATE, STORE, WSGI, ASGI)
@@ -88,7 +88,7 @@ class Campaign:
         try:
             self._check(given, lane, checks.client(gate.client(request), origin_of(given)))
             found = admit(gate, request)
-            if isinstance(found, Claim):
+            if isinstance(found, PendingCredentials):
                 self._check(given, lane, checks.claim(found, expected))
                 if not decided:
                     self.report.seen[lane, checks.CLAIM] += 1

@@ -14,20 +14,20 @@ from fuzz.origin import Origin, is_canonical
 from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, THROTTLED, Expected, is_exempt, prefers_problem
 from fuzz.reference import read as read_header
-from octy_middleware import Gate
-from octy_middleware.auth.pending import Claim
+from octy_middleware import Authenticator
+from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.http import credentials, response
-from octy_middleware.http.client_address import Client
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.client_address import ClientAddress
+from octy_middleware.http.decision import AuthDecision
 
 CLAIM = "left to the store"
 _LONG = 12  # characters of a secret that stands in a text by no accident
 _WORDS = {**dict.fromkeys(INVALID, LOOKS_INVALID), OPEN: PASSED, ACCEPTED: PASSED}
-_NOBODY = Client("unknown", "https")
+_NOBODY = ClientAddress("unknown", "https")
 Fault = str | None
 
 
-def parsers(given: Input, gate: Gate) -> tuple[str, Fault]:
+def parsers(given: Input, gate: Authenticator) -> tuple[str, Fault]:
     """Ask each reader of a request by itself; return how Authorization was read, and the first fault."""
     around, site = given.around, SITES[given.around.site]
     got = credentials.read_credentials(given.values, schemeless=site.schemeless, limit=site.limit)
@@ -51,7 +51,7 @@ def _reading(got: object, wanted: tuple[str, str] | frozenset[str], values: tupl
         return f"{got!r}, expected {wanted}"
     if b64encode(f"{got.public_key}:{secret}".encode()) != values[0].strip(b" \t").split(b" ")[-1]:
         return f"{got!r} was read out of another text"
-    return None if _hides(Claim(got, _NOBODY), secret) else "credentials show their secret"
+    return None if _hides(PendingCredentials(got, _NOBODY), secret) else "credentials show their secret"
 
 
 def _hides(shown: object, secret: str) -> bool:
@@ -59,7 +59,7 @@ def _hides(shown: object, secret: str) -> bool:
     return len(secret) < _LONG or secret not in f"{shown!r} {shown}"
 
 
-def claim(found: Claim, expected: Expected) -> Fault:
+def claim(found: PendingCredentials, expected: Expected) -> Fault:
     """What is left to the store is the very pair that was sent, and one that needs it."""
     got = found.credentials
     if (got.public_key, got.secret.reveal()) != expected.pair:
@@ -71,7 +71,7 @@ def claim(found: Claim, expected: Expected) -> Fault:
     return None
 
 
-def client(found: Client, wanted: Origin) -> Fault:
+def client(found: ClientAddress, wanted: Origin) -> Fault:
     """Sources have one form each; nobody but a trusted proxy says where a request comes from, or that it is safe."""
     if not is_canonical(found.source):
         return f"the source {found.source!r} is in no canonical form"
@@ -80,7 +80,7 @@ def client(found: Client, wanted: Origin) -> Fault:
     return None
 
 
-def verdict(found: Verdict, gate: Gate, request: Bare, expected: Expected, pairs: Pairs) -> Fault:
+def verdict(found: AuthDecision, gate: Authenticator, request: Bare, expected: Expected, pairs: Pairs) -> Fault:
     """The outcome is the right one; who is let in is the pair's own account; who is not gets that outcome's answer."""
     outcome = OPEN if found.outcome is None else str(found.outcome)
     if outcome not in expected.outcomes:

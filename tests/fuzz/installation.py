@@ -15,15 +15,15 @@ from support.world import World
 from fuzz.origin import is_counted, network_of
 from fuzz.pairs import Pairs
 from fuzz.reference import Site
-from octy_middleware import Gate
+from octy_middleware import Authenticator
 from octy_middleware.clock import uuid7
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.accounts import create_account
 from octy_middleware.http.credentials import Secret
-from octy_middleware.http.decision import Verdict
-from octy_middleware.http.event import Entry
+from octy_middleware.http.decision import AuthDecision
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.keys.secret import bound_to
-from octy_middleware.recording.commit_waiter import Ticket
+from octy_middleware.recording.commit_waiter import CommitWaiter
 from octy_middleware.recording.recorder import Recorder
 from octy_middleware.states import Cause
 
@@ -63,11 +63,11 @@ class Listener:
         self.heard = 0
         note, submit = recorder.note, recorder.submit
 
-        def noted(entry: Entry) -> bool:
+        def noted(entry: AuthEvent) -> bool:
             self._hear(entry)
             return note(entry)
 
-        def submitted(verdict: Verdict, ticket: Ticket) -> None:
+        def submitted(verdict: AuthDecision, ticket: CommitWaiter) -> None:
             assert verdict.entry is not None
             self._hear(verdict.entry)
             submit(verdict, ticket)
@@ -79,11 +79,11 @@ class Listener:
         faults, self.faults = self.faults, []
         return faults
 
-    def _hear(self, entry: Entry) -> None:
+    def _hear(self, entry: AuthEvent) -> None:
         self.heard += 1
         self._look_at(entry)
 
-    def _look_at(self, entry: Entry) -> None:
+    def _look_at(self, entry: AuthEvent) -> None:
         texts = entry.client + entry.method + entry.path
         if not (texts.isascii() and texts.isprintable()):
             self.faults.append(f"an entry holds what a terminal would act on: {entry!r}")
@@ -95,7 +95,7 @@ class Listener:
             self.faults.append(f"an entry's source or network is in no canonical form: {entry!r}")
 
 
-HeardGate = tuple[Gate, Listener]
+HeardGate = tuple[Authenticator, Listener]
 
 
 def install(folder: Path, given: Pairs) -> World:
@@ -127,7 +127,7 @@ def install(folder: Path, given: Pairs) -> World:
 @contextmanager
 def gates(world: World) -> Iterator[list[HeardGate]]:
     """Open a gate for each site, with a listener at its recorder."""
-    opened = [Gate(world.settings(**options(site))) for site in SITES]
+    opened = [Authenticator(world.settings(**options(site))) for site in SITES]
     try:
         yield [(gate, Listener(gate._recorder)) for gate in opened]
     finally:

@@ -14,9 +14,9 @@ from support.world import look_into
 
 from fuzz.answers import Answered
 from fuzz.surroundings import Header, Surroundings
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
-from octy_middleware.auth.pending import Claim
-from octy_middleware.http.decision import Verdict
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware.auth.pending import PendingCredentials
+from octy_middleware.http.decision import AuthDecision
 
 Values = Sequence[bytes]
 
@@ -54,16 +54,16 @@ class Bare:
         return self._headers.get(name, [])
 
 
-def admit(gate: Gate, request: Bare) -> Verdict | Claim:
+def admit(gate: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
     """Ask the gate for what it can say at once; where its queue is full, wait as a door would."""
     found = gate.admit(request)
-    return look_into(gate, found, request) if isinstance(found, Verdict) and found.entry is not None else found
+    return look_into(gate, found, request) if isinstance(found, AuthDecision) and found.entry is not None else found
 
 
-def resolve(gate: Gate, claim: Claim, request: Bare) -> Verdict:
+def resolve(gate: Authenticator, claim: PendingCredentials, request: Bare) -> AuthDecision:
     """Have a claim decided by the store, and wait for the commit."""
     verdict = look_into(gate, claim, request)
-    assert isinstance(verdict, Verdict), "no pair here has a slow hash"
+    assert isinstance(verdict, AuthDecision), "no pair here has a slow hash"
     return verdict
 
 
@@ -78,7 +78,7 @@ async def asgi_app(scope: Any, _receive: Any, send: Any) -> None:
 class AsgiLane:
     """The ASGI door over a gate."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Authenticator) -> None:
         self._door = OctyASGIMiddleware(asgi_app, gate=gate)
 
     async def ask(self, given: Input) -> Answered:
@@ -139,7 +139,7 @@ def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
 class WsgiLane:
     """The WSGI door over a gate."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: Authenticator) -> None:
         self._door = OctyWSGIMiddleware(wsgi_app, gate=gate)
 
     def ask(self, given: Input) -> Answered:

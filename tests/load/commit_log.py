@@ -22,8 +22,8 @@ from load.oracle import Line
 from octy_middleware import Database
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 _NUMBER = {"sqlite": "INTEGER PRIMARY KEY AUTOINCREMENT", "postgresql": "BIGSERIAL PRIMARY KEY"}
 _ADD = "INSERT INTO commit_log (process, crowd, batch) VALUES (?, ?, ?)"
@@ -53,16 +53,16 @@ class LoggedDatabase(Database):
 
 def log_batches() -> None:
     """Let every ledger of this process say which batch it writes."""
-    plain = Ledger.write
+    plain = OutcomeWriter.write
 
-    def write(self: Ledger, batch: Sequence[Entry]) -> None:
+    def write(self: OutcomeWriter, batch: Sequence[AuthEvent]) -> None:
         _at_work.batch = batch
         try:
             plain(self, batch)
         finally:
             _at_work.batch = None
 
-    Ledger.write = write  # type: ignore[method-assign]
+    OutcomeWriter.write = write  # type: ignore[method-assign]
 
 
 def make_log(database: Database) -> None:
@@ -79,5 +79,5 @@ def read_log(database: Database) -> list[Commit]:
     ]
 
 
-def _as_text(batch: Sequence[Entry]) -> str:
+def _as_text(batch: Sequence[AuthEvent]) -> str:
     return json.dumps([(str(e.outcome), e.at, e.source, e.public_key, e.request_id) for e in batch])

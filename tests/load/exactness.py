@@ -26,7 +26,7 @@ from load.oracle import Case, Oracle
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from load.traffic import Cast, attempts, sources
-from octy_middleware import Gate, Settings
+from octy_middleware import Authenticator, Settings
 from octy_middleware.http.client_address import counted_source
 from octy_middleware.recording import outcome_writer
 
@@ -65,7 +65,7 @@ def run_share(share: Share) -> tuple[dict[int, list[Done]], list[str]]:
     settings = Settings.build(
         database_url=share.url, peppers=share.peppers, commit_timeout=_PATIENCE, sources_per_minute=1_000_000
     )
-    gate = Gate(settings, database=LoggedDatabase(share.url, busy_timeout=_PATIENCE / 2))
+    gate = Authenticator(settings, database=LoggedDatabase(share.url, busy_timeout=_PATIENCE / 2))
     together = Barrier(len(share.threads), action=lambda: _meeting[0].wait(_PATIENCE))
     with ThreadPoolExecutor(len(share.threads)) as threads:
         ends = list(threads.map(lambda thread: _run_thread(gate, share, thread, together), share.threads))
@@ -74,7 +74,7 @@ def run_share(share: Share) -> tuple[dict[int, list[Done]], list[str]]:
     return sent, [fault for _, faults in ends for fault in faults]
 
 
-def _run_thread(gate: Gate, share: Share, thread: int, together: Barrier) -> tuple[list[Done], list[str]]:
+def _run_thread(gate: Authenticator, share: Share, thread: int, together: Barrier) -> tuple[list[Done], list[str]]:
     done, faults = [], []
     meets_at = {share.requests * number // _MEETINGS for number in range(_MEETINGS)}
     for number, attempt in enumerate(attempts(share.cast, thread, share.requests, share.seed)):

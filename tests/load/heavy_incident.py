@@ -27,9 +27,9 @@ from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.console import as_json, draw
 from octy_worker.cli.views import incidents as incident_views
 from octy_worker.cli.views import keys as key_views
@@ -65,7 +65,7 @@ def attack(world: World, attempts: int, sources: int) -> tuple[Keys, str]:
 
 
 def _record(world: World, keys: Keys, attempts: int, sources: int, at: float) -> None:
-    ledger = Ledger(
+    ledger = OutcomeWriter(
         world.database,
         threshold=20,
         attempts_per_minute=_DETAILS_A_MINUTE,
@@ -80,7 +80,7 @@ def _record(world: World, keys: Keys, attempts: int, sources: int, at: float) ->
             network = source.rsplit(".", 1)[0] + ".0/24"
             request_id = f"r{number}"
             batch.append(
-                Entry(
+                AuthEvent(
                     Outcome.WRONG_SECRET, at, source, network, keys.public_key, client="curl/8", request_id=request_id
                 )
             )

@@ -17,9 +17,9 @@ from support.world import FakeRequest, Keys, World, basic
 
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude
-from octy_middleware import Gate, Outcome
+from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth import key_cache
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 
 KNOWN = 3  # pairs in use during the flood; memory has room for no other
 SOURCES, NETWORKS, DETAILS = 256, 1000, 60  # the settings' defaults, which bound the rows
@@ -58,7 +58,7 @@ class Attacker:
 class Flood:
     """Sends the flood through a gate and uses the known pairs meanwhile."""
 
-    def __init__(self, gate: Gate, known: list[Keys], seed: int) -> None:
+    def __init__(self, gate: Authenticator, known: list[Keys], seed: int) -> None:
         self._gate = gate
         self._attacker = Attacker(seed)
         self._owners = [FakeRequest(keys.basic()) for keys in known]
@@ -88,7 +88,7 @@ class Flood:
         for owner in self._owners:
             verdict = self._gate.admit(owner)
             self.used += 1
-            if not isinstance(verdict, Verdict) or verdict.outcome is not Outcome.ACCEPTED:
+            if not isinstance(verdict, AuthDecision) or verdict.outcome is not Outcome.ACCEPTED:
                 self.looked_up += 1
 
     def _remembered(self) -> list[bytes | None]:

@@ -9,22 +9,22 @@ from load.exactness import measure
 from load.oracle import Line, Oracle
 from octy_middleware import Outcome
 from octy_middleware.http.client_address import network_of
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 
 def test_processes_and_threads_at_the_same_keys_are_exact(world: World) -> None:
     assert measure(world, processes=3, threads=12, requests=3000, cold=6, seed=7).faults == []
 
 
-def _entry(keys: Keys, number: int, *, right: bool) -> Entry:
+def _entry(keys: Keys, number: int, *, right: bool) -> AuthEvent:
     outcome, source = (Outcome.ACCEPTED if right else Outcome.WRONG_SECRET), f"192.0.2.{number % 2}"
-    return Entry(outcome, 1e9 + number, source, network_of(source), keys.public_key, request_id=f"r{number}")
+    return AuthEvent(outcome, 1e9 + number, source, network_of(source), keys.public_key, request_id=f"r{number}")
 
 
-def _told(world: World, entries: list[Entry], sizes: list[int]) -> tuple[list[tuple], list[int]]:
+def _told(world: World, entries: list[AuthEvent], sizes: list[int]) -> tuple[list[tuple], list[int]]:
     """Write the entries in batches of these sizes; return the rows of the cases, and what the oracle has told."""
-    ledger = Ledger(
+    ledger = OutcomeWriter(
         world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: 1e9
     )
     oracle = Oracle()

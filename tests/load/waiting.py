@@ -19,8 +19,8 @@ from support.world import INSTALLATION, World
 from load.report import Report, conclude, percentile
 from load.stops import Site, SlowMail, site
 from octy_middleware import Outcome
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.dev.processes import Process
 from octy_worker.dev.temporal_server import find_temporal
 from octy_worker.domain.incidents import Answer, answer_case
@@ -39,12 +39,12 @@ def attack(world: World, cases: int) -> list[str]:
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")  # their first keys are an old story
     now = time.time()
-    ledger = Ledger(
+    ledger = OutcomeWriter(
         world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: now
     )
     pairs = dict(world.rows("SELECT public_key, id FROM key_pair"))
     for keys in customers:
-        entry = Entry(
+        entry = AuthEvent(
             *(Outcome.WRONG_SECRET, now, "203.0.113.9", "203.0.113.0/24", keys.public_key),
             pair_id=pairs[keys.public_key],
             client="curl/8.5",

@@ -16,7 +16,7 @@ from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
 from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
-from octy_middleware.db.database import SCHEMA, ring
+from octy_middleware.db.database import SCHEMA, notify
 from octy_middleware.db.file_lock import FileLock
 from octy_middleware.db.migrations import upgrade
 
@@ -350,7 +350,7 @@ def test_files_of_a_database_are_for_its_writers_only_whatever_the_umask(tmp_pat
         database = Database(f"sqlite:///{path}")
         upgrade(database)
         with database.write() as connection:
-            ring(connection)
+            notify(connection)
         assert modes_beside(path) == dict.fromkeys(FILES, "0o600")
         database.close()
     finally:
@@ -367,6 +367,6 @@ def test_an_upgrade_closes_a_database_to_those_who_may_read_only(tmp_path: Path,
     database = Database(f"sqlite:///{path}")
     upgrade(database)
     with database.write() as connection:
-        ring(connection)
+        notify(connection)
     assert modes_beside(path) == dict.fromkeys(FILES, found)
     database.close()

@@ -10,7 +10,7 @@ import pytest
 from support.doors import DOORS, Ask, asgi
 from support.world import World, basic
 
-from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Refusal
+from octy_middleware import Authenticator, ConfigurationError, ErrorResponse, OctyASGIMiddleware, OctyWSGIMiddleware
 from octy_middleware.asgi import AsgiRequest
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.request import Request
@@ -76,13 +76,13 @@ def test_hsts_takes_the_place_of_the_apps_own(world: World, door: Any) -> None:
         assert ask("/hsts").headers["strict-transport-security"] == "max-age=60"
 
 
-def plain_text(refusal: Refusal, request: Request) -> Refusal:
+def plain_text(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     body = f"{refusal.status} {refusal.text} {request.path}".encode()
-    return Refusal(refusal.status, ((b"content-type", b"text/plain"), (b"x-shaped", b"yes")), body)
+    return ErrorResponse(refusal.status, ((b"content-type", b"text/plain"), (b"x-shaped", b"yes")), body)
 
 
-def shaping(world: World, shape: Callable[[Refusal, Request], Refusal], **options: object) -> Gate:
-    return Gate(world.settings(**options), shape_refusal=shape)
+def shaping(world: World, shape: Callable[[ErrorResponse, Request], ErrorResponse], **options: object) -> Authenticator:
+    return Authenticator(world.settings(**options), shape_refusal=shape)
 
 
 def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: Any) -> None:
@@ -110,7 +110,7 @@ def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: 
     assert answers[0] == answers[1] == answers[2]
 
 
-def _raise(refusal: Refusal, request: Request) -> Refusal:
+def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     raise RuntimeError("a fault of the host's")
 
 

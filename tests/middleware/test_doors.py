@@ -15,7 +15,7 @@ from support.doors import DOORS, Answer, asgi, starlette_app
 from support.world import World, basic
 from werkzeug.test import Client
 
-from octy_middleware import ConfigurationError, Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware import Authenticator, ConfigurationError, OctyASGIMiddleware, OctyWSGIMiddleware
 from octy_middleware.asgi import AsgiRequest
 from octy_middleware.db.bulk_sql import run
 
@@ -151,7 +151,7 @@ def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
 
 def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
     keys = world.register()
-    gate = Gate(world.settings(linger=1.0))
+    gate = Authenticator(world.settings(linger=1.0))
     with TestClient(starlette_app(gate), base_url="https://x") as client:
         client.get("/who", headers={"Authorization": keys.basic()})
     assert world.recorded(keys.public_key) == {"accepted": 1}

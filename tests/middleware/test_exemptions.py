@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware import ConfigurationError
-from octy_middleware.http.exempt_paths import Exemptions
+from octy_middleware.http.exempt_paths import ExemptPaths
 
 ENTRIES = ("/health", "/static/*", "GET /versions", "POST /hooks/*", "OPTIONS *")
 
@@ -44,11 +44,11 @@ ENTRIES = ("/health", "/static/*", "GET /versions", "POST /hooks/*", "OPTIONS *"
     ],
 )
 def test_what_the_entries_cover(method: str, path: str, covered: bool) -> None:
-    assert Exemptions(ENTRIES).cover(method, path) is covered
+    assert ExemptPaths(ENTRIES).cover(method, path) is covered
 
 
 def test_no_entries_cover_nothing() -> None:
-    assert not Exemptions(()).cover("GET", "/")
+    assert not ExemptPaths(()).cover("GET", "/")
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_no_entries_cover_nothing() -> None:
 )
 def test_what_is_no_entry_is_named(entry: str) -> None:
     with pytest.raises(ConfigurationError, match=r"exempt_paths: .*'/static/\*'"):
-        Exemptions([entry])
+        ExemptPaths([entry])
 
 
 _PIECES = st.sampled_from(["..", ".", "", "a", "static", "b.css", "\\", "..a", "%2e%2e"])
@@ -70,6 +70,6 @@ def test_a_prefix_never_covers_a_path_that_leads_out_of_it(path: str) -> None:
             stack = stack[:-1]
         elif piece not in ("", "."):
             stack.append(piece)
-    if Exemptions(["/static/*"]).cover("GET", path):
+    if ExemptPaths(["/static/*"]).cover("GET", path):
         assert stack[:1] == ["static"]
         assert path.rstrip("/") in ("/" + "/".join(stack), "/static")

@@ -11,12 +11,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support.world import FakeRequest, Keys, World, basic
 
-from octy_middleware import Gate, Outcome
-from octy_middleware.auth.pending import Claim
+from octy_middleware import Authenticator, Outcome
+from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, pack, unpack
-from octy_middleware.recording.commit_waiter import LoopTicket, ThreadTicket, settle
+from octy_middleware.recording.commit_waiter import TaskWaiter, ThreadWaiter, settle
 from octy_middleware.states import PairState
 
 NOW = 1_800_000_000.25
@@ -36,19 +36,19 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(world: World, clock: Clock) -> Iterator[Gate]:
-    gate = Gate(world.settings(header_cache=4), clock=clock)
+def gate(world: World, clock: Clock) -> Iterator[Authenticator]:
+    gate = Authenticator(world.settings(header_cache=4), clock=clock)
     yield gate
     gate.close()
 
 
-def passes(gate: Gate, header: str, **given: object) -> bool:
+def passes(gate: Authenticator, header: str, **given: object) -> bool:
     """Say whether a request passes without any look at the store."""
     verdict = gate.admit(FakeRequest(header, **given))
-    return isinstance(verdict, Verdict) and verdict.outcome is Outcome.ACCEPTED
+    return isinstance(verdict, AuthDecision) and verdict.outcome is Outcome.ACCEPTED
 
 
-def known(world: World, gate: Gate) -> Keys:
+def known(world: World, gate: Authenticator) -> Keys:
     """Return a pair whose header the gate knows: looked up at its first use, remembered at its second."""
     keys = world.register()
     assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
@@ -57,7 +57,7 @@ def known(world: World, gate: Gate) -> Keys:
     return keys
 
 
-def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Gate, clock: Clock) -> None:
+def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Authenticator, clock: Clock) -> None:
     keys = known(world, gate)
     for second in range(3):
         clock.now = NOW + second
@@ -73,7 +73,7 @@ def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Ga
     assert last_used == round((NOW + 60) * 1e6)
 
 
-def test_a_success_of_the_express_lane_ends_streaks(world: World, gate: Gate) -> None:
+def test_a_success_of_the_express_lane_ends_streaks(world: World, gate: Authenticator) -> None:
     keys = known(world, gate)
     for _ in range(19):
         gate.decide(FakeRequest(keys.basic("sk_wrong")))
@@ -85,7 +85,7 @@ def test_a_success_of_the_express_lane_ends_streaks(world: World, gate: Gate) ->
 
 
 @pytest.mark.parametrize("change", ["one letter more", "another scheme's case", "twice", "over plain HTTP"])
-def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate: Gate, change: str) -> None:
+def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate: Authenticator, change: str) -> None:
     keys = known(world, gate)
     request = {
         "one letter more": FakeRequest(keys.basic(keys.secret + "x")),
@@ -101,7 +101,7 @@ def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate:
     )
 
 
-def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, gate: Gate) -> None:
+def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, gate: Authenticator) -> None:
     from octy_middleware.domain import key_pairs
 
     keys = known(world, gate)
@@ -113,7 +113,9 @@ def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, ga
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(9.5, True), (9.999, True), (10.0, False), (3600.0, False)])
-def test_a_retiring_pair_ends_on_time(world: World, gate: Gate, clock: Clock, ahead: float, expected: bool) -> None:
+def test_a_retiring_pair_ends_on_time(
+    world: World, gate: Authenticator, clock: Clock, ahead: float, expected: bool
+) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retiring', retire_at = ?", round((NOW + 10) * 1e6))
@@ -123,7 +125,7 @@ def test_a_retiring_pair_ends_on_time(world: World, gate: Gate, clock: Clock, ah
     assert passes(gate, keys.basic()) is expected
 
 
-def test_a_clock_set_back_does_not_stretch_a_second(world: World, gate: Gate, clock: Clock) -> None:
+def test_a_clock_set_back_does_not_stretch_a_second(world: World, gate: Authenticator, clock: Clock) -> None:
     keys = known(world, gate)
     clock.now = NOW - 86_400
     assert passes(gate, keys.basic())
@@ -131,14 +133,14 @@ def test_a_clock_set_back_does_not_stretch_a_second(world: World, gate: Gate, cl
     assert (int(NOW - 86_400) // 60, 1) in world.rows("SELECT minute, count FROM outcome_minute")
 
 
-def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, gate: Gate) -> None:
+def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, gate: Authenticator) -> None:
     keys = known(world, gate)
     gate._keyring._stop.set()
     gate._keyring.memory.trusted_until = time.monotonic() - 1
     assert not passes(gate, keys.basic())
 
 
-def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, gate: Gate) -> None:
+def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, gate: Authenticator) -> None:
     some = [world.register(f"a{number}") for number in range(8)]
     for _ in range(2):
         for keys in some:
@@ -149,7 +151,7 @@ def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World
     assert world.recorded()["accepted"] == 32
 
 
-def test_no_header_stands_in_memory_in_clear(world: World, gate: Gate) -> None:
+def test_no_header_stands_in_memory_in_clear(world: World, gate: Authenticator) -> None:
     keys = known(world, gate)
     for digest, entry in gate._express._known.items():
         held = repr((digest, entry.key, entry.packed, entry.record, entry.verdict, entry.entries))
@@ -196,8 +198,8 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
     keys = world.register()
     with world.gate() as gate:
         claim = gate.admit(FakeRequest(keys.basic("sk_wrong")))
-        assert isinstance(claim, Claim)
-        tickets = [ThreadTicket(), ThreadTicket()]
+        assert isinstance(claim, PendingCredentials)
+        tickets = [ThreadWaiter(), ThreadWaiter()]
         stories = [
             gate.pursue(claim, request, iter([ticket]).__next__)
             for request, ticket in zip((Broken(), FakeRequest()), tickets, strict=True)
@@ -211,7 +213,7 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
 
 def test_a_ticket_is_taken_once() -> None:
     for _ in range(200):
-        ticket, wins = ThreadTicket(), []
+        ticket, wins = ThreadWaiter(), []
         threads = [threading.Thread(target=lambda t=ticket, w=wins: w.append(t.take())) for _ in range(4)]
         for thread in threads:
             thread.start()
@@ -221,10 +223,10 @@ def test_a_ticket_is_taken_once() -> None:
 
 
 def test_tickets_of_threads_and_loops_are_settled_together() -> None:
-    verdict = Verdict(Outcome.UNKNOWN_KEY)
+    verdict = AuthDecision(Outcome.UNKNOWN_KEY)
 
     async def wait() -> list[object]:
-        mine, other, late = LoopTicket(), ThreadTicket(), LoopTicket()
+        mine, other, late = TaskWaiter(), ThreadWaiter(), TaskWaiter()
         asyncio.get_running_loop().run_in_executor(None, settle, [(mine, verdict), (other, verdict)])
         await mine.wait(60)
         await asyncio.to_thread(other.wait, 5)
@@ -237,19 +239,19 @@ def test_tickets_of_threads_and_loops_are_settled_together() -> None:
 
 
 def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:
-    async def give_up() -> LoopTicket:
-        ticket = LoopTicket()
+    async def give_up() -> TaskWaiter:
+        ticket = TaskWaiter()
         task = asyncio.create_task(ticket.wait(60))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        settle([(ticket, Verdict(Outcome.UNKNOWN_KEY))])
+        settle([(ticket, AuthDecision(Outcome.UNKNOWN_KEY))])
         await asyncio.sleep(0)
         return ticket
 
     left = asyncio.run(give_up())
-    other = ThreadTicket()
-    settle([(left, Verdict(Outcome.UNKNOWN_KEY)), (other, Verdict(Outcome.UNKNOWN_KEY))])
+    other = ThreadWaiter()
+    settle([(left, AuthDecision(Outcome.UNKNOWN_KEY)), (other, AuthDecision(Outcome.UNKNOWN_KEY))])
     other.wait(60)
     assert other.answer is not None
 

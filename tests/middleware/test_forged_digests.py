@@ -6,13 +6,13 @@ import pytest
 from support.imported_pairs import OLD, have, put, slow
 from support.world import FakeRequest, Keys, World
 
-from octy_middleware import Gate, Outcome
+from octy_middleware import Authenticator, Outcome
 from octy_middleware.keys.secret import make_pair
 
 FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
 
 
-def attempts(gate: Gate, header: str, number: int = 1) -> list[Outcome | None]:
+def attempts(gate: Authenticator, header: str, number: int = 1) -> list[Outcome | None]:
     return [gate.decide(FakeRequest(header)).outcome for _ in range(number)]
 
 

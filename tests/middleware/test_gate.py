@@ -9,19 +9,19 @@ import pytest
 from sqlalchemy import event
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
-from octy_middleware import Gate, Outcome
-from octy_middleware.auth.key_loader import Asked
-from octy_middleware.auth.pending import Claim
+from octy_middleware import Authenticator, Outcome
+from octy_middleware.auth.key_loader import LoadRequest
+from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.keys.keychain import Keychain
-from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_middleware.settings import Options
 
 KNOWN_SHAPE = "pk_" + "0" * 28
 
 
-def decide(gate: Gate, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
+def decide(gate: Authenticator, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
     return gate.decide(FakeRequest(authorization, **given)).outcome
 
 
@@ -69,10 +69,10 @@ _COUNTED_BY_KEY = (Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
 def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> None:
     keys = world.register()
     with world.gate() as gate:
-        assert isinstance(gate.admit(FakeRequest(keys.basic())), Claim)
+        assert isinstance(gate.admit(FakeRequest(keys.basic())), PendingCredentials)
         verdict = gate.decide(FakeRequest(keys.basic()))
         again = gate.admit(FakeRequest(keys.basic()))
-        assert not isinstance(again, Claim)
+        assert not isinstance(again, PendingCredentials)
         assert again.principal == verdict.principal
         assert verdict.principal is not None
         assert (verdict.principal.identity, verdict.principal.display_name) == ("acme", "acme")
@@ -87,9 +87,9 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
         gate.decide(FakeRequest(keys.basic()))  # the pair is remembered now
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
             claim = gate.admit(FakeRequest(header))
-            assert isinstance(claim, Claim)
+            assert isinstance(claim, PendingCredentials)
             verdict = look_into(gate, claim, FakeRequest(header))
-            assert isinstance(verdict, Verdict)
+            assert isinstance(verdict, AuthDecision)
             assert not verdict.passes
     assert world.recorded(keys.public_key)["wrong_secret"] == 1
 
@@ -117,7 +117,7 @@ def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) ->
 
     work: dict[str, int] = {}
     now = time.time()  # stands still: a new minute would begin new counts in between
-    with closing(Gate(world.settings(feed_interval=0.5, attempts_per_minute=5), clock=lambda: now)) as gate:
+    with closing(Authenticator(world.settings(feed_interval=0.5, attempts_per_minute=5), clock=lambda: now)) as gate:
         for _ in range(70):  # beyond the alert, the limit of details, and the last doubling before the count
             for header in headers.values():
                 gate.decide(FakeRequest(header))
@@ -282,10 +282,10 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
     with world.gate() as gate:
         request = FakeRequest(keys.basic("sk_wrong"))
         claims = [gate.admit(request) for _ in range(10_000)]
-        tickets = [ThreadTicket() for _ in claims]
+        tickets = [ThreadWaiter() for _ in claims]
         for claim, ticket in zip(claims, tickets, strict=True):
-            assert isinstance(claim, Claim)
-            gate._look_ups.ask(Asked(claim, request, ticket))
+            assert isinstance(claim, PendingCredentials)
+            gate._look_ups.ask(LoadRequest(claim, request, ticket))
         assert decide(gate, keys.basic()) is Outcome.ACCEPTED
         for ticket in tickets:
             ticket.wait(30)

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from support.world import Keys, World
 
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware
 from octy_middleware.http.hidden_credentials import hide_in_environ
 
 TESTS = Path(__file__).parents[1]
@@ -32,7 +32,7 @@ class ErrorTracker:
         self.sent += [repr(request), *frames.format()]
 
 
-def ask_asgi(gate: Gate, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
+def ask_asgi(gate: Authenticator, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
     seen: dict[str, Any] = {}
     tracker = ErrorTracker()
 
@@ -55,7 +55,7 @@ def ask_asgi(gate: Gate, authorization: str | None, path: str = "/who") -> tuple
     return seen, tracker
 
 
-def ask_wsgi(gate: Gate, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
+def ask_wsgi(gate: Authenticator, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
     seen: dict[str, Any] = {}
     tracker = ErrorTracker()
 

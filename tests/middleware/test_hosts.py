@@ -13,7 +13,7 @@ import pytest
 from support.served import Served, served
 from support.world import FakeRequest, World
 
-from octy_middleware import ConfigurationError, Database, Gate, StoreUnavailableError
+from octy_middleware import Authenticator, ConfigurationError, Database, StoreUnavailableError
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.outcome import Outcome
@@ -37,10 +37,10 @@ def test_uwsgi_without_threads_is_refused_with_what_to_do(
 ) -> None:
     monkeypatch.setitem(sys.modules, "uwsgi", SimpleNamespace(version=version, opt=options))
     if runs:
-        Gate(world.settings()).close()
+        Authenticator(world.settings()).close()
         return
     with pytest.raises(ConfigurationError, match="enable-threads = true"):
-        Gate(world.settings())
+        Authenticator(world.settings())
 
 
 @pytest.mark.parametrize("name", ["AWS_LAMBDA_RUNTIME_API", "K_SERVICE", "FUNCTIONS_WORKER_RUNTIME"])

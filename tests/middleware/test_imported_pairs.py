@@ -13,8 +13,8 @@ from support.imported_pairs import OLD, have, pair_id_of, rename, slow
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
 
-from octy_middleware import Gate, OctyASGIMiddleware, Outcome
-from octy_middleware.auth.pending import Claim, SlowClaim
+from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome
+from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
@@ -45,7 +45,7 @@ def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(wor
         assert digest.startswith("$octy-b2$")
         assert scheme is None
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
+        assert not isinstance(gate.admit(FakeRequest(old.basic())), PendingCredentials)
         assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
 
@@ -54,7 +54,7 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
     """Also after the feed has told of its new digest."""
     with world.gate(commit_timeout=1.0) as gate:
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(gate.admit(FakeRequest(old.basic())), Claim)
+        assert not isinstance(gate.admit(FakeRequest(old.basic())), PendingCredentials)
         time.sleep(0.6)
         if world.store == "sqlite":  # a server cuts connections itself
             gate.database.close()
@@ -65,11 +65,11 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
 def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
     with world.gate() as first, world.gate() as second:
         claim = second.admit(FakeRequest(old.basic("no")))
-        assert isinstance(claim, Claim)
-        assert isinstance(look_into(second, claim, FakeRequest()), SlowClaim)
+        assert isinstance(claim, PendingCredentials)
+        assert isinstance(look_into(second, claim, FakeRequest()), PendingSlowHash)
         assert first.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert second.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(second.admit(FakeRequest(old.basic())), Claim)
+        assert not isinstance(second.admit(FakeRequest(old.basic())), PendingCredentials)
 
 
 def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None:
@@ -110,12 +110,12 @@ def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None
     assert stored(world, old)[1] == "pbkdf2_sha256"
 
 
-def work_of(gate: Gate, header: str) -> str:
+def work_of(gate: Authenticator, header: str) -> str:
     """Say which hash a refusal took: ours only, or an imported one as well."""
     claim = gate.admit(FakeRequest(header))
-    assert isinstance(claim, Claim)
+    assert isinstance(claim, PendingCredentials)
     found = look_into(gate, claim, FakeRequest(header))
-    return "slow" if isinstance(found, SlowClaim) else "fast"
+    return "slow" if isinstance(found, PendingSlowHash) else "fast"
 
 
 def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world: World, old: Keys) -> None:
@@ -178,9 +178,9 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
             found = []
             for key in keys:
                 claim = gate.admit(FakeRequest(basic(key, "x")))
-                assert isinstance(claim, Claim)
+                assert isinstance(claim, PendingCredentials)
                 slow_claim = look_into(gate, claim, FakeRequest())
-                assert isinstance(slow_claim, SlowClaim)
+                assert isinstance(slow_claim, PendingSlowHash)
                 found.append(imported_hash(slow_claim.stored).split("$")[1])
             return found
 
@@ -225,7 +225,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
     fast = world.register("fast")
     go, begun = hold_slow_checks(monkeypatch)
 
-    async def story(gate: Gate) -> None:
+    async def story(gate: Authenticator) -> None:
         middleware = OctyASGIMiddleware(app, gate=gate)
         slow_ones = [
             asyncio.create_task(status(middleware, old.basic("no"), f"198.51.{number}.1")) for number in range(2 + 4)

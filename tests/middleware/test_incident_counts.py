@@ -8,28 +8,28 @@ from sqlalchemy import text
 from support.world import Keys, World, listening
 
 from octy_middleware import Outcome
-from octy_middleware.http.event import OVERFLOW, Entry
+from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording import incident_counts
 from octy_middleware.recording.incident_counts import ALL_TIME, DECOY_PREFIX, NAMED_SOURCES, NOT_KEPT
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 NOW = 1_800_000_000.0
 UNKNOWN = Keys("", "", "", "", "sk_guess")
 
 
-def make_ledger(world: World, **options: int) -> Ledger:
+def make_ledger(world: World, **options: int) -> OutcomeWriter:
     defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
-    return Ledger(world.database, clock=lambda: NOW, **{**defaults, **options})
+    return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
 def entry(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, *, at: float = NOW, source: str = "203.0.113.9"
-) -> Entry:
+) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return Entry(outcome, at, source, network, keys.public_key, client="curl/8.5", request_id="r")
+    return AuthEvent(outcome, at, source, network, keys.public_key, client="curl/8.5", request_id="r")
 
 
-def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[Entry]:
+def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[AuthEvent]:
     return [entry(keys, outcome, **what) for _ in range(number)]  # type: ignore[arg-type]
 
 

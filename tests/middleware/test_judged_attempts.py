@@ -12,12 +12,12 @@ from support.imported_pairs import OLD, have, rename, slow
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, look_into
 
-from octy_middleware import Gate, OctyASGIMiddleware, Outcome, StoreUnavailableError
-from octy_middleware.auth.hash_limiter import SlowLane
-from octy_middleware.auth.pending import Claim, SlowClaim
-from octy_middleware.http.event import Entry
+from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome, StoreUnavailableError
+from octy_middleware.auth.hash_limiter import HashLimiter
+from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.keys.secret import make_pair
-from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_middleware.recording.commit_waiter import ThreadWaiter
 
 UNKNOWN = "pk_" + "0" * 28
 
@@ -29,7 +29,7 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def told(gate: Gate, header: str) -> Outcome | None:
+def told(gate: Authenticator, header: str) -> Outcome | None:
     verdict = gate.decide(FakeRequest(header))
     return verdict.told or verdict.outcome
 
@@ -54,7 +54,7 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
     with world.gate() as gate:
         write = gate._ledger.write
 
-        def away(_batch: Sequence[Entry]) -> None:
+        def away(_batch: Sequence[AuthEvent]) -> None:
             raise StoreUnavailableError("locked")
 
         gate._recorder._write = away
@@ -118,11 +118,11 @@ def old_shape(world: World, keys: Keys) -> Keys:
     return rename(world, keys, OLD)
 
 
-def slow_claim(gate: Gate, header: str) -> SlowClaim:
+def slow_claim(gate: Authenticator, header: str) -> PendingSlowHash:
     claim = gate.admit(FakeRequest(header))
-    assert isinstance(claim, Claim)
+    assert isinstance(claim, PendingCredentials)
     slow = look_into(gate, claim, FakeRequest(header))
-    assert isinstance(slow, SlowClaim)
+    assert isinstance(slow, PendingSlowHash)
     return slow
 
 
@@ -132,7 +132,7 @@ def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
     keys = old_shape(world, world.register())
     with world.gate() as gate:
         told(gate, keys.basic("sk_wrong"))
-        monkeypatch.setattr(SlowLane, "run", lambda *_, **__: None)
+        monkeypatch.setattr(HashLimiter, "run", lambda *_, **__: None)
         assert [told(gate, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.STORE_UNAVAILABLE] * 24
         assert told(gate, keys.basic()) is Outcome.ACCEPTED
         assert told(gate, basic("pk_" + "6" * 64, "x")) is Outcome.STORE_UNAVAILABLE
@@ -143,7 +143,7 @@ def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
 def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(world: World) -> None:
     keys = old_shape(world, world.register())
 
-    async def leave_at_once(gate: Gate) -> None:
+    async def leave_at_once(gate: Authenticator) -> None:
         middleware = OctyASGIMiddleware(_no_app, gate=gate)
         scope = {
             "type": "http",
@@ -186,7 +186,7 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
     with world.gate() as gate:
         slow_one, right = slow_claim(gate, keys.basic("sk_wrong")), slow_claim(gate, keys.basic())
         monkeypatch.setattr(gate._keyring, "look_up", away)
-        tickets = [ThreadTicket(), ThreadTicket()]
+        tickets = [ThreadWaiter(), ThreadWaiter()]
         for claim, ticket in zip((slow_one, right), tickets, strict=True):
             gate.prove(claim._replace(ticket=ticket), FakeRequest())
             ticket.wait(20)

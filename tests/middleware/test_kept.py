@@ -12,15 +12,15 @@ from support.world import World
 
 from octy_middleware import Database, StoreUnavailableError
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.db.pinned_connection import KeptConnection
+from octy_middleware.db.pinned_connection import PinnedConnection
 
 
-def put(database: Database, kept: KeptConnection, public_key: str = "pk_x") -> None:
+def put(database: Database, kept: PinnedConnection, public_key: str = "pk_x") -> None:
     with database.write(kept=kept) as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
 
 
-def keys(database: Database, kept: KeptConnection) -> list[str]:
+def keys(database: Database, kept: PinnedConnection) -> list[str]:
     def question(connection: Connection) -> list[str]:
         rows = connection.connection.cursor()
         rows.execute("SELECT public_key FROM key_change ORDER BY seq")
@@ -29,7 +29,7 @@ def keys(database: Database, kept: KeptConnection) -> list[str]:
     return database.ask(kept, question)
 
 
-def driver_of(database: Database, kept: KeptConnection) -> object:
+def driver_of(database: Database, kept: PinnedConnection) -> object:
     return database.ask(kept, lambda connection: connection.connection.driver_connection)
 
 

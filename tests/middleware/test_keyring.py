@@ -10,14 +10,14 @@ from support.stores import taken_away
 from support.world import Keys, World
 
 from octy_middleware import Database, StoreUnavailableError
-from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
 from octy_middleware.states import PairState
 
 
-def make_keyring(database: Database, **options: float) -> Keyring:
-    return Keyring(database, **{"size": 10, "interval": 0.05, "grace": 60.0, **options})  # type: ignore[arg-type]
+def make_keyring(database: Database, **options: float) -> KeyCache:
+    return KeyCache(database, **{"size": 10, "interval": 0.05, "grace": 60.0, **options})  # type: ignore[arg-type]
 
 
 def retire(world: World, keys: Keys) -> None:

@@ -9,20 +9,22 @@ from support.world import FakeRequest, Keys, World
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.models import Outbox
-from octy_middleware.http.event import OVERFLOW, Entry
-from octy_middleware.recording.outcome_writer import DECOY, Ledger
+from octy_middleware.http.event import OVERFLOW, AuthEvent
+from octy_middleware.recording.outcome_writer import DECOY, OutcomeWriter
 
 NOW = 1_800_000_000.0
 
 
-def make_ledger(world: World, **options: int) -> Ledger:
+def make_ledger(world: World, **options: int) -> OutcomeWriter:
     defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
-    return Ledger(world.database, clock=lambda: NOW, **{**defaults, **options})
+    return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
-def entry(keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0, source: str = "203.0.113.9") -> Entry:
+def entry(
+    keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0, source: str = "203.0.113.9"
+) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return Entry(outcome, NOW, source, network, keys.public_key, pair_id="", request_id=str(number))
+    return AuthEvent(outcome, NOW, source, network, keys.public_key, pair_id="", request_id=str(number))
 
 
 def pair_id(world: World, keys: Keys) -> str:
@@ -126,7 +128,7 @@ def test_a_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
 
 
 def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World) -> None:
-    batch = [Entry(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash=f"{n:024x}") for n in range(500)]
+    batch = [AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash=f"{n:024x}") for n in range(500)]
     make_ledger(world).write(batch)
     assert world.rows("SELECT public_key, count FROM outcome_minute") == [("", 500)]
     assert world.rows("SELECT COUNT(*), COUNT(DISTINCT key_hash) FROM attempt") == [(60, 60)]
@@ -134,7 +136,7 @@ def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World
 
 def test_first_and_last_use_are_noted(world: World) -> None:
     keys = world.register()
-    used = Entry(Outcome.ACCEPTED, NOW, "s", "n", keys.public_key, pair_id(world, keys))
+    used = AuthEvent(Outcome.ACCEPTED, NOW, "s", "n", keys.public_key, pair_id(world, keys))
     make_ledger(world).write([used])
     assert world.rows("SELECT first_used_at, last_used_at FROM key_pair") == [(int(NOW * 1e6),) * 2]
 
@@ -152,8 +154,8 @@ def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: Wor
 
 def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
     ledger = make_ledger(world)
-    ledger.write([Entry(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
-    ledger.write([Entry(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
+    ledger.write([AuthEvent(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
+    ledger.write([AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
     assert world.rows("SELECT outcome, COUNT(*) FROM attempt GROUP BY outcome ORDER BY 1") == [
         ("missing", 60),
         ("unknown_key", 1),

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.http.client_address import Client, TrustedProxies, counted_source, network_of
+from octy_middleware.http.client_address import ClientAddress, TrustedProxies, counted_source, network_of
 
 PROXY, PROXY6, INNER, USER, USER6 = "10.0.0.9", "fd00::9", "10.0.7.7", "198.51.100.7", "2001:db8:1:2::7"
 TRUSTED = ["10.0.0.0/8", "fd00::/8", "unix"]
@@ -60,7 +60,9 @@ def test_an_untrusted_peer_is_the_source_whatever_it_sends(peer, source, trusted
 
 
 def test_nobody_is_trusted_by_default():
-    assert TrustedProxies().client("127.0.0.1", "http", [b"1.2.3.4"], [b"https"], []) == Client("127.0.0.1", "http")
+    assert TrustedProxies().client("127.0.0.1", "http", [b"1.2.3.4"], [b"https"], []) == ClientAddress(
+        "127.0.0.1", "http"
+    )
 
 
 SCHEMES = {"http": "http", "https": "https", "ws": "http", "wss": "https", "": "unknown", "HTTPS?": "http"}
@@ -290,7 +292,7 @@ def test_no_input_raises_and_every_source_is_canonical(family, peer, scheme, sen
 @given(headers, headers, headers, st.sampled_from(["x-forwarded", "forwarded"]))
 def test_no_header_moves_an_untrusted_peer(hops, protos, forwarded, family):
     proxies = TrustedProxies(TRUSTED, forwarded_header=family)
-    assert proxies.client(USER, "http", hops, protos, forwarded) == Client(USER, "http")
+    assert proxies.client(USER, "http", hops, protos, forwarded) == ClientAddress(USER, "http")
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))

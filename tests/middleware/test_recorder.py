@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 from itertools import pairwise
 
 from octy_middleware import Outcome, StoreUnavailableError
-from octy_middleware.http.decision import Verdict
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.batch_queue import Drain
-from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_middleware.http.decision import AuthDecision
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.batch_queue import BatchQueue
+from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_middleware.recording.recorder import Recorder
 
 NOW = 1_800_000_000.0
@@ -19,12 +19,12 @@ class Store:
     """Takes batches, or fails as told."""
 
     def __init__(self) -> None:
-        self.batches: list[list[Entry]] = []
+        self.batches: list[list[AuthEvent]] = []
         self.fault: Exception | None = None
         self.gate = threading.Event()
         self.gate.set()
 
-    def write(self, batch: Sequence[Entry]) -> None:
+    def write(self, batch: Sequence[AuthEvent]) -> None:
         self.gate.wait(60)
         if self.fault is not None:
             raise self.fault
@@ -35,20 +35,20 @@ class Store:
         return [entry.outcome for batch in self.batches for entry in batch]
 
 
-def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> Entry:
-    return Entry(outcome, NOW, "s", "n", request_id=str(number))
+def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
+    return AuthEvent(outcome, NOW, "s", "n", request_id=str(number))
 
 
-def submit(recorder: Recorder, entry: Entry) -> ThreadTicket:
-    ticket = ThreadTicket()
-    recorder.submit(Verdict(entry.outcome, entry=entry), ticket)
+def submit(recorder: Recorder, entry: AuthEvent) -> ThreadWaiter:
+    ticket = ThreadWaiter()
+    recorder.submit(AuthDecision(entry.outcome, entry=entry), ticket)
     return ticket
 
 
-def told(ticket: ThreadTicket) -> Outcome | None:
+def told(ticket: ThreadWaiter) -> Outcome | None:
     """Return what the client of a ticket is told."""
     ticket.wait(60)
-    assert isinstance(ticket.answer, Verdict)
+    assert isinstance(ticket.answer, AuthDecision)
     assert ticket.answer.entry is None
     return ticket.answer.outcome
 
@@ -242,9 +242,9 @@ def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503
 
 
 def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
-    written: list[Entry] = []
+    written: list[AuthEvent] = []
 
-    def write(batch: Sequence[Entry]) -> None:
+    def write(batch: Sequence[AuthEvent]) -> None:
         if any(entry.request_id == "13" for entry in batch):
             raise ZeroDivisionError("a bug")
         written.extend(batch)
@@ -288,7 +288,7 @@ def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call
         go_on.wait(60)
         return []
 
-    drain: Drain[int] = Drain("test", handle, most=10)
+    drain: BatchQueue[int] = BatchQueue("test", handle, most=10)
     drain.put(1)
     inside.wait(60)
     closing = threading.Thread(target=drain.close)
@@ -309,7 +309,7 @@ def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
         began.append((time.monotonic(), len(batch)))
         return []
 
-    drain: Drain[int] = Drain("test", handle, most=10, pace=pace)
+    drain: BatchQueue[int] = BatchQueue("test", handle, most=10, pace=pace)
     for number in range(100):
         drain.put_urgently(number)
         until(lambda: sum(size for _, size in began) == number + 1)  # noqa: B023
@@ -333,7 +333,7 @@ def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
         handled.extend(batch)
         return []
 
-    drain: Drain[int] = Drain("test", handle, most=1, pace=30.0)
+    drain: BatchQueue[int] = BatchQueue("test", handle, most=1, pace=30.0)
     drain.put(1)
     until(lambda: handled == [1])
     drain.closing = True
@@ -351,7 +351,7 @@ def test_a_handler_that_fails_ends_no_thread() -> None:
         handled.extend(batch)
         return []
 
-    drain: Drain[int] = Drain("test", handle, most=1)
+    drain: BatchQueue[int] = BatchQueue("test", handle, most=1)
     drain.put(1)
     drain.put_urgently(2)
     until(lambda: handled == [2])

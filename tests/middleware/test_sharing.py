@@ -20,7 +20,7 @@ from support.forks import in_child
 from support.world import FakeRequest, Keys, World
 from werkzeug.test import Client
 
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
 from octy_middleware.auth import sharing
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
@@ -29,16 +29,16 @@ ROUTES = 30
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Gate]]:
+def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Authenticator]]:
     """Every gate that is built while the test runs; closed at its end."""
-    gates: list[Gate] = []
+    gates: list[Authenticator] = []
 
-    class Counted(Gate):
+    class Counted(Authenticator):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
             gates.append(self)
 
-    monkeypatch.setattr(sharing, "Gate", Counted)
+    monkeypatch.setattr(sharing, "Authenticator", Counted)
     yield gates
     for gate in gates:
         gate.close()
@@ -58,7 +58,7 @@ def connections(world: World) -> int:
     return int(world.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0])
 
 
-def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Gate]) -> None:
+def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Authenticator]) -> None:
     keys, threads = world.register(), threading.active_count()
     middleware = Middleware(OctyASGIMiddleware, settings=world.settings())
     app = Starlette(routes=[Route(f"/{number}", who, middleware=[middleware]) for number in range(ROUTES)])
@@ -70,7 +70,7 @@ def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Gate
             assert connections(world) < 12
 
 
-def test_thirty_routes_of_litestar_have_one_gate(world: World, built: list[Gate]) -> None:
+def test_thirty_routes_of_litestar_have_one_gate(world: World, built: list[Authenticator]) -> None:
     keys = world.register()
 
     def door(app: Any) -> OctyASGIMiddleware:
@@ -122,7 +122,7 @@ def test_no_pepper_stands_in_what_gates_are_found_by(world: World) -> None:
     assert world.peppers.export().partition(":")[2] not in repr(sharing._identity(world.settings()))
 
 
-def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Gate]) -> None:
+def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Authenticator]) -> None:
     settings, at_once = world.settings(), threading.Barrier(8)
 
     def open_door(_number: int) -> OctyWSGIMiddleware:
@@ -135,7 +135,7 @@ def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Ga
 
 
 @contextmanager
-def noting_closed(gate: Gate, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def noting_closed(gate: Authenticator, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     closed: list[str] = []
     really = gate.close
     monkeypatch.setattr(gate, "close", lambda: (closed.append("closed"), really()))
@@ -157,7 +157,7 @@ def test_the_last_door_closes_the_gate_and_each_one_writes_what_is_queued(
         assert (world.recorded(), closed) == ({"accepted": 2}, ["closed"])
 
 
-def test_a_gate_goes_with_its_doors(world: World, built: list[Gate]) -> None:
+def test_a_gate_goes_with_its_doors(world: World, built: list[Authenticator]) -> None:
     for _ in range(2):
         door = OctyWSGIMiddleware(list, settings=world.settings())
         built.pop().close()

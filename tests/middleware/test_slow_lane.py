@@ -7,11 +7,11 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from octy_middleware.auth import hash_limiter
-from octy_middleware.auth.hash_limiter import SlowLane
+from octy_middleware.auth.hash_limiter import HashLimiter
 
 
 def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> None:
-    lane, go, running = SlowLane(width=2, queue=3), threading.Event(), threading.Semaphore(0)
+    lane, go, running = HashLimiter(width=2, queue=3), threading.Event(), threading.Semaphore(0)
     peak, now = [0], [0]
     lock = threading.Lock()
 
@@ -40,7 +40,7 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
 
 
 def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
-    lane, go = SlowLane(width=1, queue=9), threading.Event()
+    lane, go = HashLimiter(width=1, queue=9), threading.Event()
     with ThreadPoolExecutor(5) as threads:
         calls = [threads.submit(lane.run, lambda: go.wait(60), who="flood") for _ in range(4)]
         while lane._places["flood"] < 4:
@@ -54,7 +54,7 @@ def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
 
 
 def test_work_that_fails_leaves_its_place() -> None:
-    lane = SlowLane(width=1, queue=1)
+    lane = HashLimiter(width=1, queue=1)
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
             lane.run(lambda: 1 // 0, who="x")
@@ -63,7 +63,7 @@ def test_work_that_fails_leaves_its_place() -> None:
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
 def test_a_forked_child_begins_with_an_empty_lane() -> None:
-    lane, go, running = SlowLane(width=1, queue=1), threading.Event(), threading.Event()
+    lane, go, running = HashLimiter(width=1, queue=1), threading.Event(), threading.Event()
 
     def work() -> bool:
         running.set()
@@ -81,7 +81,7 @@ def test_a_forked_child_begins_with_an_empty_lane() -> None:
 
 
 def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None:
-    lane, go, order = SlowLane(width=1, queue=63), threading.Event(), []
+    lane, go, order = HashLimiter(width=1, queue=63), threading.Event(), []
 
     def work(name: str) -> bool:
         assert go.wait(60)
@@ -107,7 +107,7 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
 
 def test_a_lane_begins_anew_after_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hash_limiter, "_IDLE", 0.05)
-    lane = SlowLane(width=2, queue=2)
+    lane = HashLimiter(width=2, queue=2)
     for _ in range(3):
         assert lane.run(lambda: 5, who="x") == 5
         while lane._threads:

@@ -14,7 +14,7 @@ from support.served import Served, served
 from support.world import Keys, World
 
 from octy_middleware import Database, StoreUnavailableError
-from octy_middleware.auth.key_cache import Keyring
+from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
 from octy_middleware.errors import StandbyError
@@ -107,7 +107,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
     keys = world.register()
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))
-    keyring = Keyring(database, size=10, interval=0.05, grace=60.0)
+    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
     kept = database.keep()
     for use in (
         lambda: database.read().__enter__(),
@@ -136,7 +136,7 @@ def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once
     catch_up(world, standby, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    keyring = Keyring(database, size=10, interval=0.05, grace=60.0)
+    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
@@ -160,7 +160,7 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     retire(world, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    keyring = Keyring(database, size=10, interval=0.05, grace=60.0)
+    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
     database.ask(keyring._kept, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.lead_to(primary.port)
     record = keyring.look_up(keys.public_key)

@@ -3,10 +3,10 @@
 import pytest
 from support.world import World, listening
 
-from octy_middleware.db.bulk_sql import Given, Question, ask_all
+from octy_middleware.db.bulk_sql import Given, Query, fetch_many
 
-ECHO = Question(("given.name", "given.number"), "{given} WHERE given.number > 0", name="text", number="bigint")
-MORE = Question(("given.number + 1", "given.name"), "{given}", number="bigint", name="text")
+ECHO = Query(("given.name", "given.number"), "{given} WHERE given.number > 0", name="text", number="bigint")
+MORE = Query(("given.number + 1", "given.name"), "{given}", number="bigint", name="text")
 ODD = "é\"'%s?\\ \U0001f511"
 
 
@@ -23,12 +23,12 @@ ODD = "é\"'%s?\\ \U0001f511"
 )
 def test_each_question_gets_its_own_answer(world: World, echo: Given, more: Given, found: list[object]) -> None:
     with world.database.read() as connection:
-        assert ask_all(connection, (ECHO, echo), (MORE, more)) == found
+        assert fetch_many(connection, (ECHO, echo), (MORE, more)) == found
 
 
 def test_all_are_asked_at_once_and_none_without_rows(world: World) -> None:
     with world.database.read() as connection, listening(world.database) as asked:
-        ask_all(connection, (ECHO, []), (MORE, []))
+        fetch_many(connection, (ECHO, []), (MORE, []))
         assert asked == []
-        ask_all(connection, (ECHO, [("a", 1)]), (MORE, [(1, "b")]), (ECHO, [("c", 2)]))
+        fetch_many(connection, (ECHO, [("a", 1)]), (MORE, [(1, "b")]), (ECHO, [("c", 2)]))
         assert len(asked) == 1

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from support.world import World
 
-from octy_middleware import Gate, InvalidInputError, OctyASGIMiddleware
+from octy_middleware import Authenticator, InvalidInputError, OctyASGIMiddleware
 from octy_middleware.testing import TestInstallation, throwaway_installation
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "testing.md"
@@ -41,5 +41,5 @@ def test_nothing_is_left_of_a_throwaway_installation() -> None:
         assert isinstance(octy, TestInstallation)
         folder = Path(octy.database_url.removeprefix("sqlite:///")).parent
         assert folder.is_dir()
-        assert isinstance(door.gate, Gate)
+        assert isinstance(door.gate, Authenticator)
     assert not folder.exists()

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from octy_middleware.auth import rate_limit
-from octy_middleware.auth.rate_limit import Throttle
+from octy_middleware.auth.rate_limit import RateLimit
 
 
 class Watch:
@@ -17,7 +17,7 @@ class Watch:
 
 def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
     watch = Watch()
-    limit = Throttle(10, monotonic=watch)
+    limit = RateLimit(10, monotonic=watch)
     assert [limit.wait("a") for _ in range(10)] == [0.0] * 10
     assert limit.wait("a") == pytest.approx(6.0)
     assert limit.wait("b") == 0.0
@@ -30,7 +30,7 @@ def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
 
 def test_a_minute_of_peace_allows_the_whole_rate_again() -> None:
     watch = Watch()
-    limit = Throttle(3, monotonic=watch)
+    limit = RateLimit(3, monotonic=watch)
     for _ in range(4):
         assert [limit.wait("a") > 0 for _ in range(5)] == [False, False, False, True, True]
         watch.now += 60
@@ -41,8 +41,8 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
     rate: int, gaps: list[float]
 ) -> None:
     watch, passed = Watch(), []
-    limit = Throttle(rate, monotonic=watch)
-    steady = Throttle(rate, monotonic=watch)
+    limit = RateLimit(rate, monotonic=watch)
+    steady = RateLimit(rate, monotonic=watch)
     for gap in gaps:
         watch.now += gap
         if limit.wait("a") == 0.0:
@@ -54,7 +54,7 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
 
 def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_SOURCES", 3)
-    limit = Throttle(1, monotonic=Watch())
+    limit = RateLimit(1, monotonic=Watch())
     for source in "abcd":
         assert limit.wait(source) == 0.0
     assert len(limit._due) == 3

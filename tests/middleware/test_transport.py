@@ -95,10 +95,10 @@ def test_what_exposes_a_pair_and_all_of_it_is_403(world: World, state: str, head
 def test_a_customer_is_told_once_a_day_however_often_it_happens(world: World) -> None:
     keys, now = world.register(), [1_800_000_000.0]
     other = world.register("other")
-    from octy_middleware import Gate
+    from octy_middleware import Authenticator
 
     told = []
-    gates = [Gate(world.settings(), clock=lambda: now[0]) for _ in range(2)]  # two processes, as it were
+    gates = [Authenticator(world.settings(), clock=lambda: now[0]) for _ in range(2)]  # two processes, as it were
     for hour in range(0, 50, 5):
         now[0] = 1_800_000_000.0 + hour * 3600
         for gate in gates:

@@ -9,16 +9,16 @@ from support.doors import starlette_app
 from support.imported_pairs import have, slow
 from support.world import World, basic
 
-from octy_middleware import Gate
+from octy_middleware import Authenticator
 from octy_middleware.http.decision import OPEN
 from octy_middleware.process.async_libraries import run_in
-from octy_middleware.recording.async_waiters import TrioTicket
+from octy_middleware.recording.async_waiters import TrioWaiter
 from octy_middleware.recording.commit_waiter import settle
 
 UNKNOWN = "pk_" + "0" * 28
 
 
-def client(gate: Gate) -> TestClient:
+def client(gate: Authenticator) -> TestClient:
     return TestClient(starlette_app(gate), base_url="https://api.example", backend="trio")
 
 
@@ -49,8 +49,8 @@ def test_a_locked_database_is_503_under_trio(world: World) -> None:
 
 
 def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up() -> None:
-    async def waits() -> list[TrioTicket]:
-        tickets = [TrioTicket(), TrioTicket()]
+    async def waits() -> list[TrioWaiter]:
+        tickets = [TrioWaiter(), TrioWaiter()]
         assert tickets[0].loop == tickets[1].loop
         await tickets[0].wait(0.01)  # in vain
         assert tickets[0].answer is None
@@ -59,7 +59,7 @@ def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up()
                 nursery.start_soon(ticket.wait, 60)
             nursery.start_soon(trio.to_thread.run_sync, settle, [(ticket, OPEN) for ticket in tickets])
         assert [ticket.answer for ticket in tickets] == [OPEN, OPEN]
-        return [TrioTicket()]
+        return [TrioWaiter()]
 
     late = trio.run(waits)
     settle([(late[0], OPEN)])

@@ -7,7 +7,7 @@ import pytest
 from support.served import served
 from support.world import World
 
-from octy_middleware.auth.cache_trust import Trust
+from octy_middleware.auth.cache_trust import CacheTrust
 from octy_middleware.clock import elapsed
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
@@ -21,7 +21,7 @@ class Clocked:
 
     def __init__(self, grace: float = GRACE) -> None:
         self.memory = Memory()
-        self.trust = Trust(self.memory, grace)
+        self.trust = CacheTrust(self.memory, grace)
         self.now = 1000.0
 
     @property

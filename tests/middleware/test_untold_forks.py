@@ -17,8 +17,8 @@ import pytest
 from support.forks import fork_untold
 from support.world import FakeRequest, World
 
-from octy_middleware import Gate
-from octy_middleware.http.client_address import Client
+from octy_middleware import Authenticator
+from octy_middleware.http.client_address import ClientAddress
 from octy_middleware.http.event import describe
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.fork import notice_fork
@@ -50,7 +50,7 @@ def open_connections(world: World) -> int:
 def test_the_constructor_leaves_no_connection_and_no_thread(world: World) -> None:
     world.database.close()
     before, threads = open_connections(world), threading.active_count()
-    gate = Gate(world.settings())
+    gate = Authenticator(world.settings())
     assert open_connections(world) == before
     assert threading.active_count() == threads
     gate.close()
@@ -80,7 +80,7 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
 def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
     def work(name: str) -> None:
         notice_fork()
-        entry = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0)
+        entry = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
         (tmp_path / name).write_text(entry.request_id)
 
     assert [fork_untold(partial(work, name)) for name in ("one", "two")] == [0, 0]
@@ -91,7 +91,7 @@ def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
     def seeded() -> str:
         random.seed(1)
         before = random.getstate()
-        request_id = describe(Outcome.MALFORMED, FakeRequest(), Client("192.0.2.1", "https"), 0.0).request_id
+        request_id = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0).request_id
         assert random.getstate() == before
         return request_id
 

@@ -7,24 +7,24 @@ from support.world import FakeRequest, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.recording.streak import Hit, Rule
-from octy_middleware.recording.window_rule import Window, crossing
+from octy_middleware.recording.window_rule import WindowRule, crossing
 
 NOW = 1_800_000_000.0
 LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
 
 
-def make_ledger(world: World, window: Window) -> Ledger:
-    return Ledger(world.database, clock=lambda: NOW, window=window, **LIMITS)
+def make_ledger(world: World, window: WindowRule) -> OutcomeWriter:
+    return OutcomeWriter(world.database, clock=lambda: NOW, window=window, **LIMITS)
 
 
-def entry(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> Entry:
-    return Entry(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, pair_id="", request_id=str(number))
+def entry(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
+    return AuthEvent(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, pair_id="", request_id=str(number))
 
 
-def attack(ledger: Ledger, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
+def attack(ledger: OutcomeWriter, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
     """Fail so many times, each followed by a success: no streak ever grows."""
     for number in range(failures):
         at = begin + number * every
@@ -46,7 +46,7 @@ def test_it_is_off_by_default(world: World) -> None:
 
 def test_the_failure_that_fills_the_window_opens_the_case_once(world: World) -> None:
     keys = world.register()
-    attack(make_ledger(world, Window(10, 600)), keys, 30, every=20)
+    attack(make_ledger(world, WindowRule(10, 600)), keys, 30, every=20)
     assert cases(world) == [("window", 10, "9")]
 
 
@@ -61,12 +61,12 @@ def test_the_setting_reaches_the_ledger(world: World) -> None:
 
 def test_failures_that_are_further_apart_fill_no_window(world: World) -> None:
     keys = world.register()
-    attack(make_ledger(world, Window(10, 600)), keys, 40, every=100)
+    attack(make_ledger(world, WindowRule(10, 600)), keys, 40, every=100)
     assert cases(world) == []
 
 
 def test_a_batch_that_crosses_names_the_failure_that_did(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, Window(10, 600))
+    keys, ledger = world.register(), make_ledger(world, WindowRule(10, 600))
     attack(ledger, keys, 7, every=1)
     mixed = [(entry(keys, NOW + 9, number=100 + n), entry(keys, NOW + 9, Outcome.ACCEPTED)) for n in range(6)]
     ledger.write([each for both in mixed for each in both])
@@ -75,12 +75,12 @@ def test_a_batch_that_crosses_names_the_failure_that_did(world: World) -> None:
 
 def test_the_promise_names_the_rule_when_both_are_fulfilled(world: World) -> None:
     keys = world.register()
-    make_ledger(world, Window(20, 600)).write([entry(keys, NOW, number=n) for n in range(20)])
+    make_ledger(world, WindowRule(20, 600)).write([entry(keys, NOW, number=n) for n in range(20)])
     assert [rule for rule, *_ in cases(world)] == ["key"]
 
 
 def test_what_a_closed_case_told_of_is_not_counted_again(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, Window(10, 3600))
+    keys, ledger = world.register(), make_ledger(world, WindowRule(10, 3600))
     attack(ledger, keys, 15, every=1)
     with world.database.write() as connection:
         run(connection, "UPDATE incident SET state = 'closed', closed_at = ?", int((NOW + 30) * 1e6))
@@ -95,13 +95,13 @@ def test_a_pair_on_its_way_out_opens_no_case(world: World, state: str) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
-    attack(make_ledger(world, Window(5, 600)), keys, 10, every=1)
+    attack(make_ledger(world, WindowRule(5, 600)), keys, 10, every=1)
     assert cases(world) == []
 
 
 @given(st.integers(1, 50), st.lists(st.integers(1, 20), min_size=1, max_size=20))
 def test_batches_cross_where_single_failures_do(failures: int, sizes: list[int]) -> None:
-    window, before, found = Window(failures, 600), 0, None
+    window, before, found = WindowRule(failures, 600), 0, None
     for size in sizes:
         hits = [Hit(False, "n", NOW, str(before + place)) for place in range(size)]
         found = found or crossing(hits, before, NOW, window)

@@ -15,7 +15,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 from werkzeug.test import Client
 
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware
 
 
 @dataclass
@@ -49,7 +49,7 @@ async def insisting(request: Request) -> JSONResponse:
     return JSONResponse({}, headers={"Strict-Transport-Security": "max-age=1"})
 
 
-def starlette_app(gate: Gate) -> Starlette:
+def starlette_app(gate: Authenticator) -> Starlette:
     routes = [
         Route("/who", who),
         Route("/billing", needs_billing),
@@ -60,7 +60,7 @@ def starlette_app(gate: Gate) -> Starlette:
     return Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
 
 
-def flask_app(gate: Gate) -> Flask:
+def flask_app(gate: Authenticator) -> Flask:
     app = Flask(__name__)
     app.add_url_rule(
         "/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)})
@@ -73,7 +73,7 @@ def flask_app(gate: Gate) -> Flask:
 
 
 @contextmanager
-def asgi(gate: Gate, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
+def asgi(gate: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
     with TestClient(starlette_app(gate), base_url=f"{scheme}://api.example", client=(peer, 50_000)) as client:
 
         def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
@@ -85,7 +85,7 @@ def asgi(gate: Gate, *, scheme: str = "https", peer: str = "203.0.113.9") -> Ite
 
 
 @contextmanager
-def wsgi(gate: Gate, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
+def wsgi(gate: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
     client = Client(validator(flask_app(gate)))  # wsgiref's checker sees every call
 
     def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:

@@ -11,17 +11,17 @@ from pathlib import Path
 
 from sqlalchemy import Connection, event, text
 
-from octy_middleware import Database, Gate, Settings
-from octy_middleware.auth.pending import Claim, SlowClaim
+from octy_middleware import Authenticator, Database, Settings
+from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
 from octy_middleware.db import bulk_sql
 from octy_middleware.domain.installation import register_installation
 from octy_middleware.domain.key_checks import PEPPERS, register_keys
-from octy_middleware.http.decision import Verdict
+from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.request import Request
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import KeyHasher
-from octy_middleware.recording.commit_waiter import ThreadTicket
+from octy_middleware.recording.commit_waiter import ThreadWaiter
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
 from octy_worker.staff.registration import register
@@ -80,8 +80,8 @@ class World:
         return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})
 
     @contextmanager
-    def gate(self, clock: Clock = time.time, **options: object) -> Iterator[Gate]:
-        gate = Gate(self.settings(**options), clock=clock)
+    def gate(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:
+        gate = Authenticator(self.settings(**options), clock=clock)
         try:
             yield gate
         finally:
@@ -143,18 +143,20 @@ class FakeRequest:
         return self._headers.get(name, [])
 
 
-def look_into(gate: Gate, claim: Claim | Verdict, request: Request) -> Verdict | SlowClaim:
+def look_into(
+    gate: Authenticator, claim: PendingCredentials | AuthDecision, request: Request
+) -> AuthDecision | PendingSlowHash:
     """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
-    story = gate.pursue(claim, request, ThreadTicket)
+    story = gate.pursue(claim, request, ThreadWaiter)
     ticket = next(story)
-    assert isinstance(ticket, ThreadTicket)
+    assert isinstance(ticket, ThreadWaiter)
     ticket.wait(60)
     try:
         slow = story.send(None)
     except StopIteration as end:
-        verdict: Verdict = end.value
+        verdict: AuthDecision = end.value
         return verdict
-    assert isinstance(slow, SlowClaim)
+    assert isinstance(slow, PendingSlowHash)
     return slow
 
 

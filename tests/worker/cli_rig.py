@@ -18,8 +18,8 @@ from typer.testing import CliRunner
 
 from octy_middleware import Outcome
 from octy_middleware.errors import StoreUnavailableError
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.app import app
 
 PATIENCE = 120  # a busy machine takes its time
@@ -114,12 +114,12 @@ def fail(
 ) -> None:
     """Record so many requests as the middleware does; the twentieth wrong one in a row opens a case."""
     now = time.time() if at is None else at
-    ledger = Ledger(
+    ledger = OutcomeWriter(
         world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: now
     )
     pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
     network = source.rsplit(".", 1)[0] + ".0/24"
-    entry = Entry(
+    entry = AuthEvent(
         outcome, now, source, network, keys.public_key, pair_id=pair_id, client=client, method="GET", path="/v1"
     )
     batch = [entry._replace() for _ in range(count)]  # one object is one request, however often it is given

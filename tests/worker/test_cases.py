@@ -9,8 +9,8 @@ from support.world import LIFE, Keys, World
 
 from octy_middleware import Outcome
 from octy_middleware.clock import utc
-from octy_middleware.http.event import Entry
-from octy_middleware.recording.outcome_writer import Ledger
+from octy_middleware.http.event import AuthEvent
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_middleware.states import Answer, Cause, IncidentState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.incidents import CUSTOMER
@@ -27,9 +27,9 @@ def open_case(world: World, keys: Keys, times: int = 20) -> str:
 
 def fail(world: World, keys: Keys, times: int, now: float) -> None:
     limits = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
-    ledger = Ledger(world.database, **limits, clock=lambda: now)
+    ledger = OutcomeWriter(world.database, **limits, clock=lambda: now)
     hits = [
-        Entry(
+        AuthEvent(
             Outcome.WRONG_SECRET, now, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
         )
         for n in range(times)

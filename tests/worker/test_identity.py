@@ -10,7 +10,7 @@ from cli_rig import Octy, octy_for, open_case
 from support.postgres import shared_server
 from support.world import INSTALLATION, FakeRequest, World, basic
 
-from octy_middleware import Database, Gate, Outcome, Settings
+from octy_middleware import Authenticator, Database, Outcome, Settings
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail, Webhook
 from octy_middleware.domain.installation import installation_id, is_same_place
@@ -79,7 +79,7 @@ def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_
     (tmp_path / "octy.env").write_text(octy("secrets").must().stdout)
     octy("--env-file", str(tmp_path / "octy.env"), "db", "upgrade").must()
     variables = dict(line.split("=", 1) for line in (tmp_path / "octy.env").read_text().splitlines())
-    gate = Gate(Settings.from_environment({**octy.variables, **variables}))
+    gate = Authenticator(Settings.from_environment({**octy.variables, **variables}))
     assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
     gate.close()
     other = octy("secrets").must().stdout  # a second host that made keys of its own

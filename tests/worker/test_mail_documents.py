@@ -16,7 +16,7 @@ from octy_worker.mail.phrasing import pace
 from octy_worker.mail.renderer import Letters
 from octy_worker.mail.samples import samples
 from octy_worker.mail.template_check import faults_of
-from octy_worker.mail.translation import Speech
+from octy_worker.mail.translation import Translation
 from octy_workflows.messages import MailKind
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +52,7 @@ def test_the_example_has_no_fault_and_speaks_german():
 
 
 def test_the_example_has_all_our_words():
-    speech = Speech.read((EXAMPLE / "de",))
+    speech = Translation.read((EXAMPLE / "de",))
     spans = [formatting.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
     paces = [pace(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
     templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")

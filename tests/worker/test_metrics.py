@@ -29,7 +29,7 @@ from octy_worker.observability.metrics.collector import Kept, StoreCollector
 from octy_worker.observability.metrics.counts import CountedMailer, Counts
 from octy_worker.observability.metrics.figures import Attempts, read_now, read_totals
 from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
-from octy_worker.outbox.leases import End, Fate, Message
+from octy_worker.outbox.leases import DeliveryResult, Fate, Message
 
 
 def test_what_waits_is_told_apart(world: World) -> None:
@@ -176,8 +176,10 @@ def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
     registry = CollectorRegistry()
     counts = Counts(registry)
     assert 'octy_mail_sends_total{verdict="deferred"} 0.0' in generate_latest(registry).decode()
-    counts.delivered(End(Message(1, Priority.ALERT, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError"))
-    counts.delivered(End(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), Fate.DELIVERED))
+    counts.delivered(
+        DeliveryResult(Message(1, Priority.ALERT, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError")
+    )
+    counts.delivered(DeliveryResult(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), Fate.DELIVERED))
     text = generate_latest(registry).decode()
     assert 'octy_relay_messages_total{event="unknown",fate="at_fault"} 1.0' in text
     assert 'octy_relay_messages_total{event="notice_given",fate="delivered"} 1.0' in text

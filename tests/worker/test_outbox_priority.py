@@ -11,7 +11,7 @@ from support.world import World
 from octy_middleware.domain.notices import give
 from octy_middleware.domain.outbox import Event, Priority, put
 from octy_middleware.states import NoticeKind
-from octy_worker.outbox.leases import Claims
+from octy_worker.outbox.leases import Leases
 
 MANY = 300
 
@@ -62,7 +62,7 @@ def test_one_accounts_many_notices_stand_behind_anothers_first(world: World) -> 
     eager, other = world.register("eager"), world.register("other")
     give_many(world, eager.account_id)
     give_many(world, other.account_id, 1)
-    claimed = Claims(world.database, time.time, "one", 30.0).take([], {Priority.NOTICE: 2})
+    claimed = Leases(world.database, time.time, "one", 30.0).take([], {Priority.NOTICE: 2})
     owners = [
         world.rows("SELECT account_id FROM notice WHERE id = :id", id=message.subject_id)[0][0] for message in claimed
     ]
@@ -71,7 +71,7 @@ def test_one_accounts_many_notices_stand_behind_anothers_first(world: World) -> 
 
 @pytest.mark.sqlite
 def test_with_nothing_to_deliver_the_relay_takes_no_write_lock(world: World) -> None:
-    claims = Claims(world.database, time.time, "one", 30.0)
+    claims = Leases(world.database, time.time, "one", 30.0)
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")
         assert claims.take([], dict.fromkeys(Priority, 8)) == []

@@ -17,7 +17,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import StoreUnavailableError
 from octy_worker.outbox import relay as relaying
-from octy_worker.outbox.leases import Claims
+from octy_worker.outbox.leases import Leases
 from octy_worker.outbox.relay import Round
 
 PAUSES = [0.5, 1, 2, 4]  # seconds between the tries of a message that is at fault
@@ -224,14 +224,14 @@ def test_the_relay_goes_on_after_whatever_befalls_it(
 ) -> None:
     """One round fails as a whole; the next one, after a pause, delivers."""
     number = put(world, Event.INCIDENT_OPENED, "i1")
-    ear, troubles, take = Ear(), [trouble], Claims.take
+    ear, troubles, take = Ear(), [trouble], Leases.take
 
-    def trip(self: Claims, *given: object) -> object:
+    def trip(self: Leases, *given: object) -> object:
         if troubles:
             raise troubles.pop()
         return take(self, *given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(Claims, "take", trip)
+    monkeypatch.setattr(Leases, "take", trip)
     asyncio.run(_until_delivered(world, ear))
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, number) == (True, 1, "")
@@ -243,14 +243,14 @@ def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sen
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
-    ear, troubles, take = Ear(), [StoreUnavailableError("away")], Claims.take
+    ear, troubles, take = Ear(), [StoreUnavailableError("away")], Leases.take
 
-    def trip(self: Claims, ends: list, limit: int) -> object:
+    def trip(self: Leases, ends: list, limit: int) -> object:
         if ends and troubles:
             raise troubles.pop()
         return take(self, ends, limit)
 
-    monkeypatch.setattr(Claims, "take", trip)
+    monkeypatch.setattr(Leases, "take", trip)
     asyncio.run(_until_delivered(world, ear))
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert not troubles

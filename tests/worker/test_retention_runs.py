@@ -29,8 +29,8 @@ from support.world import World
 
 from octy_middleware import Database, Outcome, StoreUnavailableError
 from octy_middleware.db.backend import Writer
-from octy_middleware.db.bulk_sql import ask_all
-from octy_middleware.http.event import Entry
+from octy_middleware.db.bulk_sql import fetch_many
+from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
 from octy_worker.domain.job_lease import LIFE, Lease, LeaseLostError, read_job
 from octy_worker.domain.pace import Pace
@@ -162,11 +162,11 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     def write() -> None:
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
-            entries = (Entry(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
+            entries = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
             counts = counters.counted((entry, 2) for entry in entries)
             with database.write(writer=Writer.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
-                [present] = ask_all(connection, (counters.PRESENT_SOURCES, counters.sources_of(counts)))
+                [present] = fetch_many(connection, (counters.PRESENT_SOURCES, counters.sources_of(counts)))
                 counters.add_counts(connection, counts, present, sources=256)
             written["n"] += 1
 

@@ -8,7 +8,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import SpanKind, StatusCode
 
 from octy_middleware.domain.outbox import Event, Priority
-from octy_worker.observability.span_redaction import Reticent
+from octy_worker.observability.span_redaction import RedactingExporter
 from octy_worker.observability.tracing import Tracing
 from octy_worker.outbox.leases import Message
 
@@ -23,7 +23,7 @@ def out() -> InMemorySpanExporter:
 
 def provider(out: InMemorySpanExporter, *, reticent: bool = True) -> TracerProvider:
     made = TracerProvider()
-    made.add_span_processor(SimpleSpanProcessor(Reticent(out) if reticent else out))
+    made.add_span_processor(SimpleSpanProcessor(RedactingExporter(out) if reticent else out))
     return made
 
 

@@ -15,7 +15,7 @@ from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.settings import WebhookSettings
-from octy_worker.webhooks.client import Courier
+from octy_worker.webhooks.client import WebhookClient
 from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import WebhookOrder
 
@@ -53,8 +53,10 @@ def parcel(url: str, **data: object) -> Parcel:
     return Parcel("w-1", WebhookEvent.TEST, utc(NOW), ACCOUNT, url, {"account_id": ACCOUNT, **data})
 
 
-def courier(authority: Authority | None = None, clock: Callable[[], float] = time.time, **values: object) -> Courier:
-    return Courier(settings(authority, **values), clock)
+def courier(
+    authority: Authority | None = None, clock: Callable[[], float] = time.time, **values: object
+) -> WebhookClient:
+    return WebhookClient(settings(authority, **values), clock)
 
 
 def subscribe(world: World, url: str, reference: str = "acme") -> None:

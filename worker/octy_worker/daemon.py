@@ -45,7 +45,7 @@ from octy_worker.temporal.deployment import deployment_of
 from octy_worker.temporal.schedules import keep_schedules
 from octy_worker.temporal.search_attributes import make_known
 from octy_worker.web.web_server import stop_on_signals
-from octy_worker.webhooks.client import Courier
+from octy_worker.webhooks.client import WebhookClient
 
 _logger = logging.getLogger(__name__)
 
@@ -77,7 +77,7 @@ class Parts:
         self.hasher = KeyHasher(settings.peppers)
         self.metrics = Metrics(self.database, time.time)
         self.tracing = Tracing.start(wanted=settings.tracing)
-        self.webhooks = WebhookActivities(self.database, Courier(settings, time.time), time.time)
+        self.webhooks = WebhookActivities(self.database, WebhookClient(settings, time.time), time.time)
 
     def interceptors(self) -> Sequence[Interceptor]:
         """Return what sees each activity: spans, and the difference of clocks."""

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.messages import MissingSubject, WorkflowKind
     from octy_workflows.policies import PATIENTLY, SELDOM, SUBJECT_MISSING
 
@@ -42,7 +42,7 @@ class Asking:
         self,
         kind: WorkflowKind,
         subject_id: str,
-        board: Board,
+        board: CurrentDetails,
         state: Callable[[], str] = lambda: "",
         show: Callable[[bool], None] = lambda _needed: None,
     ) -> None:

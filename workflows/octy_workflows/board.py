@@ -6,7 +6,7 @@ Here: a headline and remarks, one a topic. Not here: names, addresses, keys; ids
 from temporalio import workflow
 
 
-class Board:
+class CurrentDetails:
     """The workflow's current details; a new remark takes the place of the old one on its topic."""
 
     def __init__(self, subject: str) -> None:

@@ -13,7 +13,7 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.asking import Asking, asked_now, missing_in
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.messages import DAY, DELAYED, Detail, MailEnd, MailOrder, MailReport
     from octy_workflows.policies import FIRST_MAILING, MAILING, SELDOM_MAILING, Condition, Patience, came_true
     from octy_workflows.task_queues import Work, first_try, main_queue_of, task_queue_of
@@ -25,7 +25,7 @@ _GIVEN_UP = MailReport(MailEnd.FAILED, "the sender gave up")
 class Correspondent(ABC):
     """A workflow that writes to a customer, and tells support staff when that fails."""
 
-    board: Board
+    board: CurrentDetails
     asking: Asking
 
     @abstractmethod

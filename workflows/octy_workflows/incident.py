@@ -15,7 +15,7 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.deadlines import Deadlines
     from octy_workflows.hearing import (
         HOW_TO_DECIDE,
@@ -64,7 +64,7 @@ class KeyIncidentWorkflow:
         self._case = case
         self._id = case.incident_id
         self._start = case.past.began or workflow.info().workflow_start_time.timestamp()
-        self.board = Board(f"Case {case.incident_id}")
+        self.board = CurrentDetails(f"Case {case.incident_id}")
         self._index = Index(off=not case.searchable)
         self._looks = Looks(self._look)
         self._failures = case.failures  # as last noted

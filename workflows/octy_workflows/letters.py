@@ -7,7 +7,7 @@ says, which the activity knows.
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, refusal
     from octy_workflows.messages import (
@@ -36,7 +36,7 @@ class Letters(Correspondent):
     """One case's mails. The numbers of reminders to come are kept free: one that is sent again gets a later one."""
 
     def __init__(
-        self, case: IncidentCase, question: Question, standing: Standing, board: Board, orders: Orders
+        self, case: IncidentCase, question: Question, standing: Standing, board: CurrentDetails, orders: Orders
     ) -> None:
         self.board = board
         self._orders = orders

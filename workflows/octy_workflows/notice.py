@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows.asking import Asking
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.looking import Ignored
     from octy_workflows.messages import (
@@ -53,7 +53,7 @@ class KeyNoticeWorkflow(Correspondent):
         self._ignored = Ignored(WorkflowKind.NOTICE, case.notice_id)
         self._undelivered = False
         self._end: NoticeEnd | None = None
-        self.board = Board(f"Notice {case.notice_id}: {case.kind}")
+        self.board = CurrentDetails(f"Notice {case.notice_id}: {case.kind}")
         self.asking = Asking(WorkflowKind.NOTICE, case.notice_id, self.board)
 
     @workflow.run

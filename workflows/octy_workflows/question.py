@@ -14,7 +14,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.asking import Asking
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.hearing import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, refusal
     from octy_workflows.messages import Action, DecisionOrder, DecisionReport, IncidentFacts, Resolution
     from octy_workflows.orders import Orders
@@ -46,7 +46,12 @@ class Question:
     """
 
     def __init__(
-        self, incident_id: str, board: Board, orders: Orders, look: Callable[[], Awaitable[None]], asking: Asking
+        self,
+        incident_id: str,
+        board: CurrentDetails,
+        orders: Orders,
+        look: Callable[[], Awaitable[None]],
+        asking: Asking,
     ) -> None:
         self.answer: Answer | None = None
         self.resolution: Resolution | None = None  # of the case, once it is closed

@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.asking import Asking
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.correspondence import Correspondent
     from octy_workflows.hearing import TOO_EARLY, TOO_LATE, order_in, refusal
     from octy_workflows.looking import Ignored, Looks
@@ -84,7 +84,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self._renewing = asyncio.Lock()
         self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
         self._noting = asyncio.Lock()  # what SQL holds last came last
-        self.board = Board(f"Regeneration {case.regeneration_id}")
+        self.board = CurrentDetails(f"Regeneration {case.regeneration_id}")
         self.asking = Asking(WorkflowKind.REGENERATION, case.regeneration_id, self.board, show=self._show_need)
         self._index = Index(off=not case.searchable)
         self._state = _MAKING

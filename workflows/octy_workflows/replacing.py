@@ -11,7 +11,7 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.messages import FINAL, CaseState, Ending, IncidentCase, IncidentFacts, RegenerationOrder
     from octy_workflows.question import Question
     from octy_workflows.standing import Standing
@@ -28,7 +28,7 @@ class Replacement:
         case: IncidentCase,
         question: Question,
         standing: Standing,
-        board: Board,
+        board: CurrentDetails,
         look: Callable[[], Awaitable[None]],
     ) -> None:
         self._incident_id = case.incident_id

@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.asking import Asking
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.messages import CaseState, CloseOrder, Detail, IncidentNote, Resolution, WorkflowKind
     from octy_workflows.searching import Index
     from octy_workflows.staff import StaffRequest
@@ -29,7 +29,7 @@ _HEADLINE = {
 class Standing:
     """One case's state and timeline. Events are written one after the other: what SQL holds last came last."""
 
-    def __init__(self, incident_id: str, board: Board, index: Index) -> None:
+    def __init__(self, incident_id: str, board: CurrentDetails, index: Index) -> None:
         self.state = CaseState.OPENING
         self._id = incident_id
         self._board = board

@@ -12,7 +12,7 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.looking import Ignored
     from octy_workflows.messages import Progress, Refused, UpkeepOrder, UpkeepRound, UpkeepTask, WorkflowKind
     from octy_workflows.policies import UPKEEP
@@ -36,7 +36,7 @@ class KeyUpkeepWorkflow:
     @workflow.run
     async def run(self, due: UpkeepRound) -> dict[str, int]:
         """Do piece after piece."""
-        board, counts = Board(f"Upkeep: {due.task}"), Counter[str]()
+        board, counts = CurrentDetails(f"Upkeep: {due.task}"), Counter[str]()
         board.show("Under way")
         for _ in range(_PIECES):
             order = UpkeepOrder(workflow.time())

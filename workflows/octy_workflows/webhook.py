@@ -17,7 +17,7 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.asking import Asking, asked_now, missing_in
-    from octy_workflows.board import Board
+    from octy_workflows.board import CurrentDetails
     from octy_workflows.looking import Ignored
     from octy_workflows.messages import (
         Refused,
@@ -48,7 +48,7 @@ class KeyWebhookWorkflow:
     @workflow.init
     def __init__(self, case: WebhookCase) -> None:
         self._ignored = Ignored(WorkflowKind.WEBHOOK, case.webhook_id)
-        self._board = Board(f"Webhook {case.webhook_id}: {case.event}")
+        self._board = CurrentDetails(f"Webhook {case.webhook_id}: {case.event}")
         self._asking = Asking(WorkflowKind.WEBHOOK, case.webhook_id, self._board)
 
     @workflow.run

@@ -12,7 +12,7 @@ from typing import Any
 from benchmarks.apps.asgi_apps import Bare, fastapi_app, starlette_around
 from benchmarks.apps.django_apps import AUTHORIZATION, django_app
 from benchmarks.apps.wsgi_apps import bare_wsgi, flask_app
-from octy_middleware import Gate, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
+from octy_middleware import Authenticator, OctyASGIMiddleware, OctyWSGIMiddleware, Settings
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ class Contender:
         return AUTHORIZATION if self.base == DJANGO else authorization
 
 
-def without_recording(gate: Gate) -> Gate:
+def without_recording(gate: Authenticator) -> Authenticator:
     """Let a gate verify and not record. Only here: the product has no such switch, and must have none."""
     gate._recorder.note = lambda _entry: True  # taken, it says
     return gate
@@ -66,7 +66,7 @@ def _wsgi(inner: Callable[[Site], Any]) -> Callable[[Site], Any]:
 
 
 def _verify(site: Site) -> Any:
-    return OctyASGIMiddleware(Bare(), gate=without_recording(Gate(site.settings)))
+    return OctyASGIMiddleware(Bare(), gate=without_recording(Authenticator(site.settings)))
 
 
 CONTENDERS = (

@@ -20,7 +20,7 @@ from dataclasses import replace
 from typing import Any
 
 from octy_middleware.http.request import Request
-from octy_middleware.http.response import Refusal
+from octy_middleware.http.response import ErrorResponse
 
 MOUNT = "/mounted"
 OPEN = b'{"open": true}'
@@ -42,7 +42,7 @@ def variants() -> dict[str, dict[str, Any]]:
     }
 
 
-def shape(refusal: Refusal, request: Request) -> Refusal:
+def shape(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     """Say a refusal in the host's own form."""
     body = json.dumps({"refused": refusal.status, "method": request.method}).encode()
     return replace(refusal, headers=((b"content-type", b"application/json"),), body=body)

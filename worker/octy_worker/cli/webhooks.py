@@ -179,13 +179,13 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     from octy_worker.identity import refuse_foreign_keys
     from octy_worker.reports.queries import account_of
     from octy_worker.staff.audit import record
-    from octy_worker.webhooks.client import Courier
+    from octy_worker.webhooks.client import WebhookClient
     from octy_worker.webhooks.repository import secret_versions
     from octy_worker.webhooks.signing import Parcel
 
     settings = _settings(context)
     assert settings.webhook_keys is not None
-    courier = Courier(settings, now)
+    courier = WebhookClient(settings, now)
     with store(context) as database, database.read_session() as session:
         refuse_foreign_keys(database, "webhook_keys", settings.webhook_keys)
         found = account_of(session, account)

@@ -15,7 +15,7 @@ from octy_worker import formatting
 from octy_worker.domain import histogram
 from octy_worker.mail import phrasing
 from octy_worker.mail.colours import Palette
-from octy_worker.mail.translation import Speech
+from octy_worker.mail.translation import Translation
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import Deliver
 
@@ -60,7 +60,7 @@ def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
 def environment(settings: WorkerSettings) -> Environment:
     """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
     folders = host_folders(settings)
-    speech = Speech.read(folders)
+    speech = Translation.read(folders)
     made = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),

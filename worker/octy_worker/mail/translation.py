@@ -20,14 +20,14 @@ _NUMBER = re.compile(r"\d[\d,]*")
 _Told = ParamSpec("_Told")
 
 
-class Speech:
+class Translation:
     """Says our words in the host's language."""
 
     def __init__(self, table: Mapping[str, str]) -> None:
         self._table = table
 
     @classmethod
-    def read(cls, folders: tuple[Path, ...]) -> "Speech":
+    def read(cls, folders: tuple[Path, ...]) -> "Translation":
         """Read the table of the first folder that has one; raise ConfigurationError when it can't be read."""
         for path in (folder / FILE for folder in folders):
             if path.exists():

@@ -16,7 +16,7 @@ from opentelemetry.trace import Status
 _KIND = "exception.type"
 
 
-class Reticent(SpanExporter):
+class RedactingExporter(SpanExporter):
     """Hands spans on without the words of errors."""
 
     def __init__(self, exporter: SpanExporter) -> None:

@@ -45,13 +45,13 @@ class Tracing:
             from opentelemetry.sdk.trace import TracerProvider  # noqa: PLC0415
             from opentelemetry.sdk.trace.export import BatchSpanProcessor  # noqa: PLC0415
 
-            from octy_worker.observability.span_redaction import Reticent  # noqa: PLC0415
+            from octy_worker.observability.span_redaction import RedactingExporter  # noqa: PLC0415
         except ModuleNotFoundError:
             raise ConfigurationError(
                 "OCTY_TRACING: OpenTelemetry is missing → pip install 'octy-middleware[telemetry]'"
             ) from None
         provider = TracerProvider(resource=Resource.create({"service.name": "octy-worker"}))
-        provider.add_span_processor(BatchSpanProcessor(Reticent(OTLPSpanExporter())))
+        provider.add_span_processor(BatchSpanProcessor(RedactingExporter(OTLPSpanExporter())))
         return cls(provider)
 
     def interceptors(self) -> Sequence[Interceptor]:

@@ -13,7 +13,7 @@ from sqlalchemy import ColumnElement, Connection, func, select, update
 from sqlmodel import col
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import Database, ring
+from octy_middleware.db.database import Database, notify
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import InvalidInputError
@@ -86,7 +86,7 @@ def retry(database: Database, numbers: Collection[int] | None, *, actor: str, re
         fresh = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
         retried = sorted(row.id for row in connection.execute(fresh.returning(col(Outbox.id))))
         if retried:
-            ring(connection)
+            notify(connection)
     return retried
 
 

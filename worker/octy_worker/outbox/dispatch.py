@@ -68,7 +68,7 @@ class Call:
         return {"start_signal": str(self.signal), "start_signal_args": []}
 
 
-class Meanings:
+class MessageDispatch:
     """Turns messages into calls. Raises whatever a message at fault runs into."""
 
     def __init__(self, database: Database, settings: WorkerSettings, installation: str | None = None) -> None:

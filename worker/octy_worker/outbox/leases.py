@@ -56,7 +56,7 @@ class Fate(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class End:
+class DeliveryResult:
     """What became of one message, and its fault, if that is known."""
 
     message: Message
@@ -64,7 +64,7 @@ class End:
     fault: str = ""
 
 
-class Claims:
+class Leases:
     """The claims of one holder, who has a name of its own."""
 
     def __init__(self, database: Database, clock: Clock, holder: str, lease: float) -> None:
@@ -73,7 +73,7 @@ class Claims:
         self._holder = holder
         self._lease = lease
 
-    def take(self, ends: Sequence[End], limits: Mapping[Priority, int]) -> list[Message]:
+    def take(self, ends: Sequence[DeliveryResult], limits: Mapping[Priority, int]) -> list[Message]:
         """Write down what became of messages, then claim so many others of each priority: one transaction.
 
         With nothing to write down, nothing is locked until there is something to claim.
@@ -98,7 +98,7 @@ class Claims:
                 for priority in priorities
             )
 
-    def leave(self, ends: Sequence[End]) -> None:
+    def leave(self, ends: Sequence[DeliveryResult]) -> None:
         """Write down what became of messages, and give all others back."""
         with self._database.write(writer=Writer.RECORDER, patience=_LAST_PATIENCE) as connection:
             self._write_down(connection, ends, self._clock())
@@ -120,7 +120,7 @@ class Claims:
             self._set(connection, found, leased_by=self._holder, leased_until=until)
         return found
 
-    def _write_down(self, connection: Connection, ends: Sequence[End], now: float) -> None:
+    def _write_down(self, connection: Connection, ends: Sequence[DeliveryResult], now: float) -> None:
         """Mark whatever was delivered, also when the lease was lost meanwhile; the rest only while it is ours."""
         delivered = [end.message for end in ends if end.fate is Fate.DELIVERED]
         if delivered:

@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 
-from octy_middleware.db.backend import Alarm
+from octy_middleware.db.backend import Notifier
 
 _logger = logging.getLogger(__name__)
 
@@ -15,10 +15,10 @@ _SLICE = 0.1  # seconds that one wait lasts, and so a stop at most
 _PAUSE = 1.0  # seconds after an alarm that failed: whoever waits looks by itself, too
 
 
-class Bell:
+class OutboxListener:
     """Sets the event whenever the alarm goes off. Nothing that befalls the alarm ends it but `stop`."""
 
-    def __init__(self, alarm: Alarm, rung: asyncio.Event) -> None:
+    def __init__(self, alarm: Notifier, rung: asyncio.Event) -> None:
         """Begin to listen; needs a running loop."""
         self._alarm = alarm
         self._rung = rung

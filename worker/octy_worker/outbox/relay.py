@@ -35,9 +35,9 @@ from octy_middleware.domain.installation import installation_id
 from octy_middleware.domain.outbox import TRIES, Priority
 from octy_middleware.errors import OctyError
 from octy_worker.mail.alert_priority import AlertsInProgress
-from octy_worker.outbox.dispatch import Call, Meanings
-from octy_worker.outbox.leases import Claims, End, Fate, Message
-from octy_worker.outbox.listener import Bell
+from octy_worker.outbox.dispatch import Call, MessageDispatch
+from octy_worker.outbox.leases import DeliveryResult, Fate, Leases, Message
+from octy_worker.outbox.listener import OutboxListener
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import refusal_of
 
@@ -85,7 +85,7 @@ class Relay:
         settings: WorkerSettings,
         clock: Clock,
         *,
-        heard: Callable[[End], None] = lambda _end: None,
+        heard: Callable[[DeliveryResult], None] = lambda _end: None,
         span_of: Callable[[Message], AbstractContextManager[object]] | None = None,
         alerts: AlertsInProgress | None = None,
     ) -> None:
@@ -93,9 +93,9 @@ class Relay:
         self._client = client
         self._settings = settings
         self._widths = _widths(settings.relay_concurrency)
-        self._claims = Claims(database, clock, _name(), settings.relay_lease)
+        self._claims = Leases(database, clock, _name(), settings.relay_lease)
         installation = installation_id(database)
-        self._meanings = Meanings(database, settings, installation)
+        self._meanings = MessageDispatch(database, settings, installation)
         self._heard = heard
         self._span_of = span_of or (lambda _message: nullcontext())
         self._alerts = alerts or AlertsInProgress()
@@ -106,7 +106,7 @@ class Relay:
         self._under_way: dict[asyncio.Task[None], Priority] = {}
         # Each delivery under way, and claims, find a thread: asyncio's own are few, and shared with everything.
         self._threads = ThreadPoolExecutor(sum(self._widths.values()) + 1, thread_name_prefix="octy-relay")
-        self._ends: list[End] = []  # not written down yet
+        self._ends: list[DeliveryResult] = []  # not written down yet
         self._taking: asyncio.Task[list[Message]] | None = None
         self._outage: Exception | None = None
         self._delivered = 0
@@ -114,7 +114,7 @@ class Relay:
     async def run(self) -> None:
         """Deliver until cancelled; nothing else ends it. What goes wrong for all messages is waited out."""
         wait = 0.0
-        bell = Bell(self._database.alarm(), self._rung)
+        bell = OutboxListener(self._database.alarm(), self._rung)
         try:
             while True:
                 before = self._delivered
@@ -150,7 +150,7 @@ class Relay:
             raise self._outage
         return Round(delivered, failed)
 
-    async def _take(self) -> Sequence[End]:
+    async def _take(self) -> Sequence[DeliveryResult]:
         """Write down what has ended, and begin to deliver what could be claimed. Return what was written down."""
         free = [] if self._outage else [priority for priority in Priority if self._has_room(priority)]
         ends = self._ends
@@ -171,7 +171,7 @@ class Relay:
     def _has_room(self, priority: Priority) -> bool:
         return sum(each is priority for each in self._under_way.values()) < self._widths[priority]
 
-    async def _claim(self, ends: list[End], limits: Mapping[Priority, int]) -> list[Message]:
+    async def _claim(self, ends: list[DeliveryResult], limits: Mapping[Priority, int]) -> list[Message]:
         try:
             claimed = await self._in_thread(self._claims.take, ends, limits)
         except BaseException:
@@ -207,7 +207,7 @@ class Relay:
         """Deliver one message well before its lease ends, and note what became of it."""
         async with self._turns_at_call[message.priority]:
             if self._outage is not None:
-                self._ends.append(End(message, Fate.HELD_BACK))
+                self._ends.append(DeliveryResult(message, Fate.HELD_BACK))
                 return
             try:
                 async with asyncio.timeout_at(deadline):
@@ -217,12 +217,12 @@ class Relay:
             except Exception as error:  # noqa: BLE001  # of whatever kind, it is told in the message's row
                 if _is_outage(error):
                     self._outage = self._outage or error
-                    self._ends.append(End(message, Fate.HELD_BACK, _fault(error)))
+                    self._ends.append(DeliveryResult(message, Fate.HELD_BACK, _fault(error)))
                 else:
-                    self._ends.append(End(message, Fate.AT_FAULT, _fault(error)))
+                    self._ends.append(DeliveryResult(message, Fate.AT_FAULT, _fault(error)))
             else:
                 self._delivered += 1
-                self._ends.append(End(message, Fate.DELIVERED))
+                self._ends.append(DeliveryResult(message, Fate.DELIVERED))
 
     async def _its_turn(self, priority: Priority) -> None:
         """Let alerts go first, and start notices at a limited rate: what waits here is merged, and takes no CPU."""
@@ -289,7 +289,7 @@ def _name() -> str:
     return f"{socket.gethostname()[:32]}:{os.getpid()}:{secrets.token_hex(4)}"
 
 
-def _tell(end: End) -> None:
+def _tell(end: DeliveryResult) -> None:
     if end.fate is not Fate.AT_FAULT:
         return
     number, tries = end.message.number, end.message.tries + 1

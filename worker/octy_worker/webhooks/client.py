@@ -33,7 +33,7 @@ logging.getLogger("httpcore2").setLevel(
 )  # below that it tells customers' servers and their answers' headers
 
 
-class Courier:
+class WebhookClient:
     """Posts parcels. Raises ConfigurationError when the settings name an authority that can't be read."""
 
     def __init__(self, settings: WebhookSettings, clock: Clock) -> None:

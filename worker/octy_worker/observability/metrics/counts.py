@@ -12,7 +12,7 @@ from octy_middleware.domain.outbox import Event
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.smtp_errors import Delivery, Verdict
-from octy_worker.outbox.leases import End, Fate
+from octy_worker.outbox.leases import DeliveryResult, Fate
 from octy_workflows.messages import Refused, WorkflowKind
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -64,7 +64,7 @@ class Counts:
         for verdict in Verdict:
             self._sends.labels(verdict)
 
-    def delivered(self, end: End) -> None:
+    def delivered(self, end: DeliveryResult) -> None:
         """Count what became of one message."""
         event = end.message.kind if end.message.kind in _EVENTS else _UNKNOWN
         self._messages.labels(event, _FATES[end.fate]).inc()
