@@ -28,7 +28,7 @@ from octy_middleware.process.fork import notice_fork, rest_while_forking
 if TYPE_CHECKING:
     from sqlalchemy.engine.interfaces import DBAPIConnection
 
-SCHEMA = "0003"
+SCHEMA = "0001"
 """The migration that this release's tables are at."""
 
 COMPATIBLE = "compatible_back_to"

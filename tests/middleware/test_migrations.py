@@ -1,4 +1,4 @@
-"""Migrations: forward and back, from nothing and from the release before, on both databases, and what they make."""
+"""Migrations on both databases: upgrade, downgrade, concurrent upgrades, and the tables against the models."""
 
 import shutil
 import threading
@@ -18,20 +18,12 @@ from octy_middleware import Database, SchemaError, StoreUnavailableError
 from octy_middleware.db import migrations
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.database import SCHEMA
-from octy_middleware.db.migrations import check_tables, comparison, upgrade
+from octy_middleware.db.migrations import check_tables, comparison, downgrade, upgrade
 from octy_middleware.db.models import METADATA
 from octy_worker.cli.app import app
 
-PREVIOUS = "0002"
+OLDER = "0000"  # before any schema of ours
 SCRIPTS = Path(str(migrations.__file__)).parent
-
-
-def go_back(database: Database, revision: str, scripts: Path = SCRIPTS) -> None:
-    config = Config()
-    config.set_main_option("script_location", str(scripts))
-    with database.write() as connection:
-        config.attributes["connection"] = connection
-        command.downgrade(config, revision)
 
 
 def tables_of(database: Database) -> dict[str, Table]:
@@ -140,54 +132,9 @@ def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
     empty.check_schema()
 
 
-def test_rows_of_the_previous_release_survive_up_and_down_and_up(empty: Database) -> None:
-    upgrade(empty, PREVIOUS)
-    before, there = shape(empty), list(tables_of(empty).values())
-    there = [table for table in there if table.name not in ("octy_schema_version", "write_lock")]
-    kept = fill(empty)
-    assert {name for name, found in kept.items() if len(found) == 3} == {table.name for table in there}
-    assert upgrade(empty) == PREVIOUS
-    check_tables(empty)
-    assert rows(empty, there) == kept
-    go_back(empty, PREVIOUS)
-    assert empty.schema() == PREVIOUS
-    assert shape(empty) == before
-    assert rows(empty, there) == kept
+def test_downgrade_to_base_and_upgrade_again(empty: Database) -> None:
     upgrade(empty)
-    check_tables(empty)
-    assert rows(empty, there) == kept
-
-
-def test_rows_of_this_release_go_back_and_forth_but_for_what_is_new(empty: Database) -> None:
-    upgrade(empty)
-    kept = fill(empty)
-    assert {name for name, found in kept.items() if len(found) == 3} == set(METADATA.tables) - {"write_lock"}
-    go_back(empty, PREVIOUS)
-    upgrade(empty)
-    check_tables(empty)
-    with empty.read() as connection:
-        assert connection.execute(text("SELECT COUNT(*) FROM outbox")).scalar_one() == 3
-
-
-def test_going_back_leaves_no_message_that_the_release_before_does_not_know(empty: Database) -> None:
-    """It would be tried five times and set aside."""
-    upgrade(empty)
-    with empty.write() as connection:
-        for kind, delivered in (("webhook_due", None), ("webhook_due", 1), ("notice_given", None)):
-            connection.execute(
-                tables_of(empty)["outbox"].insert(),
-                {"kind": kind, "subject_id": "x", "detail": {}, "created_at": 1, "delivered_at": delivered}
-                | {"tries": 0, "last_error": "", "priority": 1, "place": 1, "account_id": ""},
-            )
-    go_back(empty, PREVIOUS)
-    with empty.read() as connection:
-        waiting = connection.execute(text("SELECT kind FROM outbox WHERE delivered_at IS NULL")).all()
-    assert waiting == [("notice_given",)]
-
-
-def test_back_to_nothing_and_forward_again(empty: Database) -> None:
-    upgrade(empty)
-    go_back(empty, "base")
+    downgrade(empty, "base")
     assert set(tables_of(empty)) == {"octy_schema_version"}
     upgrade(empty)
     check_tables(empty)
@@ -336,25 +283,29 @@ def test_tables_that_are_not_the_models_are_told(world: World, damage: dict[str,
 # A start against another schema
 
 
-def older(database: Database) -> None:
-    go_back(database, PREVIOUS)
-
-
-def newer(database: Database) -> None:
+def set_version(database: Database, version: str) -> None:
     with database.write() as connection:
-        connection.execute(text("UPDATE octy_schema_version SET version_num = '9999'"))
+        connection.execute(text(f"UPDATE octy_schema_version SET version_num = '{version}'"))
 
 
-def nothing(database: Database) -> None:
-    go_back(database, "base")
+def make_older(database: Database) -> None:
+    set_version(database, OLDER)
+
+
+def make_newer(database: Database) -> None:
+    set_version(database, "9999")
+
+
+def drop_tables(database: Database) -> None:
+    downgrade(database, "base")
 
 
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (older, f"at schema {PREVIOUS}, this release needs {SCHEMA}: run `octy db upgrade`"),
-        (newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
-        (nothing, "no tables yet: run `octy db upgrade`"),
+        (make_older, f"at schema {OLDER}, this release needs {SCHEMA}: run `octy db upgrade`"),
+        (make_newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
+        (drop_tables, "no tables yet: run `octy db upgrade`"),
     ],
 )
 def test_a_start_against_another_schema_says_so_and_stops(
@@ -396,6 +347,22 @@ def migrate_to_next(database: Database, folder: Path, monkeypatch: pytest.Monkey
         upgrade(database)
 
 
+def test_rows_survive_the_next_releases_upgrade_and_downgrade(
+    empty: Database, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    upgrade(empty)
+    filled, before = fill(empty), shape(empty)
+    tables = [table for name, table in tables_of(empty).items() if name in filled]
+    assert {name for name, found in filled.items() if len(found) == 3} == set(METADATA.tables) - {"write_lock"}
+    migrate_to_next(empty, tmp_path, monkeypatch, "")
+    assert rows(empty, tables) == filled
+    with monkeypatch.context() as patched:
+        patched.setattr(migrations, "__file__", str(tmp_path / "next" / "__init__.py"))
+        downgrade(empty)
+    assert shape(empty) == before
+    assert rows(empty, tables) == filled
+
+
 def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -409,7 +376,7 @@ def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
     assert world.database.schema() == "0009"
 
 
-@pytest.mark.parametrize("compatible", ["", 'compatible_back_to = "0004"'])
+@pytest.mark.parametrize("compatible", ["", 'compatible_back_to = "0002"'])
 def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to_do(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compatible: str
 ) -> None:

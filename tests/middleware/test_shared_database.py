@@ -15,6 +15,7 @@ from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError
 from octy_middleware.db.backend import VERSION_TABLE, Writer
+from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.foreign_tables import TABLE_NAMES
 from octy_middleware.db.migrations import check_tables, downgrade, upgrade
 from octy_middleware.db.models import METADATA
@@ -56,12 +57,12 @@ def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty:
     empty.backend.create()
     with empty.write(writer=Writer.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0003')")
+        connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
     assert upgrade(empty) is None
     check_tables(empty)
     downgrade(empty, "base")
     with empty.read() as connection:
-        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0003"
+        assert connection.exec_driver_sql("SELECT version_num FROM alembic_version").scalar_one() == "0001"
         assert set(inspect(connection).get_table_names()) == {"alembic_version", VERSION_TABLE}
 
 
@@ -89,7 +90,7 @@ def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names
         for name in sorted(TABLE_NAMES):
             connection.exec_driver_sql(f"CREATE TABLE {name} (id INTEGER)")
     assert upgrade(ours) is None
-    assert upgrade(ours) == "0003"
+    assert upgrade(ours) == SCHEMA
     check_tables(ours)
     ours.refuse_other_schema()
     with host.read() as connection:

@@ -48,7 +48,7 @@ def test_the_wheel_holds_the_three_packages_and_nothing_else(wheel: Path) -> Non
         "octy_middleware/py.typed",
         "octy_workflows/py.typed",
         "octy_worker/py.typed",
-        "octy_middleware/db/migrations/versions/0001_the_first_tables.py",
+        "octy_middleware/db/migrations/versions/0001_initial_schema.py",
         "octy_worker/mail/templates/alert/body.html",
         "octy_worker/pages/templates/pages.css",
     ):

@@ -87,7 +87,7 @@ def upgrade(context: typer.Context) -> None:
 @database.command(
     help=teach(
         "Take the tables back to an older schema, by default the one before. What is newer in them is lost.",
-        "octy db downgrade 0003",
+        "octy db downgrade 0001",
         "octy db downgrade --yes",
         more="Run it with the newer release, which knows the way back, once no app or worker of that release runs. "
         "Take a backup first. All of it happens, or nothing.",

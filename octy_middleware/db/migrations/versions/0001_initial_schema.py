@@ -1,4 +1,4 @@
-"""The first tables."""
+"""All tables."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -30,6 +30,34 @@ def upgrade() -> None:
         sa.UniqueConstraint("reference", name=op.f("uq_account_reference")),
     )
     op.create_table(
+        "alert_hold",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("evidence", sa.String(length=40), nullable=False),
+        sa.Column("accounts", sa.Integer(), nullable=False),
+        sa.Column("began_at", sa.BigInteger(), nullable=False),
+        sa.Column("ends_at", sa.BigInteger(), nullable=False),
+        sa.Column("told_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_at", sa.BigInteger(), nullable=True),
+        sa.Column("released_by", sa.String(length=100), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_alert_hold")),
+    )
+    op.create_table(
+        "app_process",
+        sa.Column("id", sa.String(length=40), nullable=False),
+        sa.Column("host", sa.String(length=100), nullable=False),
+        sa.Column("pid", sa.Integer(), nullable=False),
+        sa.Column("release", sa.String(length=20), nullable=False),
+        sa.Column("seen_at", sa.BigInteger(), nullable=False),
+        sa.Column("queued", sa.Integer(), nullable=False),
+        sa.Column("lost", sa.BigInteger(), nullable=False),
+        sa.Column("commit_micros", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.BigInteger(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("failed_at", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_app_process")),
+    )
+    op.create_table(
         "attempt",
         sa.Column("id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("at", sa.BigInteger(), nullable=False),
@@ -45,9 +73,40 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_attempt")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.create_index("ix_attempt_public_key_minute_outcome", ["public_key", "minute", "outcome"], unique=False)
-
+    op.create_index(
+        "ix_attempt_public_key_minute_outcome", "attempt", ["public_key", "minute", "outcome"], unique=False
+    )
+    op.create_table(
+        "incident_count",
+        sa.Column("subject", sa.String(length=200), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("source", sa.String(length=64), nullable=False),
+        sa.Column("count", sa.BigInteger(), nullable=False),
+        sa.Column("last_at", sa.BigInteger(), nullable=False),
+        sa.Column("client", sa.String(length=200), nullable=False),
+        sa.PrimaryKeyConstraint("subject", "bucket", "source", name=op.f("pk_incident_count")),
+        sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "installation",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("id", sa.String(length=32), nullable=False),
+        sa.Column("place", sa.JSON(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("pk_installation")),
+    )
+    op.create_table(
+        "job",
+        sa.Column("name", sa.String(length=40), nullable=False),
+        sa.Column("holder", sa.String(length=64), nullable=False),
+        sa.Column("leased_until", sa.BigInteger(), nullable=True),
+        sa.Column("cursor", sa.String(length=300), nullable=False),
+        sa.Column("started_at", sa.BigInteger(), nullable=True),
+        sa.Column("finished_at", sa.BigInteger(), nullable=True),
+        sa.Column("done", sa.BigInteger(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_job")),
+    )
     op.create_table(
         "key_change",
         sa.Column("seq", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
@@ -55,6 +114,14 @@ def upgrade() -> None:
         sa.Column("at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("seq", name=op.f("pk_key_change")),
         sqlite_autoincrement=True,
+    )
+    op.create_table(
+        "key_check",
+        sa.Column("purpose", sa.String(length=32), nullable=False),
+        sa.Column("key_id", sa.String(length=16), nullable=False),
+        sa.Column("check_value", sa.String(length=64), nullable=False),
+        sa.Column("registered_at", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("purpose", "key_id", name=op.f("pk_key_check")),
     )
     op.create_table(
         "outbox",
@@ -69,25 +136,35 @@ def upgrade() -> None:
         sa.Column("delivered_at", sa.BigInteger(), nullable=True),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("leased_by", sa.String(length=64), server_default="", nullable=False),
+        sa.Column("leased_until", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_outbox")),
         sqlite_autoincrement=True,
     )
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.create_index(
-            "ix_outbox_undelivered",
-            ["priority", "place", "id"],
-            unique=False,
-            sqlite_where=sa.text("delivered_at IS NULL"),
-            postgresql_where=sa.text("delivered_at IS NULL"),
-        )
-        batch_op.create_index(
-            "ix_outbox_account",
-            ["account_id", "priority", "place"],
-            unique=False,
-            sqlite_where=sa.text("delivered_at IS NULL"),
-            postgresql_where=sa.text("delivered_at IS NULL"),
-        )
-
+    op.create_index(
+        "ix_outbox_account",
+        "outbox",
+        ["account_id", "priority", "place"],
+        unique=False,
+        sqlite_where=sa.text("delivered_at IS NULL"),
+        postgresql_where=sa.text("delivered_at IS NULL"),
+    )
+    op.create_index(
+        "ix_outbox_subject",
+        "outbox",
+        ["subject_id", "id"],
+        unique=False,
+        sqlite_where=sa.text("delivered_at IS NULL"),
+        postgresql_where=sa.text("delivered_at IS NULL"),
+    )
+    op.create_index(
+        "ix_outbox_undelivered",
+        "outbox",
+        ["priority", "place", "id"],
+        unique=False,
+        sqlite_where=sa.text("delivered_at IS NULL"),
+        postgresql_where=sa.text("delivered_at IS NULL"),
+    )
     op.create_table(
         "outcome_minute",
         sa.Column("public_key", sa.String(length=200), nullable=False),
@@ -99,15 +176,18 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "incident_count",
-        sa.Column("subject", sa.String(length=200), nullable=False),
-        sa.Column("bucket", sa.BigInteger(), autoincrement=False, nullable=False),
-        sa.Column("source", sa.String(length=64), nullable=False),
-        sa.Column("count", sa.BigInteger(), nullable=False),
-        sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.Column("client", sa.String(length=200), nullable=False),
-        sa.PrimaryKeyConstraint("subject", "bucket", "source", name=op.f("pk_incident_count")),
-        sqlite_with_rowid=False,
+        "staff_order",
+        sa.Column("id", sa.String(length=64), nullable=False),
+        sa.Column("action", sa.String(length=16), nullable=False),
+        sa.Column("subject_id", sa.String(length=36), nullable=False),
+        sa.Column("fields", sa.JSON(), nullable=False),
+        sa.Column("reason", sa.String(), nullable=False),
+        sa.Column("actor", sa.String(length=100), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("used_at", sa.BigInteger(), nullable=True),
+        sa.Column("used_by", sa.String(length=120), nullable=False),
+        sa.Column("result", sa.String(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_order")),
     )
     op.create_table(
         "streak",
@@ -118,6 +198,11 @@ def upgrade() -> None:
         sa.Column("last_at", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("public_key", "network", name=op.f("pk_streak")),
         sqlite_with_rowid=False,
+    )
+    op.create_table(
+        "write_lock",
+        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("slot", name=op.f("pk_write_lock")),
     )
     op.create_table(
         "key_pair",
@@ -141,32 +226,15 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_key_pair")),
         sa.UniqueConstraint("public_key", name=op.f("uq_key_pair_public_key")),
     )
-    with op.batch_alter_table("key_pair", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_key_pair_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(
-            "ix_key_pair_imported_scheme",
-            ["imported_scheme"],
-            unique=False,
-            sqlite_where=sa.text("imported_scheme IS NOT NULL"),
-            postgresql_where=sa.text("imported_scheme IS NOT NULL"),
-        )
-
-    op.create_table(
-        "notice",
-        sa.Column("id", sa.String(length=36), nullable=False),
-        sa.Column("account_id", sa.String(length=36), nullable=False),
-        sa.Column("kind", sa.String(length=32), nullable=False),
-        sa.Column("key_pair_id", sa.String(length=36), nullable=True),
-        sa.Column("detail", sa.JSON(), nullable=False),
-        sa.Column("at", sa.BigInteger(), nullable=False),
-        sa.Column("regeneration_id", sa.String(length=36), nullable=True),
-        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_notice_account_id")),
-        sa.ForeignKeyConstraint(["key_pair_id"], ["key_pair.id"], name=op.f("fk_notice_key_pair_id")),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+    op.create_index(op.f("ix_key_pair_account_id"), "key_pair", ["account_id"], unique=False)
+    op.create_index(
+        "ix_key_pair_imported_scheme",
+        "key_pair",
+        ["imported_scheme"],
+        unique=False,
+        sqlite_where=sa.text("imported_scheme IS NOT NULL"),
+        postgresql_where=sa.text("imported_scheme IS NOT NULL"),
     )
-    with op.batch_alter_table("notice", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_notice_account_id"), ["account_id"], unique=False)
-
     op.create_table(
         "mail",
         sa.Column("key", sa.String(length=100), nullable=False),
@@ -185,10 +253,26 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_mail")),
         sa.UniqueConstraint("message_id", name=op.f("uq_mail_message_id")),
     )
-    with op.batch_alter_table("mail", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_mail_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_mail_incident_id"), ["incident_id"], unique=False)
-
+    op.create_index(op.f("ix_mail_account_id"), "mail", ["account_id"], unique=False)
+    op.create_index(op.f("ix_mail_incident_id"), "mail", ["incident_id"], unique=False)
+    op.create_table(
+        "webhook",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("key", sa.String(length=100), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("event", sa.String(length=40), nullable=False),
+        sa.Column("data", sa.JSON(), nullable=False),
+        sa.Column("state", sa.String(length=16), nullable=False),
+        sa.Column("orders", sa.Integer(), nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("last_error", sa.String(), nullable=False),
+        sa.Column("created_at", sa.BigInteger(), nullable=False),
+        sa.Column("sent_at", sa.BigInteger(), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_webhook_account_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_webhook")),
+        sa.UniqueConstraint("key", name=op.f("uq_webhook_key")),
+    )
+    op.create_index(op.f("ix_webhook_account_id"), "webhook", ["account_id"], unique=False)
     op.create_table(
         "incident",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -197,12 +281,12 @@ def upgrade() -> None:
         sa.Column("public_key", sa.String(length=200), nullable=False),
         sa.Column("rule", sa.String(length=16), nullable=False),
         sa.Column("network", sa.String(length=64), nullable=False),
-        sa.Column("length", sa.Integer(), nullable=False),
+        sa.Column("length", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("request_id", sa.String(length=100), nullable=False),
         sa.Column("first_at", sa.BigInteger(), nullable=False),
         sa.Column("opened_at", sa.BigInteger(), nullable=False),
-        sa.Column("failures", sa.Integer(), nullable=False),
-        sa.Column("notify_at", sa.Integer(), nullable=False),
+        sa.Column("failures", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
+        sa.Column("notify_at", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("regeneration_id", sa.String(length=36), nullable=True),
         sa.Column("state", sa.String(length=16), nullable=False),
         sa.Column("resolution", sa.String(length=16), nullable=True),
@@ -211,18 +295,31 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["key_pair_id"], ["key_pair.id"], name=op.f("fk_incident_key_pair_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incident")),
     )
-    with op.batch_alter_table("incident", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_incident_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_incident_key_pair_id"), ["key_pair_id"], unique=False)
-        batch_op.create_index(batch_op.f("ix_incident_regeneration_id"), ["regeneration_id"], unique=False)
-        batch_op.create_index(
-            "uq_incident_open",
-            ["key_pair_id"],
-            unique=True,
-            sqlite_where=sa.text("closed_at IS NULL"),
-            postgresql_where=sa.text("closed_at IS NULL"),
-        )
-
+    op.create_index(op.f("ix_incident_account_id"), "incident", ["account_id"], unique=False)
+    op.create_index(op.f("ix_incident_key_pair_id"), "incident", ["key_pair_id"], unique=False)
+    op.create_index(op.f("ix_incident_regeneration_id"), "incident", ["regeneration_id"], unique=False)
+    op.create_index(
+        "uq_incident_open",
+        "incident",
+        ["key_pair_id"],
+        unique=True,
+        sqlite_where=sa.text("closed_at IS NULL"),
+        postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.create_table(
+        "notice",
+        sa.Column("id", sa.String(length=36), nullable=False),
+        sa.Column("account_id", sa.String(length=36), nullable=False),
+        sa.Column("kind", sa.String(length=32), nullable=False),
+        sa.Column("key_pair_id", sa.String(length=36), nullable=True),
+        sa.Column("detail", sa.JSON(), nullable=False),
+        sa.Column("at", sa.BigInteger(), nullable=False),
+        sa.Column("regeneration_id", sa.String(length=36), nullable=True),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_notice_account_id")),
+        sa.ForeignKeyConstraint(["key_pair_id"], ["key_pair.id"], name=op.f("fk_notice_key_pair_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_notice")),
+    )
+    op.create_index(op.f("ix_notice_account_id"), "notice", ["account_id"], unique=False)
     op.create_table(
         "regeneration",
         sa.Column("id", sa.String(length=36), nullable=False),
@@ -242,16 +339,15 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["old_pair_id"], ["key_pair.id"], name=op.f("fk_regeneration_old_pair_id")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_regeneration")),
     )
-    with op.batch_alter_table("regeneration", schema=None) as batch_op:
-        batch_op.create_index(batch_op.f("ix_regeneration_account_id"), ["account_id"], unique=False)
-        batch_op.create_index(
-            "uq_regeneration_open",
-            ["account_id"],
-            unique=True,
-            sqlite_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
-            postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
-        )
-
+    op.create_index(op.f("ix_regeneration_account_id"), "regeneration", ["account_id"], unique=False)
+    op.create_index(
+        "uq_regeneration_open",
+        "regeneration",
+        ["account_id"],
+        unique=True,
+        sqlite_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+        postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
+    )
     op.create_table(
         "confirmation",
         sa.Column("incident_id", sa.String(length=36), nullable=False),
@@ -288,88 +384,29 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("regeneration_id", name=op.f("pk_sealed_secret")),
     )
-    op.create_table(
-        "installation",
-        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("id", sa.String(length=32), nullable=False),
-        sa.Column("place", sa.JSON(), nullable=False),
-        sa.Column("created_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("slot", name=op.f("pk_installation")),
-    )
-    op.create_table(
-        "key_check",
-        sa.Column("purpose", sa.String(length=32), nullable=False),
-        sa.Column("key_id", sa.String(length=16), nullable=False),
-        sa.Column("check_value", sa.String(length=64), nullable=False),
-        sa.Column("registered_at", sa.BigInteger(), nullable=False),
-        sa.PrimaryKeyConstraint("purpose", "key_id", name=op.f("pk_key_check")),
-    )
-    op.create_table(
-        "write_lock",
-        sa.Column("slot", sa.Integer(), autoincrement=False, nullable=False),
-        sa.PrimaryKeyConstraint("slot", name=op.f("pk_write_lock")),
-    )
 
 
 def downgrade() -> None:
-    op.drop_table("write_lock")
-    op.drop_table("key_check")
-    op.drop_table("installation")
     op.drop_table("sealed_secret")
     op.drop_table("incident_event")
     op.drop_table("confirmation")
-    with op.batch_alter_table("regeneration", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_regeneration_open",
-            sqlite_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
-            postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_regeneration_account_id"))
-
     op.drop_table("regeneration")
-    with op.batch_alter_table("incident", schema=None) as batch_op:
-        batch_op.drop_index(
-            "uq_incident_open",
-            sqlite_where=sa.text("closed_at IS NULL"),
-            postgresql_where=sa.text("closed_at IS NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_incident_regeneration_id"))
-        batch_op.drop_index(batch_op.f("ix_incident_key_pair_id"))
-        batch_op.drop_index(batch_op.f("ix_incident_account_id"))
-
-    op.drop_table("incident")
-    with op.batch_alter_table("mail", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_mail_incident_id"))
-        batch_op.drop_index(batch_op.f("ix_mail_account_id"))
-
-    op.drop_table("mail")
-    with op.batch_alter_table("notice", schema=None) as batch_op:
-        batch_op.drop_index(batch_op.f("ix_notice_account_id"))
-
     op.drop_table("notice")
-    with op.batch_alter_table("key_pair", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_key_pair_imported_scheme",
-            sqlite_where=sa.text("imported_scheme IS NOT NULL"),
-            postgresql_where=sa.text("imported_scheme IS NOT NULL"),
-        )
-        batch_op.drop_index(batch_op.f("ix_key_pair_account_id"))
-
+    op.drop_table("incident")
+    op.drop_table("webhook")
+    op.drop_table("mail")
     op.drop_table("key_pair")
+    op.drop_table("write_lock")
     op.drop_table("streak")
-    op.drop_table("incident_count")
+    op.drop_table("staff_order")
     op.drop_table("outcome_minute")
-    with op.batch_alter_table("outbox", schema=None) as batch_op:
-        batch_op.drop_index(
-            "ix_outbox_undelivered",
-            sqlite_where=sa.text("delivered_at IS NULL"),
-            postgresql_where=sa.text("delivered_at IS NULL"),
-        )
-
     op.drop_table("outbox")
+    op.drop_table("key_check")
     op.drop_table("key_change")
-    with op.batch_alter_table("attempt", schema=None) as batch_op:
-        batch_op.drop_index("ix_attempt_public_key_minute_outcome")
-
+    op.drop_table("job")
+    op.drop_table("installation")
+    op.drop_table("incident_count")
     op.drop_table("attempt")
+    op.drop_table("app_process")
+    op.drop_table("alert_hold")
     op.drop_table("account")
