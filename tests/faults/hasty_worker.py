@@ -1,6 +1,6 @@
 """The worker of the test suite's small run: as the product's, but what a killed worker had in hand is tried again soon.
 
-Here: two times of `octy_workflows.policies`. `make faults` runs the product's own, where that takes up to a minute.
+Here: two times of `octy_workflows.retry`. `make faults` runs the product's own, where that takes up to a minute.
 """
 
 import runpy
@@ -8,7 +8,7 @@ from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-from octy_workflows.policies import MAILING, PATIENTLY
+from octy_workflows.retry import MAILING, PATIENTLY
 
 for patience, seconds in ((PATIENTLY, 3), (MAILING, 5)):
     patience["start_to_close_timeout"] = timedelta(seconds=seconds)

@@ -8,7 +8,7 @@ from octy_middleware import ConfigurationError, Settings
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import Options
 from octy_worker.settings import WorkerSettings
-from octy_workflows.policies import MAILING
+from octy_workflows.retry import MAILING
 
 KEY = "11" * 32
 PEPPERS = {"OCTY_PEPPERS": f"k1:{KEY}"}

@@ -15,12 +15,12 @@ from temporalio.exceptions import ApplicationError
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer, Cause, RegenerationState
-from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.maintenance import UpkeepActivities
 from octy_worker.activities.regenerations import RegenerationActivities
-from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import ControlActivities
 from octy_worker.domain import incidents as cases
 from octy_worker.domain import regenerations, staff_requests
 from octy_worker.domain.incidents import CUSTOMER
@@ -44,8 +44,8 @@ from octy_workflows.messages import (
     Step,
     WebhookOrder,
 )
-from octy_workflows.policies import SUBJECT_MISSING
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.retry import SUBJECT_MISSING
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 HOUR = 3600.0

@@ -19,7 +19,7 @@ from octy_worker.mail.composing import Envelope
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Action, incident_workflow_id
-from octy_workflows.staff import StaffDecision
+from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.task_queues import Work
 
 WAITING = 20  # more than any other kind of work has threads

@@ -28,9 +28,9 @@ from webhook_rig import subscribe, tell
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import METADATA
 from octy_middleware.states import Answer
-from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import ControlActivities
 from octy_worker.crypto.links import Links
 from octy_worker.domain import staff_requests
 from octy_worker.mail.renderer import Letters
@@ -60,7 +60,7 @@ from octy_workflows.messages import (
     WebhookOrder,
     WorkflowKind,
 )
-from octy_workflows.staff import StaffExtension
+from octy_workflows.staff_requests import StaffExtension
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 HOUR = 3600.0

@@ -28,7 +28,7 @@ from octy_worker.temporal.search_attributes import make_known
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Action, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
 PATIENCE = 90.0  # a busy machine takes its time
 LONG = 1000.0

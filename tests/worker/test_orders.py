@@ -11,11 +11,11 @@ from support.world import World
 from temporalio.testing import ActivityEnvironment
 
 from octy_middleware.db.bulk_sql import run
-from octy_worker.activities.control import ControlActivities
+from octy_worker.activities.workflow_messages import ControlActivities
 from octy_worker.domain import staff_requests
 from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, UsedOrder, WorkflowKind
-from octy_workflows.staff import StaffDecision, StaffExtension
+from octy_workflows.staff_requests import StaffDecision, StaffExtension
 
 NOW = 1_770_000_000.0
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-1")

@@ -17,7 +17,7 @@ from temporalio.testing import ActivityEnvironment
 from test_reconciliation import Said
 from upkeep_rig import settings_of
 
-from octy_worker.activities.upkeep import UpkeepActivities
+from octy_worker.activities.maintenance import UpkeepActivities
 from octy_worker.cli.doctor import State
 from octy_worker.cli.doctor.upkeep import look_at_upkeep
 from octy_worker.domain.job_lease import Lease

@@ -22,7 +22,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import UndecipherableError, converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentCase
-from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
 
 K1 = Keychain({"k1": b"\x01" * 32})
 K1_K2 = Keychain({**K1, "k2": b"\x02" * 32})

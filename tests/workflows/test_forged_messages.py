@@ -26,6 +26,7 @@ from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_b
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import EncryptionCodec, converter
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.maintenance import KeyUpkeepWorkflow
 from octy_workflows.messages import (
     IncidentCase,
     NoticeCase,
@@ -39,9 +40,8 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 from octy_workflows.task_queues import Work
-from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 KEYS = Keychain({"k1": b"\x01" * 32})

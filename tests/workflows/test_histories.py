@@ -17,8 +17,8 @@ from workflow_stage import WORKFLOWS
 
 from octy_workflows import activities
 from octy_workflows.messages import MailKind, MailOrder, RegenerationCase, Step
-from octy_workflows.policies import PATIENTLY
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
+from octy_workflows.retry import PATIENTLY
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"

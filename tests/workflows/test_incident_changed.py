@@ -10,7 +10,7 @@ from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentStatus, RegenerationOrder
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "change_id": "c-1"}
 BACK_AGAIN = {"choice": Choice.REGENERATE, "leaked": False, "by": "eve", "change_id": "c-2"}

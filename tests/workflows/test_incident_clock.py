@@ -6,7 +6,7 @@ import pytest
 from workflow_stage import SLACK, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 MINUTE = 60.0
 DOWN_FOR_GOOD = ["down"] * 1000

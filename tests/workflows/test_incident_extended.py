@@ -11,7 +11,7 @@ from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, Extended, IncidentNote, IncidentStatus, IncidentTimes
-from octy_workflows.staff import Choice, StaffDecision, StaffExtension
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension
 
 WEEK = StaffExtension(7, "eve", "on holiday until Monday", request_id="e-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

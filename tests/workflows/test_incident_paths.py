@@ -8,7 +8,7 @@ import pytest
 from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 Event = Callable[[Play], Awaitable[Any]]
 

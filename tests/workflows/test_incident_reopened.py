@@ -8,7 +8,7 @@ from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentStatus
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")

@@ -10,7 +10,7 @@ from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentNote, IncidentStatus, Resent
-from octy_workflows.staff import Choice, StaffExtension, StaffResend
+from octy_workflows.staff_requests import Choice, StaffExtension, StaffResend
 
 AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
 FAILED = "note mail_failed needs_staff"

@@ -21,7 +21,7 @@ from octy_workflows.messages import (
     Refused,
     RegenerationOrder,
 )
-from octy_workflows.staff import STAFF_DECISION, Choice, StaffDecision
+from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
 
 EVE = StaffDecision("regenerate", "eve", "called them", decision_id="d-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")

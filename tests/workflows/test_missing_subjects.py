@@ -5,8 +5,8 @@ from temporalio.api.enums.v1 import EventType
 from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.messages import NoticeKind
-from octy_workflows.policies import SELDOM, SUBJECT_MISSING_FOR
-from octy_workflows.staff import Choice
+from octy_workflows.retry import SELDOM, SUBJECT_MISSING_FOR
+from octy_workflows.staff_requests import Choice
 
 HOUR = 3600.0
 LONG = SUBJECT_MISSING_FOR.total_seconds()

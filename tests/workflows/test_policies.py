@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
-from octy_workflows.policies import LEISURELY, MAILING, PATIENTLY
+from octy_workflows.retry import LEISURELY, MAILING, PATIENTLY
 
 
 def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:

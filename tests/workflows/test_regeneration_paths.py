@@ -13,7 +13,7 @@ from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.messages import DAY, HOUR, Action, Deliver, RegenerationTimes
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
-from octy_workflows.staff import StaffResend
+from octy_workflows.staff_requests import StaffResend
 
 Event = Callable[[Play], Awaitable[Any]]
 

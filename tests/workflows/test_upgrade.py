@@ -15,7 +15,7 @@ from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_bes
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_of, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase
-from octy_workflows.staff import StaffDecision
+from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 OPENED = ["0h note opened waiting", "0h mail alert-1"]

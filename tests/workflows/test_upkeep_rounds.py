@@ -15,7 +15,7 @@ from octy_workflows.messages import (
     UpkeepReport,
     UpkeepTask,
 )
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 DONE, MORE, HELD = Progress.DONE, Progress.MORE, Progress.HELD
 

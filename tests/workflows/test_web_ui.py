@@ -9,8 +9,8 @@ from workflow_stage import TASK_QUEUE, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, IncidentCase, IncidentTimes
-from octy_workflows.searching import FAILURES, NEEDS_STAFF, STATE
-from octy_workflows.staff import Choice, StaffResend
+from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
+from octy_workflows.staff_requests import Choice, StaffResend
 
 
 async def found(play: Play) -> tuple[Any, ...]:

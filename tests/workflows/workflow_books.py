@@ -53,7 +53,7 @@ from octy_workflows.messages import (
     WebhookOrder,
     WebhookReport,
 )
-from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
 _numbers = itertools.count(1)  # of regenerations and orders, across all books
 _ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}

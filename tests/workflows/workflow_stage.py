@@ -28,6 +28,7 @@ from temporalio.worker import Replayer, Worker
 from workflow_books import Books, Recorder
 
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.maintenance import KeyUpkeepWorkflow
 from octy_workflows.messages import (
     DAY,
     DecisionReport,
@@ -48,8 +49,8 @@ from octy_workflows.messages import (
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.searching import ATTRIBUTES
-from octy_workflows.staff import (
+from octy_workflows.search_attributes import ATTRIBUTES
+from octy_workflows.staff_requests import (
     STAFF_DECISION,
     STAFF_EXTENSION,
     STAFF_RESEND,
@@ -60,7 +61,6 @@ from octy_workflows.staff import (
     StaffResend,
 )
 from octy_workflows.task_queues import Work, task_queue_of
-from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"

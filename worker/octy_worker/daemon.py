@@ -19,12 +19,12 @@ from temporalio.worker import Worker
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.secret import KeyHasher
-from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.maintenance import UpkeepActivities
 from octy_worker.activities.regenerations import RegenerationActivities
-from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import ControlActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.identity import chains_of, claim_installation

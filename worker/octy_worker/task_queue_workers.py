@@ -13,19 +13,19 @@ from typing import Any
 from temporalio.client import Client
 from temporalio.worker import Worker, WorkerDeploymentConfig
 
-from octy_worker.activities.control import ControlActivities
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
+from octy_worker.activities.maintenance import UpkeepActivities
 from octy_worker.activities.regenerations import RegenerationActivities
-from octy_worker.activities.upkeep import UpkeepActivities
 from octy_worker.activities.webhooks import WebhookActivities
+from octy_worker.activities.workflow_messages import ControlActivities
 from octy_worker.mail.alert_priority import AlertsInProgress, interceptors
 from octy_worker.webhooks.shares import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
+from octy_workflows.maintenance import KeyUpkeepWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.task_queues import Work, task_queue_of
-from octy_workflows.upkeep import KeyUpkeepWorkflow
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 GRACE = 20.0  # seconds for activities under way when we are told to stop

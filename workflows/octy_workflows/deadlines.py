@@ -8,10 +8,10 @@ from collections.abc import Callable
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows.hearing import INVALID, TOO_LATE, refusal
     from octy_workflows.messages import DAY, Extended, IncidentTimes
-    from octy_workflows.policies import Condition, came_true
-    from octy_workflows.staff import MOST_DAYS, StaffExtension
+    from octy_workflows.retry import Condition, came_true
+    from octy_workflows.staff_input import INVALID, TOO_LATE, refusal
+    from octy_workflows.staff_requests import MOST_DAYS, StaffExtension
 
 
 class Deadlines:

@@ -1,8 +1,8 @@
 """KeyIncidentWorkflow: alert → wait for the customer or staff → regenerate or close.
 
-Here: when what happens in a case, and who is heard. Not here: which answer stands, which is `question`; deadlines,
-mails, new keys, and where the case stands, which have rooms of their own: `deadlines`, `letters`, `replacing`,
-`standing`.
+Here: when what happens in a case, and who is heard. Not here: which answer stands, which is `incident_answer`; deadlines,
+mails, new keys, and where the case stands, which have rooms of their own: `deadlines`, `incident_mails`, `replacement`,
+`incident_status`.
 """
 
 import asyncio
@@ -15,18 +15,11 @@ from temporalio.exceptions import ApplicationError, FailureError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import CurrentDetails
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.deadlines import Deadlines
-    from octy_workflows.hearing import (
-        HOW_TO_DECIDE,
-        HOW_TO_WAIT,
-        ORDER,
-        STAFF_SIGNALS,
-        order_in,
-        order_signalled,
-    )
-    from octy_workflows.letters import Letters
-    from octy_workflows.looking import Ignored, Looks
+    from octy_workflows.incident_answer import Question
+    from octy_workflows.incident_mails import Letters
+    from octy_workflows.incident_status import Standing
     from octy_workflows.messages import (
         Action,
         CaseState,
@@ -42,12 +35,19 @@ with workflow.unsafe.imports_passed_through():
         Signal,
         WorkflowKind,
     )
-    from octy_workflows.orders import Orders
-    from octy_workflows.question import Question
-    from octy_workflows.replacing import Replacement
-    from octy_workflows.searching import Index
-    from octy_workflows.staff import Choice, StaffExtension
-    from octy_workflows.standing import Standing
+    from octy_workflows.replacement import Replacement
+    from octy_workflows.search_attributes import Index
+    from octy_workflows.signals import Ignored, Looks
+    from octy_workflows.staff_input import (
+        HOW_TO_DECIDE,
+        HOW_TO_WAIT,
+        ORDER,
+        STAFF_SIGNALS,
+        Orders,
+        order_in,
+        order_signalled,
+    )
+    from octy_workflows.staff_requests import Choice, StaffExtension
 
 _SIGNALS = frozenset(
     {Signal.CUSTOMER_ANSWERED, Signal.ANSWER_CHANGED, Signal.ATTEMPTS_GREW, Signal.REGENERATION_FINISHED}

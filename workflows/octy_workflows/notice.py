@@ -11,10 +11,9 @@ from temporalio import workflow
 from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows.asking import Asking
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.correspondence import Correspondent
-    from octy_workflows.looking import Ignored
+    from octy_workflows.activity_calls import Asking
+    from octy_workflows.current_details import CurrentDetails
+    from octy_workflows.mails import Correspondent
     from octy_workflows.messages import (
         OVERTAKEN,
         WITHHELD,
@@ -27,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
         Refused,
         WorkflowKind,
     )
-    from octy_workflows.policies import came_true
+    from octy_workflows.retry import came_true
+    from octy_workflows.signals import Ignored
 
 _MAILS = {
     NoticeKind.EXPOSED: (MailKind.EXPOSED,),

@@ -16,11 +16,9 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.asking import Asking
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.correspondence import Correspondent
-    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, order_in, refusal
-    from octy_workflows.looking import Ignored, Looks
+    from octy_workflows.activity_calls import Asking
+    from octy_workflows.current_details import CurrentDetails
+    from octy_workflows.mails import Correspondent
     from octy_workflows.messages import (
         COLLECTED,
         DAY,
@@ -43,9 +41,10 @@ with workflow.unsafe.imports_passed_through():
         Step,
         WorkflowKind,
     )
-    from octy_workflows.orders import Orders
-    from octy_workflows.policies import LEISURELY, came_true, never
-    from octy_workflows.searching import Index
+    from octy_workflows.retry import LEISURELY, came_true, never
+    from octy_workflows.search_attributes import Index
+    from octy_workflows.signals import Ignored, Looks
+    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, Orders, order_in, refusal
 
 _MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
 _OPEN = (_MAKING, _SENT, COLLECTED)

@@ -16,9 +16,8 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.asking import Asking, asked_now, missing_in
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.looking import Ignored
+    from octy_workflows.activity_calls import Asking, asked_now, missing_in
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import (
         Refused,
         WebhookCase,
@@ -27,7 +26,8 @@ with workflow.unsafe.imports_passed_through():
         WebhookReport,
         WorkflowKind,
     )
-    from octy_workflows.policies import SELDOM
+    from octy_workflows.retry import SELDOM
+    from octy_workflows.signals import Ignored
     from octy_workflows.task_queues import main_queue_of, webhook_task_queue
 
 _RETRIES = RetryPolicy(

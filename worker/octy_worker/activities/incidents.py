@@ -21,7 +21,7 @@ from octy_workflows.messages import (
     Look,
     RegenerationOrder,
 )
-from octy_workflows.staff import Choice, StaffDecision, read_decision
+from octy_workflows.staff_requests import Choice, StaffDecision, read_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first thing that a case's workflow notes

@@ -80,7 +80,7 @@ def decide_many(
     """Decide each, and tell what became of it."""
     from octy_worker.staff import decisions
     from octy_worker.staff.bulk_decisions import decide_each, decision_id_of
-    from octy_workflows.staff import StaffDecision
+    from octy_workflows.staff_requests import StaffDecision
 
     if all_open != (since is not None) or all_open == bool(cases):
         raise UsageFaultError("which incidents?", "give their ids, or --all-open with --since")

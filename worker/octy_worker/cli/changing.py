@@ -12,7 +12,7 @@ from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.amendments import Change, Changed, change_answer
 from octy_worker.staff.audit import record
-from octy_workflows.staff import fault_of_actor, fault_of_reason
+from octy_workflows.staff_requests import fault_of_actor, fault_of_reason
 
 
 def change(database: Database, incident_id: str, wish: Change) -> Changed:

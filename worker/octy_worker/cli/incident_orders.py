@@ -18,7 +18,7 @@ from octy_worker.errors import RefusedError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
-    from octy_workflows.staff import StaffResend
+    from octy_workflows.staff_requests import StaffResend
 
 _Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a beginning of it that is unique.")]
 _Again = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
@@ -89,7 +89,7 @@ def extend(
     from octy_worker.formatting import moment
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
-    from octy_workflows.staff import StaffExtension
+    from octy_workflows.staff_requests import StaffExtension
 
     who = staff_actor(context, actor)
     said = StaffExtension(days, who, reason, request_id or uuid7(now()))
@@ -131,7 +131,7 @@ def resend(
     from octy_middleware.clock import uuid7
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
-    from octy_workflows.staff import StaffResend
+    from octy_workflows.staff_requests import StaffResend
 
     who = staff_actor(context, actor)
     said = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or uuid7(now()))

@@ -155,7 +155,7 @@ def decide(
     from octy_middleware.clock import uuid7
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
-    from octy_workflows.staff import StaffDecision
+    from octy_workflows.staff_requests import StaffDecision
 
     who = staff_actor(context, actor)
     said = StaffDecision(decision, who, reason, leaked, decision_id or uuid7(now()))

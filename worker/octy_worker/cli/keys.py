@@ -180,7 +180,7 @@ def resend(
     from octy_worker.domain.staff_requests import check_staff
     from octy_worker.reports.key_delivery import pending_delivery
     from octy_worker.staff import decisions
-    from octy_workflows.staff import StaffResend
+    from octy_workflows.staff_requests import StaffResend
 
     who = staff_actor(context, actor)
     order = StaffResend(who, reason, request_id=request_id or uuid7(now()))

@@ -8,7 +8,7 @@ from sqlmodel import Session, select
 from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Regeneration
 from octy_middleware.states import Answer
 from octy_workflows.messages import FINAL, Ending, IncidentFacts, RegenerationFacts, Signal
-from octy_workflows.staff import Choice
+from octy_workflows.staff_requests import Choice
 
 CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
 """What an answer asks for, in the workflows' words."""

@@ -1,6 +1,6 @@
 """Staff orders in the store: written before a message goes to a workflow, loaded and used by the workflow's activity.
 
-Here: every SQL step of the `staff_order` table. Not here: what follows from an order (`octy_workflows.orders`), the
+Here: every SQL step of the `staff_order` table. Not here: what follows from an order (`octy_workflows.staff_input`), the
 `octy` command (`cli.deciding`).
 
 Messages to workflows carry an order's id alone. Whoever reaches Temporal can send one, so the row decides: it must be
@@ -19,7 +19,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import StaffOrder
 from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import Action, Refused
-from octy_workflows.staff import Choice, StaffDecision, StaffRequest
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffRequest
 
 _OF_EVERY_ORDER = ("actor", "reason")
 

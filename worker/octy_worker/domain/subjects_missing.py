@@ -1,13 +1,13 @@
 """A subject that is not in this database: retried, for another worker may have it, and never passed over.
 
 Here: the error, its words, and when it is final for its workflow, which calls staff then. Not here: how it is asked for
-after that (`octy_workflows.asking`).
+after that (`octy_workflows.activity_calls`).
 """
 
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_workflows.policies import SELDOM, SUBJECT_MISSING, SUBJECT_MISSING_FOR
+from octy_workflows.retry import SELDOM, SUBJECT_MISSING, SUBJECT_MISSING_FOR
 
 
 def subject_missing(what: str, subject_id: str) -> ApplicationError:

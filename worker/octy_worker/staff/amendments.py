@@ -26,7 +26,7 @@ from octy_middleware.states import Answer, Cause, PairState, RegenerationState, 
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
 from octy_worker.reports.queries import open_incident_of
-from octy_workflows.staff import Choice, StaffDecision
+from octy_workflows.staff_requests import Choice, StaffDecision
 
 
 @dataclass(frozen=True, slots=True)

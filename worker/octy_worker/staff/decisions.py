@@ -25,11 +25,11 @@ from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.place import TemporalPlace, has_worker, reach
-from octy_workflows.hearing import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import Action, Extended, Resent, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
+from octy_workflows.staff_input import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
+from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
 _ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
 _RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}

@@ -35,8 +35,8 @@ from temporalio.converter import (
 from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
-from octy_workflows.hearing import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
-from octy_workflows.staff import read_order
+from octy_workflows.staff_input import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
+from octy_workflows.staff_requests import read_order
 
 ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"

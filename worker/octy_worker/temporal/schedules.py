@@ -1,7 +1,7 @@
 """Temporal's schedules of what recurs, made and kept as the settings say.
 
 Here: when each task is due, and that its schedule is there and right; looked at every minute, for a Temporal that lost
-its state has lost these too, and our search attributes with them. Not here: the tasks (`activities.upkeep`).
+its state has lost these too, and our search attributes with them. Not here: the tasks (`activities.maintenance`).
 
 One that somebody has paused stays paused, also when its times change.
 """
@@ -30,9 +30,9 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.codec import key_of
 from octy_worker.temporal.search_attributes import make_known
+from octy_workflows.maintenance import KeyUpkeepWorkflow
 from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
 from octy_workflows.task_queues import background_task_queue
-from octy_workflows.upkeep import KeyUpkeepWorkflow
 
 _logger = logging.getLogger(__name__)
 

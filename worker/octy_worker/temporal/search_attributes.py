@@ -1,7 +1,7 @@
 """Making our search attributes known to a Temporal namespace, so that workflows may set them.
 
 Here: looking which are known, and adding what is missing; twice is harmless. Not here: what they are and what is in
-them (`octy_workflows.searching`), whether they are wanted (`WorkerSettings.temporal_search_attributes`).
+them (`octy_workflows.search_attributes`), whether they are wanted (`WorkerSettings.temporal_search_attributes`).
 """
 
 from temporalio.api.enums.v1 import IndexedValueType
@@ -11,7 +11,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.temporal.client import unavailable
-from octy_workflows.searching import ATTRIBUTES
+from octy_workflows.search_attributes import ATTRIBUTES
 
 TYPES = {attribute.name: IndexedValueType.ValueType(attribute.indexed_value_type) for attribute in ATTRIBUTES}
 OFF = "or set OCTY_TEMPORAL_SEARCH_ATTRIBUTES=off"

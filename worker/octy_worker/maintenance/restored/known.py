@@ -18,7 +18,7 @@ from octy_workflows.messages import (
     RegenerationFacts,
     Resolution,
 )
-from octy_workflows.staff import Choice
+from octy_workflows.staff_requests import Choice
 
 _LATEST = 2.0**34  # Unix seconds, in the year 2514
 

@@ -1,7 +1,7 @@
 """The new keys of a case: ordered, waited for, joined when a later order takes their place, called off.
 
 Here: one case's regenerations, one after the other. Not here: what happens in one, which is `regeneration`; which
-answer stands, which is `question`.
+answer stands, which is `incident_answer`.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,10 +11,10 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import CurrentDetails
+    from octy_workflows.current_details import CurrentDetails
+    from octy_workflows.incident_answer import Question
+    from octy_workflows.incident_status import Standing
     from octy_workflows.messages import FINAL, CaseState, Ending, IncidentCase, IncidentFacts, RegenerationOrder
-    from octy_workflows.question import Question
-    from octy_workflows.standing import Standing
 
 _MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
 _ABANDONED = "regeneration_abandoned"

@@ -12,10 +12,10 @@ from temporalio.common import RawValue
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.looking import Ignored
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import Progress, Refused, UpkeepOrder, UpkeepRound, UpkeepTask, WorkflowKind
-    from octy_workflows.policies import UPKEEP
+    from octy_workflows.retry import UPKEEP
+    from octy_workflows.signals import Ignored
 
 _DONE_BY = {
     UpkeepTask.RETENTION: activities.prune_store,

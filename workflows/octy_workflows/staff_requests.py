@@ -1,7 +1,7 @@
 """PURE. What support staff asks of a case, and what of it can be taken.
 
 Here: decision, extension and re-sending as values, their faults in words, and reading them from JSON that a person
-typed. Not here: whether one comes too late (`question`, `deadlines`, `letters`), how it arrives (`hearing`).
+typed. Not here: whether one comes too late (`incident_answer`, `deadlines`, `incident_mails`), how it arrives (`staff_input`).
 """
 
 import re

@@ -12,10 +12,10 @@ from temporalio.exceptions import ActivityError, ApplicationError, is_cancelled_
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.asking import Asking, asked_now, missing_in
-    from octy_workflows.board import CurrentDetails
+    from octy_workflows.activity_calls import Asking, asked_now, missing_in
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import DAY, DELAYED, Detail, MailEnd, MailOrder, MailReport
-    from octy_workflows.policies import FIRST_MAILING, MAILING, SELDOM_MAILING, Condition, Patience, came_true
+    from octy_workflows.retry import FIRST_MAILING, MAILING, SELDOM_MAILING, Condition, Patience, came_true
     from octy_workflows.task_queues import Work, first_try, main_queue_of, task_queue_of
 
 _SECOND_TRY = 1.0  # seconds after the first one has failed

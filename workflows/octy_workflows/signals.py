@@ -11,7 +11,7 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.messages import IgnoredSignal, Refused, WorkflowKind
-    from octy_workflows.policies import PATIENTLY
+    from octy_workflows.retry import PATIENTLY
 
 
 class Looks:

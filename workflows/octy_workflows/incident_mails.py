@@ -1,15 +1,16 @@
 """The mails of a case: the alert, its reminders, and what support staff has sent again.
 
-Here: which mail has which number, and which is under way. Not here: one mail's way, which is `correspondence`; what it
+Here: which mail has which number, and which is under way. Not here: one mail's way, which is `mails`; what it
 says, which the activity knows.
 """
 
 from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.correspondence import Correspondent
-    from octy_workflows.hearing import TOO_EARLY, TOO_LATE, refusal
+    from octy_workflows.current_details import CurrentDetails
+    from octy_workflows.incident_answer import Question
+    from octy_workflows.incident_status import Standing
+    from octy_workflows.mails import Correspondent
     from octy_workflows.messages import (
         HELD,
         WITHHELD,
@@ -21,11 +22,9 @@ with workflow.unsafe.imports_passed_through():
         MailOrder,
         Resent,
     )
-    from octy_workflows.orders import Orders
-    from octy_workflows.policies import came_true
-    from octy_workflows.question import Question
-    from octy_workflows.staff import StaffResend
-    from octy_workflows.standing import Standing
+    from octy_workflows.retry import came_true
+    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, Orders, refusal
+    from octy_workflows.staff_requests import StaffResend
 
 MAIL_FAILED = "mail_failed"
 MAIL_WITHHELD = "mail_withheld"

@@ -10,11 +10,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.asking import Asking
-    from octy_workflows.board import CurrentDetails
+    from octy_workflows.activity_calls import Asking
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import CaseState, CloseOrder, Detail, IncidentNote, Resolution, WorkflowKind
-    from octy_workflows.searching import Index
-    from octy_workflows.staff import StaffRequest
+    from octy_workflows.search_attributes import Index
+    from octy_workflows.staff_requests import StaffRequest
 
 _SYSTEM = "system"
 _HEADLINE = {

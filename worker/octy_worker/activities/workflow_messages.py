@@ -25,7 +25,7 @@ from octy_workflows.messages import (
     UsedOrder,
     WorkflowKind,
 )
-from octy_workflows.staff import StaffDecision, StaffExtension, StaffResend, read_request
+from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend, read_request
 
 _MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
 _NAMES = frozenset(Signal)

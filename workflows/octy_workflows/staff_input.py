@@ -1,7 +1,7 @@
 """Who is heard, and how: what people type into the Web UI or the command line is read with suspicion.
 
 Here: the way from a payload to the id of a staff order, and refusals. Not here: what the order says (`orders`), whether
-it comes too late, which is `question`, `deadlines` and `letters`.
+it comes too late, which is `incident_answer`, `deadlines` and `incident_mails`.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,20 @@ from temporalio.common import RawValue
 from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
-    from octy_workflows.messages import Action
-    from octy_workflows.staff import STAFF_DECISION, STAFF_EXTENSION, STAFF_RESEND, read_order
+    from octy_workflows import activities
+    from octy_workflows.messages import Action, OrderUse, UsedOrder, WorkflowKind
+    from octy_workflows.retry import PATIENTLY
+    from octy_workflows.staff_requests import (
+        STAFF_DECISION,
+        STAFF_EXTENSION,
+        STAFF_RESEND,
+        StaffDecision,
+        StaffExtension,
+        StaffRequest,
+        StaffResend,
+        read_order,
+        read_request,
+    )
 
 HOW_TO_DECIDE = (
     "To decide: `octy incidents decide`. From here: `octy incidents decide … --order-only` prints an order's id; send "
@@ -42,6 +54,13 @@ TOO_LATE = "TooLate"
 
 _NO_ORDER = 'what is wanted is an order\'s id, as {"order": "ID"}; `octy incidents … --order-only` prints one'
 
+_FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
+    Action.DECIDE: (StaffDecision, "a decision"),
+    Action.EXTEND: (StaffExtension, "an extension"),
+    Action.RESEND: (StaffResend, "an order to send again"),
+    Action.RESEND_KEYS: (StaffResend, "an order to send again"),
+}
+
 
 def refusal(why: str, kind: str) -> ApplicationError:
     """Return the error that refuses what staff asks for; `kind` is one of the four above."""
@@ -69,3 +88,29 @@ def order_signalled(said: Sequence[RawValue]) -> tuple[str, str]:
         return "", _NO_ORDER
     order_id = read_order(value)
     return (order_id, "") if order_id else ("", _NO_ORDER)
+
+
+class Orders:
+    """The orders of one workflow's subject that were used."""
+
+    def __init__(self, kind: WorkflowKind, subject_id: str) -> None:
+        self._kind = kind
+        self._subject_id = subject_id
+        self.used: dict[str, StaffRequest] = {}  # by order id
+
+    async def use(self, order_id: str, action: Action, why: str = "") -> StaffRequest:
+        """Return what the order says; raise a refusal, which is noted and counted already.
+
+        The activity runs whatever was sent, also where no id could be read (`why` says what ails it): a replay whose
+        keys decrypt less or more asks for the same.
+        """
+        form, noun = _FORMS[action]
+        use = OrderUse(order_id, self._kind, self._subject_id, action, form.refused_as, why, workflow.time())
+        found: UsedOrder = await workflow.execute_activity(
+            activities.use_order, use, **PATIENTLY, summary=f"order to {action}"
+        )
+        request = found.refused or read_request(form, noun, found.request)
+        if isinstance(request, str):
+            raise refusal(request, ORDER)
+        self.used[request.id] = request
+        return request

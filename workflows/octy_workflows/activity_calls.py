@@ -13,9 +13,9 @@ from temporalio.exceptions import ActivityError, ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.board import CurrentDetails
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import MissingSubject, WorkflowKind
-    from octy_workflows.policies import PATIENTLY, SELDOM, SUBJECT_MISSING
+    from octy_workflows.retry import PATIENTLY, SELDOM, SUBJECT_MISSING
 
 _Order = TypeVar("_Order")
 _Answer = TypeVar("_Answer")

@@ -2,7 +2,7 @@
 
 Here: the answer that stands, staff decisions one at a time, what comes too late, and what staff makes of an answer.
 Not here: who was first, which SQL decides; what follows from the answer, which is `incident`; what people type, which
-is `hearing`, and what it ordered, which is `orders`.
+is `staff_input`, and what it ordered, which is `orders`.
 """
 
 import asyncio
@@ -13,12 +13,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.asking import Asking
-    from octy_workflows.board import CurrentDetails
-    from octy_workflows.hearing import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, refusal
+    from octy_workflows.activity_calls import Asking
+    from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import Action, DecisionOrder, DecisionReport, IncidentFacts, Resolution
-    from octy_workflows.orders import Orders
-    from octy_workflows.staff import Choice
+    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, Orders, refusal
+    from octy_workflows.staff_requests import Choice
 
 
 @dataclass(frozen=True)
