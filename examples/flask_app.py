@@ -6,7 +6,14 @@ from typing import Any
 from flask import Flask, Response, abort, jsonify, request
 from werkzeug.exceptions import HTTPException
 
-from octy_middleware import Accounts, Database, InvalidInputError, OctyWSGIMiddleware, Settings, StoreUnavailableError
+from octy_middleware import (
+    Accounts,
+    Database,
+    DatabaseUnavailableError,
+    InvalidInputError,
+    OctyWSGIMiddleware,
+    Settings,
+)
 from octy_middleware.http.error_body import fault, success
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
@@ -65,5 +72,5 @@ def refuse(error: Exception) -> tuple[dict[str, Any], int, dict[str, str]]:
     return body, status, headers
 
 
-for kind in (HTTPException, InvalidInputError, StoreUnavailableError, ValueError, RecursionError):
+for kind in (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError):
     app.register_error_handler(kind, refuse)

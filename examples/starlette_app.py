@@ -11,7 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.routing import Route
 
-from octy_middleware import Accounts, Database, InvalidInputError, OctyASGIMiddleware, Settings, StoreUnavailableError
+from octy_middleware import (
+    Accounts,
+    Database,
+    DatabaseUnavailableError,
+    InvalidInputError,
+    OctyASGIMiddleware,
+    Settings,
+)
 from octy_middleware.http.error_body import fault, success
 
 CLI_RELEASE = os.environ.get("EXAMPLE_CLI_RELEASE", "v1.0.0")  # the newest release of the command line, by its name
@@ -65,7 +72,7 @@ def refuse(_request: Request, error: Exception) -> JSONResponse:
     return JSONResponse(body, status, {**headers, **(getattr(error, "headers", None) or {})})
 
 
-kinds = (HTTPException, InvalidInputError, StoreUnavailableError, ValueError, RecursionError)
+kinds = (HTTPException, InvalidInputError, DatabaseUnavailableError, ValueError, RecursionError)
 routes = [
     Route("/v1/account/authenticate", authenticate),
     Route("/v1/configurations/account", read_account),

@@ -18,10 +18,10 @@ from octy_middleware.db.database import Database
 from octy_middleware.domain.accounts import Accounts
 from octy_middleware.errors import (
     ConfigurationError,
+    DatabaseUnavailableError,
     InvalidInputError,
     OctyError,
     SchemaError,
-    StoreUnavailableError,
 )
 from octy_middleware.http.decision import Principal, UnauthenticatedUser
 from octy_middleware.http.outcome import Outcome
@@ -35,6 +35,7 @@ __all__ = [
     "Authenticator",
     "ConfigurationError",
     "Database",
+    "DatabaseUnavailableError",
     "ErrorResponse",
     "InvalidInputError",
     "OctyASGIMiddleware",
@@ -44,7 +45,6 @@ __all__ = [
     "Principal",
     "SchemaError",
     "Settings",
-    "StoreUnavailableError",
     "UnauthenticatedUser",
     "__version__",
     "add_openapi_security",

@@ -4,7 +4,7 @@ OctyError                 never raised itself
 ├── ConfigurationError    a setting is missing or wrong; the text says which and what to do
 │   └── ForeignKeysError  keys are not those that the database is used with
 ├── SchemaError           the database is at another schema than this release
-├── StoreUnavailableError the database can't be reached, is locked, or its disk is full
+├── DatabaseUnavailableError the database can't be reached, is locked, or its disk is full
 │   ├── DatabaseSetupError the database answers and refuses: a table or a right is missing; the text says what to do
 │   └── StandbyError      what answers in its place is a standby: it takes no writes, and may be behind
 └── InvalidInputError     data given by a person (an address, a reference) can't be taken
@@ -27,15 +27,15 @@ class SchemaError(OctyError):
     """The database is older or newer than this release."""
 
 
-class StoreUnavailableError(OctyError):
+class DatabaseUnavailableError(OctyError):
     """The store can't answer now; nothing was changed."""
 
 
-class DatabaseSetupError(StoreUnavailableError):
+class DatabaseSetupError(DatabaseUnavailableError):
     """The database answers, and refuses: trying again helps only once somebody has done what the text says."""
 
 
-class StandbyError(StoreUnavailableError):
+class StandbyError(DatabaseUnavailableError):
     """What answers is no primary database: it takes no writes, and what it says may be old."""
 
 

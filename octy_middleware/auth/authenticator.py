@@ -31,7 +31,7 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.client_address import ClientAddress, TrustedProxies
 from octy_middleware.http.credentials import Secret, read_credentials
 from octy_middleware.http.decision import OPEN, AuthDecision
@@ -270,7 +270,7 @@ class Authenticator:
     def answer(self, verdict: AuthDecision, request: Request) -> ErrorResponse:
         """Return what a refused client gets, in the host's shape if it has one."""
         refusal = refuse(
-            verdict.told or verdict.outcome or Outcome.STORE_UNAVAILABLE,
+            verdict.told or verdict.outcome or Outcome.DATABASE_UNAVAILABLE,
             realm=self.settings.realm,
             accept=next(iter(request.header(b"accept")), None),
             retry_after=verdict.retry_after,
@@ -321,7 +321,7 @@ class Authenticator:
             with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
                 key_pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
             self._keyring.remember_renewed(record.public_key)
-        except StoreUnavailableError as error:
+        except DatabaseUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
 
     def _beat(self, connection: Connection) -> None:

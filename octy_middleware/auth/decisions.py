@@ -81,21 +81,21 @@ class Decisions:
 
     def unanswered(self, claim: PendingCredentials) -> AuthDecision:
         """Answer 503 for what somebody else has in hand, and will record."""
-        return AuthDecision(Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE)
+        return AuthDecision(Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE)
 
     def judged_without_store(self, claim: PendingCredentials, request: Request, public_key: str) -> AuthDecision:
         """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
         entry = describe(Outcome.WRONG_SECRET, request, claim.client, self._clock(), public_key=public_key)
-        return self._noted(AuthDecision(Outcome.STORE_UNAVAILABLE), entry)
+        return self._noted(AuthDecision(Outcome.DATABASE_UNAVAILABLE), entry)
 
     def undecided_after_commit(self, claim: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503 like `undecided`, at the time at which a judged secret is answered (T7)."""
-        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE
         return AuthDecision(outcome, entry=describe(outcome, request, claim.client, self._clock()))
 
     def undecided(self, claim: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
-        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.STORE_UNAVAILABLE
+        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE
         return self.note(outcome, request, claim.client)
 
     def unable(self, record: KeyRecord, request: Request, claim: PendingCredentials) -> AuthDecision:

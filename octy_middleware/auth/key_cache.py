@@ -116,13 +116,13 @@ class KeyCache:
         return self._imported
 
     def look_up(self, public_key: str) -> KeyRecord | None:
-        """Return the record as the store has it now, or None. Raises StoreUnavailableError."""
+        """Return the record as the store has it now, or None. Raises DatabaseUnavailableError."""
         return self.look_up_all([public_key]).get(public_key)
 
     def look_up_all(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
         """Return the records of those keys that exist, as the store has them now.
 
-        Raises StoreUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
+        Raises DatabaseUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
         """
         self._ensure_reader()
         epoch, stand_in = self._epoch, self._stand_in
@@ -254,7 +254,7 @@ class KeyCache:
     def remember_renewed(self, public_key: str) -> None:
         """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
 
-        An outage that begins now must not cut it off. Raises StoreUnavailableError.
+        An outage that begins now must not cut it off. Raises DatabaseUnavailableError.
         """
         if len(self._renewed) < _RENEWED:
             self._renewed.add(public_key)

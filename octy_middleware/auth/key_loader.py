@@ -121,4 +121,4 @@ class KeyLoader:
             return self._judge(asked.claim, asked.request, records.get(asked.claim.credentials.public_key))
         except Exception:  # a host's own request class, or a fault of ours: the others go on
             _logger.exception("a claim can't be judged")
-            return AuthDecision(Outcome.STORE_UNAVAILABLE)
+            return AuthDecision(Outcome.DATABASE_UNAVAILABLE)

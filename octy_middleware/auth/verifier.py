@@ -12,7 +12,7 @@ from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
-from octy_middleware.errors import ForeignKeysError, StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError, ForeignKeysError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.decision import AuthDecision
@@ -82,7 +82,7 @@ class Verifier:
         right = fits if slow.right is None else slow.right
         try:  # it took a while: the pair may have been retired or renewed meanwhile
             record = self._keyring.look_up(slow.claim.credentials.public_key)
-        except StoreUnavailableError:
+        except DatabaseUnavailableError:
             if right:
                 return self._end.undecided_after_commit(slow.claim, request)
             return self._judge(slow.claim, request, slow.record, right=False)
@@ -99,7 +99,9 @@ class Verifier:
         if slow.right is None:
             return self._end.undecided_after_commit(slow.claim, request)
         verdict = self._judge(slow.claim, request, slow.record, right=slow.right)
-        return verdict if verdict.entry is None else verdict._replace(told=Outcome.STORE_UNAVAILABLE, retry_after=None)
+        return (
+            verdict if verdict.entry is None else verdict._replace(told=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
+        )
 
     def without_store(self, claim: PendingCredentials, request: Request) -> AuthDecision:
         """DecisionOrPending 503 where the store did not answer.

@@ -34,7 +34,7 @@ class Notifier(Protocol):
     def wait(self, timeout: float) -> bool:
         """Return True at once when messages may have come, False after so many seconds without any.
 
-        Raises StoreUnavailableError.
+        Raises DatabaseUnavailableError.
         """
 
     def close(self) -> None:
@@ -42,7 +42,7 @@ class Notifier(Protocol):
 
 
 class Backend(Protocol):
-    """One database of one kind. Whatever is away raises StoreUnavailableError, or what `is_outage` knows."""
+    """One database of one kind. Whatever is away raises DatabaseUnavailableError, or what `is_outage` knows."""
 
     url: URL
     """How it is reached. Its text hides the password, wherever that was given."""
@@ -81,7 +81,7 @@ class Backend(Protocol):
         """Have what this transaction erases leave the database's files once it has committed, as far as we can."""
 
     def check_committed(self, connection: Connection) -> None:
-        """Raise StoreUnavailableError when the commit went where nobody will ever read it."""
+        """Raise DatabaseUnavailableError when the commit went where nobody will ever read it."""
 
     def after_commit(self, connection: Connection) -> None:
         """Do what `ring` has put off until now."""

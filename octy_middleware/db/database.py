@@ -19,9 +19,9 @@ from octy_middleware.db.pinned_connection import PinnedConnection
 from octy_middleware.errors import (
     ConfigurationError,
     DatabaseSetupError,
+    DatabaseUnavailableError,
     SchemaError,
     StandbyError,
-    StoreUnavailableError,
 )
 from octy_middleware.process.fork import notice_fork, rest_while_forking
 
@@ -77,7 +77,7 @@ def mark_erased(connection: Connection) -> None:
 class Database:
     """One database of the given SQLAlchemy URL. Connections are made on first use, anew in each forked process.
 
-    All methods raise StoreUnavailableError when the store can't answer; the transaction is then rolled back.
+    All methods raise DatabaseUnavailableError when the store can't answer; the transaction is then rolled back.
     """
 
     def __init__(self, url: str, *, busy_timeout: float = _BUSY_TIMEOUT) -> None:
@@ -134,7 +134,7 @@ class Database:
         It is asked anew on another connection where that one has died since: nothing was changed by it.
         """
         notice_fork()
-        with self._as_store_errors():
+        with self._translate_errors():
             renounced = False
             for _ in range(_POOLED):  # a server that was restarted has cut them all
                 driver = None
@@ -148,7 +148,7 @@ class Database:
                     if renounced or not self._leads_to_standby(error):
                         raise
                     renounced = True
-        raise StoreUnavailableError(f"every connection to {self.backend.place} breaks")
+        raise DatabaseUnavailableError(f"every connection to {self.backend.place} breaks")
 
     def _is_cut(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
         return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
@@ -165,7 +165,7 @@ class Database:
     def read(self) -> Iterator[Connection]:
         """Open a transaction that reads one consistent state."""
         notice_fork()
-        with self._as_store_errors(), self._connect(None) as connection, connection.begin():
+        with self._translate_errors(), self._connect(None) as connection, connection.begin():
             yield connection
 
     @contextmanager
@@ -184,7 +184,7 @@ class Database:
         notice_fork()
         changed: list[str] = []
         wait = self._busy_timeout if patience is None else patience
-        with self._as_store_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
+        with self._translate_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
             try:
                 with connection.begin():
                     yield connection
@@ -230,7 +230,7 @@ class Database:
         try:
             return self.engine.connect()
         except InvalidRequestError as error:  # the pool gave up: the file changed at every try
-            raise StoreUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
+            raise DatabaseUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
 
     def _begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
         """Begin on a connection that lives, to the primary. Others are replaced: nothing was asked of them yet."""
@@ -247,17 +247,17 @@ class Database:
                 connection.invalidate(error)
             else:
                 return
-        raise StoreUnavailableError(f"every connection to {self.backend.place} breaks")
+        raise DatabaseUnavailableError(f"every connection to {self.backend.place} breaks")
 
     @contextmanager
-    def _as_store_errors(self) -> Iterator[None]:
+    def _translate_errors(self) -> Iterator[None]:
         """Turn what drivers raise when the store is away, locked or full into one error of ours."""
         try:
             yield
         except PoolTimeoutError as error:
-            raise StoreUnavailableError("every connection to the store is in use") from error
+            raise DatabaseUnavailableError("every connection to the store is in use") from error
         except OSError as error:
-            raise StoreUnavailableError(f"the store's lock file can't be used: {error}") from error
+            raise DatabaseUnavailableError(f"the store's lock file can't be used: {error}") from error
         except Exception as error:
             cause = error.orig if isinstance(error, DBAPIError) else error
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
@@ -271,7 +271,7 @@ class Database:
                 raise DatabaseSetupError(f"the database refuses: {type(cause).__name__}: {told} → {remedy}") from error
             if not lost and not self.backend.is_outage(cause):
                 raise
-            raise StoreUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error
+            raise DatabaseUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:
@@ -347,7 +347,7 @@ class Database:
         try:
             if not self.backend.is_missing():
                 self.check_schema()
-        except StoreUnavailableError:
+        except DatabaseUnavailableError:
             pass
         finally:
             self.engine.pool.dispose()  # idle ones: the host may use this object already

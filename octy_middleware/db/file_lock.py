@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 
 _POLL = 0.0005  # seconds between two looks
 _FORK_PATIENCE = 5.0  # seconds that a fork waits for the writer of this process
@@ -72,9 +72,9 @@ class FileLock:
 
     @contextmanager
     def hold(self, timeout: float) -> Iterator[None]:
-        """Hold the lock; raise StoreUnavailableError when it can't be had within `timeout` seconds."""
+        """Hold the lock; raise DatabaseUnavailableError when it can't be had within `timeout` seconds."""
         if not self._threads.acquire(timeout=timeout):
-            raise StoreUnavailableError(f"the database was busy for {timeout:g} s")
+            raise DatabaseUnavailableError(f"the database was busy for {timeout:g} s")
         try:
             descriptor = self._acquire(timeout)
             try:
@@ -104,5 +104,5 @@ class FileLock:
             else:
                 return self._descriptor
             if time.monotonic() > deadline:
-                raise StoreUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
+                raise DatabaseUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
             time.sleep(_POLL)

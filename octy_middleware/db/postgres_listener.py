@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import URL
 
 from octy_middleware.db.postgres_url import driver_options
-from octy_middleware.errors import StandbyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError, StandbyError
 
 if TYPE_CHECKING:
     import psycopg
@@ -40,7 +40,7 @@ class ServerAlarm:
             self._check(self._driver)
         except psycopg.Error as error:
             self.close()
-            raise StoreUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
+            raise DatabaseUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
         return False
 
     def _check(self, driver: "psycopg.Connection[Any]") -> None:

@@ -19,7 +19,7 @@ from sqlalchemy.pool import ConnectionPoolEntry
 
 from octy_middleware.db.backend import IS_THERE, Notifier, Writer
 from octy_middleware.db.file_lock import FileLock, for_writers, restrict_to_writers
-from octy_middleware.errors import ConfigurationError, StoreUnavailableError
+from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 
 _FILE = "octy_file"  # in a connection's `info`: which file it has open
 _RUNG = "octy_rung"  # in a connection's `info`: a message was put into the outbox
@@ -109,7 +109,7 @@ class SqliteBackend:
     def check_committed(self, connection: Connection) -> None:
         """See `Backend`. SQLite goes on in an unlinked file."""
         if connection.info[_FILE] != _identity(self.place):
-            raise StoreUnavailableError(f"{self.path} was removed or replaced")
+            raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
 
     def after_commit(self, connection: Connection) -> None:
         """See `Backend`. The write-ahead log still has the pages as they were before a secret was erased."""
@@ -164,7 +164,7 @@ class SqliteBackend:
                     path.chmod(for_writers(path.stat().st_mode))
         except OSError as error:
             hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
-            raise StoreUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
+            raise DatabaseUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
 
     def create_schema(self, connection: Connection) -> None:
         """See `Backend`. A file has one schema."""
@@ -210,7 +210,7 @@ class SqliteBackend:
         """See `Backend`. A copy of a file has another inode."""
         identity = _identity(self.place)
         if identity is None:
-            raise StoreUnavailableError(f"{self.path} was removed or replaced")
+            raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
         device, inode = identity
         return {"kind": "sqlite", "device": device, "inode": inode, "path": self.place}
 

@@ -65,7 +65,7 @@ class AuthDecision(NamedTuple):
 
     def uncommitted(self) -> "AuthDecision":
         """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""
-        return self.committed() if self.passes else AuthDecision(Outcome.STORE_UNAVAILABLE)
+        return self.committed() if self.passes else AuthDecision(Outcome.DATABASE_UNAVAILABLE)
 
 
 OPEN = AuthDecision(None)

@@ -36,7 +36,7 @@ class Outcome(StrEnum):
     RETIRED_WRONG = "retired_wrong"
     PLAIN_HTTP = "plain_http"
     THROTTLED = "throttled"
-    STORE_UNAVAILABLE = "store_unavailable"
+    DATABASE_UNAVAILABLE = "database_unavailable"
 
     @property
     def meaning(self) -> OutcomeSpec:
@@ -109,7 +109,7 @@ _MEANINGS = {
         "Wait as long as Retry-After says. Requests with the right keys are not affected.",
         "wrong attempts of one source beyond its rate",
     ),
-    Outcome.STORE_UNAVAILABLE: _silent(
+    Outcome.DATABASE_UNAVAILABLE: _silent(
         503,
         "The API keys can't be checked at the moment.",
         "This is no statement about the keys. Send the request again a little later.",

@@ -121,7 +121,7 @@ class OutcomeWriter:
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[AuthEvent]) -> None:
-        """Write the batch in one transaction. Raises StoreUnavailableError; then nothing of it is written."""
+        """Write the batch in one transaction. Raises DatabaseUnavailableError; then nothing of it is written."""
         work, keys = self._worked_out(batch)
         few = len(keys) <= _LOCKED
         writer = Writer.RECORDER if few else Writer.CROWD

@@ -134,7 +134,7 @@ class Recorder:
         if entry.outcome in _JUDGED:
             self._keep_in_reserve(entry)
             return True
-        if entry.outcome is not Outcome.STORE_UNAVAILABLE and self._room() > 0:
+        if entry.outcome is not Outcome.DATABASE_UNAVAILABLE and self._room() > 0:
             self._drain.put(entry)
             return True
         if self._is_away():

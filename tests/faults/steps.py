@@ -25,7 +25,7 @@ class Step:
     passing: bool = False
 
     def watch(self, place: Place) -> Callable[[], bool]:
-        """Return what tells whether somebody is in this moment now. Raises StoreUnavailableError."""
+        """Return what tells whether somebody is in this moment now. Raises DatabaseUnavailableError."""
 
         def now() -> bool:
             with place.database.read() as connection:

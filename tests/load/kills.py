@@ -188,7 +188,7 @@ def _check_books(report: Report, world: World, attacked: Keys, siege: Siege, los
         recorded = books.get(outcome, 0)
         report.between(f"{outcome}, recorded", recorded, seen[401], seen[401] + seen[UNANSWERED] + seen[503] + twice)
         away, unsure, unseen = away + seen[503], unsure + seen[UNANSWERED] + twice, unseen + recorded - seen[401]
-    unseen += books.get("store_unavailable", 0)
+    unseen += books.get("database_unavailable", 0)
     away += statuses(siege.of("right"))[503]
     unsure += statuses(siege.of("right"))[UNANSWERED]
     report.between("told 503 or nothing, recorded", unseen, 0, away + unsure)

@@ -94,7 +94,7 @@ def _check_books(report: Report, world: World, watch: Watch, people: Sequence[Ke
     """Every answer is on disk as what was judged, whatever its client was told, and nothing else is.
 
     A 503 whose secret could be judged, by the store or by memory, counts as wrong; one that nobody could judge is
-    `store_unavailable`. What was being committed at the very moment when the store went away is written again, for
+    `database_unavailable`. What was being committed at the very moment when the store went away is written again, for
     nobody could know what became of it: then up to `twice` outcomes may stand there twice. None is ever missing.
     """
     remembered, fresh, attacked, other = people
@@ -112,9 +112,9 @@ def _check_books(report: Report, world: World, watch: Watch, people: Sequence[Ke
         judged += count - told
     report.figure("of them told 503", judged)
     impatient = world.recorded(other.public_key).get("wrong_secret", 0)
-    unjudged = recorded.get("store_unavailable", 0)
+    unjudged = recorded.get("database_unavailable", 0)
     if not kind.blind:
-        report.between("store_unavailable", unjudged, 0, watch.given_up)
+        report.between("database_unavailable", unjudged, 0, watch.given_up)
     away = len(watch.crowd.everyone(503))
     report.between("told 503 or nothing", unjudged + judged + impatient, away - twice, away + twice + watch.given_up)
     for keys, role in ((remembered, "remembered"), (fresh, "fresh")):

@@ -15,7 +15,7 @@ from support.forks import in_child
 from support.stores import away_url, make_empty_database, taken_away
 from support.world import World
 
-from octy_middleware import ConfigurationError, Database, SchemaError, StoreUnavailableError
+from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, SchemaError
 from octy_middleware.db.database import SCHEMA, notify
 from octy_middleware.db.file_lock import FileLock
 from octy_middleware.db.migrations import upgrade
@@ -66,7 +66,7 @@ def test_a_store_that_was_away_is_used_again(world: World) -> None:
         pass  # two connections in the pool
     with taken_away(world.url):
         for use in (world.database.read, world.database.write) * 3:
-            with pytest.raises(StoreUnavailableError), use():
+            with pytest.raises(DatabaseUnavailableError), use():
                 pass
     put_change(world, "pk_new")
     assert changes(world) == ["pk_old", "pk_new"]
@@ -94,7 +94,7 @@ def test_a_database_locked_by_a_stranger_is_unavailable_not_wrong(world: World) 
     impatient = Database(world.url, busy_timeout=0.2)
     stranger = sqlite3.connect(world.folder / "octy.db", isolation_level=None)
     stranger.execute("BEGIN EXCLUSIVE")
-    with pytest.raises(StoreUnavailableError, match="locked"), impatient.write():
+    with pytest.raises(DatabaseUnavailableError, match="locked"), impatient.write():
         pass
     stranger.execute("ROLLBACK")
     stranger.close()
@@ -105,9 +105,9 @@ def test_a_database_locked_by_a_stranger_is_unavailable_not_wrong(world: World) 
 
 def test_a_store_that_is_away_is_unavailable_not_wrong(tmp_path: Path, store: str) -> None:
     database = Database(away_url(tmp_path, store))
-    with pytest.raises(StoreUnavailableError), database.write():
+    with pytest.raises(DatabaseUnavailableError), database.write():
         pass
-    with pytest.raises(StoreUnavailableError), database.read():
+    with pytest.raises(DatabaseUnavailableError), database.read():
         pass
 
 
@@ -142,7 +142,7 @@ def test_the_lock_excludes_processes_and_threads(tmp_path: Path) -> None:
 
 def test_a_lock_that_is_not_given_back_in_time_is_unavailable(tmp_path: Path) -> None:
     one, other = FileLock(tmp_path / "lock"), FileLock(tmp_path / "lock")
-    with one.hold(1), pytest.raises(StoreUnavailableError, match="another process"), other.hold(0.05):
+    with one.hold(1), pytest.raises(DatabaseUnavailableError, match="another process"), other.hold(0.05):
         pass
     with other.hold(1):
         pass
@@ -181,7 +181,7 @@ def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
 def test_a_full_disk_is_unavailable_and_its_error_shows_no_values(world: World) -> None:
     """Such errors end up in logs and in Temporal's histories; parameters hold digests and sealed secrets."""
     canary = "$octy-b2$canary" * 1000
-    with pytest.raises(StoreUnavailableError, match="full") as caught, world.database.write() as connection:
+    with pytest.raises(DatabaseUnavailableError, match="full") as caught, world.database.write() as connection:
         [(pages,)] = connection.exec_driver_sql("PRAGMA page_count").all()
         connection.exec_driver_sql(f"PRAGMA max_page_count = {pages}")
         statement = text("INSERT INTO key_change (public_key, at) VALUES (:key, 1)")
@@ -229,7 +229,7 @@ def test_a_removed_file_is_unavailable_and_is_not_made_anew(world: World, use: s
     put_change(world, "pk_old")
     remove(world)
     for _ in range(3):
-        with pytest.raises(StoreUnavailableError), getattr(world.database, use)():
+        with pytest.raises(DatabaseUnavailableError), getattr(world.database, use)():
             pass
     assert not (world.folder / "octy.db").exists()
 
@@ -251,7 +251,7 @@ def test_a_file_that_comes_back_has_lost_nothing(world: World, tmp_path: Path) -
     path, away = world.folder / "octy.db", tmp_path / "away"
     path.rename(away)
     for use in (world.database.read, world.database.write) * 3:
-        with pytest.raises(StoreUnavailableError), use():
+        with pytest.raises(DatabaseUnavailableError), use():
             pass
     away.rename(path)
     put_change(world, "pk_new")
@@ -263,7 +263,7 @@ def test_what_was_committed_into_a_file_that_went_away_meanwhile_is_not_called_w
     world: World, other: Path
 ) -> None:
     put_change(world, "pk_old")
-    with pytest.raises(StoreUnavailableError, match="removed or replaced"), world.database.write() as connection:
+    with pytest.raises(DatabaseUnavailableError, match="removed or replaced"), world.database.write() as connection:
         connection.execute(text("INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)"))
         other.replace(world.folder / "octy.db")
 
@@ -283,7 +283,7 @@ def _can_read(world: World) -> bool:
     try:
         with world.database.read():
             return True
-    except StoreUnavailableError:
+    except DatabaseUnavailableError:
         return False
 
 
@@ -308,7 +308,7 @@ def test_a_relative_path_holds_when_the_host_changes_its_folder(
 )
 def test_a_file_that_can_not_be_made_says_what_to_do(tmp_path: Path, path: str, hint: str) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StoreUnavailableError, match=hint):
+    with pytest.raises(DatabaseUnavailableError, match=hint):
         upgrade(Database(f"sqlite:///{tmp_path / path}"))
 
 

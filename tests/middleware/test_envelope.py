@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from octy_middleware.errors import InvalidInputError, StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError, InvalidInputError
 from octy_middleware.http.error_body import failure, fault, success
 
 
@@ -28,7 +28,7 @@ def test_a_failure_is_what_clients_can_read(status: int, text: str, help_text: s
 @pytest.mark.parametrize(
     ("error", "status", "expected", "headers"),
     [
-        (StoreUnavailableError("disk full"), None, 503, {"Retry-After": "5"}),
+        (DatabaseUnavailableError("disk full"), None, 503, {"Retry-After": "5"}),
         (InvalidInputError("contact_name must be text"), None, 422, {}),
         (ValueError("Expecting value"), None, 422, {}),
         (RecursionError("too deep"), None, 422, {}),

@@ -208,7 +208,7 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
             next(story)
         for ticket in tickets:
             ticket.wait(60)
-        assert [ticket.answer.outcome for ticket in tickets] == [Outcome.STORE_UNAVAILABLE, Outcome.WRONG_SECRET]
+        assert [ticket.answer.outcome for ticket in tickets] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
 
 
 def test_a_ticket_is_taken_once() -> None:

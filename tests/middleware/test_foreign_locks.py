@@ -10,7 +10,7 @@ from psycopg import sql
 from support.postgres import shared_server
 from support.world import FakeRequest, World
 
-from octy_middleware import Database, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.db import bulk_sql
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.migrations import upgrade
@@ -155,9 +155,12 @@ def test_two_recorders_of_one_key_take_turns_and_those_of_others_do_not_wait(wor
         world.database.lock_keys(connection, ["pk_1", "pk_2"])
         with quick.write(writer=Writer.RECORDER) as other:
             quick.lock_keys(other, ["pk_3", "pk_4"])
-        with pytest.raises(StoreUnavailableError, match="lock timeout"), quick.write(writer=Writer.RECORDER) as other:
+        with (
+            pytest.raises(DatabaseUnavailableError, match="lock timeout"),
+            quick.write(writer=Writer.RECORDER) as other,
+        ):
             quick.lock_keys(other, ["pk_2"])
         for alone in (Writer.OFFICE, Writer.CROWD):
-            with pytest.raises(StoreUnavailableError, match="lock timeout"), quick.write(writer=alone):
+            with pytest.raises(DatabaseUnavailableError, match="lock timeout"), quick.write(writer=alone):
                 pass
     quick.close()

@@ -258,7 +258,7 @@ def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: Worl
     keys = world.register()
     with world.gate(peppers=Keychain.generate("k2")) as gate:
         for header in (keys.basic(), keys.basic("sk_wrong")):
-            assert {decide(gate, header) for _ in range(25)} == {Outcome.STORE_UNAVAILABLE}
+            assert {decide(gate, header) for _ in range(25)} == {Outcome.DATABASE_UNAVAILABLE}
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
@@ -305,8 +305,8 @@ def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
         gate.database.close()
         shutil.move(world.folder, aside)
         assert decide(gate, keys.basic()) is Outcome.ACCEPTED
-        assert decide(gate, keys.basic("sk_wrong")) is Outcome.STORE_UNAVAILABLE
-        assert decide(gate, basic(KNOWN_SHAPE, "x")) is Outcome.STORE_UNAVAILABLE
+        assert decide(gate, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
+        assert decide(gate, basic(KNOWN_SHAPE, "x")) is Outcome.DATABASE_UNAVAILABLE
         assert decide(gate, None) is Outcome.MISSING
         shutil.move(aside, world.folder)
         deadline, tries = time.monotonic() + 10, 1

@@ -13,7 +13,7 @@ import pytest
 from support.served import Served, served
 from support.world import FakeRequest, World
 
-from octy_middleware import Authenticator, ConfigurationError, Database, StoreUnavailableError
+from octy_middleware import Authenticator, ConfigurationError, Database, DatabaseUnavailableError
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.outcome import Outcome
@@ -90,7 +90,7 @@ def _hold(url: str, writer: Writer, pipe: Pipe) -> None:
             pipe.send("inside")
             pipe.recv()
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_held', 2)")
-    except StoreUnavailableError:
+    except DatabaseUnavailableError:
         pipe.send("lost")
     else:
         pipe.send("committed")
@@ -132,7 +132,7 @@ def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refu
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGSTOP)
         answers = [gate.decide(FakeRequest(keys.basic(secret))).outcome for secret in ("sk_wrong", None, "sk_wrong")]
-        assert answers == [Outcome.STORE_UNAVAILABLE, Outcome.ACCEPTED, Outcome.STORE_UNAVAILABLE]
+        assert answers == [Outcome.DATABASE_UNAVAILABLE, Outcome.ACCEPTED, Outcome.DATABASE_UNAVAILABLE]
         threading.Timer(0.2, holder.kill).start()  # its end ends its lock, as SIGCONT would
         deadline = time.monotonic() + 60
         while gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is not Outcome.WRONG_SECRET:

@@ -86,11 +86,11 @@ def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None
 def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
     world: World, old: Keys, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from octy_middleware import StoreUnavailableError
+    from octy_middleware import DatabaseUnavailableError
     from octy_middleware.domain import key_pairs
 
     def away(*_: object) -> bool:
-        raise StoreUnavailableError("away")
+        raise DatabaseUnavailableError("away")
 
     with world.gate() as gate:
         with monkeypatch.context() as broken:
@@ -244,7 +244,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
     with world.gate(slow_checks=2, slow_queue=4) as gate:
         asyncio.run(story(gate))
     assert world.recorded(old.public_key)["wrong_secret"] == 6
-    assert world.recorded("") == {"store_unavailable": 1}
+    assert world.recorded("") == {"database_unavailable": 1}
 
 
 def _until(true: Callable[[], bool]) -> None:
@@ -319,10 +319,10 @@ def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
     with world.gate() as gate:
         with monkeypatch.context() as poor:
             poor.setattr(KeyHasher, "verify_imported", lacking)
-            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.STORE_UNAVAILABLE
+            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
         assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
     assert "not enough memory" in caplog.text
-    assert world.recorded() == {"store_unavailable": 1, "accepted": 1}
+    assert world.recorded() == {"database_unavailable": 1, "accepted": 1}
 
 
 async def app(scope: Any, receive: Any, send: Any) -> None:

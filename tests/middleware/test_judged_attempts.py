@@ -12,7 +12,7 @@ from support.imported_pairs import OLD, have, rename, slow
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, look_into
 
-from octy_middleware import Authenticator, OctyASGIMiddleware, Outcome, StoreUnavailableError
+from octy_middleware import Authenticator, DatabaseUnavailableError, OctyASGIMiddleware, Outcome
 from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.http.event import AuthEvent
@@ -55,11 +55,11 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
         write = gate._ledger.write
 
         def away(_batch: Sequence[AuthEvent]) -> None:
-            raise StoreUnavailableError("locked")
+            raise DatabaseUnavailableError("locked")
 
         gate._recorder._write = away
         answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
-        assert set(answers) == {Outcome.STORE_UNAVAILABLE}
+        assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
         assert told(gate, keys.basic()) is Outcome.ACCEPTED
         gate._recorder._write = write
         until(lambda: gate.health().queued == 0 and not gate.health().last_error)
@@ -77,12 +77,12 @@ def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_bac
             gate.database.close()
         with taken_away(world.url, world.server):
             answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
-            assert set(answers) == {Outcome.STORE_UNAVAILABLE}
+            assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
             assert told(gate, keys.basic()) is Outcome.ACCEPTED
-            assert told(gate, basic(UNKNOWN, "x")) is Outcome.STORE_UNAVAILABLE
+            assert told(gate, basic(UNKNOWN, "x")) is Outcome.DATABASE_UNAVAILABLE
         until(lambda: told(gate, basic(UNKNOWN, "x")) is Outcome.UNKNOWN_KEY)
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 2}
-    assert world.recorded("")["store_unavailable"] >= 1
+    assert world.recorded("")["database_unavailable"] >= 1
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
@@ -94,8 +94,8 @@ def test_a_pair_that_nobody_remembers_is_not_judged_while_the_database_is_away(w
         if world.store == "sqlite":  # a server cuts connections itself
             gate.database.close()
         with taken_away(world.url, world.server):
-            assert told(gate, keys.basic("sk_wrong")) is Outcome.STORE_UNAVAILABLE
-            assert told(gate, keys.basic()) is Outcome.STORE_UNAVAILABLE
+            assert told(gate, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
+            assert told(gate, keys.basic()) is Outcome.DATABASE_UNAVAILABLE
         until(lambda: told(gate, keys.basic()) is Outcome.ACCEPTED)
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
@@ -106,7 +106,7 @@ def test_a_client_that_times_out_before_the_commit_begins_has_its_attempt_counte
         gate.decide(FakeRequest(keys.basic()))
         with world.database.write(), ThreadPoolExecutor(4) as threads:  # nobody else's commit begins
             answers = list(threads.map(lambda _: told(gate, keys.basic("sk_wrong")), range(24)))
-        assert Outcome.STORE_UNAVAILABLE in answers
+        assert Outcome.DATABASE_UNAVAILABLE in answers
         until(lambda: gate.health().queued == 0 and not gate.health().last_error)
     assert world.recorded(keys.public_key)["wrong_secret"] == 24
 
@@ -133,9 +133,9 @@ def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
     with world.gate() as gate:
         told(gate, keys.basic("sk_wrong"))
         monkeypatch.setattr(HashLimiter, "run", lambda *_, **__: None)
-        assert [told(gate, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.STORE_UNAVAILABLE] * 24
+        assert [told(gate, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.DATABASE_UNAVAILABLE] * 24
         assert told(gate, keys.basic()) is Outcome.ACCEPTED
-        assert told(gate, basic("pk_" + "6" * 64, "x")) is Outcome.STORE_UNAVAILABLE
+        assert told(gate, basic("pk_" + "6" * 64, "x")) is Outcome.DATABASE_UNAVAILABLE
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
@@ -181,7 +181,7 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
     keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
 
     def away(_public_key: str) -> None:
-        raise StoreUnavailableError("away")
+        raise DatabaseUnavailableError("away")
 
     with world.gate() as gate:
         slow_one, right = slow_claim(gate, keys.basic("sk_wrong")), slow_claim(gate, keys.basic())
@@ -191,7 +191,7 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
             gate.prove(claim._replace(ticket=ticket), FakeRequest())
             ticket.wait(20)
         outcomes = [ticket.answer.outcome for ticket in tickets if ticket.answer]  # type: ignore[union-attr]
-        assert outcomes == [Outcome.WRONG_SECRET, Outcome.STORE_UNAVAILABLE]
+        assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]
     assert world.recorded(keys.public_key) == {"wrong_secret": 1}
 
 

@@ -10,7 +10,7 @@ from support.forks import in_child
 from support.stores import make_database, taken_away
 from support.world import World
 
-from octy_middleware import Database, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.pinned_connection import PinnedConnection
 
@@ -66,9 +66,9 @@ def test_a_store_that_was_away_is_used_again(world: World) -> None:
     put(world.database, kept, "pk_before")
     with taken_away(world.url):
         for _ in range(2):
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(DatabaseUnavailableError):
                 put(world.database, kept, "pk_lost")
-            with pytest.raises(StoreUnavailableError):
+            with pytest.raises(DatabaseUnavailableError):
                 keys(world.database, kept)
     put(world.database, kept, "pk_after")
     assert keys(world.database, kept) == ["pk_before", "pk_after"]

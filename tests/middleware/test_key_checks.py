@@ -94,7 +94,7 @@ def test_a_rotated_chain_fits_and_a_later_one_without_any_known_key_does_not(wor
     with world.gate(peppers=Keychain({**world.peppers, **new})) as gate:
         assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     with world.gate(peppers=new) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.STORE_UNAVAILABLE
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
 
 
 def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(world: World) -> None:
@@ -104,7 +104,7 @@ def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(worl
     with world.gate() as gate:
         assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
         keys = world.register()
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.STORE_UNAVAILABLE
+        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
         with world.database.write() as connection:
             register_keys(connection, PEPPERS, world.peppers, time.time())
         assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED

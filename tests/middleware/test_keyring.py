@@ -9,7 +9,7 @@ import pytest
 from support.stores import taken_away
 from support.world import Keys, World
 
-from octy_middleware import Database, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
@@ -137,7 +137,7 @@ def test_a_look_up_without_a_store_says_so(world: World) -> None:
     for file in world.folder.glob("octy.db*"):
         file.unlink()
     world.database.close()
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         keyring.look_up("pk_whatever1234567")
     keyring.close()
 

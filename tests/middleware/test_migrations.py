@@ -14,7 +14,7 @@ from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 from typer.testing import CliRunner
 
-from octy_middleware import Database, SchemaError, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError, SchemaError
 from octy_middleware.db import migrations
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.database import SCHEMA
@@ -164,7 +164,7 @@ def test_a_failing_migration_leaves_everything_as_it_was(
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
     (scripts / "versions" / "0009_broken.py").write_text(BROKEN.format(head=SCHEMA))
     monkeypatch.setattr(migrations, "__file__", str(scripts / "__init__.py"))
-    with pytest.raises(StoreUnavailableError, match="nowhere"):
+    with pytest.raises(DatabaseUnavailableError, match="nowhere"):
         upgrade(empty)
     assert empty.schema() == SCHEMA
     assert shape(empty) == before

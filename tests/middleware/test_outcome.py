@@ -16,7 +16,7 @@ STATUS = {
     Outcome.RETIRED_WRONG: 401,
     Outcome.PLAIN_HTTP: 403,
     Outcome.THROTTLED: 429,
-    Outcome.STORE_UNAVAILABLE: 503,
+    Outcome.DATABASE_UNAVAILABLE: 503,
 }
 
 

@@ -17,7 +17,7 @@ from support.postgres import PostgresServer, shared_server
 from support.stores import make_database
 from support.world import World
 
-from octy_middleware import ConfigurationError, Database, InvalidInputError, Settings, StoreUnavailableError
+from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, InvalidInputError, Settings
 from octy_middleware.db import bulk_sql
 from octy_middleware.db.backend import Writer
 from octy_middleware.recording import counters, streak_table
@@ -73,7 +73,7 @@ def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_bac
     else:
         own.stop(end)
     for use in (away.read, away.write, away.schema, away.check_schema):
-        with pytest.raises(StoreUnavailableError, match=r"the store did not answer: .*refused"):
+        with pytest.raises(DatabaseUnavailableError, match=r"the store did not answer: .*refused"):
             use().__enter__()
     away.refuse_other_schema()  # a host app starts without it
     own.start()
@@ -117,7 +117,7 @@ def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_notici
 
 
 def test_a_restart_in_mid_transaction_undoes_it_and_says_so(own: PostgresServer, away: Database) -> None:
-    with pytest.raises(StoreUnavailableError), away.write() as connection:
+    with pytest.raises(DatabaseUnavailableError), away.write() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
         own.stop("immediate")
         own.start()
@@ -133,7 +133,7 @@ def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_wa
     done: list[int] = []
     own.pause()
     begun = time.monotonic()
-    with pytest.raises(StoreUnavailableError, match="timeout"), newcomer.read():
+    with pytest.raises(DatabaseUnavailableError, match="timeout"), newcomer.read():
         pass
     assert time.monotonic() - begun < 10
     newcomer.refuse_other_schema()
@@ -149,7 +149,7 @@ def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_wa
 
 def test_a_lock_that_is_not_had_in_time_is_unavailable(world: World) -> None:
     impatient = Database(world.url, busy_timeout=0.1)
-    with world.database.write(), pytest.raises(StoreUnavailableError, match="lock timeout"), impatient.write():
+    with world.database.write(), pytest.raises(DatabaseUnavailableError, match="lock timeout"), impatient.write():
         pass
     with impatient.write():
         pass
@@ -170,7 +170,7 @@ def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
         before = connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one()
         put(world.database)
         assert connection.execute(text("SELECT COUNT(*) FROM key_change")).scalar_one() == before
-    with pytest.raises(StoreUnavailableError, match="read-only"), world.database.read() as connection:
+    with pytest.raises(DatabaseUnavailableError, match="read-only"), world.database.read() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
 
 
@@ -201,7 +201,7 @@ def test_an_import_writes_beside_everybody(world: World) -> None:
 def test_what_is_wrong_is_told_in_one_line(url: str, told: str) -> None:
     server = shared_server()
     database = Database(url.format(server=server.url("x")[:-2], port=server.port))
-    with pytest.raises(StoreUnavailableError, match="the store did not answer") as caught, database.read():
+    with pytest.raises(DatabaseUnavailableError, match="the store did not answer") as caught, database.read():
         pass
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -287,7 +287,7 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
     shown = [repr(settings), str(settings), repr(worker), repr(database), repr(database.engine), repr(database.url)]
     shown += [str(database.url), database.backend.place, database.url.render_as_string()]
     for use in (database.read, database.write, database.check_schema, lambda: database.alarm().wait(0.1)):
-        with pytest.raises(StoreUnavailableError) as caught:
+        with pytest.raises(DatabaseUnavailableError) as caught:
             getattr(use(), "__enter__", list)()
         shown.append("".join(traceback.format_exception(caught.value)))
     assert CANARY not in "".join(shown) + caplog.text
@@ -309,7 +309,7 @@ def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, awa
         try:
             with wrong.read():
                 assert time.monotonic() < deadline
-        except StoreUnavailableError as error:
+        except DatabaseUnavailableError as error:
             told = "".join(traceback.format_exception(error))
             break
         wrong.close()
@@ -318,7 +318,7 @@ def test_a_wrong_password_is_told_as_that_and_not_shown(own: PostgresServer, awa
     with right.read():
         pass
     right.close()
-    with pytest.raises(StoreUnavailableError, match="permission denied"), right.write() as connection:
+    with pytest.raises(DatabaseUnavailableError, match="permission denied"), right.write() as connection:
         bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('x', 1)")
     right.close()
     Path(path).write_text(rules)

@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from octy_middleware import Outcome, StoreUnavailableError
+from octy_middleware import DatabaseUnavailableError, Outcome
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.batch_queue import BatchQueue
@@ -93,10 +93,10 @@ def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
 def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
-    store.fault = StoreUnavailableError("disk full")
+    store.fault = DatabaseUnavailableError("disk full")
     recorder.note(one(Outcome.ACCEPTED))
     refused = submit(recorder, one())
-    assert told(refused) is Outcome.STORE_UNAVAILABLE
+    assert told(refused) is Outcome.DATABASE_UNAVAILABLE
     assert "disk full" in recorder.health().last_error
     store.fault = None
     until(lambda: recorder.health().last_error == "")
@@ -114,11 +114,11 @@ def until(true: Callable[[], bool]) -> None:
 def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
-    store.fault = StoreUnavailableError("locked")
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    store.fault = DatabaseUnavailableError("locked")
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.gate.clear()
     for _ in range(20):
-        submit(recorder, one(Outcome.STORE_UNAVAILABLE))
+        submit(recorder, one(Outcome.DATABASE_UNAVAILABLE))
     for _ in range(3):
         recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
@@ -127,18 +127,18 @@ def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     until(lambda: recorder.health().last_error == "")
     recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
-    assert 4 <= store.outcomes.count(Outcome.STORE_UNAVAILABLE) <= 6
+    assert 4 <= store.outcomes.count(Outcome.DATABASE_UNAVAILABLE) <= 6
 
 
 def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
-    store.fault = StoreUnavailableError("locked")
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    store.fault = DatabaseUnavailableError("locked")
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.gate.clear()  # the next try hangs, as one that waits for a lock does
     refused = [submit(recorder, one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
     assert all(each.answer is not None for each in refused)
-    assert [told(each) for each in refused] == [Outcome.STORE_UNAVAILABLE] * 3
+    assert [told(each) for each in refused] == [Outcome.DATABASE_UNAVAILABLE] * 3
     store.fault = None
     store.gate.set()
     until(lambda: recorder.health().last_error == "")
@@ -150,7 +150,7 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
     recorder = Recorder(store.write, limit=10, linger=0)
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.fault = None
     recorder.close()
 
@@ -164,7 +164,7 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
         pass
     for _ in range(3):
         submit(recorder, one())
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     assert not recorder.note(one(Outcome.ACCEPTED))
     paced = submit(recorder, one(Outcome.ACCEPTED))
     assert paced.answer is None
@@ -177,9 +177,9 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
 
 def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     store = Store()
-    store.fault = StoreUnavailableError("away")
+    store.fault = DatabaseUnavailableError("away")
     recorder = Recorder(store.write, limit=2, linger=0)
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     for _ in range(5):
         assert recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 3
@@ -206,8 +206,8 @@ def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
 def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_given_up_is_counted() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
-    store.fault = StoreUnavailableError("locked")
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    store.fault = DatabaseUnavailableError("locked")
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.gate.clear()
     for number in range(1000):  # the attacker's own key
         submit(recorder, one(number=number)._replace(public_key="pk_own"))
@@ -235,7 +235,7 @@ def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503
     until(lambda: recorder.health().queued == 0)
     for _ in range(3):
         submit(recorder, one())
-    assert [told(submit(recorder, one())) for _ in range(5)] == [Outcome.STORE_UNAVAILABLE] * 5
+    assert [told(submit(recorder, one())) for _ in range(5)] == [Outcome.DATABASE_UNAVAILABLE] * 5
     store.gate.set()
     recorder.close()
     assert store.outcomes == [Outcome.WRONG_SECRET] * 9
@@ -254,7 +254,7 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
         recorder.note(one(Outcome.ACCEPTED, number))
     poison, last = submit(recorder, one(number=13)), submit(recorder, one(number=14))
     assert told(last) is Outcome.WRONG_SECRET
-    assert told(poison) is Outcome.STORE_UNAVAILABLE
+    assert told(poison) is Outcome.DATABASE_UNAVAILABLE
     recorder.close()
     assert [int(entry.request_id) for entry in written] == [*range(12), 14]
     assert recorder.health().lost == 1
@@ -368,7 +368,7 @@ def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     assert submit(recorder, one()).answer is None  # it may still be in time
     now += 5.1
     assert recorder.health().waiting > 5
-    assert told(submit(recorder, one())) is Outcome.STORE_UNAVAILABLE
+    assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.gate.set()
     assert told(first) is Outcome.WRONG_SECRET
     recorder.close()

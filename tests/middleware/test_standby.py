@@ -13,7 +13,7 @@ from support.postgres import PostgresServer
 from support.served import Served, served
 from support.world import Keys, World
 
-from octy_middleware import Database, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_pairs
@@ -115,7 +115,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
         lambda: put(database),
         database.check_schema,
     ):
-        with pytest.raises(StoreUnavailableError, match=r"read-only|standby|takes no writes"):
+        with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
             use()
     assert keyring.remembered(keys.public_key) is None
     del kept
@@ -180,7 +180,7 @@ def test_a_server_that_is_set_to_read_only_is_given_up_and_used_again_once_it_ta
     with psycopg.connect(world.url.replace(name, "postgres"), autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
         database.close()
-        with pytest.raises(StoreUnavailableError, match="read-only"):
+        with pytest.raises(DatabaseUnavailableError, match="read-only"):
             put(database)
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = off")
     put(database)
@@ -201,9 +201,9 @@ def test_the_connection_that_listens_leaves_a_standby(
     alarm = database.alarm()
     assert alarm.wait(0.1)
     fail_over(proxy, standby.port)
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         alarm.wait(1.5)
-    with pytest.raises(StoreUnavailableError, match="read-only"):
+    with pytest.raises(DatabaseUnavailableError, match="read-only"):
         alarm.wait(0.1)
     proxy.lead_to(primary.port)
     assert alarm.wait(0.1)

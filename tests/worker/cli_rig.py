@@ -17,7 +17,7 @@ from support.world import Keys, World
 from typer.testing import CliRunner
 
 from octy_middleware import Outcome
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 from octy_worker.cli.app import app
@@ -125,7 +125,7 @@ def fail(
     batch = [entry._replace() for _ in range(count)]  # one object is one request, however often it is given
     try:
         ledger.write(batch)
-    except StoreUnavailableError:  # nothing of it is written: a busy machine kept us from the server for too long
+    except DatabaseUnavailableError:  # nothing of it is written: a busy machine kept us from the server for too long
         ledger.write(batch)
 
 

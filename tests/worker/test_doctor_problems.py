@@ -41,7 +41,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
 from octy_middleware.db.sqlite import SqliteBackend
 from octy_middleware.domain.outbox import TRIES
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli import doctor
 from octy_worker.cli.doctor import Check, State, file_systems, observation
@@ -459,7 +459,7 @@ PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
 
 def integrity_that_raises(ground: Ground) -> list[Check]:
     def fail(*_: object) -> str:
-        raise StoreUnavailableError("a page can't be read")
+        raise DatabaseUnavailableError("a page can't be read")
 
     ground.patch.setattr(SqliteBackend, "integrity_fault", fail)
     return ground.store()

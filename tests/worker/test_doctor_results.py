@@ -13,7 +13,7 @@ from test_results import PROVOKED as RESULTS
 from test_results import add_mail
 from upkeep_rig import settings_of
 
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.cli.doctor import State, results
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.results import look_at_results
@@ -45,7 +45,7 @@ def withhold(world: World) -> None:
 
 def fail_write(_world: World, patch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> float:
-        raise StoreUnavailableError("database or disk is full")
+        raise DatabaseUnavailableError("database or disk is full")
 
     patch.setattr(results, "write_probe", full)
 

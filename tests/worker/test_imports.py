@@ -10,7 +10,7 @@ from sqlalchemy import event
 from support.foreign_hashes import FOREIGN, SECRET
 from support.world import FakeRequest, World, basic
 
-from octy_middleware import Outcome, StoreUnavailableError
+from octy_middleware import DatabaseUnavailableError, Outcome
 from octy_middleware.domain.accounts import find_account, security_addresses
 from octy_middleware.keys.secret import bound_to, imported_hash
 from octy_middleware.states import Cause, PairState
@@ -535,7 +535,7 @@ def test_an_import_beside_another_is_refused_and_harms_neither(world):
     plan, rival = planned(world, as_csv(*(person(n) for n in range(100)))), planned(world, as_csv(person(500)))
 
     def meanwhile(_what, _done, _total):
-        with pytest.raises(StoreUnavailableError, match="another import is under way"):
+        with pytest.raises(DatabaseUnavailableError, match="another import is under way"):
             carry_out(world.database, rival, now=NOW, progress=lambda *_: None)
 
     carry_out(world.database, plan, now=NOW, progress=meanwhile)
@@ -582,7 +582,7 @@ def test_who_writes_the_same_meanwhile_wins(world, rival):
     plan = planned(world, as_csv(person(1), person(2)))
     imported(world, as_csv(rival))
     before = content_of(world)
-    with pytest.raises(StoreUnavailableError, match="run it again") as raised:
+    with pytest.raises(DatabaseUnavailableError, match="run it again") as raised:
         carry_out(world.database, plan, now=NOW, progress=lambda *_: None)
     assert "$2b$" not in str(raised.value)
     assert content_of(world) == before

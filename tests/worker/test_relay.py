@@ -15,7 +15,7 @@ from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.domain.outbox import Event
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox import relay as relaying
 from octy_worker.outbox.leases import Leases
 from octy_worker.outbox.relay import Round
@@ -198,10 +198,10 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
 def test_a_store_that_is_away_is_no_try(world: World) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    ear.says[f"octy-{INSTALLATION}-incident-i1"] = StoreUnavailableError("locked")
-    with pytest.raises(StoreUnavailableError):
+    ear.says[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
+    with pytest.raises(DatabaseUnavailableError):
         deliver(world, ear)
-    assert row(world, number) == (False, 0, "StoreUnavailableError")
+    assert row(world, number) == (False, 0, "DatabaseUnavailableError")
 
 
 def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
@@ -243,7 +243,7 @@ def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sen
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     number = put(world, Event.INCIDENT_OPENED, "i1")
-    ear, troubles, take = Ear(), [StoreUnavailableError("away")], Leases.take
+    ear, troubles, take = Ear(), [DatabaseUnavailableError("away")], Leases.take
 
     def trip(self: Leases, ends: list, limit: int) -> object:
         if ends and troubles:

@@ -11,7 +11,7 @@ from support.world import INSTALLATION, World
 from octy_middleware.db.backend import Notifier
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import Event
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox.dead_letters import retry
 
 NEVER = 60.0  # seconds between two looks: the most that the setting takes, and more than PATIENCE
@@ -63,7 +63,7 @@ def test_an_alarm_that_is_cut_off_is_heard_again(world: World) -> None:
     asyncio.run(_deliver_one_by_one(world, NEVER, cut))
 
 
-@pytest.mark.parametrize("error", [StoreUnavailableError("away"), ValueError("ann@customer.example")])
+@pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValueError("ann@customer.example")])
 def test_an_alarm_that_fails_for_a_while_ends_nothing_and_is_told_once(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
@@ -76,7 +76,7 @@ def test_an_alarm_that_fails_for_a_while_ends_nothing_and_is_told_once(
 
 def test_without_an_alarm_the_relay_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Database.alarm
-    away = StoreUnavailableError("away")
+    away = DatabaseUnavailableError("away")
     monkeypatch.setattr(Database, "alarm", lambda database: Broken(real(database), 1_000_000, away))
     asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
 

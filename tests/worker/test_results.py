@@ -11,7 +11,7 @@ from retention_rig import add_webhooks
 from support.world import FakeRequest, World
 
 from octy_middleware._version import __version__
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.observability.database_probe import PROBE, Room, clock_offset, room_of, write_probe
 from octy_worker.observability.metrics import collector
 from octy_worker.reports.results import Backlog, Results, read_results
@@ -128,7 +128,7 @@ def test_probe_commits_a_row_and_leaves_none(world: World) -> None:
 
 def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> float:
-        raise StoreUnavailableError("database or disk is full")
+        raise DatabaseUnavailableError("database or disk is full")
 
     monkeypatch.setattr(collector, "write_probe", full)
     told = {metric.name: metric for metric in collector._of_probe(collector._probe(world.database, time.time))}

@@ -27,7 +27,7 @@ from retention_rig import (
 from sqlalchemy import text
 from support.world import World
 
-from octy_middleware import Database, Outcome, StoreUnavailableError
+from octy_middleware import Database, DatabaseUnavailableError, Outcome
 from octy_middleware.db.backend import Writer
 from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
@@ -200,13 +200,13 @@ class Away(Database):
     def write(self, **options):
         self.failures -= 1
         if self.failures >= 0:
-            raise StoreUnavailableError("away")
+            raise DatabaseUnavailableError("away")
         return super().write(**options)
 
 
 def test_a_store_that_is_away_is_waited_out_or_given_up(world):
     busy_world(world)
-    with pytest.raises(StoreUnavailableError):
+    with pytest.raises(DatabaseUnavailableError):
         run_of(world, database=Away(world.url, 10**6), waits=0.3).go()
     away = Away(world.url, 3)
     assert run_of(world, database=away).go() is Ended.DONE

@@ -48,12 +48,12 @@ def exit_of(error: Exception) -> Exit | None:
         return None
     from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `app`
         DatabaseSetupError,
+        DatabaseUnavailableError,
         OctyError,
-        StoreUnavailableError,
     )
 
     if isinstance(error, DatabaseSetupError):
         return Exit.INPUT
-    if isinstance(error, StoreUnavailableError):
+    if isinstance(error, DatabaseUnavailableError):
         return Exit.UNAVAILABLE
     return Exit.INPUT if isinstance(error, OctyError) else None

@@ -90,7 +90,7 @@ def plan_import(
 def carry_out(
     database: Database, plan: Plan, *, now: float, progress: Progress, writer: ImportWriter | None = None
 ) -> None:
-    """Write the plan, and make it valid at the end. Raises StoreUnavailableError; then nothing was imported."""
+    """Write the plan, and make it valid at the end. Raises DatabaseUnavailableError; then nothing was imported."""
     if plan.faults or not plan.sealed:
         raise ValueError("a plan with faults or without seals is not to be carried out")
     total = len(plan.accounts) + len(plan.pairs)

@@ -26,7 +26,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import METADATA, Account
 from octy_middleware.domain.key_pairs import Known, activate_adopted, adopt
 from octy_middleware.domain.notices import note_added_keys
-from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError, OctyError
 from octy_middleware.states import Cause, PairState
 from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError, read_job
 from octy_worker.domain.pace import MOST, Pace
@@ -94,7 +94,7 @@ def unfinished(database: Database) -> Cursor | None:
 def clear_interrupted(database: Database, clock: Clock) -> int:
     """Remove or complete an import that was interrupted; return how many pairs were removed.
 
-    One that is under way is left alone. Raises StoreUnavailableError.
+    One that is under way is left alone. Raises DatabaseUnavailableError.
     """
     state = read_job(database, JOB)
     if state is None or not state.cursor:
@@ -104,7 +104,7 @@ def clear_interrupted(database: Database, clock: Clock) -> int:
     return 0
 
 
-class UnderWayError(StoreUnavailableError):
+class UnderWayError(DatabaseUnavailableError):
     """Another import is under way."""
 
 
@@ -131,7 +131,7 @@ class ImportWriter:
             return self._recover(state)
 
     def write(self, rows: Rows, *, now: float, report: Callable[[int], None]) -> None:
-        """Write all of it and make it valid, or raise StoreUnavailableError, and nothing is there."""
+        """Write all of it and make it valid, or raise DatabaseUnavailableError, and nothing is there."""
         if not rows.pairs:
             return
         with self._taken() as state:
@@ -147,7 +147,7 @@ class ImportWriter:
             except BaseException as error:
                 if not self._became_valid(cursor, error):
                     raise
-            with suppress(StoreUnavailableError, LeaseLostError):  # it is valid; whoever finds it so tells the rest
+            with suppress(DatabaseUnavailableError, LeaseLostError):  # it is valid; whoever finds it so tells the rest
                 self._tell(replace(cursor, phase=_TELLING))
                 self._patiently(lambda: self._lease.finish(""))
 
@@ -157,7 +157,7 @@ class ImportWriter:
             state = read_job(self._database, JOB)
             if state is None:
                 return False
-            if state.cursor == str(replace(cursor, phase=_TELLING)) and isinstance(error, StoreUnavailableError):
+            if state.cursor == str(replace(cursor, phase=_TELLING)) and isinstance(error, DatabaseUnavailableError):
                 return True
             self._recover(state)
         return False
@@ -173,9 +173,9 @@ class ImportWriter:
         except IntegrityError as error:
             if getattr(error.orig, "sqlstate", "") != _TAKEN and "UNIQUE" not in str(error.orig):
                 raise
-            raise StoreUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
+            raise DatabaseUnavailableError("others wrote the same accounts or pairs meanwhile → run it again") from None
         except LeaseLostError:
-            raise StoreUnavailableError("it was interrupted, and another import began → run it again") from None
+            raise DatabaseUnavailableError("it was interrupted, and another import began → run it again") from None
         finally:
             with suppress(OctyError):  # else the lease ends by itself
                 self._lease.release()
@@ -265,7 +265,7 @@ class ImportWriter:
         while True:
             try:
                 return action()
-            except StoreUnavailableError:
+            except DatabaseUnavailableError:
                 if time.monotonic() - since > _WAITS:
                     raise
                 self._pause(_RETRY)

@@ -18,7 +18,7 @@ from starlette.types import ExceptionHandler
 
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
-from octy_middleware.errors import StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.pages import notices
@@ -81,7 +81,7 @@ def _fault_pages(render: Renderer) -> Mapping[Any, ExceptionHandler]:
     async def gone(_request: Request, _error: Exception) -> Response:
         return Response(status_code=notices.BAD_FORM.status)  # nobody is left to read it
 
-    return {HTTPException: protocol, FormError: form, StoreUnavailableError: store, ClientDisconnect: gone}
+    return {HTTPException: protocol, FormError: form, DatabaseUnavailableError: store, ClientDisconnect: gone}
 
 
 def _may_insist(public_url: str) -> bool:

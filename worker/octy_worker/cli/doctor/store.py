@@ -16,7 +16,7 @@ from octy_middleware.db.migrations import check_tables
 from octy_middleware.db.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_middleware.domain.outbox import TRIES
-from octy_middleware.errors import DatabaseSetupError, OctyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError, OctyError
 from octy_middleware.keys.secret import KeyHasher, bound_to
 from octy_middleware.states import PairState, WebhookState
 from octy_worker.cli.console import moment
@@ -59,7 +59,7 @@ def _look(database: Database, settings: WorkerSettings) -> Iterator[Check]:
         refuse_missing_file(database)
         check_tables(database)
     except (OctyError, UsageFaultError) as error:
-        away = isinstance(error, StoreUnavailableError) and not isinstance(error, DatabaseSetupError)
+        away = isinstance(error, DatabaseUnavailableError) and not isinstance(error, DatabaseSetupError)
         yield problem(_AWAY[database.url.get_backend_name()] if away else "database-not-this-release", error=error)
         yield from _not_looked_at()
         return

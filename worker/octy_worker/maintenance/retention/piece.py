@@ -31,7 +31,7 @@ def prune_piece(
 ) -> tuple[Ended, Counter[str]]:
     """Go on with the run for so many seconds at most, or until `beat`, called at each step, says to stop.
 
-    Raises StoreUnavailableError when the store is away for long.
+    Raises DatabaseUnavailableError when the store is away for long.
     """
     stop = threading.Event()
 

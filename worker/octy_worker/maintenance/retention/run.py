@@ -18,7 +18,7 @@ from typing import TypeVar
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.bulk_sql import Row
 from octy_middleware.db.database import Database
-from octy_middleware.errors import OctyError, StoreUnavailableError
+from octy_middleware.errors import DatabaseUnavailableError, OctyError
 from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError
 from octy_worker.domain.pace import MOST, Pace
 from octy_worker.maintenance.retention.counters import counter_sweeps
@@ -84,7 +84,7 @@ class Run:
         self.done: Counter[str] = Counter()
 
     def go(self) -> Ended:
-        """Do all that is due. Raises StoreUnavailableError when the store was away for too long."""
+        """Do all that is due. Raises DatabaseUnavailableError when the store was away for too long."""
         fault = ""
         try:
             state = self._patiently(self._lease.take)
@@ -173,7 +173,7 @@ class Run:
         while True:
             try:
                 return action()
-            except StoreUnavailableError:
+            except DatabaseUnavailableError:
                 if time.monotonic() - since > self._waits:
                     raise
                 self._pause(_RETRY)
