@@ -1,6 +1,7 @@
 """Documents name only what exists: tests, linked files, and the files and functions of docs/architecture.md."""
 
 import ast
+import itertools
 import re
 import tomllib
 from functools import cache
@@ -102,7 +103,7 @@ def test_walk_goes_down_through_the_layers(walk: str) -> None:
     steps = WALKS[walk]
     up = [
         (before, file)
-        for (_, before, _), (mark, file, _) in zip(steps, steps[1:], strict=False)
+        for (_, before, _), (mark, file, _) in itertools.pairwise(steps)
         if not mark and (before.split("/")[0] != file.split("/")[0] or layer_of(file) < layer_of(before))
     ]
     assert up == []
