@@ -30,7 +30,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES
 from octy_middleware.recording.outcome_writer import OutcomeWriter
-from octy_worker.cli.console import as_json, draw
+from octy_worker.cli.output import print_parts, to_json
 from octy_worker.cli.views import incidents as incident_views
 from octy_worker.cli.views import keys as key_views
 from octy_worker.crypto.links import Links
@@ -164,12 +164,12 @@ def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], 
     def incidents_show() -> str:
         with world.database.read_session() as session:
             report = show_incident(session, incident_id)
-        return _drawn(incident_views.page(report)) + json.dumps(as_json(report))
+        return _drawn(incident_views.page(report)) + json.dumps(to_json(report))
 
     def keys_show() -> str:
         with world.database.read_session() as session:
             report = show_key(session, keys.public_key, time.time())
-        return _drawn(key_views.page(report)) + json.dumps(as_json(report))
+        return _drawn(key_views.page(report)) + json.dumps(to_json(report))
 
     return {"page": page, "alert": alert, "incidents show": incidents_show, "keys show": keys_show}
 
@@ -184,7 +184,7 @@ async def _get(app: object, url: str) -> str:
 
 def _drawn(parts: object) -> str:
     written = io.StringIO()
-    draw(Console(file=written, width=160), parts)  # type: ignore[arg-type]
+    print_parts(Console(file=written, width=160), parts)  # type: ignore[arg-type]
     return written.getvalue()
 
 

@@ -14,7 +14,7 @@ from octy_middleware.db.backend import Writer
 from octy_middleware.db.migrations import downgrade, upgrade
 from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.http.outcome import Outcome
-from octy_worker.cli.exit_codes import Exit, exit_of
+from octy_worker.cli.exit_codes import ExitCode, exit_code_of
 
 
 @pytest.fixture
@@ -39,7 +39,7 @@ def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty
         DatabaseSetupError, match=r"permission denied for schema public → GRANT .*needs the owner"
     ) as caught:
         upgrade(database)
-    assert exit_of(caught.value) is Exit.INPUT
+    assert exit_code_of(caught.value) is ExitCode.USAGE
     database.close()
 
 
@@ -50,7 +50,7 @@ def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
         connection.exec_driver_sql("CREATE TABLE webhook (id INTEGER)")
     with pytest.raises(DatabaseSetupError, match=r"webhook.* already exists.* → .*a database of its own") as caught:
         upgrade(empty)
-    assert exit_of(caught.value) is Exit.INPUT
+    assert exit_code_of(caught.value) is ExitCode.USAGE
 
 
 def test_a_missing_table_is_logged_as_that_where_a_request_meets_it(

@@ -11,7 +11,7 @@ from support.postgres import shared_server
 from octy_middleware import ConfigurationError, Database
 from octy_middleware.db.migrations import check_tables, upgrade
 from octy_middleware.domain.accounts import Accounts, create_account
-from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.database import check_database
 from octy_worker.settings import WorkerSettings
 
 CONTACT = {"contact_email_address": "security@acme.example"}
@@ -51,6 +51,6 @@ def test_a_database_that_lacks_characters_is_refused_with_what_to_do(url: str, e
 
 @pytest.mark.parametrize("encoding", ["LATIN1"])
 def test_doctor_says_which_encoding_is_wanted(url: str) -> None:
-    checks = look_at_store(WorkerSettings.model_construct(database_url=url))
+    checks = check_database(WorkerSettings.model_construct(database_url=url))
     [database] = [check for check in checks if check.name == "database"]
     assert "ENCODING 'UTF8'" in str(database)

@@ -18,7 +18,7 @@ from octy_middleware import ConfigurationError, Database
 from octy_middleware.db.migrations import check_tables, upgrade
 from octy_middleware.domain import key_pairs
 from octy_middleware.http.outcome import Outcome
-from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.database import check_database
 from octy_worker.settings import WorkerSettings
 
 pytestmark = pytest.mark.needs(PROGRAM)
@@ -95,7 +95,7 @@ def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> 
     ):
         with pytest.raises(ConfigurationError, match=words):
             ours.refuse_other_schema()
-        checks = look_at_store(WorkerSettings.model_construct(database_url=url))
+        checks = check_database(WorkerSettings.model_construct(database_url=url))
         [database] = [check for check in checks if check.name == "database"]
         assert "pool_mode" in str(database)
 

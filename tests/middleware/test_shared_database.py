@@ -20,7 +20,7 @@ from octy_middleware.db.foreign_tables import TABLE_NAMES
 from octy_middleware.db.migrations import check_tables, downgrade, upgrade
 from octy_middleware.db.models import METADATA
 from octy_middleware.http.outcome import Outcome
-from octy_worker.cli.exit_codes import Exit, exit_of
+from octy_worker.cli.exit_codes import ExitCode, exit_code_of
 
 HOST = """
 from sqlalchemy.orm import configure_mappers
@@ -75,7 +75,7 @@ def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Datab
     words = rf"tables of others with the names of Octy's tables \(account, job\).* → .*{remedy}"
     with pytest.raises(SchemaError, match=words) as caught:
         upgrade(empty)
-    assert exit_of(caught.value) is Exit.INPUT
+    assert exit_code_of(caught.value) is ExitCode.USAGE
     with pytest.raises(SchemaError, match=words):
         empty.refuse_other_schema()
     with empty.read() as connection:

@@ -10,7 +10,7 @@ from support.world import World
 from octy_middleware.clock import utc
 from octy_middleware.db.models import AlertHold
 from octy_middleware.states import Answer
-from octy_worker.cli import bulk_deciding
+from octy_worker.cli import incidents_bulk
 from octy_worker.domain.incidents import answer_case
 from octy_worker.staff.bulk_decisions import Ended, Result, decide_each, decision_id_of, open_since
 
@@ -82,7 +82,7 @@ def test_without_temporal_nothing_is_decided_and_the_batch_can_be_repeated(world
     assert f"--batch-id {ended.json['batch_id']}" in ended.stderr
     shown = octy("incidents", "decide-many", "dismiss", *SINCE, *WHY, "--yes").must(4)
     assert "3/3" in shown.stdout
-    assert bulk_deciding.BULK_DECIDED.startswith("batch_id, decision, actor, results[")
+    assert incidents_bulk.DECIDE_MANY_JSON.startswith("batch_id, decision, actor, results[")
 
 
 def test_nothing_is_decided_without_a_yes(world, octy):
@@ -132,10 +132,10 @@ def test_held_alerts_are_shown_and_released_once(world, octy):
     assert "successes stopped, 7 accounts" in shown
     assert "Alerts that have not left: 1" in shown
     report = octy("incidents", "held", "--json").must().json
-    assert set(report) == set(bulk_deciding.HELD.split(", "))
+    assert set(report) == set(incidents_bulk.HELD_JSON.split(", "))
     assert (report["held"], report["unsent"], report["accounts"]) == (True, 1, 7)
     done = octy("incidents", "release", *WHY, "--json").must()
-    assert set(done.json) == set(bulk_deciding.RELEASED.split(", "))
+    assert set(done.json) == set(incidents_bulk.RELEASE_JSON.split(", "))
     assert '"what": "alerts_released"' in done.stderr
     assert octy("incidents", "held", "--json").must().json["held"] is False
     octy("incidents", "release", *WHY).must(3)

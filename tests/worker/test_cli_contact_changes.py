@@ -28,7 +28,7 @@ def octy(world: World) -> Octy:
 def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(world, octy):
     before = datetime.now(UTC)
     done = octy(*CHANGE, "--json").must()
-    assert set(done.json) == set(accounts.CHANGED.split(", "))
+    assert set(done.json) == set(accounts.CHANGE_JSON.split(", "))
     assert (done.json["contact_email_address"], done.json["security_address"]) == (NEW, OLD)
     settles_at = datetime.fromisoformat(done.json["settles_at"])
     assert timedelta(0) <= settles_at - before - timedelta(hours=24) < timedelta(minutes=1)
@@ -50,7 +50,7 @@ def test_changed_address_says_where_mails_go_until_when_and_how_waiting_keys_are
     assert "octy keys resend --account acme" in said
     shown = octy("accounts", "show", "acme").must().stdout
     assert "security mails follow after 24 hours" in shown
-    assert set(accounts.SHOWN.partition("notices[")[0].strip(", ").split(", ")) <= set(
+    assert set(accounts.SHOW_JSON.partition("notices[")[0].strip(", ").split(", ")) <= set(
         octy("accounts", "show", "acme", "--json").must().json
     )
 

@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import PairState
-from octy_worker.cli import incident_orders, incidents, keys, leave
+from octy_worker.cli import incidents, incidents_requests, keys, leave
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -32,7 +32,7 @@ def office(tmp_path_factory, request) -> Iterator[Office]:
 def test_a_decision_stands_and_is_acted_on_and_its_repeat_is_harmless(office):
     pair, incident_id = office.attacked()
     done = office.decide(incident_id, "regenerate", "--leaked", *WHY, "--json").must()
-    assert set(done.json) == set(incidents.DECIDED.split(", "))
+    assert set(done.json) == set(incidents.DECIDE_JSON.split(", "))
     assert (done.json["accepted"], done.json["why"], done.json["actor"]) == (True, "", "ada")
     assert '"what": "case_decided"' in done.stderr
     [answer] = office.events(incident_id, "answered")
@@ -113,7 +113,7 @@ def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
         lambda: office.world.rows("SELECT 1 FROM mail WHERE incident_id = :id AND state = 'sent'", id=incident_id)
     )
     longer = office.octy.shell("incidents", "extend", incident_id, "--days", "7", *WHY, "--json").must()
-    assert set(longer.json) == set(incident_orders.EXTENDED.split(", "))
+    assert set(longer.json) == set(incidents_requests.EXTEND_JSON.split(", "))
     assert '"what": "case_extended"' in longer.stderr
     [event] = office.events(incident_id, "extended")
     assert (event["actor"], event["days"], event["reason"]) == ("ada", 7, "confirmed by phone")
@@ -142,7 +142,7 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     assert "an answer stands: regenerate, decided by ada" in late.stderr
     assert office.events(incident_id, "extension_refused")[0]["days"] == 7
     done = office.octy.shell("incidents", "change", incident_id, "dismiss", *WHY, "--json").must()
-    assert set(done.json) == set(incident_orders.CHANGED.split(", "))
+    assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
     assert (done.json["closed"], done.json["ordered"]) == (False, None)
     office.wait_for_end(incident_id)
     query = "SELECT resolution, answer, answered_by FROM incident JOIN confirmation ON incident_id = id WHERE id = :id"
@@ -167,7 +167,7 @@ def test_first_keys_whose_link_has_expired_are_sent_again_without_a_case(office)
         run(connection, "UPDATE sealed_secret SET expires_at = 0 WHERE regeneration_id = ?", first)
     words = ("keys", "resend", "--account", "expired", *WHY, "--json")
     done = office.octy.shell(*words).must()
-    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESENT).split(", "))
+    assert set(done.json) == set(re.sub(r"\{.*\}", "", keys.RESEND_JSON).split(", "))
     assert (done.json["address"], done.json["mail"]) == ("expired@acme.example", 2)
     assert done.json["earlier"]["status"] == "expired"
     assert '"what": "mail_ordered_again", "actor": "ada"' in done.stderr
@@ -319,7 +319,7 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
         "doctor", "--json", **{name: value.format(**places) for name, value in variables.items()}
     ).must(1)
     found = {check["name"]: check for check in done.json["checks"]}
-    names = [name for name, check in found.items() if check["state"] == "wrong"]
+    names = [name for name, check in found.items() if check["state"] == "problem"]
     assert [name for name in names if name not in not_well_at(office)] == wrong
     assert said in " ".join(str(check) for check in found.values())
 

@@ -19,8 +19,8 @@ from octy_middleware.db.models import Outbox, Table
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.loopback import is_loopback
 from octy_worker.cli.doctor import State
-from octy_worker.cli.doctor.configuration import KEYS, look_at_packages, read_settings, variable
-from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.configuration import KEYS, check_packages, read_settings, variable_name
+from octy_worker.cli.doctor.database import check_database
 from octy_worker.identity import claim_installation
 from octy_worker.settings import WorkerSettings
 
@@ -30,7 +30,7 @@ LINK_KEYS = Keychain.generate()
 
 def keys(world: World) -> dict[str, str]:
     chains = (world.peppers, world.sealing_keys, Keychain.generate())
-    return {variable(name): chain.export() for name, chain in zip(KEYS, chains, strict=True)}
+    return {variable_name(name): chain.export() for name, chain in zip(KEYS, chains, strict=True)}
 
 
 def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
@@ -48,11 +48,11 @@ def registered(world: World) -> World:
 
 def look(url: str, values: dict[str, object]) -> dict[str, tuple[State, str]]:
     settings = WorkerSettings.build(database_url=url, **values)
-    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in look_at_store(settings)}
+    return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in check_database(settings)}
 
 
 def wrong(found: dict[str, tuple[State, str]]) -> list[str]:
-    return [name for name, (state, _) in found.items() if state is State.WRONG]
+    return [name for name, (state, _) in found.items() if state is State.PROBLEM]
 
 
 # Settings
@@ -84,7 +84,7 @@ def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world)
         "OCTY_LINK_KEYS": f"k1:{SECRET}x",
     }
     settings, checks = read_settings(variables)
-    assert {check.name for check in checks if check.state is State.WRONG} == {
+    assert {check.name for check in checks if check.state is State.PROBLEM} == {
         *("OCTY_SMTP_PORT", "OCTY_SMTP_SECURITY", "OCTY_LINK_KEYS")
     }
     assert (settings.smtp_port, settings.overlap, settings.database_url) == (587, 60.0, world.url)
@@ -113,7 +113,7 @@ def test_each_fault_of_the_settings_is_found_at_once_and_the_rest_is_used(world)
 )
 def test_settings_that_would_not_serve_customers_are_found(world, variables, faults):
     _, checks = read_settings({**keys(world), **variables})
-    assert [check.name for check in checks if check.state is State.WRONG] == faults
+    assert [check.name for check in checks if check.state is State.PROBLEM] == faults
 
 
 @pytest.mark.parametrize(
@@ -121,11 +121,11 @@ def test_settings_that_would_not_serve_customers_are_found(world, variables, fau
     [
         ("", State.OK, "not set: payloads are not encrypted; they hold ids and choices"),
         (f"k1:{SECRET},k2:{SECRET}", State.OK, "payloads are encrypted; keys k1, k2, the last one encrypts"),
-        (f"k1:{SECRET}x", State.WRONG, "entry 1 is not '<id>:<64 hex digits>'"),
+        (f"k1:{SECRET}x", State.PROBLEM, "entry 1 is not '<id>:<64 hex digits>'"),
     ],
 )
 def test_whether_temporals_payloads_are_encrypted_is_told(text, state, found):
-    chains = {variable(name): f"k1:{SECRET}" for name in KEYS}
+    chains = {variable_name(name): f"k1:{SECRET}" for name in KEYS}
     settings, checks = read_settings({**chains, "OCTY_TEMPORAL_KEYS": text})
     [told] = [check for check in checks if check.name == "OCTY_TEMPORAL_KEYS"]
     assert (told.state, found in told.found) == (state, True)
@@ -142,10 +142,10 @@ def test_which_host_is_this_machine(host, local):
 
 
 def test_passlib_beside_libpass_is_found(monkeypatch):
-    assert look_at_packages().state is State.OK
+    assert check_packages().state is State.OK
     monkeypatch.setattr(metadata, "distribution", lambda _name: object())
-    found = look_at_packages()
-    assert found.state is State.WRONG
+    found = check_packages()
+    assert found.state is State.PROBLEM
     assert "pip uninstall passlib libpass" in found.found
 
 
@@ -185,7 +185,7 @@ def test_a_store_that_is_none_is_found_once(tmp_path, url, said):
 
 
 def test_a_lock_that_cant_be_had_is_found(registered, world, monkeypatch):
-    monkeypatch.setattr("octy_worker.cli.doctor.store._PATIENCE", 0.05)
+    monkeypatch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
     with Database(world.url).write():
         found = looked_at(world)
     assert [name for name in wrong(found) if name != "durability"] == ["write lock"]  # the tests' server has no fsync
@@ -196,7 +196,7 @@ def test_foreign_keys_are_found_by_their_value(registered, world, purpose):
     mine = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}[purpose]
     for foreign in (Keychain.generate(mine.newest[0]), Keychain.generate()):
         state, told = looked_at(world, **{purpose: foreign})["keys of this database"]
-        assert state is State.WRONG
+        assert state is State.PROBLEM
         assert f"set OCTY_{purpose.upper()} to the value of the hosts" in told
     rotated = Keychain({**mine, **Keychain.generate()})
     assert "run `octy db upgrade`" in looked_at(world, **{purpose: rotated})["keys of this database"][1]
@@ -248,8 +248,8 @@ def test_a_hash_that_no_import_has_written_is_found(world):
     ("age", "delivered", "fault", "state"),
     [
         (5, False, "", State.OK),
-        (600, False, "", State.WRONG),
-        (600, False, "Temporal can't be reached", State.WRONG),
+        (600, False, "", State.PROBLEM),
+        (600, False, "Temporal can't be reached", State.PROBLEM),
         (600, True, "", State.OK),
     ],
 )
@@ -269,7 +269,7 @@ def test_messages_that_wait_too_long_are_found(world, age, delivered, fault, sta
     found = looked_at(world)["outbox"]
     assert found[0] is state
     assert fault in found[1]
-    assert ("octy worker" in found[1]) is (state is State.WRONG)
+    assert ("octy worker" in found[1]) is (state is State.PROBLEM)
 
 
 def test_looking_changes_nothing(world):
@@ -298,7 +298,7 @@ APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?
         ([(0, 0, 0, "")], "ok", "1 processes within 10 minutes, 3 outcomes waiting, slowest last commit 1.5 ms"),
         ([(0, 0, 2, "disk full")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
         ([(60, 0, 2, "disk full"), (0, 0, 0, "")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
-        ([(0, 5, 0, ""), (0, 1, 0, "")], "wrong", "6 outcomes lost since they began"),
+        ([(0, 5, 0, ""), (0, 1, 0, "")], "problem", "6 outcomes lost since they began"),
         ([(660, 5, 0, "")], "ok", "no app process"),
     ],
 )
@@ -315,7 +315,12 @@ def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], 
     ("chain", "url", "state", "said"),
     [
         (None, "", "ok", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook_url"),
-        (None, "https://hooks.acme.example", "wrong", "off, and 1 accounts have a webhook_url → set OCTY_WEBHOOK_KEYS"),
+        (
+            None,
+            "https://hooks.acme.example",
+            "problem",
+            "off, and 1 accounts have a webhook_url → set OCTY_WEBHOOK_KEYS",
+        ),
         (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook_url; 1 webhooks"),
     ],
 )
@@ -333,6 +338,6 @@ def test_webhooks_that_nobody_sends_are_found(
 @pytest.mark.parametrize(("text", "faults"), [("", []), (f"k1:{SECRET}", []), ("k1:abcd", ["OCTY_WEBHOOK_KEYS"])])
 def test_keys_of_webhooks_may_be_missing_but_not_wrong(world: World, text: str, faults: list[str]) -> None:
     settings, checks = read_settings({**keys(world), "OCTY_WEBHOOK_KEYS": text})
-    assert [check.name for check in checks if check.state is State.WRONG] == faults
+    assert [check.name for check in checks if check.state is State.PROBLEM] == faults
     assert (settings.webhook_keys is None) is (text == "")
     assert "abcd" not in repr(checks)

@@ -14,7 +14,7 @@ from support.world import World
 from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_pair
 from octy_worker import dev
-from octy_worker.cli.exit_codes import MEANING, Exit
+from octy_worker.cli.exit_codes import DESCRIPTIONS, ExitCode
 
 WHY = ("--reason", "ticket 4711")
 
@@ -162,8 +162,8 @@ def test_a_fault_of_ours_keeps_its_traceback(octy, monkeypatch):
 
 def test_every_exit_code_is_explained_on_the_first_help_page(lasting):
     page = lasting("--help").must().stdout
-    assert set(MEANING) == set(Exit)
-    for code, meaning in MEANING.items():
+    assert set(DESCRIPTIONS) == set(ExitCode)
+    for code, meaning in DESCRIPTIONS.items():
         assert f"{code.value}  {meaning}" in page
 
 

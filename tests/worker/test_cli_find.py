@@ -11,8 +11,8 @@ from support.world import World
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Attempt, Incident, KeyPair
 from octy_middleware.domain.notices import note_exposure
-from octy_worker.cli.finding import FOUND
-from octy_worker.reports import finding
+from octy_worker.cli.find import FIND_JSON
+from octy_worker.reports import search
 
 REQUEST = "req-7F3a.9"
 
@@ -112,7 +112,7 @@ def test_refused_requests_are_found_by_their_id(world, octy):
         (None, "", "192.0.2.1"),
         ("third", pair.public_key, "192.0.2.0"),
     ]
-    assert all(name in FOUND for name in (*found, *found["requests"][0]))
+    assert all(name in FIND_JSON for name in (*found, *found["requests"][0]))
     assert "2 refused requests:" in octy("find", REQUEST).must().stdout
     assert "nothing matches" in octy("find", REQUEST[:-1]).must(2).stderr
 
@@ -120,10 +120,10 @@ def test_refused_requests_are_found_by_their_id(world, octy):
 def test_only_the_newest_refused_requests_are_searched_and_the_answer_says_so(world, octy, monkeypatch):
     put_refused(world, "", request_id="old-request")
     put_refused(world, "", "", request_id="new-request")
-    monkeypatch.setattr(finding, "SEARCHED", 2)
+    monkeypatch.setattr(search, "SEARCHED_REQUESTS", 2)
     assert octy("find", "new-request", "--json").must().json["requests_total"] == 2
     assert "nothing matches (of refused requests the newest 2)" in octy("find", "old-request").must(2).stderr
-    monkeypatch.setattr(finding, "SEARCHED", 3)
+    monkeypatch.setattr(search, "SEARCHED_REQUESTS", 3)
     assert octy("find", "old-request", "--json").must().json["requests_total"] == 1
     assert "newest" not in octy("find", "older-request").must(2).stderr
 
@@ -154,10 +154,10 @@ def test_a_search_without_result_says_why_and_never_repeats_what_was_typed(octy,
 
 def test_full_ids_and_keys_are_searched_through_their_indexes(world):
     """Staff's search must not read the tables of a million customers where an index has the answer."""
-    by_id = finding._by_id(finding._SearchText("x", "y"))
+    by_id = search._by_id(search._SearchText("x", "y"))
     tables = {Account: by_id.accounts, KeyPair: by_id.keys, Incident: by_id.incidents}
-    queries = [finding.select(table.id).where(condition) for table, condition in tables.items()]
-    queries.append(finding.select(Incident.id).where(finding.id_begins(Incident.id, "0199f2c4")))
+    queries = [search.select(table.id).where(condition) for table, condition in tables.items()]
+    queries.append(search.select(Incident.id).where(search.id_begins(Incident.id, "0199f2c4")))
     whole = {"sqlite": "SCAN (account|key_pair|incident)", "postgresql": "Seq Scan on (account|key_pair|incident)"}
     with world.database.read() as connection:
         if world.store == "postgresql":

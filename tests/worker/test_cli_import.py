@@ -16,7 +16,7 @@ from support.world import FakeRequest, World, basic
 
 from octy_middleware import Outcome
 from octy_middleware.db.database import Database
-from octy_worker.cli import importing
+from octy_worker.cli import keys_import
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -112,12 +112,12 @@ def test_a_further_pair_needs_its_option(world, octy):
 def test_the_json_has_the_documented_names(world, octy):
     good = octy("keys", "import", put(world, as_csv(person(1))), "--dry-run", "--json").must()
     bad = octy("keys", "import", put(world, as_csv(person(1, public_key="x"))), *WHY, "--json").must(2)
-    outer = re.sub(r"\[[^]]*\]", "", importing.IMPORTED).split(", ")
+    outer = re.sub(r"\[[^]]*\]", "", keys_import.IMPORT_JSON).split(", ")
     for report in (good.json, bad.json):
         assert list(report) == outer
-    assert f"hashes[{', '.join(good.json['hashes'][0])}]" in importing.IMPORTED
-    assert f"first_faults[{', '.join(bad.json['first_faults'][0])}]" in importing.IMPORTED
-    assert importing.IMPORTED in " ".join(Octy()("keys", "import", "--help", COLUMNS="300").must().stdout.split())
+    assert f"hashes[{', '.join(good.json['hashes'][0])}]" in keys_import.IMPORT_JSON
+    assert f"first_faults[{', '.join(bad.json['first_faults'][0])}]" in keys_import.IMPORT_JSON
+    assert keys_import.IMPORT_JSON in " ".join(Octy()("keys", "import", "--help", COLUMNS="300").must().stdout.split())
     assert good.json | {"hashes": []} == {
         "imported": False,
         "rows": 1,
@@ -239,7 +239,7 @@ def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
 
 
 def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
-    monkeypatch.setattr(importing, "_PATIENCE", 0.0)
+    monkeypatch.setattr(keys_import, "_PATIENCE", 0.0)
     content = as_csv(*(person(number) for number in range(2500)))
     done = octy("keys", "import", put(world, content), *WHY).must()
     told = [line for line in done.stderr.splitlines() if "audit" not in line]
@@ -279,9 +279,9 @@ def _read(terminal: int) -> bytes:
 
 KILLED = """
 import time
-from octy_worker.cli import importing, main
-importing._PATIENCE = 0.0
-importing.note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
+from octy_worker.cli import keys_import, main
+keys_import._PATIENCE = 0.0
+keys_import.note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
 main()
 """
 

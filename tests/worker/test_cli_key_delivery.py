@@ -130,7 +130,7 @@ def test_resend_of_keys_that_were_given_up_names_the_command_for_new_ones(world,
     done = octy(*RESEND).must(3)
     assert "the last ones were never collected and have ended" in done.stderr
     ordered = octy(*REGENERATE, "--json").must().json
-    assert set(ordered) == set(re.sub(r"\{.*\}", "", keys.ORDERED).split(", "))
+    assert set(ordered) == set(re.sub(r"\{.*\}", "", keys.REGENERATE_JSON).split(", "))
     assert (ordered["joined"], ordered["old_public_key"]) == (False, None)
 
 

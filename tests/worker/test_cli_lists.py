@@ -133,12 +133,12 @@ def busy(world: World) -> tuple[str, str]:
 
 def test_the_json_has_the_documented_names(octy, busy):
     public_key, incident_id = busy
-    compare(octy("accounts", "list", "--json").must().json, documented(accounts.LISTED))
-    compare(octy("accounts", "show", "acme", "--json").must().json, documented(accounts.SHOWN))
-    compare(octy("incidents", "list", "--json").must().json, documented(incident_commands.LISTED))
-    compare(octy("incidents", "show", incident_id, "--json").must().json, documented(incident_commands.SHOWN))
-    compare(octy("keys", "list", "--json").must().json, documented(keys.LISTED))
-    compare(octy("keys", "show", public_key, "--json").must().json, documented(keys.SHOWN))
+    compare(octy("accounts", "list", "--json").must().json, documented(accounts.LIST_JSON))
+    compare(octy("accounts", "show", "acme", "--json").must().json, documented(accounts.SHOW_JSON))
+    compare(octy("incidents", "list", "--json").must().json, documented(incident_commands.LIST_JSON))
+    compare(octy("incidents", "show", incident_id, "--json").must().json, documented(incident_commands.SHOW_JSON))
+    compare(octy("keys", "list", "--json").must().json, documented(keys.LIST_JSON))
+    compare(octy("keys", "show", public_key, "--json").must().json, documented(keys.SHOW_JSON))
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from test_cli_lists import documented
 
 from octy_worker.cli import mail
 from octy_worker.cli.doctor.check import State
-from octy_worker.cli.doctor.mail import look_at_signature, look_at_templates
+from octy_worker.cli.doctor.mail import check_signature, check_templates
 from octy_worker.dev.demo_oracle import expect
 from octy_worker.dev.demo_report import write_report
 from octy_worker.mail.endings import ending
@@ -137,10 +137,10 @@ def test_a_mail_that_arrives(octy, relay):
 
 def test_a_signed_one_is_what_the_dns_entry_says(signed, relay):
     report = signed("mail", "test", "ada@customer.example", "--kind", "new_keys", "--json").must().json
-    assert set(report) == set(documented(mail.TESTED.replace(": accepted | deferred | refused", "")))
+    assert set(report) == set(documented(mail.TEST_JSON.replace(": accepted | deferred | refused", "")))
     assert (report["kind"], report["signed"], report["verdict"]) == ("new_keys", True, "accepted")
     entry = signed("mail", "record", "--json").must().json
-    assert set(entry) == set(documented(mail.RECORDED))
+    assert set(entry) == set(documented(mail.RECORD_JSON))
     name, value = re.match(r"(\S+) TXT (.*)\n", signed("mail", "record").must().stdout).groups()
     assert name == f"{entry['name']}." == "s1._domainkey.acme.example."
     strings = re.findall(r'"([^"]*)"', value)
@@ -230,29 +230,29 @@ def set_up(octy, **variables):
 
 
 def test_the_doctor_says_whether_mails_are_signed(signed):
-    signature = look_at_signature(set_up(signed))
+    signature = check_signature(set_up(signed))
     assert signature.state is State.OK
     assert "RSA, 2048 bits, for s1._domainkey.acme.example" in signature.found
-    assert "DKIM is not configured" in look_at_signature(set_up(Octy())).found
-    assert look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@mail.acme.example>")).state is State.OK
+    assert "DKIM is not configured" in check_signature(set_up(Octy())).found
+    assert check_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@mail.acme.example>")).state is State.OK
 
 
 def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
-    foreign = look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@acme.org>"))
-    assert (foreign.state, "mails come from acme.org" in foreign.found) == (State.WRONG, True)
+    foreign = check_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@acme.org>"))
+    assert (foreign.state, "mails come from acme.org" in foreign.found) == (State.PROBLEM, True)
     (tmp_path / "dkim.pem").chmod(0o644)
-    assert "can be read by everybody" in look_at_signature(set_up(signed)).found
-    assert look_at_signature(set_up(signed, OCTY_MAIL_FROM="Acme")).state is State.UNCHECKED
-    half = look_at_signature(set_up(signed, OCTY_DKIM_SELECTOR=""))
-    assert (half.state, "OCTY_DKIM_SELECTOR not set" in half.found) == (State.WRONG, True)
+    assert "can be read by everybody" in check_signature(set_up(signed)).found
+    assert check_signature(set_up(signed, OCTY_MAIL_FROM="Acme")).state is State.UNCHECKED
+    half = check_signature(set_up(signed, OCTY_DKIM_SELECTOR=""))
+    assert (half.state, "OCTY_DKIM_SELECTOR not set" in half.found) == (State.PROBLEM, True)
 
 
 def test_the_doctor_finds_faults_of_templates(octy, tmp_path):
     (tmp_path / "parts.txt").write_text("{{ one }}{{ two }}")
-    assert look_at_templates(set_up(octy)).state is State.OK
-    templates = look_at_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path)))
-    assert (templates.state, templates.to_do[:9]) == (State.WRONG, "mend them")
+    assert check_templates(set_up(octy)).state is State.OK
+    templates = check_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path)))
+    assert (templates.state, templates.to_do[:9]) == (State.PROBLEM, "mend them")
     assert "parts.txt, line 1" in templates.found
     assert "(and 1 more)" in templates.found
-    gone = look_at_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path / "gone")))
+    gone = check_templates(set_up(octy, OCTY_MAIL_TEMPLATES=str(tmp_path / "gone")))
     assert "is no folder" in gone.found

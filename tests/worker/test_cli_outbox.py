@@ -75,7 +75,7 @@ def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixe
 
 
 def test_the_json_has_the_documented_names(octy, mixed):
-    documented = re.findall(r"\w+", outbox.LISTED.partition("[")[2].partition("]")[0])
+    documented = re.findall(r"\w+", outbox.LIST_JSON.partition("[")[2].partition("]")[0])
     assert all(set(line) == set(documented) for line in octy("outbox", "list", "--json").must().json["messages"])
 
 
@@ -106,7 +106,7 @@ def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
     first, second, third = (set_aside(world, f"i{number}") for number in range(3))
     done = octy("outbox", "retry", str(third), str(first), *WHY, "--json").must()
     assert done.json == {"retried": [first, third], "actor": "ada"}
-    assert set(done.json) == set(outbox.RETRIED.split(", "))
+    assert set(done.json) == set(outbox.RETRY_JSON.split(", "))
     [line] = audited(done.stderr)
     told = {"what": "messages_retried", "actor": "ada", "reason": "worker updated", "messages": f"{first}, {third}"}
     assert {name: line[name] for name in told} == told

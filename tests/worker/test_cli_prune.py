@@ -7,9 +7,9 @@ from cli_rig import octy_for
 from retention_rig import DAY, add_attempts, add_counts, add_messages
 from support.world import World
 
-from octy_worker.cli import pruning
+from octy_worker.cli import db_prune
 from octy_worker.cli.doctor import State, retention
-from octy_worker.cli.doctor.retention import look_at_retention
+from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.domain.job_lease import Lease
 from octy_worker.maintenance.retention import JOB
 from octy_worker.settings import WorkerSettings
@@ -58,18 +58,18 @@ def test_a_run_elsewhere_is_left_alone(world):
 
 def test_the_help_documents_the_json(world):
     page = " ".join(octy_for(world)("db", "prune", "--help", COLUMNS="300").must().stdout.split())
-    assert f"JSON: {pruning.PRUNED}" in page
-    assert all(name in pruning.PRUNED for name in NAMES)
+    assert f"JSON: {db_prune.PRUNE_JSON}" in page
+    assert all(name in db_prune.PRUNE_JSON for name in NAMES)
 
 
 @pytest.mark.parametrize(
     ("filled", "pruned", "later", "runs", "state"),
     [
         (False, False, 0, True, State.OK),
-        (True, False, 0, True, State.WRONG),
-        (True, False, 0, False, State.WRONG),
+        (True, False, 0, True, State.PROBLEM),
+        (True, False, 0, False, State.PROBLEM),
         (True, True, 2.9, True, State.OK),
-        (True, True, 3.1, True, State.WRONG),
+        (True, True, 3.1, True, State.PROBLEM),
         (True, True, 3.1, False, State.OK),
     ],
 )
@@ -81,6 +81,6 @@ def test_the_doctor_sees_a_late_run(world, monkeypatch, filled, pruned, later, r
     monkeypatch.setattr(retention, "now", lambda: time.time() + later * DAY)
     keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
     settings = WorkerSettings(database_url=world.url, **keys)
-    found = look_at_retention(settings, worker_runs=runs)
+    found = check_retention(settings, worker_runs=runs)
     assert (found.name, found.state) == ("retention", state)
-    assert ("octy db prune" in found.to_do) is (state is State.WRONG)
+    assert ("octy db prune" in found.to_do) is (state is State.PROBLEM)

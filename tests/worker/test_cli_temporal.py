@@ -91,7 +91,7 @@ def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy
         ("doctor", "--json"),
         ("temporal", "versions"),
     )
-    assert (look(before)["state"], look(before)["to_do"]) == ("wrong", "octy temporal promote")
+    assert (look(before)["state"], look(before)["to_do"]) == ("problem", "octy temporal promote")
     assert "none is current: nothing moves" in look(before)["found"]
     assert promoted.must().json == {"deployment": "octy", "build_id": RELEASE, "actor": "ada"}
     assert '"what": "version_promoted"' in promoted.stderr
@@ -104,7 +104,7 @@ def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy
 
 def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy) -> None:
     found = look(octy.shell("doctor", "--json", OCTY_TEMPORAL_BUILD_ID="9.9.9"))
-    assert (found["state"], found["found"]) == ("wrong", f"octy: {RELEASE} is current, here is 9.9.9")
+    assert (found["state"], found["found"]) == ("problem", f"octy: {RELEASE} is current, here is 9.9.9")
     refused = octy.shell("temporal", "promote", "--build-id", "9.9.9", "--timeout", "0").must(4)
     assert "9.9.9 is not made current" in refused.stderr
 

@@ -12,10 +12,10 @@ from rich.console import Console
 from support.world import World
 
 from octy_middleware.domain.accounts import find_account
-from octy_worker.cli import console
-from octy_worker.cli.doctor.check import Check, State, fine
-from octy_worker.cli.views.health import page
-from octy_worker.cli.views.incidents import lines
+from octy_worker.cli import output
+from octy_worker.cli.doctor.check import Check, State, passed
+from octy_worker.cli.views.doctor import page
+from octy_worker.cli.views.incidents import list_table
 from octy_worker.domain import incidents
 from octy_worker.reports.queries import list_incidents
 
@@ -69,10 +69,10 @@ def test_ids_are_whole_outside_of_terminals_and_on_narrow_ones(world, octy):
     assert pair.public_key in octy("keys", "list", COLUMNS="40", FORCE_COLOR="1").must().stdout
     assert pair.reference in octy("accounts", "list", COLUMNS="40").must().stdout
     with world.database.read_session() as session:
-        table = lines(list_incidents(session))
+        table = list_table(list_incidents(session))
     for width in (80, 100, 40, 20):
         canvas = Console(width=width, force_terminal=True, no_color=True, record=True, file=io.StringIO())
-        console.draw(canvas, [table])
+        output.print_parts(canvas, [table])
         text = canvas.export_text()
         assert all(len(line) <= width for line in text.splitlines())
         cells = [line.split(" ")[0] for line in text.splitlines()]
@@ -94,7 +94,7 @@ def test_colour_is_for_terminals_that_want_it(monkeypatch, variables, coloured):
         monkeypatch.setenv(name, value)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)
-    console.show(*page([fine("database", "is there"), Check("worker", State.WRONG, "none", "start it")]))
+    output.print_page(*page([passed("database", "is there"), Check("worker", State.PROBLEM, "none", "start it")]))
     assert bool(re.search(r"\x1b\[[0-9;]*3[0-9]m", terminal.getvalue())) is coloured
     assert "✗" in terminal.getvalue()
 
@@ -103,10 +103,10 @@ def test_hostile_answers_to_a_question_are_no():
     for typed, answer in {"y\n": True, " YES \n": True, "n\n": False, "": False, "\x1b[A\n": False}.items():
         stdin, sys.stdin = sys.stdin, io.StringIO(typed)
         try:
-            assert console.confirmed("?") is answer
+            assert output.confirm("?") is answer
         finally:
             sys.stdin = stdin
 
 
 def test_moments_are_utc():
-    assert console.moment(datetime(2026, 2, 3, 14, 15, 16, tzinfo=UTC)) == "2026-02-03 14:15:16Z"
+    assert output.format_time(datetime(2026, 2, 3, 14, 15, 16, tzinfo=UTC)) == "2026-02-03 14:15:16Z"

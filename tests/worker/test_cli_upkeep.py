@@ -9,7 +9,7 @@ from support.world import World
 
 from octy_middleware.db.database import SCHEMA
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.cli.surroundings import read_env_file
+from octy_worker.cli.context import read_env_file
 
 
 @pytest.fixture

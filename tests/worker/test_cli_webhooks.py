@@ -117,7 +117,7 @@ def test_what_the_server_answered_is_told(octy, server, keys):
     assert "not delivered: the server did not answer 2xx (it said 500) → the worker would try again" in done.stderr
     found = octy("webhooks", "test", "acme", "--json").must(1).json
     assert found == {"webhook_id": server.ids[1], "delivered": False, "fault": "status-500", "status": 500}
-    assert set(found) == set(webhooks.TESTED.split(", "))
+    assert set(found) == set(webhooks.TEST_JSON.split(", "))
 
 
 def test_one_account_s_secret_is_rotated_alone_with_a_day_of_overlap(world, octy, server, keys):
@@ -180,7 +180,7 @@ def test_the_list_has_the_newest_first_and_the_failed_ones_alone(world, octy, ke
     )
     found = octy("webhooks", "list", "--json").must().json
     assert sorted(line["state"] for line in found["webhooks"]) == ["failed", "pending"]
-    documented = re.findall(r"\w+", webhooks.LISTED.partition("[")[2].partition("]")[0])
+    documented = re.findall(r"\w+", webhooks.LIST_JSON.partition("[")[2].partition("]")[0])
     assert all(set(line) == set(documented) for line in found["webhooks"])
     [line] = octy("webhooks", "list", "--failed", "--account", "acme", "--json").must().json["webhooks"]
     assert (line["id"], line["tries"], line["last_error"]) == (first.webhook_id, 84, "too-slow")

@@ -23,7 +23,7 @@ from upkeep_rig import settings_of
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.doctor.check import State
-from octy_worker.cli.doctor.network import look_at_codec_server
+from octy_worker.cli.doctor.network import check_codec_server
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.temporal_server import find_temporal
 from octy_worker.temporal.client import connect
@@ -203,17 +203,17 @@ def test_the_temporal_command_writes_and_reads_through_it(locked):
 
 @pytest.mark.parametrize(
     ("token", "namespace", "state"),
-    [("", "default", State.OK), (TOKEN, "default", State.OK), ("", "elsewhere", State.WRONG)],
+    [("", "default", State.OK), (TOKEN, "default", State.OK), ("", "elsewhere", State.PROBLEM)],
 )
 def test_the_doctor_finds_a_codec_server_that_answers_for_its_namespace(world, token, namespace, state):
     with serving(codec_token=token) as url:
         settings = settings_of(world, temporal_keys=KEYS, codec_url=url, temporal_namespace=namespace)
-        assert look_at_codec_server(settings).state is state
+        assert check_codec_server(settings).state is state
 
 
 def test_the_doctor_wants_no_codec_server_where_nothing_is_to_be_read(world):
     for options in ({"temporal_keys": None}, {"temporal_keys": KEYS, "codec_url": "none"}):
-        assert look_at_codec_server(settings_of(world, **options)).state is State.OK
+        assert check_codec_server(settings_of(world, **options)).state is State.OK
 
 
 def test_the_command_serves_until_it_is_told_to_stop():

@@ -6,7 +6,7 @@ import pytest
 from support.world import World
 
 from octy_worker.cli.doctor.check import State
-from octy_worker.cli.doctor.database_server import judge_version
+from octy_worker.cli.doctor.database_server import version_check
 from octy_worker.observability.database_server import (
     DatabaseVersion,
     postgresql_version,
@@ -29,8 +29,8 @@ from octy_worker.observability.database_server import (
     ],
 )
 def test_version_is_too_old_below_the_oldest_that_works(version: DatabaseVersion, too_old: bool) -> None:
-    check = judge_version(version)
-    assert (check.state is State.WRONG, check.code == "database-too-old") == (too_old, too_old)
+    check = version_check(version)
+    assert (check.state is State.PROBLEM, check.code == "database-too-old") == (too_old, too_old)
     assert version.name in check.found
 
 

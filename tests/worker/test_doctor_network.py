@@ -11,25 +11,25 @@ from upkeep_rig import settings_of
 
 from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.cli.doctor.network import look_at_mail_server
-from octy_worker.cli.doctor.store import look_at_store
-from octy_worker.cli.views.health import _summary
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.network import check_mail_server
+from octy_worker.cli.views.doctor import _summary
 
 NOW = datetime.now(UTC)
 
 
 def looked_at(world: World, server: Server, authority: Authority, **options: object) -> Check:
     place = {"smtp_host": "localhost", "smtp_port": server.port, "smtp_ca_file": str(authority.file)}
-    return look_at_mail_server(settings_of(world, **place, **options))
+    return check_mail_server(settings_of(world, **place, **options))
 
 
 @pytest.mark.parametrize(
     ("reply", "password", "state", "said"),
     [
         ("", "relay-password", State.OK, "the sender is taken"),
-        ("451 try later", "relay-password", State.WRONG, "answers 451 to the sender"),
-        ("550 no such sender", "relay-password", State.WRONG, "answers 550 to the sender"),
-        ("", "other", State.WRONG, "refuses the login with 535"),
+        ("451 try later", "relay-password", State.PROBLEM, "answers 451 to the sender"),
+        ("550 no such sender", "relay-password", State.PROBLEM, "answers 550 to the sender"),
+        ("", "other", State.PROBLEM, "refuses the login with 535"),
     ],
 )
 def test_mail_server_that_takes_no_mail_is_a_problem(tmp_path, reply, password, state, said) -> None:
@@ -58,7 +58,7 @@ def test_certificate_out_of_its_time_is_to_be_renewed(tmp_path, begins, ends, to
     with running(Server(Inbox(), tls_context=context)) as server:
         found = looked_at(world, server, authority)
     world.close()
-    assert found.state is State.WRONG
+    assert found.state is State.PROBLEM
     assert to_do in found.to_do
 
 
@@ -67,7 +67,7 @@ def test_certificate_out_of_its_time_is_to_be_renewed(tmp_path, begins, ends, to
     [
         ([State.OK], "All is well."),
         ([State.OK, State.UNCHECKED], "1 could not be checked."),
-        ([State.WRONG, State.UNCHECKED], "1 problem found."),
+        ([State.PROBLEM, State.UNCHECKED], "1 problem found."),
     ],
 )
 def test_all_is_said_to_be_well_only_when_everything_was_checked(states, summary) -> None:
@@ -94,7 +94,7 @@ def test_connection_in_clear_that_the_url_allows_is_said_and_is_no_problem(tmp_p
     world = World(tmp_path)
     url = "postgresql://octy@192.0.2.1:9/octy?sslmode=disable&connect_timeout=1&hostaddr=127.0.0.1"
     settings = settings_of(world).model_copy(update={"database_url": url})
-    [check] = [check for check in look_at_store(settings) if check.name == "database connection"]
+    [check] = [check for check in check_database(settings) if check.name == "database connection"]
     assert (check.state, "as sslmode=disable in OCTY_DATABASE_URL allows" in check.found) == (State.OK, True)
     assert "sslmode=verify-full, with sslrootcert" in check.found
     world.close()

@@ -44,16 +44,16 @@ from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli import doctor
-from octy_worker.cli.doctor import Check, State, file_systems, observation
-from octy_worker.cli.doctor.configuration import look_at_packages, read_settings
-from octy_worker.cli.doctor.files import look_at_files
-from octy_worker.cli.doctor.mail import look_at_signature, look_at_templates
-from octy_worker.cli.doctor.network import look_at_codec_server, look_at_mail_server, look_at_pages
-from octy_worker.cli.doctor.observation import look_at_observation
+from octy_worker.cli.doctor import Check, State, file_systems, observability
+from octy_worker.cli.doctor.configuration import check_packages, read_settings
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.files import check_secret_files
+from octy_worker.cli.doctor.mail import check_signature, check_templates
+from octy_worker.cli.doctor.network import check_codec_server, check_mail_server, check_pages
+from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.cli.doctor.problems import PROBLEMS
-from octy_worker.cli.doctor.retention import look_at_retention
-from octy_worker.cli.doctor.store import look_at_store
-from octy_worker.cli.doctor.upkeep import look_at_upkeep
+from octy_worker.cli.doctor.retention import check_retention
+from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import Lease
 from octy_worker.identity import claim_installation
 from octy_worker.maintenance import digest
@@ -79,7 +79,7 @@ class Ground:
 
     def store(self, **options: object) -> list[Check]:
         settings = self.settings().model_dump() | options
-        return list(look_at_store(WorkerSettings(**settings)))
+        return list(check_database(WorkerSettings(**settings)))
 
     def file(self, name: str, text: str = "", mode: int = 0o600) -> Path:
         path = self.folder / name
@@ -103,7 +103,7 @@ REAL = {
 
 def clash(ground: Ground) -> list[Check]:
     ground.patch.setattr(metadata, "distribution", lambda _name: object())
-    return [look_at_packages()]
+    return [check_packages()]
 
 
 SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
@@ -115,7 +115,7 @@ SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "sender-is-a-placeholder": given(**REAL | {"OCTY_MAIL_FROM": "Octy <security@octy.invalid>"}),
     "contact-is-a-placeholder": given(**REAL | {"OCTY_SUPPORT_CONTACT": "help@octy.invalid"}),
     "public-url-is-local": given(**REAL | {"OCTY_PUBLIC_URL": "http://127.0.0.1:8025"}),
-    "file-open": lambda ground: look_at_files(ground.settings(), {}, ground.file("octy.env", mode=0o604)),
+    "file-open": lambda ground: check_secret_files(ground.settings(), {}, ground.file("octy.env", mode=0o604)),
     "packages-clash": clash,
 }
 
@@ -156,7 +156,7 @@ def unreadable(table: str) -> Callable[[Ground], list[Check]]:
     """Return what is said when a table is gone although it was there when the tables were compared."""
 
     def provoke(ground: Ground) -> list[Check]:
-        ground.patch.setattr("octy_worker.cli.doctor.store.check_tables", lambda _database: None)
+        ground.patch.setattr("octy_worker.cli.doctor.database.check_tables", lambda _database: None)
         change(ground.world, f"DROP TABLE {table}")
         return ground.store()
 
@@ -184,7 +184,7 @@ def hasty_server(ground: Ground) -> list[Check]:
 
 
 def locked(ground: Ground) -> list[Check]:
-    ground.patch.setattr("octy_worker.cli.doctor.store._PATIENCE", 0.05)
+    ground.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
     with Database(ground.world.url).write(writer=Writer.OFFICE):
         return ground.store()
 
@@ -279,25 +279,25 @@ def finished(job: str, cursor: str, ago: float) -> Callable[[Ground], list[Check
         lease.begin("", time.time() - ago)
         lease.finish(cursor)
         settings = ground.settings(support_digest_to="support@acme.example")
-        return [look_at_retention(settings, worker_runs=True), *look_at_upkeep(settings, worker_runs=True)]
+        return [check_retention(settings, worker_runs=True), *check_scheduled_jobs(settings, worker_runs=True)]
 
     return provoke
 
 
 def due(ground: Ground) -> list[Check]:
     add_webhooks(ground.world, ground.world.register().account_id, ("sent", time.time() - 400 * DAY))
-    return [look_at_retention(ground.settings(), worker_runs=True)]
+    return [check_retention(ground.settings(), worker_runs=True)]
 
 
 def metrics_of_others(ground: Ground) -> Iterable[Check]:
     with answering(200, b"hello") as url:
         port = int(url.rpartition(":")[2])
-        return list(look_at_observation(ground.settings(metrics_port=port), worker_runs=True))
+        return list(check_observability(ground.settings(metrics_port=port), worker_runs=True))
 
 
 def no_opentelemetry(ground: Ground) -> Iterable[Check]:
-    ground.patch.setattr(observation, "find_spec", lambda _name: None)
-    return look_at_observation(ground.settings(tracing=True), worker_runs=True)
+    ground.patch.setattr(observability, "find_spec", lambda _name: None)
+    return check_observability(ground.settings(tracing=True), worker_runs=True)
 
 
 TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
@@ -307,7 +307,7 @@ TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "workflows-unknown": finished(run.JOB, json.dumps({"looked_at": 3, "unknown": 1}), 60),
     "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
     "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
-    "metrics-away": lambda ground: look_at_observation(ground.settings(metrics_port=9), worker_runs=True),
+    "metrics-away": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),
     "metrics-are-others": metrics_of_others,
     "tracing-packages-missing": no_opentelemetry,
 }
@@ -320,18 +320,18 @@ def signed(mode: int = 0o600, **options: object) -> Callable[[Ground], list[Chec
     def provoke(ground: Ground) -> list[Check]:
         key = ground.file("dkim.pem", KEY.decode(), mode)
         right = {"dkim_domain": "acme.example", "dkim_selector": "s1", "mail_from": "Acme <a@acme.example>"}
-        return [look_at_signature(ground.settings(**{**right, "dkim_private_key_file": str(key), **options}))]
+        return [check_signature(ground.settings(**{**right, "dkim_private_key_file": str(key), **options}))]
 
     return provoke
 
 
 def faulty_template(ground: Ground) -> list[Check]:
     ground.file("parts.txt", "{{ one }}")
-    return [look_at_templates(ground.settings(mail_templates=str(ground.folder)))]
+    return [check_templates(ground.settings(mail_templates=str(ground.folder)))]
 
 
 MAILS: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "templates-missing": lambda ground: [look_at_templates(ground.settings(mail_templates=f"{ground.folder}/no"))],
+    "templates-missing": lambda ground: [check_templates(ground.settings(mail_templates=f"{ground.folder}/no"))],
     "templates-faulty": faulty_template,
     "signature-refused": signed(dkim_selector=""),
     "signature-not-aligned": signed(mail_from="Acme <a@acme.org>"),
@@ -369,7 +369,7 @@ def served(
         with_tls = {"tls_context": context, "authenticator": inbox.login} if tls else {}
         ca = {"smtp_ca_file": str(authority.file)} if trusted else {}
         with running(Server(inbox, **with_tls)) as server:
-            found = look_at_mail_server(ground.settings(smtp_host="localhost", smtp_port=server.port, **ca, **options))
+            found = check_mail_server(ground.settings(smtp_host="localhost", smtp_port=server.port, **ca, **options))
         assert inbox.sent == []
         return [found]
 
@@ -378,11 +378,11 @@ def served(
 
 def refuse_at_once(ground: Ground) -> list[Check]:
     with Scripted(["421 too busy"]) as server:
-        return [look_at_mail_server(ground.settings(smtp_port=server.port))]
+        return [check_mail_server(ground.settings(smtp_port=server.port))]
 
 
 MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "authority-unreadable": lambda ground: [look_at_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
+    "authority-unreadable": lambda ground: [check_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
     "mail-server-certificate-refused": served(trusted=False),
     "mail-server-certificate-expired": served(days=(-2, -1)),
     "mail-server-certificate-too-new": served(days=(1, 2)),
@@ -391,7 +391,7 @@ MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "mail-server-refuses-sender": served({"MAIL": "451 later"}),
     "mail-server-refuses-recipient": served({"RCPT": "550 no relaying"}, support_contact="help@acme.example"),
     "mail-server-refuses": refuse_at_once,
-    "mail-server-away": lambda ground: [look_at_mail_server(ground.settings(smtp_port=9))],
+    "mail-server-away": lambda ground: [check_mail_server(ground.settings(smtp_port=9))],
 }
 
 
@@ -437,7 +437,7 @@ def pages(status: int, body: bytes, days: tuple[int, int] | None = None) -> Call
             own.cert_pem.write_to_path(str(ca))
             options["smtp_ca_file"] = str(ca)
         with answering(status, body, context) as url:
-            return [look_at_pages(ground.settings(public_url=url, **options))]
+            return [check_pages(ground.settings(public_url=url, **options))]
 
     return provoke
 
@@ -447,9 +447,9 @@ PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "pages-are-others": pages(200, b'{"status": "up"}'),
     "pages-certificate-expired": pages(200, b"", (-2, -1)),
     "pages-certificate-too-new": pages(200, b"", (1, 2)),
-    "pages-away": lambda ground: [look_at_pages(ground.settings(public_url=f"http://{DENIED}"))],
+    "pages-away": lambda ground: [check_pages(ground.settings(public_url=f"http://{DENIED}"))],
     "codec-server-missing": lambda ground: [
-        look_at_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
+        check_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
     ],
 }
 
@@ -517,5 +517,5 @@ def test_problem_is_found_in_its_words(
         world.close()
     assert found
     for check in found:
-        assert check.state is State.WRONG
+        assert check.state is State.PROBLEM
         assert fits(PROBLEMS[code], check)

@@ -14,9 +14,9 @@ from test_results import add_mail
 from upkeep_rig import settings_of
 
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_worker.cli.doctor import State, results
+from octy_worker.cli.doctor import State, stalled_work
 from octy_worker.cli.doctor.problems import PROBLEMS
-from octy_worker.cli.doctor.results import look_at_results
+from octy_worker.cli.doctor.stalled_work import check_stalled_work
 from octy_worker.observability.database_probe import Room
 
 _NEEDS_POSTGRESQL = {"clocks-differ"}
@@ -47,16 +47,16 @@ def fail_write(_world: World, patch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> float:
         raise DatabaseUnavailableError("database or disk is full")
 
-    patch.setattr(results, "write_probe", full)
+    patch.setattr(stalled_work, "write_probe", full)
 
 
 def give(name: str, value: object) -> Callable[[World, pytest.MonkeyPatch], None]:
-    return lambda _world, patch: patch.setattr(results, name, lambda *_: value)
+    return lambda _world, patch: patch.setattr(stalled_work, name, lambda *_: value)
 
 
 def move_clock(_world: World, patch: pytest.MonkeyPatch) -> None:
-    real = results.clock_offset
-    patch.setattr(results, "clock_offset", lambda database, clock: real(database, lambda: clock() + 3600))
+    real = stalled_work.clock_offset
+    patch.setattr(stalled_work, "clock_offset", lambda database, clock: real(database, lambda: clock() + 3600))
 
 
 PROVOKED: dict[str, Callable[[World, pytest.MonkeyPatch], object]] = {
@@ -90,17 +90,17 @@ def test_problem_is_found_alone_and_in_its_words(world: World, monkeypatch: pyte
     with world.gate() as gate:
         gate.decide(FakeRequest(keys.basic()))
     settings = settings_of(world)
-    assert {check.state for check in look_at_results(settings)} == {State.OK}
+    assert {check.state for check in check_stalled_work(settings)} == {State.OK}
     PROVOKED[code](world, monkeypatch)
-    found = [check for check in look_at_results(settings) if check.state is not State.OK]
+    found = [check for check in check_stalled_work(settings) if check.state is not State.OK]
     if world.store == "sqlite" and code in _NEEDS_POSTGRESQL:
         assert found == []  # there is one clock
         return
     [check] = found
-    assert (check.state, check.code) == (State.WRONG, code)
+    assert (check.state, check.code) == (State.PROBLEM, code)
     assert fits(PROBLEMS[code], check)
 
 
 def test_without_a_database_nothing_of_this_is_said_to_be_well(tmp_path: Path, world: World) -> None:
     settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path}/none/none.db"})
-    assert {check.state for check in look_at_results(settings)} == {State.UNCHECKED}
+    assert {check.state for check in check_stalled_work(settings)} == {State.UNCHECKED}

@@ -29,8 +29,8 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.doctor import temporal as looks
 from octy_worker.cli.doctor.check import Check, State
 from octy_worker.cli.doctor.problems import PROBLEMS
-from octy_worker.cli.doctor.restored import look_at_restored
-from octy_worker.cli.doctor.temporal import look_at_temporal
+from octy_worker.cli.doctor.restored_backup import check_restored_backup
+from octy_worker.cli.doctor.temporal import check_temporal
 from octy_worker.domain.job_lease import Lease
 from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB
@@ -69,7 +69,7 @@ class Ground:
         return main_queue(self.settings(), self.installation)
 
     def look(self, **options: object) -> list[Check]:
-        return look_at_temporal(self.settings(**options), self.installation)
+        return check_temporal(self.settings(**options), self.installation)
 
 
 def fails(status: RPCStatusCode) -> Callable[..., Any]:
@@ -81,12 +81,12 @@ def fails(status: RPCStatusCode) -> Callable[..., Any]:
 
 def refused_namespace(_ground: Ground) -> list[Check]:
     service = SimpleNamespace(describe_namespace=fails(RPCStatusCode.PERMISSION_DENIED))
-    return [asyncio.run(looks._look_at_namespace(SimpleNamespace(workflow_service=service), "octy"))]  # type: ignore[arg-type]
+    return [asyncio.run(looks._check_namespace(SimpleNamespace(workflow_service=service), "octy"))]  # type: ignore[arg-type]
 
 
 def attributes(answer: Callable[..., Any]) -> Callable[[Ground], list[Check]]:
     client = SimpleNamespace(namespace="octy", operator_service=SimpleNamespace(list_search_attributes=answer))
-    return lambda _ground: [asyncio.run(looks._look_at_search_attributes(client))]  # type: ignore[arg-type]
+    return lambda _ground: [asyncio.run(looks._check_search_attributes(client))]  # type: ignore[arg-type]
 
 
 async def no_attributes(_request: object) -> ListSearchAttributesResponse:
@@ -115,7 +115,7 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
             async with asyncio.timeout(30):
                 while not any(each.pollers for each in await pollers_of(ground.temporal.client, queue)):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
-            return await looks._look_at_workers(ground.temporal.client, queue)
+            return await looks._check_workers(ground.temporal.client, queue)
         finally:
             asking.cancel()
             await asyncio.gather(asking, return_exceptions=True)
@@ -132,13 +132,13 @@ def polled(seen: float, queues: int = 0, identity: str = "") -> list[Polled]:
 
 def other_clock(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "now", lambda: NOW)
-    return [looks._judge_clock(polled(NOW + seconds)) for seconds in (3600, -3600)]
+    return [looks._clock_check(polled(NOW + seconds)) for seconds in (3600, -3600)]
 
 
 def some_queues(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "now", lambda: NOW)
     queues = polled(NOW, 2)
-    return [looks._judge_queues(queues, queues[0].queue)]
+    return [looks._queue_check(queues, queues[0].queue)]
 
 
 def paused(ground: Ground) -> list[Check]:
@@ -177,7 +177,7 @@ def restored(ground: Ground) -> list[Check]:
         ground.temporal.client.start_workflow("KeyIncidentWorkflow", id=workflow_id, task_queue="nobody")
     )
     deadline = time.monotonic() + 30
-    while (found := look_at_restored(ground.settings(), ground.installation)).state is State.OK:
+    while (found := check_restored_backup(ground.settings(), ground.installation)).state is State.OK:
         assert time.monotonic() < deadline  # lists are a moment late
         time.sleep(0.01)
     return [found]
@@ -188,7 +188,7 @@ def lost_keys(ground: Ground) -> list[Check]:
     lease.take()
     lease.begin("", time.time())
     lease.finish('{"lost_keys":2}')
-    return [look_at_restored(ground.settings(), ground.installation)]
+    return [check_restored_backup(ground.settings(), ground.installation)]
 
 
 def version(*known: Version) -> Callable[[Ground], list[Check]]:
@@ -198,7 +198,7 @@ def version(*known: Version) -> Callable[[Ground], list[Check]]:
     def provoke(ground: Ground) -> list[Check]:
         ground.patch.setattr(looks, "known_versions", tell)
         place = TemporalPlace.of(ground.settings(temporal_deployment="octy"))
-        return [asyncio.run(looks._look_at_version(ground.temporal.client, place))]
+        return [asyncio.run(looks._check_version(ground.temporal.client, place))]
 
     return provoke
 
@@ -236,7 +236,7 @@ def raises(error: Exception) -> Callable[..., Any]:
 def failing_schedules(ground: Ground) -> list[Check]:
     handle = SimpleNamespace(describe=fails(RPCStatusCode.UNAVAILABLE))
     client = SimpleNamespace(get_schedule_handle=lambda _id: handle)
-    return [asyncio.run(looks._look_at_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
+    return [asyncio.run(looks._check_schedules(client, ground.settings(), ground.queue))]  # type: ignore[arg-type]
 
 
 def failing_list(ground: Ground) -> list[Check]:
@@ -245,13 +245,13 @@ def failing_list(ground: Ground) -> list[Check]:
         yield
 
     client = SimpleNamespace(list_workflows=listed)
-    return [asyncio.run(looks._look_at_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
+    return [asyncio.run(looks._check_workflow_tasks(client, ground.installation))]  # type: ignore[arg-type]
 
 
 def failing_versions(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
     place = TemporalPlace.of(ground.settings(temporal_deployment="octy"))
-    return [asyncio.run(looks._look_at_version(ground.temporal.client, place))]
+    return [asyncio.run(looks._check_version(ground.temporal.client, place))]
 
 
 def unreachable(error: Exception) -> Callable[[Ground], list[Check]]:
@@ -289,7 +289,7 @@ def test_problem_at_temporal_is_found_in_its_words(
         world.close()
     assert found
     for check in found:
-        assert check.state is State.WRONG
+        assert check.state is State.PROBLEM
         assert fits(PROBLEMS[code], check)
 
 

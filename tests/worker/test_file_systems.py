@@ -6,8 +6,8 @@ import pytest
 from support.world import World
 
 from octy_worker.cli.doctor import State, file_systems
-from octy_worker.cli.doctor.file_systems import network_kind
-from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.file_systems import network_type
 from octy_worker.settings import WorkerSettings
 
 MOUNTS = r"""
@@ -32,11 +32,11 @@ MOUNTS = r"""
     ],
 )
 def test_the_deepest_mount_decides(path: str, kind: str) -> None:
-    assert network_kind(PurePosixPath(path), MOUNTS) == kind
+    assert network_type(PurePosixPath(path), MOUNTS) == kind
 
 
 @pytest.mark.parametrize("store", ["sqlite"])
-@pytest.mark.parametrize(("kind", "state"), [("nfs4", State.WRONG), ("ext4", State.OK)])
+@pytest.mark.parametrize(("kind", "state"), [("nfs4", State.PROBLEM), ("ext4", State.OK)])
 def test_doctor_reports_a_sqlite_file_on_a_network_file_system(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, state: State
 ) -> None:
@@ -45,6 +45,6 @@ def test_doctor_reports_a_sqlite_file_on_a_network_file_system(
     monkeypatch.setattr(file_systems, "_MOUNTS", mounts)
     chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.sealing_keys}
     settings = WorkerSettings.build(database_url=world.url, **chains)
-    [first] = [check for check in look_at_store(settings) if check.name == "database"]
+    [first] = [check for check in check_database(settings) if check.name == "database"]
     assert (first.name, first.state) == ("database", state)
-    assert (f"on a network file system ({kind})" in first.found) is (state is State.WRONG)
+    assert (f"on a network file system ({kind})" in first.found) is (state is State.PROBLEM)

@@ -10,7 +10,7 @@ from cli_rig import octy_for, open_case
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail
 from octy_middleware.states import Answer, MailState, Resolution
-from octy_worker.cli import following
+from octy_worker.cli import incidents_follow
 from octy_worker.domain import incidents
 
 NOW = time.time()
@@ -24,7 +24,7 @@ def case(world, monkeypatch):
 
     def meanwhile(*happenings):
         acts = iter(happenings)
-        monkeypatch.setattr(following.time, "sleep", lambda _seconds: next(acts)())
+        monkeypatch.setattr(incidents_follow.time, "sleep", lambda _seconds: next(acts)())
 
     def note(what, now=NOW):
         with world.database.write() as connection:

@@ -20,7 +20,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.cli.doctor.check import State
-from octy_worker.cli.doctor.store import look_at_store
+from octy_worker.cli.doctor.database import check_database
 from octy_worker.domain import regenerations
 from octy_worker.identity import PURPOSES
 from octy_worker.maintenance.reconciliation.subjects import Subject, open_page
@@ -286,8 +286,8 @@ def test_an_order_that_says_not_what_to_do_is_refused(world: World, words: tuple
 def test_the_doctor_tells_of_a_copied_database(copied: tuple) -> None:
     url, keys = copied
     settings = WorkerSettings.build(database_url=url, **keys)
-    [check] = [check for check in look_at_store(settings) if check.name == "installation"]
-    assert check.state is State.WRONG
+    [check] = [check for check in check_database(settings) if check.name == "installation"]
+    assert check.state is State.PROBLEM
     assert "octy db adopt --copy" in check.to_do
 
 

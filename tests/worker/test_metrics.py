@@ -20,7 +20,7 @@ from octy_middleware.domain.outbox import Priority
 from octy_middleware.states import Resolution
 from octy_worker import daemon
 from octy_worker.cli.doctor import State, observation
-from octy_worker.cli.doctor.observation import look_at_observation
+from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
@@ -220,7 +220,7 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
     world = World(tmp_path)
 
     def look(*, worker_runs: bool = True, **options: object) -> tuple[State, str]:
-        found, _ = look_at_observation(settings_of(world, **options), worker_runs=worker_runs)
+        found, _ = check_observability(settings_of(world, **options), worker_runs=worker_runs)
         return found.state, found.found
 
     async def serve(port: int) -> tuple[State, str]:
@@ -236,7 +236,7 @@ def test_the_doctor_reads_the_metrics_where_they_are_served(tmp_path: Path) -> N
 
     port = free_port()
     assert look() == (State.OK, "off: OCTY_METRICS_PORT is not set")
-    assert look(metrics_port=port)[0] is State.WRONG
+    assert look(metrics_port=port)[0] is State.PROBLEM
     assert look(metrics_port=port, worker_runs=False)[0] is State.UNCHECKED
     assert asyncio.run(serve(port)) == (State.OK, f"http://127.0.0.1:{port}/metrics")
     world.close()
@@ -248,9 +248,9 @@ def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.
     for missing in (False, True):
         if missing:
             monkeypatch.setattr(observation, "find_spec", lambda _name: None)
-        _, found = look_at_observation(settings_of(world, tracing=True), worker_runs=True)
+        _, found = check_observability(settings_of(world, tracing=True), worker_runs=True)
         states.append((found.state, found.to_do))
-    assert states == [(State.OK, ""), (State.WRONG, "pip install 'octy-middleware[telemetry]'")]
+    assert states == [(State.OK, ""), (State.PROBLEM, "pip install 'octy-middleware[telemetry]'")]
     world.close()
 
 

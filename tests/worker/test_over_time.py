@@ -12,7 +12,7 @@ from support.world import World
 from octy_middleware import Outcome
 from octy_middleware.db.models import Incident
 from octy_middleware.states import Answer, Resolution
-from octy_worker.cli.console import draw
+from octy_worker.cli.output import print_parts
 from octy_worker.cli.views.plots import Chart
 from octy_worker.domain.histogram import Plot
 from octy_worker.domain.incidents import CUSTOMER, answer_case, close_case, failures_over_time
@@ -96,7 +96,7 @@ def test_the_command_shows_it_plain_outside_of_terminals_and_as_numbers(world):
 def test_a_terminal_gets_what_it_can_show(chart, encoding, block):
     written = io.BytesIO()
     screen = io.TextIOWrapper(written, encoding=encoding)
-    draw(Console(file=screen, force_terminal=True, color_system="standard", width=80), [chart])
+    print_parts(Console(file=screen, force_terminal=True, color_system="standard", width=80), [chart])
     screen.flush()
     drawn = written.getvalue().decode(encoding)
     assert f"{block}  {block}" in drawn

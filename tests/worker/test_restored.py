@@ -33,7 +33,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Answer, Cause
 from octy_worker.cli import restoring
 from octy_worker.cli.doctor.check import State
-from octy_worker.cli.doctor.restored import look_at_restored
+from octy_worker.cli.doctor.restored_backup import check_restored_backup
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.job_lease import read_job
 from octy_worker.maintenance.reconciliation.subjects import Subject
@@ -194,7 +194,7 @@ def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
 
     new, kept = temporal.run(live())
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, Outcome.ACCEPTED)
-    assert look_at_restored(works.settings, world.installation).state is State.OK
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
     kept.restore()
     survives = Outcome.ACCEPTED if taken == "while new keys wait" else Outcome.UNKNOWN_KEY
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.ACCEPTED, survives)  # the fault itself
@@ -210,14 +210,14 @@ def test_keys_that_were_replaced_are_cut_again_after_a_backup_was_restored(
     assert revoked_keys(done.stderr.splitlines()) == [keys.public_key]
     assert (outcome(world, keys), outcome(world, new)) == (Outcome.RETIRED, survives)
     assert works.rows("SELECT id FROM incident WHERE closed_at IS NULL") == []
-    assert look_at_restored(works.settings, world.installation).code == ("restored-keys-lost" if lost else "")
+    assert check_restored_backup(works.settings, world.installation).code == ("restored-keys-lost" if lost else "")
 
     again = restored().must(1 if lost else 0).json
     assert (again["cut"], again["updated"], again["terminated"]) == ([], 0, 0)
     if lost:
         octy_for(world)("keys", "regenerate", "--account", "acme", *WHY).must()
         restored().must()
-    assert look_at_restored(works.settings, world.installation).state is State.OK
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
 
 
 def assert_dry(world: World, restored: Callable[..., Ended], keys: Keys) -> None:
@@ -238,7 +238,7 @@ def assert_unproven(restored: Callable[..., Ended]) -> None:
 def until_seen(world: World, temporal: Temporal, code: str) -> None:
     """Wait until the doctor finds it: Temporal's lists are a moment late."""
     settings, deadline = settings_of(world, temporal_address=temporal.address), time.monotonic() + PATIENCE
-    while look_at_restored(settings, world.installation).code != code:
+    while check_restored_backup(settings, world.installation).code != code:
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
@@ -552,7 +552,7 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_no_restored_backup(
         connection.exec_driver_sql("UPDATE key_change SET at = 1")
     octy_for(world)("db", "prune").must()
     assert works.rows("SELECT id FROM outbox") == []
-    assert look_at_restored(works.settings, world.installation).state is State.OK
+    assert check_restored_backup(works.settings, world.installation).state is State.OK
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE regeneration SET state = 'abandoned' WHERE state = 'superseded'")
     assert restored("--dry-run").must(0).json["unproven"] == []
@@ -563,7 +563,7 @@ def test_superseded_keys_pruned_rows_and_an_adopted_copy_are_no_restored_backup(
     )
     with world.database.write() as connection:
         connection.exec_driver_sql("UPDATE regeneration SET finished_at = NULL")
-    assert look_at_restored(copied, world.installation).state is State.UNCHECKED
+    assert check_restored_backup(copied, world.installation).state is State.UNCHECKED
 
 
 async def order(works: Works) -> str:

@@ -14,10 +14,10 @@ from octy_middleware._version import __version__
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.observability.database_probe import PROBE, Room, clock_offset, room_of, write_probe
 from octy_worker.observability.metrics import collector
-from octy_worker.reports.results import Backlog, Results, read_results
+from octy_worker.reports.stalled_work import Backlog, StalledWork, read_stalled_work
 
 DAY = 86_400 * 1_000_000
-NONE = Results(
+NONE = StalledWork(
     alerts_failed=0,
     incidents_stalled=Backlog(0, 0),
     keys_refused=0,
@@ -31,9 +31,9 @@ NONE = Results(
 )
 
 
-def results(world: World) -> Results:
+def results(world: World) -> StalledWork:
     with world.database.read_session() as session:
-        return read_results(session, time.time())
+        return read_stalled_work(session, time.time())
 
 
 def add_mail(

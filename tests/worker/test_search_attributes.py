@@ -14,7 +14,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker import daemon
-from octy_worker.cli.doctor.temporal import look_at_temporal
+from octy_worker.cli.doctor.temporal import check_temporal
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import TemporalUnavailableError
 from octy_worker.temporal.search_attributes import TYPES, how_to_add, make_known, missing
@@ -56,11 +56,11 @@ def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_p
     own = settings(world, temporal_address=temporal.address)
 
     def told() -> tuple[str, str, str]:
-        [check] = [found for found in look_at_temporal(own, INSTALLATION) if found.name == "search attributes"]
+        [check] = [found for found in check_temporal(own, INSTALLATION) if found.name == "search attributes"]
         return str(check.state), check.found, check.to_do
 
     state, found, to_do = told()
-    assert (state, found) == ("wrong", f"Temporal does not know {', '.join(NAMES)}")
+    assert (state, found) == ("problem", f"Temporal does not know {', '.join(NAMES)}")
     assert how_to_add("default", NAMES) in to_do
     for _ in range(2):
         temporal.run(make_known(temporal.client))
@@ -77,8 +77,8 @@ def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_pa
     temporal.run(temporal.client.operator_service.add_search_attributes(taken))
     with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
         temporal.run(make_known(temporal.client))
-    checks = look_at_temporal(settings(world, temporal_address=temporal.address), INSTALLATION)
-    assert [str(check.state) for check in checks if check.name == "search attributes"] == ["wrong"]
+    checks = check_temporal(settings(world, temporal_address=temporal.address), INSTALLATION)
+    assert [str(check.state) for check in checks if check.name == "search attributes"] == ["problem"]
     world.close()
 
 
@@ -113,7 +113,7 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
         return await missing(client)
 
     assert temporal.run(reach()) == ([] if known else NAMES)
-    states = [str(check.state) for check in look_at_temporal(own, INSTALLATION) if check.name == "search attributes"]
+    states = [str(check.state) for check in check_temporal(own, INSTALLATION) if check.name == "search attributes"]
     assert states == ["ok"]
     parts.close()
     world.close()

@@ -19,7 +19,7 @@ from upkeep_rig import settings_of
 
 from octy_worker.activities.maintenance import UpkeepActivities
 from octy_worker.cli.doctor import State
-from octy_worker.cli.doctor.upkeep import look_at_upkeep
+from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import Lease
 from octy_worker.mail.renderer import Letters
 from octy_worker.mail.smtp_errors import Delivery, Verdict
@@ -112,7 +112,7 @@ def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
 
 
 def looked_at(world: World, *, worker_runs: bool = True, **options: object) -> dict[str, tuple[State, str]]:
-    found = look_at_upkeep(settings_of(world, **options), worker_runs=worker_runs)
+    found = check_scheduled_jobs(settings_of(world, **options), worker_runs=worker_runs)
     return {check.name: (check.state, f"{check.found} → {check.to_do}") for check in found}
 
 
@@ -129,10 +129,10 @@ def test_the_doctor_shows_the_last_reconciliation_and_its_findings(world: World)
     state, said = looked_at(world)["reconciliation"]
     assert (state, "3 looked at, 2 restarted" in said) == (State.OK, True)
     finish(world, JOB, str(Findings(looked_at=3, unknown=1)))
-    assert looked_at(world)["reconciliation"][0] is State.WRONG
+    assert looked_at(world)["reconciliation"][0] is State.PROBLEM
 
 
-@pytest.mark.parametrize(("worker_runs", "state"), [(True, State.WRONG), (False, State.OK)])
+@pytest.mark.parametrize(("worker_runs", "state"), [(True, State.PROBLEM), (False, State.OK)])
 def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, worker_runs: bool, state: State) -> None:
     finish(world, JOB, str(Findings()), ago=3 * 3600 + 60)
     found, said = looked_at(world, worker_runs=worker_runs)["reconciliation"]
@@ -145,8 +145,8 @@ def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, work
     [
         ("2030-03-17 sent", 60, State.OK, "2030-03-17 sent"),
         ("2030-03-17 nothing", 60, State.OK, "nothing"),
-        ("2030-03-17 failed rcpt-550", 60, State.WRONG, "OCTY_SUPPORT_DIGEST_TO"),
-        ("2030-03-17 sent", 3 * DAY, State.WRONG, "log"),
+        ("2030-03-17 failed rcpt-550", 60, State.PROBLEM, "OCTY_SUPPORT_DIGEST_TO"),
+        ("2030-03-17 sent", 3 * DAY, State.PROBLEM, "log"),
         (None, 0, State.OK, "none yet; the first one is due at 06:00 UTC"),
     ],
 )
@@ -162,7 +162,7 @@ def test_the_doctor_shows_the_last_digest(
 
 def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -> None:
     settings = settings_of(world).model_copy(update={"database_url": f"sqlite:///{tmp_path / 'no' / 'no.db'}"})
-    assert [check.state for check in look_at_upkeep(settings, worker_runs=True)] == [State.UNCHECKED] * 2
+    assert [check.state for check in check_scheduled_jobs(settings, worker_runs=True)] == [State.UNCHECKED] * 2
 
 
 # `octy incidents reconcile`

@@ -15,7 +15,7 @@ class CommandError(Exception):
         super().__init__(f"{wrong} → {to_do}" if to_do else wrong)
 
 
-class UsageFaultError(CommandError):
+class UsageError(CommandError):
     """What was given can't be taken."""
 
 

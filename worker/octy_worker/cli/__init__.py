@@ -31,7 +31,7 @@ def main() -> NoReturn:
             raise
         sys.stderr.write("octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'\n")
         sys.exit(2)
-    from octy_worker.cli.exit_codes import Exit  # noqa: PLC0415
+    from octy_worker.cli.exit_codes import ExitCode  # noqa: PLC0415
 
     sys.stdout = sys.stdout or _nobody()
     sys.stderr = sys.stderr or _nobody()
@@ -40,9 +40,9 @@ def main() -> NoReturn:
     try:
         app(prog_name="octy")
     except SystemExit as ended:
-        leave(ended.code if isinstance(ended.code, int) else Exit.WRONG)
+        leave(ended.code if isinstance(ended.code, int) else ExitCode.FAILED)
     except KeyboardInterrupt:  # before the frame is there to catch it
-        leave(Exit.INTERRUPTED)
+        leave(ExitCode.INTERRUPTED)
     raise AssertionError("the frame always exits")
 
 

@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.output import print_json, print_lines, print_list, print_omitted, print_page, printing_result
+from octy_worker.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, keys and cases.")
 
-ADDED = "account_id, regeneration_id, reference, contact_email_address"
-CHANGED = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
-LISTED = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
-SHOWN = (
+ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
+CHANGE_JSON = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
+LIST_JSON = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
+SHOW_JSON = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
     "security_addresses, contact_changed_at, contact_settles_at, created_at, pairs, open_incidents, regenerations, "
     "notices[id, kind, at, public_key, regeneration_id, mails], notices_total, mails, mails_total"
@@ -27,12 +27,12 @@ SHOWN = (
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Open an account and order its first key pair.",
         "octy accounts add --reference acme --email security@acme.example",
         "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
         more="The worker issues the pair and mails a link that shows the secret once. Nobody else ever sees it.",
-        json=ADDED,
+        json=ADD_JSON,
     )
 )
 def add(
@@ -44,7 +44,7 @@ def add(
     surname: Annotated[str, typer.Option(help="The contact's family name.")] = "",
     webhook: Annotated[str, typer.Option(help="The account's webhook URL.")] = "",
     id_key: Annotated[str, typer.Option("--id-key", help="The account's authenticated id key.")] = "",
-    actor: Who = None,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Create the account; everything else is the worker's."""
@@ -53,7 +53,7 @@ def add(
     from octy_worker.staff.registration import register
 
     if mail_address(email) is None:
-        raise UsageFaultError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
+        raise UsageError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
     contact = {
         "contact_email_address": email,
         "contact_name": name,
@@ -62,15 +62,15 @@ def add(
         "authenticated_id_key": id_key,
     }
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         made = register(database, reference, contact, actor=who, now=now())
     record("account_added", who, account=made.account_id, regeneration=made.regeneration_id)
-    with telling(f"account {reference.strip()} is open ({made.account_id}) and its first key pair is ordered"):
+    with printing_result(f"account {reference.strip()} is open ({made.account_id}) and its first key pair is ordered"):
         if as_json:
             ids = {"account_id": made.account_id, "regeneration_id": made.regeneration_id}
-            show_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
+            print_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
             return
-        tell(
+        print_lines(
             f"Account {reference.strip()} is open ({made.account_id}).",
             f"Its first key pair is ordered. As soon as `octy worker` runs, a mail goes to {email.strip()}: with the "
             "public key, and a link that shows the secret once.",
@@ -79,14 +79,14 @@ def add(
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Change an account's contact address, for a customer who can't do it.",
         "octy accounts change acme --email security@acme.example --reason 'mistyped, ticket 4711'",
         more="For an address that was mistyped or that refuses mails. The new address and those of the last 14 days "
         "are told by mail, the one before with a link by which its owner can object. Alerts and links to keys go to "
         "the new address after 24 hours; 7 days after a change with the API keys. Send uncollected keys again then, "
         "by `octy keys resend`. Audited: who, why and when.",
-        json=CHANGED,
+        json=CHANGE_JSON,
     )
 )
 def change(
@@ -94,8 +94,8 @@ def change(
     *,
     account: Annotated[str, typer.Argument(metavar="REFERENCE", help="The account's reference or id.")],
     email: Annotated[str, typer.Option(help="Where alerts and new keys are to go.")],
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Change it in SQL; the worker tells the addresses."""
@@ -104,23 +104,23 @@ def change(
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         changed = change_email(database, account, email, actor=who, reason=reason, now=now())
     record("contact_changed", who, reason=reason, account=changed.account_id)
-    with telling(f"the contact address of {changed.account} is changed"):
+    with printing_result(f"the contact address of {changed.account} is changed"):
         if as_json:
-            show_json(changed)
+            print_json(changed)
             return
-        tell(*view.changed(changed))
+        print_lines(*view.changed_lines(changed))
 
 
 @app.command(
     "list",
-    help=teach(
+    help=help_text(
         "List accounts, newest first.",
         "octy accounts list",
         "octy accounts list --json | jq -r '.accounts[].reference'",
-        json=LISTED,
+        json=LIST_JSON,
     ),
 )
 def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
@@ -130,21 +130,21 @@ def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, a
     from octy_worker.reports.queries import count_rows, list_accounts
 
     part = ListPage(limit, page)
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         found = list_accounts(session, limit=part.most, offset=part.offset)
         total = count_rows(session, Account)
     empty = "There are no accounts yet. `octy accounts add` opens one."
-    show_list("accounts", found, total, part, view.lines, empty=empty, as_json=as_json)
+    print_list("accounts", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @app.command(
     "show",
-    help=teach(
+    help=help_text(
         "Show one account: contact data, whom security mails go to, keys, open cases, notices, mails.",
         "octy accounts show acme",
         "octy accounts show acme --limit 0",
         more="To find its reference: `octy find`, with an address, a name or an id of a mail.",
-        json=SHOWN,
+        json=SHOW_JSON,
     ),
 )
 def show_one(
@@ -157,12 +157,12 @@ def show_one(
     from octy_worker.cli.views import accounts as view
     from octy_worker.reports.queries import show_account
 
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         report = show_account(session, reference, now(), limit=limit or None)
     if as_json:
-        show_json(report)
+        print_json(report)
         return
-    show(*view.page(report))
-    note_left_out(
+    print_page(*view.page(report))
+    print_omitted(
         ("notices", len(report.notices), report.notices_total), ("mails", len(report.mails), report.mails_total)
     )

@@ -11,69 +11,69 @@ import typer
 
 from octy_worker.cli import (
     accounts,
-    adopting,
-    bulk_deciding,
-    finding,
-    importing,
-    incident_orders,
+    db,
+    db_adopt,
+    db_prune,
+    db_restored,
+    find,
     incidents,
+    incidents_bulk,
+    incidents_reconcile,
+    incidents_requests,
     keys,
+    keys_import,
     mail,
     outbox,
-    pruning,
-    reconciling,
-    restoring,
     services,
     temporal,
-    upkeep,
     webhooks,
 )
-from octy_worker.cli.frame import Frame
-from octy_worker.cli.surroundings import gather
-from octy_worker.cli.teaching import OPERATORS, STAFF, VISITORS, exit_codes, teach
+from octy_worker.cli.context import load_variables
+from octy_worker.cli.help_text import OPERATOR_PANEL, STAFF_PANEL, TRIAL_PANEL, exit_code_table, help_text
+from octy_worker.cli.main_group import MainGroup
 
 app = typer.Typer(
     name="octy",
-    cls=Frame,
+    cls=MainGroup,
     no_args_is_help=True,
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
-    help=teach(
+    help=help_text(
         "API keys under watch: accounts and their keys, cases of repeated failures, and the worker that acts on them.",
         "octy dev                          the whole stack on this machine",
         "octy secrets --out octy.env       fresh keys for a new installation",
         "octy --env-file octy.env doctor   what is missing, and what to do",
         "octy incidents list               who waits for an answer",
     ),
-    epilog=exit_codes(),
+    epilog=exit_code_table(),
 )
-app.command("find", help=finding.FIND_HELP, rich_help_panel=STAFF)(finding.find)
-app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF)
-incidents.app.command("extend", help=incident_orders.EXTEND_HELP)(incident_orders.extend)
-incidents.app.command("resend", help=incident_orders.RESEND_HELP)(incident_orders.resend)
-incidents.app.command("change", help=incident_orders.CHANGE_HELP)(incident_orders.change)
-incidents.app.command("decide-many", help=bulk_deciding.DECIDE_MANY_HELP)(bulk_deciding.decide_many)
-incidents.app.command("held", help=bulk_deciding.HELD_HELP)(bulk_deciding.held)
-incidents.app.command("release", help=bulk_deciding.RELEASE_HELP)(bulk_deciding.release)
-incidents.app.command("reconcile", help=reconciling.RECONCILE_HELP)(reconciling.reconcile)
-app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF)
-keys.app.command("import", help=importing.IMPORT_HELP)(importing.import_pairs)
-app.add_typer(keys.app, name="keys", rich_help_panel=STAFF)
-app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF)
-app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF)
-app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATORS)(services.worker)
-app.command("pages", help=services.PAGES_HELP, rich_help_panel=OPERATORS)(services.pages)
-app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATORS)(temporal.codec_server)
-app.add_typer(mail.app, name="mail", rich_help_panel=OPERATORS)
-app.command("doctor", help=upkeep.DOCTOR_HELP, rich_help_panel=OPERATORS)(upkeep.doctor)
-app.command("secrets", help=upkeep.SECRETS_HELP, rich_help_panel=OPERATORS)(upkeep.secrets)
-upkeep.database.command("prune", help=pruning.PRUNE_HELP)(pruning.prune)
-upkeep.database.command("adopt", help=adopting.ADOPT_HELP)(adopting.adopt)
-upkeep.database.command("restored", help=restoring.RESTORED_HELP)(restoring.restored)
-app.add_typer(upkeep.database, name="db", rich_help_panel=OPERATORS)
-app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATORS)
-app.command("dev", help=services.DEV_HELP, rich_help_panel=VISITORS)(services.dev)
-app.command("demo", help=services.DEMO_HELP, rich_help_panel=VISITORS)(services.demo)
+app.command("find", help=find.FIND_HELP, rich_help_panel=STAFF_PANEL)(find.find)
+app.add_typer(accounts.app, name="accounts", rich_help_panel=STAFF_PANEL)
+incidents.app.command("extend", help=incidents_requests.EXTEND_HELP)(incidents_requests.extend)
+incidents.app.command("resend", help=incidents_requests.RESEND_HELP)(incidents_requests.resend)
+incidents.app.command("change", help=incidents_requests.CHANGE_HELP)(incidents_requests.change)
+incidents.app.command("decide-many", help=incidents_bulk.DECIDE_MANY_HELP)(incidents_bulk.decide_many)
+incidents.app.command("held", help=incidents_bulk.HELD_HELP)(incidents_bulk.held)
+incidents.app.command("release", help=incidents_bulk.RELEASE_HELP)(incidents_bulk.release)
+incidents.app.command("reconcile", help=incidents_reconcile.RECONCILE_HELP)(incidents_reconcile.reconcile)
+app.add_typer(incidents.app, name="incidents", rich_help_panel=STAFF_PANEL)
+keys.app.command("import", help=keys_import.IMPORT_HELP)(keys_import.import_pairs)
+app.add_typer(keys.app, name="keys", rich_help_panel=STAFF_PANEL)
+app.add_typer(outbox.app, name="outbox", rich_help_panel=STAFF_PANEL)
+app.add_typer(webhooks.app, name="webhooks", rich_help_panel=STAFF_PANEL)
+app.command("worker", help=services.WORKER_HELP, rich_help_panel=OPERATOR_PANEL)(services.worker)
+app.command("pages", help=services.PAGES_HELP, rich_help_panel=OPERATOR_PANEL)(services.pages)
+app.command("codec-server", help=temporal.CODEC_HELP, rich_help_panel=OPERATOR_PANEL)(temporal.codec_server)
+app.add_typer(mail.app, name="mail", rich_help_panel=OPERATOR_PANEL)
+app.command("doctor", help=db.DOCTOR_HELP, rich_help_panel=OPERATOR_PANEL)(db.doctor)
+app.command("secrets", help=db.SECRETS_HELP, rich_help_panel=OPERATOR_PANEL)(db.secrets)
+db.database.command("prune", help=db_prune.PRUNE_HELP)(db_prune.prune)
+db.database.command("adopt", help=db_adopt.ADOPT_HELP)(db_adopt.adopt)
+db.database.command("restored", help=db_restored.RESTORED_HELP)(db_restored.restored)
+app.add_typer(db.database, name="db", rich_help_panel=OPERATOR_PANEL)
+app.add_typer(temporal.app, name="temporal", rich_help_panel=OPERATOR_PANEL)
+app.command("dev", help=services.DEV_HELP, rich_help_panel=TRIAL_PANEL)(services.dev)
+app.command("demo", help=services.DEMO_HELP, rich_help_panel=TRIAL_PANEL)(services.demo)
 
 
 def _show_version(wanted: bool) -> None:
@@ -109,4 +109,4 @@ def prepare(
     ] = False,
 ) -> None:
     """Gather the settings for the command that follows."""
-    context.obj = gather(database, env_file)
+    context.obj = load_variables(database, env_file)

@@ -6,7 +6,7 @@ Here: calling `octy_worker.staff.amendments` and telling of it. Not here: what a
 
 from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
-from octy_worker.cli.surroundings import now
+from octy_worker.cli.context import now
 from octy_worker.domain import incidents
 from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.actor import login_name

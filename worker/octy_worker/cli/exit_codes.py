@@ -6,40 +6,40 @@ Here: the one table of exit codes. Not here: printing (`console`), the place whe
 import sys
 from enum import IntEnum
 
-from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageError
 
 
-class Exit(IntEnum):
+class ExitCode(IntEnum):
     """The exit codes of every `octy` command."""
 
     OK = 0
-    WRONG = 1
-    INPUT = 2
+    FAILED = 1
+    USAGE = 2
     REFUSED = 3
     UNAVAILABLE = 4
     INTERRUPTED = 130
 
 
-MEANING = {
-    Exit.OK: "done, or all is well",
-    Exit.WRONG: "something is wrong (doctor, mail, demo, worker), or you said no",
-    Exit.INPUT: "a wrong option, setting or schema, or an unknown id",
-    Exit.REFUSED: "refused, for the reason printed; nothing was changed",
-    Exit.UNAVAILABLE: "database, Temporal, worker or mail server don't answer; try again",
-    Exit.INTERRUPTED: "stopped by Ctrl-C",
+DESCRIPTIONS = {
+    ExitCode.OK: "done, or all is well",
+    ExitCode.FAILED: "something is wrong (doctor, mail, demo, worker), or you said no",
+    ExitCode.USAGE: "a wrong option, setting or schema, or an unknown id",
+    ExitCode.REFUSED: "refused, for the reason printed; nothing was changed",
+    ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server don't answer; try again",
+    ExitCode.INTERRUPTED: "stopped by Ctrl-C",
 }
 
 
-_CODES: dict[type[Exception], Exit] = {
-    UsageFaultError: Exit.INPUT,
-    RefusedError: Exit.REFUSED,
-    OrderRefusedError: Exit.REFUSED,
-    UnavailableError: Exit.UNAVAILABLE,
-    CommandError: Exit.WRONG,  # last: it is the base of most
+_CODES: dict[type[Exception], ExitCode] = {
+    UsageError: ExitCode.USAGE,
+    RefusedError: ExitCode.REFUSED,
+    OrderRefusedError: ExitCode.REFUSED,
+    UnavailableError: ExitCode.UNAVAILABLE,
+    CommandError: ExitCode.FAILED,  # last: it is the base of most
 }
 
 
-def exit_of(error: Exception) -> Exit | None:
+def exit_code_of(error: Exception) -> ExitCode | None:
     """Return the exit code of an expected fault; None for a fault of ours, which deserves its traceback."""
     for kind, code in _CODES.items():
         if isinstance(error, kind):
@@ -53,7 +53,7 @@ def exit_of(error: Exception) -> Exit | None:
     )
 
     if isinstance(error, DatabaseSetupError):
-        return Exit.INPUT
+        return ExitCode.USAGE
     if isinstance(error, DatabaseUnavailableError):
-        return Exit.UNAVAILABLE
-    return Exit.INPUT if isinstance(error, OctyError) else None
+        return ExitCode.UNAVAILABLE
+    return ExitCode.USAGE if isinstance(error, OctyError) else None

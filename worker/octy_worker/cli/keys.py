@@ -9,10 +9,19 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import confirmed, note, note_left_out, show, show_json, show_list, tell, telling
-from octy_worker.cli.options import AsJson, Leaked, Limit, ListPage, OfAccount, PageNumber, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
-from octy_worker.cli.teaching import teach
+from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import AccountFilter, Actor, AsJson, Leaked, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.output import (
+    confirm,
+    print_json,
+    print_lines,
+    print_list,
+    print_note,
+    print_omitted,
+    print_page,
+    printing_result,
+)
 from octy_worker.errors import CommandError
 
 if TYPE_CHECKING:
@@ -22,32 +31,34 @@ app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, 
 
 _Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The public key, whole.")]
 
-LISTED = (
+LIST_JSON = (
     "keys[public_key, account, state, cause, created_at, activated_at, retire_at, retired_at, first_used_at, "
     "last_used_at, quiet_until, exposed_at, replaced_by], more, total"
 )
-SHOWN = (
+SHOW_JSON = (
     "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], uses_total, "
     "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], late_uses_total"
 )
-ORDERED = (
+REGENERATE_JSON = (
     "account, regeneration_id, joined, leaked, old_public_key, "
     "delivery{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
-RESENT = (
+RESEND_JSON = (
     "account, address, next_address, settles_at, request_id, actor, mail, "
     "earlier{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
-REVOKED = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
+REVOKE_JSON = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
 
 
 @app.command(
     "list",
-    help=teach("List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LISTED),
+    help=help_text(
+        "List key pairs, newest first.", "octy keys list", "octy keys list --account acme --json", json=LIST_JSON
+    ),
 )
 def list_some(
     context: typer.Context,
-    account: OfAccount = None,
+    account: AccountFilter = None,
     limit: Limit = 200,
     page: PageNumber = 1,
     as_json: AsJson = False,
@@ -58,21 +69,21 @@ def list_some(
     from octy_worker.reports.queries import account_of, count_rows, list_pairs
 
     part = ListPage(limit, page)
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         which = [KeyPair.account_id == account_of(session, account).id] if account else []
         found = list_pairs(session, *which, limit=part.most, offset=part.offset)
         total = count_rows(session, KeyPair, *which)
-    show_list("keys", found, total, part, view.lines, empty="There are no key pairs.", as_json=as_json)
+    print_list("keys", found, total, part, view.list_table, empty="There are no key pairs.", as_json=as_json)
 
 
 @app.command(
     "show",
-    help=teach(
+    help=help_text(
         "Show one pair: its state, its use and from where in the last 7 days, whether it came over plain HTTP.",
         "octy keys show pk_4fT…",
         "octy keys show pk_4fT… --limit 0",
         more="`octy find` has the whole key for its beginning.",
-        json=SHOWN,
+        json=SHOW_JSON,
     ),
 )
 def show_one(
@@ -85,20 +96,20 @@ def show_one(
     from octy_worker.cli.views import keys as view
     from octy_worker.reports.queries import show_key
 
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         report = show_key(session, public_key, now(), limit=limit or None)
     if as_json:
-        show_json(report)
+        print_json(report)
         return
-    show(*view.page(report))
-    note_left_out(
+    print_page(*view.page(report))
+    print_omitted(
         ("uses", len(report.uses), report.uses_total),
         ("uses since it was retired", len(report.late_uses), report.late_uses_total),
     )
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Replace an account's key pair.",
         "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
         "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
@@ -107,15 +118,15 @@ def show_one(
         "with --leaked it ends at once. Refused while a case is open on the pair: decide that one. When "
         "new keys were ordered before, this joins them, and says how far they have come: on their way, refused by "
         "the mail server, expired, collected.",
-        json=ORDERED,
+        json=REGENERATE_JSON,
     )
 )
 def regenerate(
     context: typer.Context,
     *,
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     leaked: Leaked = False,
     as_json: AsJson = False,
 ) -> None:
@@ -126,19 +137,19 @@ def regenerate(
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         ordered = key_orders.regenerate(database, account, actor=who, reason=reason, leaked=leaked, now=now())
         with database.read_session() as session:
             delivery = delivery_of(session, ordered.regeneration_id, now())
     ids = {"regeneration": ordered.regeneration_id, "old_public_key": ordered.old_public_key}
     record("regeneration_ordered", who, reason=reason, joined=ordered.joined, leaked=leaked, **ids)
-    with telling(f"new keys for {ordered.account} are ordered"):
+    with printing_result(f"new keys for {ordered.account} are ordered"):
         if as_json:
-            show_json({**asdict(ordered), "delivery": delivery})
+            print_json({**asdict(ordered), "delivery": delivery})
             return
         new = f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the customer."
-        tell(
-            *(view.lines(ordered.account, delivery) if ordered.joined else [new]),
+        print_lines(
+            *(view.joined_lines(ordered.account, delivery) if ordered.joined else [new]),
             _fate_of(ordered.old_public_key, leaked=leaked),
             f"To follow it: octy accounts show {ordered.account}",
         )
@@ -153,21 +164,21 @@ def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Send a fresh link to new keys that nobody has collected, the first ones too.",
         "octy keys resend --account acme --reason 'the link had expired'",
         more="For an account whose link has expired, got lost, or went to an address that was wrong. Older links show "
         "nothing from then on. The mail goes to the account's security address; with OCTY_DELIVER=mail it brings the "
         "keys themselves. Refused when no keys wait: `octy keys regenerate` makes new ones. A worker must be running.",
-        json=RESENT,
+        json=RESEND_JSON,
     )
 )
 def resend(
     context: typer.Context,
     *,
     account: Annotated[str, typer.Option(metavar="REF", help="The account's reference or id.")],
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     request_id: Annotated[
         str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)
     ] = None,
@@ -184,37 +195,39 @@ def resend(
 
     who = staff_actor(context, actor)
     order = StaffResend(who, reason, request_id=request_id or uuid7(now()))
-    with store(context) as database:
+    with open_database(context) as database:
         check_staff(who, reason)
         with database.read_session() as session:
             pending = pending_delivery(session, account, now())
         place = temporal_place(context)
         regeneration_id = pending.delivery.regeneration_id
         number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
-    with telling(f"a fresh link to the new keys of {pending.account} is ordered"):
+    with printing_result(f"a fresh link to the new keys of {pending.account} is ordered"):
         if as_json:
             to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "settles_at")}
-            show_json({**to, "request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery})
+            print_json(
+                {**to, "request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery}
+            )
             return
-        tell(*view.resent(pending, number))
+        print_lines(*view.resent_lines(pending, number))
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Cut a key pair at once and for good.",
         "octy keys revoke pk_4fT… --reason 'contract ended'",
         "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
         more="Every request with it is refused within one second, and nobody tells the customer. To send a new pair as "
         "well, use `octy keys regenerate`, with --leaked when the old one has to end at once.",
-        json=REVOKED,
+        json=REVOKE_JSON,
     )
 )
 def revoke(
     context: typer.Context,
     *,
     public_key: _Key,
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
@@ -226,23 +239,23 @@ def revoke(
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         check_staff(who, reason)
         with database.read_session() as session:
             pair_of(session, public_key)
             pair = list_pairs(session, KeyPair.public_key == public_key)[0]
         if not yes:
-            note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
-            if not confirmed("Cut it for good?"):
+            print_note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
+            if not confirm("Cut it for good?"):
                 raise CommandError("nothing was done")
         revoked = key_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
     record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
-    with telling(f"{revoked.public_key} is {'cut' if revoked.changed else 'retired, as it was before'}"):
+    with printing_result(f"{revoked.public_key} is {'cut' if revoked.changed else 'retired, as it was before'}"):
         if as_json:
-            show_json(revoked)
+            print_json(revoked)
             return
-        tell(*_outcome(revoked))
+        print_lines(*_outcome(revoked))
 
 
 def _outcome(revoked: "Revoked") -> list[str]:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show, show_json, tell
+from octy_worker.cli.context import now, variables_of
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import now, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.output import print_json, print_lines, print_page
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 from octy_worker.private_files import write_private
 from octy_workflows.messages import MailKind
 
@@ -24,13 +24,13 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Mails to customers: how they look, and whether they leave.")
 
-TESTED = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
-RECORDED = "name, type, value, key"
+TEST_JSON = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
+RECORD_JSON = "name, type, value, key"
 _SOMEBODY = "ada@customer.example"
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Show the mails as customers get them, with made-up facts: all kinds in a list, or one.",
         "octy mail preview",
         "octy mail preview alert --html > alert.html",
@@ -63,14 +63,14 @@ def preview(
 
     wanted = [name for name, given in {"txt": text, "html": html, "eml": eml}.items() if given]
     if out is None and (len(wanted) > 1 or (wanted and kind is None)):
-        raise UsageFaultError("stdout takes one form of one mail", "name a KIND and one form, or a folder with --out")
+        raise UsageError("stdout takes one form of one mail", "name a KIND and one form, or a folder with --out")
     gallery = Gallery(_settings(context))
     if out is not None:
         _write(gallery, [kind] if kind else list(MailKind), wanted or ["txt", "html", "eml"], out)
     elif kind is not None:
         sys.stdout.write(_form(gallery, kind, wanted[0] if wanted else "txt"))
     else:
-        show(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
+        print_page(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
 
 
 def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: Path) -> None:
@@ -80,8 +80,8 @@ def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: 
         for path, content in files.items():
             write_private(path, content)
     except OSError as error:
-        raise UsageFaultError(f"{error.filename or folder} can't be written: {error.strerror}") from None
-    tell(*map(str, files))
+        raise UsageError(f"{error.filename or folder} can't be written: {error.strerror}") from None
+    print_lines(*map(str, files))
 
 
 def _form(gallery: "Gallery", kind: MailKind, form: str) -> str:
@@ -93,14 +93,14 @@ def _form(gallery: "Gallery", kind: MailKind, form: str) -> str:
 
 @app.command(
     "test",
-    help=teach(
+    help=help_text(
         "Send one sample through the mail server of the settings, and say how that ended.",
         "octy mail test you@example.com",
         "octy --env-file octy.env mail test you@example.com --kind new_keys",
         more="One try, with the worker's own TLS, log-in and signature; its subject begins with [Test], its links lead "
         "nowhere. Exit code 0: the server has taken it. 3: it refuses this mail for good. 4: not now; the worker would "
         "try again by itself. 1: the set-up is at fault, and what to mend is told.",
-        json=TESTED,
+        json=TEST_JSON,
     ),
 )
 def send_sample(
@@ -119,14 +119,16 @@ def send_sample(
 
     to = mail_address(address)
     if to is None:
-        raise UsageFaultError(f"{address[:100]!r} is no address that mail can be sent to")
+        raise UsageError(f"{address[:100]!r} is no address that mail can be sent to")
     settings = _settings(context)
     envelope = Gallery(settings).envelope(kind, to, now(), mark="[Test] ")
     delivery, signing = SmtpMailer(settings).send(envelope), Signing.of(settings)
     said, relay = ending(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
     if as_json:
         about = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
-        show_json({**about, "verdict": delivery.verdict, "code": delivery.code, "said": said.said, "to_do": said.to_do})
+        print_json(
+            {**about, "verdict": delivery.verdict, "code": delivery.code, "said": said.said, "to_do": said.to_do}
+        )
     told = f"the mail server {relay}: {said.said}"
     if delivery.verdict is Verdict.REFUSED:
         raise RefusedError(told, said.to_do)
@@ -134,18 +136,20 @@ def send_sample(
         raise (CommandError if delivery.ours else UnavailableError)(told, said.to_do)
     if not as_json:
         signed = f"signed for {signing.domain}" if signing else "not signed (DKIM is not configured)"
-        tell(f"T{told[1:]}, {signed}.", f"Look for {envelope.message_id} in the mailbox, and in its junk folder.")
+        print_lines(
+            f"T{told[1:]}, {signed}.", f"Look for {envelope.message_id} in the mailbox, and in its junk folder."
+        )
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Print what the DNS must say so that receivers can check our signatures (DKIM).",
         "octy mail record",
         "openssl genrsa -out dkim.pem 2048",
         more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
         "extra ed25519). The domain is the one of OCTY_MAIL_FROM. To change keys, publish the new one under another "
         "selector first.",
-        json=RECORDED,
+        json=RECORD_JSON,
     )
 )
 def record(context: typer.Context, as_json: AsJson = False) -> None:
@@ -154,9 +158,9 @@ def record(context: typer.Context, as_json: AsJson = False) -> None:
 
     signing = Signing.of(_settings(context))
     if signing is None:
-        raise UsageFaultError("DKIM is not configured", "see `octy mail record --help`")
+        raise UsageError("DKIM is not configured", "see `octy mail record --help`")
     if as_json:
-        show_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.strength})
+        print_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.strength})
         return
     sys.stdout.write(f"{signing.place}. TXT {_quoted(signing.record)}\n")
 

@@ -8,13 +8,13 @@ import typer
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
 Limit = Annotated[int, typer.Option(min=0, max=1_000_000, help="Show the newest so many; 0: all.")]
 PageNumber = Annotated[int, typer.Option("--page", min=1, max=1_000_000, help="Show the page of this number.")]
-Who = Annotated[
+Actor = Annotated[
     str | None,
     typer.Option(
-        "--actor", metavar="NAME", help="Who acts. Default: OCTY_ACTOR, else your log-in.", show_default=False
+        "--actor", metavar="NAME", help="Actor acts. Default: OCTY_ACTOR, else your log-in.", show_default=False
     ),
 ]
-Why = Annotated[
+Reason = Annotated[
     str, typer.Option("--reason", help="One line for the next colleague; no mail address, no key: it is kept.")
 ]
 Leaked = Annotated[
@@ -24,7 +24,7 @@ OrderOnly = Annotated[
     bool,
     typer.Option("--order-only", help="Write the order and print its id, to be sent from Temporal's Web UI by hand."),
 ]
-OfAccount = Annotated[
+AccountFilter = Annotated[
     str | None, typer.Option("--account", metavar="REF", help="Only those of this account.", show_default=False)
 ]
 

@@ -8,31 +8,31 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, show_list, tell, telling
-from octy_worker.cli.options import AsJson, Limit, ListPage, PageNumber, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.output import print_json, print_lines, print_list, printing_result
+from octy_worker.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Messages on their way to Temporal, and those that were set aside.")
 
-LISTED = (
+LIST_JSON = (
     "messages[id, kind, subject_id, state, tries, last_error, created_at, leased_by, leased_until], more, total; "
     "state is waiting, under_way or set_aside"
 )
 _MOST = 2**63 - 1  # the largest id that there can be
-RETRIED = "retried, actor"
+RETRY_JSON = "retried, actor"
 
 
 @app.command(
     "list",
-    help=teach(
+    help=help_text(
         "List undelivered messages, newest first.",
         "octy outbox list",
         "octy outbox list --aside --json",
         more="A worker delivers each within a second. While Temporal is away all of them wait, and nothing is lost. "
         "One that is itself at fault is set aside after five tries: `octy outbox retry` has it tried again.",
-        json=LISTED,
+        json=LIST_JSON,
     ),
 )
 def list_some(
@@ -47,22 +47,22 @@ def list_some(
     from octy_worker.outbox.dead_letters import count_undelivered, list_undelivered
 
     part = ListPage(limit, page)
-    with store(context) as database:
+    with open_database(context) as database:
         found = list_undelivered(database, now(), aside=aside, limit=part.most, offset=part.offset)
         total = count_undelivered(database, aside=aside)
     empty = "No message is set aside." if aside else "Every message is delivered."
-    show_list("messages", found, total, part, view.lines, empty=empty, as_json=as_json)
+    print_list("messages", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @app.command(
     "retry",
-    help=teach(
+    help=help_text(
         "Have messages that were set aside tried again.",
         "octy outbox retry 4711 4712 --reason 'worker updated'",
         "octy outbox retry --all --reason 'worker updated'",
         more="Each gets five fresh tries, from a running worker at once. All that are named are retried, or, when one "
         "of them is not set aside, none.",
-        json=RETRIED,
+        json=RETRY_JSON,
     ),
 )
 def retry_some(
@@ -73,8 +73,8 @@ def retry_some(
         typer.Argument(metavar="[ID…]", min=1, max=_MOST, help="Ids of messages.", show_default=False),
     ] = None,
     everything: Annotated[bool, typer.Option("--all", help="All that are set aside.")] = False,
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Order new tries."""
@@ -82,17 +82,17 @@ def retry_some(
     from octy_worker.staff.audit import record
 
     if bool(numbers) == everything:
-        raise UsageFaultError("which messages?", "give their ids, or --all")
+        raise UsageError("which messages?", "give their ids, or --all")
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         retried = dead_letters.retry(database, None if everything else set(numbers or ()), actor=who, reason=reason)
     names = ", ".join(map(str, retried))
     if retried:
         record("messages_retried", who, reason=reason, messages=names)
-    with telling(f"messages {names} are to be tried again" if retried else "nothing was to be done"):
+    with printing_result(f"messages {names} are to be tried again" if retried else "nothing was to be done"):
         if as_json:
-            show_json({"retried": retried, "actor": who})
+            print_json({"retried": retried, "actor": who})
         elif retried:
-            tell(f"To be tried again: {names}.", "To see what becomes of them: octy outbox list")
+            print_lines(f"To be tried again: {names}.", "To see what becomes of them: octy outbox list")
         else:
-            tell("No message is set aside.")
+            print_lines("No message is set aside.")

@@ -11,31 +11,31 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.surroundings import refuse_missing_file, variables_of
-from octy_worker.cli.teaching import teach
+from octy_worker.cli.context import require_database_file, variables_of
+from octy_worker.cli.help_text import help_text
 
-WORKER_HELP = teach(
+WORKER_HELP = help_text(
     "Run the worker and the customers' pages until told to stop.",
     "octy worker",
     "octy --env-file octy.env worker --no-pages",
     more="It carries messages to Temporal, sends mails, replaces keys, and keeps a process that serves the pages. "
     "It logs to stderr. `octy doctor` says which settings are missing.",
 )
-PAGES_HELP = teach(
+PAGES_HELP = help_text(
     "Serve the customers' pages alone, until told to stop.",
     "octy pages",
     "octy --env-file octy.env pages --log-level warning",
     more="For another host than the worker's, which then runs with --no-pages. It needs the database and the same "
     "settings; not Temporal, and no mail server.",
 )
-DEV_HELP = teach(
+DEV_HELP = help_text(
     "Run everything on this machine, until Ctrl-C.",
     "octy dev",
     "octy --env-file .octy/env incidents list",
     more="Database, Temporal with its Web UI, worker, pages, an inbox for all mails, and an example API over HTTPS. "
     "State is kept between runs.",
 )
-DEMO_HELP = teach(
+DEMO_HELP = help_text(
     "Do the main job on real input, from nothing.",
     "octy demo",
     "octy demo --data attempts.csv --report report.json",
@@ -73,7 +73,7 @@ def worker(
 
     settings = WorkerSettings.from_environment(variables_of(context))
     with closing(Database(settings.database_url)) as database:
-        refuse_missing_file(database)
+        require_database_file(database)
     log_to_stderr(log_level.upper())
     from octy_worker import daemon
 
@@ -91,7 +91,7 @@ def pages(
 
     settings = WorkerSettings.from_environment(variables_of(context))
     with closing(Database(settings.database_url)) as database:
-        refuse_missing_file(database)
+        require_database_file(database)
     log_to_stderr(log_level.upper(), bounded=True)
     from octy_worker.pages import process
 

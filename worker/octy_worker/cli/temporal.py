@@ -9,20 +9,20 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show, show_json, tell, telling
-from octy_worker.cli.options import AsJson, Who
-from octy_worker.cli.surroundings import staff_actor, temporal_place, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UnavailableError, UsageFaultError
+from octy_worker.cli.context import staff_actor, temporal_place, variables_of
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson
+from octy_worker.cli.output import print_json, print_lines, print_page, printing_result
+from octy_worker.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from octy_worker.temporal.place import TemporalPlace
 
 app = typer.Typer(no_args_is_help=True, help="Releases of the worker, where OCTY_TEMPORAL_DEPLOYMENT versions them.")
 
-VERSIONS = "deployment, versions[build_id, current, drainage: '' | draining | drained]"
-PROMOTED = "deployment, build_id, actor"
-CODEC_HELP = teach(
+VERSIONS_JSON = "deployment, versions[build_id, current, drainage: '' | draining | drained]"
+PROMOTE_JSON = "deployment, build_id, actor"
+CODEC_HELP = help_text(
     "Let Temporal's Web UI and command line read encrypted payloads, until told to stop.",
     "octy --env-file octy.env codec-server",
     "octy codec-server --port 8081",
@@ -33,11 +33,11 @@ CODEC_HELP = teach(
 
 @app.command(
     "versions",
-    help=teach(
+    help=help_text(
         "List the releases of the worker that Temporal has seen, newest first.",
         "octy temporal versions",
         more="Draining: workflows are still bound to it. With ours that lasts only as long as a task.",
-        json=VERSIONS,
+        json=VERSIONS_JSON,
     ),
 )
 def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
@@ -50,16 +50,16 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     place = _versioned(context)
     found = asyncio.run(versions_of(place))
     if as_json:
-        show_json({"deployment": place.temporal_deployment, "versions": found})
+        print_json({"deployment": place.temporal_deployment, "versions": found})
     elif found:
-        show(view.lines(found))
+        print_page(view.list_table(found))
     else:
-        tell(f"No worker of the deployment {place.temporal_deployment} has asked for work yet.")
+        print_lines(f"No worker of the deployment {place.temporal_deployment} has asked for work yet.")
 
 
 @app.command(
     "promote",
-    help=teach(
+    help=help_text(
         "Give all workflows to one release of the worker, waiting cases too.",
         "octy --env-file octy.env temporal promote",
         "octy temporal promote --build-id 1.4.0 --timeout 60",
@@ -67,7 +67,7 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
         more="The last step of a deployment: until a release is current it gets nothing. It waits until a worker of it "
         "asks for work. To go back, promote the older release while its workers run; to leave versioning, "
         "promote --unversioned once workers without OCTY_TEMPORAL_DEPLOYMENT run.",
-        json=PROMOTED,
+        json=PROMOTE_JSON,
     ),
 )
 def promote(
@@ -79,7 +79,7 @@ def promote(
     ] = None,
     unversioned: Annotated[bool, typer.Option("--unversioned", help="Workers without a version.")] = False,
     timeout: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for a worker of it.")] = 30.0,
-    actor: Who = None,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Make it current."""
@@ -89,23 +89,23 @@ def promote(
     from octy_worker.temporal.place import promote_in
 
     if unversioned and build_id:
-        raise UsageFaultError("which one?", "give --build-id or --unversioned")
+        raise UsageError("which one?", "give --build-id or --unversioned")
     place, who = _versioned(context), staff_actor(context, actor)
     chosen = "" if unversioned else build_id or place.temporal_build_id
     asyncio.run(promote_in(place, chosen, identity=f"octy temporal promote by {who}", patience=timeout))
     name = chosen or "workers without a version"
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
-    with telling(f"{name} is current"):
+    with printing_result(f"{name} is current"):
         if as_json:
-            show_json({"deployment": place.temporal_deployment, "build_id": chosen, "actor": who})
+            print_json({"deployment": place.temporal_deployment, "build_id": chosen, "actor": who})
         else:
-            tell(f"All workflows of {place.temporal_deployment} go to {name} now.")
+            print_lines(f"All workflows of {place.temporal_deployment} go to {name} now.")
 
 
 def _versioned(context: typer.Context) -> "TemporalPlace":
     place = temporal_place(context)
     if not place.temporal_deployment:
-        raise UsageFaultError(
+        raise UsageError(
             "workers are not versioned: OCTY_TEMPORAL_DEPLOYMENT is not set",
             "nothing is to be promoted; a new release is started in the old one's place",
         )
@@ -122,7 +122,7 @@ def codec_server(
 
     given = {name: value for name, value in (("codec_host", host), ("codec_port", port)) if value is not None}
     settings = CodecSettings.from_environment(variables_of(context), **given)
-    tell(f"Codec server for {settings.codec_ui_origin} at http://{settings.codec_host}:{settings.codec_port}")
+    print_lines(f"Codec server for {settings.codec_ui_origin} at http://{settings.codec_host}:{settings.codec_port}")
     try:
         serve(settings)
     except OSError as error:

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, show_list, tell, telling
-from octy_worker.cli.options import AsJson, Limit, ListPage, OfAccount, PageNumber, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import CommandError, RefusedError, UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor, variables_of
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import AccountFilter, Actor, AsJson, Limit, ListPage, PageNumber, Reason
+from octy_worker.cli.output import print_json, print_lines, print_list, printing_result
+from octy_worker.errors import CommandError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from octy_worker.settings import WebhookSettings
@@ -21,32 +21,32 @@ if TYPE_CHECKING:
 
 app = typer.Typer(no_args_is_help=True, help="Events that customers' own servers are told.")
 
-LISTED = (
+LIST_JSON = (
     "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
     "state is pending, sent, failed or skipped"
 )
-RETRIED = "retried, actor"
-ROTATED = "account, version, actor"
-TESTED = "webhook_id, delivered, fault, status"
+RETRY_JSON = "retried, actor"
+ROTATE_JSON = "account, version, actor"
+TEST_JSON = "webhook_id, delivered, fault, status"
 _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
 
 
 @app.command(
     "list",
-    help=teach(
+    help=help_text(
         "List webhooks, newest first.",
         "octy webhooks list",
         "octy webhooks list --failed --account acme --json",
         more="A pending one is tried by the worker, after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
         "then it has failed. A skipped one had nowhere to go.",
-        json=LISTED,
+        json=LIST_JSON,
     ),
 )
 def list_some(
     context: typer.Context,
     *,
     failed: Annotated[bool, typer.Option("--failed", help="Only those that were given up.")] = False,
-    account: OfAccount = None,
+    account: AccountFilter = None,
     limit: Limit = 200,
     page: PageNumber = 1,
     as_json: AsJson = False,
@@ -57,30 +57,30 @@ def list_some(
     from octy_worker.webhooks.repository import count_webhooks, list_webhooks
 
     part = ListPage(limit, page)
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         owner = None if account is None else account_of(session, account).id
         found = list_webhooks(session, account_id=owner, failed=failed, limit=part.most, offset=part.offset)
         total = count_webhooks(session, account_id=owner, failed=failed)
     empty = "No webhook has failed." if failed else "There are no webhooks."
-    show_list("webhooks", found, total, part, view.lines, empty=empty, as_json=as_json)
+    print_list("webhooks", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @app.command(
     "retry",
-    help=teach(
+    help=help_text(
         "Have webhooks that failed or were skipped tried again.",
         "octy webhooks retry 01890c2e-… --reason 'their server is back'",
         more="Each gets a fresh life, with the same webhook-id as before. All that are named are retried, or, when one "
         "of them is not at its end, none.",
-        json=RETRIED,
+        json=RETRY_JSON,
     ),
 )
 def retry_some(
     context: typer.Context,
     *,
     ids: Annotated[list[str], typer.Argument(metavar="ID…", help="Ids of webhooks.", show_default=False)],
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Order new tries."""
@@ -88,19 +88,19 @@ def retry_some(
     from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         retried = repository.retry(database, ids, actor=who, reason=reason, now=now())
     names = ", ".join(retried)
     record("webhooks_retried", who, reason=reason, webhooks=names)
-    with telling(f"webhooks {names} are to be tried again"):
+    with printing_result(f"webhooks {names} are to be tried again"):
         if as_json:
-            show_json({"retried": retried, "actor": who})
+            print_json({"retried": retried, "actor": who})
         else:
-            tell(f"To be tried again: {names}.", "To see what becomes of them: octy webhooks list")
+            print_lines(f"To be tried again: {names}.", "To see what becomes of them: octy webhooks list")
 
 
 @app.command(
-    help=teach(
+    help=help_text(
         "Print the secret with which an account checks its webhooks. It is a secret: print it to hand it over.",
         "octy webhooks secret acme",
         more="It is derived from the newest of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
@@ -109,7 +109,7 @@ def retry_some(
         "nothing of the API. That it was shown is audited.",
     )
 )
-def secret(context: typer.Context, account: _Account, actor: Who = None) -> None:
+def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
     """Print it, and nothing else, so that it can be piped."""
     from octy_worker.identity import refuse_foreign_keys
     from octy_worker.reports.queries import account_of
@@ -118,7 +118,7 @@ def secret(context: typer.Context, account: _Account, actor: Who = None) -> None
 
     keys = _settings(context).webhook_keys
     assert keys is not None
-    with store(context) as database:
+    with open_database(context) as database:
         refuse_foreign_keys(database, "webhook_keys", keys)
         with database.read_session() as session:
             found = account_of(session, account)
@@ -129,50 +129,50 @@ def secret(context: typer.Context, account: _Account, actor: Who = None) -> None
 
 @app.command(
     "rotate-secret",
-    help=teach(
+    help=help_text(
         "Give one account a new webhook secret; all others keep theirs.",
         "octy webhooks rotate-secret acme --reason 'their secret stood in a log'",
         more="For 24 hours both the previous secret and the new one sign each event, so that the customer can change "
         "without losing any. `octy webhooks secret` then prints the new one.",
-        json=ROTATED,
+        json=ROTATE_JSON,
     ),
 )
 def rotate_one(
-    context: typer.Context, account: _Account, *, reason: Why, actor: Who = None, as_json: AsJson = False
+    context: typer.Context, account: _Account, *, reason: Reason, actor: Actor = None, as_json: AsJson = False
 ) -> None:
     """Order the rotation."""
     from octy_middleware.clock import utc
-    from octy_worker.cli.console import moment
+    from octy_worker.cli.output import format_time
     from octy_worker.staff.audit import record
     from octy_worker.webhooks import repository
 
     who = staff_actor(context, actor)
-    with store(context) as database:
+    with open_database(context) as database:
         rotated = repository.rotate_secret(database, account, actor=who, reason=reason, now=now())
     ends = now() + repository.SECRET_OVERLAP.total_seconds()
     record("webhook_secret_rotated", who, reason=reason, account=rotated.id)
-    with telling(f"the webhook secret of {rotated.reference} was rotated"):
+    with printing_result(f"the webhook secret of {rotated.reference} was rotated"):
         if as_json:
-            show_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
+            print_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
         else:
-            tell(
-                f"New webhook secret for {rotated.reference}. The previous one signs until {moment(utc(ends))}.",
+            print_lines(
+                f"New webhook secret for {rotated.reference}. The previous one signs until {format_time(utc(ends))}.",
                 f"To hand it over: octy webhooks secret {rotated.reference}",
             )
 
 
 @app.command(
     "test",
-    help=teach(
+    help=help_text(
         "Send an account's server a signed test event now, and say how it ended.",
         "octy webhooks test acme",
         "octy webhooks test acme --json",
         more="From this machine, by the same rules as the worker's: run it where the worker runs. Exit code 0: the "
         "server answered 2xx. 3: nothing was sent, for the reason printed. 1: it did not arrive.",
-        json=TESTED,
+        json=TEST_JSON,
     ),
 )
-def send_test(context: typer.Context, account: _Account, actor: Who = None, as_json: AsJson = False) -> None:
+def send_test(context: typer.Context, account: _Account, actor: Actor = None, as_json: AsJson = False) -> None:
     """Post it once."""
     from octy_middleware.clock import utc, uuid7
     from octy_middleware.domain.webhook_events import WebhookEvent
@@ -186,7 +186,7 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     settings = _settings(context)
     assert settings.webhook_keys is not None
     courier = WebhookClient(settings, now)
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         refuse_foreign_keys(database, "webhook_keys", settings.webhook_keys)
         found = account_of(session, account)
         parcel = Parcel(
@@ -202,9 +202,9 @@ def send_test(context: typer.Context, account: _Account, actor: Who = None, as_j
     record("webhook_tested", staff_actor(context, actor), account=parcel.account_id, ended=ended.code or "delivered")
     if as_json:
         told = {"webhook_id": parcel.webhook_id, "delivered": ended.fault is None, "fault": ended.code}
-        show_json({**told, "status": ended.status})
+        print_json({**told, "status": ended.status})
     elif ended.fault is None:
-        tell(f"Delivered: {ended.words}. The event was webhook.test, its webhook-id {parcel.webhook_id}.")
+        print_lines(f"Delivered: {ended.words}. The event was webhook.test, its webhook-id {parcel.webhook_id}.")
     _raise(ended)
 
 
@@ -214,7 +214,7 @@ def _settings(context: typer.Context) -> "WebhookSettings":
 
     settings = WebhookSettings.from_environment(variables_of(context))
     if settings.webhook_keys is None:
-        raise UsageFaultError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "`octy secrets` prints a fresh one")
+        raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "`octy secrets` prints a fresh one")
     return settings
 
 
@@ -224,7 +224,7 @@ def _raise(ended: "Delivery") -> None:
     if ended.fault is None:
         return
     if ended.fault is Fault.NO_URL:
-        raise UsageFaultError(ended.words, "the customer sets it, as contact data")
+        raise UsageError(ended.words, "the customer sets it, as contact data")
     if ended.fault in REFUSED:
         raise RefusedError(f"nothing was sent: {ended.words}", "docs/webhooks.md says which places are taken")
     to_do = "" if ended.fault is Fault.GONE else "the worker would try again for 3 days"

@@ -20,7 +20,7 @@ from octy_middleware.clock import uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
 from octy_worker.domain import incidents, staff_requests
-from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
 from octy_worker.temporal.client import main_queue
@@ -211,7 +211,7 @@ def _refusal(database: Database, incident_id: str | None, error: WorkflowUpdateF
     if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED_PLAINTEXT.decode() in str(cause):
-        return UsageFaultError(
+        return UsageError(
             "the workers take encrypted decisions only, and this one was not", "set OCTY_TEMPORAL_KEYS here as there"
         )
     return _too_late(database, incident_id) or UnavailableError(

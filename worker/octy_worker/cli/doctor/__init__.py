@@ -19,44 +19,44 @@ results         what came of it all: alerts, incidents, keys, mails, webhooks, c
 
 from pathlib import Path
 
+from octy_worker.cli.context import Variables
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.cli.doctor.configuration import look_at_packages, read_settings
-from octy_worker.cli.doctor.files import look_at_files
+from octy_worker.cli.doctor.configuration import check_packages, read_settings
+from octy_worker.cli.doctor.database import check_database
+from octy_worker.cli.doctor.files import check_secret_files
 from octy_worker.cli.doctor.installation import read_installation
-from octy_worker.cli.doctor.mail import look_at_signature, look_at_templates
-from octy_worker.cli.doctor.network import look_at_codec_server, look_at_mail_server, look_at_pages
-from octy_worker.cli.doctor.observation import look_at_observation
-from octy_worker.cli.doctor.restored import look_at_restored
-from octy_worker.cli.doctor.results import look_at_results
-from octy_worker.cli.doctor.retention import look_at_retention
-from octy_worker.cli.doctor.store import look_at_store
-from octy_worker.cli.doctor.temporal import look_at_temporal
-from octy_worker.cli.doctor.upkeep import look_at_upkeep
-from octy_worker.cli.surroundings import Variables
+from octy_worker.cli.doctor.mail import check_signature, check_templates
+from octy_worker.cli.doctor.network import check_codec_server, check_mail_server, check_pages
+from octy_worker.cli.doctor.observability import check_observability
+from octy_worker.cli.doctor.restored_backup import check_restored_backup
+from octy_worker.cli.doctor.retention import check_retention
+from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
+from octy_worker.cli.doctor.stalled_work import check_stalled_work
+from octy_worker.cli.doctor.temporal import check_temporal
 
-__all__ = ["Check", "State", "examine"]
+__all__ = ["Check", "State", "run_checks"]
 
 
-def examine(variables: Variables, env_file: Path | None = None) -> list[Check]:
+def run_checks(variables: Variables, env_file: Path | None = None) -> list[Check]:
     """Look at everything, in the order in which it is best mended. `env_file`: whence settings came."""
     settings, checks = read_settings(variables)
-    stored, installation = list(look_at_store(settings)), read_installation(settings)
-    temporal = look_at_temporal(settings, installation)
+    stored, installation = list(check_database(settings)), read_installation(settings)
+    temporal = check_temporal(settings, installation)
     worker_runs = any(check.name == "worker" and check.state is State.OK for check in temporal)
     return [
         *checks,
-        look_at_packages(),
-        *look_at_files(settings, variables, env_file),
+        check_packages(),
+        *check_secret_files(settings, variables, env_file),
         *stored,
         *temporal,
-        look_at_restored(settings, installation),
-        look_at_codec_server(settings),
-        look_at_retention(settings, worker_runs=worker_runs),
-        *look_at_upkeep(settings, worker_runs=worker_runs),
-        *look_at_observation(settings, worker_runs=worker_runs),
-        look_at_templates(settings),
-        look_at_signature(settings),
-        look_at_mail_server(settings),
-        look_at_pages(settings),
-        *look_at_results(settings),
+        check_restored_backup(settings, installation),
+        check_codec_server(settings),
+        check_retention(settings, worker_runs=worker_runs),
+        *check_scheduled_jobs(settings, worker_runs=worker_runs),
+        *check_observability(settings, worker_runs=worker_runs),
+        check_templates(settings),
+        check_signature(settings),
+        check_mail_server(settings),
+        check_pages(settings),
+        *check_stalled_work(settings),
     ]

@@ -12,20 +12,20 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import AppProcess
-from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.context import now
+from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import now
 from octy_worker.settings import WorkerSettings
 
 APPS = "apps"
 _RECENT = timedelta(minutes=10)
 
 
-def look_at_apps(session: Session, _settings: WorkerSettings) -> Check:
+def check_app_processes(session: Session, _settings: WorkerSettings) -> Check:
     """Look at those that told something within the last ten minutes."""
     some = session.exec(select(AppProcess).where(col(AppProcess.seen_at) > utc(now()) - _RECENT)).all()
     if not some:
-        return fine(APPS, "no app process has recorded anything within 10 minutes")
+        return passed(APPS, "no app process has recorded anything within 10 minutes")
     found = (
         f"{len(some)} processes within 10 minutes, {sum(app.queued for app in some)} outcomes waiting, "
         f"slowest last commit {max(app.commit_micros for app in some) / 1000:.1f} ms"
@@ -33,7 +33,7 @@ def look_at_apps(session: Session, _settings: WorkerSettings) -> Check:
     lost, failures = sum(app.lost for app in some), sum(app.failures for app in some)
     if lost:
         return problem("outcomes-lost", told=found, lost=lost)
-    return fine(APPS, f"{found}; {failures} commits failed, {_last(some)}" if failures else found)
+    return passed(APPS, f"{found}; {failures} commits failed, {_last(some)}" if failures else found)
 
 
 def _last(some: Sequence[AppProcess]) -> str:

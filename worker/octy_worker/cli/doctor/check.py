@@ -8,7 +8,7 @@ class State(StrEnum):
     """Whether all is well."""
 
     OK = "ok"
-    WRONG = "wrong"
+    PROBLEM = "problem"
     UNCHECKED = "unchecked"  # something before it is wrong
 
 
@@ -26,7 +26,7 @@ class Check:
     code: str = ""
 
 
-def fine(name: str, found: str) -> Check:
+def passed(name: str, found: str) -> Check:
     """Return a check with nothing to do."""
     return Check(name, State.OK, found)
 

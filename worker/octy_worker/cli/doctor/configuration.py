@@ -14,9 +14,9 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import refuse_passlib_beside_libpass
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import PREFIX, Settings, is_service_link
-from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.context import Variables
+from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import Variables
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import Deliver
@@ -28,7 +28,7 @@ NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
 _PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
 
 
-def variable(field: str) -> str:
+def variable_name(field: str) -> str:
     """Return the name of a setting's variable."""
     return f"{PREFIX}{field.upper()}"
 
@@ -48,12 +48,12 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
     try:
         settings = WorkerSettings(**keys, **given)
     except ValidationError as error:
-        faults = [_fault(item) for item in error.errors(include_input=False, include_url=False)]
+        faults = [_setting_problem(item) for item in error.errors(include_input=False, include_url=False)]
         bad = {str(item["loc"][0]) for item in error.errors(include_input=False, include_url=False)}
         settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
-    faults += [*_misspelled(variables), *_unfit(settings)]
-    checks += [encryption, *(faults or [fine("settings", f"{len(given)} set, the others at their defaults")])]
+    faults += [*_misspelled(variables), *_unusable(settings)]
+    checks += [encryption, *(faults or [passed("settings", f"{len(given)} set, the others at their defaults")])]
     return settings, [*checks, *_delivery(settings)]
 
 
@@ -61,14 +61,16 @@ def _delivery(settings: WorkerSettings) -> list[Check]:
     """Say what is unusual, and right when it is meant."""
     if settings.deliver is Deliver.LINK:
         return []
-    return [fine("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")]
+    return [
+        passed("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")
+    ]
 
 
 def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
     keys: dict[str, Keychain] = {}
     checks = []
-    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable(name)))):
-        name, text = variable(field), variables.get(variable(field), "")
+    for field in (*KEYS, *(name for name in _OPTIONAL if variables.get(variable_name(name)))):
+        name, text = variable_name(field), variables.get(variable_name(field), "")
         try:
             keys[field] = Keychain.parse(text, name=name) if text else Keychain.generate(NO_KEY)
         except ConfigurationError as error:
@@ -76,7 +78,7 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
             checks.append(problem("keys-malformed", setting=name, error=_without(name, error)))
             continue
         if text:
-            checks.append(fine(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
+            checks.append(passed(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
         else:
             checks.append(problem("keys-missing", setting=name))
     return keys, checks
@@ -84,36 +86,36 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
 
 def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check]:
     """Return the keys of Temporal's payloads, if there are any, and whether encryption is on."""
-    name = variable(_PAYLOADS)
+    name = variable_name(_PAYLOADS)
     text = variables.get(name, "")
     if not text:
-        return {}, fine(name, "not set: payloads are not encrypted; they hold ids and choices")
+        return {}, passed(name, "not set: payloads are not encrypted; they hold ids and choices")
     try:
         keys = Keychain.parse(text, name=name)
     except ConfigurationError as error:
         return {}, problem("keys-malformed", setting=name, error=_without(name, error))
-    return {_PAYLOADS: keys}, fine(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
+    return {_PAYLOADS: keys}, passed(name, f"payloads are encrypted; keys {', '.join(keys)}, the last one encrypts")
 
 
 def _without(name: str, error: ConfigurationError) -> str:
     return str(error).removeprefix(f"{name}: ")
 
 
-def _fault(item: Any) -> Check:
+def _setting_problem(item: Any) -> Check:
     found = str(item["msg"]).removeprefix("Value error, ")
-    return problem("setting-refused", setting=variable(str(item["loc"][0])), error=found)
+    return problem("setting-refused", setting=variable_name(str(item["loc"][0])), error=found)
 
 
 def _misspelled(variables: Variables) -> list[Check]:
     """Find names that are no setting but nearly one; they would be ignored in silence."""
-    known = {variable(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
+    known = {variable_name(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
     unknown = {name for name in variables.keys() - known if not is_service_link(variables[name])}
     ours = sorted(name for name in unknown if name.startswith(PREFIX))
     near = {name: get_close_matches(name, known, n=1, cutoff=0.85) for name in ours}
     return [problem("setting-misspelled", setting=name, near=close[0]) for name, close in near.items() if close]
 
 
-def _unfit(settings: WorkerSettings) -> list[Check]:
+def _unusable(settings: WorkerSettings) -> list[Check]:
     """Find settings that are right in form but of no use to customers."""
     found = []
     try:
@@ -131,10 +133,10 @@ def _unfit(settings: WorkerSettings) -> list[Check]:
     return found
 
 
-def look_at_packages() -> Check:
+def check_packages() -> Check:
     """Look for the one package that must not be there."""
     try:
         refuse_passlib_beside_libpass()
     except ConfigurationError as error:
         return problem("packages-clash", error=error)
-    return fine("packages", "libpass alone, no passlib beside it")
+    return passed("packages", "libpass alone, no passlib beside it")

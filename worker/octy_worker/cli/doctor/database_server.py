@@ -7,37 +7,37 @@ from collections.abc import Iterator
 
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.observability.database_server import DatabaseVersion, unsafe_settings, version_of
 
 VERSION, DURABILITY = "database version", "durability"
 
 
-def look_at_server(database: Database) -> Iterator[Check]:
+def check_database_server(database: Database) -> Iterator[Check]:
     """Look at both, each by a question of its own."""
-    for name, look in ((VERSION, _look_at_version), (DURABILITY, _look_at_durability)):
+    for name, look in ((VERSION, _check_version), (DURABILITY, _check_durability)):
         try:
             yield look(database)
         except OctyError as error:
             yield problem("rows-unreadable", name=name, error=error)
 
 
-def _look_at_version(database: Database) -> Check:
-    return judge_version(version_of(database))
+def _check_version(database: Database) -> Check:
+    return version_check(version_of(database))
 
 
-def judge_version(found: DatabaseVersion) -> Check:
+def version_check(found: DatabaseVersion) -> Check:
     """Return whether a version has all that Octy needs."""
     if found.is_too_old:
         least = ".".join(map(str, found.least))
         return problem("database-too-old", product=found.product, version=found.name, least=least)
-    return fine(VERSION, f"{found.product} {found.name}")
+    return passed(VERSION, f"{found.product} {found.name}")
 
 
-def _look_at_durability(database: Database) -> Check:
+def _check_durability(database: Database) -> Check:
     off = unsafe_settings(database)
     if off:
         told = ", ".join(f"{name}=off" for name in off)
         return problem("database-not-durable", settings=told, names=" and ".join(off))
-    return fine(DURABILITY, "what is committed is on disk")
+    return passed(DURABILITY, "what is committed is on disk")

@@ -39,22 +39,22 @@ _NETWORK = frozenset(
 def network_file_system(path: Path) -> str:
     """Return the kind of network file system that the path is on, or nothing."""
     with suppress(OSError, UnicodeDecodeError):
-        return network_kind(path.resolve(), _MOUNTS.read_text("utf-8"))
+        return network_type(path.resolve(), _MOUNTS.read_text("utf-8"))
     return ""
 
 
-def network_kind(path: PurePath, mounts: str) -> str:
+def network_type(path: PurePath, mounts: str) -> str:
     """Return the kind by the text of `mountinfo`: the deepest mount counts, and of several at one place the last."""
     found, depth = "", -1
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
-        place = PurePath(_plain(before.split(" ")[4]))
+        place = PurePath(_unescape(before.split(" ")[4]))
         if path.is_relative_to(place) and len(place.parts) >= depth:
             found, depth = after.split(" ")[0], len(place.parts)
     return found if found in _NETWORK else ""
 
 
-def _plain(place: str) -> str:
+def _unescape(place: str) -> str:
     """Return the place without the octal escapes of blanks and backslashes."""
     for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         place = place.replace(escaped, plain)

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.doctor.check import Check, fine
+from octy_worker.cli.context import Variables
+from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import Variables
 from octy_worker.settings import WorkerSettings
 
 _VARIABLES = (
@@ -24,11 +24,15 @@ _VARIABLES = (
 )
 
 
-def look_at_files(settings: WorkerSettings, variables: Variables, env_file: Path | None) -> Iterator[Check]:
+def check_secret_files(settings: WorkerSettings, variables: Variables, env_file: Path | None) -> Iterator[Check]:
     """Look at each file of secrets that is there; a missing one is told by what needs it."""
     files = [env_file, *(Path(variables[name]) for name in _VARIABLES if variables.get(name)), _database(settings)]
-    found = [problem("file-open", file=shlex.quote(str(file))) for file in files if file is not None and _is_open(file)]
-    yield from found or [fine("files of secrets", "none can be read by every user of this machine")]
+    found = [
+        problem("file-open", file=shlex.quote(str(file)))
+        for file in files
+        if file is not None and _is_open_to_others(file)
+    ]
+    yield from found or [passed("files of secrets", "none can be read by every user of this machine")]
 
 
 def _database(settings: WorkerSettings) -> Path | None:
@@ -42,7 +46,7 @@ def _database(settings: WorkerSettings) -> Path | None:
         database.close()
 
 
-def _is_open(file: Path) -> bool:
+def _is_open_to_others(file: Path) -> bool:
     try:
         return bool(file.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH))
     except OSError:

@@ -12,8 +12,8 @@ from octy_middleware.domain.installation import installation_id, load_installati
 from octy_middleware.domain.key_checks import Fit, compare, describe_foreign, load_check_values
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.cli.doctor.check import Check, fine
-from octy_worker.cli.doctor.configuration import NO_KEY, variable
+from octy_worker.cli.doctor.check import Check, passed
+from octy_worker.cli.doctor.configuration import NO_KEY, variable_name
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.identity import chains_of, copied
 from octy_worker.settings import WorkerSettings
@@ -21,27 +21,27 @@ from octy_worker.settings import WorkerSettings
 INSTALLATION, KEYS = "installation", "keys of this database"
 
 
-def look_at_identity(database: Database, settings: WorkerSettings) -> Iterator[Check]:
+def check_identity(database: Database, settings: WorkerSettings) -> Iterator[Check]:
     """Look at the installation's row and at the check values of all keys that are set."""
     try:
         with database.read() as connection:
-            checks = [_look_at_place(database, connection), _look_at_keys(connection, chains_of(settings))]
+            checks = [_check_location(database, connection), _check_keys(connection, chains_of(settings))]
     except OctyError as error:
         checks = [problem("identity-unreadable", name=name, error=error) for name in (INSTALLATION, KEYS)]
     yield from checks
 
 
-def _look_at_place(database: Database, connection: Connection) -> Check:
+def _check_location(database: Database, connection: Connection) -> Check:
     found = load_installation(database, connection)
     if found is None:
         return problem("installation-missing")
     if not found.is_in_place:
         what, _, to_do = copied(found).partition(" → ")
         return problem("installation-copied", error=what, to_do=to_do)
-    return fine(INSTALLATION, f"{found.id}, where it was registered")
+    return passed(INSTALLATION, f"{found.id}, where it was registered")
 
 
-def _look_at_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
+def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
     faults, missing = [], []
     for purpose, chain in chains.items():
         registered = load_check_values(connection, purpose)
@@ -49,14 +49,14 @@ def _look_at_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
         if fit is Fit.FOREIGN:
             faults.append(describe_foreign(purpose, chain, registered))
         elif fit is not Fit.REGISTERED:
-            missing.append(variable(purpose))
+            missing.append(variable_name(purpose))
     if faults:
         what, _, to_do = faults[0].partition(" → ")
         more = f"; {len(faults) - 1} more settings do not fit" if len(faults) > 1 else ""
         return problem("keys-foreign", error=what, to_do=f"{to_do}{more}")
     if missing:
         return problem("keys-unregistered", settings=", ".join(missing))
-    return fine(KEYS, "each key is the one that the database is used with")
+    return passed(KEYS, "each key is the one that the database is used with")
 
 
 def read_installation(settings: WorkerSettings) -> str | None:

@@ -7,7 +7,7 @@ import stat
 from pathlib import Path
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.mail.addresses import Sender
 from octy_worker.mail.renderer import Letters
@@ -19,7 +19,7 @@ _TEMPLATES = "mail templates"
 _SIGNATURE = "mail signature"
 
 
-def look_at_templates(settings: WorkerSettings) -> Check:
+def check_templates(settings: WorkerSettings) -> Check:
     """Render every kind of mail with made-up facts."""
     try:
         faults = faults_of(Letters(settings), settings.public_url)
@@ -28,17 +28,17 @@ def look_at_templates(settings: WorkerSettings) -> Check:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return problem("templates-faulty", error=f"{faults[0]}{more}")
-    return fine(_TEMPLATES, f"ours, and those of {settings.mail_templates}" if settings.mail_templates else "ours")
+    return passed(_TEMPLATES, f"ours, and those of {settings.mail_templates}" if settings.mail_templates else "ours")
 
 
-def look_at_signature(settings: WorkerSettings) -> Check:
+def check_signature(settings: WorkerSettings) -> Check:
     """Read the DKIM key. The DNS is not asked: from here it need not look as it does to receivers."""
     try:
         signing = Signing.of(settings)
     except ConfigurationError as error:
         return problem("signature-refused", error=error)
     if signing is None:
-        return fine(_SIGNATURE, "none: DKIM is not configured")
+        return passed(_SIGNATURE, "none: DKIM is not configured")
     try:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError:
@@ -48,7 +48,7 @@ def look_at_signature(settings: WorkerSettings) -> Check:
         return problem("signature-not-aligned", signature=found, domain=sender.domain)
     if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:
         return problem("signing-key-open", file=settings.dkim_private_key_file)
-    return fine(_SIGNATURE, f"{found}; `octy mail record` prints the DNS entry")
+    return passed(_SIGNATURE, f"{found}; `octy mail record` prints the DNS entry")
 
 
 def _aligned(sender: str, signer: str) -> bool:

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from octy_middleware.addresses import mail_address
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.loopback import is_loopback
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
@@ -22,12 +22,15 @@ from octy_worker.settings import WorkerSettings
 TIMEOUT = 10.0  # seconds
 _HEALTHY = {"status": "ok"}
 _REFUSED = 400  # SMTP answers from there on
-_OUT_OF_TIME = {9: "too-new", 10: "expired"}  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_CERTIFICATE_FAULTS = {
+    9: "too-new",
+    10: "expired",
+}  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _CODEC = "codec server"
-_TOKEN_WANTED = 401
+_UNAUTHORIZED = 401
 
 
-def look_at_mail_server(settings: WorkerSettings) -> Check:
+def check_mail_server(settings: WorkerSettings) -> Check:
     """Connect, change to verified TLS, log in, name the sender and a recipient as for a mail; then take that back."""
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     try:
@@ -35,11 +38,15 @@ def look_at_mail_server(settings: WorkerSettings) -> Check:
         if settings.smtp_ca_file:
             context.load_verify_locations(cafile=settings.smtp_ca_file)
     except OSError as error:
-        return problem("authority-unreadable", file=settings.smtp_ca_file, error=why(error))
+        return problem("authority-unreadable", file=settings.smtp_ca_file, error=error_text(error))
     try:
-        return _greet(settings, context, place) or fine("mail server", f"{place}, verified TLS, the sender is taken")
+        return _connect(settings, context, place) or passed(
+            "mail server", f"{place}, verified TLS, the sender is taken"
+        )
     except ssl.SSLCertVerificationError as error:
-        return problem(f"mail-server-certificate-{_fault_of(error) or 'refused'}", place=place, error=why(error))
+        return problem(
+            f"mail-server-certificate-{_certificate_fault(error) or 'refused'}", place=place, error=error_text(error)
+        )
     except smtplib.SMTPNotSupportedError:
         return problem("mail-server-without-tls", place=place)
     except smtplib.SMTPResponseException as error:
@@ -47,10 +54,10 @@ def look_at_mail_server(settings: WorkerSettings) -> Check:
         refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
         return problem(refused, place=place, code=error.smtp_code)
     except OSError as error:  # smtplib's own are among them
-        return problem("mail-server-away", place=place, error=why(error))
+        return problem("mail-server-away", place=place, error=error_text(error))
 
 
-def _greet(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> Check | None:
+def _connect(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> Check | None:
     timeout = min(settings.smtp_timeout, TIMEOUT)
     if settings.smtp_security == "tls":
         with smtplib.SMTP_SSL(settings.smtp_host, settings.smtp_port, timeout=timeout, context=context) as server:
@@ -81,7 +88,7 @@ def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> C
     return None
 
 
-def look_at_pages(settings: WorkerSettings) -> Check:
+def check_pages(settings: WorkerSettings) -> Check:
     """Ask the pages for their health, where customers reach them and over verified TLS."""
     url = f"{settings.public_url}/healthz"
     try:
@@ -95,27 +102,27 @@ def look_at_pages(settings: WorkerSettings) -> Check:
     except ValueError:  # no JSON
         return problem("pages-are-others", url=url)
     except (OSError, http.client.HTTPException) as error:
-        fault = _fault_of(error)
-        return problem(f"pages-certificate-{fault}" if fault else "pages-away", url=url, error=why(error))
-    return fine("pages", url) if found == _HEALTHY else problem("pages-are-others", url=url)
+        fault = _certificate_fault(error)
+        return problem(f"pages-certificate-{fault}" if fault else "pages-away", url=url, error=error_text(error))
+    return passed("pages", url) if found == _HEALTHY else problem("pages-are-others", url=url)
 
 
-def look_at_codec_server(settings: WorkerSettings) -> Check:
+def check_codec_server(settings: WorkerSettings) -> Check:
     """Look for the codec server where payloads are encrypted and somebody is to read them."""
     url = settings.codec_url
     if settings.temporal_keys is None:
-        return fine(_CODEC, "not needed: payloads are not encrypted")
+        return passed(_CODEC, "not needed: payloads are not encrypted")
     if url == "none":
-        return fine(_CODEC, "none, as OCTY_CODEC_URL says: nobody reads payloads in Temporal's Web UI")
+        return passed(_CODEC, "none, as OCTY_CODEC_URL says: nobody reads payloads in Temporal's Web UI")
     try:
         namespace = settings.temporal_connection().namespace
     except ConfigurationError:
         return unchecked(_CODEC, "needs Temporal's settings")
-    fault = _fault_of_codec_server(url, namespace)
-    return problem("codec-server-missing", url=url, error=fault) if fault else fine(_CODEC, url)
+    fault = _codec_server_fault(url, namespace)
+    return problem("codec-server-missing", url=url, error=fault) if fault else passed(_CODEC, url)
 
 
-def _fault_of_codec_server(url: str, namespace: str) -> str:
+def _codec_server_fault(url: str, namespace: str) -> str:
     """Ask it to decode nothing; a refusal to whoever has no token is its answer, too."""
     headers = {"Content-Type": "application/json", "X-Namespace": namespace}
     request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
@@ -125,11 +132,11 @@ def _fault_of_codec_server(url: str, namespace: str) -> str:
             json.loads(told.read(1000))
     except urllib.error.HTTPError as error:
         with error:
-            return "" if error.code == _TOKEN_WANTED else f"it answers {error.code}"
+            return "" if error.code == _UNAUTHORIZED else f"it answers {error.code}"
     except ValueError:
         return "something else answers"
     except (OSError, http.client.HTTPException) as error:
-        return why(error)
+        return error_text(error)
     return ""
 
 
@@ -141,17 +148,17 @@ def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
     return context
 
 
-def _fault_of(error: Exception) -> str:
+def _certificate_fault(error: Exception) -> str:
     """Return what is wrong with a certificate's time; nothing for other faults."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        return _fault_of(error.reason)
-    return _OUT_OF_TIME.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
+        return _certificate_fault(error.reason)
+    return _CERTIFICATE_FAULTS.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
 
 
-def why(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """Return the fault in a few words."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
-        return why(error.reason)
+        return error_text(error.reason)
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"its certificate is not trusted: {error.verify_message}"
     return (error.strerror if isinstance(error, OSError) else "") or str(error) or type(error).__name__

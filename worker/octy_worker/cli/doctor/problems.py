@@ -4,9 +4,9 @@
 """
 
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.cli.doctor.problems_of_network import MAIL_SERVER, OBSERVATION, PAGES, TEMPORAL
-from octy_worker.cli.doctor.problems_of_results import RESULTS
-from octy_worker.cli.doctor.problems_of_setup import DATABASE, MAILS, RESTORED, SETTINGS, TASKS
+from octy_worker.cli.doctor.problems_network import MAIL_SERVER, OBSERVATION, PAGES, TEMPORAL
+from octy_worker.cli.doctor.problems_setup import DATABASE, MAILS, RESTORED, SETTINGS, TASKS
+from octy_worker.cli.doctor.problems_stalled_work import STALLED_WORK
 
 PROBLEMS = {
     **SETTINGS,
@@ -18,7 +18,7 @@ PROBLEMS = {
     **MAILS,
     **MAIL_SERVER,
     **PAGES,
-    **RESULTS,
+    **STALLED_WORK,
 }
 
 
@@ -26,4 +26,4 @@ def problem(code: str, /, **values: object) -> Check:
     """Return the check of a problem, its words filled with what was found."""
     found = PROBLEMS[code]
     name, said, to_do = (text.format(**values) for text in (found.name, found.found, found.to_do))
-    return Check(name, State.WRONG, said, to_do, code)
+    return Check(name, State.PROBLEM, said, to_do, code)

@@ -8,10 +8,10 @@ from datetime import timedelta
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.console import moment
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.context import now
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import now
+from octy_worker.cli.output import format_time
 from octy_worker.domain.job_lease import JobState, read_job
 from octy_worker.maintenance.retention import JOB, has_due
 from octy_worker.settings import WorkerSettings
@@ -20,7 +20,7 @@ _LATE = timedelta(days=3)
 _NAME = "retention"
 
 
-def look_at_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
+def check_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     """Look when the last run was finished. Late runs are a fault while a worker is there to do them."""
     try:
         database = Database(settings.database_url)
@@ -32,16 +32,16 @@ def look_at_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
             database.close()
     except OctyError:
         return unchecked(_NAME, "needs the database")
-    return _judge(state, settings, due=due, worker_runs=worker_runs)
+    return _retention_check(state, settings, due=due, worker_runs=worker_runs)
 
 
-def _judge(state: JobState | None, settings: WorkerSettings, *, due: bool, worker_runs: bool) -> Check:
+def _retention_check(state: JobState | None, settings: WorkerSettings, *, due: bool, worker_runs: bool) -> Check:
     late = max(_LATE, timedelta(seconds=3 * settings.retention_interval))
     if state is None or state.finished_at is None:
         if due:
             return problem("retention-never")
-        return fine(_NAME, "never finished, and nothing is past its time")
-    found = f"last finished {moment(state.finished_at)}"
+        return passed(_NAME, "never finished, and nothing is past its time")
+    found = f"last finished {format_time(state.finished_at)}"
     if worker_runs and utc(now()) - state.finished_at > late:
-        return problem("retention-late", at=moment(state.finished_at))
-    return fine(_NAME, found)
+        return problem("retention-late", at=format_time(state.finished_at))
+    return passed(_NAME, found)

@@ -12,10 +12,10 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.cli.doctor.check import Check, fine, unchecked
-from octy_worker.cli.doctor.network import TIMEOUT, why
+from octy_worker.cli.context import now
+from octy_worker.cli.doctor.check import Check, passed, unchecked
+from octy_worker.cli.doctor.network import TIMEOUT, error_text
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import now
 from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import search_attributes
@@ -29,77 +29,77 @@ from octy_workflows.messages import upkeep_schedule_id
 
 _ATTRIBUTES, _WORKER, _RELEASES, _CLOCK = "search attributes", "worker", "worker releases", "Temporal's clock"
 _SCHEDULES, _TASKS = "schedules", "workflow tasks"
-_OURS = (_WORKER, _RELEASES, _CLOCK, _SCHEDULES, _TASKS)  # of one installation
-_INSIDE = (_ATTRIBUTES, *_OURS)  # of a namespace
+_OF_INSTALLATION = (_WORKER, _RELEASES, _CLOCK, _SCHEDULES, _TASKS)  # of one installation
+_OF_NAMESPACE = (_ATTRIBUTES, *_OF_INSTALLATION)  # of a namespace
 _CLOCKS_DIFFER = 120.0  # seconds; an idle poll is seen again after 60
-_LOOKED_AT = 200  # workflows, the newest
-_ATTEMPTS = 3  # of one workflow task: once may be a worker that was stopped
-_AT_ONCE = 20  # calls
+_MAX_WORKFLOWS = 200  # workflows, the newest
+_FAILING_FROM = 3  # of one workflow task: once may be a worker that was stopped
+_CONCURRENT_CALLS = 20  # calls
 
 
-def look_at_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
+def check_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
     """Look at the server, the namespace, and everything there that is this installation's.
 
     `installation` is None when the database did not tell.
     """
-    return asyncio.run(_look_at_temporal(settings, installation))
+    return asyncio.run(_check_temporal(settings, installation))
 
 
-async def _look_at_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
+async def _check_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
     place = TemporalPlace.of(settings)
-    wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_INSIDE)]
+    wanting = [unchecked(name, "needs Temporal") for name in ("namespace", *_OF_NAMESPACE)]
     try:
         connection = place.temporal_connection()
     except ConfigurationError as error:
-        return [_refused("temporal-refused", str(error)), *wanting]
+        return [_refused_problem("temporal-refused", str(error)), *wanting]
     try:
         client = await reach(place)
     except UnavailableError as error:
-        return [_unreachable(connection, error), *wanting]
+        return [_unreachable_problem(connection, error), *wanting]
     except ConfigurationError as error:
-        return [_refused("temporal-refused", str(error)), *wanting]
-    found = fine("Temporal", _described(connection))
-    namespace = await _look_at_namespace(client, connection.namespace)
+        return [_refused_problem("temporal-refused", str(error)), *wanting]
+    found = passed("Temporal", _description(connection))
+    namespace = await _check_namespace(client, connection.namespace)
     if namespace.code:
-        return [found, namespace, *(unchecked(name, "needs the namespace") for name in _INSIDE)]
+        return [found, namespace, *(unchecked(name, "needs the namespace") for name in _OF_NAMESPACE)]
     searchable = settings.temporal_search_attributes == "auto"
-    attributes = await _look_at_search_attributes(client) if searchable else fine(_ATTRIBUTES, "switched off")
-    checks = [found, namespace, attributes, *await _look_at_ours(client, settings, installation)]
-    return [*checks, await _look_at_version(client, place)] if place.temporal_deployment else checks
+    attributes = await _check_search_attributes(client) if searchable else passed(_ATTRIBUTES, "switched off")
+    checks = [found, namespace, attributes, *await _check_installation(client, settings, installation)]
+    return [*checks, await _check_version(client, place)] if place.temporal_deployment else checks
 
 
-def _refused(code: str, told: str) -> Check:
+def _refused_problem(code: str, told: str) -> Check:
     error, _, to_do = told.partition(" → ")
     return problem(code, error=error, to_do=to_do)
 
 
-def _described(connection: TemporalConnection) -> str:
+def _description(connection: TemporalConnection) -> str:
     """Name the server, how it is reached, and whether that is in clear by permission."""
     allowed = "; in clear beyond this machine, as OCTY_TEMPORAL_PLAINTEXT allows" if connection.leaves_in_clear else ""
     return f"{connection.address}, {connection.security}{allowed}"
 
 
-def _unreachable(connection: TemporalConnection, error: UnavailableError) -> Check:
+def _unreachable_problem(connection: TemporalConnection, error: UnavailableError) -> Check:
     """Say at which point the way to Temporal ends: nothing listens there, or what TLS or the server said."""
     address = connection.address
     try:
         with socket.create_connection((connection.host.strip("[]"), int(address.rpartition(":")[2])), TIMEOUT):
-            return _refused("temporal-refused", str(error))
+            return _refused_problem("temporal-refused", str(error))
     except (OSError, OverflowError) as fault:
-        return problem("temporal-away", address=address, error=why(fault), setting=connection.setting)
+        return problem("temporal-away", address=address, error=error_text(fault), setting=connection.setting)
 
 
-async def _look_at_namespace(client: Client, name: str) -> Check:
+async def _check_namespace(client: Client, name: str) -> Check:
     try:
         await client.workflow_service.describe_namespace(DescribeNamespaceRequest(namespace=name))
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return problem("namespace-missing", namespace=name)
-        return _refused("namespace-refused", refusal_of(error) or f"{error.message} → look at Temporal's log")
-    return fine("namespace", name)
+        return _refused_problem("namespace-refused", refusal_of(error) or f"{error.message} → look at Temporal's log")
+    return passed("namespace", name)
 
 
-async def _look_at_search_attributes(client: Client) -> Check:
+async def _check_search_attributes(client: Client) -> Check:
     try:
         names = await search_attributes.missing(client)
     except ConfigurationError as error:
@@ -110,57 +110,57 @@ async def _look_at_search_attributes(client: Client) -> Check:
     if names:
         command = search_attributes.how_to_add(client.namespace, names)
         return problem("search-attributes-missing", names=", ".join(names), command=command)
-    return fine(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
+    return passed(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
 
 
-async def _look_at_ours(client: Client, settings: WorkerSettings, installation: str | None) -> list[Check]:
+async def _check_installation(client: Client, settings: WorkerSettings, installation: str | None) -> list[Check]:
     """Look at what is this installation's."""
     if installation is None:
-        return [unchecked(name, "needs the database, which names the installation") for name in _OURS]
+        return [unchecked(name, "needs the database, which names the installation") for name in _OF_INSTALLATION]
     queue = main_queue(settings, installation)
     return [
-        *await _look_at_workers(client, queue),
-        await _look_at_schedules(client, settings, queue),
-        await _look_at_workflow_tasks(client, installation),
+        *await _check_workers(client, queue),
+        await _check_schedules(client, settings, queue),
+        await _check_workflow_tasks(client, installation),
     ]
 
 
-async def _look_at_workers(client: Client, queue: str) -> list[Check]:
+async def _check_workers(client: Client, queue: str) -> list[Check]:
     try:
         polled = await pollers_of(client, queue)
     except RPCError as error:
         call = problem("temporal-call-failed", name=_WORKER, error=error.message)
         return [call, *(unchecked(name, "needs an answer about workers") for name in (_RELEASES, _CLOCK))]
-    return [_judge_queues(polled, queue), _judge_releases(polled), _judge_clock(polled)]
+    return [_queue_check(polled, queue), _release_check(polled), _clock_check(polled)]
 
 
-def _judge_queues(polled: Sequence[Polled], queue: str) -> Check:
+def _queue_check(polled: Sequence[Polled], queue: str) -> Check:
     missing = silent_queues(polled, now())
     if not missing:
-        return fine(_WORKER, f"one asks for work on the task queue {queue!r} and on those beside it")
+        return passed(_WORKER, f"one asks for work on the task queue {queue!r} and on those beside it")
     if queue in missing:
         return problem("worker-missing", queue=queue)
     return problem("worker-of-few-queues", queues=", ".join(map(repr, missing)))
 
 
-def _judge_releases(polled: Sequence[Polled]) -> Check:
+def _release_check(polled: Sequence[Polled]) -> Check:
     others = other_releases(polled, now())
     if others:
         named = ", ".join(sorted(set(others.values())))
         return problem("worker-of-other-release", count=len(others), here=worker_release(), others=named)
-    return fine(_RELEASES, f"each worker that asks for work runs {worker_release()}")
+    return passed(_RELEASES, f"each worker that asks for work runs {worker_release()}")
 
 
-def _judge_clock(polled: Sequence[Polled]) -> Check:
+def _clock_check(polled: Sequence[Polled]) -> Check:
     """Compare by when Temporal heard of a worker last: no call tells its time."""
     difference = clock_difference(polled, now())
     if abs(difference) <= _CLOCKS_DIFFER:
-        return fine(_CLOCK, "no difference is seen")
+        return passed(_CLOCK, "no difference is seen")
     direction = "ahead of" if difference > 0 else "behind"
     return problem("temporal-clock-differs", minutes=round(abs(difference) / 60), direction=direction)
 
 
-async def _look_at_schedules(client: Client, settings: WorkerSettings, queue: str) -> Check:
+async def _check_schedules(client: Client, settings: WorkerSettings, queue: str) -> Check:
     """Look whether each is there and not paused."""
     missing, paused = [], []
     for task in (task for task, due in planned(settings).items() if due is not None):
@@ -177,13 +177,13 @@ async def _look_at_schedules(client: Client, settings: WorkerSettings, queue: st
         return problem("schedules-missing", tasks=", ".join(missing))
     if paused:
         return problem("schedules-paused", tasks=", ".join(paused), id=upkeep_schedule_id(queue, paused[0]))
-    return fine(_SCHEDULES, "each is there, and none is paused")
+    return passed(_SCHEDULES, "each is there, and none is paused")
 
 
-async def _look_at_workflow_tasks(client: Client, installation: str) -> Check:
+async def _check_workflow_tasks(client: Client, installation: str) -> Check:
     """Look at the newest workflows that run: a task that fails is tried again for ever, and nothing else tells."""
     query = f"WorkflowId STARTS_WITH 'octy-{installation}-' AND ExecutionStatus = 'Running'"
-    turns = asyncio.Semaphore(_AT_ONCE)
+    turns = asyncio.Semaphore(_CONCURRENT_CALLS)
 
     async def attempts(workflow_id: str, run_id: str | None) -> int:
         async with turns:
@@ -196,17 +196,17 @@ async def _look_at_workflow_tasks(client: Client, installation: str) -> Check:
             return int(told.raw_description.pending_workflow_task.attempt)
 
     try:
-        some = [(each.id, each.run_id) async for each in client.list_workflows(query, limit=_LOOKED_AT)]
+        some = [(each.id, each.run_id) async for each in client.list_workflows(query, limit=_MAX_WORKFLOWS)]
         tried = await asyncio.gather(*(attempts(*each) for each in some))
     except RPCError as error:
         return problem("temporal-call-failed", name=_TASKS, error=error.message)
-    failing = [workflow_id for (workflow_id, _), count in zip(some, tried, strict=True) if count >= _ATTEMPTS]
+    failing = [workflow_id for (workflow_id, _), count in zip(some, tried, strict=True) if count >= _FAILING_FROM]
     if failing:
         return problem("workflow-tasks-failing", count=len(failing), id=failing[0])
-    return fine(_TASKS, f"none fails, of {len(some)} workflows that run")
+    return passed(_TASKS, f"none fails, of {len(some)} workflows that run")
 
 
-async def _look_at_version(client: Client, place: TemporalPlace) -> Check:
+async def _check_version(client: Client, place: TemporalPlace) -> Check:
     """Look which release of the worker is given the workflows, where releases are versioned."""
     deployment, ours = place.temporal_deployment, place.temporal_build_id
     try:
@@ -217,4 +217,4 @@ async def _look_at_version(client: Client, place: TemporalPlace) -> Check:
         return problem("version-none-current", deployment=deployment)
     if current != [ours]:
         return problem("version-not-current", deployment=deployment, current=current[0], here=ours)
-    return fine("version", f"{deployment}: {ours} is current")
+    return passed("version", f"{deployment}: {ours} is current")

@@ -5,14 +5,14 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.console import Column, facts, moment, table
+from octy_worker.cli.output import Column, format_time, key_value_table, table
 from octy_worker.cli.views import incidents, keys, mails, notices
 from octy_worker.formatting import span
 from octy_worker.reports.models import AccountLine, AccountReport
 from octy_worker.staff.account_changes import ContactChanged
 
 
-def lines(found: Sequence[AccountLine]) -> Table:
+def list_table(found: Sequence[AccountLine]) -> Table:
     """Return a line an account."""
     columns = (
         Column("reference", whole=True),
@@ -34,7 +34,7 @@ def page(report: AccountReport) -> list[RenderableType]:
     """Return everything about one account."""
     first, *others = report.security_addresses
     parts: list[RenderableType] = [
-        facts(
+        key_value_table(
             [
                 ("account", report.reference),
                 ("id", report.id),
@@ -52,7 +52,7 @@ def page(report: AccountReport) -> list[RenderableType]:
     if report.pairs:
         parts.append(keys.pairs_table(report.pairs, title="Key pairs"))
     if report.open_incidents:
-        parts.append(incidents.lines(report.open_incidents, title="Open cases"))
+        parts.append(incidents.list_table(report.open_incidents, title="Open cases"))
     if report.regenerations:
         parts.append(keys.regenerations_table(report.regenerations))
     if report.notices:
@@ -67,20 +67,20 @@ def _rule(report: AccountReport) -> list[tuple[str, str]]:
     if report.contact_changed_at is None or report.contact_settles_at is None:
         return []
     after = span((report.contact_settles_at - report.contact_changed_at).total_seconds())
-    changed = moment(report.contact_changed_at)
+    changed_lines = format_time(report.contact_changed_at)
     rule = f"security mails follow after {after}; every address of the last 14 days gets a notice without links"
-    return [("", f"the contact address was changed at {changed}: {rule}")]
+    return [("", f"the contact address was changed at {changed_lines}: {rule}")]
 
 
-def changed(done: ContactChanged) -> list[str]:
+def changed_lines(done: ContactChanged) -> list[str]:
     """Say what was changed, from when on it holds for security mails, and what to do then."""
     said = [f"The contact address of {done.account} is {done.contact_email_address} now."]
     if done.settles_at is None:
         said.append("Security mails go there already: it is the address that was set before.")
     else:
-        until = f"Alerts and links to keys go to {done.security_address} until {moment(done.settles_at)}"
+        until = f"Alerts and links to keys go to {done.security_address} until {format_time(done.settles_at)}"
         said.append(f"{until}, then to the new address. As soon as `octy worker` runs, both are told.")
     if done.keys_wait:
-        when = "" if done.settles_at is None else f" after {moment(done.settles_at)}"
+        when = "" if done.settles_at is None else f" after {format_time(done.settles_at)}"
         said.append(f"New keys wait. To send their link{when}: octy keys resend --account {done.account} --reason …")
     return said

@@ -7,7 +7,7 @@ from rich.console import RenderableType
 from rich.table import Table
 
 from octy_middleware.clock import utc
-from octy_worker.cli.console import Cell, Column, facts, moment, table, tell
+from octy_worker.cli.output import Cell, Column, format_time, key_value_table, print_lines, table
 from octy_worker.cli.views import mails
 from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.cli.views.plots import Chart
@@ -21,7 +21,7 @@ _RULES = {
 }
 
 
-def lines(found: Sequence[IncidentLine], *, title: str = "") -> Table:
+def list_table(found: Sequence[IncidentLine], *, title: str = "") -> Table:
     """Return a line a case."""
     columns = (
         Column("case", whole=True),
@@ -39,7 +39,7 @@ def page(report: IncidentReport) -> list[RenderableType]:
     """Return everything about one case."""
     case = report.incident
     parts: list[RenderableType] = [
-        facts(
+        key_value_table(
             [
                 ("case", case.id),
                 ("account", case.account),
@@ -69,10 +69,10 @@ def page(report: IncidentReport) -> list[RenderableType]:
     return parts
 
 
-def tell_line(line: TimelineLine) -> None:
+def print_timeline_line(line: TimelineLine) -> None:
     """Print one line of a timeline, at once."""
-    said = (moment(line.at), line.actor, line.what.replace("_", " "), _more(line.detail))
-    tell("  ".join(part for part in said if part))
+    said = (format_time(line.at), line.actor, line.what.replace("_", " "), _more(line.detail))
+    print_lines("  ".join(part for part in said if part))
     sys.stdout.flush()
 
 
@@ -94,8 +94,8 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
     new = report.regeneration
     if new is None:
         return []
-    collected = f", collected {moment(new.collected_at)}" if new.collected_at else ", not collected yet"
-    used = f", first used {moment(new.new_first_used_at)}" if new.new_first_used_at else ""
+    collected = f", collected {format_time(new.collected_at)}" if new.collected_at else ", not collected yet"
+    used = f", first used {format_time(new.new_first_used_at)}" if new.new_first_used_at else ""
     return [("new keys", f"{new.state}{'' if new.finished_at and not new.collected_at else collected}{used}")]
 
 
@@ -124,4 +124,4 @@ def _more(detail: Mapping[str, object]) -> str:
 def _in_words(name: str, value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
-    return moment(utc(value)) if isinstance(value, int) and name.endswith("_at") else value
+    return format_time(utc(value)) if isinstance(value, int) and name.endswith("_at") else value

@@ -5,13 +5,13 @@ from collections.abc import Sequence
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.console import Column, facts, moment, table
+from octy_worker.cli.output import Column, format_time, key_value_table, table
 from octy_worker.cli.views.late_uses import late_uses_table
 from octy_worker.formatting import origin
 from octy_worker.reports.models import KeyReport, PairLine, RegenerationLine
 
 
-def lines(found: Sequence[PairLine]) -> Table:
+def list_table(found: Sequence[PairLine]) -> Table:
     """Return a line a pair, with its account."""
     columns = (
         Column("public key", whole=True),
@@ -52,7 +52,7 @@ def regenerations_table(found: Sequence[RegenerationLine]) -> Table:
 def page(report: KeyReport) -> list[RenderableType]:
     """Return everything about one pair."""
     pair = report.pair
-    head = facts(
+    head = key_value_table(
         [
             ("public key", pair.public_key),
             ("account", pair.account),
@@ -74,7 +74,7 @@ def page(report: KeyReport) -> list[RenderableType]:
     uses = table(
         columns,
         ((origin(use.source), use.outcome, use.count, use.last_at) for use in report.uses),
-        title=f"Used since {moment(report.since)}, most frequent first",
+        title=f"Used since {format_time(report.since)}, most frequent first",
     )
-    parts: list[RenderableType] = [head, uses if report.uses else f"Not used since {moment(report.since)}."]
+    parts: list[RenderableType] = [head, uses if report.uses else f"Not used since {format_time(report.since)}."]
     return [*parts, late_uses_table(report.late_uses)] if report.late_uses else parts

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from octy_worker.cli.console import Column, table
+from octy_worker.cli.output import Column, table
 from octy_worker.reports.models import MailLine, NoticeLine, RegenerationLine
 
 _KINDS = {

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from octy_worker.cli.console import Column, table
+from octy_worker.cli.output import Column, table
 from octy_worker.outbox.dead_letters import MessageLine
 
 
-def lines(found: Sequence[MessageLine]) -> Table:
+def list_table(found: Sequence[MessageLine]) -> Table:
     """Return a line a message."""
     columns = (
         Column("id", whole=True),

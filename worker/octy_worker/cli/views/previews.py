@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from rich.console import RenderableType
 
-from octy_worker.cli.console import Column, facts, table
+from octy_worker.cli.output import Column, key_value_table, table
 from octy_worker.mail.preview import Preview
 
 
@@ -13,4 +13,4 @@ def page(found: Sequence[Preview], shared: Sequence[str]) -> list[RenderableType
     columns = (Column("kind", whole=True), Column("when it goes out"), Column("subject"))
     kinds = table(columns, ((each.kind, each.occasion, each.letter.subject) for each in found))
     yours = [*shared, *(path for each in found for path in each.yours)]
-    return [kinds, facts([("your templates", path) for path in yours] or [("templates", "all of them ours")])]
+    return [kinds, key_value_table([("your templates", path) for path in yours] or [("templates", "all of them ours")])]

@@ -4,11 +4,11 @@ from collections.abc import Sequence
 
 from rich.table import Table
 
-from octy_worker.cli.console import Column, table
+from octy_worker.cli.output import Column, table
 from octy_worker.webhooks.repository import WebhookLine
 
 
-def lines(found: Sequence[WebhookLine]) -> Table:
+def list_table(found: Sequence[WebhookLine]) -> Table:
     """Return a line a webhook."""
     columns = (
         Column("id", whole=True),

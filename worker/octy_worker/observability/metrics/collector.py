@@ -23,7 +23,7 @@ from octy_middleware.states import IncidentState
 from octy_worker.mail.repository import CAPPED
 from octy_worker.observability.database_probe import Room, clock_offset, room_of, write_probe
 from octy_worker.observability.metrics.figures import Attempts, Now, Process, Totals, read_now, read_totals
-from octy_worker.reports.results import Results
+from octy_worker.reports.stalled_work import StalledWork
 
 _logger = logging.getLogger(__name__)
 
@@ -118,7 +118,7 @@ def _of_now(now: Now) -> Iterator[Metric]:
     yield _labelled("octy_reconciliation_found", "What the last reconciliation found.", ("what",), found)
 
 
-def _of_results(found: Results) -> Iterator[Metric]:
+def _of_results(found: StalledWork) -> Iterator[Metric]:
     stalled, mails, webhooks = found.incidents_stalled, found.mails_retrying, found.webhooks_retrying
     for name, what, value in (
         ("alerts_failed", "Open, unanswered incidents whose alert was refused for good.", found.alerts_failed),

@@ -36,7 +36,7 @@ from octy_worker.mail.holding import hold_now
 from octy_worker.mail.withheld import UnsentAlerts, unsent_alerts, withheld_by_kind
 from octy_worker.maintenance.reconciliation.run import JOB
 from octy_worker.observability.database_probe import PROBE
-from octy_worker.reports.results import Results, read_results
+from octy_worker.reports.stalled_work import StalledWork, read_stalled_work
 from octy_workflows.messages import MailKind
 
 _RECENT = timedelta(minutes=10)
@@ -101,7 +101,7 @@ class Totals:
     pairs: Mapping[tuple[str, ...], int]  # by state
     streaks: int
     longest: int
-    results: Results
+    results: StalledWork
 
 
 def read_now(database: Database, now: float) -> Now:
@@ -153,7 +153,7 @@ def read_totals(database: Database, now: float) -> Totals:
             pairs=_count(session, select(KeyPair.state)),
             streaks=streaks,
             longest=longest or 0,
-            results=read_results(session, now),
+            results=read_stalled_work(session, now),
         )
 
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exit_codes import Exit
+from octy_worker.cli.context import now, open_database, staff_actor, temporal_place, variables_of
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place, variables_of
-from octy_worker.cli.teaching import teach
+from octy_worker.cli.output import print_json, print_lines, printing_result
 from octy_worker.errors import RefusedError, UnavailableError
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ _WORDS = {
     "mails_late": "mails that no server has taken for an hour",
     "set_aside": "messages that are set aside",
 }
-RECONCILED = f"dry_run, {', '.join(_WORDS)}"
-RECONCILE_HELP = teach(
+RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
+RECONCILE_HELP = help_text(
     "Compare open cases with what runs in Temporal, and mend what differs. Workers do it once an hour.",
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
@@ -41,7 +41,7 @@ RECONCILE_HELP = teach(
     "second time. What it calls closed is ended. After a backup was "
     "restored run `octy db restored` first. Exit code 1: a dry run found something to mend, or Temporal knows "
     "workflows that the database does not know.",
-    json=RECONCILED,
+    json=RECONCILE_JSON,
 )
 
 
@@ -55,15 +55,17 @@ def reconcile(
     from octy_worker.staff.audit import record
 
     place, who = temporal_place(context), staff_actor(context, None)
-    with store(context) as database:
+    with open_database(context) as database:
         found = asyncio.run(_run(database, place, notice_life=_notice_life(context), dry=dry_run))
     if found is None:
         raise RefusedError("a worker is doing it now", "look again in a minute")
     if found.differences and not dry_run:
         record("reconciled", who, found=str(found))
-    with telling("the run is complete"):
+    with printing_result("the run is complete"):
         _say(found, dry_run=dry_run, as_json=as_json)
-    raise typer.Exit(Exit.WRONG if found.unknown or found.forgotten or (dry_run and found.differences) else Exit.OK)
+    raise typer.Exit(
+        ExitCode.FAILED if found.unknown or found.forgotten or (dry_run and found.differences) else ExitCode.OK
+    )
 
 
 def _notice_life(context: typer.Context) -> float:
@@ -104,7 +106,7 @@ async def _run(database: "Database", place: "TemporalPlace", *, notice_life: flo
 
 def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
     if as_json:
-        show_json({"dry_run": dry_run, **found.counts})
+        print_json({"dry_run": dry_run, **found.counts})
         return
     said = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
     if not found.differences:
@@ -113,4 +115,4 @@ def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
         end = "Nothing was changed. Without --dry-run it is mended."
     else:
         end = "Mended: the worker starts again what did not run, and what was closed is ended."
-    tell(*said, end)
+    print_lines(*said, end)

@@ -1,6 +1,6 @@
 """`octy find`: what can be typed, with its help.
 
-Here: options and the order of steps. Not here: SQL (`octy_worker.reports.finding`), tables (`views.found`).
+Here: options and the order of steps. Not here: SQL (`octy_worker.reports.search`), tables (`views.found`).
 """
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
@@ -8,18 +8,18 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import note, show, show_json
+from octy_worker.cli.context import open_database
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.options import AsJson, Limit
-from octy_worker.cli.surroundings import store
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.output import print_json, print_note, print_page
+from octy_worker.errors import UsageError
 
-FOUND = (
+FIND_JSON = (
     "accounts[as in accounts list], keys[as in keys list], incidents[as in incidents list], "
     "requests[request_id, at, account, public_key, outcome, source], "
     "accounts_total, keys_total, incidents_total, requests_total, all_requests_searched"
 )
-FIND_HELP = teach(
+FIND_HELP = help_text(
     "Find a customer by a mail address, a name, a public key, a request id, or what a mail names.",
     "octy find ada@acme.example",
     "octy find Ada Byron",
@@ -31,7 +31,7 @@ FIND_HELP = teach(
     "request id in its alert. The id of any other mail or webhook finds its account. When nothing of this matches, "
     "the newest million refused requests are searched for this request id. Never type a secret key. Then see "
     "`octy accounts show`, `octy keys show` and `octy incidents show`. Exit code 2: nothing matches.",
-    json=FOUND,
+    json=FIND_JSON,
 )
 
 
@@ -42,19 +42,21 @@ def find(
     as_json: AsJson = False,
 ) -> None:
     """Show a table of each kind of thing that matches."""
-    from octy_worker.cli.views import found as view
-    from octy_worker.reports import finding
+    from octy_worker.cli.views import search as view
+    from octy_worker.reports import search
 
-    with store(context) as database, database.read_session() as session:
-        found = finding.find(session, " ".join(words), limit=limit or None)
+    with open_database(context) as database, database.read_session() as session:
+        found = search.search(session, " ".join(words), limit=limit or None)
     if not any(found.totals):  # the text is not repeated: it may be a secret
-        searched = "" if found.all_requests_searched else f" (of refused requests the newest {finding.SEARCHED:,})"
-        raise UsageFaultError(
+        searched = (
+            "" if found.all_requests_searched else f" (of refused requests the newest {search.SEARCHED_REQUESTS:,})"
+        )
+        raise UsageError(
             f"nothing matches{searched}", "give a shorter part, or see `octy accounts list` and `octy keys list`"
         )
     if as_json:
-        show_json(found)
+        print_json(found)
         return
-    show(*view.page(found))
+    print_page(*view.page(found))
     if limit and max(found.totals) > limit:
-        note(f"these are the newest {limit:,} of each kind → --limit 0 shows all")
+        print_note(f"these are the newest {limit:,} of each kind → --limit 0 shows all")

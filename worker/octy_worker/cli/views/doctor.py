@@ -6,10 +6,10 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from octy_worker.cli.console import plain
 from octy_worker.cli.doctor.check import Check, State
+from octy_worker.cli.output import escape_for_terminal
 
-_MARKS = {State.OK: ("✓", "green"), State.WRONG: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
+_MARKS = {State.OK: ("✓", "green"), State.PROBLEM: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
 
 
 def page(found: Sequence[Check]) -> list[RenderableType]:
@@ -25,12 +25,12 @@ def page(found: Sequence[Check]) -> list[RenderableType]:
 
 def _summary(found: Sequence[Check]) -> str:
     """Return what all lines come to. What could not be checked is not said to be well."""
-    wrong, left = (sum(check.state is state for check in found) for state in (State.WRONG, State.UNCHECKED))
+    wrong, left = (sum(check.state is state for check in found) for state in (State.PROBLEM, State.UNCHECKED))
     if wrong:
         return f"{wrong} {'problem' if wrong == 1 else 'problems'} found."
     return f"{left} could not be checked." if left else "All is well."
 
 
 def _said(check: Check) -> Text:
-    said = Text(plain(" ".join(check.found.split())))
-    return said.append(f" → {plain(check.to_do)}", "bold") if check.to_do else said
+    said = Text(escape_for_terminal(" ".join(check.found.split())))
+    return said.append(f" → {escape_for_terminal(check.to_do)}", "bold") if check.to_do else said

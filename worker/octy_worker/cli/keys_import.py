@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Annotated, BinaryIO
 
 import typer
 
-from octy_worker.cli.console import complain, note, show_json, tell, telling
-from octy_worker.cli.options import AsJson, Who
-from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor, variables_of
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson
+from octy_worker.cli.output import print_error, print_json, print_lines, print_note, printing_result
+from octy_worker.errors import UsageError
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
     from octy_worker.imports.planner import Progress
 
 _PATIENCE = 2.0  # seconds between two lines of progress
-IMPORTED = (
+IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
 )
-IMPORT_HELP = teach(
+IMPORT_HELP = help_text(
     "Take over existing customers, with the keys that they have.",
     "octy keys import customers.csv --dry-run",
     "octy keys import customers.csv --reason 'moved from the old portal'",
@@ -58,7 +58,7 @@ IMPORT_HELP = teach(
     "imported too, and no secret will ever fit them. And until its first use, whoever steals the database can try "
     "secrets against it as fast as machines hash: replace such pairs soon if their secrets were not random. It is not "
     "taken for an account that is there already.",
-    json=IMPORTED,
+    json=IMPORT_JSON,
 )
 
 
@@ -73,7 +73,7 @@ def import_pairs(
     into_existing: Annotated[
         bool, typer.Option("--into-existing", help="Add further pairs to accounts that are there already.")
     ] = False,
-    actor: Who = None,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Plan the whole file; write it if nothing is wrong."""
@@ -91,35 +91,35 @@ def import_pairs(
         check_staff(who, reason)
     chains = chains_in(variables_of(context), PEPPERS)
     hasher = KeyHasher(chains[PEPPERS]) if chains else None  # a host of support staff has none, and can only try out
-    with _opened(file) as source, store(context) as database, _progress() as progress:
+    with _opened(file) as source, open_database(context) as database, _progress() as progress:
         for purpose, chain in chains.items():
             refuse_foreign_keys(database, purpose, chain)
         if not dry_run and clear_interrupted(database, now):
-            note("an import that was interrupted left rows behind: they are removed")
+            print_note("an import that was interrupted left rows behind: they are removed")
         plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
         imported = not (plan.faults or dry_run)
         if imported and hasher is None:
-            raise UsageFaultError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
+            raise UsageError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
         if imported:
             claim_installation(database, chains, at)
             carry_out(database, plan, now=at, progress=progress)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
         record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
-    with telling(f"{len(plan.pairs)} pairs are imported" if imported else "nothing was imported"):
+    with printing_result(f"{len(plan.pairs)} pairs are imported" if imported else "nothing was imported"):
         if as_json:
-            show_json(report(plan, imported=imported))
+            print_json(report(plan, imported=imported))
         elif not plan.faults:
-            tell(*sentences(plan, imported=imported))
+            print_lines(*sentences(plan, imported=imported))
     if plan.faults:
-        complain("\n".join(fault_lines(plan)))
-        raise UsageFaultError(*verdict(plan))
+        print_error("\n".join(fault_lines(plan)))
+        raise UsageError(*verdict(plan))
 
 
 @contextmanager
 def _opened(file: str) -> Iterator[BinaryIO]:
     if file == "-" and sys.stdin is None:
-        raise UsageFaultError("stdin is closed", "name a file, or pipe one in")
+        raise UsageError("stdin is closed", "name a file, or pipe one in")
     if file == "-":
         yield sys.stdin.buffer
         return
@@ -127,7 +127,7 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         source = Path(file).open("rb")  # noqa: SIM115  # closed below; faults of the body are not faults of opening
     except (OSError, ValueError) as error:  # the latter: a NUL in its name
         why = error.strerror if isinstance(error, OSError) else error
-        raise UsageFaultError(f"the file {file} can't be read: {why}", "name a file, or - for stdin") from None
+        raise UsageError(f"the file {file} can't be read: {why}", "name a file, or - for stdin") from None
     with source:
         yield source
 
@@ -165,4 +165,4 @@ class _Lines:
             return
         self._last = time.monotonic()
         of = "" if total in {None, done} else f" of {total:,}"
-        note(f"rows {what}: {done:,}{of}")
+        print_note(f"rows {what}: {done:,}{of}")

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import note, show_json, tell
+from octy_worker.cli.context import now, open_database, variables_of
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import now, store, variables_of
-from octy_worker.cli.teaching import teach
+from octy_worker.cli.output import print_json, print_lines, print_note
 from octy_worker.errors import RefusedError
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ _WORDS = {
     "counters": "counters",
     "minutes": "counters of minutes, added up by the day",
 }
-PRUNED = f"dry_run, rows[{', '.join(_WORDS)}], longest_step_ms"
-PRUNE_HELP = teach(
+PRUNE_JSON = f"dry_run, rows[{', '.join(_WORDS)}], longest_step_ms"
+PRUNE_HELP = help_text(
     "Drop what is past its time, and add up old counters by the day. Workers do it once a day.",
     "octy db prune --dry-run",
     "octy --env-file octy.env db prune --json",
@@ -43,7 +43,7 @@ PRUNE_HELP = teach(
     "and their timelines, mails and notices stay. OCTY_KEEP_ATTEMPTS_DAYS (90), OCTY_KEEP_COUNTERS_DAYS (400) and "
     "OCTY_COMPACT_COUNTERS_AFTER_DAYS (35) say what is past its time: give the worker's settings. A SQLite file does "
     "not shrink; what is freed is used again.",
-    json=PRUNED,
+    json=PRUNE_JSON,
 )
 _Report = Callable[[Counter[str]], None]
 
@@ -59,15 +59,15 @@ def prune(
     from octy_worker.settings import RetentionSettings
 
     settings = RetentionSettings.from_environment(variables_of(context))
-    with store(context) as database:
+    with open_database(context) as database:
         done, longest = (count_due(database, settings, now()), None) if dry_run else _run(database, settings)
     rows = {name: done[name] for name in _WORDS}
     if as_json:
-        show_json({"dry_run": dry_run, "rows": rows, "longest_step_ms": longest})
+        print_json({"dry_run": dry_run, "rows": rows, "longest_step_ms": longest})
         return
     said = [f"{count:>11,}  {_WORDS[name]}" for name, count in rows.items() if count]
     head = "This would go:" if dry_run else f"This went, the longest step took {longest} ms:"
-    tell(*([head, *said] if said else ["Nothing is past its time."]))
+    print_lines(*([head, *said] if said else ["Nothing is past its time."]))
 
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
@@ -75,7 +75,7 @@ def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[s
     from octy_worker.maintenance.retention import Ended, Run
 
     if removed := clear_interrupted(database, now):
-        note(f"{removed:,} pairs of an import that was interrupted are removed")
+        print_note(f"{removed:,} pairs of an import that was interrupted are removed")
     with _progress() as report:
         run = Run(database, settings, now, waits=_WAITS, report=report)
         if run.go() is Ended.HELD:

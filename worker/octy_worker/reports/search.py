@@ -18,7 +18,7 @@ from octy_middleware.errors import InvalidInputError
 from octy_worker.reports.models import AccountLine, IncidentLine, PairLine
 from octy_worker.reports.queries import count_rows, id_begins, is_public_key, list_accounts, list_incidents, list_pairs
 
-SEARCHED = 1_000_000
+SEARCHED_REQUESTS = 1_000_000
 """How many of the newest refused requests are searched: they have no index by request id, which each would pay for."""
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}")
@@ -40,7 +40,7 @@ class RequestLine:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class SearchResult:
     """What matches a search text, newest first; totals count all matches.
 
     `all_requests_searched`: false when older refused requests than the newest million were left out.
@@ -91,7 +91,7 @@ class _Conditions:
     requests: ColumnElement[bool]
 
 
-def find(session: Session, text: str, *, limit: int | None) -> Found:
+def search(session: Session, text: str, *, limit: int | None) -> SearchResult:
     """Return what matches a text, at most `limit` of each kind. Raises InvalidInputError for no text or a secret key.
 
     The cheapest search comes first, and the first that matches anything ends it: full ids and keys by their indexes,
@@ -109,13 +109,13 @@ def find(session: Session, text: str, *, limit: int | None) -> Found:
     return replace(_read(session, _by_request(wanted, last), limit), all_requests_searched=complete)
 
 
-def _read(session: Session, matches: _Conditions, limit: int | None) -> Found:
+def _read(session: Session, matches: _Conditions, limit: int | None) -> SearchResult:
     accounts, keys = count_rows(session, Account, matches.accounts), count_rows(session, KeyPair, matches.keys)
     incidents, requests = (
         count_rows(session, Incident, matches.incidents),
         count_rows(session, Attempt, matches.requests),
     )
-    return Found(
+    return SearchResult(
         accounts=list_accounts(session, matches.accounts, limit=limit) if accounts else (),
         keys=list_pairs(session, matches.keys, limit=limit) if keys else (),
         incidents=list_incidents(session, matches.incidents, limit=limit) if incidents else (),
@@ -192,7 +192,7 @@ def _by_request(wanted: _SearchText, last_not_searched: int) -> _Conditions:
 def _last_not_searched(session: Session) -> tuple[int, bool]:
     """Return the id of the newest refused request that is left out, and whether there is none."""
     newest, oldest = (session.exec(select(end(Attempt.id))).one() or 0 for end in (func.max, func.min))
-    last = max(0, newest - SEARCHED)
+    last = max(0, newest - SEARCHED_REQUESTS)
     return last, oldest > last or not newest
 
 

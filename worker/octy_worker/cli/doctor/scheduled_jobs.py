@@ -10,10 +10,10 @@ from datetime import timedelta
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.console import moment
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.context import now
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import now
+from octy_worker.cli.output import format_time
 from octy_worker.domain.job_lease import JobState, read_job
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.reconciliation import run
@@ -23,7 +23,7 @@ _NAMES = ("reconciliation", "digest")
 _DIGEST_LATE = timedelta(days=2)
 
 
-def look_at_upkeep(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
+def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
     """Look when each was last finished, and what it found. Late ones are a fault while a worker is there to do them."""
     try:
         database = Database(settings.database_url)
@@ -35,22 +35,22 @@ def look_at_upkeep(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[C
     except OctyError:
         yield from (unchecked(name, "needs the database") for name in _NAMES)
         return
-    yield _judge_run(states[0], settings, worker_runs=worker_runs)
-    yield _judge_digest(states[1], settings, worker_runs=worker_runs)
+    yield _reconciliation_check(states[0], settings, worker_runs=worker_runs)
+    yield _digest_check(states[1], settings, worker_runs=worker_runs)
 
 
-def _judge_run(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
+def _reconciliation_check(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
     name, late = _NAMES[0], timedelta(seconds=3 * settings.reconcile_interval)
     if state is None or state.finished_at is None:
-        return fine(name, "cases were never compared with Temporal; a worker does it once it has run for a minute")
+        return passed(name, "cases were never compared with Temporal; a worker does it once it has run for a minute")
     counts = _counts(state.cursor)
     said = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count)
-    values = {"at": moment(state.finished_at), "counts": said or "nothing is open"}
+    values = {"at": format_time(state.finished_at), "counts": said or "nothing is open"}
     if worker_runs and utc(now()) - state.finished_at > late:
         return problem("reconciliation-late", **values)
     if counts.get("unknown"):
         return problem("workflows-unknown", **values)
-    return fine(name, "last finished {at}: {counts}".format(**values))
+    return passed(name, "last finished {at}: {counts}".format(**values))
 
 
 def _counts(cursor: str) -> dict[str, int]:
@@ -58,15 +58,15 @@ def _counts(cursor: str) -> dict[str, int]:
     return dict(json.loads(cursor)) if cursor else {}
 
 
-def _judge_digest(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
+def _digest_check(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
     name = _NAMES[1]
     if not settings.support_digest_to:
-        return fine(name, "off: OCTY_SUPPORT_DIGEST_TO is not set")
+        return passed(name, "off: OCTY_SUPPORT_DIGEST_TO is not set")
     if state is None or state.finished_at is None:
-        return fine(name, f"none yet; the first one is due at {settings.support_digest_hour:02}:00 UTC")
-    values = {"told": state.cursor, "at": moment(state.finished_at)}
+        return passed(name, f"none yet; the first one is due at {settings.support_digest_hour:02}:00 UTC")
+    values = {"told": state.cursor, "at": format_time(state.finished_at)}
     if " failed" in state.cursor:
         return problem("digest-failed", **values)
     if worker_runs and utc(now()) - state.finished_at > _DIGEST_LATE:
         return problem("digest-late", **values)
-    return fine(name, "last one {told}, {at}".format(**values))
+    return passed(name, "last one {told}, {at}".format(**values))

@@ -11,7 +11,7 @@ from temporalio.service import RPCError
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import OctyError
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.domain.job_lease import read_job
 from octy_worker.errors import UnavailableError
@@ -23,7 +23,7 @@ from octy_worker.temporal.place import TemporalPlace, reach
 _NAME = "restored backup"
 
 
-def look_at_restored(settings: WorkerSettings, installation: str | None) -> Check:
+def check_restored_backup(settings: WorkerSettings, installation: str | None) -> Check:
     """Compare the newest workflows with the database. `installation` is None when the database did not tell."""
     if installation is None:
         return unchecked(_NAME, "needs the database")
@@ -31,7 +31,7 @@ def look_at_restored(settings: WorkerSettings, installation: str | None) -> Chec
         database = Database(settings.database_url)
         try:
             database.check_schema()
-            return asyncio.run(_look(database, settings, installation))
+            return asyncio.run(_check(database, settings, installation))
         finally:
             database.close()
     except (RPCError, UnavailableError):
@@ -40,7 +40,7 @@ def look_at_restored(settings: WorkerSettings, installation: str | None) -> Chec
         return unchecked(_NAME, "needs the database and Temporal")
 
 
-async def _look(database: Database, settings: WorkerSettings, installation: str) -> Check:
+async def _check(database: Database, settings: WorkerSettings, installation: str) -> Check:
     with database.read() as connection:
         found_at = load_installation(database, connection)
     if found_at is None or not found_at.is_in_place:  # a copy lacks what the original has done since, rightly
@@ -53,4 +53,4 @@ async def _look(database: Database, settings: WorkerSettings, installation: str)
     lost = json.loads(state.cursor)["lost_keys"] if state is not None and state.cursor else 0
     if lost:
         return problem("restored-keys-lost", count=lost)
-    return fine(_NAME, "the database knows all that Temporal knows")
+    return passed(_NAME, "the database knows all that Temporal knows")

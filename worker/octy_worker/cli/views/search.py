@@ -3,24 +3,24 @@
 from rich.console import RenderableType
 from rich.table import Table
 
-from octy_worker.cli.console import Column, table
+from octy_worker.cli.output import Column, table
 from octy_worker.cli.views import accounts, incidents, keys
 from octy_worker.formatting import amount, origin
-from octy_worker.reports.finding import Found
+from octy_worker.reports.search import SearchResult
 
 
-def page(found: Found) -> list[RenderableType]:
+def page(found: SearchResult) -> list[RenderableType]:
     """Return a table for each kind that has matches, below their total."""
     parts: list[tuple[int, str, RenderableType]] = [
-        (found.accounts_total, "account", accounts.lines(found.accounts)),
-        (found.keys_total, "key pair", keys.lines(found.keys)),
-        (found.incidents_total, "case", incidents.lines(found.incidents)),
+        (found.accounts_total, "account", accounts.list_table(found.accounts)),
+        (found.keys_total, "key pair", keys.list_table(found.keys)),
+        (found.incidents_total, "case", incidents.list_table(found.incidents)),
         (found.requests_total, "refused request", _requests(found)),
     ]
     return [part for total, noun, drawn in parts if total for part in (f"{amount(total, noun)}:", drawn)]
 
 
-def _requests(found: Found) -> Table:
+def _requests(found: SearchResult) -> Table:
     columns = (
         Column("request id", whole=True),
         Column("when"),

@@ -8,14 +8,14 @@ from typing import Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.options import AsJson, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor, variables_of
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.output import print_json, print_lines, printing_result
+from octy_worker.errors import UsageError
 
-ADOPTED = "installation, as: moved | copy | null, keys[setting], closed{incidents, regenerations, mails, notices, …}"
-ADOPT_HELP = teach(
+ADOPT_JSON = "installation, as: moved | copy | null, keys[setting], closed{incidents, regenerations, mails, notices, …}"
+ADOPT_HELP = help_text(
     "Confirm that a database belongs where it is now, or that it is used with these keys.",
     "octy db adopt --moved --reason 'new server'",
     "octy db adopt --copy --reason 'staging of today'",
@@ -27,14 +27,14 @@ ADOPT_HELP = teach(
     "told to the addresses that the copy holds: give it a mail server of its own. --keys, once for each setting: the "
     "keys that are set now take the place of those that the database was used with. What was made with the earlier "
     "ones is lost: with other peppers no pair is accepted.",
-    json=ADOPTED,
+    json=ADOPT_JSON,
 )
 
 
 def adopt(  # one option for each way
     context: typer.Context,
     *,
-    reason: Why,
+    reason: Reason,
     moved: Annotated[bool, typer.Option("--moved", help="The same installation, in a new place.")] = False,
     copy: Annotated[bool, typer.Option("--copy", help="A copy: what was open in the original ends here.")] = False,
     snapshot: Annotated[
@@ -44,7 +44,7 @@ def adopt(  # one option for each way
         list[str] | None,
         typer.Option("--keys", metavar="SETTING", help="Register these keys anew: peppers, link_keys, …"),
     ] = None,
-    actor: Who = None,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Do it in one transaction for each option."""
@@ -55,24 +55,26 @@ def adopt(  # one option for each way
 
     who, wanted = staff_actor(context, actor), keys or []
     if moved == copy and not (wanted and not moved):
-        raise UsageFaultError("give either --moved or --copy, or --keys", "`octy db adopt --help` says which is which")
+        raise UsageError("give either --moved or --copy, or --keys", "`octy db adopt --help` says which is which")
     check_staff(who, reason)
     chains = chains_in(variables_of(context))
     for purpose in wanted:
         if purpose not in PURPOSES:
-            raise UsageFaultError(f"no setting of keys is called {purpose!r}", f"give one of {', '.join(PURPOSES)}")
+            raise UsageError(f"no setting of keys is called {purpose!r}", f"give one of {', '.join(PURPOSES)}")
         if purpose not in chains:
-            raise UsageFaultError(f"OCTY_{purpose.upper()} is not set", "name the file of settings with --env-file")
+            raise UsageError(f"OCTY_{purpose.upper()} is not set", "name the file of settings with --env-file")
     way = "moved" if moved else "copy" if copy else None
-    with store(context) as database:
+    with open_database(context) as database:
         chosen = {purpose: chains[purpose] for purpose in wanted}
         installation, closed = adoption.adopt(database, way, chosen, now(), in_place=snapshot)
     record("database_adopted", who, reason=reason, installation=installation, way=way, keys=",".join(wanted))
-    with telling("the database was adopted"):
+    with printing_result("the database was adopted"):
         if as_json:
-            show_json({"installation": installation, "as": way, "keys": wanted, "closed": closed})
+            print_json({"installation": installation, "as": way, "keys": wanted, "closed": closed})
             return
-        tell(f"Installation {installation}." if way else f"Registered anew: {', '.join(wanted)}.")
+        print_lines(f"Installation {installation}." if way else f"Registered anew: {', '.join(wanted)}.")
         if closed:
             ended = [f"{count:>9,}  {name}" for name, count in closed.items() if count]
-            tell(*ended, "Ended here; they go on in the original." if ended else "Nothing was open in the original.")
+            print_lines(
+                *ended, "Ended here; they go on in the original." if ended else "Nothing was open in the original."
+            )

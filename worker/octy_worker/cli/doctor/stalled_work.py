@@ -1,6 +1,6 @@
 """What came of the work: alerts, incidents, keys, mails, webhooks, app processes, a real write, the disk, clocks.
 
-Here: which problems there are. Not here: their words (`problems_of_results`), the queries (`octy_worker.reports.results`,
+Here: which problems there are. Not here: their words (`problems_of_results`), the queries (`octy_worker.reports.stalled_work`,
 `octy_worker.observability.database_probe`), what is reachable (the other looks).
 """
 
@@ -10,22 +10,22 @@ from sqlmodel import Session
 
 from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
-from octy_worker.cli.console import moment
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.context import now
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.cli.surroundings import now
+from octy_worker.cli.output import format_time
 from octy_worker.mail.holding import hold_now
 from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
 from octy_worker.observability.database_probe import SLOW, clock_offset, room_of, write_probe
-from octy_worker.reports.results import ALERT_LATE, read_results, staff_waits_for
+from octy_worker.reports.stalled_work import ALERT_LATE, count_waiting_for_staff, read_stalled_work
 from octy_worker.settings import WorkerSettings
 
 _CLOCKS_DIFFER = 60.0  # seconds
-_PATIENCE = 2.0  # seconds for the write lock
+_LOCK_TIMEOUT = 2.0  # seconds for the write lock
 _WRITES = 3  # of which the fastest counts: a busy moment is no slow disk
 
 
-_FINE = {
+_PASSED = {
     "alerts": "each left in time",
     "incidents": "each moves, and none waits for staff",
     "new keys": "nobody waits for keys that can't be collected",
@@ -39,27 +39,27 @@ _FINE = {
 }
 
 
-def look_at_results(settings: WorkerSettings) -> Iterator[Check]:
+def check_stalled_work(settings: WorkerSettings) -> Iterator[Check]:
     """Look at what came of the work: a check for each problem, and one for each topic without any."""
     try:
-        database = Database(settings.database_url, busy_timeout=_PATIENCE)
+        database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
         try:
             database.check_schema()
-            found = [*_problems_of_work(database), *_problems_of_database(database)]
+            found = [*_work_problems(database), *_database_problems(database)]
         finally:
             database.close()
     except OctyError:
-        yield from (unchecked(name, "needs the database") for name in _FINE)
+        yield from (unchecked(name, "needs the database") for name in _PASSED)
         return
-    for name, said in _FINE.items():
+    for name, said in _PASSED.items():
         own = [check for check in found if check.name == name]
-        yield from own or [fine(name, said)]
+        yield from own or [passed(name, said)]
 
 
-def _problems_of_work(database: Database) -> Iterator[Check]:
+def _work_problems(database: Database) -> Iterator[Check]:
     with database.read_session() as session:
-        yield from _problems_of_alerts(session)
-        found, waiting = read_results(session, now()), staff_waits_for(session)
+        yield from _alert_problems(session)
+        found, waiting = read_stalled_work(session, now()), count_waiting_for_staff(session)
         withheld = sum(withheld_by_kind(session, now()).values())
     for code, backlog in (
         ("incidents-stalled", found.incidents_stalled),
@@ -83,15 +83,15 @@ def _problems_of_work(database: Database) -> Iterator[Check]:
             yield problem(code, count=count)
 
 
-def _problems_of_alerts(session: Session) -> Iterator[Check]:
+def _alert_problems(session: Session) -> Iterator[Check]:
     hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
     if hold is not None:
-        yield problem("alerts-held", until=moment(hold.ends_at), evidence=hold.evidence)
+        yield problem("alerts-held", until=format_time(hold.ends_at), evidence=hold.evidence)
     if unsent.oldest > ALERT_LATE:
         yield problem("alerts-late", count=unsent.count, minutes=_minutes(unsent.oldest))
 
 
-def _problems_of_database(database: Database) -> Iterator[Check]:
+def _database_problems(database: Database) -> Iterator[Check]:
     try:
         seconds = min(write_probe(database, now()) for _ in range(_WRITES))
     except OctyError as error:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show, show_json, tell
-from octy_worker.cli.exit_codes import Exit
+from octy_worker.cli.context import Variables, database_url, now, open_database, require_database_file, variables_of
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.options import AsJson
-from octy_worker.cli.surroundings import Variables, database_url, now, refuse_missing_file, store, variables_of
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.output import print_json, print_lines, print_page
+from octy_worker.errors import UsageError
 from octy_worker.private_files import write_private
 
 if TYPE_CHECKING:
@@ -25,18 +25,18 @@ database = typer.Typer(no_args_is_help=True, help="The database: its tables and 
 _SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")
 _OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
 
-CURRENT = "url, schema, needed"
-CHECKED = "ok, checks[name, state: ok | wrong | unchecked, found, to_do, code]"
-DOCTOR_HELP = teach(
+CURRENT_JSON = "url, schema, needed"
+DOCTOR_JSON = "ok, checks[name, state: ok | problem | unchecked, found, to_do, code]"
+DOCTOR_HELP = help_text(
     "Look at everything, and say what is missing and what to do.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
     more="First what is reachable: settings, packages, database, outbox, Temporal and its workers, mails, pages. Then "
     "what came of it: alerts, incidents, keys, mails, webhooks, commits, a real write, clocks. Nothing stays "
     "changed and no mail is sent. Run it where the worker runs, with the worker's settings.",
-    json=CHECKED,
+    json=DOCTOR_JSON,
 )
-SECRETS_HELP = teach(
+SECRETS_HELP = help_text(
     "Print a complete set of fresh keys as OCTY_* settings.",
     "octy secrets --out octy.env",
     "octy --env-file octy.env secrets --rotate --out new.env",
@@ -52,7 +52,7 @@ SECRETS_HELP = teach(
 
 
 @database.command(
-    help=teach(
+    help=help_text(
         "Make the tables, or bring them to this release. Safe to repeat; every process may run meanwhile.",
         "octy db upgrade",
         "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
@@ -79,13 +79,13 @@ def upgrade(context: typer.Context) -> None:
     finally:
         opened.close()
     if before == after:
-        tell(f"The database is at schema {after} already.")
+        print_lines(f"The database is at schema {after} already.")
     else:
-        tell(f"The database was at schema {before or 'none'} and is at {after} now.")
+        print_lines(f"The database was at schema {before or 'none'} and is at {after} now.")
 
 
 @database.command(
-    help=teach(
+    help=help_text(
         "Take the tables back to an older schema, by default the one before. What is newer in them is lost.",
         "octy db downgrade 0001",
         "octy db downgrade --yes",
@@ -104,21 +104,21 @@ def downgrade(
 
     opened = Database(database_url(variables_of(context)))
     try:
-        refuse_missing_file(opened)
+        require_database_file(opened)
         if not yes:
             target = "the schema before" if revision == "-1" else f"schema {revision}"
-            tell(f"This takes {opened.backend.place} from schema {opened.schema() or 'none'} back to {target}.")
+            print_lines(f"This takes {opened.backend.place} from schema {opened.schema() or 'none'} back to {target}.")
             typer.confirm("What is newer in its tables is lost. Go on?", abort=True)
         before = migrate_back(opened, revision)
         after = opened.schema()
     finally:
         opened.close()
-    tell(f"The database was at schema {before or 'none'} and is at {after or 'none'} now.")
+    print_lines(f"The database was at schema {before or 'none'} and is at {after or 'none'} now.")
 
 
 @database.command(
-    help=teach(
-        "Show which schema the database is at, and which one this release needs.", "octy db current", json=CURRENT
+    help=help_text(
+        "Show which schema the database is at, and which one this release needs.", "octy db current", json=CURRENT_JSON
     )
 )
 def current(context: typer.Context, as_json: AsJson = False) -> None:
@@ -127,18 +127,18 @@ def current(context: typer.Context, as_json: AsJson = False) -> None:
 
     opened = Database(database_url(variables_of(context)))
     try:
-        refuse_missing_file(opened)
+        require_database_file(opened)
         found = opened.schema()
     finally:
         opened.close()
     if as_json:
-        show_json({"url": opened.url.render_as_string(), "schema": found, "needed": SCHEMA})
+        print_json({"url": opened.url.render_as_string(), "schema": found, "needed": SCHEMA})
         return
-    tell(f"The database is at schema {found or 'none'}; this release needs {SCHEMA}.")
+    print_lines(f"The database is at schema {found or 'none'}; this release needs {SCHEMA}.")
 
 
 @database.command(
-    help=teach(
+    help=help_text(
         "Say nothing and exit with 0 when the database has the tables of this release; else say what to do.",
         "octy db check",
         more="It compares each table, column, index and constraint.",
@@ -148,22 +148,22 @@ def check(context: typer.Context) -> None:
     """Check the tables."""
     from octy_middleware.db.migrations import check_tables
 
-    with store(context) as opened:
+    with open_database(context) as opened:
         check_tables(opened)
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
     """Look at everything."""
-    from octy_worker.cli.doctor import State, examine
-    from octy_worker.cli.views import health
+    from octy_worker.cli.doctor import State, run_checks
+    from octy_worker.cli.views import doctor as view
 
-    found = examine(variables_of(context), context.find_root().params.get("env_file"))
+    found = run_checks(variables_of(context), context.find_root().params.get("env_file"))
     well = all(each.state is State.OK for each in found)
     if as_json:
-        show_json({"ok": well, "checks": found})
+        print_json({"ok": well, "checks": found})
     else:
-        show(*health.page(found))
-    raise typer.Exit(Exit.OK if well else Exit.WRONG)
+        print_page(*view.page(found))
+    raise typer.Exit(ExitCode.OK if well else ExitCode.FAILED)
 
 
 def secrets(
@@ -181,9 +181,9 @@ def secrets(
     try:
         write_private(out, "".join(f"{line}\n" for line in lines), new=True)
     except FileExistsError:
-        raise UsageFaultError(f"{out} is there already, and keys are not replaced", "name a new file") from None
+        raise UsageError(f"{out} is there already, and keys are not replaced", "name a new file") from None
     except OSError as error:
-        raise UsageFaultError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
+        raise UsageError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
 
 
 def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
@@ -197,7 +197,7 @@ def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
         if name in _OPTIONAL and not variables.get(name):
             continue
         if not variables.get(name):
-            raise UsageFaultError(
+            raise UsageError(
                 f"{name} is not set, so there is nothing to rotate", "name the present keys with --env-file"
             )
         lines.append(f"{name}={_with_new_key(Keychain.parse(variables[name], name=name)).export()}")

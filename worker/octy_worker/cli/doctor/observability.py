@@ -9,7 +9,7 @@ import urllib.request
 from collections.abc import Iterator
 from importlib.util import find_spec
 
-from octy_worker.cli.doctor.check import Check, fine, unchecked
+from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.settings import WorkerSettings
 
@@ -17,15 +17,15 @@ _TIMEOUT = 10.0  # seconds
 _ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # where such a listener is found from here
 
 
-def look_at_observation(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
+def check_observability(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
     """Look for the worker's metrics, and for what tracing needs."""
-    yield _look_at_metrics(settings, worker_runs=worker_runs)
-    yield _look_at_tracing(settings)
+    yield _check_metrics(settings, worker_runs=worker_runs)
+    yield _check_tracing(settings)
 
 
-def _look_at_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
+def _check_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     if not settings.metrics_port:
-        return fine("metrics", "off: OCTY_METRICS_PORT is not set")
+        return passed("metrics", "off: OCTY_METRICS_PORT is not set")
     host = _ANYWHERE.get(settings.metrics_host, settings.metrics_host)
     place = f"http://{host}:{settings.metrics_port}/metrics"
     if not worker_runs:
@@ -36,12 +36,12 @@ def _look_at_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     except (OSError, ValueError) as error:
         why = error.reason if isinstance(error, urllib.error.URLError) else error
         return problem("metrics-away", url=place, error=why)
-    return fine("metrics", place) if served else problem("metrics-are-others", url=place)
+    return passed("metrics", place) if served else problem("metrics-are-others", url=place)
 
 
-def _look_at_tracing(settings: WorkerSettings) -> Check:
+def _check_tracing(settings: WorkerSettings) -> Check:
     if not settings.tracing:
-        return fine("tracing", "off: OCTY_TRACING is not set")
+        return passed("tracing", "off: OCTY_TRACING is not set")
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return problem("tracing-packages-missing")
-    return fine("tracing", "on; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")
+    return passed("tracing", "on; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")

@@ -2,16 +2,16 @@
 
 import re
 
-from octy_worker.cli.exit_codes import MEANING
+from octy_worker.cli.exit_codes import DESCRIPTIONS
 
-STAFF = "For support staff"
-OPERATORS = "For operators"
-VISITORS = "To look around"
+STAFF_PANEL = "For support staff"
+OPERATOR_PANEL = "For operators"
+TRIAL_PANEL = "To look around"
 
 _MARKUP = re.compile(r"\[(?=[a-z#/@])")
 
 
-def teach(summary: str, *examples: str, more: str = "", json: str = "") -> str:
+def help_text(summary: str, *examples: str, more: str = "", json: str = "") -> str:
     """Return a help text. The summary also stands in lists of commands; `json` names the keys of `--json`."""
     parts = [summary]
     if more:
@@ -23,7 +23,7 @@ def teach(summary: str, *examples: str, more: str = "", json: str = "") -> str:
     return _MARKUP.sub(r"\\[", "\n\n".join(parts))
 
 
-def exit_codes() -> str:
+def exit_code_table() -> str:
     """Return the table of exit codes, for the end of the first help page."""
-    lines = [f"{code.value:>4}  {meaning}" for code, meaning in MEANING.items()]
+    lines = [f"{code.value:>4}  {meaning}" for code, meaning in DESCRIPTIONS.items()]
     return "\b\nExit codes:\n" + "\n".join(lines)

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from octy_worker.cli.console import note
-from octy_worker.errors import UsageFaultError
+from octy_worker.cli.output import print_note
+from octy_worker.errors import UsageError
 from octy_worker.staff.actor import login_name
 
 if TYPE_CHECKING:  # slow to load; see `app`
@@ -27,7 +27,7 @@ Variables = Mapping[str, str]
 _PREFIXES = ("OCTY_", "TEMPORAL_")
 
 
-def gather(database: str | None, env_file: Path | None) -> Variables:
+def load_variables(database: str | None, env_file: Path | None) -> Variables:
     """Return OCTY_* and TEMPORAL_* variables: of the process, overridden by the file, overridden by the option."""
     variables = {name: value for name, value in os.environ.items() if name.startswith(_PREFIXES)}
     if env_file is not None:
@@ -47,20 +47,22 @@ def read_env_file(path: Path) -> Variables:
     try:
         text = path.read_bytes().decode()
     except (OSError, UnicodeDecodeError) as error:
-        raise UsageFaultError(
+        raise UsageError(
             f"the file {path} can't be read: {_why(error)}", "name a file of OCTY_… variables with --env-file"
         ) from None
     _warn_of_other_readers(path)
     try:
         return parse(text, lambda name: name.startswith(_PREFIXES))
     except EnvFileError as error:
-        raise UsageFaultError(f"{path}, line {error.line}: {error.wrong}", error.to_do) from None
+        raise UsageError(f"{path}, line {error.line}: {error.wrong}", error.to_do) from None
 
 
 def _warn_of_other_readers(path: Path) -> None:
     """Say on stderr that everybody on this machine can read the file; a group may be meant to."""
     if path.stat().st_mode & (stat.S_IROTH | stat.S_IWOTH):
-        note(f"octy: every user of this machine can read the secrets in {path} → chmod 600 {shlex.quote(str(path))}")
+        print_note(
+            f"octy: every user of this machine can read the secrets in {path} → chmod 600 {shlex.quote(str(path))}"
+        )
 
 
 def _why(error: OSError | UnicodeDecodeError) -> str:
@@ -79,25 +81,25 @@ def database_url(variables: Variables) -> str:
 
     url = variables.get("OCTY_DATABASE_URL") or str(WorkerSettings.model_fields["database_url"].default)
     if "%00" in url or "\0" in url:
-        raise UsageFaultError("the database's file name holds a NUL", "mend OCTY_DATABASE_URL or --database")
+        raise UsageError("the database's file name holds a NUL", "mend OCTY_DATABASE_URL or --database")
     return url
 
 
 @contextmanager
-def store(context: typer.Context) -> Iterator["Database"]:
+def open_database(context: typer.Context) -> Iterator["Database"]:
     """Open the store at this release's schema; close it at the end. A mistyped path makes no new file."""
     from octy_middleware.db.database import Database  # noqa: PLC0415
 
     database = Database(database_url(variables_of(context)))
     try:
-        refuse_missing_file(database)
+        require_database_file(database)
         database.check_schema()
         yield database
     finally:
         database.close()
 
 
-def refuse_missing_file(database: "Database") -> None:
+def require_database_file(database: "Database") -> None:
     """Raise UsageFaultError when the store is a file that is not there; a server says by itself what it lacks."""
     if database.url.get_backend_name() != "sqlite":
         return
@@ -105,12 +107,12 @@ def refuse_missing_file(database: "Database") -> None:
     try:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):
-        raise UsageFaultError(
+        raise UsageError(
             f"there is no database {place}",
             "set OCTY_DATABASE_URL or give `octy --database URL …`; `octy db upgrade` makes a new one",
         ) from None
     except OSError as error:
-        raise UsageFaultError(
+        raise UsageError(
             f"the database {place} can't be reached: {error.strerror}",
             "set OCTY_DATABASE_URL or give `octy --database URL …`",
         ) from None

@@ -10,13 +10,13 @@ from uuid import uuid4
 
 import typer
 
-from octy_worker.cli.console import confirmed, note, show_json, tell, telling
-from octy_worker.cli.exit_codes import Exit
+from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.help_text import help_text
 from octy_worker.cli.incidents import Decision
-from octy_worker.cli.options import AsJson, Leaked, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.options import Actor, AsJson, Leaked, Reason
+from octy_worker.cli.output import confirm, print_json, print_lines, print_note, printing_result
+from octy_worker.errors import CommandError, RefusedError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,29 +24,31 @@ if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_worker.staff.bulk_decisions import Result
 
-BULK_DECIDED = "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
-HELD = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
-RELEASED = "id, actor, released_at"
+DECIDE_MANY_JSON = (
+    "batch_id, decision, actor, results[incident_id, end: decided | refused | unavailable | not_tried, why]"
+)
+HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_seconds"
+RELEASE_JSON = "id, actor, released_at"
 
-DECIDE_MANY_HELP = teach(
+DECIDE_MANY_HELP = help_text(
     "Decide many incidents for one reason, when they have one cause.",
     "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
     "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
     more="Each is decided as by `octy incidents decide`, one after the other, and has a line that says what became of "
     "it. One that is closed or answered is refused, and the others go on. When nothing answers, the rest is not tried. "
     "Repeat it with its --batch-id: no incident is decided twice. A worker must be running.",
-    json=BULK_DECIDED,
+    json=DECIDE_MANY_JSON,
 )
-HELD_HELP = teach(
+HELD_HELP = help_text(
     "Show whether alerts to customers are held, why and until when, and how many have not left.",
     "octy incidents held",
-    json=HELD,
+    json=HELD_JSON,
 )
-RELEASE_HELP = teach(
+RELEASE_HELP = help_text(
     "Let held alerts leave now.",
     "octy incidents release --reason 'it is an attack'",
     more="They leave within a minute. Without this they leave by themselves after 15 minutes at most.",
-    json=RELEASED,
+    json=RELEASE_JSON,
 )
 
 
@@ -54,7 +56,7 @@ def _time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageFaultError(f"--since {text!r} is no time", "write it as 2026-01-09T14:00Z") from None
+        raise UsageError(f"--since {text!r} is no time", "write it as 2026-01-09T14:00Z") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
@@ -69,8 +71,8 @@ def decide_many(
     since: Annotated[
         str | None, typer.Option("--since", metavar="TIME", help="Opened since then, in UTC.", show_default=False)
     ] = None,
-    reason: Why,
-    actor: Who = None,
+    reason: Reason,
+    actor: Actor = None,
     leaked: Leaked = False,
     batch_id: Annotated[str | None, typer.Option("--batch-id", help="Repeat this batch.", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
@@ -83,16 +85,16 @@ def decide_many(
     from octy_workflows.staff_requests import StaffDecision
 
     if all_open != (since is not None) or all_open == bool(cases):
-        raise UsageFaultError("which incidents?", "give their ids, or --all-open with --since")
+        raise UsageError("which incidents?", "give their ids, or --all-open with --since")
     who, batch = staff_actor(context, actor), batch_id or str(uuid4())
     if fault := StaffDecision(decision, who, reason, leaked, batch).fault():
         raise RefusedError(fault)
     results = list["Result"]()
-    with store(context) as database:
+    with open_database(context) as database:
         found = _chosen(database, cases or [], since)
         if found and not yes:
-            note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
-            if not confirmed(f"Decide {decision} for all of them?"):
+            print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
+            if not confirm(f"Decide {decision} for all of them?"):
                 raise CommandError("nothing was done")
 
         def decide(incident_id: str) -> None:
@@ -102,11 +104,11 @@ def decide_many(
         for result in decide_each(found, decide, refused=RefusedError, unavailable=UnavailableError):
             results.append(result)
             if not as_json:
-                tell(f"{len(results)}/{len(found)}  {result.incident_id}  {result.end}  {result.why}".rstrip())
+                print_lines(f"{len(results)}/{len(found)}  {result.incident_id}  {result.end}  {result.why}".rstrip())
     if as_json:
-        show_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
+        print_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
     elif not found:
-        tell("No incident waits for an answer.")
+        print_lines("No incident waits for an answer.")
     _end(results, batch)
 
 
@@ -117,7 +119,7 @@ def _end(results: "Sequence[Result]", batch: str) -> None:
     if Ended.UNAVAILABLE in ends:
         raise UnavailableError("not all were decided", f"repeat with --batch-id {batch}, which decides none twice")
     if Ended.REFUSED in ends:
-        raise typer.Exit(Exit.REFUSED)
+        raise typer.Exit(ExitCode.REFUSED)
 
 
 def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[str, ...]:
@@ -136,27 +138,27 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
     from octy_worker.mail.holding import hold_now
     from octy_worker.mail.withheld import unsent_alerts
 
-    with store(context) as database, database.read_session() as session:
+    with open_database(context) as database, database.read_session() as session:
         hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
     if as_json:
         facts = {name: getattr(hold, name, None) for name in ("evidence", "accounts", "began_at", "ends_at")}
-        show_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
+        print_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
         return
     if hold is None:
-        tell("No alert is held.")
+        print_lines("No alert is held.")
     else:
         why = hold.evidence.replace("_", " ")
-        tell(
+        print_lines(
             f"Alerts are held until {moment(hold.ends_at)}: {why}, {hold.accounts} accounts.",
             "To let them leave now: octy incidents release --reason …",
         )
-    tell(
+    print_lines(
         f"Alerts that have not left: {unsent.count}"
         + (f", the oldest for {span(unsent.oldest)}." if unsent.count else ".")
     )
 
 
-def release(context: typer.Context, *, reason: Why, actor: Who = None, as_json: AsJson = False) -> None:
+def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_json: AsJson = False) -> None:
     """End the hold."""
     from octy_worker.domain.staff_requests import check_staff
     from octy_worker.mail.holding import release_hold
@@ -164,14 +166,14 @@ def release(context: typer.Context, *, reason: Why, actor: Who = None, as_json: 
 
     who = staff_actor(context, actor)
     check_staff(who, reason)
-    with store(context) as database, database.write_session() as session:
+    with open_database(context) as database, database.write_session() as session:
         hold = release_hold(session, actor=who, reason=reason, now=now())
         told = None if hold is None else {"id": hold.id, "actor": who, "released_at": hold.released_at}
     if told is None:
         raise RefusedError("no alert is held")
     record("alerts_released", who, reason=reason, hold=str(told["id"]))
-    with telling("held alerts leave within a minute"):
+    with printing_result("held alerts leave within a minute"):
         if as_json:
-            show_json(told)
+            print_json(told)
         else:
-            tell("Held alerts leave within a minute.")
+            print_lines("Held alerts leave within a minute.")

@@ -11,16 +11,16 @@ from typing import Any, NoReturn
 import typer
 from typer.core import TyperGroup
 
-from octy_worker.cli.console import complain
-from octy_worker.cli.exit_codes import Exit, exit_of
-from octy_worker.errors import CommandError, UsageFaultError
+from octy_worker.cli.exit_codes import ExitCode, exit_code_of
+from octy_worker.cli.output import print_error
+from octy_worker.errors import CommandError, UsageError
 
 # typer came with click as a dependency and later with a copy inside; this is the UsageError of either.
 _USAGE_ERROR: type[Exception] = typer.BadParameter.__bases__[0]
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO})
 
 
-class Frame(TyperGroup):
+class MainGroup(TyperGroup):
     """The group of all commands."""
 
     def main(self, *args: Any, **extra: Any) -> NoReturn:
@@ -30,19 +30,19 @@ class Frame(TyperGroup):
     def _run(self, *args: Any, **extra: Any) -> int:
         try:
             _check_words(*args, **extra)
-            code = super().main(*args, **{**extra, "standalone_mode": False}) or Exit.OK
+            code = super().main(*args, **{**extra, "standalone_mode": False}) or ExitCode.OK
             sys.stdout.flush()  # here, where it can be told that nothing was printed
         except BrokenPipeError:  # nobody reads any more
-            return Exit.WRONG
+            return ExitCode.FAILED
         except KeyboardInterrupt:
-            return Exit.INTERRUPTED
+            return ExitCode.INTERRUPTED
         except _USAGE_ERROR as error:
             return _explain_usage(error)
         except ModuleNotFoundError as error:
             if (error.name or "octy").startswith("octy"):
                 raise
-            complain(f"the package {error.name} is missing → pip install 'octy-middleware[worker]'")
-            return Exit.INPUT
+            print_error(f"the package {error.name} is missing → pip install 'octy-middleware[worker]'")
+            return ExitCode.USAGE
         except Exception as error:
             explained = _explain(error)
             if explained is None:
@@ -57,16 +57,16 @@ def _check_words(args: Sequence[str] | None = None, *_others: Any, **_extra: Any
         try:
             word.encode()
         except UnicodeEncodeError:
-            raise UsageFaultError(f"{word[:100]!r} is no UTF-8 text", "type it in UTF-8") from None
+            raise UsageError(f"{word[:100]!r} is no UTF-8 text", "type it in UTF-8") from None
 
 
 def _explain(error: Exception) -> int | None:
     """Say what happened and return the exit code; None for a fault of ours."""
     if isinstance(error, OSError) and error.errno in _FULL and error.filename is None:
         error = CommandError(f"the output can't be written: {error.strerror}", "make room, or write it elsewhere")
-    code = exit_of(error)
+    code = exit_code_of(error)
     if code is not None:
-        complain(str(error))
+        print_error(str(error))
     return code
 
 
@@ -77,5 +77,5 @@ def _explain_usage(error: Any) -> int:
         error.show()
     else:
         wrong = error.format_message().replace("Value error, ", "")  # pydantic's word, not a person's
-        complain(f"{wrong} → see `{path} --help`")
-    return Exit.INPUT
+        print_error(f"{wrong} → see `{path} --help`")
+    return ExitCode.USAGE

@@ -12,23 +12,23 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from octy_worker.cli.console import show_json, tell, telling
-from octy_worker.cli.exit_codes import Exit
-from octy_worker.cli.options import AsJson, Who, Why
-from octy_worker.cli.surroundings import now, staff_actor, store, temporal_place
-from octy_worker.cli.teaching import teach
-from octy_worker.errors import RefusedError, UnavailableError, UsageFaultError
+from octy_worker.cli.context import now, open_database, staff_actor, temporal_place
+from octy_worker.cli.exit_codes import ExitCode
+from octy_worker.cli.help_text import help_text
+from octy_worker.cli.options import Actor, AsJson, Reason
+from octy_worker.cli.output import print_json, print_lines, printing_result
+from octy_worker.errors import RefusedError, UnavailableError, UsageError
 
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_worker.staff.restore import Report
     from octy_worker.temporal.place import TemporalPlace
 
-RESTORED = (
+RESTORED_JSON = (
     "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
     "unproven[workflow_id, why], retention_days"
 )
-RESTORED_HELP = teach(
+RESTORED_HELP = help_text(
     "After a backup was restored: cut again what was cut since, as Temporal and the audit log know it.",
     "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
     "octy --env-file octy.env db restored --reason 'backup of Sunday'",
@@ -41,7 +41,7 @@ RESTORED_HELP = teach(
     "start, and again after the keys were ordered; repeats change nothing. Workflows whose payloads are not encrypted "
     "under OCTY_TEMPORAL_KEYS are only counted: whoever has access to Temporal can have written them. --trust-temporal "
     "applies them, too. Exit code 1: customers or such workflows are left, or a dry run found something.",
-    json=RESTORED,
+    json=RESTORED_JSON,
 )
 
 
@@ -57,7 +57,7 @@ class _Options:
 def restored(
     context: typer.Context,
     *,
-    reason: Why,
+    reason: Reason,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; change nothing.")] = False,
     audit_log: Annotated[
         str | None,
@@ -66,7 +66,7 @@ def restored(
     trust_temporal: Annotated[
         bool, typer.Option("--trust-temporal", help="Apply what workflows say that prove nothing, too.")
     ] = False,
-    actor: Who = None,
+    actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
     """Do a run, or list what it would do."""
@@ -78,26 +78,24 @@ def restored(
     check_staff(who, reason)
     revoked = [] if audit_log is None else revoked_keys(_lines(audit_log))
     options = _Options(revoked, who, reason, dry=dry_run, trust=trust_temporal)
-    with store(context) as database:
+    with open_database(context) as database:
         found = asyncio.run(_run(database, place, options))
     if not dry_run:
         record("database_restored", who, reason=reason, found=found.counts, unproven=str(len(found.unproven)))
-    with telling("the run is complete"):
+    with printing_result("the run is complete"):
         if as_json:
-            show_json({"dry_run": dry_run, **vars(found)})
+            print_json({"dry_run": dry_run, **vars(found)})
         else:
-            tell(*_said(found, dry_run=dry_run))
+            print_lines(*_said(found, dry_run=dry_run))
     left = found.lost_keys or found.unproven or (dry_run and not found.is_empty)
-    raise typer.Exit(Exit.WRONG if left else Exit.OK)
+    raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
 
 
 def _lines(audit_log: str) -> list[str]:
     try:
         text = sys.stdin.read() if audit_log == "-" else Path(audit_log).read_text(errors="replace")
     except OSError as error:
-        raise UsageFaultError(
-            f"{audit_log} can't be read: {error.strerror}", "name the file of the audit log"
-        ) from None
+        raise UsageError(f"{audit_log} can't be read: {error.strerror}", "name the file of the audit log") from None
     return text.splitlines()
 
 

@@ -41,7 +41,7 @@ class Backlog:
 
 
 @dataclass(frozen=True, slots=True)
-class Results:
+class StalledWork:
     """What is not as it should be; zeros while all is well."""
 
     alerts_failed: int  # of open, unanswered incidents: refused for good
@@ -56,9 +56,9 @@ class Results:
     apps_of_other_release: int
 
 
-def read_results(session: Session, now: float) -> Results:
+def read_stalled_work(session: Session, now: float) -> StalledWork:
     """Read what came of the work until now."""
-    return Results(
+    return StalledWork(
         alerts_failed=_alerts_failed(session),
         incidents_stalled=_incidents_stalled(session, now),
         keys_refused=_keys_refused(session),
@@ -81,7 +81,7 @@ def read_results(session: Session, now: float) -> Results:
     )
 
 
-def staff_waits_for(session: Session) -> int:
+def count_waiting_for_staff(session: Session) -> int:
     """Return how many incidents wait for support staff."""
     return _number(session, Incident, Incident.state == IncidentState.NEEDS_STAFF, col(Incident.closed_at).is_(None))
 

@@ -35,7 +35,7 @@ class Column:
     whole: bool = False
 
 
-def plain(text: str) -> str:
+def escape_for_terminal(text: str) -> str:
     """Return text that no terminal obeys: controls, bidi marks and invisible characters become visible escapes."""
     if text.isascii() and text.isprintable():
         return text
@@ -48,12 +48,12 @@ def _visible(char: str) -> str:
     return char.encode("unicode_escape").decode()
 
 
-def moment(time: datetime) -> str:
+def format_time(time: datetime) -> str:
     """Return `2026-02-03 14:15:16Z`."""
     return f"{time:%Y-%m-%d %H:%M:%S}Z"
 
 
-def text_of(value: Cell) -> Text:
+def cell_text(value: Cell) -> Text:
     """Return a value as harmless text; rich's markup means nothing in it."""
     match value:
         case Text():
@@ -63,9 +63,9 @@ def text_of(value: Cell) -> Text:
         case bool():
             return Text("yes" if value else "no")
         case datetime():
-            return Text(moment(value))
+            return Text(format_time(value))
         case _:
-            return Text(plain(str(value)), overflow="fold", no_wrap=False)
+            return Text(escape_for_terminal(str(value)), overflow="fold", no_wrap=False)
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: str = "") -> Table:
@@ -81,33 +81,33 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: s
     for column in columns:
         made.add_column(column.title, no_wrap=column.whole)
     for row in rows:
-        made.add_row(*(text_of(cell) for cell in row))
+        made.add_row(*(cell_text(cell) for cell in row))
     return made
 
 
-def facts(rows: Iterable[tuple[str, Cell]]) -> Table:
+def key_value_table(rows: Iterable[tuple[str, Cell]]) -> Table:
     """Return labels and values, one a line."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="dim", no_wrap=True)
     made.add_column()
     for label, value in rows:
-        made.add_row(Text(label), text_of(value))
+        made.add_row(Text(label), cell_text(value))
     return made
 
 
-def show(*parts: RenderableType) -> None:
+def print_page(*parts: RenderableType) -> None:
     """Print to stdout: folded to the width of a terminal; elsewhere neither folded nor coloured."""
     if sys.stdout.isatty():
-        draw(Console(highlight=False, markup=False, emoji=False), parts)
+        print_parts(Console(highlight=False, markup=False, emoji=False), parts)
         return
     written = io.StringIO()
-    draw(
+    print_parts(
         Console(file=written, highlight=False, markup=False, emoji=False, width=_UNBOUNDED, force_terminal=False), parts
     )
     sys.stdout.write("".join(line.rstrip() + "\n" for line in written.getvalue().splitlines()))
 
 
-def draw(console: Console, parts: Sequence[RenderableType]) -> None:
+def print_parts(console: Console, parts: Sequence[RenderableType]) -> None:
     """Print the parts of a page with an empty line between them."""
     for number, part in enumerate(parts):
         if number:
@@ -115,12 +115,12 @@ def draw(console: Console, parts: Sequence[RenderableType]) -> None:
         console.print(part)
 
 
-def show_list(  # what is shown, and how
+def print_list(  # what is shown, and how
     name: str,
     found: Sequence[object],
     total: int,
     page: ListPage,
-    draw: Callable[[Any], RenderableType],
+    render: Callable[[Any], RenderableType],
     *,
     empty: str,
     as_json: bool,
@@ -129,26 +129,26 @@ def show_list(  # what is shown, and how
     end = page.offset + len(found)
     total = max(total, end if found else 0)  # it was counted a moment before or after
     if as_json:
-        show_json({name: list(found), "more": total > end, "total": total})
+        print_json({name: list(found), "more": total > end, "total": total})
         return
     if not found:
-        tell(f"There is no page {page.number}: there are {total:,} in total." if total else empty)
+        print_lines(f"There is no page {page.number}: there are {total:,} in total." if total else empty)
         return
-    show(draw(found))
+    print_page(render(found))
     if len(found) == total:
-        note(f"{total:,} in total")
+        print_note(f"{total:,} in total")
         return
     next_page = f"--page {page.number + 1} shows the next, " if total > end else ""
-    note(f"{page.offset + 1:,} to {end:,} of {total:,} in total, newest first → {next_page}--limit 0 shows all")
+    print_note(f"{page.offset + 1:,} to {end:,} of {total:,} in total, newest first → {next_page}--limit 0 shows all")
 
 
-def tell(*lines: str) -> None:
+def print_lines(*lines: str) -> None:
     """Print plain lines to stdout."""
-    show(Text("\n".join(plain(line) for line in lines)))
+    print_page(Text("\n".join(escape_for_terminal(line) for line in lines)))
 
 
 @contextmanager
-def telling(done: str) -> Iterator[None]:
+def printing_result(done: str) -> Iterator[None]:
     """Print about what was done; when stdout takes nothing, raise CommandError, which says that it was done."""
     try:
         yield
@@ -157,60 +157,60 @@ def telling(done: str) -> Iterator[None]:
         raise CommandError(f"{done}, but stdout can't be written: {error.strerror}") from None
 
 
-def show_json(value: object) -> None:
+def print_json(value: object) -> None:
     """Print a report as JSON: the names of its fields, times as ISO 8601 in UTC, ASCII only."""
-    sys.stdout.write(json.dumps(as_json(value), indent=2) + "\n")
+    sys.stdout.write(json.dumps(to_json(value), indent=2) + "\n")
 
 
-def show_line(value: object) -> None:
+def print_json_line(value: object) -> None:
     """Print a report as JSON on one line, at once: for programs that read along."""
-    sys.stdout.write(json.dumps(as_json(value)) + "\n")
+    sys.stdout.write(json.dumps(to_json(value)) + "\n")
     sys.stdout.flush()
 
 
-def as_json(value: object) -> object:
+def to_json(value: object) -> object:
     """Return a report as JSON values."""
     if is_dataclass(value):
-        return {field.name: as_json(getattr(value, field.name)) for field in fields(value)}
+        return {field.name: to_json(getattr(value, field.name)) for field in fields(value)}
     match value:
         case datetime():
             return value.isoformat(timespec="milliseconds").replace("+00:00", "Z")
         case dict():
-            return {str(key): as_json(item) for key, item in value.items()}
+            return {str(key): to_json(item) for key, item in value.items()}
         case list() | tuple():
-            return [as_json(item) for item in value]
+            return [to_json(item) for item in value]
         case _:
             return value
 
 
-def confirmed(question: str) -> bool:
+def confirm(question: str) -> bool:
     """Ask on stderr; anything but yes is no, the end of input too. Ctrl-C goes up."""
-    sys.stderr.write(f"{plain(question)} [y/N] ")
+    sys.stderr.write(f"{escape_for_terminal(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
-def complain(text: str) -> None:
+def print_error(text: str) -> None:
     """Print a fault to stderr, each of its lines marked as ours."""
-    note(*(f"octy: {line}" for line in text.splitlines()))
+    print_note(*(f"octy: {line}" for line in text.splitlines()))
 
 
-def note(*lines: str) -> None:
+def print_note(*lines: str) -> None:
     """Print harmless plain lines to stderr."""
-    sys.stderr.write("".join(plain(line) + "\n" for line in lines))
+    sys.stderr.write("".join(escape_for_terminal(line) + "\n" for line in lines))
 
 
-def note_left_out(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 shows all") -> None:
+def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 shows all") -> None:
     """Print to stderr of which parts of a page rows were left out; a part is a name, the rows shown, and all rows."""
     left_out = [f"{name} {shown:,} of {total:,}" for name, shown, total in parts if total > shown]
     if left_out:
-        note(f"not all are shown: {', '.join(left_out)} → {to_see_all}")
+        print_note(f"not all are shown: {', '.join(left_out)} → {to_see_all}")
 
 
-def tell_order(order_id: str, update: str, *, as_json: bool) -> None:
+def print_staff_order(order_id: str, update: str, *, as_json: bool) -> None:
     """Print a written order's id, and how it is sent by hand."""
-    with telling("the order is written"):
+    with printing_result("the order is written"):
         if as_json:
-            show_json({"order": order_id, "update": update})
+            print_json({"order": order_id, "update": update})
         else:
-            tell(f"Order {order_id} is written.", f'Send the update `{update}` with {{"order": "{order_id}"}}.')
+            print_lines(f"Order {order_id} is written.", f'Send the update `{update}` with {{"order": "{order_id}"}}.')

@@ -2,7 +2,7 @@
 
 from octy_worker.cli.doctor.problem import Problem
 
-RESULTS = {
+STALLED_WORK = {
     "alerts-late": Problem(
         "alerts",
         "{count} alerts have not left, the oldest for {minutes} minutes; these customers know of nothing",
