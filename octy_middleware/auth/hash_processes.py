@@ -36,7 +36,7 @@ import json, sys, types
 sys.path[:], places = json.loads(sys.stdin.buffer.readline())
 sys.modules["octy_middleware"] = package = types.ModuleType("octy_middleware")
 package.__path__ = places
-from octy_middleware.hash_child import serve
+from octy_middleware.auth.hash_child import serve
 serve()
 """  # without running the package's own module: a child needs neither database nor framework
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
@@ -215,7 +215,7 @@ def _end_all(children: set[_Child]) -> None:
 
 
 def _places() -> list[str]:
-    return [str(Path(__file__).parent)]
+    return [str(Path(__file__).parent.parent)]
 
 
 def _interpreter() -> str | None:

@@ -31,8 +31,8 @@ _PACE = 0.004  # seconds between two requests of the right pair
 _ALIKE = 0.0005  # seconds that no two rounds on a shared machine are closer
 _UNRELATED = """
 import sys
-from octy_middleware.hash_child import _lower_priority
-from octy_middleware.native_crypt import sha_crypt_fits
+from octy_middleware.auth.hash_child import _lower_priority
+from octy_middleware.keys.native_crypt import sha_crypt_fits
 _lower_priority()
 print(flush=True)
 while True:

@@ -29,7 +29,7 @@ SLOW = "$6$rounds=900000$saltstring$" + "." * 86
 PARENT = """
 import sys, time
 from passlib.context import CryptContext
-from octy_middleware.hash_processes import HashProcesses
+from octy_middleware.auth.hash_processes import HashProcesses
 processes = HashProcesses()
 print(processes.verify(CryptContext(schemes=["pbkdf2_sha256"]), *sys.argv[1:]), flush=True)
 """

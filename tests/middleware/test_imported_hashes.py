@@ -276,9 +276,10 @@ def run(code: str) -> str:
 WITHOUT = """
 import sys
 sys.modules.update({{{name!r}: None}})
-from octy_middleware.credentials import Secret
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, check_imported
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.keys.secret import check_imported
 hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
 sealed = hasher.seal(stored, b"")
 for _ in range(2):
@@ -314,9 +315,10 @@ def test_the_others_need_no_library(form: str) -> None:
 
 TOO_LITTLE = """
 import resource
-from octy_middleware.credentials import Secret
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher, check_imported
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher
+from octy_middleware.keys.secret import check_imported
 hasher, stored = KeyHasher(Keychain.generate()), {stored!r}
 check_imported(stored)
 resource.setrlimit(resource.RLIMIT_AS, (400 * 2**20,) * 2)
@@ -338,9 +340,9 @@ def test_too_little_memory_is_no_wrong_secret(stored: str, scheme: str) -> None:
 
 AT_ONCE = """
 import sys, threading
-from octy_middleware.credentials import Secret
-from octy_middleware.keychain import Keychain
-from octy_middleware.keys import KeyHasher
+from octy_middleware.http.credentials import Secret
+from octy_middleware.keys.keychain import Keychain
+from octy_middleware.keys.secret import KeyHasher
 sys.setswitchinterval(1e-6)
 hasher, start, found = KeyHasher(Keychain.generate()), threading.Barrier(8), []
 sealed = hasher.seal({stored!r}, b"")

@@ -24,9 +24,9 @@ from octy_worker.dev.temporal_server import find_temporal, start_temporal
 PATIENCE = 90.0  # a busy machine takes its time
 _START = """
 import asyncio, os, sys
-from octy_middleware.keychain import Keychain
+from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.place import TemporalPlace
-from octy_worker.temporal import connect
+from octy_worker.temporal.client import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentCase, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
