@@ -1,7 +1,7 @@
 """API-key authentication in front of an app, with every outcome on disk.
 
     request ─► asgi / wsgi            two doors, one core
-               gate                   read → verify → record → verdict
+               authenticator                   read → verify → record → decision
                ├─ credentials         Authorization header -> pair, or why not
                ├─ network             source and scheme behind trusted proxies
                ├─ keyring, keys       the live pair and its digest

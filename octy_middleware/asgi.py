@@ -29,7 +29,7 @@ _ACCEPTED_BY = "octy.accepted_by"
 
 
 class AsgiRequest:
-    """A gate's view of an ASGI scope.
+    """An authenticator's view of an ASGI scope.
 
     Peer and scheme are those of the connection itself where the server lets us see it. uvicorn and gunicorn rewrite
     both by forwarding headers that a local peer sends, before any middleware; whom to trust is our own setting (T9).
@@ -119,39 +119,41 @@ class OctyASGIMiddleware:
         app: App,
         *,
         settings: Settings | None = None,
-        gate: Authenticator | None = None,
+        authenticator: Authenticator | None = None,
         shape_refusal: Shape | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_authenticator(self, gate, settings, shape_refusal, options)
-        self._grants = Grants(list(self.gate.settings.scopes))
-        self._hsts = self.gate.settings.hsts > 0
-        self._hides = self.gate.settings.hide_credentials
+        self.authenticator = open_authenticator(self, authenticator, settings, shape_refusal, options)
+        self._grants = Grants(list(self.authenticator.settings.scopes))
+        self._hsts = self.authenticator.settings.hsts > 0
+        self._hides = self.authenticator.settings.hide_credentials
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a refused request; hand every other one on to the app."""
         if scope["type"] not in _SCOPES:
             await self._other(scope, receive, send)
             return
-        if scope.get(_ACCEPTED_BY) is self.gate and not _has_credentials(scope):  # an app in an app, each behind us
+        if scope.get(_ACCEPTED_BY) is self.authenticator and not _has_credentials(
+            scope
+        ):  # an app in an app, each behind us
             await self.app(scope, receive, send)
             return
         request = AsgiRequest(scope, receive)
-        verdict = self.gate.admit(request)
-        if isinstance(verdict, PendingCredentials) or verdict.entry is not None:
-            verdict = await self._pursue(verdict, request)
+        decision = self.authenticator.admit(request)
+        if isinstance(decision, PendingCredentials) or decision.entry is not None:
+            decision = await self._pursue(decision, request)
         if self._hsts:
-            send = _adding(self.gate.transport_headers(request), send)
-        principal = verdict.principal
+            send = _adding(self.authenticator.transport_headers(request), send)
+        principal = decision.principal
         if principal is not None:
             scope["user"] = principal
             scope["auth"] = self._grants
             if self._hides:
                 hide_in_scope(scope)
-                scope[_ACCEPTED_BY] = self.gate
-        elif not verdict.passes:
-            await self._refuse(self.gate.answer(verdict, request), scope, receive, send)
+                scope[_ACCEPTED_BY] = self.authenticator
+        elif not decision.passes:
+            await self._refuse(self.authenticator.answer(decision, request), scope, receive, send)
             return
         elif "user" not in scope:
             scope["user"] = UNAUTHENTICATED
@@ -165,21 +167,21 @@ class OctyASGIMiddleware:
 
     def close(self) -> None:
         """Write what is queued; the last of the doors with these settings closes the database, too. Blocks."""
-        close_authenticator(self, self.gate)
+        close_authenticator(self, self.authenticator)
 
     async def _pursue(self, found: AuthDecision | PendingCredentials, request: AsgiRequest) -> AuthDecision:
-        story = self.gate.pursue(found, request, make_waiter)
+        story = self.authenticator.pursue(found, request, make_waiter)
         try:
             while True:
                 step = next(story)
                 if isinstance(step, PendingSlowHash):
                     # goes on when the client has gone: what was judged is recorded
-                    await run_in(self.gate.slow_threads, self.gate.prove, step, request)
+                    await run_in(self.authenticator.slow_threads, self.authenticator.prove, step, request)
                 else:
-                    await step.wait(self.gate.settings.commit_timeout)
+                    await step.wait(self.authenticator.settings.commit_timeout)
         except StopIteration as end:
-            verdict: AuthDecision = end.value
-            return verdict
+            decision: AuthDecision = end.value
+            return decision
 
     async def _refuse(self, refusal: ErrorResponse, scope: Scope, receive: Receive, send: Send) -> None:
         prefix = "http.response"

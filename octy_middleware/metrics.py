@@ -12,12 +12,12 @@ from octy_middleware.http.outcome import Outcome
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
 
-def exposition(gate: Authenticator) -> str:
+def exposition(authenticator: Authenticator) -> str:
     """Return the metrics of this process in Prometheus' text format, `CONTENT_TYPE`.
 
     Counters begin with the process. A host with several processes behind one port has each of them ask by itself.
     """
-    health, recorded = gate.health(), gate.recorded()
+    health, recorded = authenticator.health(), authenticator.recorded()
     outcomes = [(f'{{outcome="{outcome.value}"}}', recorded.get(outcome, 0)) for outcome in Outcome]
     families: tuple[tuple[str, str, str, Iterable[tuple[str, float]]], ...] = (
         ("octy_app_outcomes_total", "counter", "Requests recorded, by outcome.", outcomes),
@@ -27,7 +27,7 @@ def exposition(gate: Authenticator) -> str:
             "octy_app_database_set_back_total",
             "counter",
             "Times that the database went back: a backup was restored.",
-            [("", gate.set_back)],
+            [("", authenticator.set_back)],
         ),
         ("octy_app_recorder_queued", "gauge", "Outcomes that wait for their commit.", [("", health.queued)]),
         ("octy_app_recorder_commit_seconds", "gauge", "What the last commit took.", [("", health.commit)]),

@@ -20,7 +20,7 @@ App = Callable[[Environ, "StartResponse"], Iterable[bytes]]
 
 
 class WsgiRequest:
-    """A gate's view of a WSGI environ."""
+    """An authenticator's view of a WSGI environ."""
 
     __slots__ = ("_environ",)
 
@@ -112,33 +112,33 @@ class OctyWSGIMiddleware:
         app: App,
         *,
         settings: Settings | None = None,
-        gate: Authenticator | None = None,
+        authenticator: Authenticator | None = None,
         shape_refusal: Shape | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.gate = open_authenticator(self, gate, settings, shape_refusal, options)
+        self.authenticator = open_authenticator(self, authenticator, settings, shape_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
-        if environ.get(_ACCEPTED_BY) is self.gate and "HTTP_AUTHORIZATION" not in environ:
+        if environ.get(_ACCEPTED_BY) is self.authenticator and "HTTP_AUTHORIZATION" not in environ:
             return self.app(environ, start_response)  # an app in an app, each behind us
         environ.pop("REMOTE_USER", None)  # not what somebody in front of us claims
         request = WsgiRequest(environ)
-        verdict = self.gate.decide(request)
-        if self.gate.settings.hsts:
-            start_response = _adding(self.gate.transport_headers(request), start_response)
-        if not verdict.passes:
-            refusal = self.gate.answer(verdict, request)
+        decision = self.authenticator.decide(request)
+        if self.authenticator.settings.hsts:
+            start_response = _adding(self.authenticator.transport_headers(request), start_response)
+        if not decision.passes:
+            refusal = self.authenticator.answer(decision, request)
             start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", _as_text(refusal.headers))
             return [] if request.method == "HEAD" else [refusal.body]
-        if verdict.principal is not None:
-            environ["octy.principal"] = verdict.principal
-            environ["REMOTE_USER"] = verdict.principal.reference
+        if decision.principal is not None:
+            environ["octy.principal"] = decision.principal
+            environ["REMOTE_USER"] = decision.principal.reference
             environ["AUTH_TYPE"] = "Basic"
-            if self.gate.settings.hide_credentials:
+            if self.authenticator.settings.hide_credentials:
                 hide_in_environ(environ)
-                environ[_ACCEPTED_BY] = self.gate
+                environ[_ACCEPTED_BY] = self.authenticator
         return self.app(environ, start_response)
 
     def close(self) -> None:
@@ -146,7 +146,7 @@ class OctyWSGIMiddleware:
 
         What is queued is also written at SIGTERM and when the interpreter ends.
         """
-        close_authenticator(self, self.gate)
+        close_authenticator(self, self.authenticator)
 
 
 def _as_text(headers: Headers) -> list[tuple[str, str]]:

@@ -1,4 +1,4 @@
-"""The story of a request: read → verify → record → verdict. Synchronous and free of any server.
+"""The story of a request: read → verify → record → decision. Synchronous and free of any server.
 
 Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
 questions' own details (`credentials`, `network`, `keyring`, `keys`), what each end writes (`endings`).
@@ -168,9 +168,9 @@ class Authenticator:
         plain = self._https_only and client.scheme != "https"
         values = request.header(b"authorization")
         if not plain and len(values) == 1:
-            verdict = self._express.recall(values[0], client.source)
-            if verdict is not None:
-                return verdict
+            decision = self._express.recall(values[0], client.source)
+            if decision is not None:
+                return decision
         return self._read(request, client, values, plain=plain)
 
     def _read(
@@ -192,16 +192,16 @@ class Authenticator:
         right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
-            verdict = self._end.accept(record, request, client)
+            decision = self._end.accept(record, request, client)
             if record.state != PairState.RETIRING:  # whose uses are described one by one
-                self._express.remember(values[0], record, packed, verdict.committed())
-            return verdict
+                self._express.remember(values[0], record, packed, decision.committed())
+            return decision
         return PendingCredentials(credentials, client, remembered=packed)
 
     def pursue(
         self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
-        """Find the verdict that `admit` left open, in steps that a door takes in its own way.
+        """Find the decision that `admit` left open, in steps that a door takes in its own way.
 
         Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
         `prove`, in a thread that may be kept for long and that goes on when the client has gone.
@@ -209,9 +209,9 @@ class Authenticator:
         if self._instrumentation is None:
             return (yield from self._pursue(found, request, make_ticket))
         with self._instrumentation.record(request) as measured:
-            verdict = yield from self._pursue(found, request, make_ticket)
-            measured.decided(verdict)
-            return verdict
+            decision = yield from self._pursue(found, request, make_ticket)
+            measured.decided(decision)
+            return decision
 
     def _pursue(
         self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
@@ -249,8 +249,8 @@ class Authenticator:
                 else:
                     step.wait(self.settings.commit_timeout)
         except StopIteration as end:
-            verdict: AuthDecision = end.value
-            return verdict
+            decision: AuthDecision = end.value
+            return decision
 
     def prove(self, slow: PendingSlowHash, request: Request) -> None:
         """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
@@ -258,22 +258,22 @@ class Authenticator:
         Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
         """
         ticket = slow.ticket or ThreadWaiter()
-        verdict: AuthDecision = self._end.unanswered(slow.claim)
+        decision: AuthDecision = self._end.unanswered(slow.claim)
         try:
-            verdict = self._judge.prove(slow, request)
+            decision = self._judge.prove(slow, request)
         finally:
-            if verdict.entry is None:
-                settle([(ticket, verdict)])
+            if decision.entry is None:
+                settle([(ticket, decision)])
             else:  # here, not where the client waits, who may have gone: what was judged is recorded
-                self._recorder.submit(verdict, ticket)
+                self._recorder.submit(decision, ticket)
 
-    def answer(self, verdict: AuthDecision, request: Request) -> ErrorResponse:
+    def answer(self, decision: AuthDecision, request: Request) -> ErrorResponse:
         """Return what a refused client gets, in the host's shape if it has one."""
         refusal = refuse(
-            verdict.told or verdict.outcome or Outcome.DATABASE_UNAVAILABLE,
+            decision.told or decision.outcome or Outcome.DATABASE_UNAVAILABLE,
             realm=self.settings.realm,
             accept=next(iter(request.header(b"accept")), None),
-            retry_after=verdict.retry_after,
+            retry_after=decision.retry_after,
         )
         return refusal if self._shape is None else shaped(refusal, request, self._shape)
 

@@ -1,7 +1,7 @@
-"""How a request ends: each way is recorded, and becomes the verdict that a door acts on.
+"""How a request ends: each way is recorded, and becomes the decision that a door acts on.
 
-Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`gate`), how it looks
-(`refusal`).
+Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`authenticator`), how it
+looks (`refusal`).
 """
 
 import logging
@@ -24,7 +24,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Decisions:
-    """One per gate. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
+    """One per authenticator. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
 
     def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, throttle: int) -> None:
         self._recorder = recorder
@@ -112,6 +112,6 @@ class Decisions:
         """Refuse what touches no streak; its entry is written soon."""
         return self._noted(AuthDecision(outcome), describe(outcome, request, client, self._clock()))
 
-    def _noted(self, verdict: AuthDecision, entry: AuthEvent) -> AuthDecision:
+    def _noted(self, decision: AuthDecision, entry: AuthEvent) -> AuthDecision:
         """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
-        return verdict if self._recorder.note(entry) else verdict._replace(entry=entry)
+        return decision if self._recorder.note(entry) else decision._replace(entry=entry)

@@ -91,7 +91,7 @@ class _Child:
 
 
 class HashProcesses:
-    """One per gate; a child for each call of `verify` at a time. Safe for threads and after fork."""
+    """One per authenticator; a child for each call of `verify` at a time. Safe for threads and after fork."""
 
     def __init__(self) -> None:
         self._all: set[_Child] = set()

@@ -1,8 +1,8 @@
 """The express lane: Authorization headers that were right a moment ago, passed on and recorded in one step.
 
-Here: a bounded map from a keyed digest of the whole value, so that no secret stands in memory in clear, to the verdict
-that it leads to. Not here: how a header is found right (`gate`). Every hit still looks whether memory holds the very
-record that the header was proven by: a revoked pair is dropped there, and found in the store to be revoked.
+Here: a bounded map from a keyed digest of the whole value, so that no secret stands in memory in clear, to the decision
+that it leads to. Not here: how a header is found right (`authenticator`). Every hit still looks whether memory holds
+the very record that the header was proven by: a revoked pair is dropped there, and found in the store to be revoked.
 
 What is written here in one function would read better in five, and take twice as long: a call costs as much as a
 digest's third, and an accepted request goes through nothing else.
@@ -28,13 +28,13 @@ _SOURCES = 64  # sources of one header whose entries are kept for the second
 class _Known:
     """A right header: what it was proven by, and this second's entries by source."""
 
-    __slots__ = ("entries", "key", "packed", "record", "until", "verdict")
+    __slots__ = ("decision", "entries", "key", "packed", "record", "until")
 
-    def __init__(self, record: KeyRecord, packed: bytes, verdict: AuthDecision) -> None:
+    def __init__(self, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         self.record = record
         self.key = record.public_key.encode()
         self.packed = packed
-        self.verdict = verdict
+        self.decision = decision
         self.until = 0.0  # when entries get stale, or the pair ends
         self.entries: dict[str, AuthEvent] = {}
 
@@ -57,9 +57,9 @@ class HeaderCache:
         self._known: dict[bytes, _Known] = {}
 
     def recall(self, value: bytes, source: str) -> AuthDecision | None:
-        """Return the verdict of a value that is known, byte for byte, or None; its use is noted.
+        """Return the decision of a value that is known, byte for byte, or None; its use is noted.
 
-        A verdict with an entry waits for its commit, as `Recorder.note` says.
+        A decision with an entry waits for its commit, as `Recorder.note` says.
         """
         state = self._state.copy()
         state.update(value)
@@ -80,17 +80,17 @@ class HeaderCache:
         if entry is None:
             entry = self._entry(known, source, now)
         if self._recorder.note(entry):
-            return known.verdict
-        return known.verdict._replace(entry=entry)
+            return known.decision
+        return known.decision._replace(entry=entry)
 
-    def remember(self, value: bytes, record: KeyRecord, packed: bytes, verdict: AuthDecision) -> None:
+    def remember(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         """Know a right value from now on; the oldest ones make room."""
         state = self._state.copy()
         state.update(value)
         if len(self._known) >= self._size:
             for oldest in list(islice(self._known, min(_EVICTED, self._size))):
                 self._known.pop(oldest, None)
-        self._known[state.digest()] = _Known(record, packed, verdict)
+        self._known[state.digest()] = _Known(record, packed, decision)
 
     @staticmethod
     def _begin_second(known: _Known, now: float) -> None:

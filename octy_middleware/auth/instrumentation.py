@@ -26,7 +26,7 @@ _SCOPE = "octy_middleware"
 class Measured(Protocol):
     """One part of a decision while it is measured."""
 
-    def decided(self, verdict: AuthDecision) -> None:
+    def decided(self, decision: AuthDecision) -> None:
         """Describe it by the decision that it ended with."""
 
 
@@ -76,11 +76,11 @@ class _MeasuredSpan:
         self._span = span
         self._request = request
 
-    def decided(self, verdict: AuthDecision) -> None:
+    def decided(self, decision: AuthDecision) -> None:
         """See `Measured`."""
-        if verdict.outcome is None:
+        if decision.outcome is None:
             return
-        self._span.set_attribute("octy.outcome", verdict.outcome.value)
-        request_id = "" if verdict.passes else given_request_id(self._request)
+        self._span.set_attribute("octy.outcome", decision.outcome.value)
+        request_id = "" if decision.passes else given_request_id(self._request)
         if request_id:
             self._span.set_attribute("octy.request_id", request_id)

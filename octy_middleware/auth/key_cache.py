@@ -1,7 +1,7 @@
 """The live key records in memory: what was looked up, until the change feed says that it changed.
 
 Here: bounded memory of known keys, and the feed's reader. Not here: how long memory is trusted (`trust`), verifying
-(`keys`), deciding (`gate`). Unknown keys are never remembered, so that they push nothing out.
+(`keys`), deciding (`authenticator`). Unknown keys are never remembered, so that they push nothing out.
 """
 
 import logging

@@ -1,6 +1,6 @@
 """Look-ups in company: whatever claims gathered during the last one are asked of the store in one statement.
 
-Here: the queue, and who gets which answer. Not here: the statement (`keyring`), what an answer means (`gate`).
+Here: the queue, and who gets which answer. Not here: the statement (`keyring`), what an answer means (`authenticator`).
 
 It has a thread of its own, apart from the recorder's: a store that can be read but not written still lets right pairs
 in, and a first use waits for no commit.
@@ -41,7 +41,7 @@ Excuse = Callable[[PendingCredentials, Request], AuthDecision]
 
 
 class KeyLoader:
-    """Finds the record of each claim and has it judged. `excuse` gives the verdict where the store did not answer.
+    """Finds the record of each claim and has it judged. `excuse` gives the decision where the store did not answer.
 
     `refuse_to_judge` gives the one, without anything to record, where this host's peppers are not the database's.
 

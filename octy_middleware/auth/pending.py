@@ -26,7 +26,7 @@ class PendingSlowHash(NamedTuple):
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
     key's, verified in vain, so that time tells nobody whether this key exists (T7). `ticket`: what is settled when
-    the verdict is on record.
+    the decision is on record.
     """
 
     claim: PendingCredentials

@@ -1,8 +1,8 @@
 """A rate for wrong attempts of one source, beyond which they get 429. Off unless configured; never for a right pair.
 
-Here: the generic cell rate algorithm (GCRA, ITU-T I.371), one time a source. Not here: what is wrong (`gate`), and
-how 429 looks (`refusal`). Each process counts for itself: this sheds load and tells a client to slow down, it guards
-nothing; the secrets' 256 bits do.
+Here: the generic cell rate algorithm (GCRA, ITU-T I.371), one time a source. Not here: what is wrong (`authenticator`),
+and how 429 looks (`refusal`). Each process counts for itself: this sheds load and tells a client to slow down, it
+guards nothing; the secrets' 256 bits do.
 """
 
 import threading

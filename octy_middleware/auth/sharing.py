@@ -1,6 +1,7 @@
-"""One gate for equal settings in a process: frameworks build a middleware for each route, or for each mounted app.
+"""One authenticator for equal settings in a process: frameworks build one middleware a route, or a mounted app.
 
-Here: who shares a gate, and what becomes of it when one of them ends. Not here: what a gate does (`gate`).
+Here: who shares an authenticator, and what becomes of it when one of them ends. Not here: what an authenticator does
+(`authenticator`).
 """
 
 import hashlib
@@ -19,9 +20,9 @@ from octy_middleware.settings import Settings
 
 
 class SharedAuthenticators:
-    """The gates of this process that doors have opened by settings. Safe for threads and after fork.
+    """The authenticators of this process that doors have opened by settings. Safe for threads and after fork.
 
-    Gates live as long as a door of theirs does.
+    Authenticators live as long as a door of theirs does.
     """
 
     def __init__(self) -> None:
@@ -31,34 +32,38 @@ class SharedAuthenticators:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Have a lock that no thread of the parent holds. The gates restart by themselves."""
+        """Have a lock that no thread of the parent holds. The authenticators restart by themselves."""
         self._lock = threading.RLock()
 
     def open(self, door: object, settings: Settings, shape: Shape | None) -> Authenticator:
-        """Return the gate for these settings. Raises what `Authenticator` raises."""
+        """Return the authenticator for these settings. Raises what `Authenticator` raises."""
         key = _identity(settings), shape
         with self._lock:
-            gate = self._by_settings.get(key)
-            if gate is None:
-                gate = self._by_settings[key] = Authenticator(settings, shape_refusal=shape)
-            self._doors.setdefault(gate, WeakSet()).add(door)
-            return gate
+            authenticator = self._by_settings.get(key)
+            if authenticator is None:
+                authenticator = self._by_settings[key] = Authenticator(settings, shape_refusal=shape)
+            self._doors.setdefault(authenticator, WeakSet()).add(door)
+            return authenticator
 
-    def close(self, door: object, gate: Authenticator) -> None:
-        """Write what is queued; close the gate when no other door uses it, or when it was given by its owner."""
+    def close(self, door: object, authenticator: Authenticator) -> None:
+        """Write what is queued; close the authenticator when no other adapter uses it, or when it was given."""
         with self._lock:
-            doors = self._doors.get(gate, WeakSet())
+            doors = self._doors.get(authenticator, WeakSet())
             doors.discard(door)
             is_last = not doors
         if is_last:
-            gate.close()
+            authenticator.close()
         else:
-            gate.flush()
+            authenticator.flush()
 
     def of_database(self, url: str) -> list[Authenticator]:
-        """Return the gates on a database."""
+        """Return the authenticators on a database."""
         with self._lock:
-            return [gate for gate in self._by_settings.values() if gate.settings.database_url == url]
+            return [
+                authenticator
+                for authenticator in self._by_settings.values()
+                if authenticator.settings.database_url == url
+            ]
 
 
 def _identity(settings: Settings) -> Hashable:
@@ -73,13 +78,17 @@ _shared = SharedAuthenticators()
 
 
 def open_authenticator(
-    door: object, gate: Authenticator | None, settings: Settings | None, shape: Shape | None, options: Mapping[str, Any]
+    door: object,
+    authenticator: Authenticator | None,
+    settings: Settings | None,
+    shape: Shape | None,
+    options: Mapping[str, Any],
 ) -> Authenticator:
-    """Return a door's gate: a given one, or the one for settings, or for options and OCTY_* variables; one way only."""
-    if gate is not None:
+    """Return an adapter's authenticator: the given one, or that for settings, or for options and OCTY_* variables."""
+    if authenticator is not None:
         if settings is not None or shape is not None or options:
-            raise ConfigurationError("give a gate alone: settings, options and shape_refusal are its own")
-        opened = gate
+            raise ConfigurationError("give an authenticator alone: settings, options and shape_refusal are its own")
+        opened = authenticator
     else:
         if settings is not None and options:
             raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
@@ -89,18 +98,18 @@ def open_authenticator(
     return opened
 
 
-def close_authenticator(door: object, gate: Authenticator) -> None:
-    """Have a door end: what is queued is written, and the last door closes the gate."""
-    _shared.close(door, gate)
+def close_authenticator(door: object, authenticator: Authenticator) -> None:
+    """Have a door end: what is queued is written, and the last door closes the authenticator."""
+    _shared.close(door, authenticator)
 
 
 def flush_authenticators(database_url: str) -> None:
     """Write what is queued for a database, in this process."""
-    for gate in _shared.of_database(database_url):
-        gate.flush()
+    for authenticator in _shared.of_database(database_url):
+        authenticator.flush()
 
 
 def close_authenticators(database_url: str) -> None:
-    """Close the shared gates on a database. A later request opens them again."""
-    for gate in _shared.of_database(database_url):
-        gate.close()
+    """Close the shared authenticators on a database. A later request opens them again."""
+    for authenticator in _shared.of_database(database_url):
+        authenticator.close()

@@ -1,7 +1,7 @@
 """Judging a claim by the record that the store has: which end it is.
 
 Here: what proves a claim, now or by a slow imported hash, and the ends that follow. Not here: finding the record
-(`look_ups`), what each end writes (`endings`), the order of a request's questions (`gate`).
+(`look_ups`), what each end writes (`endings`), the order of a request's questions (`authenticator`).
 """
 
 import logging
@@ -30,7 +30,7 @@ Renew = Callable[[KeyRecord, Secret], None]
 
 
 class Verifier:
-    """One per gate. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
+    """One per authenticator. `renew` is told of right secrets whose digest should be stored anew. Safe for threads."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Verifier:
         self._warned = False  # of a proxy that nobody told us to trust
 
     def examine(self, claim: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
-        """Verifier a claim by its record, or return the slow claim that `prove` takes."""
+        """Verify a claim by its record, or return the slow claim that `prove` takes."""
         if record is not None and self._hasher.is_sealed(record.digest, record.row):
             return PendingSlowHash(claim, record, record.digest, right=None)
         row = bound_to(NIL, claim.credentials.public_key) if record is None else record.row
@@ -95,16 +95,18 @@ class Verifier:
         return self._judge(slow.claim, request, record, right=right)
 
     def _without_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
-        """DecisionOrPending 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
+        """Decide 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
         if slow.right is None:
             return self._end.undecided_after_commit(slow.claim, request)
-        verdict = self._judge(slow.claim, request, slow.record, right=slow.right)
+        decision = self._judge(slow.claim, request, slow.record, right=slow.right)
         return (
-            verdict if verdict.entry is None else verdict._replace(told=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
+            decision
+            if decision.entry is None
+            else decision._replace(told=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
         )
 
     def without_store(self, claim: PendingCredentials, request: Request) -> AuthDecision:
-        """DecisionOrPending 503 where the store did not answer.
+        """Decide 503 where the store did not answer.
 
         Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
         """

@@ -1,6 +1,7 @@
 """What is recorded of a request: its words made harmless, its length bounded.
 
-Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`gate`), and how entries are written (`tallies`, `ledger`).
+Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`authenticator`), and how entries are written
+(`tallies`, `ledger`).
 """
 
 import re

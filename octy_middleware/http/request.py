@@ -1,6 +1,6 @@
 """PURE. What a door must be able to say of a request, whatever its server.
 
-Here: the one interface between doors and gate. Not here: an implementation (`asgi`, `wsgi`).
+Here: the one interface between doors and authenticator. Not here: an implementation (`asgi`, `wsgi`).
 """
 
 from collections.abc import Sequence

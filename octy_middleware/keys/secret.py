@@ -1,7 +1,7 @@
 """PURE. Key pairs: made, checked for typing errors, digested and verified.
 
 Here: the shapes of keys (CONTRACT), the stored form of a secret, and the one CryptContext that knows it. Not here:
-where pairs are kept (`pairs`), who asks (`gate`).
+where pairs are kept (`pairs`), who asks (`authenticator`).
 
 A secret is 256 random bits, so a slow password hash would protect nothing; it is stored as keyed BLAKE2b-256
 (RFC 7693) under a pepper that is not in the database: `$octy-b2$<pepper id>$<64 hex digits>`. The digest covers the

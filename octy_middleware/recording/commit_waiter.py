@@ -1,8 +1,8 @@
 """What a door holds while its request waits for an answer that another thread finds.
 
 Here: waiting, for a thread or for a task of an event loop; withdrawing; waking many that wait at once. Not here: what
-the answer is (`gate`). Futures of the standard library wake their loop one by one, each by a system call that hands the
-interpreter's lock over: at a batch of a hundred that costs more than its commit.
+the answer is (`authenticator`). Futures of the standard library wake their loop one by one, each by a system call that
+hands the interpreter's lock over: at a batch of a hundred that costs more than its commit.
 """
 
 import asyncio

@@ -57,7 +57,7 @@ class _Awaited(NamedTuple):
     """An entry whose client waits for the commit."""
 
     entry: AuthEvent
-    verdict: AuthDecision
+    decision: AuthDecision
     ticket: CommitWaiter
 
 
@@ -170,24 +170,24 @@ class Recorder:
         """Return how many entries the queue still takes beside the reserve."""
         return self._limit - len(self._drain) + self._reserved_all
 
-    def submit(self, verdict: AuthDecision, ticket: CommitWaiter) -> None:
-        """Write the verdict's entry now, and settle the ticket with the verdict after its commit.
+    def submit(self, decision: AuthDecision, ticket: CommitWaiter) -> None:
+        """Write the decision's entry now, and settle the ticket with the decision after its commit.
 
         Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond
         the limit. Until the commit begins the ticket can be withdrawn. While the store is away the ticket is settled at
         once, so that refusals don't use up the threads that right keys need. In each case the entry is written all the
         same; what is queued is tried again and again, and finds out when the store is back.
         """
-        entry = verdict.entry
+        entry = decision.entry
         assert entry is not None
         if self._is_away():
             self.note(entry)
         elif self._room() > 0 or entry.outcome not in _JUDGED:
-            self._drain.put_urgently(_Awaited(entry, verdict.committed(), ticket))
+            self._drain.put_urgently(_Awaited(entry, decision.committed(), ticket))
             return
         else:
             self._keep_in_reserve(entry)
-        settle([(ticket, verdict.uncommitted())])
+        settle([(ticket, decision.uncommitted())])
 
     def health(self) -> Health:
         """Return the figures for metrics and `octy doctor`."""
@@ -251,7 +251,7 @@ class Recorder:
             self._warned = False
         if self._reserved_all:
             self._leave_reserve(item.entry if isinstance(item, _Awaited) else item for item in batch)
-        settle([(item.ticket, item.verdict) for item in awaited])
+        settle([(item.ticket, item.decision) for item in awaited])
         return []
 
     def _commit_singly(self, batch: list[_Item], error: Exception) -> list[_Item]:
@@ -284,4 +284,4 @@ def _claimed(item: _Awaited) -> _Item:
 
 
 def _fail(batch: Sequence[_Item]) -> None:
-    settle([(item.ticket, item.verdict.uncommitted()) for item in batch if isinstance(item, _Awaited)])
+    settle([(item.ticket, item.decision.uncommitted()) for item in batch if isinstance(item, _Awaited)])

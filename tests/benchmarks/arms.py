@@ -20,31 +20,31 @@ PEER = "203.0.113.9"
 
 
 class Arm(ABC):
-    """An app, and the gate before it, if there is one."""
+    """An app, and the authenticator before it, if there is one."""
 
     def __init__(self, app: Any) -> None:
         self.app = app
-        self.gate: Authenticator | None = getattr(app, "gate", None)
+        self.authenticator: Authenticator | None = getattr(app, "authenticator", None)
 
     @abstractmethod
     def run(self, requests: int) -> float:
         """Ask so many times, one after the other; return the seconds. Raises RuntimeError when it is not 200."""
 
     def drain(self) -> None:
-        """Return when all that the gate has to write is written; raise RuntimeError when that never happens."""
-        if self.gate is None:
+        """Return when the authenticator has written all it has; raise RuntimeError when that never happens."""
+        if self.authenticator is None:
             return
         deadline = time.monotonic() + _PATIENCE
-        while self.gate.health().queued:
+        while self.authenticator.health().queued:
             if time.monotonic() > deadline:
-                raise RuntimeError(f"what is recorded is not written: {self.gate.health()}")
+                raise RuntimeError(f"what is recorded is not written: {self.authenticator.health()}")
             time.sleep(_POLL)
         time.sleep(_LAST_COMMIT)
 
     def rest(self) -> None:
-        """Let the gate end its threads, so that they cost others nothing; the next request starts them again."""
-        if self.gate is not None:
-            self.gate.close()
+        """End the authenticator's threads, so that they cost others nothing; the next request starts them again."""
+        if self.authenticator is not None:
+            self.authenticator.close()
 
     def end(self) -> None:  # noqa: B027  # most arms have nothing of their own
         """Close what is the arm's own."""

@@ -132,7 +132,7 @@ def remember(url: str, peppers: str, size: int) -> dict[str, Any]:
     """Ask once with every pair; return megabytes, and microseconds for pairs at random."""
     settings = Settings.build(database_url=url, peppers=peppers, cache_size=size)
     arm = app(settings)
-    without_recording(arm.app.gate)
+    without_recording(arm.app.authenticator)
     try:
         arm.ask(authorization(0))
         before = _resident()

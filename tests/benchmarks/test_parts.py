@@ -36,19 +36,19 @@ def test_the_control_answers_as_the_middleware_does_and_writes_nothing(world: Wo
     control = Unrecorded(Bare(), world.settings(), keys.public_key, digest)
     ours = OctyASGIMiddleware(Bare(), settings=world.settings())
     header = {"right": keys.basic(), "wrong": keys.basic("sk_wrong"), "unknown": authorization(1), "garbage": "Basic !"}
-    with closing(ours.gate):
+    with closing(ours.authenticator):
         assert answer(control, header.get(credentials)) == answer(ours, header.get(credentials))
     assert sum(world.recorded().values()) == 1  # by ours
 
 
 def test_pairs_in_bulk_are_pairs_like_any_other(world: World):
     insert_keys(world, 30)
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for number in (0, 7, 29):
-            accepted = gate.decide(FakeRequest(authorization(number)))
+            accepted = authenticator.decide(FakeRequest(authorization(number)))
             assert (accepted.outcome, accepted.principal.reference) == (Outcome.ACCEPTED, f"customer-{number}")
-            assert gate.decide(FakeRequest(authorization(number, wrong=True))).outcome is Outcome.WRONG_SECRET
-        assert gate.decide(FakeRequest(authorization(30))).outcome is Outcome.UNKNOWN_KEY
+            assert authenticator.decide(FakeRequest(authorization(number, wrong=True))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(authorization(30))).outcome is Outcome.UNKNOWN_KEY
     assert world.rows("SELECT COUNT(*), COUNT(DISTINCT secret_digest) FROM key_pair") == [(30, 30)]
     assert world.recorded(public_key(7)) == {"accepted": 1, "wrong_secret": 1}
 
@@ -75,7 +75,7 @@ def test_outcomes_in_bulk_lie_as_real_ones_do(world: World):
 def test_an_arm_whose_pair_is_refused_measures_nothing(world: World, kind):
     door = OctyASGIMiddleware(Bare(), settings=world.settings())
     arm = kind(door, authorization(1)) if kind is AsgiArm else kind(refusing_wsgi, "")
-    with closing(door.gate), pytest.raises(RuntimeError, match="a right pair was answered 401"):
+    with closing(door.authenticator), pytest.raises(RuntimeError, match="a right pair was answered 401"):
         arm.run(1)
     arm.end()
 
@@ -96,13 +96,13 @@ def test_an_arm_asks_as_often_as_it_says():
     assert seen == ["Basic x"] * 7
 
 
-def test_a_gate_that_only_verifies_still_refuses(world: World):
+def test_authenticator_without_recording_still_rejects(world: World):
     keys = world.register()
-    gate = without_recording(Authenticator(world.settings()))
-    with closing(gate):
+    authenticator = without_recording(Authenticator(world.settings()))
+    with closing(authenticator):
         for _ in range(3):  # looked up, remembered, and by whatever is still faster
-            assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+            assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded() == {"wrong_secret": 1}
 
 

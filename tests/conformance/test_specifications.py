@@ -27,7 +27,7 @@ class CheckedASGI(OctyASGIMiddleware):
     def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(checked(app, lower_case=self.lower_case), **options)
         self._above = checked(super().__call__, lower_case=self.lower_case)
-        self.made.append(self.gate)
+        self.made.append(self.authenticator)
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         await self._above(scope, receive, send)
@@ -41,7 +41,7 @@ class CheckedWSGI(OctyWSGIMiddleware):
     def __init__(self, app: Any, **options: Any) -> None:
         super().__init__(validator(app), **options)
         self._above = validator(super().__call__)
-        self.made.append(self.gate)
+        self.made.append(self.authenticator)
 
     def __call__(self, environ: Any, start_response: Any) -> Any:
         return self._above(environ, start_response)
@@ -62,8 +62,8 @@ def session(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
             monkeypatch.setenv(name, value)
         yield made.pairs, session.worlds
         for checker in (CheckedASGI, CheckedWSGI):
-            for gate in checker.made:
-                gate.close()
+            for authenticator in checker.made:
+                authenticator.close()
             checker.made.clear()
         for world in session.worlds.values():
             world.database.close()
@@ -83,8 +83,8 @@ def test_every_request_of_the_table_keeps_the_specification(
     cases = [case for case in table(pairs) if case.door in ("", door) and plays_in_process(case)]
     assert len(cases) > 250
     answers = {case.title: run(case, app) for case in cases}
-    for gate in checker.made:
-        gate.close()
+    for authenticator in checker.made:
+        authenticator.close()
     record = Record(worlds)
     seen = {case.title: Seen(answers[case.title], record.of(case)) for case in cases}
     assert {**seen, **record.rest()} == {case.title: expected_of_the_middleware(case) for case in cases}

@@ -4,7 +4,7 @@ from load.commit_log import LoggedDatabase, log_batches
 
 from octy_middleware.auth import authenticator
 
-authenticator.Database = LoggedDatabase  # type: ignore[misc]  # before the apps build their gates
+authenticator.Database = LoggedDatabase  # type: ignore[misc]  # before the apps build their authenticators
 log_batches()
 
 from load.apps import flask_app, starlette_app  # noqa: E402

@@ -43,9 +43,9 @@ class SecondInstallation:
         """Open an account and send so many wrong secrets; return the account's address."""
         reference = f"customer-{uuid4()}"
         keys = self._world.register(reference, address=f"{reference}@{DOMAIN}")
-        with self._world.gate() as gate:
+        with self._world.authenticator() as authenticator:
             for _ in range(failures):
-                outcome = gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome
+                outcome = authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome
                 assert outcome is Outcome.WRONG_SECRET
         return f"{reference}@{DOMAIN}"
 

@@ -1,8 +1,9 @@
 """Playing inputs: each goes one way, and what comes back is checked.
 
-Here: which input goes which way. Most are read by each parser by itself, many by the gate, a share goes through the
-doors, and one in thousands over a socket. A claim costs a look-up and a commit, so only a share of them is decided by
-the store; that the gate read the right pair out of the header is looked at each time. Not here: the checks (`checks`).
+Here: which input goes which way. Most are read by each parser by itself, many by the authenticator, a share goes
+through the doors, and one in thousands over a socket. A claim costs a look-up and a commit, so only a share of them is
+decided by the store; that the authenticator read the right pair out of the header is looked at each time. Not here: the
+checks (`checks`).
 """
 
 import time
@@ -20,7 +21,7 @@ from fuzz.report import Report, finding
 from fuzz.sockets import REFUSED, Sockets
 from octy_middleware.auth.pending import PendingCredentials
 
-PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "gate", "gate and store", "WSGI door", "ASGI door"
+PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "authenticator", "authenticator and store", "WSGI door", "ASGI door"
 LANES = (PARSERS, GATE, STORE, WSGI, ASGI)
 _PARSED = 6  # of ten
 _ASGI_SHARE, _WSGI_SHARE = 250, 20  # of a thousand: those that wait for the store side by side, or one by one
@@ -31,15 +32,15 @@ Waiting = list[tuple[Input, Expected]]
 class Campaign:
     """One process's share of the inputs, against one installation."""
 
-    def __init__(self, seed: int, pairs: Pairs, gates: list[HeardGate], sockets: Sockets) -> None:
+    def __init__(self, seed: int, pairs: Pairs, authenticators: list[HeardGate], sockets: Sockets) -> None:
         self.report = Report(seed)
         self.books = Books(pairs)
         self._pairs = pairs
-        self._gates = [gate for gate, _ in gates]
-        self._listeners = [listener for _, listener in gates]
+        self._gates = [authenticator for authenticator, _ in authenticators]
+        self._listeners = [listener for _, listener in authenticators]
         self._sockets = sockets
-        self._wsgi = [WsgiLane(gate) for gate in self._gates]
-        self._asgi = [AsgiLane(gate) for gate in self._gates]
+        self._wsgi = [WsgiLane(authenticator) for authenticator in self._gates]
+        self._asgi = [AsgiLane(authenticator) for authenticator in self._gates]
 
     def play(self, chunk: int, only: Collection[int] = ()) -> None:
         """Play a chunk, or only some numbers of it."""
@@ -54,7 +55,7 @@ class Campaign:
         self.report.seconds += time.perf_counter() - begun
 
     def close(self) -> None:
-        """Stop the doors' threads; the gates are their owner's to close."""
+        """Stop the doors' threads; the authenticators are their owner's to close."""
         for lane in self._asgi:
             lane.close()
 
@@ -62,8 +63,8 @@ class Campaign:
         turn, throttled = given.number % 1000, given.around.site == len(self._gates) - 1
         if turn % 10 < _PARSED:
             self._ask_parsers(given)
-        elif throttled:  # the gate alone tells whether it was throttled
-            self._ask_gate(given, decided=True)
+        elif throttled:  # the authenticator alone tells whether it was throttled
+            self._ask_authenticator(given, decided=True)
         elif turn % 10 == 8:
             self._keep_for_asgi(given, waiting[given.around.site])
         elif turn % 10 == 9:
@@ -71,7 +72,7 @@ class Campaign:
         elif turn in self._sockets.turns and self._sockets.can_carry(given):
             self._ask_socket(given)
         else:
-            self._ask_gate(given, decided=turn % 250 == 7)
+            self._ask_authenticator(given, decided=turn % 250 == 7)
 
     def _ask_parsers(self, given: Input) -> None:
         try:
@@ -81,21 +82,21 @@ class Campaign:
             fault = _words(error)
         self._check(given, PARSERS, fault)
 
-    def _ask_gate(self, given: Input, *, decided: bool) -> None:
-        """Ask the gate; have a claim decided by the store now and then."""
-        gate, request, expected = self._gates[given.around.site], Bare(given), expect(given, self._pairs)
+    def _ask_authenticator(self, given: Input, *, decided: bool) -> None:
+        """Ask the authenticator; have a claim decided by the store now and then."""
+        authenticator, request, expected = self._gates[given.around.site], Bare(given), expect(given, self._pairs)
         lane = GATE
         try:
-            self._check(given, lane, checks.client(gate.client(request), origin_of(given)))
-            found = admit(gate, request)
+            self._check(given, lane, checks.client(authenticator.client(request), origin_of(given)))
+            found = admit(authenticator, request)
             if isinstance(found, PendingCredentials):
                 self._check(given, lane, checks.claim(found, expected))
                 if not decided:
                     self.report.seen[lane, checks.CLAIM] += 1
                     return
                 lane = STORE
-                found = resolve(gate, found, request)
-            self._check(given, lane, checks.verdict(found, gate, request, expected, self._pairs))
+                found = resolve(authenticator, found, request)
+            self._check(given, lane, checks.decision(found, authenticator, request, expected, self._pairs))
             self._enter(lane, OPEN if found.outcome is None else str(found.outcome), expected, told=found.told)
         except Exception as error:  # noqa: BLE001
             self._check(given, lane, _words(error))
@@ -105,7 +106,7 @@ class Campaign:
         """Keep it for the ASGI door; of those that wait for the store a share, as they take most of the time."""
         expected = expect(given, self._pairs)
         if _needs_store(expected) and given.number % 1000 > _ASGI_SHARE:
-            self._ask_gate(given, decided=False)
+            self._ask_authenticator(given, decided=False)
         else:
             waiting.append((given, expected))
 
@@ -113,7 +114,7 @@ class Campaign:
         """Ask the WSGI door for what waits for no commit; those that do would take all the time there is."""
         expected = expect(given, self._pairs)
         if _needs_store(expected) and given.number % 1000 > _WSGI_SHARE:
-            self._ask_gate(given, decided=False)
+            self._ask_authenticator(given, decided=False)
             return
         try:
             self._take(WSGI, given, expected, self._wsgi[given.around.site].ask(given))

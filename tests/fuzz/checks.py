@@ -27,7 +27,7 @@ _NOBODY = ClientAddress("unknown", "https")
 Fault = str | None
 
 
-def parsers(given: Input, gate: Authenticator) -> tuple[str, Fault]:
+def parsers(given: Input, authenticator: Authenticator) -> tuple[str, Fault]:
     """Ask each reader of a request by itself; return how Authorization was read, and the first fault."""
     around, site = given.around, SITES[given.around.site]
     got = credentials.read_credentials(given.values, schemeless=site.schemeless, limit=site.limit)
@@ -37,9 +37,9 @@ def parsers(given: Input, gate: Authenticator) -> tuple[str, Fault]:
     name = CLAIM if isinstance(got, credentials.Credentials) else str(got)
     if preferred not in (None, response.prefers_problem(accept)):
         return name, f"problem+json: {not preferred}, expected {preferred} of {accept!r}"
-    if gate._exemptions.cover(around.method, around.path) != is_exempt(around.method, around.path):
+    if authenticator._exemptions.cover(around.method, around.path) != is_exempt(around.method, around.path):
         return name, f"exempt: {not is_exempt(around.method, around.path)}"
-    return name, _reading(got, wanted, given.values) or client(gate.client(Bare(given)), origin_of(given))
+    return name, _reading(got, wanted, given.values) or client(authenticator.client(Bare(given)), origin_of(given))
 
 
 def _reading(got: object, wanted: tuple[str, str] | frozenset[str], values: tuple[bytes, ...]) -> Fault:
@@ -63,7 +63,7 @@ def claim(found: PendingCredentials, expected: Expected) -> Fault:
     """What is left to the store is the very pair that was sent, and one that needs it."""
     got = found.credentials
     if (got.public_key, got.secret.reveal()) != expected.pair:
-        return f"the gate read {got.public_key!r} and a secret; sent was {expected.pair}"
+        return f"the authenticator read {got.public_key!r} and a secret; sent was {expected.pair}"
     if not expected.outcomes & (INVALID | {PLAIN, ACCEPTED}):
         return f"a claim, expected {sorted(expected.outcomes)}"
     if (PLAIN if found.plain else "") not in (*expected.outcomes, ""):
@@ -80,7 +80,9 @@ def client(found: ClientAddress, wanted: Origin) -> Fault:
     return None
 
 
-def verdict(found: AuthDecision, gate: Authenticator, request: Bare, expected: Expected, pairs: Pairs) -> Fault:
+def decision(
+    found: AuthDecision, authenticator: Authenticator, request: Bare, expected: Expected, pairs: Pairs
+) -> Fault:
     """The outcome is the right one; who is let in is the pair's own account; who is not gets that outcome's answer."""
     outcome = OPEN if found.outcome is None else str(found.outcome)
     if outcome not in expected.outcomes:
@@ -88,7 +90,7 @@ def verdict(found: AuthDecision, gate: Authenticator, request: Bare, expected: E
     if found.passes:
         reference = "" if found.principal is None else found.principal.reference
         return _passed(reference, outcome, expected, pairs)
-    sent = gate.answer(found, request)
+    sent = authenticator.answer(found, request)
     told = str(found.told or found.outcome)
     accept = next(iter(request.header(b"accept")), None)
     return _refused(Answered(sent.status, sent.headers, sent.body), _WORDS.get(told, told), accept)

@@ -1,7 +1,7 @@
-"""A real database that holds the pairs, and real gates over it, whose recorders are listened to.
+"""A real database that holds the pairs, and real authenticators over it, whose recorders are listened to.
 
-Here: setting up and taking down. Not here: what is asked of the gates (`lanes`), what the database must hold in the end
-(`books`).
+Here: setting up and taking down. Not here: what is asked of the authenticators (`lanes`), what the database must hold
+in the end (`books`).
 """
 
 import time
@@ -39,7 +39,7 @@ _REQUEST_ID = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrs
 
 
 def options(site: Site) -> dict[str, Any]:
-    """Return the settings that make a gate this site's."""
+    """Return the settings that make an authenticator this site's."""
     return {
         "trusted_proxies": site.trusted,
         "forwarded_header": "forwarded" if site.forwarded else "x-forwarded",
@@ -67,10 +67,10 @@ class Listener:
             self._hear(entry)
             return note(entry)
 
-        def submitted(verdict: AuthDecision, ticket: CommitWaiter) -> None:
-            assert verdict.entry is not None
-            self._hear(verdict.entry)
-            submit(verdict, ticket)
+        def submitted(decision: AuthDecision, ticket: CommitWaiter) -> None:
+            assert decision.entry is not None
+            self._hear(decision.entry)
+            submit(decision, ticket)
 
         recorder.note, recorder.submit = noted, submitted
 
@@ -125,14 +125,14 @@ def install(folder: Path, given: Pairs) -> World:
 
 
 @contextmanager
-def gates(world: World) -> Iterator[list[HeardGate]]:
-    """Open a gate for each site, with a listener at its recorder."""
+def authenticators(world: World) -> Iterator[list[HeardGate]]:
+    """Open an authenticator for each site, with a listener at its recorder."""
     opened = [Authenticator(world.settings(**options(site))) for site in SITES]
     try:
-        yield [(gate, Listener(gate._recorder)) for gate in opened]
+        yield [(authenticator, Listener(authenticator._recorder)) for authenticator in opened]
     finally:
-        for gate in opened:
-            gate.close()
+        for authenticator in opened:
+            authenticator.close()
         world.database.close()
 
 

@@ -1,4 +1,4 @@
-"""Ways for a request into the code, in this process: the gate alone, the WSGI door, the ASGI door.
+"""Ways for a request into the code, in this process: the authenticator alone, the WSGI door, the ASGI door.
 
 Here: carrying a request there and what came back, as a `Seen`. Not here: which inputs go which way (`campaign`), what
 is right (`reference`).
@@ -38,7 +38,7 @@ class Input:
 
 
 class Bare:
-    """A gate's view of an input, with no server and no door between."""
+    """An authenticator's view of an input, with no server and no door between."""
 
     __slots__ = ("_headers", "method", "path", "peer", "scheme")
     has_replaced_peer = False
@@ -54,17 +54,21 @@ class Bare:
         return self._headers.get(name, [])
 
 
-def admit(gate: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
-    """Ask the gate for what it can say at once; where its queue is full, wait as a door would."""
-    found = gate.admit(request)
-    return look_into(gate, found, request) if isinstance(found, AuthDecision) and found.entry is not None else found
+def admit(authenticator: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
+    """Ask the authenticator for what it can say at once; where its queue is full, wait as a door would."""
+    found = authenticator.admit(request)
+    return (
+        look_into(authenticator, found, request)
+        if isinstance(found, AuthDecision) and found.entry is not None
+        else found
+    )
 
 
-def resolve(gate: Authenticator, claim: PendingCredentials, request: Bare) -> AuthDecision:
+def resolve(authenticator: Authenticator, claim: PendingCredentials, request: Bare) -> AuthDecision:
     """Have a claim decided by the store, and wait for the commit."""
-    verdict = look_into(gate, claim, request)
-    assert isinstance(verdict, AuthDecision), "no pair here has a slow hash"
-    return verdict
+    decision = look_into(authenticator, claim, request)
+    assert isinstance(decision, AuthDecision), "no pair here has a slow hash"
+    return decision
 
 
 async def asgi_app(scope: Any, _receive: Any, send: Any) -> None:
@@ -76,10 +80,10 @@ async def asgi_app(scope: Any, _receive: Any, send: Any) -> None:
 
 
 class AsgiLane:
-    """The ASGI door over a gate."""
+    """The ASGI door over an authenticator."""
 
-    def __init__(self, gate: Authenticator) -> None:
-        self._door = OctyASGIMiddleware(asgi_app, gate=gate)
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._door = OctyASGIMiddleware(asgi_app, authenticator=authenticator)
 
     async def ask(self, given: Input) -> Answered:
         """Carry one request through the door."""
@@ -116,7 +120,7 @@ class AsgiLane:
             return error
 
     def close(self) -> None:
-        self._door.gate.slow_threads.shutdown()
+        self._door.authenticator.slow_threads.shutdown()
 
 
 async def _receive() -> Any:
@@ -137,10 +141,10 @@ def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
 
 
 class WsgiLane:
-    """The WSGI door over a gate."""
+    """The WSGI door over an authenticator."""
 
-    def __init__(self, gate: Authenticator) -> None:
-        self._door = OctyWSGIMiddleware(wsgi_app, gate=gate)
+    def __init__(self, authenticator: Authenticator) -> None:
+        self._door = OctyWSGIMiddleware(wsgi_app, authenticator=authenticator)
 
     def ask(self, given: Input) -> Answered:
         """Carry one request through the door."""

@@ -15,7 +15,7 @@ from pathlib import Path
 from fuzz import sockets
 from fuzz.campaign import Campaign
 from fuzz.inputs import CHUNK
-from fuzz.installation import gates, install
+from fuzz.installation import authenticators, install
 from fuzz.pairs import Pairs, make_pairs
 from fuzz.report import Finding, Report
 
@@ -63,12 +63,12 @@ def run(share: Share) -> Report:
     with tempfile.TemporaryDirectory() as name, _watching() as watch:
         folder = Path(name)
         world = install(folder, pairs)
-        with gates(world) as opened:
+        with authenticators(world) as opened:
             with sockets.serve(world, folder, share.servers, turns) as served:
                 campaign = Campaign(share.seed, pairs, opened, served)
                 _play(campaign, share)
                 campaign.close()
-            health = [gate.health() for gate, _ in opened]
+            health = [authenticator.health() for authenticator, _ in opened]
             heard = sum(listener.heard for _, listener in opened)
         report = campaign.report
         faults = [*campaign.books.faults(world), *(f"logged: {line}" for line in watch.lines if _TOLD not in line)]

@@ -35,7 +35,7 @@ _BODY = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxy
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """What a gate is set up to do, in the reference's own words."""
+    """What an authenticator is set up to do, in the reference's own words."""
 
     trusted: tuple[str, ...]
     forwarded: bool = False

@@ -46,7 +46,7 @@ class Sockets:
         self.turns = turns if wires else ()
 
     def can_carry(self, given: Input) -> bool:
-        """Tell whether the input is one header for every server, and none of another gate's."""
+        """Tell whether the input is one header for every server, and none of another authenticator's."""
         return given.around.site == 0 and not any(end in value for value in given.values for end in (b"\r", b"\n"))
 
     def ask(self, given: Input) -> tuple[str, Input, Answered | None]:

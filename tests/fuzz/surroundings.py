@@ -123,7 +123,7 @@ _PATHS = (
 
 @dataclass(slots=True)
 class Surroundings:
-    """`site`: which gate is asked. Header names are in lower case. `origin`: what the reference once made of them."""
+    """`site`: which authenticator is asked. Header names: lower case. `origin`: what the reference made of them."""
 
     site: int = 0
     peer: str | None = PROXY

@@ -58,7 +58,10 @@ def test_figures_are_what_the_table_shows(capsys):
     report = Report(SEED, played=7)
     report.seen[campaign.GATE, OPEN] = 4
     report.seen[sockets.LANES[0], MALFORMED] = 3
-    assert json.loads(json.dumps(report.figures()))["seen"] == {"gate": {"open": 4}, "uvicorn-h11": {"malformed": 3}}
+    assert json.loads(json.dumps(report.figures()))["seen"] == {
+        "authenticator": {"open": 4},
+        "uvicorn-h11": {"malformed": 3},
+    }
     report.show(LANES)
     assert capsys.readouterr().out.endswith("octy: 7 headers, seed 20, 0 exceptions\n")
 

@@ -1,8 +1,9 @@
 """`python -m load.exactness`: many processes of many threads at the same keys; the tables must be exact.
 
-Each process has a gate of its own and each thread asks it, request after request, with right and wrong secrets, for
-unknown and for retired pairs. Afterwards every request stands in the log of commits once, in its thread's order; and
-counts, streaks, cases and what the outbox tells of them are what an oracle says that reads the log, one by one.
+Each process has an authenticator of its own and each thread asks it, request after request, with right and wrong
+secrets, for unknown and for retired pairs. Afterwards every request stands in the log of commits once, in its thread's
+order; and counts, streaks, cases and what the outbox tells of them are what an oracle says that reads the log, one by
+one.
 """
 
 import argparse
@@ -65,22 +66,24 @@ def run_share(share: Share) -> tuple[dict[int, list[Done]], list[str]]:
     settings = Settings.build(
         database_url=share.url, peppers=share.peppers, commit_timeout=_PATIENCE, sources_per_minute=1_000_000
     )
-    gate = Authenticator(settings, database=LoggedDatabase(share.url, busy_timeout=_PATIENCE / 2))
+    authenticator = Authenticator(settings, database=LoggedDatabase(share.url, busy_timeout=_PATIENCE / 2))
     together = Barrier(len(share.threads), action=lambda: _meeting[0].wait(_PATIENCE))
     with ThreadPoolExecutor(len(share.threads)) as threads:
-        ends = list(threads.map(lambda thread: _run_thread(gate, share, thread, together), share.threads))
-    gate.close()
+        ends = list(threads.map(lambda thread: _run_thread(authenticator, share, thread, together), share.threads))
+    authenticator.close()
     sent = {thread: done for thread, (done, _) in zip(share.threads, ends, strict=True)}
     return sent, [fault for _, faults in ends for fault in faults]
 
 
-def _run_thread(gate: Authenticator, share: Share, thread: int, together: Barrier) -> tuple[list[Done], list[str]]:
+def _run_thread(
+    authenticator: Authenticator, share: Share, thread: int, together: Barrier
+) -> tuple[list[Done], list[str]]:
     done, faults = [], []
     meets_at = {share.requests * number // _MEETINGS for number in range(_MEETINGS)}
     for number, attempt in enumerate(attempts(share.cast, thread, share.requests, share.seed)):
         if number in meets_at:
             together.wait(_PATIENCE)
-        outcome = gate.decide(attempt.request).outcome
+        outcome = authenticator.decide(attempt.request).outcome
         if outcome != attempt.outcome:
             faults.append(f"{attempt[:3]} ended as {outcome}")
         done.append(Done(*attempt[:3]))

@@ -1,4 +1,4 @@
-"""`python -m load.keyring_flood`: a million random public keys, from random sources, against one gate in process.
+"""`python -m load.keyring_flood`: a million random public keys, from random sources, against one authenticator.
 
 Shown: every one is refused and recorded, rows and memory stay bounded, and the pairs that were known before are never
 pushed out of memory. Many threads ask at once, for otherwise the disk would set the pace.
@@ -56,15 +56,15 @@ class Attacker:
 
 
 class Flood:
-    """Sends the flood through a gate and uses the known pairs meanwhile."""
+    """Sends the flood through an authenticator and uses the known pairs meanwhile."""
 
-    def __init__(self, gate: Authenticator, known: list[Keys], seed: int) -> None:
-        self._gate = gate
+    def __init__(self, authenticator: Authenticator, known: list[Keys], seed: int) -> None:
+        self._authenticator = authenticator
         self._attacker = Attacker(seed)
         self._owners = [FakeRequest(keys.basic()) for keys in known]
         self._keys = [keys.public_key.encode() for keys in known]
         for owner in self._owners:
-            gate.decide(owner)
+            authenticator.decide(owner)
         self._records = self._remembered()
         self.outcomes: Counter[str] = Counter()
         self.used = KNOWN
@@ -76,9 +76,9 @@ class Flood:
         with ThreadPoolExecutor(_THREADS) as threads:
             for begun in range(0, requests, _ROUND):
                 some = [self._attacker.request() for _ in range(min(_ROUND, requests - begun))]
-                verdicts = threads.map(self._gate.decide, some)
-                for number, verdict in enumerate(verdicts):
-                    self.outcomes[str(verdict.outcome)] += 1
+                decisions = threads.map(self._authenticator.decide, some)
+                for number, decision in enumerate(decisions):
+                    self.outcomes[str(decision.outcome)] += 1
                     if number % _USE_EVERY == 0:
                         self._use()
         now = self._remembered()
@@ -86,28 +86,28 @@ class Flood:
 
     def _use(self) -> None:
         for owner in self._owners:
-            verdict = self._gate.admit(owner)
+            decision = self._authenticator.admit(owner)
             self.used += 1
-            if not isinstance(verdict, AuthDecision) or verdict.outcome is not Outcome.ACCEPTED:
+            if not isinstance(decision, AuthDecision) or decision.outcome is not Outcome.ACCEPTED:
                 self.looked_up += 1
 
     def _remembered(self) -> list[bytes | None]:
-        return [self._gate._keyring.recall(key) for key in self._keys]
+        return [self._authenticator._keyring.recall(key) for key in self._keys]
 
 
 def measure(world: World, requests: int, seed: int = 1) -> Report:
     report = Report(f"{world.store}, {requests} random public keys (seed {seed})")
     known = [world.register(f"customer-{number}") for number in range(KNOWN)]
     begun, before = time.monotonic(), _resident()
-    with world.gate(cache_size=KNOWN) as gate:
-        flood = Flood(gate, known, seed)
+    with world.authenticator(cache_size=KNOWN) as authenticator:
+        flood = Flood(authenticator, known, seed)
         flood.send(requests // 10)
         settled = _resident()
         flood.send(requests - requests // 10)
         taken, after = time.monotonic() - begun, _resident()
         left = _left_behind(flood)
-        remembered = len(gate._keyring.memory.records)
-        lost = gate.health().lost
+        remembered = len(authenticator._keyring.memory.records)
+        lost = authenticator.health().lost
     total = requests + _TRACED
     report.figure("requests a second", round(requests / taken))
     report.same("outcomes", dict(flood.outcomes), {"unknown_key": total})

@@ -7,12 +7,12 @@ from octy_middleware import Outcome
 
 def test_requests_from_one_64_make_one_counter_row_and_one_source(world: World) -> None:
     keys = world.register()
-    with world.gate(clock=lambda: 1_800_000_000.0) as gate:
+    with world.authenticator(clock=lambda: 1_800_000_000.0) as authenticator:
         for number in range(100):
             request = FakeRequest(keys.basic("sk_wrong"), peer=f"2001:db8:1:2:{number:x}::{number:x}")
-            assert gate.decide(request).outcome is Outcome.WRONG_SECRET
-            gate.decide(FakeRequest(keys.basic(), peer=f"2001:db8:1:2::{number:x}"))
-        gate.decide(FakeRequest(keys.basic("sk_wrong"), peer="2001:db8:1:3::1"))
+            assert authenticator.decide(request).outcome is Outcome.WRONG_SECRET
+            authenticator.decide(FakeRequest(keys.basic(), peer=f"2001:db8:1:2::{number:x}"))
+        authenticator.decide(FakeRequest(keys.basic("sk_wrong"), peer="2001:db8:1:3::1"))
     rows = world.rows("SELECT source, outcome, count FROM outcome_minute ORDER BY source, outcome")
     assert rows == [
         ("2001:db8:1:2::/64", "accepted", 100),
@@ -24,9 +24,9 @@ def test_requests_from_one_64_make_one_counter_row_and_one_source(world: World) 
 
 def test_nat64_sources_are_counted_by_their_ipv4_address(world: World) -> None:
     keys = world.register()
-    with world.gate(clock=lambda: 1_800_000_000.0) as gate:
+    with world.authenticator(clock=lambda: 1_800_000_000.0) as authenticator:
         for peer in ("64:ff9b::808:808", "64:ff9b::808:404", "8.8.8.8"):
-            gate.decide(FakeRequest(keys.basic("sk_wrong"), peer=peer))
+            authenticator.decide(FakeRequest(keys.basic("sk_wrong"), peer=peer))
     assert world.rows("SELECT source, count FROM outcome_minute ORDER BY source") == [("8.8.4.4", 1), ("8.8.8.8", 2)]
     networks = world.rows("SELECT network, length FROM streak WHERE network <> '' ORDER BY network")
     assert networks == [("8.8.4.0/24", 1), ("8.8.8.0/24", 2)]

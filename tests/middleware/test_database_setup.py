@@ -58,10 +58,10 @@ def test_a_missing_table_is_logged_as_that_where_a_request_meets_it(
 ) -> None:
     keys = world.register()
     caplog.set_level(logging.WARNING)
-    with world.gate(commit_timeout=2.0) as gate:
+    with world.authenticator(commit_timeout=2.0) as authenticator:
         with world.database.write() as connection:
             connection.exec_driver_sql("DROP TABLE key_change")
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
     assert "DatabaseSetupError" in caplog.text
     assert "key_change" in caplog.text
     assert "run `octy db upgrade`" in caplog.text
@@ -75,9 +75,11 @@ def test_a_missing_right_is_logged_as_that_where_a_request_meets_it(
     with world.database.write() as connection:
         connection.exec_driver_sql(f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {powerless}")
     caplog.set_level(logging.WARNING)
-    with world.gate(database_url=world.url.replace("octy@", f"{powerless}@"), commit_timeout=2.0) as gate:
-        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.DATABASE_UNAVAILABLE
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator(
+        database_url=world.url.replace("octy@", f"{powerless}@"), commit_timeout=2.0
+    ) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.DATABASE_UNAVAILABLE
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
         deadline = time.monotonic() + 60
         while "permission denied for table" not in caplog.text:
             assert time.monotonic() < deadline

@@ -25,7 +25,7 @@ def door(request: pytest.FixtureRequest) -> Any:
 
 def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wrong_ones(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate(optional=True) as gate, door(gate) as ask:
+    with world.authenticator(optional=True) as authenticator, door(authenticator) as ask:
         assert json.loads(ask("/maybe").body) == {"user": None}
         assert json.loads(ask("/maybe", "").body) == {"user": None}
         assert json.loads(ask("/maybe", keys.basic()).body) == {"user": "acme"}
@@ -35,20 +35,23 @@ def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wron
 
 
 def test_optional_does_not_open_plain_http(world: World, door: Any) -> None:
-    with world.gate(optional=True) as gate, door(gate, scheme="http") as ask:
+    with world.authenticator(optional=True) as authenticator, door(authenticator, scheme="http") as ask:
         assert ask("/maybe").status == 403
-    with world.gate(optional=True, require_https=False) as gate, door(gate, scheme="http") as ask:
+    with (
+        world.authenticator(optional=True, require_https=False) as authenticator,
+        door(authenticator, scheme="http") as ask,
+    ):
         assert json.loads(ask("/maybe").body) == {"user": None}
 
 
 def test_starlettes_requires_refuses_nobody_in_optional_mode(world: World) -> None:
-    with world.gate(optional=True, scopes=("billing",)) as gate, asgi(gate) as ask:
+    with world.authenticator(optional=True, scopes=("billing",)) as authenticator, asgi(authenticator) as ask:
         assert ask("/billing").status == 403
         assert ask("/billing", world.register().basic()).status == 200
 
 
 def test_a_method_may_be_exempt_alone(world: World, door: Any) -> None:
-    with world.gate(exempt_paths=("OPTIONS *", "GET /maybe")) as gate, door(gate) as ask:
+    with world.authenticator(exempt_paths=("OPTIONS *", "GET /maybe")) as authenticator, door(authenticator) as ask:
         assert [ask("/maybe", method=method).status for method in ("GET", "HEAD", "POST")] == [200, 200, 401]
         assert ask("/who", method="OPTIONS").status in (200, 405)  # the app's own answer
 
@@ -65,14 +68,17 @@ def test_hsts_stands_on_every_answer_over_https_and_on_no_other(
     world: World, door: Any, options: dict[str, Any], scheme: str, expected: str | None
 ) -> None:
     keys = world.register()
-    with world.gate(exempt_paths=("/open",), **options) as gate, door(gate, scheme=scheme) as ask:
+    with (
+        world.authenticator(exempt_paths=("/open",), **options) as authenticator,
+        door(authenticator, scheme=scheme) as ask,
+    ):
         answers = [ask("/who", keys.basic()), ask("/who"), ask("/open")]
     assert [answer.status for answer in answers] == [200, 401, 200]
     assert [answer.headers.get("strict-transport-security") for answer in answers] == [expected] * 3
 
 
 def test_hsts_takes_the_place_of_the_apps_own(world: World, door: Any) -> None:
-    with world.gate(hsts=60, exempt_paths=("/hsts",)) as gate, door(gate) as ask:
+    with world.authenticator(hsts=60, exempt_paths=("/hsts",)) as authenticator, door(authenticator) as ask:
         assert ask("/hsts").headers["strict-transport-security"] == "max-age=60"
 
 
@@ -86,10 +92,10 @@ def shaping(world: World, shape: Callable[[ErrorResponse, Request], ErrorRespons
 
 
 def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: Any) -> None:
-    gate = shaping(world, plain_text)
-    with door(gate) as ask:
+    authenticator = shaping(world, plain_text)
+    with door(authenticator) as ask:
         answer, head = ask("/who"), ask("/who", method="HEAD")
-    gate.close()
+    authenticator.close()
     assert (answer.status, answer.body) == (401, b"401 No API keys were sent. /who")
     assert answer.headers["content-type"] == "text/plain"
     assert answer.headers["x-shaped"] == "yes"
@@ -103,10 +109,10 @@ def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: 
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
-    gate = shaping(world, plain_text)
-    with door(gate) as ask:
+    authenticator = shaping(world, plain_text)
+    with door(authenticator) as ask:
         answers = [ask("/who", header) for header in (basic(UNKNOWN, "x"), keys.basic("no"), old.basic())]
-    gate.close()
+    authenticator.close()
     assert answers[0] == answers[1] == answers[2]
 
 
@@ -134,10 +140,10 @@ def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
 def test_a_shape_that_fails_lets_nobody_in_and_sends_ours(
     world: World, door: Any, shape: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
-    gate = shaping(world, shape)
-    with door(gate) as ask:
+    authenticator = shaping(world, shape)
+    with door(authenticator) as ask:
         answer = ask("/who")
-    gate.close()
+    authenticator.close()
     assert answer.status == 401
     assert json.loads(answer.body)["error"]["code"] == 401
     assert "shape_refusal failed" in caplog.text
@@ -149,7 +155,7 @@ def refusals(ask: Ask, header: str, number: int) -> list[int]:
 
 def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate(throttle=5) as gate, door(gate) as ask:
+    with world.authenticator(throttle=5) as authenticator, door(authenticator) as ask:
         assert refusals(ask, keys.basic("no"), 8) == [401] * 5 + [429] * 3
         assert refusals(ask, basic(UNKNOWN, "x"), 2) == [429] * 2
         assert refusals(ask, keys.basic(), 3) == [200] * 3
@@ -165,7 +171,7 @@ def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(worl
 
 def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate(throttle=2) as gate, door(gate) as ask:
+    with world.authenticator(throttle=2) as authenticator, door(authenticator) as ask:
         refusals(ask, keys.basic("no"), 3)
         theirs = ask("/who", keys.basic("no").removeprefix("Basic "))
         plain = ask("/who", basic(UNKNOWN, "x").removeprefix("Basic "))
@@ -177,7 +183,10 @@ def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door
 
 def test_another_source_is_not_throttled(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate(throttle=1, trusted_proxies=("127.0.0.1",)) as gate, door(gate, peer="127.0.0.1") as ask:
+    with (
+        world.authenticator(throttle=1, trusted_proxies=("127.0.0.1",)) as authenticator,
+        door(authenticator, peer="127.0.0.1") as ask,
+    ):
 
         def attempt(source: str) -> int:
             forwarded = {"X-Forwarded-For": source, "X-Forwarded-Proto": "https"}
@@ -193,10 +202,10 @@ def test_another_source_is_not_throttled(world: World, door: Any) -> None:
 
 @pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
 def test_options_that_would_be_ignored_are_refused(world: World, middleware: Any) -> None:
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for more in ({"optional": True}, {"settings": world.settings()}, {"shape_refusal": plain_text}):
-            with pytest.raises(ConfigurationError, match="give a gate alone"):
-                middleware(None, gate=gate, **more)
+            with pytest.raises(ConfigurationError, match="give an authenticator alone"):
+                middleware(None, authenticator=authenticator, **more)
     with pytest.raises(ConfigurationError, match="not both: optionl, require_https"):
         middleware(None, settings=world.settings(), require_https=False, optionl=True)
 
@@ -207,8 +216,8 @@ def test_a_scope_that_the_door_does_not_know_never_reaches_the_app(world: World)
     async def app(scope: Any, receive: Any, send: Any) -> None:
         reached.append(scope["type"])
 
-    with world.gate() as gate, pytest.raises(ValueError, match="webtransport"):
-        asyncio.run(OctyASGIMiddleware(app, gate=gate)({"type": "webtransport"}, None, None))  # type: ignore[arg-type]
+    with world.authenticator() as authenticator, pytest.raises(ValueError, match="webtransport"):
+        asyncio.run(OctyASGIMiddleware(app, authenticator=authenticator)({"type": "webtransport"}, None, None))  # type: ignore[arg-type]
     assert reached == []
 
 

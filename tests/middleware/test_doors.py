@@ -29,16 +29,16 @@ def door(request: pytest.FixtureRequest) -> Any:
 
 def test_a_right_pair_goes_on_with_its_principal(world: World, door: Any) -> None:
     keys = world.register("acme")
-    with world.gate(scopes=("authenticated", "read")) as gate, door(gate) as ask:
+    with world.authenticator(scopes=("authenticated", "read")) as authenticator, door(authenticator) as ask:
         answer = ask("/who", keys.basic())
     assert (answer.status, json.loads(answer.body)) == (200, {"user": "acme", "scopes": ["authenticated", "read"]})
 
 
 def test_the_scheme_less_form_of_go_clients_is_taken(world: World, door: Any) -> None:
     keys = world.register("acme")
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 200
-    with world.gate(schemeless=False) as gate, door(gate) as ask:
+    with world.authenticator(schemeless=False) as authenticator, door(authenticator) as ask:
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 401
 
 
@@ -47,7 +47,7 @@ def test_both_doors_answer_with_the_same_bytes(world: World) -> None:
     cases = [None, keys.basic("no"), basic(UNKNOWN, "x"), "Bearer x", "Basic ", "Basic " + "A" * 3000]
     answers: dict[str, list[Answer]] = {}
     for name, open_door in DOORS.items():
-        with world.gate() as gate, open_door(gate) as ask:
+        with world.authenticator() as authenticator, open_door(authenticator) as ask:
             answers[name] = [ask("/who", case) for case in cases]
     assert answers["asgi"] == answers["wsgi"]
     assert [answer.status for answer in answers["asgi"]] == [401, 401, 401, 401, 401, 431]
@@ -57,7 +57,7 @@ def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         answers = [
             ask("/who", header)
             for header in (basic(UNKNOWN, "x"), keys.basic("no"), keys.basic(""), old.basic(), old.basic("no"))
@@ -73,21 +73,21 @@ def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -
 
 def test_a_refusal_is_on_disk_before_it_leaves(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         for number in range(1, 6):
             assert ask("/who", keys.basic("no")).status == 401
             assert world.recorded(keys.public_key) == {"wrong_secret": number}
 
 
 def test_problem_json_is_sent_to_those_who_prefer_it(world: World, door: Any) -> None:
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         answer = ask("/who", Accept="application/problem+json")
     assert answer.headers["content-type"] == "application/problem+json"
     assert json.loads(answer.body)["status"] == 401
 
 
 def test_head_gets_the_headers_and_no_body(world: World, door: Any) -> None:
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         answer, full = ask("/who", method="HEAD"), ask("/who")
     assert (answer.status, answer.body) == (401, b"")
     assert answer.headers["content-length"] == full.headers["content-length"]
@@ -95,7 +95,7 @@ def test_head_gets_the_headers_and_no_body(world: World, door: Any) -> None:
 
 def test_exempt_paths_carry_no_principal(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate(exempt_paths=("/open",)) as gate, door(gate) as ask:
+    with world.authenticator(exempt_paths=("/open",)) as authenticator, door(authenticator) as ask:
         assert json.loads(ask("/open").body) == {"user": False}
         assert json.loads(ask("/open", keys.basic("no")).body) == {"user": False}
     assert world.recorded() == {}
@@ -109,23 +109,23 @@ def test_a_forged_remote_user_is_removed(world: World) -> None:
         start_response("200 OK", [])
         return []
 
-    with world.gate(exempt_paths=("/open",)) as gate:
-        middleware = OctyWSGIMiddleware(app, gate=gate)
+    with world.authenticator(exempt_paths=("/open",)) as authenticator:
+        middleware = OctyWSGIMiddleware(app, authenticator=authenticator)
         Client(middleware).get("/open", base_url="https://x", environ_overrides={"REMOTE_USER": "admin"}).close()
     assert seen == [None]
 
 
 def test_scopes_work_with_starlettes_requires(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate, asgi(gate) as ask:
+    with world.authenticator() as authenticator, asgi(authenticator) as ask:
         assert ask("/billing", keys.basic()).status == 403
-    with world.gate(scopes=("billing",)) as gate, asgi(gate) as ask:
+    with world.authenticator(scopes=("billing",)) as authenticator, asgi(authenticator) as ask:
         assert ask("/billing", keys.basic()).status == 200
 
 
 def test_exempt_paths_speak_of_the_app_wherever_it_is_mounted(world: World) -> None:
-    with world.gate(exempt_paths=("/open",)) as gate:
-        inner = starlette_app(gate)
+    with world.authenticator(exempt_paths=("/open",)) as authenticator:
+        inner = starlette_app(authenticator)
         with TestClient(Starlette(routes=[Mount("/api", inner)]), base_url="https://x") as client:
             assert client.get("/api/open").status_code == 200
             assert client.get("/api/who").status_code == 401
@@ -139,8 +139,11 @@ def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
         await socket.send_text(socket.user.display_name)
         await socket.close()
 
-    with world.gate() as gate:
-        app = Starlette(routes=[WebSocketRoute("/ws", talk)], middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
+    with world.authenticator() as authenticator:
+        app = Starlette(
+            routes=[WebSocketRoute("/ws", talk)],
+            middleware=[Middleware(OctyASGIMiddleware, authenticator=authenticator)],
+        )
         with TestClient(app, base_url="https://x") as client:
             with pytest.raises(WebSocketDenialResponse) as denied, client.websocket_connect("wss://x/ws"):
                 pass
@@ -151,8 +154,8 @@ def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
 
 def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
     keys = world.register()
-    gate = Authenticator(world.settings(linger=1.0))
-    with TestClient(starlette_app(gate), base_url="https://x") as client:
+    authenticator = Authenticator(world.settings(linger=1.0))
+    with TestClient(starlette_app(authenticator), base_url="https://x") as client:
         client.get("/who", headers={"Authorization": keys.basic()})
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
@@ -171,7 +174,7 @@ def test_bad_set_up_fails_at_once_with_what_to_do(middleware: Any, monkeypatch: 
 @pytest.mark.parametrize("name", DOORS)
 def test_wrong_secrets_during_a_long_write_lock_are_503_and_each_counts_once(world: World, name: str) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=0.4) as gate, DOORS[name](gate) as ask:
+    with world.authenticator(commit_timeout=0.4) as authenticator, DOORS[name](authenticator) as ask:
         assert ask("/who", keys.basic()).status == 200
         with world.database.write():
             assert [ask("/who", keys.basic("no")).status for _ in range(3)] == [503, 503, 503]
@@ -217,8 +220,8 @@ def test_a_client_that_goes_away_takes_nothing_with_it(world: World) -> None:
     async def app(*_: Any) -> None:
         raise AssertionError("refused requests never come here")
 
-    with world.gate() as gate:
-        asyncio.run(story(OctyASGIMiddleware(app, gate=gate)))
+    with world.authenticator() as authenticator:
+        asyncio.run(story(OctyASGIMiddleware(app, authenticator=authenticator)))
     assert 1 <= world.recorded(keys.public_key)["wrong_secret"] <= 6
 
 

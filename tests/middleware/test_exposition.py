@@ -9,12 +9,12 @@ from octy_middleware.metrics import exposition
 def test_every_recorded_request_is_counted_by_its_outcome(tmp_path):
     world = World(tmp_path)
     keys = world.register()
-    with world.gate(linger=0.0) as gate:
+    with world.authenticator(linger=0.0) as authenticator:
         for _ in range(3):
-            gate.decide(FakeRequest(keys.basic("wrong")))
-            gate.decide(FakeRequest(keys.basic()))
-        gate.close()  # what is accepted is written a moment later
-        families = {family.name: family for family in text_string_to_metric_families(exposition(gate))}
+            authenticator.decide(FakeRequest(keys.basic("wrong")))
+            authenticator.decide(FakeRequest(keys.basic()))
+        authenticator.close()  # what is accepted is written a moment later
+        families = {family.name: family for family in text_string_to_metric_families(exposition(authenticator))}
     world.close()
     outcomes = {
         sample.labels["outcome"]: sample.value for sample in families["octy_app_outcomes"].samples if sample.value

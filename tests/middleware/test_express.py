@@ -36,36 +36,38 @@ def clock() -> Clock:
 
 
 @pytest.fixture
-def gate(world: World, clock: Clock) -> Iterator[Authenticator]:
-    gate = Authenticator(world.settings(header_cache=4), clock=clock)
-    yield gate
-    gate.close()
+def authenticator(world: World, clock: Clock) -> Iterator[Authenticator]:
+    authenticator = Authenticator(world.settings(header_cache=4), clock=clock)
+    yield authenticator
+    authenticator.close()
 
 
-def passes(gate: Authenticator, header: str, **given: object) -> bool:
+def passes(authenticator: Authenticator, header: str, **given: object) -> bool:
     """Say whether a request passes without any look at the store."""
-    verdict = gate.admit(FakeRequest(header, **given))
-    return isinstance(verdict, AuthDecision) and verdict.outcome is Outcome.ACCEPTED
+    decision = authenticator.admit(FakeRequest(header, **given))
+    return isinstance(decision, AuthDecision) and decision.outcome is Outcome.ACCEPTED
 
 
-def known(world: World, gate: Authenticator) -> Keys:
-    """Return a pair whose header the gate knows: looked up at its first use, remembered at its second."""
+def known(world: World, authenticator: Authenticator) -> Keys:
+    """Return a pair whose header the authenticator knows: looked up at its first use, remembered at its second."""
     keys = world.register()
-    assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-    assert passes(gate, keys.basic())
-    assert len(gate._express._known) == 1
+    assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    assert passes(authenticator, keys.basic())
+    assert len(authenticator._express._known) == 1
     return keys
 
 
-def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Authenticator, clock: Clock) -> None:
-    keys = known(world, gate)
+def test_every_use_is_counted_though_they_share_one_entry(
+    world: World, authenticator: Authenticator, clock: Clock
+) -> None:
+    keys = known(world, authenticator)
     for second in range(3):
         clock.now = NOW + second
         for source in ("203.0.113.9", "203.0.113.9", "198.51.100.7"):
-            assert passes(gate, keys.basic(), peer=source)
+            assert passes(authenticator, keys.basic(), peer=source)
     clock.now = NOW + 60
-    assert passes(gate, keys.basic())
-    gate.close()
+    assert passes(authenticator, keys.basic())
+    authenticator.close()
     counts = world.rows("SELECT minute, source, count FROM outcome_minute ORDER BY minute, source")
     minute = int(NOW) // 60
     assert counts == [(minute, "198.51.100.7", 3), (minute, "203.0.113.9", 8), (minute + 1, "203.0.113.9", 1)]
@@ -73,110 +75,112 @@ def test_every_use_is_counted_though_they_share_one_entry(world: World, gate: Au
     assert last_used == round((NOW + 60) * 1e6)
 
 
-def test_a_success_of_the_express_lane_ends_streaks(world: World, gate: Authenticator) -> None:
-    keys = known(world, gate)
+def test_a_success_of_the_express_lane_ends_streaks(world: World, authenticator: Authenticator) -> None:
+    keys = known(world, authenticator)
     for _ in range(19):
-        gate.decide(FakeRequest(keys.basic("sk_wrong")))
-    assert passes(gate, keys.basic())
+        authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
+    assert passes(authenticator, keys.basic())
     for _ in range(19):
-        gate.decide(FakeRequest(keys.basic("sk_wrong")))
-    gate.close()
+        authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
+    authenticator.close()
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
 
 @pytest.mark.parametrize("change", ["one letter more", "another scheme's case", "twice", "over plain HTTP"])
-def test_only_the_very_same_value_over_the_same_way_is_known(world: World, gate: Authenticator, change: str) -> None:
-    keys = known(world, gate)
+def test_only_the_very_same_value_over_the_same_way_is_known(
+    world: World, authenticator: Authenticator, change: str
+) -> None:
+    keys = known(world, authenticator)
     request = {
         "one letter more": FakeRequest(keys.basic(keys.secret + "x")),
         "another scheme's case": FakeRequest(keys.basic().replace("Basic", "basic")),
         "twice": FakeRequest(None, headers={b"authorization": [keys.basic().encode()] * 2}),
         "over plain HTTP": FakeRequest(keys.basic(), scheme="http"),
     }[change]
-    hits = gate._express.recall(request.header(b"authorization")[0], "203.0.113.9")
+    hits = authenticator._express.recall(request.header(b"authorization")[0], "203.0.113.9")
     assert (hits is not None) is (change in ("twice", "over plain HTTP"))
-    outcome = gate.decide(request).outcome
+    outcome = authenticator.decide(request).outcome
     assert outcome == {"one letter more": "wrong_secret", "twice": "ambiguous", "over plain HTTP": "plain_http"}.get(
         change, "accepted"
     )
 
 
-def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, gate: Authenticator) -> None:
+def test_a_revoked_pair_is_off_the_lane_at_once_in_this_process(world: World, authenticator: Authenticator) -> None:
     from octy_middleware.domain import key_pairs
 
-    keys = known(world, gate)
+    keys = known(world, authenticator)
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
     with world.database.write() as connection:
         key_pairs.retire(connection, pair_id, NOW)
-    assert not passes(gate, keys.basic())
-    assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.RETIRED
+    assert not passes(authenticator, keys.basic())
+    assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.RETIRED
 
 
 @pytest.mark.parametrize(("ahead", "expected"), [(9.5, True), (9.999, True), (10.0, False), (3600.0, False)])
 def test_a_retiring_pair_ends_on_time(
-    world: World, gate: Authenticator, clock: Clock, ahead: float, expected: bool
+    world: World, authenticator: Authenticator, clock: Clock, ahead: float, expected: bool
 ) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retiring', retire_at = ?", round((NOW + 10) * 1e6))
     for _ in range(2):
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     clock.now = NOW + ahead
-    assert passes(gate, keys.basic()) is expected
+    assert passes(authenticator, keys.basic()) is expected
 
 
-def test_a_clock_set_back_does_not_stretch_a_second(world: World, gate: Authenticator, clock: Clock) -> None:
-    keys = known(world, gate)
+def test_a_clock_set_back_does_not_stretch_a_second(world: World, authenticator: Authenticator, clock: Clock) -> None:
+    keys = known(world, authenticator)
     clock.now = NOW - 86_400
-    assert passes(gate, keys.basic())
-    gate.close()
+    assert passes(authenticator, keys.basic())
+    authenticator.close()
     assert (int(NOW - 86_400) // 60, 1) in world.rows("SELECT minute, count FROM outcome_minute")
 
 
-def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, gate: Authenticator) -> None:
-    keys = known(world, gate)
-    gate._keyring._stop.set()
-    gate._keyring.memory.trusted_until = time.monotonic() - 1
-    assert not passes(gate, keys.basic())
+def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, authenticator: Authenticator) -> None:
+    keys = known(world, authenticator)
+    authenticator._keyring._stop.set()
+    authenticator._keyring.memory.trusted_until = time.monotonic() - 1
+    assert not passes(authenticator, keys.basic())
 
 
-def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, gate: Authenticator) -> None:
+def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World, authenticator: Authenticator) -> None:
     some = [world.register(f"a{number}") for number in range(8)]
     for _ in range(2):
         for keys in some:
-            assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-            assert passes(gate, keys.basic())
-    assert len(gate._express._known) <= 4
-    gate.close()
+            assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+            assert passes(authenticator, keys.basic())
+    assert len(authenticator._express._known) <= 4
+    authenticator.close()
     assert world.recorded()["accepted"] == 32
 
 
-def test_no_header_stands_in_memory_in_clear(world: World, gate: Authenticator) -> None:
-    keys = known(world, gate)
-    for digest, entry in gate._express._known.items():
-        held = repr((digest, entry.key, entry.packed, entry.record, entry.verdict, entry.entries))
+def test_no_header_stands_in_memory_in_clear(world: World, authenticator: Authenticator) -> None:
+    keys = known(world, authenticator)
+    for digest, entry in authenticator._express._known.items():
+        held = repr((digest, entry.key, entry.packed, entry.record, entry.decision, entry.entries))
         assert keys.secret not in held
         assert keys.basic().removeprefix("Basic ") not in held
 
 
 def test_claims_that_come_together_are_looked_up_together(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        gate.decide(FakeRequest(keys.basic()))
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
         asked: list[int] = []
-        real, held = gate._keyring.look_up_all, threading.Event()
+        real, held = authenticator._keyring.look_up_all, threading.Event()
 
         def look_up_all(public_keys: set[str]) -> dict[str, KeyRecord]:
             asked.append(len(public_keys))
             held.wait(5)
             return real(public_keys)
 
-        gate._keyring.look_up_all = look_up_all  # type: ignore[method-assign]
+        authenticator._keyring.look_up_all = look_up_all  # type: ignore[method-assign]
         headers = [keys.basic("sk_wrong"), *(basic(f"pk_unknown{number:020}", "x") for number in range(30))]
-        threads = [threading.Thread(target=gate.decide, args=(FakeRequest(header),)) for header in headers]
+        threads = [threading.Thread(target=authenticator.decide, args=(FakeRequest(header),)) for header in headers]
         for thread in threads:
             thread.start()
-        while len(gate._look_ups._drain) + sum(asked) < len(headers):
+        while len(authenticator._look_ups._drain) + sum(asked) < len(headers):
             time.sleep(0.001)
         held.set()
         for thread in threads:
@@ -196,12 +200,12 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
         def method(self, value: str) -> None: ...
 
     keys = world.register()
-    with world.gate() as gate:
-        claim = gate.admit(FakeRequest(keys.basic("sk_wrong")))
+    with world.authenticator() as authenticator:
+        claim = authenticator.admit(FakeRequest(keys.basic("sk_wrong")))
         assert isinstance(claim, PendingCredentials)
         tickets = [ThreadWaiter(), ThreadWaiter()]
         stories = [
-            gate.pursue(claim, request, iter([ticket]).__next__)
+            authenticator.pursue(claim, request, iter([ticket]).__next__)
             for request, ticket in zip((Broken(), FakeRequest()), tickets, strict=True)
         ]
         for story in stories:
@@ -223,11 +227,11 @@ def test_a_ticket_is_taken_once() -> None:
 
 
 def test_tickets_of_threads_and_loops_are_settled_together() -> None:
-    verdict = AuthDecision(Outcome.UNKNOWN_KEY)
+    decision = AuthDecision(Outcome.UNKNOWN_KEY)
 
     async def wait() -> list[object]:
         mine, other, late = TaskWaiter(), ThreadWaiter(), TaskWaiter()
-        asyncio.get_running_loop().run_in_executor(None, settle, [(mine, verdict), (other, verdict)])
+        asyncio.get_running_loop().run_in_executor(None, settle, [(mine, decision), (other, decision)])
         await mine.wait(60)
         await asyncio.to_thread(other.wait, 5)
         begun = time.monotonic()
@@ -235,7 +239,7 @@ def test_tickets_of_threads_and_loops_are_settled_together() -> None:
         assert time.monotonic() - begun >= 0.05
         return [mine.answer, other.answer, late.answer]
 
-    assert asyncio.run(wait()) == [verdict, verdict, None]
+    assert asyncio.run(wait()) == [decision, decision, None]
 
 
 def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:

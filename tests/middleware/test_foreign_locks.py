@@ -88,14 +88,14 @@ def every_lock_held_by(role: str, world: World, public_key: str) -> Iterator[set
 def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(world: World, stranger: str) -> None:
     keys, other = world.register(), world.register("other")
     with (
-        world.gate(commit_timeout=2.0) as gate,
+        world.authenticator(commit_timeout=2.0) as authenticator,
         every_lock_held_by(stranger, world, keys.public_key) as taken,
     ):
         assert taken <= {"LOCK ACCESS SHARE"}
-        refused = {gate.decide(FakeRequest(keys.basic("wrong"))).outcome for _ in range(100)}
+        refused = {authenticator.decide(FakeRequest(keys.basic("wrong"))).outcome for _ in range(100)}
         assert refused == {Outcome.WRONG_SECRET}
-        assert gate.decide(FakeRequest(keys.basic())).passes
-        assert gate.decide(FakeRequest(other.basic())).passes
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
+        assert authenticator.decide(FakeRequest(other.basic())).passes
         for writer in (Writer.OFFICE, Writer.IMPORT, Writer.CROWD):
             with world.database.write(writer=writer, patience=2.0) as connection:
                 bulk_sql.run(connection, "UPDATE account SET contact_name = ?", writer.value)

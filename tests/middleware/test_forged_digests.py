@@ -12,8 +12,8 @@ from octy_middleware.keys.secret import make_pair
 FOREIGN = "pk_9b2f17a3-4573-4a9b-9128-53ee910ef4"
 
 
-def attempts(gate: Authenticator, header: str, number: int = 1) -> list[Outcome | None]:
-    return [gate.decide(FakeRequest(header)).outcome for _ in range(number)]
+def attempts(authenticator: Authenticator, header: str, number: int = 1) -> list[Outcome | None]:
+    return [authenticator.decide(FakeRequest(header)).outcome for _ in range(number)]
 
 
 def stored(world: World, keys: Keys) -> tuple:
@@ -32,8 +32,8 @@ def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
     world: World, hashed: str, scheme: str, marked: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = put(world, world.register(), hashed, scheme if marked else None, OLD)
-    with world.gate() as gate:
-        assert attempts(gate, keys.basic("x"), 25) == [Outcome.WRONG_SECRET] * 25
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, keys.basic("x"), 25) == [Outcome.WRONG_SECRET] * 25
     assert stored(world, keys) == (hashed, scheme if marked else None)
     assert world.recorded(keys.public_key) == {"wrong_secret": 25}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
@@ -43,26 +43,26 @@ def test_a_hash_written_by_sql_is_refused_counted_and_left_as_it_is(
 def test_a_hash_written_by_sql_under_a_key_of_our_shape_is_refused(world: World) -> None:
     keys = world.register()
     keys = put(world, keys, sha256(b"x").hexdigest(), None, make_pair().public_key)
-    with world.gate() as gate:
-        assert attempts(gate, keys.basic("x")) == [Outcome.WRONG_SECRET]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, keys.basic("x")) == [Outcome.WRONG_SECRET]
 
 
 def test_a_digest_copied_into_another_row_is_refused(world: World) -> None:
     own, victim = world.register("own"), world.register("victim")
     put(world, victim, stored(world, own)[0], None, victim.public_key)
-    with world.gate() as gate:
-        assert attempts(gate, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
-        assert attempts(gate, victim.basic()) == [Outcome.WRONG_SECRET]
-        assert attempts(gate, own.basic()) == [Outcome.ACCEPTED]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+        assert attempts(authenticator, victim.basic()) == [Outcome.WRONG_SECRET]
+        assert attempts(authenticator, own.basic()) == [Outcome.ACCEPTED]
 
 
 def test_a_row_that_takes_over_another_rows_public_key_is_refused(world: World) -> None:
     own, victim = world.register("own"), world.register("victim")
     moved = put(world, victim, stored(world, victim)[0], None, FOREIGN)
     own_as_victim = put(world, own, stored(world, own)[0], None, victim.public_key)
-    with world.gate() as gate:
-        assert attempts(gate, own_as_victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
-        assert attempts(gate, moved.basic()) == [Outcome.WRONG_SECRET]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, own_as_victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+        assert attempts(authenticator, moved.basic()) == [Outcome.WRONG_SECRET]
 
 
 def test_an_imported_hash_copied_or_edited_is_refused(world: World) -> None:
@@ -71,13 +71,13 @@ def test_an_imported_hash_copied_or_edited_is_refused(world: World) -> None:
     victim = have(world, victim, slow(victim.secret), "pbkdf2_sha256", FOREIGN)
     sealed, scheme = stored(world, victim)
     put(world, victim, stored(world, own)[0], scheme, FOREIGN)
-    with world.gate() as gate:
-        assert attempts(gate, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, victim.basic(own.secret)) == [Outcome.WRONG_SECRET]
     seal = sealed.rpartition("$pbkdf2")[0]
     put(world, victim, f"{seal}{slow('x')}", scheme, FOREIGN)
-    with world.gate() as gate:
-        assert attempts(gate, victim.basic("x")) == [Outcome.WRONG_SECRET]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, victim.basic("x")) == [Outcome.WRONG_SECRET]
     put(world, victim, sealed, scheme, FOREIGN)
-    with world.gate() as gate:
-        assert attempts(gate, victim.basic()) == [Outcome.ACCEPTED]
+    with world.authenticator() as authenticator:
+        assert attempts(authenticator, victim.basic()) == [Outcome.ACCEPTED]
         assert stored(world, victim)[0].startswith("$octy-b2$")

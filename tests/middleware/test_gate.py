@@ -1,4 +1,4 @@
-"""The gate: every end of a request, what is written of it, and what a stranger can tell apart."""
+"""The authenticator: every end of a request, what is written of it, and what a stranger can tell apart."""
 
 import shutil
 import sqlite3
@@ -21,8 +21,8 @@ from octy_middleware.settings import Options
 KNOWN_SHAPE = "pk_" + "0" * 28
 
 
-def decide(gate: Authenticator, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
-    return gate.decide(FakeRequest(authorization, **given)).outcome
+def decide(authenticator: Authenticator, authorization: str | bytes | None = None, **given: object) -> Outcome | None:
+    return authenticator.decide(FakeRequest(authorization, **given)).outcome
 
 
 def set_state(world: World, keys: Keys, state: str) -> None:
@@ -57,8 +57,8 @@ def test_every_end(world: World, name: str, state: str, header: str | None, expe
         "empty": keys.basic(""),
         "unknown": basic(KNOWN_SHAPE, "x"),
     }
-    with world.gate() as gate:
-        assert decide(gate, headers.get(header or "", header)) is expected, name
+    with world.authenticator() as authenticator:
+        assert decide(authenticator, headers.get(header or "", header)) is expected, name
     key = keys.public_key if expected in (Outcome.ACCEPTED, *_COUNTED_BY_KEY) else ""
     assert world.recorded(key) == {str(expected): 1}
 
@@ -68,29 +68,29 @@ _COUNTED_BY_KEY = (Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
 
 def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        assert isinstance(gate.admit(FakeRequest(keys.basic())), PendingCredentials)
-        verdict = gate.decide(FakeRequest(keys.basic()))
-        again = gate.admit(FakeRequest(keys.basic()))
+    with world.authenticator() as authenticator:
+        assert isinstance(authenticator.admit(FakeRequest(keys.basic())), PendingCredentials)
+        decision = authenticator.decide(FakeRequest(keys.basic()))
+        again = authenticator.admit(FakeRequest(keys.basic()))
         assert not isinstance(again, PendingCredentials)
-        assert again.principal == verdict.principal
-        assert verdict.principal is not None
-        assert (verdict.principal.identity, verdict.principal.display_name) == ("acme", "acme")
-        assert verdict.principal.is_authenticated
+        assert again.principal == decision.principal
+        assert decision.principal is not None
+        assert (decision.principal.identity, decision.principal.display_name) == ("acme", "acme")
+        assert decision.principal.is_authenticated
 
 
 def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
     """None of them is answered from memory: one look-up, one digest, one commit for each."""
     keys, old = world.register(), world.register("old")
     set_state(world, old, "retired")
-    with world.gate() as gate:
-        gate.decide(FakeRequest(keys.basic()))  # the pair is remembered now
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))  # the pair is remembered now
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
-            claim = gate.admit(FakeRequest(header))
+            claim = authenticator.admit(FakeRequest(header))
             assert isinstance(claim, PendingCredentials)
-            verdict = look_into(gate, claim, FakeRequest(header))
-            assert isinstance(verdict, AuthDecision)
-            assert not verdict.passes
+            decision = look_into(authenticator, claim, FakeRequest(header))
+            assert isinstance(decision, AuthDecision)
+            assert not decision.passes
     assert world.recorded(keys.public_key)["wrong_secret"] == 1
 
 
@@ -117,19 +117,21 @@ def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) ->
 
     work: dict[str, int] = {}
     now = time.time()  # stands still: a new minute would begin new counts in between
-    with closing(Authenticator(world.settings(feed_interval=0.5, attempts_per_minute=5), clock=lambda: now)) as gate:
+    with closing(
+        Authenticator(world.settings(feed_interval=0.5, attempts_per_minute=5), clock=lambda: now)
+    ) as authenticator:
         for _ in range(70):  # beyond the alert, the limit of details, and the last doubling before the count
             for header in headers.values():
-                gate.decide(FakeRequest(header))
-        gate._keyring._stop.set()
+                authenticator.decide(FakeRequest(header))
+        authenticator._keyring._stop.set()
         time.sleep(0.6)
-        event.listen(gate.database.engine, "checkout", listen)
-        gate.database.close()  # what is kept open is opened anew
+        event.listen(authenticator.database.engine, "checkout", listen)
+        authenticator.database.close()  # what is kept open is opened anew
         for name, header in headers.items():
             steps.clear()
-            gate.decide(FakeRequest(header))
+            authenticator.decide(FakeRequest(header))
             work[name] = len(steps)
-        event.remove(gate.database.engine, "checkout", listen)
+        event.remove(authenticator.database.engine, "checkout", listen)
     assert work["wrong"] > 200
     apart = {name: abs(count - work["wrong"]) for name, count in work.items()}
     assert max(apart.values()) <= 9, work  # a row more or less is 12 or more
@@ -148,15 +150,15 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
     }
     asked: dict[str, list[str]] = {}
     now = time.time()  # stands still: a new minute would begin new counts in between
-    with world.gate(clock=lambda: now, feed_interval=0.5, **rules) as gate:
+    with world.authenticator(clock=lambda: now, feed_interval=0.5, **rules) as authenticator:
         for _ in range(25):  # up to the alert and beyond
             for header in headers.values():
-                gate.decide(FakeRequest(header))
-        gate._keyring._stop.set()
+                authenticator.decide(FakeRequest(header))
+        authenticator._keyring._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
-            with listening(gate.database) as asked[name]:
-                gate.decide(FakeRequest(header))
+            with listening(authenticator.database) as asked[name]:
+                authenticator.decide(FakeRequest(header))
     assert len(asked["wrong"]) > 4
     assert asked["unknown"] == asked["wrong"]
     assert asked["retired"] == asked["wrong"]
@@ -174,8 +176,8 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
     ],
 )
 def test_exempt_paths(world: World, exempt: str, path: str, expected: Outcome | None) -> None:
-    with world.gate(exempt_paths=(exempt,)) as gate:
-        assert decide(gate, path=path) is expected
+    with world.authenticator(exempt_paths=(exempt,)) as authenticator:
+        assert decide(authenticator, path=path) is expected
 
 
 @pytest.mark.parametrize(
@@ -202,23 +204,23 @@ def test_exempt_paths(world: World, exempt: str, path: str, expected: Outcome | 
 def test_plain_http_is_refused_and_only_a_trusted_proxy_may_say_otherwise(
     world: World, options: dict[str, object], given: dict[str, object], expected: Outcome
 ) -> None:
-    with world.gate(**options) as gate:
-        assert decide(gate, **given) is expected
+    with world.authenticator(**options) as authenticator:
+        assert decide(authenticator, **given) is expected
 
 
 def test_a_pair_sent_over_plain_http_is_not_even_looked_at(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        assert decide(gate, keys.basic("sk_wrong"), scheme="http") is Outcome.PLAIN_HTTP
+    with world.authenticator() as authenticator:
+        assert decide(authenticator, keys.basic("sk_wrong"), scheme="http") is Outcome.PLAIN_HTTP
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
 
 
 def test_the_source_comes_from_a_trusted_proxy_only(world: World) -> None:
     keys, forwarded = world.register(), {b"x-forwarded-for": [b"198.51.100.7"]}
-    with world.gate() as gate:
-        decide(gate, keys.basic("no"), headers=forwarded)
-    with world.gate(trusted_proxies=("203.0.113.0/24",)) as gate:
-        decide(gate, keys.basic("no"), headers=forwarded)
+    with world.authenticator() as authenticator:
+        decide(authenticator, keys.basic("no"), headers=forwarded)
+    with world.authenticator(trusted_proxies=("203.0.113.0/24",)) as authenticator:
+        decide(authenticator, keys.basic("no"), headers=forwarded)
     assert world.rows("SELECT source FROM attempt ORDER BY id") == [("203.0.113.9",), ("198.51.100.7",)]
     networks = world.rows("SELECT network, length FROM streak ORDER BY network")
     assert networks == [("", 2), ("198.51.100.0/24", 1), ("203.0.113.0/24", 1)]
@@ -227,8 +229,8 @@ def test_the_source_comes_from_a_trusted_proxy_only(world: World) -> None:
 def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: World) -> None:
     hostile = b"\x1b[31mred\r\nSubject: x \xe2\x80\xae<script>" + b"A" * 1000
     headers = {b"user-agent": [hostile], b"x-request-id": [hostile]}
-    with world.gate() as gate:
-        decide(gate, basic(KNOWN_SHAPE, "x"), headers=headers, path="/\x1b]0;title\x07" + "p" * 500)
+    with world.authenticator() as authenticator:
+        decide(authenticator, basic(KNOWN_SHAPE, "x"), headers=headers, path="/\x1b]0;title\x07" + "p" * 500)
     [(client, path, request_id)] = world.rows("SELECT client, path, request_id FROM attempt")
     for text, length in ((client, 200), (path, 200), (request_id, 36)):  # an id of ours takes the place of free text
         assert text.isascii()
@@ -247,8 +249,8 @@ def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: W
     ],
 )
 def test_a_request_id_is_kept_if_it_is_one(world: World, given: str, kept: bool) -> None:
-    with world.gate() as gate:
-        decide(gate, basic(KNOWN_SHAPE, "x"), headers={b"x-request-id": [given.encode()]})
+    with world.authenticator() as authenticator:
+        decide(authenticator, basic(KNOWN_SHAPE, "x"), headers={b"x-request-id": [given.encode()]})
     [(request_id,)] = world.rows("SELECT request_id FROM attempt")
     assert (request_id == given) is kept
 
@@ -256,9 +258,9 @@ def test_a_request_id_is_kept_if_it_is_one(world: World, given: str, kept: bool)
 def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: World) -> None:
     """A rotation that reached the worker first must not alert every customer."""
     keys = world.register()
-    with world.gate(peppers=Keychain.generate("k2")) as gate:
+    with world.authenticator(peppers=Keychain.generate("k2")) as authenticator:
         for header in (keys.basic(), keys.basic("sk_wrong")):
-            assert {decide(gate, header) for _ in range(25)} == {Outcome.DATABASE_UNAVAILABLE}
+            assert {decide(authenticator, header) for _ in range(25)} == {Outcome.DATABASE_UNAVAILABLE}
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
@@ -266,10 +268,10 @@ def test_a_host_without_the_pairs_pepper_calls_no_right_secret_wrong(world: Worl
 @pytest.mark.sqlite
 def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -> None:
     keys, secret, typo = world.register(), "sk_" + "canary" * 8, "pk_canarycanarycanary0123456789"
-    with world.gate() as gate:
-        decide(gate, keys.basic(secret))
-        decide(gate, basic(typo, secret))
-        decide(gate, f"Bearer {secret}")
+    with world.authenticator() as authenticator:
+        decide(authenticator, keys.basic(secret))
+        decide(authenticator, basic(typo, secret))
+        decide(authenticator, f"Bearer {secret}")
     world.database.close()
     content = b"".join(file.read_bytes() for file in world.folder.glob("octy.db*"))
     for canary in (secret, typo, keys.secret):
@@ -279,18 +281,18 @@ def test_neither_secret_nor_unknown_key_text_is_written_anywhere(world: World) -
 
 def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         request = FakeRequest(keys.basic("sk_wrong"))
-        claims = [gate.admit(request) for _ in range(10_000)]
+        claims = [authenticator.admit(request) for _ in range(10_000)]
         tickets = [ThreadWaiter() for _ in claims]
         for claim, ticket in zip(claims, tickets, strict=True):
             assert isinstance(claim, PendingCredentials)
-            gate._look_ups.ask(LoadRequest(claim, request, ticket))
-        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+            authenticator._look_ups.ask(LoadRequest(claim, request, ticket))
+        assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
         for ticket in tickets:
             ticket.wait(30)
         assert {ticket.answer.outcome for ticket in tickets} == {Outcome.WRONG_SECRET}
-        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+        assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 10_000, "accepted": 2}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
@@ -298,19 +300,19 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
 @pytest.mark.sqlite
 def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=0.5, linger=0.05) as gate:
-        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
+    with world.authenticator(commit_timeout=0.5, linger=0.05) as authenticator:
+        assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
         aside = world.folder.with_name(world.folder.name + "-aside")
         time.sleep(0.2)
-        gate.database.close()
+        authenticator.database.close()
         shutil.move(world.folder, aside)
-        assert decide(gate, keys.basic()) is Outcome.ACCEPTED
-        assert decide(gate, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
-        assert decide(gate, basic(KNOWN_SHAPE, "x")) is Outcome.DATABASE_UNAVAILABLE
-        assert decide(gate, None) is Outcome.MISSING
+        assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
+        assert decide(authenticator, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
+        assert decide(authenticator, basic(KNOWN_SHAPE, "x")) is Outcome.DATABASE_UNAVAILABLE
+        assert decide(authenticator, None) is Outcome.MISSING
         shutil.move(aside, world.folder)
         deadline, tries = time.monotonic() + 10, 1
-        while decide(gate, keys.basic("sk_wrong")) is not Outcome.WRONG_SECRET:
+        while decide(authenticator, keys.basic("sk_wrong")) is not Outcome.WRONG_SECRET:
             assert time.monotonic() < deadline
             tries += 1
             time.sleep(0.1)

@@ -184,14 +184,14 @@ def _computes_in_a_thread(
     assert [record.message[:30] for record in caplog.records] == ["no process could be started fo"]
 
 
-def test_a_gate_starts_no_child_before_a_slow_hash_and_leaves_none(world: World) -> None:
+def test_authenticator_starts_no_child_before_a_slow_hash_and_leaves_none(world: World) -> None:
     fast, old = world.register("fast"), world.register("old")
     old = have(world, old, slow(old.secret), "pbkdf2_sha256")
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(fast.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(fast.basic())).outcome is Outcome.ACCEPTED
         assert children() == []
-        assert gate.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
         (child,) = children()
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert [found.pid for found in children()] == [child.pid]
     assert children() == []

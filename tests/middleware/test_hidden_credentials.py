@@ -32,7 +32,9 @@ class ErrorTracker:
         self.sent += [repr(request), *frames.format()]
 
 
-def ask_asgi(gate: Authenticator, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
+def ask_asgi(
+    authenticator: Authenticator, authorization: str | None, path: str = "/who"
+) -> tuple[dict[str, Any], ErrorTracker]:
     seen: dict[str, Any] = {}
     tracker = ErrorTracker()
 
@@ -47,7 +49,7 @@ def ask_asgi(gate: Authenticator, authorization: str | None, path: str = "/who")
         scope: dict[str, Any] = {"type": "http", "method": "GET", "path": path, "scheme": "https", "headers": headers}
         scope["client"] = ("203.0.113.9", 50_000)
         try:
-            await OctyASGIMiddleware(app, gate=gate)(scope, asyncio.Queue().get, asyncio.Queue().put)
+            await OctyASGIMiddleware(app, authenticator=authenticator)(scope, asyncio.Queue().get, asyncio.Queue().put)
         except LookupError as error:
             tracker.capture(error, scope)
 
@@ -55,7 +57,9 @@ def ask_asgi(gate: Authenticator, authorization: str | None, path: str = "/who")
     return seen, tracker
 
 
-def ask_wsgi(gate: Authenticator, authorization: str | None, path: str = "/who") -> tuple[dict[str, Any], ErrorTracker]:
+def ask_wsgi(
+    authenticator: Authenticator, authorization: str | None, path: str = "/who"
+) -> tuple[dict[str, Any], ErrorTracker]:
     seen: dict[str, Any] = {}
     tracker = ErrorTracker()
 
@@ -68,7 +72,7 @@ def ask_wsgi(gate: Authenticator, authorization: str | None, path: str = "/who")
     if authorization is not None:
         environ["HTTP_AUTHORIZATION"] = authorization
     try:
-        OctyWSGIMiddleware(app, gate=gate)(environ, lambda *_: print)
+        OctyWSGIMiddleware(app, authenticator=authenticator)(environ, lambda *_: print)
     except LookupError as error:
         tracker.capture(error, environ)
     return seen, tracker
@@ -91,9 +95,9 @@ def is_in(secret_holder: Keys, texts: list[str]) -> bool:
 @asked
 def test_neither_app_nor_error_tracker_sees_the_secret_of_an_accepted_request(world: World, ask: Ask) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(3):  # by a look-up, by memory, by the remembered header
-            seen, tracker = ask(gate, keys.basic())
+            seen, tracker = ask(authenticator, keys.basic())
             assert seen, "the app was asked"
             assert header_of(seen) is None
             assert tracker.sent
@@ -104,22 +108,22 @@ def test_neither_app_nor_error_tracker_sees_the_secret_of_an_accepted_request(wo
 @asked
 def test_a_host_can_have_the_header_left_to_the_app(world: World, ask: Ask) -> None:
     keys = world.register()
-    with world.gate(hide_credentials=False) as gate:
-        assert header_of(ask(gate, keys.basic())[0]) == keys.basic()
+    with world.authenticator(hide_credentials=False) as authenticator:
+        assert header_of(ask(authenticator, keys.basic())[0]) == keys.basic()
 
 
 @asked
 def test_on_exempt_paths_the_header_is_the_apps_own(world: World, ask: Ask) -> None:
-    with world.gate(exempt_paths=("/login",)) as gate:
-        assert header_of(ask(gate, "Bearer of-the-app", "/login")[0]) == "Bearer of-the-app"
+    with world.authenticator(exempt_paths=("/login",)) as authenticator:
+        assert header_of(ask(authenticator, "Bearer of-the-app", "/login")[0]) == "Bearer of-the-app"
 
 
 @asked
 def test_with_optional_credentials_an_accepted_pair_is_hidden_too(world: World, ask: Ask) -> None:
     keys = world.register()
-    with world.gate(optional=True) as gate:
-        assert ask(gate, None)[0], "requests without credentials pass"
-        assert header_of(ask(gate, keys.basic())[0]) is None
+    with world.authenticator(optional=True) as authenticator:
+        assert ask(authenticator, None)[0], "requests without credentials pass"
+        assert header_of(ask(authenticator, keys.basic())[0]) is None
 
 
 @pytest.mark.parametrize("door", ["wsgi", "asgi"])

@@ -51,11 +51,11 @@ def test_hosts_that_freeze_processes_are_known_by_their_variables(name: str) -> 
 
 def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_before_answer=True, linger=1.0) as gate:
+    with world.authenticator(commit_before_answer=True, linger=1.0) as authenticator:
         for asked in range(1, 4):
-            assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
             assert world.recorded() == {"accepted": asked}
-        assert gate.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
+        assert authenticator.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
         assert world.recorded() == {"accepted": 3, "malformed": 1}
 
 
@@ -125,17 +125,19 @@ def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refu
     keys = world.register()
     here, there = multiprocessing.Pipe()
     holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, Writer.OFFICE, there))
-    with world.gate(commit_timeout=1.0) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).passes
+    with world.authenticator(commit_timeout=1.0) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
         holder.start()
         assert here.recv() == "inside"
         assert holder.pid is not None
         os.kill(holder.pid, signal.SIGSTOP)
-        answers = [gate.decide(FakeRequest(keys.basic(secret))).outcome for secret in ("sk_wrong", None, "sk_wrong")]
+        answers = [
+            authenticator.decide(FakeRequest(keys.basic(secret))).outcome for secret in ("sk_wrong", None, "sk_wrong")
+        ]
         assert answers == [Outcome.DATABASE_UNAVAILABLE, Outcome.ACCEPTED, Outcome.DATABASE_UNAVAILABLE]
         threading.Timer(0.2, holder.kill).start()  # its end ends its lock, as SIGCONT would
         deadline = time.monotonic() + 60
-        while gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is not Outcome.WRONG_SECRET:
+        while authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is not Outcome.WRONG_SECRET:
             assert time.monotonic() < deadline
             time.sleep(0.1)
     holder.join(60)

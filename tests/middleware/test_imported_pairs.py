@@ -37,33 +37,33 @@ def old(world: World) -> Keys:
 
 
 def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(world: World, old: Keys) -> None:
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
         assert stored(world, old)[1] == "pbkdf2_sha256"
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         digest, scheme = stored(world, old)
         assert digest.startswith("$octy-b2$")
         assert scheme is None
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(gate.admit(FakeRequest(old.basic())), PendingCredentials)
-        assert gate.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert not isinstance(authenticator.admit(FakeRequest(old.basic())), PendingCredentials)
+        assert authenticator.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
 
 
 def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: Keys) -> None:
     """Also after the feed has told of its new digest."""
-    with world.gate(commit_timeout=1.0) as gate:
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(gate.admit(FakeRequest(old.basic())), PendingCredentials)
+    with world.authenticator(commit_timeout=1.0) as authenticator:
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert not isinstance(authenticator.admit(FakeRequest(old.basic())), PendingCredentials)
         time.sleep(0.6)
         if world.store == "sqlite":  # a server cuts connections itself
-            gate.database.close()
+            authenticator.database.close()
         with taken_away(world.url, world.server):
-            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
-    with world.gate() as first, world.gate() as second:
+    with world.authenticator() as first, world.authenticator() as second:
         claim = second.admit(FakeRequest(old.basic("no")))
         assert isinstance(claim, PendingCredentials)
         assert isinstance(look_into(second, claim, FakeRequest()), PendingSlowHash)
@@ -75,12 +75,12 @@ def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
 def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None:
     keys = world.register()
     both = Keychain({**world.peppers, "k2": bytes(32)})
-    with world.gate(peppers=both) as gate:
-        assert gate.decide(FakeRequest(keys.basic("no"))).outcome is Outcome.WRONG_SECRET
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator(peppers=both) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic("no"))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     assert stored(world, keys)[0].startswith("$octy-b2$k2$")
-    with world.gate(peppers=both) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator(peppers=both) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
@@ -92,12 +92,12 @@ def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
     def away(*_: object) -> bool:
         raise DatabaseUnavailableError("away")
 
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         with monkeypatch.context() as broken:
             broken.setattr(key_pairs, "renew_digest", away)
-            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert stored(world, old)[1] == "pbkdf2_sha256"
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
     assert stored(world, old)[1] is None
 
 
@@ -110,11 +110,11 @@ def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None
     assert stored(world, old)[1] == "pbkdf2_sha256"
 
 
-def work_of(gate: Authenticator, header: str) -> str:
+def work_of(authenticator: Authenticator, header: str) -> str:
     """Say which hash a refusal took: ours only, or an imported one as well."""
-    claim = gate.admit(FakeRequest(header))
+    claim = authenticator.admit(FakeRequest(header))
     assert isinstance(claim, PendingCredentials)
-    found = look_into(gate, claim, FakeRequest(header))
+    found = look_into(authenticator, claim, FakeRequest(header))
     return "slow" if isinstance(found, PendingSlowHash) else "fast"
 
 
@@ -132,11 +132,13 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
         "retired, wrong": basic("pk_" + "2" * 64, "x"),
     }
     ours = {"unknown of our shape": basic(world_shape(world), "x"), "of our shape, wrong": new.basic("no")}
-    with world.gate() as gate:
-        gate.decide(FakeRequest(old.basic("no")))
-        assert {name: work_of(gate, header) for name, header in headers.items()} == dict.fromkeys(headers, "slow")
-        assert {name: work_of(gate, header) for name, header in ours.items()} == dict.fromkeys(ours, "fast")
-        outcomes = [gate.decide(FakeRequest(header)).outcome for header in headers.values()]
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(old.basic("no")))
+        assert {name: work_of(authenticator, header) for name, header in headers.items()} == dict.fromkeys(
+            headers, "slow"
+        )
+        assert {name: work_of(authenticator, header) for name, header in ours.items()} == dict.fromkeys(ours, "fast")
+        outcomes = [authenticator.decide(FakeRequest(header)).outcome for header in headers.values()]
         assert outcomes == [
             Outcome.WRONG_SECRET,
             Outcome.UNKNOWN_KEY,
@@ -144,9 +146,9 @@ def test_whatever_has_an_old_shape_takes_a_slow_hash_while_one_is_imported(world
             Outcome.RETIRED,
             Outcome.RETIRED_WRONG,
         ]
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         deadline = time.monotonic() + 60
-        while work_of(gate, headers["unknown"]) == "slow":  # none is left: the feed tells
+        while work_of(authenticator, headers["unknown"]) == "slow":  # none is left: the feed tells
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
@@ -160,26 +162,26 @@ def world_shape(world: World) -> str:
 
 def test_a_decoy_is_another_keys_hash_and_opens_nothing(world: World, old: Keys) -> None:
     """The secret that fits the decoy authenticates nobody under a key that isn't its own."""
-    with world.gate() as gate:
-        gate.decide(FakeRequest(old.basic("no")))
-        assert work_of(gate, basic(OLD_UNKNOWN, old.secret)) == "slow"
-        assert gate.decide(FakeRequest(basic(OLD_UNKNOWN, old.secret))).outcome is Outcome.UNKNOWN_KEY
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(old.basic("no")))
+        assert work_of(authenticator, basic(OLD_UNKNOWN, old.secret)) == "slow"
+        assert authenticator.decide(FakeRequest(basic(OLD_UNKNOWN, old.secret))).outcome is Outcome.UNKNOWN_KEY
 
 
 def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: World, old: Keys) -> None:
     second = world.register("second")
     have(world, second, str(argon2.using(rounds=1, memory_cost=8, parallelism=1).hash("x")), "argon2", "pk_" + "3" * 64)
     keys = [f"pk_{number:064}" for number in range(40)]
-    with world.gate() as gate:
-        gate.decide(FakeRequest(old.basic("no")))
-        assert len(gate._keyring.imported) == 2
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(old.basic("no")))
+        assert len(authenticator._keyring.imported) == 2
 
         def schemes() -> list[str]:
             found = []
             for key in keys:
-                claim = gate.admit(FakeRequest(basic(key, "x")))
+                claim = authenticator.admit(FakeRequest(basic(key, "x")))
                 assert isinstance(claim, PendingCredentials)
-                slow_claim = look_into(gate, claim, FakeRequest())
+                slow_claim = look_into(authenticator, claim, FakeRequest())
                 assert isinstance(slow_claim, PendingSlowHash)
                 found.append(imported_hash(slow_claim.stored).split("$")[1])
             return found
@@ -192,15 +194,15 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
 def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(world: World, old: Keys) -> None:
     asked: dict[str, list[str]] = {"wrong": [], "unknown": []}
     headers = {"wrong": old.basic("no"), "unknown": basic(OLD_UNKNOWN, "x")}
-    with world.gate(feed_interval=0.5) as gate:
+    with world.authenticator(feed_interval=0.5) as authenticator:
         for _ in range(25):
             for header in headers.values():
-                gate.decide(FakeRequest(header))
-        gate._keyring._stop.set()
+                authenticator.decide(FakeRequest(header))
+        authenticator._keyring._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
-            with listening(gate.database) as asked[name]:
-                gate.decide(FakeRequest(header))
+            with listening(authenticator.database) as asked[name]:
+                authenticator.decide(FakeRequest(header))
     assert len(asked["wrong"]) > 5
     assert asked["unknown"] == asked["wrong"]
 
@@ -225,14 +227,14 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
     fast = world.register("fast")
     go, begun = hold_slow_checks(monkeypatch)
 
-    async def story(gate: Authenticator) -> None:
-        middleware = OctyASGIMiddleware(app, gate=gate)
+    async def story(authenticator: Authenticator) -> None:
+        middleware = OctyASGIMiddleware(app, authenticator=authenticator)
         slow_ones = [
             asyncio.create_task(status(middleware, old.basic("no"), f"198.51.{number}.1")) for number in range(2 + 4)
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(_until, lambda: gate._judge._slow_lane._places.total() == 6)
+        await asyncio.to_thread(_until, lambda: authenticator._judge._slow_lane._places.total() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401
@@ -241,8 +243,8 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         assert await asyncio.gather(*slow_ones) == [401] * 6
         assert await status(middleware, old.basic()) == 200
 
-    with world.gate(slow_checks=2, slow_queue=4) as gate:
-        asyncio.run(story(gate))
+    with world.authenticator(slow_checks=2, slow_queue=4) as authenticator:
+        asyncio.run(story(authenticator))
     assert world.recorded(old.public_key)["wrong_secret"] == 6
     assert world.recorded("") == {"database_unavailable": 1}
 
@@ -267,9 +269,9 @@ def test_a_pair_that_is_revoked_while_its_hash_is_computed_is_refused(
             key_pairs.retire(connection, pair_id, time.time())
         return verify(self, secret, sealed)
 
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         monkeypatch.setattr(KeyHasher, "verify_imported", revoke_meanwhile)
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.RETIRED
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.RETIRED
 
 
 def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_by_the_new_one(
@@ -287,27 +289,27 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
             )
         return verify(self, secret, sealed)
 
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         monkeypatch.setattr(KeyHasher, "verify_imported", renew_meanwhile)
-        assert gate.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(old.basic("no"))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Keys) -> None:
-    with world.gate() as gate:
-        gate.decide(FakeRequest(old.basic("no")))
-        assert len(gate._keyring.imported) == 1
-        gate._keyring._imported = ()
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(old.basic("no")))
+        assert len(authenticator._keyring.imported) == 1
+        authenticator._keyring._imported = ()
 
         def brought_back() -> bool:
             """The feed stood at 10,000 before the restore; one that reads meanwhile puts down where it is now."""
-            if gate._keyring.imported:
+            if authenticator._keyring.imported:
                 return True
-            gate._keyring._seq = 10_000
+            authenticator._keyring._seq = 10_000
             return False
 
         _until(brought_back)
-        assert len(gate._keyring.imported) == 1
+        assert len(authenticator._keyring.imported) == 1
 
 
 def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
@@ -316,11 +318,11 @@ def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(
     def lacking(*_: Any) -> bool:
         raise MemoryError
 
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         with monkeypatch.context() as poor:
             poor.setattr(KeyHasher, "verify_imported", lacking)
-            assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
     assert "not enough memory" in caplog.text
     assert world.recorded() == {"database_unavailable": 1, "accepted": 1}
 
@@ -352,5 +354,5 @@ async def status(middleware: OctyASGIMiddleware, header: str, peer: str = "192.0
 
 
 def test_an_imported_pair_is_accepted_through_a_real_door(world: World, old: Keys) -> None:
-    with world.gate() as gate, asgi(gate) as ask:
+    with world.authenticator() as authenticator, asgi(authenticator) as ask:
         assert [ask("/who", header).status for header in (old.basic("no"), old.basic(), old.basic())] == [401, 200, 200]

@@ -29,20 +29,20 @@ def until(true: Callable[[], bool]) -> None:
         time.sleep(0.02)
 
 
-def told(gate: Authenticator, header: str) -> Outcome | None:
-    verdict = gate.decide(FakeRequest(header))
-    return verdict.told or verdict.outcome
+def told(authenticator: Authenticator, header: str) -> Outcome | None:
+    decision = authenticator.decide(FakeRequest(header))
+    return decision.told or decision.outcome
 
 
 def test_wrong_secrets_beyond_the_rate_limit_are_429_and_all_counted(world: World) -> None:
     keys = world.register()
-    with world.gate(throttle=60) as gate:
+    with world.authenticator(throttle=60) as authenticator:
         for _ in range(60):
-            told(gate, basic(make_pair().public_key, "x"))
+            told(authenticator, basic(make_pair().public_key, "x"))
         with ThreadPoolExecutor(8) as threads:
-            answers = list(threads.map(lambda _: told(gate, keys.basic("sk_wrong")), range(3000)))
+            answers = list(threads.map(lambda _: told(authenticator, keys.basic("sk_wrong")), range(3000)))
         assert answers.count(Outcome.THROTTLED) > 2900
-        assert told(gate, keys.basic()) is Outcome.ACCEPTED
+        assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 3000, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
@@ -51,18 +51,18 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        write = gate._ledger.write
+    with world.authenticator() as authenticator:
+        write = authenticator._ledger.write
 
         def away(_batch: Sequence[AuthEvent]) -> None:
             raise DatabaseUnavailableError("locked")
 
-        gate._recorder._write = away
-        answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
+        authenticator._recorder._write = away
+        answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
         assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
-        assert told(gate, keys.basic()) is Outcome.ACCEPTED
-        gate._recorder._write = write
-        until(lambda: gate.health().queued == 0 and not gate.health().last_error)
+        assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
+        authenticator._recorder._write = write
+        until(lambda: authenticator.health().queued == 0 and not authenticator.health().last_error)
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
@@ -70,17 +70,17 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
 def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_back(world: World) -> None:
     """Its right secret is 200 meanwhile: the 503 tells that the other one is wrong."""
     keys = world.register()
-    with world.gate(commit_timeout=1.0, grace=60.0) as gate:
-        assert told(gate, keys.basic()) is Outcome.ACCEPTED
-        until(lambda: gate.health().queued == 0)
+    with world.authenticator(commit_timeout=1.0, grace=60.0) as authenticator:
+        assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
+        until(lambda: authenticator.health().queued == 0)
         if world.store == "sqlite":  # a server cuts connections itself
-            gate.database.close()
+            authenticator.database.close()
         with taken_away(world.url, world.server):
-            answers = [told(gate, keys.basic("sk_wrong")) for _ in range(25)]
+            answers = [told(authenticator, keys.basic("sk_wrong")) for _ in range(25)]
             assert set(answers) == {Outcome.DATABASE_UNAVAILABLE}
-            assert told(gate, keys.basic()) is Outcome.ACCEPTED
-            assert told(gate, basic(UNKNOWN, "x")) is Outcome.DATABASE_UNAVAILABLE
-        until(lambda: told(gate, basic(UNKNOWN, "x")) is Outcome.UNKNOWN_KEY)
+            assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
+            assert told(authenticator, basic(UNKNOWN, "x")) is Outcome.DATABASE_UNAVAILABLE
+        until(lambda: told(authenticator, basic(UNKNOWN, "x")) is Outcome.UNKNOWN_KEY)
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 2}
     assert world.recorded("")["database_unavailable"] >= 1
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
@@ -88,26 +88,26 @@ def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_bac
 
 def test_a_pair_that_nobody_remembers_is_not_judged_while_the_database_is_away(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=1.0) as gate:
-        told(gate, basic(UNKNOWN, "x"))
-        until(lambda: gate.health().queued == 0)
+    with world.authenticator(commit_timeout=1.0) as authenticator:
+        told(authenticator, basic(UNKNOWN, "x"))
+        until(lambda: authenticator.health().queued == 0)
         if world.store == "sqlite":  # a server cuts connections itself
-            gate.database.close()
+            authenticator.database.close()
         with taken_away(world.url, world.server):
-            assert told(gate, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
-            assert told(gate, keys.basic()) is Outcome.DATABASE_UNAVAILABLE
-        until(lambda: told(gate, keys.basic()) is Outcome.ACCEPTED)
+            assert told(authenticator, keys.basic("sk_wrong")) is Outcome.DATABASE_UNAVAILABLE
+            assert told(authenticator, keys.basic()) is Outcome.DATABASE_UNAVAILABLE
+        until(lambda: told(authenticator, keys.basic()) is Outcome.ACCEPTED)
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
 
 def test_a_client_that_times_out_before_the_commit_begins_has_its_attempt_counted(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=0.05) as gate:
-        gate.decide(FakeRequest(keys.basic()))
+    with world.authenticator(commit_timeout=0.05) as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
         with world.database.write(), ThreadPoolExecutor(4) as threads:  # nobody else's commit begins
-            answers = list(threads.map(lambda _: told(gate, keys.basic("sk_wrong")), range(24)))
+            answers = list(threads.map(lambda _: told(authenticator, keys.basic("sk_wrong")), range(24)))
         assert Outcome.DATABASE_UNAVAILABLE in answers
-        until(lambda: gate.health().queued == 0 and not gate.health().last_error)
+        until(lambda: authenticator.health().queued == 0 and not authenticator.health().last_error)
     assert world.recorded(keys.public_key)["wrong_secret"] == 24
 
 
@@ -118,10 +118,10 @@ def old_shape(world: World, keys: Keys) -> Keys:
     return rename(world, keys, OLD)
 
 
-def slow_claim(gate: Authenticator, header: str) -> PendingSlowHash:
-    claim = gate.admit(FakeRequest(header))
+def slow_claim(authenticator: Authenticator, header: str) -> PendingSlowHash:
+    claim = authenticator.admit(FakeRequest(header))
     assert isinstance(claim, PendingCredentials)
-    slow = look_into(gate, claim, FakeRequest(header))
+    slow = look_into(authenticator, claim, FakeRequest(header))
     assert isinstance(slow, PendingSlowHash)
     return slow
 
@@ -130,12 +130,12 @@ def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = old_shape(world, world.register())
-    with world.gate() as gate:
-        told(gate, keys.basic("sk_wrong"))
+    with world.authenticator() as authenticator:
+        told(authenticator, keys.basic("sk_wrong"))
         monkeypatch.setattr(HashLimiter, "run", lambda *_, **__: None)
-        assert [told(gate, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.DATABASE_UNAVAILABLE] * 24
-        assert told(gate, keys.basic()) is Outcome.ACCEPTED
-        assert told(gate, basic("pk_" + "6" * 64, "x")) is Outcome.DATABASE_UNAVAILABLE
+        assert [told(authenticator, keys.basic("sk_wrong")) for _ in range(24)] == [Outcome.DATABASE_UNAVAILABLE] * 24
+        assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
+        assert told(authenticator, basic("pk_" + "6" * 64, "x")) is Outcome.DATABASE_UNAVAILABLE
     assert world.recorded(keys.public_key) == {"wrong_secret": 25, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
@@ -143,8 +143,8 @@ def test_a_wrong_secret_without_room_for_its_decoys_hash_is_503_and_counted(
 def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(world: World) -> None:
     keys = old_shape(world, world.register())
 
-    async def leave_at_once(gate: Authenticator) -> None:
-        middleware = OctyASGIMiddleware(_no_app, gate=gate)
+    async def leave_at_once(authenticator: Authenticator) -> None:
+        middleware = OctyASGIMiddleware(_no_app, authenticator=authenticator)
         scope = {
             "type": "http",
             "method": "GET",
@@ -154,23 +154,23 @@ def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(worl
             "headers": [(b"authorization", keys.basic("sk_wrong").encode())],
         }
         told_of_hash = asyncio.Event()
-        loop, prove = asyncio.get_running_loop(), gate.prove
+        loop, prove = asyncio.get_running_loop(), authenticator.prove
 
         def proving(*given: Any) -> None:
             loop.call_soon_threadsafe(told_of_hash.set)
             time.sleep(0.2)
             prove(*given)
 
-        gate.prove = proving  # type: ignore[method-assign]
+        authenticator.prove = proving  # type: ignore[method-assign]
         request = asyncio.create_task(middleware(scope, _no_app, _no_app))
         await asyncio.wait_for(told_of_hash.wait(), 20)
         request.cancel()
         with suppress(asyncio.CancelledError):
             await request
 
-    with world.gate() as gate:
-        told(gate, keys.basic("sk_wrong"))
-        asyncio.run(leave_at_once(gate))
+    with world.authenticator() as authenticator:
+        told(authenticator, keys.basic("sk_wrong"))
+        asyncio.run(leave_at_once(authenticator))
         until(lambda: world.recorded(keys.public_key) == {"wrong_secret": 2})
 
 
@@ -183,12 +183,12 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
     def away(_public_key: str) -> None:
         raise DatabaseUnavailableError("away")
 
-    with world.gate() as gate:
-        slow_one, right = slow_claim(gate, keys.basic("sk_wrong")), slow_claim(gate, keys.basic())
-        monkeypatch.setattr(gate._keyring, "look_up", away)
+    with world.authenticator() as authenticator:
+        slow_one, right = slow_claim(authenticator, keys.basic("sk_wrong")), slow_claim(authenticator, keys.basic())
+        monkeypatch.setattr(authenticator._keyring, "look_up", away)
         tickets = [ThreadWaiter(), ThreadWaiter()]
         for claim, ticket in zip((slow_one, right), tickets, strict=True):
-            gate.prove(claim._replace(ticket=ticket), FakeRequest())
+            authenticator.prove(claim._replace(ticket=ticket), FakeRequest())
             ticket.wait(20)
         outcomes = [ticket.answer.outcome for ticket in tickets if ticket.answer]  # type: ignore[union-attr]
         assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]

@@ -44,7 +44,7 @@ def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
     imported = have(world, other, slow(other.secret), "pbkdf2_sha256")
     before, stored = counts(world), digests(world)
     asked = [keys.basic(), *[keys.basic("sk_wrong")] * 25, imported.basic(), basic("pk_" + "0" * 28, "sk_x")]
-    with world.gate(peppers=peppers) as gate, door(gate) as ask:
+    with world.authenticator(peppers=peppers) as authenticator, door(authenticator) as ask:
         answers = [ask("/who", authorization) for authorization in asked]
     assert {answer.status for answer in answers} == {503}
     assert len({answer.body for answer in answers}) == 1
@@ -53,16 +53,16 @@ def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
     assert "OCTY_PEPPERS" in told
     assert "→ set OCTY_PEPPERS to the value of the hosts that use this database" in told
     assert peppers.newest[1].hex() not in told
-    with world.gate() as gate:  # the right host goes on, and upgrades the imported one
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(imported.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:  # the right host goes on, and upgrades the imported one
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(imported.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World, door: Any) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
-    with world.gate() as gate, door(gate) as ask:
+    with world.authenticator() as authenticator, door(authenticator) as ask:
         assert ask("/who", keys.basic()).status == 503
         with world.database.write() as connection:
             run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", world.peppers["k1"]))
@@ -76,7 +76,7 @@ def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
 ) -> None:
     monkeypatch.setattr(key_checks, "_INTERVAL", 0.0)
     keys = world.register()
-    with world.gate(feed_interval=0.02) as gate, door(gate) as ask:
+    with world.authenticator(feed_interval=0.02) as authenticator, door(authenticator) as ask:
         assert [ask("/who", keys.basic()).status for _ in range(2)] == [200, 200]  # remembered now
         with world.database.write() as connection:
             run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
@@ -91,33 +91,33 @@ def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
 
 def test_a_rotated_chain_fits_and_a_later_one_without_any_known_key_does_not(world: World) -> None:
     keys, new = world.register(), Keychain.generate()
-    with world.gate(peppers=Keychain({**world.peppers, **new})) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-    with world.gate(peppers=new) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
+    with world.authenticator(peppers=Keychain({**world.peppers, **new})) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator(peppers=new) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
 
 
 def test_a_database_without_registered_peppers_refuses_pairs_and_takes_none(world: World) -> None:
     """On a fresh database, unknown keys are refused as ever; a pair is judged only once peppers are registered."""
     with world.database.write() as connection:
         run(connection, "DELETE FROM key_check")
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
         keys = world.register()
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.DATABASE_UNAVAILABLE
         with world.database.write() as connection:
             register_keys(connection, PEPPERS, world.peppers, time.time())
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"accepted": 1}
 
 
 def test_no_look_up_compares_again_while_peppers_fit(world: World) -> None:
     keys = [world.register(f"a{number}") for number in range(3)]
-    with world.gate(feed_interval=0.5) as gate:
-        gate.decide(FakeRequest(keys[0].basic()))
+    with world.authenticator(feed_interval=0.5) as authenticator:
+        authenticator.decide(FakeRequest(keys[0].basic()))
         with world.database.write() as connection:
             run(connection, "DELETE FROM key_check")  # not read again before the interval is over
-        assert [gate.decide(FakeRequest(one.basic())).outcome for one in keys] == [Outcome.ACCEPTED] * 3
+        assert [authenticator.decide(FakeRequest(one.basic())).outcome for one in keys] == [Outcome.ACCEPTED] * 3
 
 
 def test_registering_grows_a_chain_and_refuses_another(world: World) -> None:

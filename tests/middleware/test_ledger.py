@@ -173,9 +173,9 @@ def test_equal_refusals_are_each_a_failure(world: World) -> None:
 
 def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
     keys = world.register()
-    with world.gate() as first, world.gate() as second:
-        for gate in (first, second, first):
-            gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    with world.authenticator() as first, world.authenticator() as second:
+        for authenticator in (first, second, first):
+            authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
     found = world.rows("SELECT pid, queued, lost, failures, last_error FROM app_process")
     assert found == [(os.getpid(), 0, 0, 0, "")] * 2
 

@@ -369,8 +369,8 @@ def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
     keys = world.register()
     migrate_to_next(world.database, tmp_path, monkeypatch, f'compatible_back_to = "{SCHEMA}"')
     assert world.database.schema() == "0009"
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(keys.basic())).passes
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
     check_tables(world.database)
     assert upgrade(world.database) == "0009"  # a container that upgrades before it starts changes nothing
     assert world.database.schema() == "0009"
@@ -382,7 +382,7 @@ def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to
 ) -> None:
     migrate_to_next(world.database, tmp_path, monkeypatch, compatible)
     with pytest.raises(SchemaError, match=f"install the newer release, or run `octy db downgrade {SCHEMA}` by it"):
-        world.gate().__enter__()
+        world.authenticator().__enter__()
     with pytest.raises(SchemaError, match="octy db downgrade"):
         upgrade(world.database)
 
@@ -402,8 +402,8 @@ def test_the_next_releases_downgrade_takes_the_database_back(
     assert world.database.schema() == SCHEMA
     assert shape(world.database) == before
     check_tables(world.database)
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(keys.basic())).passes
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
 
 
 def command_of(world: World, *options: str, input_: str = "") -> None:

@@ -32,7 +32,7 @@ def store() -> str:
 
 @contextmanager
 def through(world: World, port: int) -> Iterator[str]:
-    """Have the world's gates reach its database by the pooler."""
+    """Have the world's authenticators reach its database by the pooler."""
     direct = world.url
     world.url = direct.replace(f":{shared_server().port}/", f":{port}/")
     try:
@@ -46,8 +46,8 @@ def test_every_attempt_is_decided_and_counted_behind_a_transaction_pooler(world:
     with (
         pgbouncer(world.folder, shared_server()) as port,
         through(world, port),
-        world.gate() as one,
-        world.gate() as two,
+        world.authenticator() as one,
+        world.authenticator() as two,
     ):
 
         def ask(number: int) -> Outcome | None:
@@ -62,13 +62,13 @@ def test_every_attempt_is_decided_and_counted_behind_a_transaction_pooler(world:
 
 def test_a_revoked_pair_is_refused_behind_a_transaction_pooler(world: World) -> None:
     keys = world.register()
-    with pgbouncer(world.folder, shared_server()) as port, through(world, port), world.gate() as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with pgbouncer(world.folder, shared_server()) as port, through(world, port), world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
         with world.database.write() as connection:
             pair_id = connection.exec_driver_sql("SELECT id FROM key_pair").scalar_one()
             key_pairs.retire(connection, pair_id, time.time())
         deadline = time.monotonic() + 60
-        while gate.decide(FakeRequest(keys.basic())).outcome is not Outcome.RETIRED:
+        while authenticator.decide(FakeRequest(keys.basic())).outcome is not Outcome.RETIRED:
             assert time.monotonic() < deadline
             time.sleep(0.05)
 

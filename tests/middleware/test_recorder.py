@@ -21,11 +21,11 @@ class Store:
     def __init__(self) -> None:
         self.batches: list[list[AuthEvent]] = []
         self.fault: Exception | None = None
-        self.gate = threading.Event()
-        self.gate.set()
+        self.released = threading.Event()
+        self.released.set()
 
     def write(self, batch: Sequence[AuthEvent]) -> None:
-        self.gate.wait(60)
+        self.released.wait(60)
         if self.fault is not None:
             raise self.fault
         self.batches.append(list(batch))
@@ -56,13 +56,13 @@ def told(ticket: ThreadWaiter) -> Outcome | None:
 def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=100, linger=0)
-    store.gate.clear()
+    store.released.clear()
     first = submit(recorder, one())
     while recorder.health().queued != 0:
         pass
     rest = [submit(recorder, one(number=n)) for n in range(30)]
     assert first.answer is None
-    store.gate.set()
+    store.released.set()
     assert {told(each) for each in [first, *rest]} == {Outcome.WRONG_SECRET}
     assert [len(batch) for batch in store.batches] == [1, 30]
     recorder.close()
@@ -116,14 +116,14 @@ def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.gate.clear()
+    store.released.clear()
     for _ in range(20):
         submit(recorder, one(Outcome.DATABASE_UNAVAILABLE))
     for _ in range(3):
         recorder.note(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
     store.fault = None
-    store.gate.set()
+    store.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
@@ -135,12 +135,12 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.gate.clear()  # the next try hangs, as one that waits for a lock does
+    store.released.clear()  # the next try hangs, as one that waits for a lock does
     refused = [submit(recorder, one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
     assert all(each.answer is not None for each in refused)
     assert [told(each) for each in refused] == [Outcome.DATABASE_UNAVAILABLE] * 3
     store.fault = None
-    store.gate.set()
+    store.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
     assert store.outcomes == ["wrong_secret", *["unknown_key"] * 3]
@@ -157,7 +157,7 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
 
 def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace() -> None:
     store = Store()
-    store.gate.clear()
+    store.released.clear()
     recorder = Recorder(store.write, limit=3, linger=0)
     submit(recorder, one())
     while recorder.health().queued:
@@ -168,7 +168,7 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
     assert not recorder.note(one(Outcome.ACCEPTED))
     paced = submit(recorder, one(Outcome.ACCEPTED))
     assert paced.answer is None
-    store.gate.set()
+    store.released.set()
     assert told(paced) is Outcome.ACCEPTED
     recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 1
@@ -189,7 +189,7 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
 
 def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     store = Store()
-    store.gate.clear()
+    store.released.clear()
     recorder = Recorder(store.write, limit=10, linger=0)
     first = submit(recorder, one())
     while recorder.health().queued:
@@ -197,7 +197,7 @@ def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     withdrawn, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
     assert withdrawn.withdraw()
     assert not first.withdraw()  # its commit is under way
-    store.gate.set()
+    store.released.set()
     assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
     assert store.outcomes == [Outcome.WRONG_SECRET] * 3
@@ -208,7 +208,7 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
     recorder = Recorder(store.write, limit=10, linger=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.gate.clear()
+    store.released.clear()
     for number in range(1000):  # the attacker's own key
         submit(recorder, one(number=number)._replace(public_key="pk_own"))
     for number in range(30):
@@ -216,7 +216,7 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
     for _ in range(3):
         assert recorder.note(one(Outcome.ACCEPTED))
     store.fault = None
-    store.gate.set()
+    store.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
     written = [(entry.public_key, entry.outcome) for batch in store.batches for entry in batch]
@@ -229,14 +229,14 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
 
 def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503() -> None:
     store = Store()
-    store.gate.clear()
+    store.released.clear()
     recorder = Recorder(store.write, limit=3, linger=0)
     submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     for _ in range(3):
         submit(recorder, one())
     assert [told(submit(recorder, one())) for _ in range(5)] == [Outcome.DATABASE_UNAVAILABLE] * 5
-    store.gate.set()
+    store.released.set()
     recorder.close()
     assert store.outcomes == [Outcome.WRONG_SECRET] * 9
 
@@ -263,13 +263,13 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
 def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     store = Store()
     recorder = Recorder(store.write, limit=10, linger=0)
-    store.gate.clear()
+    store.released.clear()
     submit(recorder, one())
     while recorder.health().queued:
         pass
     closing = threading.Thread(target=recorder.close)
     closing.start()
-    store.gate.set()
+    store.released.set()
     closing.join()
     for _ in range(3):
         recorder.note(one(Outcome.ACCEPTED))
@@ -361,7 +361,7 @@ def test_a_handler_that_fails_ends_no_thread() -> None:
 def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     now = 1000.0
     store = Store()
-    store.gate.clear()
+    store.released.clear()
     recorder = Recorder(store.write, limit=10, linger=0, patience=5.0, monotonic=lambda: now)
     first = submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
@@ -369,7 +369,7 @@ def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     now += 5.1
     assert recorder.health().waiting > 5
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    store.gate.set()
+    store.released.set()
     assert told(first) is Outcome.WRONG_SECRET
     recorder.close()
     assert store.outcomes == [Outcome.WRONG_SECRET] * 3

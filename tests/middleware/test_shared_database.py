@@ -113,9 +113,9 @@ def test_a_request_is_decided_and_recorded_in_the_schema(
     monkeypatch.setattr("support.world.make_database", lambda *_: f"{url}?schema=octy_data")
     world = World(tmp_path, store)
     keys = world.register()
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     with closing(Database(url)) as host, host.read() as connection:
         count = "SELECT SUM(count) FROM octy_data.outcome_minute"
         assert connection.exec_driver_sql(count).scalar_one() == 2

@@ -1,4 +1,4 @@
-"""One gate for equal settings in a process, whatever builds a middleware for each route."""
+"""One authenticator for equal settings in a process, whatever builds a middleware for each route."""
 
 import gc
 import threading
@@ -30,18 +30,18 @@ ROUTES = 30
 
 @pytest.fixture
 def built(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Authenticator]]:
-    """Every gate that is built while the test runs; closed at its end."""
-    gates: list[Authenticator] = []
+    """Every authenticator that is built while the test runs; closed at its end."""
+    authenticators: list[Authenticator] = []
 
     class Counted(Authenticator):
         def __init__(self, *arguments: Any, **options: Any) -> None:
             super().__init__(*arguments, **options)
-            gates.append(self)
+            authenticators.append(self)
 
     monkeypatch.setattr(sharing, "Authenticator", Counted)
-    yield gates
-    for gate in gates:
-        gate.close()
+    yield authenticators
+    for authenticator in authenticators:
+        authenticator.close()
 
 
 async def who(request: Request) -> JSONResponse:
@@ -58,7 +58,7 @@ def connections(world: World) -> int:
     return int(world.rows("SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()")[0][0])
 
 
-def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Authenticator]) -> None:
+def test_thirty_routes_of_starlette_share_one_authenticator(world: World, built: list[Authenticator]) -> None:
     keys, threads = world.register(), threading.active_count()
     middleware = Middleware(OctyASGIMiddleware, settings=world.settings())
     app = Starlette(routes=[Route(f"/{number}", who, middleware=[middleware]) for number in range(ROUTES)])
@@ -70,7 +70,7 @@ def test_thirty_routes_of_starlette_have_one_gate(world: World, built: list[Auth
             assert connections(world) < 12
 
 
-def test_thirty_routes_of_litestar_have_one_gate(world: World, built: list[Authenticator]) -> None:
+def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: list[Authenticator]) -> None:
     keys = world.register()
 
     def door(app: Any) -> OctyASGIMiddleware:
@@ -98,12 +98,12 @@ def test_thirty_routes_of_litestar_have_one_gate(world: World, built: list[Authe
     ],
     ids=["a setting", "peppers", "refusals"],
 )
-def test_other_settings_have_another_gate(world: World, other: dict[str, Any]) -> None:
+def test_other_settings_have_another_authenticator(world: World, other: dict[str, Any]) -> None:
     others = dict(other)
     shape = others.pop("shape_refusal", None)
     first = OctyWSGIMiddleware(list, settings=world.settings())
     second = OctyWSGIMiddleware(list, settings=world.settings(**others), shape_refusal=shape)
-    assert first.gate is not second.gate
+    assert first.authenticator is not second.authenticator
     first.close()
     second.close()
 
@@ -115,14 +115,14 @@ def test_the_order_of_peppers_makes_other_settings(world: World) -> None:
         OctyWSGIMiddleware(list, settings=world.settings(peppers=Keychain(keys)))
         for keys in ({"a": one, "b": two}, {"b": two, "a": one})
     )
-    assert first.gate is not second.gate
+    assert first.authenticator is not second.authenticator
 
 
 def test_no_pepper_stands_in_what_gates_are_found_by(world: World) -> None:
     assert world.peppers.export().partition(":")[2] not in repr(sharing._identity(world.settings()))
 
 
-def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Authenticator]) -> None:
+def test_adapters_opened_at_once_share_an_authenticator(world: World, built: list[Authenticator]) -> None:
     settings, at_once = world.settings(), threading.Barrier(8)
 
     def open_door(_number: int) -> OctyWSGIMiddleware:
@@ -131,33 +131,33 @@ def test_doors_that_are_opened_at_once_share_a_gate(world: World, built: list[Au
 
     with ThreadPoolExecutor(8) as threads:
         doors = list(threads.map(open_door, range(8)))
-    assert len(built) == len({door.gate for door in doors}) == 1
+    assert len(built) == len({door.authenticator for door in doors}) == 1
 
 
 @contextmanager
-def noting_closed(gate: Authenticator, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def noting_closed(authenticator: Authenticator, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     closed: list[str] = []
-    really = gate.close
-    monkeypatch.setattr(gate, "close", lambda: (closed.append("closed"), really()))
+    really = authenticator.close
+    monkeypatch.setattr(authenticator, "close", lambda: (closed.append("closed"), really()))
     yield closed
 
 
-def test_the_last_door_closes_the_gate_and_each_one_writes_what_is_queued(
+def test_last_adapter_closes_the_authenticator_and_each_one_writes_what_is_queued(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
     first, second = (OctyWSGIMiddleware(list, settings=world.settings(linger=1.0)) for _ in range(2))
-    with noting_closed(first.gate, monkeypatch) as closed:
-        assert first.gate.decide(FakeRequest(keys.basic())).passes
+    with noting_closed(first.authenticator, monkeypatch) as closed:
+        assert first.authenticator.decide(FakeRequest(keys.basic())).passes
         first.close()
         first.close()  # once more is no other door
         assert (world.recorded(), closed) == ({"accepted": 1}, [])
-        assert second.gate.decide(FakeRequest(keys.basic())).passes
+        assert second.authenticator.decide(FakeRequest(keys.basic())).passes
         second.close()
         assert (world.recorded(), closed) == ({"accepted": 2}, ["closed"])
 
 
-def test_a_gate_goes_with_its_doors(world: World, built: list[Authenticator]) -> None:
+def test_authenticator_is_released_with_its_adapters(world: World, built: list[Authenticator]) -> None:
     for _ in range(2):
         door = OctyWSGIMiddleware(list, settings=world.settings())
         built.pop().close()
@@ -184,9 +184,12 @@ def test_a_child_that_is_forked_while_a_door_is_being_opened_can_open_one(world:
         thread.join()
 
 
-def test_a_given_gate_is_shared_on_purpose(world: World) -> None:
-    with world.gate() as gate:
-        assert {OctyWSGIMiddleware(list, gate=gate).gate, OctyASGIMiddleware(who, gate=gate).gate} == {gate}  # type: ignore[arg-type]
+def test_given_authenticator_is_shared(world: World) -> None:
+    with world.authenticator() as authenticator:
+        assert {
+            OctyWSGIMiddleware(list, authenticator=authenticator).authenticator,
+            OctyASGIMiddleware(who, authenticator=authenticator).authenticator,
+        } == {authenticator}  # type: ignore[arg-type]
 
 
 def test_an_app_within_an_app_each_behind_the_middleware_is_asked_once(world: World) -> None:
@@ -230,8 +233,8 @@ def test_equal_settings_from_options_and_from_the_environment_share(
     monkeypatch.setenv("OCTY_PEPPERS", world.peppers.export())
     by_variables = OctyWSGIMiddleware(list)
     by_options = OctyWSGIMiddleware(list, database_url=world.url, peppers=world.peppers)
-    assert by_variables.gate is by_options.gate
-    assert by_variables.gate.settings == Settings.build(database_url=world.url, peppers=world.peppers)
-    assert by_variables.gate.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
+    assert by_variables.authenticator is by_options.authenticator
+    assert by_variables.authenticator.settings == Settings.build(database_url=world.url, peppers=world.peppers)
+    assert by_variables.authenticator.decide(FakeRequest("Basic ???")).outcome is Outcome.MALFORMED
     by_variables.close()
     by_options.close()

@@ -23,7 +23,7 @@ from octy_middleware import OctyWSGIMiddleware
 door = OctyWSGIMiddleware(lambda environ, start: [], linger=1.0{options})
 {after}
 for _ in range(4):
-    assert door.gate.decide(FakeRequest(sys.argv[1])).passes
+    assert door.authenticator.decide(FakeRequest(sys.argv[1])).passes
 print("ready", flush=True)
 {on}
 """
@@ -35,7 +35,7 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 # As uvicorn does: its handler is there before the app is loaded; at the end the signal is raised again.
 RAISES_AGAIN = """
 while not stopped: time.sleep(0.01)
-assert door.gate.decide(FakeRequest(sys.argv[1])).passes  # a request that was under way
+assert door.authenticator.decide(FakeRequest(sys.argv[1])).passes  # a request that was under way
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.raise_signal(signal.SIGTERM)
 """

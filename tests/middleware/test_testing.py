@@ -41,5 +41,5 @@ def test_nothing_is_left_of_a_throwaway_installation() -> None:
         assert isinstance(octy, TestInstallation)
         folder = Path(octy.database_url.removeprefix("sqlite:///")).parent
         assert folder.is_dir()
-        assert isinstance(door.gate, Authenticator)
+        assert isinstance(door.authenticator, Authenticator)
     assert not folder.exists()

@@ -1,4 +1,4 @@
-"""Spans of the gate: outcome and request id, nothing else; and no OpenTelemetry where tracing is off."""
+"""Spans of the authenticator: outcome and request id, nothing else; and no OpenTelemetry where tracing is off."""
 
 import subprocess
 import sys
@@ -37,34 +37,34 @@ def told(spans: InMemorySpanExporter) -> list[tuple[str, dict]]:
 def test_each_half_of_a_request_is_a_span_with_its_outcome(world, spans):
     keys = world.register()
     accepted = {"octy.outcome": "accepted"}
-    with world.gate(tracing=True) as gate:
-        assert gate.decide(FakeRequest(keys.basic())).passes
+    with world.authenticator(tracing=True) as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
         assert told(spans) == [("octy.verify", {}), ("octy.record", accepted)]  # the first use is looked up
-        assert gate.decide(FakeRequest(keys.basic())).passes
+        assert authenticator.decide(FakeRequest(keys.basic())).passes
         assert told(spans) == [("octy.verify", accepted)]
         wrong = FakeRequest(keys.basic("wrong"), headers={b"x-request-id": [b"r-1"]})
-        assert not gate.decide(wrong).passes
+        assert not authenticator.decide(wrong).passes
         refused = {"octy.outcome": "wrong_secret", "octy.request_id": "r-1"}
         assert told(spans) == [("octy.verify", {}), ("octy.record", refused)]
-        gate.decide(FakeRequest("Bearer x", headers={b"x-request-id": [b"r-2"]}))
+        authenticator.decide(FakeRequest("Bearer x", headers={b"x-request-id": [b"r-2"]}))
         malformed = {"octy.outcome": "malformed", "octy.request_id": "r-2"}
         assert told(spans) == [("octy.verify", malformed)]  # nobody waits for its commit
 
 
 def test_a_case_names_the_request_that_a_span_holds(world, spans):
     keys = world.register()
-    with world.gate(tracing=True) as gate:
+    with world.authenticator(tracing=True) as authenticator:
         for number in range(20):
-            gate.decide(FakeRequest(keys.basic("wrong"), headers={b"x-request-id": [b"r-%d" % number]}))
+            authenticator.decide(FakeRequest(keys.basic("wrong"), headers={b"x-request-id": [b"r-%d" % number]}))
     ids = [attributes.get("octy.request_id") for name, attributes in told(spans) if name == "octy.record"]
     assert world.rows("SELECT request_id FROM incident") == [(ids[-1],)]
 
 
 def test_no_span_holds_a_key_a_secret_or_an_address(world, spans):
     keys = world.register()
-    with world.gate(tracing=True) as gate:
+    with world.authenticator(tracing=True) as authenticator:
         for request in (keys.basic(), keys.basic("wrong"), "Basic !!", None):
-            gate.decide(FakeRequest(request))
+            authenticator.decide(FakeRequest(request))
     everything = " ".join(span.to_json() for span in spans.get_finished_spans())
     assert "octy.record" in everything
     for secret in (keys.public_key, keys.secret, keys.basic().split()[1], "203.0.113.9", "acme"):
@@ -76,15 +76,15 @@ def test_an_error_leaves_none_of_its_words_in_a_span(world, spans):
         def header(self, _name: bytes) -> list[bytes]:
             raise ValueError("Basic c2VjcmV0")
 
-    with world.gate(tracing=True) as gate, pytest.raises(ValueError, match="Basic"):
-        gate.decide(Headers("x"))
+    with world.authenticator(tracing=True) as authenticator, pytest.raises(ValueError, match="Basic"):
+        authenticator.decide(Headers("x"))
     [span] = spans.get_finished_spans()
     assert "c2VjcmV0" not in span.to_json()
 
 
-def test_off_it_loads_nothing_and_the_gate_is_the_class_s_own(world):
-    with world.gate() as gate:
-        assert vars(gate).keys().isdisjoint({"admit", "pursue"})
+def test_tracing_off_loads_no_opentelemetry(world):
+    with world.authenticator() as authenticator:
+        assert vars(authenticator).keys().isdisjoint({"admit", "pursue"})
     code = (
         "import sys; from octy_middleware import Authenticator, Settings; from octy_middleware.keys.keychain import Keychain; "
         f"Authenticator(Settings.build(database_url={world.url!r}, peppers=Keychain.generate())); "
@@ -95,5 +95,5 @@ def test_off_it_loads_nothing_and_the_gate_is_the_class_s_own(world):
 
 def test_without_the_package_the_setting_says_what_to_install(world, monkeypatch):
     monkeypatch.setitem(sys.modules, "opentelemetry.trace", None)
-    with pytest.raises(ConfigurationError, match="telemetry"), world.gate(tracing=True):
+    with pytest.raises(ConfigurationError, match="telemetry"), world.authenticator(tracing=True):
         pass

@@ -43,7 +43,7 @@ def notices(world: World) -> list[tuple]:
 
 def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, door: Any) -> None:
     keys = world.register()
-    with world.gate() as gate, door(gate, scheme="http", peer="192.0.2.7") as ask:
+    with world.authenticator() as authenticator, door(authenticator, scheme="http", peer="192.0.2.7") as ask:
         sent = {"User-Agent": "curl/8", "X-Request-Id": "r-1"}
         answer = ask("/who", keys.basic(), **sent)
     assert answer.status == 403
@@ -83,10 +83,10 @@ def test_what_exposes_a_pair_and_all_of_it_is_403(world: World, state: str, head
         "empty": keys.basic(""),
         "unknown": basic(UNKNOWN, "x"),
     }
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(3):
             request = FakeRequest(headers.get(header or "", header), scheme="http")
-            assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+            assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert len(notices(world)) == exposed
     assert sum(world.recorded().values()) == world.recorded()["plain_http"] == 3
     assert world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
@@ -98,24 +98,26 @@ def test_a_customer_is_told_once_a_day_however_often_it_happens(world: World) ->
     from octy_middleware import Authenticator
 
     told = []
-    gates = [Authenticator(world.settings(), clock=lambda: now[0]) for _ in range(2)]  # two processes, as it were
+    authenticators = [
+        Authenticator(world.settings(), clock=lambda: now[0]) for _ in range(2)
+    ]  # two processes, as it were
     for hour in range(0, 50, 5):
         now[0] = 1_800_000_000.0 + hour * 3600
-        for gate in gates:
+        for authenticator in authenticators:
             for _ in range(3):
-                gate.decide(FakeRequest(keys.basic(), scheme="http"))
-        told.append(len(notices(world)) if all(_wrote(gate) for gate in gates) else None)
-    for gate in gates:
-        gate.decide(FakeRequest(other.basic(), scheme="http"))
-        gate.close()
+                authenticator.decide(FakeRequest(keys.basic(), scheme="http"))
+        told.append(len(notices(world)) if all(_wrote(authenticator) for authenticator in authenticators) else None)
+    for authenticator in authenticators:
+        authenticator.decide(FakeRequest(other.basic(), scheme="http"))
+        authenticator.close()
     assert told == [1, 1, 1, 1, 1, 2, 2, 2, 2, 2]
     assert len(notices(world)) == 3
 
 
-def _wrote(gate: Any) -> bool:
+def _wrote(authenticator: Any) -> bool:
     """Have everything noted so far written."""
-    gate.decide(FakeRequest(basic(UNKNOWN, "x")))
-    return gate.health().queued == 0
+    authenticator.decide(FakeRequest(basic(UNKNOWN, "x")))
+    return authenticator.health().queued == 0
 
 
 @pytest.mark.parametrize(("trusted", "told"), [((), 0), (("192.0.2.7",), 1)])
@@ -124,10 +126,10 @@ def test_a_proxy_that_nobody_told_us_to_trust_alarms_staff_and_no_customer(
 ) -> None:
     keys = world.register()
     headers = {b"x-forwarded-proto": [b"http" if trusted else b"https"]}
-    with world.gate(trusted_proxies=trusted) as gate:
+    with world.authenticator(trusted_proxies=trusted) as authenticator:
         for _ in range(3):
             request = FakeRequest(keys.basic(), scheme="http", peer="192.0.2.7", headers=dict(headers))
-            assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+            assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert len(notices(world)) == told
     assert caplog.text.count("set OCTY_TRUSTED_PROXIES") == (0 if trusted else 1)
 
@@ -147,9 +149,9 @@ def test_headers_of_an_untrusted_peer_that_do_not_claim_tls_take_no_exposure_bac
     world: World, headers: dict[bytes, list[bytes]]
 ) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         request = FakeRequest(keys.basic(), scheme="http", headers=headers)
-        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+        assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert len(notices(world)) == 1
 
 
@@ -158,26 +160,26 @@ def test_where_an_untrusted_peer_claims_tls_nobody_knows_and_nobody_is_told(
     world: World, headers: dict[bytes, list[bytes]]
 ) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         request = FakeRequest(keys.basic(), scheme="http", headers=headers)
-        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+        assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert notices(world) == []
 
 
 def test_a_remembered_pair_over_plain_http_is_refused_too(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
     assert len(notices(world)) == 1
 
 
 def test_plain_http_is_403_while_the_store_is_away(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         world.database.close()
         with taken_away(world.url):
-            assert gate.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
+            assert authenticator.decide(FakeRequest(keys.basic(), scheme="http")).outcome is Outcome.PLAIN_HTTP
 
 
 # Whose word counts
@@ -251,7 +253,7 @@ def test_gunicorns_own_socket_tells_the_scheme() -> None:
 # A scheme or an address that nobody knows
 
 
-def ask_without_scheme(gate: Any, authorization: str, **scope: Any) -> int:
+def ask_without_scheme(authenticator: Any, authorization: str, **scope: Any) -> int:
     sent: list[Any] = []
 
     async def send(message: Any) -> None:
@@ -261,7 +263,7 @@ def ask_without_scheme(gate: Any, authorization: str, **scope: Any) -> int:
         await send({"type": "websocket.accept"})
 
     given = {"type": "websocket", "path": "/", "headers": [(b"authorization", authorization.encode())], **scope}
-    asyncio.run(OctyASGIMiddleware(app, gate=gate)({**given, "client": ("192.0.2.7", 5)}, bare, send))
+    asyncio.run(OctyASGIMiddleware(app, authenticator=authenticator)({**given, "client": ("192.0.2.7", 5)}, bare, send))
     return 101 if sent[0]["type"] == "websocket.accept" else int(sent[0].get("code") or sent[0]["status"])
 
 
@@ -269,8 +271,8 @@ def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
     world: World, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        assert [ask_without_scheme(gate, keys.basic()) for _ in range(2)] == [1008, 1008]
+    with world.authenticator() as authenticator:
+        assert [ask_without_scheme(authenticator, keys.basic()) for _ in range(2)] == [1008, 1008]
     assert notices(world) == []
     assert world.rows("SELECT exposed_at FROM key_pair WHERE public_key = :key", key=keys.public_key) == [(None,)]
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
@@ -280,13 +282,13 @@ def test_a_scope_without_a_scheme_is_refused_marks_nothing_and_tells_nobody(
 
 def test_a_scope_without_a_scheme_passes_by_what_else_is_known(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        assert ask_without_scheme(gate, keys.basic(), extensions={"tls": {"server_cert": None}}) == 101
-    with world.gate(trusted_proxies=("192.0.2.7",)) as gate:
+    with world.authenticator() as authenticator:
+        assert ask_without_scheme(authenticator, keys.basic(), extensions={"tls": {"server_cert": None}}) == 101
+    with world.authenticator(trusted_proxies=("192.0.2.7",)) as authenticator:
         headers = [(b"authorization", keys.basic().encode()), (b"x-forwarded-proto", b"https")]
-        assert ask_without_scheme(gate, "", headers=headers) == 101
-    with world.gate(require_https=False) as gate:
-        assert ask_without_scheme(gate, keys.basic()) == 101
+        assert ask_without_scheme(authenticator, "", headers=headers) == 101
+    with world.authenticator(require_https=False) as authenticator:
+        assert ask_without_scheme(authenticator, keys.basic()) == 101
 
 
 def below_proxy_fix(environ: dict[str, Any]) -> WsgiRequest:
@@ -308,14 +310,14 @@ def test_below_proxy_fix_the_proxy_is_the_peer_and_the_log_names_it(
         "HTTP_X_FORWARDED_PROTO": "https",
         "HTTP_AUTHORIZATION": keys.basic(),
     }
-    with world.gate() as gate:
-        assert gate.decide(below_proxy_fix(environ)).outcome is Outcome.PLAIN_HTTP
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(below_proxy_fix(environ)).outcome is Outcome.PLAIN_HTTP
     assert notices(world) == []
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "10.0.0.1" in said
     assert "203.0.113.9" not in said
-    with world.gate(trusted_proxies=("10.0.0.1",)) as gate:
-        assert gate.decide(below_proxy_fix(environ)).outcome is Outcome.ACCEPTED
+    with world.authenticator(trusted_proxies=("10.0.0.1",)) as authenticator:
+        assert authenticator.decide(below_proxy_fix(environ)).outcome is Outcome.ACCEPTED
 
 
 class Socket:
@@ -337,9 +339,9 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
 ) -> None:
     keys = world.register()
     asked = {"REMOTE_ADDR": "203.0.113.9", "HTTP_X_FORWARDED_PROTO": "https", "wsgi.url_scheme": "http", **environ}
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         request = WsgiRequest({**asked, "HTTP_AUTHORIZATION": keys.basic()})
-        assert gate.decide(request).outcome is Outcome.PLAIN_HTTP
+        assert authenticator.decide(request).outcome is Outcome.PLAIN_HTTP
     assert notices(world) == []
     [said] = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
     assert "203.0.113.9 is the client's" in said
@@ -350,9 +352,9 @@ def test_where_the_clients_address_stands_in_the_proxys_place_the_log_does_not_a
 def test_headers_that_uwsgi_believes_of_anybody_do_not_make_plain_http_secure(world: World, claim: str) -> None:
     keys = world.register()
     environ = {"uwsgi.version": b"2.0.28", "wsgi.url_scheme": "https", "REMOTE_ADDR": "192.0.2.7", claim: "https"}
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         asked = WsgiRequest({**environ, "HTTP_AUTHORIZATION": keys.basic()})
-        assert gate.decide(asked).outcome is Outcome.PLAIN_HTTP
+        assert authenticator.decide(asked).outcome is Outcome.PLAIN_HTTP
     assert notices(world) == []
     assert WsgiRequest({**environ, claim: "http"}).scheme == ""
     del environ[claim]

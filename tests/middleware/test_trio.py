@@ -18,13 +18,13 @@ from octy_middleware.recording.commit_waiter import settle
 UNKNOWN = "pk_" + "0" * 28
 
 
-def client(gate: Authenticator) -> TestClient:
-    return TestClient(starlette_app(gate), base_url="https://api.example", backend="trio")
+def client(authenticator: Authenticator) -> TestClient:
+    return TestClient(starlette_app(authenticator), base_url="https://api.example", backend="trio")
 
 
 def test_right_wrong_and_unknown_pairs_are_answered_and_recorded_under_trio(world: World) -> None:
     keys = world.register("acme")
-    with world.gate() as gate, client(gate) as asked:
+    with world.authenticator() as authenticator, client(authenticator) as asked:
         answers = [
             asked.get("/who", headers={"Authorization": authorization}).status_code
             for authorization in (keys.basic(), keys.basic(), keys.basic("no"), basic(UNKNOWN, "x"), "Basic ???")
@@ -37,14 +37,18 @@ def test_right_wrong_and_unknown_pairs_are_answered_and_recorded_under_trio(worl
 def test_imported_hashes_are_verified_under_trio(world: World) -> None:
     keys = world.register()
     keys = have(world, keys, slow(keys.secret), "pbkdf2_sha256")
-    with world.gate() as gate, client(gate) as asked:
+    with world.authenticator() as authenticator, client(authenticator) as asked:
         answers = [asked.get("/who", headers={"Authorization": keys.basic(s)}).status_code for s in ("no", None)]
     assert answers == [401, 200]
 
 
 def test_a_locked_database_is_503_under_trio(world: World) -> None:
     keys = world.register()
-    with world.gate(commit_timeout=0.3) as gate, client(gate) as asked, world.database.write(patience=30):
+    with (
+        world.authenticator(commit_timeout=0.3) as authenticator,
+        client(authenticator) as asked,
+        world.database.write(patience=30),
+    ):
         assert asked.get("/who", headers={"Authorization": keys.basic("no")}).status_code == 503
 
 

@@ -50,10 +50,10 @@ def open_connections(world: World) -> int:
 def test_the_constructor_leaves_no_connection_and_no_thread(world: World) -> None:
     world.database.close()
     before, threads = open_connections(world), threading.active_count()
-    gate = Authenticator(world.settings())
+    authenticator = Authenticator(world.settings())
     assert open_connections(world) == before
     assert threading.active_count() == threads
-    gate.close()
+    authenticator.close()
 
 
 @pytest.mark.parametrize("used", [False, True], ids=["fresh", "used"])
@@ -61,14 +61,14 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
     keys = world.register()
 
     def decide() -> None:
-        assert gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
+        assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(keys.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
 
     def work() -> None:
         decide()
-        gate.close()
+        authenticator.close()
 
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         if used:
             decide()
         assert [fork_untold(work) for _ in range(2)] == [0, 0]

@@ -37,10 +37,10 @@ def cases(world: World) -> list[tuple]:
 
 def test_it_is_off_by_default(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(30):
             for secret in ("wrong", None):
-                gate.decide(FakeRequest(keys.basic(secret)))
+                authenticator.decide(FakeRequest(keys.basic(secret)))
     assert cases(world) == []
 
 
@@ -52,10 +52,10 @@ def test_the_failure_that_fills_the_window_opens_the_case_once(world: World) -> 
 
 def test_the_setting_reaches_the_ledger(world: World) -> None:
     keys = world.register()
-    with world.gate(window_failures=5, window=60) as gate:
+    with world.authenticator(window_failures=5, window=60) as authenticator:
         for _ in range(5):
             for secret in ("wrong", None):
-                gate.decide(FakeRequest(keys.basic(secret)))
+                authenticator.decide(FakeRequest(keys.basic(secret)))
     assert [rule for rule, *_ in cases(world)] == ["window"]
 
 

@@ -49,7 +49,7 @@ async def insisting(request: Request) -> JSONResponse:
     return JSONResponse({}, headers={"Strict-Transport-Security": "max-age=1"})
 
 
-def starlette_app(gate: Authenticator) -> Starlette:
+def starlette_app(authenticator: Authenticator) -> Starlette:
     routes = [
         Route("/who", who),
         Route("/billing", needs_billing),
@@ -57,24 +57,24 @@ def starlette_app(gate: Authenticator) -> Starlette:
         Route("/maybe", maybe),
         Route("/hsts", insisting),
     ]
-    return Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, gate=gate)])
+    return Starlette(routes=routes, middleware=[Middleware(OctyASGIMiddleware, authenticator=authenticator)])
 
 
-def flask_app(gate: Authenticator) -> Flask:
+def flask_app(authenticator: Authenticator) -> Flask:
     app = Flask(__name__)
     app.add_url_rule(
-        "/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(gate.settings.scopes)})
+        "/who", "who", lambda: jsonify({"user": request.remote_user, "scopes": list(authenticator.settings.scopes)})
     )
     app.add_url_rule("/open", "open", lambda: jsonify({"user": "octy.principal" in request.environ}))
     app.add_url_rule("/maybe", "maybe", lambda: jsonify({"user": request.remote_user}))
     app.add_url_rule("/hsts", "hsts", lambda: (jsonify({}), {"Strict-Transport-Security": "max-age=1"}))
-    app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, gate=gate)  # type: ignore[method-assign]
+    app.wsgi_app = OctyWSGIMiddleware(app.wsgi_app, authenticator=authenticator)  # type: ignore[method-assign]
     return app
 
 
 @contextmanager
-def asgi(gate: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
-    with TestClient(starlette_app(gate), base_url=f"{scheme}://api.example", client=(peer, 50_000)) as client:
+def asgi(authenticator: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
+    with TestClient(starlette_app(authenticator), base_url=f"{scheme}://api.example", client=(peer, 50_000)) as client:
 
         def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
             sent = {"Authorization": authorization, **headers} if authorization is not None else headers
@@ -85,8 +85,8 @@ def asgi(gate: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9
 
 
 @contextmanager
-def wsgi(gate: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
-    client = Client(validator(flask_app(gate)))  # wsgiref's checker sees every call
+def wsgi(authenticator: Authenticator, *, scheme: str = "https", peer: str = "203.0.113.9") -> Iterator[Ask]:
+    client = Client(validator(flask_app(authenticator)))  # wsgiref's checker sees every call
 
     def ask(path: str = "/who", authorization: str | None = None, method: str = "GET", **headers: str) -> Answer:
         sent = {"Authorization": authorization, **headers} if authorization is not None else headers

@@ -63,7 +63,7 @@ def ask_asgi(authorization: str) -> list[Any]:
         door = OctyASGIMiddleware(get_asgi_application())
         await door({**scope, "query_string": b"", "client": ("203.0.113.9", 1)}, receive, send)
         over.set()
-        door.gate.close()
+        door.authenticator.close()
 
     asyncio.run(ask())
     return [sent[0]["status"], json.loads(b"".join(part.get("body", b"") for part in sent[1:]))]

@@ -80,12 +80,12 @@ class World:
         return Settings.build(**{"database_url": self.url, "peppers": self.peppers, **options})
 
     @contextmanager
-    def gate(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:
-        gate = Authenticator(self.settings(**options), clock=clock)
+    def authenticator(self, clock: Clock = time.time, **options: object) -> Iterator[Authenticator]:
+        authenticator = Authenticator(self.settings(**options), clock=clock)
         try:
-            yield gate
+            yield authenticator
         finally:
-            gate.close()
+            authenticator.close()
 
     def register(self, reference: str = "acme", now: float | None = None, *, address: str | None = None) -> Keys:
         """Open an account and go all the way to a collected pair."""
@@ -144,18 +144,18 @@ class FakeRequest:
 
 
 def look_into(
-    gate: Authenticator, claim: PendingCredentials | AuthDecision, request: Request
+    authenticator: Authenticator, claim: PendingCredentials | AuthDecision, request: Request
 ) -> AuthDecision | PendingSlowHash:
     """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
-    story = gate.pursue(claim, request, ThreadWaiter)
+    story = authenticator.pursue(claim, request, ThreadWaiter)
     ticket = next(story)
     assert isinstance(ticket, ThreadWaiter)
     ticket.wait(60)
     try:
         slow = story.send(None)
     except StopIteration as end:
-        verdict: AuthDecision = end.value
-        return verdict
+        decision: AuthDecision = end.value
+        return decision
     assert isinstance(slow, PendingSlowHash)
     return slow
 

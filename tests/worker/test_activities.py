@@ -66,9 +66,9 @@ class Desk:
         self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_life=LIFE)
 
     def case(self, keys: Keys) -> str:
-        with self.world.gate() as gate:
+        with self.world.authenticator() as authenticator:
             for _ in range(20):
-                gate.decide(FakeRequest(keys.basic("sk_wrong")))
+                authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
         [(incident_id,)] = self.world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
         return incident_id
 

@@ -34,9 +34,9 @@ def file(tmp_path: Path) -> Iterator[World]:
 
 
 def open_case(world: World, keys: Keys) -> str:
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(20):
-            gate.decide(FakeRequest(keys.basic("sk_wrong")))
+            authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
     [(incident_id,)] = world.rows("SELECT id FROM incident WHERE closed_at IS NULL")
     return incident_id
 

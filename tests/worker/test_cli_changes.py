@@ -144,10 +144,10 @@ def test_an_account_without_a_pair_gets_one(world, octy):
 
 def test_a_pair_is_cut_everywhere(world, octy):
     pair = world.register()
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(pair.basic())).principal is not None
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(pair.basic())).principal is not None
         done = octy("keys", "revoke", pair.public_key, "--yes", *WHY, "--json").must()
-        assert gate.decide(FakeRequest(pair.basic())).principal is None
+        assert authenticator.decide(FakeRequest(pair.basic())).principal is None
     assert set(done.json) == set(keys.REVOKE_JSON.split(", "))
     assert done.json == {
         "public_key": pair.public_key,

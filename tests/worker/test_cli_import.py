@@ -35,8 +35,8 @@ def put(world: World, content: bytes, name: str = "customers.csv") -> str:
 
 
 def accepts(world: World, number: int, secret: str = SECRET) -> bool:
-    with world.gate() as gate:
-        return gate.decide(FakeRequest(basic(key(number), secret))).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(basic(key(number), secret))).outcome is Outcome.ACCEPTED
 
 
 # What is done and said

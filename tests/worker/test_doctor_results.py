@@ -87,8 +87,8 @@ PROVOKED: dict[str, Callable[[World, pytest.MonkeyPatch], object]] = {
 @pytest.mark.parametrize("code", PROVOKED)
 def test_problem_is_found_alone_and_in_its_words(world: World, monkeypatch: pytest.MonkeyPatch, code: str) -> None:
     keys = world.register("sound")
-    with world.gate() as gate:
-        gate.decide(FakeRequest(keys.basic()))
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
     settings = settings_of(world)
     assert {check.state for check in check_stalled_work(settings)} == {State.OK}
     PROVOKED[code](world, monkeypatch)

@@ -110,8 +110,8 @@ def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, collected_at)
     desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, 72 * HOUR))
-    with desk.world.gate() as gate:
-        gate.decide(FakeRequest(keys.basic()))
+    with desk.world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
     return regeneration_id
 
 

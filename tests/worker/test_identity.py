@@ -79,9 +79,9 @@ def test_the_steps_of_a_new_installation_let_an_app_start_before_any_worker(tmp_
     (tmp_path / "octy.env").write_text(octy("secrets").must().stdout)
     octy("--env-file", str(tmp_path / "octy.env"), "db", "upgrade").must()
     variables = dict(line.split("=", 1) for line in (tmp_path / "octy.env").read_text().splitlines())
-    gate = Authenticator(Settings.from_environment({**octy.variables, **variables}))
-    assert gate.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
-    gate.close()
+    authenticator = Authenticator(Settings.from_environment({**octy.variables, **variables}))
+    assert authenticator.decide(FakeRequest(basic("pk_" + "0" * 28, "sk_x"))).outcome is Outcome.UNKNOWN_KEY
+    authenticator.close()
     other = octy("secrets").must().stdout  # a second host that made keys of its own
     done = octy("db", "upgrade", **dict(line.split("=", 1) for line in other.splitlines())).must(2)
     assert "OCTY_PEPPERS: none of its keys" in done.stderr

@@ -77,22 +77,22 @@ def test_lists_show_the_order_of_the_file(world):
 def test_an_imported_pair_of_every_scheme_authenticates(world, name):
     stored, secret = FOREIGN[name], SECRET
     imported(world, as_csv(person(secret_hash=stored)))
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for given, outcome in ((secret + "x", Outcome.WRONG_SECRET), ("", Outcome.WRONG_SECRET), (stored, None)):
-            verdict = gate.decide(FakeRequest(basic(key(1), given)))
-            assert verdict.outcome is (outcome or Outcome.WRONG_SECRET)
-        verdict = gate.decide(FakeRequest(basic(key(1), secret)))
-        assert verdict.outcome is Outcome.ACCEPTED
-        assert verdict.principal.reference == "c1"
-        assert gate.decide(FakeRequest(basic(key(1), secret))).outcome is Outcome.ACCEPTED
-        assert gate.decide(FakeRequest(basic(key(1), secret + "x"))).outcome is Outcome.WRONG_SECRET
+            decision = authenticator.decide(FakeRequest(basic(key(1), given)))
+            assert decision.outcome is (outcome or Outcome.WRONG_SECRET)
+        decision = authenticator.decide(FakeRequest(basic(key(1), secret)))
+        assert decision.outcome is Outcome.ACCEPTED
+        assert decision.principal.reference == "c1"
+        assert authenticator.decide(FakeRequest(basic(key(1), secret))).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(basic(key(1), secret + "x"))).outcome is Outcome.WRONG_SECRET
 
 
 def test_a_process_that_has_met_the_key_before_accepts_it_after_the_import(world):
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.UNKNOWN_KEY
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.UNKNOWN_KEY
         imported(world, as_csv(person()))
-        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
 
 
 # Several pairs, and the same file again
@@ -124,8 +124,8 @@ def test_the_same_file_again_changes_nothing(world, into_existing):
 
 def test_the_same_file_again_finds_pairs_whose_hash_gave_way_to_ours(world):
     imported(world, as_csv(person(1), person(2)))
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(basic(key(1), SECRET))).outcome is Outcome.ACCEPTED
     assert world.rows("SELECT imported_scheme FROM key_pair ORDER BY public_key") == [(None,), ("bcrypt-4",)]
     plan = imported(world, as_csv(person(1), person(2), person(3)))
     assert (plan.already_there, len(plan.pairs)) == (2, 1)
@@ -505,14 +505,14 @@ def test_a_kill_between_steps_leaves_no_valid_key_and_the_same_file_runs_again(w
     before, content = content_of(world), as_csv(*(person(number) for number in range(300)))
     killed_import(world, content, pauses=pauses)
     assert world.rows("SELECT DISTINCT state, cause FROM key_pair") == [(PairState.PENDING, Cause.IMPORT)]
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.UNKNOWN_KEY
         later = NOW + LIFE + 1
         plan = planned(world, content, now=later)
         assert (plan.faults, len(plan.pairs)) == ([], 300)
         writer = ImportWriter(world.database, lambda: later)
         carry_out(world.database, plan, now=later, progress=lambda *_: None, writer=writer)
-        assert gate.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.ACCEPTED
+        assert authenticator.decide(FakeRequest(basic(key(0), SECRET))).outcome is Outcome.ACCEPTED
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [(PairState.ACTIVE, 300)]
     assert world.rows("SELECT COUNT(*) FROM account") == [(300,)]
     assert content_of(world) != before
@@ -527,8 +527,8 @@ def test_what_a_killed_import_left_is_removed_by_pruning(world):
     assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) > 0
     assert content_of(world) == before
     assert clear_interrupted(world.database, lambda: NOW + LIFE + 1) == 0
-    with world.gate() as gate:
-        assert gate.decide(FakeRequest(basic(other.public_key, other.secret))).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        assert authenticator.decide(FakeRequest(basic(other.public_key, other.secret))).outcome is Outcome.ACCEPTED
 
 
 def test_an_import_beside_another_is_refused_and_harms_neither(world):

@@ -37,10 +37,10 @@ def renewed(world: World, keys: Keys) -> Keys:
 
 
 def send(world: World, keys: Keys, client: str, source: str, *, times: int, secret: str | None = None) -> None:
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(times):
             request = FakeRequest(keys.basic(secret), peer=source, headers={b"user-agent": [client.encode()]})
-            assert gate.decide(request).outcome in (Outcome.RETIRED, Outcome.RETIRED_WRONG, Outcome.ACCEPTED)
+            assert authenticator.decide(request).outcome in (Outcome.RETIRED, Outcome.RETIRED_WRONG, Outcome.ACCEPTED)
 
 
 @pytest.fixture

@@ -268,8 +268,8 @@ def relay(tmp_path) -> Iterator[Server]:
 
 
 def accepts(world: World, public_key: str, secret: str) -> bool:
-    with world.gate() as gate:
-        return gate.decide(FakeRequest(basic(public_key, secret))).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(basic(public_key, secret))).outcome is Outcome.ACCEPTED
 
 
 def mails(relay: Server, kind: str) -> list[str]:

@@ -70,8 +70,8 @@ def test_a_restarted_container_is_not_hidden_by_its_dead_predecessor(
     keys = world.register()
     monkeypatch.setattr(os, "getpid", lambda: 1)
     for _ in range(2):
-        with world.gate() as gate:
-            gate.decide(FakeRequest(keys.basic()))
+        with world.authenticator() as authenticator:
+            authenticator.decide(FakeRequest(keys.basic()))
     change(world, "UPDATE app_process SET queued = 7 WHERE id = (SELECT id FROM app_process ORDER BY seen_at LIMIT 1)")
     registry = CollectorRegistry()
     registry.register(StoreCollector(world.database, time.time))

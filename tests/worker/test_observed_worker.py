@@ -48,7 +48,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     world, exporter = World(tmp_path_factory.mktemp("observed")), InMemorySpanExporter()
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
-    with open_temporal() as temporal, pytest.MonkeyPatch.context() as patch, world.gate() as gate:
+    with open_temporal() as temporal, pytest.MonkeyPatch.context() as patch, world.authenticator() as authenticator:
         patch.setattr(collector, "_TOTALS", 0.5)  # seconds, not a minute
         patch.setattr(collector, "_SHARE", 0)
         ports = {"metrics_port": free_port(), "metrics_sdk_port": free_port()}
@@ -56,9 +56,9 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         works.parts.tracing = Tracing(provider)
         keys = world.register()
         add_webhooks(world, keys.account_id, ("sent", time.time()))
-        with world.gate() as own:  # whose end leaves nothing unrecorded
+        with world.authenticator() as own:  # whose end leaves nothing unrecorded
             own.decide(FakeRequest(keys.basic()))
-        app = exposition(gate)
+        app = exposition(authenticator)
 
         async def act() -> tuple[str, str]:
             stop = asyncio.Event()

@@ -40,10 +40,10 @@ def both(letter):
 
 
 def use(world: World, keys: Keys, source: str, *, times: int = 1, client: str = "") -> None:
-    with world.gate() as gate:
+    with world.authenticator() as authenticator:
         for _ in range(times):
             request = FakeRequest(keys.basic(), peer=source, headers={b"user-agent": [client.encode()]})
-            assert gate.decide(request).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(request).outcome is Outcome.ACCEPTED
 
 
 def replaced(world: World, old: Keys, collected_at: float) -> str:
@@ -73,20 +73,20 @@ def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: Wo
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
     use(world, old, "192.0.2.7", client="nightly/1.2")
     use(world, old, "192.0.2.7", times=2, client="nightly/1.3")
-    with world.gate() as gate:
-        gate.decide(FakeRequest(old.basic("sk_wrong"), peer="198.51.100.9"))
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(old.basic("sk_wrong"), peer="198.51.100.9"))
     assert old_uses(world, regeneration_id) == [("192.0.2.7", 3, "nightly/1.3"), ("192.0.2.8", 2, "")]
 
 
 def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memory(world: World) -> None:
     """Also one by a header that was right a moment ago; and many leave no more details than refusals do."""
     old = world.register()
-    with world.gate(attempts_per_minute=3) as gate:
-        assert gate.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator(attempts_per_minute=3) as authenticator:
+        assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         replaced(world, old, time.time())
         for number in range(20):
             request = FakeRequest(old.basic(), headers={b"user-agent": [f"app/{number}".encode()]})
-            assert gate.decide(request).outcome is Outcome.ACCEPTED
+            assert authenticator.decide(request).outcome is Outcome.ACCEPTED
     assert world.recorded(old.public_key) == {"accepted": 21}
     details = world.rows("SELECT client, outcome FROM attempt ORDER BY id")
     assert 3 <= len(details) <= 6  # of one minute, or of two

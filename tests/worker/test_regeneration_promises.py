@@ -130,8 +130,8 @@ def waiting(desk: Desk) -> list[str]:
 
 
 def accepts(desk: Desk, keys: Keys) -> bool:
-    with desk.world.gate() as gate:
-        return gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with desk.world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
 STEPS = ("issue_pair", "prove_pair", "activate_pair")

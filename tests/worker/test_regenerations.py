@@ -54,8 +54,8 @@ def finish(world: World, regeneration_id: str, state: RegenerationState) -> Rege
 
 
 def accepts(world: World, keys: Keys) -> bool:
-    with world.gate() as gate:
-        return gate.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
 
 
 def test_registration_orders_the_first_pair_in_the_same_transaction(world: World) -> None:

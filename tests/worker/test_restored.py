@@ -136,8 +136,8 @@ class Backup:
 
 
 def outcome(world: World, keys: Keys) -> Outcome:
-    with world.gate() as gate:
-        return gate.decide(FakeRequest(keys.basic())).outcome
+    with world.authenticator() as authenticator:
+        return authenticator.decide(FakeRequest(keys.basic())).outcome
 
 
 def collected(works: Works, regeneration: str, reference: str) -> Keys:

@@ -101,8 +101,8 @@ def test_every_result_is_provoked() -> None:
 @pytest.mark.parametrize("name", PROVOKED)
 def test_result_is_zero_while_all_is_well_and_told_when_it_is_not(world: World, name: str) -> None:
     keys = world.register("sound")
-    with world.gate() as gate:
-        gate.decide(FakeRequest(keys.basic()))
+    with world.authenticator() as authenticator:
+        authenticator.decide(FakeRequest(keys.basic()))
     assert results(world) == NONE
     PROVOKED[name](world)
     found = results(world)
@@ -113,9 +113,9 @@ def test_result_is_zero_while_all_is_well_and_told_when_it_is_not(world: World, 
 
 def test_a_failed_commit_is_told_with_its_time(world: World) -> None:
     keys = world.register()
-    with world.gate() as gate:
-        gate._recorder._failed_at = gate._recorder._monotonic() - 5
-        gate.decide(FakeRequest(keys.basic("sk_wrong")))
+    with world.authenticator() as authenticator:
+        authenticator._recorder._failed_at = authenticator._recorder._monotonic() - 5
+        authenticator.decide(FakeRequest(keys.basic("sk_wrong")))
     [(seen_at, failed_at)] = world.rows("SELECT seen_at, failed_at FROM app_process")
     assert 4.5e6 < seen_at - failed_at < 30e6
     assert results(world).apps_failing == 1

@@ -1,7 +1,7 @@
 """The contenders by name: how each is built, and which bare app it is compared with.
 
-Here: the list, and the one place where a gate is kept from recording. Not here: the apps (`asgi_apps`, `wsgi_apps`,
-`django_apps`), how they are asked (`in_process`, `over_http`).
+Here: the list, and the one place where an authenticator is kept from recording. Not here: the apps (`asgi_apps`,
+`wsgi_apps`, `django_apps`), how they are asked (`in_process`, `over_http`).
 """
 
 from collections.abc import Callable
@@ -41,10 +41,10 @@ class Contender:
         return AUTHORIZATION if self.base == DJANGO else authorization
 
 
-def without_recording(gate: Authenticator) -> Authenticator:
-    """Let a gate verify and not record. Only here: the product has no such switch, and must have none."""
-    gate._recorder.note = lambda _entry: True  # taken, it says
-    return gate
+def without_recording(authenticator: Authenticator) -> Authenticator:
+    """Let an authenticator verify and not record. Only here: the product has no such switch, and must have none."""
+    authenticator._recorder.note = lambda _entry: True  # taken, it says
+    return authenticator
 
 
 BARE, BARE_WSGI, FLASK, FASTAPI, DJANGO = "bare app", "bare WSGI app", "Flask", "FastAPI", "Django REST framework"
@@ -66,7 +66,7 @@ def _wsgi(inner: Callable[[Site], Any]) -> Callable[[Site], Any]:
 
 
 def _verify(site: Site) -> Any:
-    return OctyASGIMiddleware(Bare(), gate=without_recording(Authenticator(site.settings)))
+    return OctyASGIMiddleware(Bare(), authenticator=without_recording(Authenticator(site.settings)))
 
 
 CONTENDERS = (
