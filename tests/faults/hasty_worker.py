@@ -8,9 +8,9 @@ from datetime import timedelta
 
 from temporalio.common import RetryPolicy
 
-from octy_workflows.retry import MAILING, PATIENTLY
+from octy_workflows.retry import DEFAULT_RETRY, MAIL_RETRY
 
-for patience, seconds in ((PATIENTLY, 3), (MAILING, 5)):
+for patience, seconds in ((DEFAULT_RETRY, 3), (MAIL_RETRY, 5)):
     patience["start_to_close_timeout"] = timedelta(seconds=seconds)
     patience["retry_policy"] = RetryPolicy(
         initial_interval=timedelta(seconds=0.3), maximum_interval=timedelta(seconds=1)

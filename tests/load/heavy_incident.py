@@ -39,7 +39,7 @@ from octy_worker.mail.renderer import Letters
 from octy_worker.pages import build_pages
 from octy_worker.reports.queries import show_incident, show_key
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 LIMITS_MS = {"page": 150.0, "alert": 150.0, "incidents show": 150.0, "keys show": 1_000.0}
 _FLAT = 2_000_000  # bytes more than for a small incident, at most
@@ -156,7 +156,7 @@ def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], 
 
     def alert() -> str:
         with world.database.read_session() as session:
-            found = draft(session, links, MailOrder(incident_id, MailKind.ALERT, 1, 0.0), time.time())
+            found = draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
         assert found is not None
         letter = letters.render(found.facts)
         return letter.text + letter.html

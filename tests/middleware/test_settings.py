@@ -8,7 +8,7 @@ from octy_middleware import ConfigurationError, Settings
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.settings import Options
 from octy_worker.settings import WorkerSettings
-from octy_workflows.retry import MAILING
+from octy_workflows.retry import MAIL_RETRY
 
 KEY = "11" * 32
 PEPPERS = {"OCTY_PEPPERS": f"k1:{KEY}"}
@@ -129,7 +129,7 @@ def test_a_time_that_is_none_is_refused(name: str, value: str) -> None:
 def test_a_mail_can_not_outlast_its_try() -> None:
     """Two addresses, each with twice the time-out; a try that is cut off goes on, and the next one sends it again."""
     [most] = [rule.le for rule in WorkerSettings.model_fields["smtp_timeout"].metadata if hasattr(rule, "le")]
-    assert 2 * 2 * most <= MAILING["start_to_close_timeout"].total_seconds()
+    assert 2 * 2 * most <= MAIL_RETRY["start_to_close_timeout"].total_seconds()
 
 
 def test_a_keychain_keeps_order_and_exports_what_it_parses() -> None:

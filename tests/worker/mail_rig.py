@@ -36,7 +36,7 @@ from octy_worker.mail.facts import draft
 from octy_worker.mail.renderer import Letters
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 CHAIN = Keychain.generate()
 START = 1_770_000_000.0
@@ -284,7 +284,7 @@ class World:
 
 
 def alert(incident_id, number=1, kind=MailKind.ALERT):
-    return MailOrder(incident_id, kind, number, START)
+    return SendMailInput(incident_id, kind, number, START)
 
 
 def opened(folder, store, **account):

@@ -17,32 +17,32 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer, Cause, RegenerationState
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
-from octy_worker.activities.maintenance import UpkeepActivities
+from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.activities.workflow_messages import ControlActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.domain import incidents as cases
 from octy_worker.domain import regenerations, staff_requests
 from octy_worker.domain.incidents import CUSTOMER
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
-    Action,
-    CaseState,
-    CloseOrder,
-    DecisionOrder,
-    DecisionReport,
-    Ending,
-    FinishOrder,
-    IncidentNote,
-    LinkOrder,
-    Look,
-    OverlapOrder,
-    RegenerationNote,
-    RegenerationOrder,
+    BeginOverlapInput,
+    CloseIncidentInput,
+    DecisionResult,
+    FinishRegenerationInput,
+    IncidentState,
+    LoadFactsInput,
+    OpenRegenerationInput,
+    RecordDecisionInput,
+    RecordIncidentEventInput,
+    RecordRegenerationEventInput,
+    RegenerationFinalState,
+    RegenerationStepInput,
+    RenewLinkInput,
     Resolution,
-    Step,
-    WebhookOrder,
+    StaffAction,
+    WebhookStepInput,
 )
 from octy_workflows.retry import SUBJECT_MISSING
 from octy_workflows.staff_requests import Choice, StaffDecision
@@ -86,7 +86,7 @@ class Desk:
 
     def sent(self, regeneration_id: str) -> str:
         """Make the pair; the link is out, nobody has collected."""
-        step = Step(regeneration_id, NOW)
+        step = RegenerationStepInput(regeneration_id, NOW)
         for do in (self.regenerations.issue_pair, self.regenerations.prove_pair, self.regenerations.activate_pair):
             do(step)
         return regeneration_id
@@ -120,13 +120,13 @@ def twice(do: Callable[[Any], Any], order: Any) -> Any:
 
 def decision(
     desk: Desk, incident_id: str, choice: Choice = Choice.REGENERATE, number: str = "d1", **more: Any
-) -> DecisionOrder:
+) -> RecordDecisionInput:
     """Write a decision down, as the command does, and mark it as used, as its workflow does."""
     said = StaffDecision(choice, "ann", "on the phone", decision_id=number, **more)
-    staff_requests.write(desk.world.database, Action.DECIDE, incident_id, said, NOW)
+    staff_requests.write(desk.world.database, StaffAction.DECIDE, incident_id, said, NOW)
     with desk.world.database.write() as connection:
-        staff_requests.use(connection, number, Action.DECIDE, incident_id, by="this call", now=NOW)
-    return DecisionOrder(incident_id, number, NOW)
+        staff_requests.use(connection, number, StaffAction.DECIDE, incident_id, by="this call", now=NOW)
+    return RecordDecisionInput(incident_id, number, NOW)
 
 
 # The declarations
@@ -135,11 +135,11 @@ def decision(
 def done() -> dict[str, Callable[..., Any]]:
     """Return every activity of the worker by the name that Temporal knows it by."""
     rooms = (
-        ControlActivities,
+        WorkflowMessageActivities,
         IncidentActivities,
         RegenerationActivities,
         MailActivities,
-        UpkeepActivities,
+        MaintenanceActivities,
         WebhookActivities,
     )
     found = [value for room in rooms for value in vars(room).values()]
@@ -172,9 +172,11 @@ def test_no_activity_is_torn_out_of_a_transaction(name: str) -> None:
 
 def test_a_note_is_one_event_and_its_repeat_does_not_set_the_state_back(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
-    first = IncidentNote(incident_id, "opened", "opened", NOW, state=CaseState.WAITING)
+    first = RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
     twice(desk.incidents.note_incident, first)
-    desk.incidents.note_incident(IncidentNote(incident_id, "staff", "no_answer", NOW, state=CaseState.NEEDS_STAFF))
+    desk.incidents.note_incident(
+        RecordIncidentEventInput(incident_id, "staff", "no_answer", NOW, state=IncidentState.NEEDS_STAFF)
+    )
     desk.incidents.note_incident(first)
     assert desk.events(incident_id) == [("opened", "system"), ("no_answer", "system")]
     assert desk.state(incident_id) == "needs_staff"
@@ -185,7 +187,7 @@ def test_a_decision_that_stands_is_reported_and_noted_and_cuts_a_leaked_pair(des
     keys = desk.world.register()
     incident_id = desk.case(keys)
     report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=leaked))
-    assert report == DecisionReport(True, Choice.REGENERATE, leaked, "ann")
+    assert report == DecisionResult(True, Choice.REGENERATE, leaked, "ann")
     assert desk.events(incident_id) == [("answered", "ann")]
     assert desk.pairs() == {keys.public_key: "retired" if leaked else "active"}
 
@@ -195,7 +197,7 @@ def test_a_decision_that_comes_too_late_gets_the_answer_that_stands_and_is_noted
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.IT_WAS_US)
     report = twice(desk.incidents.take_decision, decision(desk, incident_id, leaked=True))
-    assert report == DecisionReport(False, Choice.DISMISS, False, "customer")
+    assert report == DecisionResult(False, Choice.DISMISS, False, "customer")
     assert desk.events(incident_id) == [("answered", "customer"), ("decision_refused", "ann")]
     assert desk.world.rows("SELECT key FROM incident_event WHERE what = 'decision_refused'") == [
         (f"{incident_id}/refused-d1",)
@@ -207,7 +209,7 @@ def test_a_case_gets_one_regeneration(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
     before = set(desk.told("regeneration_opened"))
-    regeneration_id = twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW))
+    regeneration_id = twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW))
     assert set(desk.told("regeneration_opened")) - before == {regeneration_id}
     [(cause, actor, leaked)] = desk.world.rows(
         "SELECT cause, actor, leaked FROM regeneration WHERE id = :id", id=regeneration_id
@@ -219,8 +221,10 @@ def test_a_case_joins_what_is_on_its_way_and_hears_of_its_end(desk: Desk) -> Non
     keys = desk.world.register()
     incident_id, ordered = desk.case(keys), desk.order(keys)
     desk.answer(incident_id, Answer.NOT_US)
-    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW)) == ordered
-    twice(desk.regenerations.finish_regeneration, FinishOrder(ordered, Ending.ABANDONED, NOW))
+    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
+    twice(
+        desk.regenerations.finish_regeneration, FinishRegenerationInput(ordered, RegenerationFinalState.ABANDONED, NOW)
+    )
     assert desk.told("regeneration_finished") == [incident_id]
 
 
@@ -229,12 +233,12 @@ def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
     incident_id, ordered = desk.case(keys), desk.order(keys)
     desk.answer(incident_id, Answer.NOT_US)
     desk.world.complete(ordered, NOW)
-    desk.regenerations.finish_regeneration(FinishOrder(ordered, Ending.DONE, NOW))
+    desk.regenerations.finish_regeneration(FinishRegenerationInput(ordered, RegenerationFinalState.DONE, NOW))
     desk.answer(incident_id, Answer.NOT_US)
     with desk.world.database.write() as connection:
         run(connection, "UPDATE confirmation SET leaked = ?", True)
     assert desk.told("regeneration_finished") == []
-    assert twice(desk.incidents.open_regeneration, RegenerationOrder(incident_id, at=NOW)) == ordered
+    assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
     assert desk.told("regeneration_finished") == [incident_id]
     assert desk.pairs()[keys.public_key] == "retired"
 
@@ -246,10 +250,10 @@ def test_a_regeneration_stands_unless_it_is_the_one_that_was_in_vain(
 ) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
-    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
+    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
     if state is RegenerationState.ABANDONED:
-        desk.regenerations.finish_regeneration(FinishOrder(first, Ending.ABANDONED, NOW))
-    again = RegenerationOrder(incident_id, at=NOW, after=after)
+        desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
+    again = OpenRegenerationInput(incident_id, at=NOW, after=after)
     assert twice(desk.incidents.open_regeneration, again) == first
 
 
@@ -257,10 +261,10 @@ def test_after_one_in_vain_there_is_a_new_one_and_only_one(desk: Desk) -> None:
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
-    first = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
-    desk.regenerations.finish_regeneration(FinishOrder(first, Ending.ABANDONED, NOW))
+    first = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    desk.regenerations.finish_regeneration(FinishRegenerationInput(first, RegenerationFinalState.ABANDONED, NOW))
     desk.answer(incident_id, Answer.NOT_US)
-    follow = RegenerationOrder(incident_id, at=NOW, after=first)
+    follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
     second = twice(desk.incidents.open_regeneration, follow)
     assert second != first
     assert desk.told("regeneration_opened").count(second) == 1
@@ -271,13 +275,13 @@ def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None
     keys = desk.world.register()
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
-    first = desk.sent(desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW)))
+    first = desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW)))
     [(uncollected,)] = desk.world.rows(
         "SELECT public_key FROM key_pair WHERE state = 'active' ORDER BY id DESC LIMIT 1"
     )
     second = desk.order(keys)
     assert desk.told("regeneration_finished") == [incident_id]
-    follow = RegenerationOrder(incident_id, at=NOW, after=first)
+    follow = OpenRegenerationInput(incident_id, at=NOW, after=first)
     assert twice(desk.incidents.open_regeneration, follow) == second
     with desk.world.database.write() as connection:
         run(
@@ -314,7 +318,7 @@ def ready_to_close(desk: Desk, resolution: Resolution) -> str:
 @pytest.mark.parametrize("resolution", list(Resolution))
 def test_a_case_is_closed_once(desk: Desk, resolution: Resolution) -> None:
     incident_id = ready_to_close(desk, resolution)
-    assert twice(desk.incidents.close_incident, CloseOrder(incident_id, resolution, NOW))
+    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, resolution, NOW))
     assert desk.events(incident_id) == [("closed", "system")]
     assert desk.world.rows("SELECT COUNT(*) FROM streak") == [(0,)]
     [(quiet_until,)] = desk.world.rows("SELECT quiet_until FROM key_pair")
@@ -329,23 +333,23 @@ def test_a_case_is_closed_only_as_sql_has_it(desk: Desk, asked: Resolution, held
     if held != known:
         with desk.world.database.write() as connection:
             run(connection, "UPDATE regeneration SET state = 'sent'")
-    assert twice(desk.incidents.close_incident, CloseOrder(incident_id, asked, NOW)) is (asked == held)
+    assert twice(desk.incidents.close_incident, CloseIncidentInput(incident_id, asked, NOW)) is (asked == held)
     assert (desk.state(incident_id) == "closed") is (asked == held)
     if asked != held:
         assert desk.events(incident_id) == []
         assert desk.world.rows("SELECT quiet_until FROM key_pair") == [(None,)]
 
 
-@pytest.mark.parametrize("state", list(Ending))
-def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: Ending) -> None:
+@pytest.mark.parametrize("state", list(RegenerationFinalState))
+def test_a_regeneration_ends_only_as_sql_has_it(desk: Desk, state: RegenerationFinalState) -> None:
     """Nobody has collected the keys and no other order has come: only the end of waiting is so."""
     keys = desk.world.register()
     regeneration_id = desk.sent(desk.order(keys))
-    assert desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, HOUR)) is None
-    assert desk.regenerations.retire_old_pair(Step(regeneration_id, NOW + HOUR)) is False
+    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR)) is None
+    assert desk.regenerations.retire_old_pair(RegenerationStepInput(regeneration_id, NOW + HOUR)) is False
     assert desk.pairs() == dict.fromkeys(desk.pairs(), "active")
-    stands = twice(desk.regenerations.finish_regeneration, FinishOrder(regeneration_id, state, NOW))
-    assert stands == (Ending.ABANDONED if state is Ending.ABANDONED else "sent")
+    stands = twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, state, NOW))
+    assert stands == (RegenerationFinalState.ABANDONED if state is RegenerationFinalState.ABANDONED else "sent")
     assert desk.pairs()[keys.public_key] == "active"
     assert sorted(desk.pairs().values()) == (["active", "retired"] if stands == state else ["active", "active"])
 
@@ -354,10 +358,10 @@ def test_an_old_pair_is_not_cut_before_its_time(desk: Desk) -> None:
     keys = desk.world.register()
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, NOW)
-    desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, HOUR))
-    assert desk.regenerations.retire_old_pair(Step(regeneration_id, NOW + HOUR - 2)) is False
+    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, HOUR))
+    assert desk.regenerations.retire_old_pair(RegenerationStepInput(regeneration_id, NOW + HOUR - 2)) is False
     assert desk.pairs()[keys.public_key] == "retiring"
-    assert twice(desk.regenerations.retire_old_pair, Step(regeneration_id, NOW + HOUR))
+    assert twice(desk.regenerations.retire_old_pair, RegenerationStepInput(regeneration_id, NOW + HOUR))
     assert desk.pairs()[keys.public_key] == "retired"
 
 
@@ -370,21 +374,21 @@ def fails_for_good(do: Callable[[Any], Any], order: Any) -> None:
     assert caught.value.non_retryable
 
 
-STEP, END = Step(NOBODY, NOW), FinishOrder(NOBODY, Ending.ABANDONED, NOW)
+STEP, END = RegenerationStepInput(NOBODY, NOW), FinishRegenerationInput(NOBODY, RegenerationFinalState.ABANDONED, NOW)
 ABOUT_NOBODY = {
-    "note_incident": IncidentNote(NOBODY, "n", "opened", NOW),
-    "look_at_incident": Look(NOBODY, NOW),
-    "take_decision": DecisionOrder(NOBODY, "", NOW),
-    "open_regeneration": RegenerationOrder(NOBODY, NOW),
-    "close_incident": CloseOrder(NOBODY, Resolution.UNANSWERED, NOW),
-    "look_at_regeneration": Look(NOBODY, NOW),
+    "note_incident": RecordIncidentEventInput(NOBODY, "n", "opened", NOW),
+    "look_at_incident": LoadFactsInput(NOBODY, NOW),
+    "take_decision": RecordDecisionInput(NOBODY, "", NOW),
+    "open_regeneration": OpenRegenerationInput(NOBODY, NOW),
+    "close_incident": CloseIncidentInput(NOBODY, Resolution.UNANSWERED, NOW),
+    "look_at_regeneration": LoadFactsInput(NOBODY, NOW),
     **dict.fromkeys(("issue_pair", "prove_pair", "activate_pair", "retire_old_pair", "count_old_uses"), STEP),
-    "renew_link": LinkOrder(NOBODY, 2, NOW),
-    "begin_overlap": OverlapOrder(NOBODY, NOW, HOUR),
+    "renew_link": RenewLinkInput(NOBODY, 2, NOW),
+    "begin_overlap": BeginOverlapInput(NOBODY, NOW, HOUR),
     "finish_regeneration": END,
-    "note_regeneration": RegenerationNote(NOBODY, "n", "not_collected", NOW),
-    "post_webhook": WebhookOrder(NOBODY, NOW),
-    "give_up_webhook": WebhookOrder(NOBODY, NOW),
+    "note_regeneration": RecordRegenerationEventInput(NOBODY, "n", "not_collected", NOW),
+    "post_webhook": WebhookStepInput(NOBODY, NOW),
+    "give_up_webhook": WebhookStepInput(NOBODY, NOW),
 }
 WITHOUT_SUBJECT = {
     "prune_store",
@@ -414,7 +418,7 @@ def test_an_activity_whose_subject_is_not_in_this_database_is_tried_again_and_sa
 
 def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
     keys = desk.world.register()
-    step = Step(desk.order(keys), NOW)
+    step = RegenerationStepInput(desk.order(keys), NOW)
     twice(desk.regenerations.issue_pair, step)
     assert sorted(desk.pairs().values()) == ["active", "pending"]
     twice(desk.regenerations.prove_pair, step)
@@ -426,7 +430,7 @@ def test_a_pair_is_issued_pending_proven_and_activated_once(desk: Desk) -> None:
 def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
     """The order has cut it; a pair that is live again, for whatever reason, does not stay so."""
     keys = desk.world.register()
-    step = Step(desk.order(keys, leaked=True), NOW)
+    step = RegenerationStepInput(desk.order(keys, leaked=True), NOW)
     desk.regenerations.issue_pair(step)
     with desk.world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'active' WHERE public_key = ?", keys.public_key)
@@ -435,7 +439,7 @@ def test_a_leaked_pair_is_retired_with_the_activation_too(desk: Desk) -> None:
 
 
 def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
-    step = Step(desk.order(desk.world.register()), NOW)
+    step = RegenerationStepInput(desk.order(desk.world.register()), NOW)
     desk.regenerations.issue_pair(step)
     with desk.world.database.write() as connection:
         digest = f"$octy-b2$k1${'0' * 64}"
@@ -445,20 +449,22 @@ def test_a_pair_that_does_not_verify_fails_for_good(desk: Desk) -> None:
 
 def test_a_link_is_renewed_to_the_generation_asked_for_or_a_later_one(desk: Desk) -> None:
     regeneration_id = desk.sent(desk.order(desk.world.register()))
-    assert twice(desk.regenerations.renew_link, LinkOrder(regeneration_id, 3, NOW)) == 3
-    assert twice(desk.regenerations.renew_link, LinkOrder(regeneration_id, 2, NOW)) == 3
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 3, NOW)) == 3
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 3
 
 
-@pytest.mark.parametrize("end", [COLLECTED, Ending.ABANDONED, "before it was issued"])
+@pytest.mark.parametrize("end", [COLLECTED, RegenerationFinalState.ABANDONED, "before it was issued"])
 def test_nothing_is_renewed_of_what_was_collected_or_has_ended(desk: Desk, end: str) -> None:
     regeneration_id = desk.order(desk.world.register())
     if end == COLLECTED:
         desk.world.complete(regeneration_id, NOW)
     else:
-        if end == Ending.ABANDONED:
+        if end == RegenerationFinalState.ABANDONED:
             desk.sent(regeneration_id)
-        desk.regenerations.finish_regeneration(FinishOrder(regeneration_id, Ending.ABANDONED, NOW))
-    assert twice(desk.regenerations.renew_link, LinkOrder(regeneration_id, 2, NOW)) == 0
+        desk.regenerations.finish_regeneration(
+            FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW)
+        )
+    assert twice(desk.regenerations.renew_link, RenewLinkInput(regeneration_id, 2, NOW)) == 0
 
 
 def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(desk: Desk) -> None:
@@ -466,53 +472,64 @@ def test_the_old_pair_lives_for_the_overlap_from_the_collection_then_it_is_cut(d
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, NOW)
     late = NOW + 600
-    end = twice(desk.regenerations.begin_overlap, OverlapOrder(regeneration_id, late, HOUR))
+    end = twice(desk.regenerations.begin_overlap, BeginOverlapInput(regeneration_id, late, HOUR))
     assert end == pytest.approx(NOW + HOUR, abs=1e-5)
     [(retire_at,)] = desk.world.rows("SELECT retire_at FROM key_pair WHERE state = 'retiring'")
     assert retire_at == round(end * 1e6)
-    twice(desk.regenerations.retire_old_pair, Step(regeneration_id, end))
+    twice(desk.regenerations.retire_old_pair, RegenerationStepInput(regeneration_id, end))
     assert desk.pairs()[keys.public_key] == "retired"
-    assert desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, late, HOUR)) == late
+    assert desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, late, HOUR)) == late
     assert desk.pairs()[keys.public_key] == "retired"
 
 
 def test_a_first_pair_has_no_overlap_and_nothing_to_cut(desk: Desk) -> None:
     keys = desk.world.register()
-    assert twice(desk.regenerations.begin_overlap, OverlapOrder(keys.regeneration_id, NOW, HOUR)) == NOW
-    twice(desk.regenerations.retire_old_pair, Step(keys.regeneration_id, NOW))
+    assert twice(desk.regenerations.begin_overlap, BeginOverlapInput(keys.regeneration_id, NOW, HOUR)) == NOW
+    twice(desk.regenerations.retire_old_pair, RegenerationStepInput(keys.regeneration_id, NOW))
     assert desk.pairs() == {keys.public_key: "active"}
 
 
 def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
     desk.sent(regeneration_id)
     finish = desk.regenerations.finish_regeneration
-    assert twice(finish, FinishOrder(regeneration_id, Ending.ABANDONED, NOW)) == Ending.ABANDONED
-    assert finish(FinishOrder(regeneration_id, Ending.DONE, NOW)) == Ending.ABANDONED  # the ending that it has
+    assert (
+        twice(finish, FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW))
+        == RegenerationFinalState.ABANDONED
+    )
+    assert (
+        finish(FinishRegenerationInput(regeneration_id, RegenerationFinalState.DONE, NOW))
+        == RegenerationFinalState.ABANDONED
+    )  # the ending that it has
     assert desk.told("regeneration_finished") == [incident_id]
     assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
     assert desk.world.rows("SELECT answer FROM confirmation") == [(None,)]  # to be decided anew
 
 
-@pytest.mark.parametrize("ending", [Ending.ABANDONED, Ending.SUPERSEDED])
-def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: Ending) -> None:
+@pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])
+def test_a_customer_who_was_faster_is_told_and_nothing_ends(desk: Desk, ending: RegenerationFinalState) -> None:
     regeneration_id = desk.order(desk.world.register())
     desk.world.complete(regeneration_id, NOW)
-    assert twice(desk.regenerations.finish_regeneration, FinishOrder(regeneration_id, ending, NOW)) == COLLECTED
+    assert (
+        twice(desk.regenerations.finish_regeneration, FinishRegenerationInput(regeneration_id, ending, NOW))
+        == COLLECTED
+    )
     assert desk.world.rows("SELECT finished_at FROM regeneration WHERE id = :id", id=regeneration_id) == [(None,)]
 
 
 def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
-    note = RegenerationNote(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    note = RecordRegenerationEventInput(regeneration_id, "late", "not_collected", NOW, needs_staff=True)
     twice(desk.regenerations.note_regeneration, note)
     assert desk.events(incident_id) == [("answered", "customer"), ("not_collected", "system")]
     assert desk.state(incident_id) == "needs_staff"
-    desk.incidents.note_incident(IncidentNote(incident_id, "on", "regenerating", NOW, state=CaseState.REGENERATING))
+    desk.incidents.note_incident(
+        RecordIncidentEventInput(incident_id, "on", "regenerating", NOW, state=IncidentState.REGENERATING)
+    )
     desk.regenerations.note_regeneration(note)
     assert desk.state(incident_id) == "regenerating"
 
@@ -520,25 +537,38 @@ def test_a_note_of_a_regeneration_is_one_event_in_each_case_that_waits(desk: Des
 def test_staff_that_is_done_brings_a_case_back_to_its_new_keys_once_and_no_other(desk: Desk) -> None:
     incident_id = desk.case(desk.world.register())
     desk.answer(incident_id, Answer.NOT_US)
-    regeneration_id = desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
-    desk.incidents.note_incident(IncidentNote(incident_id, "opened", "opened", NOW, state=CaseState.WAITING))
-    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "a", "early", NOW, staff_done=True))
+    regeneration_id = desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
+    desk.incidents.note_incident(
+        RecordIncidentEventInput(incident_id, "opened", "opened", NOW, state=IncidentState.WAITING)
+    )
+    desk.regenerations.note_regeneration(
+        RecordRegenerationEventInput(regeneration_id, "a", "early", NOW, staff_done=True)
+    )
     assert desk.state(incident_id) == "waiting"
-    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "f", "mail_failed", NOW, needs_staff=True))
-    done = RegenerationNote(regeneration_id, "d", "staff_not_needed", NOW, staff_done=True)
+    desk.regenerations.note_regeneration(
+        RecordRegenerationEventInput(regeneration_id, "f", "mail_failed", NOW, needs_staff=True)
+    )
+    done = RecordRegenerationEventInput(regeneration_id, "d", "staff_not_needed", NOW, staff_done=True)
     twice(desk.regenerations.note_regeneration, done)
     assert desk.state(incident_id) == "regenerating"
-    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "g", "mail_failed", NOW, needs_staff=True))
+    desk.regenerations.note_regeneration(
+        RecordRegenerationEventInput(regeneration_id, "g", "mail_failed", NOW, needs_staff=True)
+    )
     desk.regenerations.note_regeneration(done)  # a repeat that comes late
     assert desk.state(incident_id) == "needs_staff"
     with desk.world.database.write() as connection:
         run(connection, "UPDATE regeneration SET state = 'done' WHERE id = ?", regeneration_id)
-    assert desk.incidents.close_incident(CloseOrder(incident_id, Resolution.REGENERATED, NOW))
-    desk.regenerations.note_regeneration(RegenerationNote(regeneration_id, "e", "late", NOW, staff_done=True))
+    assert desk.incidents.close_incident(CloseIncidentInput(incident_id, Resolution.REGENERATED, NOW))
+    desk.regenerations.note_regeneration(
+        RecordRegenerationEventInput(regeneration_id, "e", "late", NOW, staff_done=True)
+    )
     assert desk.state(incident_id) == "closed"
 
 
 def test_a_note_of_a_regeneration_that_nobody_waits_for_is_nothing(desk: Desk) -> None:
     keys = desk.world.register()
-    twice(desk.regenerations.note_regeneration, RegenerationNote(keys.regeneration_id, "late", "not_collected", NOW))
+    twice(
+        desk.regenerations.note_regeneration,
+        RecordRegenerationEventInput(keys.regeneration_id, "late", "not_collected", NOW),
+    )
     assert desk.world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]

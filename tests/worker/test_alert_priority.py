@@ -14,8 +14,8 @@ from test_outbox_priority import give_many
 
 from octy_worker.mail.alert_priority import MAX_DELAY, AlertsInProgress, interceptors
 from octy_worker.outbox.relay import Relay
-from octy_workflows.messages import MailKind, MailOrder
-from octy_workflows.task_queues import Work
+from octy_workflows.messages import MailKind, SendMailInput
+from octy_workflows.task_queues import TaskQueueKind
 
 PATIENCE = 90.0  # a busy machine takes its time
 
@@ -40,7 +40,7 @@ class Next(ActivityInboundInterceptor):
     """What runs an activity once the interceptors let it."""
 
     def __init__(self) -> None:
-        self.orders: list[MailOrder] = []
+        self.orders: list[SendMailInput] = []
         self.error: Exception | None = None
 
     async def execute_activity(self, input: ExecuteActivityInput) -> Any:  # noqa: A002  # its name there
@@ -49,7 +49,7 @@ class Next(ActivityInboundInterceptor):
             raise self.error
 
 
-async def run(alerts: AlertsInProgress, work: Work, order: MailOrder, following: Next) -> None:
+async def run(alerts: AlertsInProgress, work: TaskQueueKind, order: SendMailInput, following: Next) -> None:
     """Run an activity as the worker of that task queue does."""
     chain: ActivityInboundInterceptor = following
     for each in interceptors(alerts, work):
@@ -63,8 +63,8 @@ async def until(condition: Any) -> None:
             await asyncio.sleep(0.01)
 
 
-def order(kind: MailKind, subject_id: str) -> MailOrder:
-    return MailOrder(subject_id, kind, 1, time.time())
+def order(kind: MailKind, subject_id: str) -> SendMailInput:
+    return SendMailInput(subject_id, kind, 1, time.time())
 
 
 def test_the_relay_starts_no_notice_while_an_alert_is_in_progress(world: World) -> None:
@@ -118,10 +118,14 @@ def test_mails_of_notices_are_begun_when_the_alerts_first_try_is_over(error: Exc
         alerts, notices, mails = Observed(), Next(), Next()
         mails.error = error
         alerts.begin("case")
-        begun = asyncio.create_task(run(alerts, Work.NOTICES, order(MailKind.CONTACT_CHANGED, "notice"), notices))
+        begun = asyncio.create_task(
+            run(alerts, TaskQueueKind.NOTICES, order(MailKind.CONTACT_CHANGED, "notice"), notices)
+        )
         await until(lambda: alerts.waiting)
         assert not notices.orders
-        await asyncio.gather(run(alerts, Work.ALERTS, order(MailKind.ALERT, "case"), mails), return_exceptions=True)
+        await asyncio.gather(
+            run(alerts, TaskQueueKind.ALERTS, order(MailKind.ALERT, "case"), mails), return_exceptions=True
+        )
         await begun
         assert [each.subject_id for each in (*mails.orders, *notices.orders)] == ["case", "notice"]
 
@@ -144,8 +148,10 @@ def test_alerts_without_end_delay_a_notice_no_longer_than_its_limit() -> None:
     asyncio.run(play())
 
 
-@pytest.mark.parametrize("work", [None, Work.INCIDENTS, Work.MAILS, Work.MAIL_RETRIES, Work.BACKGROUND])
-def test_what_a_customer_or_staff_waits_for_does_not_wait_for_alerts(work: Work | None) -> None:
+@pytest.mark.parametrize(
+    "work", [None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS, TaskQueueKind.MAIL_RETRIES, TaskQueueKind.BACKGROUND]
+)
+def test_what_a_customer_or_staff_waits_for_does_not_wait_for_alerts(work: TaskQueueKind | None) -> None:
     async def play() -> None:
         assert interceptors(AlertsInProgress(), work) == []
 

@@ -17,7 +17,7 @@ from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.amendments import Change, Changed, change_answer
-from octy_workflows.messages import CloseOrder, RegenerationOrder
+from octy_workflows.messages import CloseIncidentInput, OpenRegenerationInput
 
 NOW = time.time() + 86_400
 DISMISS = Change(Answer.IT_WAS_US, False, "dan", "they found their own script", "c-1")
@@ -52,7 +52,7 @@ def answered(world: World, said: Answer | None, *, leaked: bool = False) -> tupl
 def ordered(world: World, incident_id: str, *, after: str = "") -> str:
     """Have the workflow order new keys."""
     desk = IncidentActivities(world.database, quiet=3600.0)
-    return desk.open_regeneration(RegenerationOrder(incident_id, at=NOW, after=after))
+    return desk.open_regeneration(OpenRegenerationInput(incident_id, at=NOW, after=after))
 
 
 def sent(world: World, regeneration_id: str) -> str:
@@ -211,7 +211,7 @@ def test_a_dismissed_case_that_is_changed_before_its_end_is_not_closed(file: Wor
     _, incident_id = answered(file, Answer.IT_WAS_US)
     change(file, incident_id, REGENERATE)
     desk = IncidentActivities(file.database, quiet=3600.0)
-    assert not desk.close_incident(CloseOrder(incident_id, Resolution.FALSE_ALARM, NOW))
+    assert not desk.close_incident(CloseIncidentInput(incident_id, Resolution.FALSE_ALARM, NOW))
     assert standing(file) == ("not_us", False, "eve")
     assert file.rows("SELECT closed_at, quiet_until FROM incident, key_pair") == [(None, None)]
 

@@ -20,11 +20,11 @@ from octy_worker.task_queue_workers import executors, workers
 from octy_worker.temporal.deployment import deployment_of
 from octy_workflows import activities
 from octy_workflows.task_queues import (
-    Work,
+    TaskQueueKind,
     all_task_queues,
     background_task_queue,
     incident_task_queue,
-    task_queue_of,
+    task_queue_name,
     workflow_task_queues,
 )
 
@@ -83,8 +83,14 @@ def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, t
     apart = {name: {each.name for each in of} for name, of in done.items() if slow & {each.name for each in of}}
     assert all(len(names) == 1 for names in apart.values())
     assert set(apart) == {
-        task_queue_of(parts.task_queue, work)
-        for work in (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
+        task_queue_name(parts.task_queue, work)
+        for work in (
+            TaskQueueKind.ALERTS,
+            TaskQueueKind.MAILS,
+            TaskQueueKind.NOTICES,
+            TaskQueueKind.MAIL_RETRIES,
+            TaskQueueKind.WEBHOOKS,
+        )
     }
     # None waits for a thread, and none is torn out of a transaction.
     for config in found.values():

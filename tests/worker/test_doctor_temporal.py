@@ -40,7 +40,7 @@ from octy_worker.temporal.deployment import Version
 from octy_worker.temporal.place import TemporalPlace
 from octy_worker.temporal.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
 from octy_worker.temporal.schedules import ensure_schedules
-from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
+from octy_workflows.messages import MaintenanceTask, maintenance_schedule_id
 from octy_workflows.task_queues import all_task_queues
 
 NOW = time.time()
@@ -144,7 +144,9 @@ def some_queues(ground: Ground) -> list[Check]:
 def paused(ground: Ground) -> list[Check]:
     async def act() -> None:
         await ensure_schedules(ground.temporal.client, ground.settings(), ground.installation)
-        handle = ground.temporal.client.get_schedule_handle(upkeep_schedule_id(ground.queue, UpkeepTask.RETENTION))
+        handle = ground.temporal.client.get_schedule_handle(
+            maintenance_schedule_id(ground.queue, MaintenanceTask.RETENTION)
+        )
         await handle.pause()
 
     ground.temporal.run(act())

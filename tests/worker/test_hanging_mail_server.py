@@ -18,9 +18,9 @@ from octy_worker.domain import staff_requests
 from octy_worker.mail.composing import Envelope
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Action, incident_workflow_id
+from octy_workflows.messages import StaffAction, incident_workflow_id
 from octy_workflows.staff_requests import StaffDecision
-from octy_workflows.task_queues import Work
+from octy_workflows.task_queues import TaskQueueKind
 
 WAITING = 20  # more than any other kind of work has threads
 THREADS = WAITING + 2  # for alerts
@@ -55,9 +55,9 @@ def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
     world: World, temporal: Temporal, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slots = task_queue_workers._SLOTS
-    assert max(slots[work].threads for work in (None, Work.INCIDENTS, Work.MAILS)) < WAITING
-    assert slots[Work.ALERTS].threads >= 64  # in earnest; fewer hang as well, and take less time to begin
-    monkeypatch.setitem(slots, Work.ALERTS, dataclasses.replace(slots[Work.ALERTS], threads=THREADS))
+    assert max(slots[work].threads for work in (None, TaskQueueKind.INCIDENTS, TaskQueueKind.MAILS)) < WAITING
+    assert slots[TaskQueueKind.ALERTS].threads >= 64  # in earnest; fewer hang as well, and take less time to begin
+    monkeypatch.setitem(slots, TaskQueueKind.ALERTS, dataclasses.replace(slots[TaskQueueKind.ALERTS], threads=THREADS))
     hanging, works = Hanging(), Works(world, monkeypatch)
     works.parts.mailer = hanging  # type: ignore[assignment]
     ids = [open_case(world, f"customer{number}")[1] for number in range(WAITING)]
@@ -70,7 +70,7 @@ def test_a_decision_and_the_next_alert_are_prompt_while_twenty_mails_hang(
                 handle = temporal.client.get_workflow_handle(incident_workflow_id(INSTALLATION, ids[0]))
                 decision = StaffDecision("dismiss", "dan", "their own test", decision_id=str(uuid4()))
                 await asyncio.to_thread(
-                    staff_requests.write, world.database, Action.DECIDE, ids[0], decision, time.time()
+                    staff_requests.write, world.database, StaffAction.DECIDE, ids[0], decision, time.time()
                 )
                 report = await handle.execute_update(KeyIncidentWorkflow.decide, {"order": decision.id})
                 decided = time.monotonic() - began

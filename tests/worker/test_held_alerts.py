@@ -16,10 +16,10 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Cause, PairState
 from octy_worker.mail.holding import MOST, Evidence, Signs, evidence_in, read_signs, release_hold
 from octy_worker.mail.smtp_errors import Delivery, Verdict
-from octy_workflows.messages import MailKind, MailOrder, MailReport
+from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
 SUPPORT = "support@octy.example"
-HELD = MailReport("delayed", "held", again_in=60.0)
+HELD = SendMailResult("delayed", "held", again_in=60.0)
 
 counts = st.integers(0, 10_000)
 
@@ -115,7 +115,7 @@ def collapse(world, number=12):
 
 
 def order(incident_id, waited=0.0):
-    return MailOrder(incident_id, MailKind.ALERT, 1, START, waited)
+    return SendMailInput(incident_id, MailKind.ALERT, 1, START, waited)
 
 
 def holds(world):

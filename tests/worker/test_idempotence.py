@@ -30,7 +30,7 @@ from octy_middleware.db.models import METADATA
 from octy_middleware.states import Answer
 from octy_worker.activities.mail import MailActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.activities.workflow_messages import ControlActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
 from octy_worker.domain import staff_requests
 from octy_worker.mail.renderer import Letters
@@ -38,26 +38,26 @@ from octy_worker.webhooks.faults import Delivery as WebhookDelivery
 from octy_worker.webhooks.faults import Fault
 from octy_worker.webhooks.signing import Parcel
 from octy_workflows.messages import (
-    Action,
-    CaseState,
-    CloseOrder,
-    Ending,
-    FinishOrder,
+    StaffAction,
+    IncidentState,
+    CloseIncidentInput,
+    RegenerationFinalState,
+    FinishRegenerationInput,
     IgnoredSignal,
-    IncidentNote,
-    LinkOrder,
-    Look,
+    RecordIncidentEventInput,
+    RenewLinkInput,
+    LoadFactsInput,
     MailKind,
-    MailOrder,
+    SendMailInput,
     MissingSubject,
-    OrderUse,
-    OverlapOrder,
-    Refused,
-    RegenerationNote,
-    RegenerationOrder,
+    UseStaffRequestInput,
+    BeginOverlapInput,
+    RefusalReason,
+    RecordRegenerationEventInput,
+    OpenRegenerationInput,
     Resolution,
-    Step,
-    WebhookOrder,
+    RegenerationStepInput,
+    WebhookStepInput,
     WorkflowKind,
 )
 from octy_workflows.staff_requests import StaffExtension
@@ -90,7 +90,7 @@ def ordered(desk: Desk) -> str:
 
 def issued(desk: Desk) -> str:
     regeneration_id = ordered(desk)
-    desk.regenerations.issue_pair(Step(regeneration_id, NOW))
+    desk.regenerations.issue_pair(RegenerationStepInput(regeneration_id, NOW))
     return regeneration_id
 
 
@@ -109,7 +109,7 @@ def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
     keys = desk.world.register(now=time.time() - 2 * HOUR)
     regeneration_id = desk.order(keys)
     desk.world.complete(regeneration_id, collected_at)
-    desk.regenerations.begin_overlap(OverlapOrder(regeneration_id, NOW, 72 * HOUR))
+    desk.regenerations.begin_overlap(BeginOverlapInput(regeneration_id, NOW, 72 * HOUR))
     with desk.world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
     return regeneration_id
@@ -117,10 +117,10 @@ def in_overlap(desk: Desk, collected_at: float = NOW) -> str:
 
 def awaited(desk: Desk) -> str:
     """A case waits for it."""
-    return desk.sent(desk.incidents.open_regeneration(RegenerationOrder(answered(desk), at=NOW)))
+    return desk.sent(desk.incidents.open_regeneration(OpenRegenerationInput(answered(desk), at=NOW)))
 
 
-def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookOrder:
+def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookStepInput:
     """An account's server is to be told, where the account says by now."""
     keys = desk.world.register()
     subscribe(desk.world, "https://hooks.acme.example/")
@@ -129,14 +129,14 @@ def event(desk: Desk, url: str = "https://hooks.acme.example/") -> WebhookOrder:
     return order
 
 
-def order_use(desk: Desk, incident_id: str) -> OrderUse:
+def order_use(desk: Desk, incident_id: str) -> UseStaffRequestInput:
     said = StaffExtension(7, "ann", "on holiday", request_id="e-1")
-    staff_requests.write(desk.world.database, Action.EXTEND, incident_id, said, NOW)
-    return OrderUse("e-1", WorkflowKind.INCIDENT, incident_id, Action.EXTEND, said.refused_as, "", NOW)
+    staff_requests.write(desk.world.database, StaffAction.EXTEND, incident_id, said, NOW)
+    return UseStaffRequestInput("e-1", WorkflowKind.INCIDENT, incident_id, StaffAction.EXTEND, said.refused_as, "", NOW)
 
 
 def ignored(incident_id: str) -> IgnoredSignal:
-    return IgnoredSignal(WorkflowKind.INCIDENT, incident_id, "customer_answered", Refused.NO_ROW, 1, NOW)
+    return IgnoredSignal(WorkflowKind.INCIDENT, incident_id, "customer_answered", RefusalReason.NO_ROW, 1, NOW)
 
 
 IN_TEMPORAL = ("use_order", "note_ignored", "note_missing")  # they ask which call of theirs this is
@@ -163,35 +163,46 @@ class Row:
 
 
 ROWS = [
-    Row("send_mail", lambda desk: MailOrder(case(desk), MailKind.ALERT, 1, NOW), 2),
-    Row("send_mail", lambda desk: MailOrder(sent(desk), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
-    Row("send_mail", lambda desk: MailOrder(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
-    Row("send_mail", lambda desk: MailOrder(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "overtaken"),
-    Row("note_incident", lambda desk: IncidentNote(case(desk), "n", "opened", NOW, state=CaseState.WAITING)),
-    Row("note_incident", lambda desk: IncidentNote(hooked(desk), "opened", "opened", NOW), case="webhook"),
-    Row("look_at_incident", lambda desk: Look(answered(desk), NOW), 0),
-    Row("look_at_regeneration", lambda desk: Look(collected(desk), NOW), 0),
+    Row("send_mail", lambda desk: SendMailInput(case(desk), MailKind.ALERT, 1, NOW), 2),
+    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS, 1, NOW), 2, "link"),
+    Row("send_mail", lambda desk: SendMailInput(sent(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 2, "keys_inside"),
+    Row("send_mail", lambda desk: SendMailInput(collected(desk), MailKind.NEW_KEYS_INSIDE, 1, NOW), 1, "overtaken"),
+    Row(
+        "note_incident",
+        lambda desk: RecordIncidentEventInput(case(desk), "n", "opened", NOW, state=IncidentState.WAITING),
+    ),
+    Row("note_incident", lambda desk: RecordIncidentEventInput(hooked(desk), "opened", "opened", NOW), case="webhook"),
+    Row("look_at_incident", lambda desk: LoadFactsInput(answered(desk), NOW), 0),
+    Row("look_at_regeneration", lambda desk: LoadFactsInput(collected(desk), NOW), 0),
     Row("use_order", lambda desk: order_use(desk, case(desk))),
     Row("note_ignored", lambda desk: ignored(case(desk))),
     Row("note_missing", lambda desk: MissingSubject(WorkflowKind.INCIDENT, case(desk), "why", False, "waiting", NOW)),
     Row("take_decision", lambda desk: decision(desk, case(desk), leaked=True)),
     Row("take_decision", lambda desk: decision(desk, answered(desk, Answer.IT_WAS_US)), 2, "too_late"),
-    Row("open_regeneration", lambda desk: RegenerationOrder(answered(desk), at=NOW)),
-    Row("close_incident", lambda desk: CloseOrder(answered(desk, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)),
-    Row("close_incident", lambda desk: CloseOrder(hooked(desk), Resolution.UNANSWERED, NOW), case="webhook"),
-    Row("issue_pair", lambda desk: Step(ordered(desk), NOW)),
-    Row("prove_pair", lambda desk: Step(issued(desk), NOW), 0),
-    Row("activate_pair", lambda desk: Step(issued(desk), NOW)),
-    Row("renew_link", lambda desk: LinkOrder(sent(desk), 2, NOW)),
-    Row("begin_overlap", lambda desk: OverlapOrder(collected(desk), NOW, HOUR)),
-    Row("count_old_uses", lambda desk: Step(in_overlap(desk, time.time() - HOUR), NOW), 0),
-    Row("retire_old_pair", lambda desk: Step(in_overlap(desk), NOW + 73 * HOUR)),
-    Row("finish_regeneration", lambda desk: FinishOrder(awaited(desk), Ending.ABANDONED, NOW)),
+    Row("open_regeneration", lambda desk: OpenRegenerationInput(answered(desk), at=NOW)),
+    Row(
+        "close_incident", lambda desk: CloseIncidentInput(answered(desk, Answer.IT_WAS_US), Resolution.FALSE_ALARM, NOW)
+    ),
+    Row("close_incident", lambda desk: CloseIncidentInput(hooked(desk), Resolution.UNANSWERED, NOW), case="webhook"),
+    Row("issue_pair", lambda desk: RegenerationStepInput(ordered(desk), NOW)),
+    Row("prove_pair", lambda desk: RegenerationStepInput(issued(desk), NOW), 0),
+    Row("activate_pair", lambda desk: RegenerationStepInput(issued(desk), NOW)),
+    Row("renew_link", lambda desk: RenewLinkInput(sent(desk), 2, NOW)),
+    Row("begin_overlap", lambda desk: BeginOverlapInput(collected(desk), NOW, HOUR)),
+    Row("count_old_uses", lambda desk: RegenerationStepInput(in_overlap(desk, time.time() - HOUR), NOW), 0),
+    Row("retire_old_pair", lambda desk: RegenerationStepInput(in_overlap(desk), NOW + 73 * HOUR)),
+    Row(
+        "finish_regeneration",
+        lambda desk: FinishRegenerationInput(awaited(desk), RegenerationFinalState.ABANDONED, NOW),
+    ),
     Row("post_webhook", event, 2),
     Row("post_webhook", lambda desk: event(desk, "https://gone.acme.example/"), 2, "gone"),
     Row("post_webhook", lambda desk: event(desk, ""), 1, "no_url"),
     Row("give_up_webhook", event),
-    Row("note_regeneration", lambda desk: RegenerationNote(awaited(desk), "n", "not_collected", NOW, needs_staff=True)),
+    Row(
+        "note_regeneration",
+        lambda desk: RecordRegenerationEventInput(awaited(desk), "n", "not_collected", NOW, needs_staff=True),
+    ),
 ]
 
 
@@ -243,7 +254,7 @@ class Trial:
             clock=lambda: NOW,
         )
         hooks = WebhookActivities(self.world.database, Courier(), lambda: NOW)
-        control = ControlActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
+        control = WorkflowMessageActivities(self.world.database, lambda _kind, _why: None, lambda _kind: None)
         rooms = (control, mail, hooks, self.desk.incidents, self.desk.regenerations)
         [activity] = [getattr(room, name) for room in rooms if hasattr(room, name)]
         return partial(ActivityEnvironment().run, activity) if name in IN_TEMPORAL else activity

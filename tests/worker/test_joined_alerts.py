@@ -14,7 +14,7 @@ from octy_worker.mail.joining import Waiting
 from octy_worker.mail.renderer import Letters
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.mail.template_check import faults_of
-from octy_workflows.messages import MailKind, MailOrder, MailReport
+from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
 REFUSED = Delivery(Verdict.REFUSED, "rcpt-550")
@@ -47,7 +47,7 @@ def attack(world, number, **fields):
 
 
 def order(incident_id, waited=0.0):
-    return MailOrder(incident_id, MailKind.ALERT, 1, START, waited)
+    return SendMailInput(incident_id, MailKind.ALERT, 1, START, waited)
 
 
 def named(envelope, world, attacked):
@@ -70,16 +70,16 @@ def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_
     mailer = Told()
     activities = world.activities(mailer)
     [first] = attack(world, 1)
-    assert activities.send_mail(order(first[0])) == MailReport("sent")
+    assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     world.now += 10
     later = attack(world, 3)
     reports = [activities.send_mail(order(incident_id)) for incident_id, _ in later]
-    assert reports == [MailReport("delayed", "joins", again_in=WINDOW - 10)] * 3
+    assert reports == [SendMailResult("delayed", "joins", again_in=WINDOW - 10)] * 3
     assert len(mailer.envelopes) == 1
     world.now += WINDOW - 10
     reports = [activities.send_mail(order(incident_id, WINDOW - 10)) for incident_id, _ in later]
     carrier = f"{later[0][0]}/alert/1"
-    assert reports == [MailReport("sent"), *[MailReport("sent", f"in {carrier}")] * 2]
+    assert reports == [SendMailResult("sent"), *[SendMailResult("sent", f"in {carrier}")] * 2]
     assert [named(envelope, world, [first, *later]) for envelope in mailer.envelopes] == [
         [first[0]],
         [incident_id for incident_id, _ in later],
@@ -119,11 +119,11 @@ def test_no_number_of_reminders_and_notices_withholds_an_alert(world):
         activities.send_mail(alert(earlier, number, MailKind.REMINDER))
     for number in range(2):  # what a thief of the keys can do
         notice = world.move_to(f"thief-{number}@elsewhere.example")
-        activities.send_mail(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
-        activities.send_mail(MailOrder(world.exposure(), MailKind.EXPOSED, 1, START))
+        activities.send_mail(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
+        activities.send_mail(SendMailInput(world.exposure(), MailKind.EXPOSED, 1, START))
         world.now += 60
     [(incident_id, _)] = attack(world, 1)
-    assert activities.send_mail(order(incident_id)) == MailReport("sent")
+    assert activities.send_mail(order(incident_id)) == SendMailResult("sent")
 
 
 def test_every_pair_of_a_hundred_gets_its_alert_on_one_day(world):
@@ -158,7 +158,7 @@ def test_incident_answered_between_two_tries_is_left_out_of_the_second(world):
     with pytest.raises(ApplicationError):
         activities.send_mail(order(first[0]))
     answer(world, second[0])
-    assert activities.send_mail(order(first[0])) == MailReport("sent")
+    assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     assert [len(named(envelope, world, [first, second, third])) for envelope in mailer.envelopes] == [3, 2]
     row = world.mail(f"{second[0]}/alert/1")
     assert (row.state, row.last_error) == (MailState.SKIPPED, "answered")
@@ -180,12 +180,12 @@ def test_killed_between_smtp_and_commit_repeats_the_same_mail_with_the_same_keys
     assert activities.send_mail(order(third[0])).state == "delayed"
     with pytest.raises(ApplicationError, match=f"in {first[0]}/alert/1"):
         activities.send_mail(order(second[0]))
-    assert activities.send_mail(order(first[0])) == MailReport("sent")
+    assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     one, two = mailer.envelopes
     assert (one.message_id, one.letter) == (two.message_id, two.letter)
     assert activities.send_mail(order(second[0])).state == "sent"
     world.now += WINDOW
-    assert activities.send_mail(order(third[0], WINDOW)) == MailReport("sent")
+    assert activities.send_mail(order(third[0], WINDOW)) == SendMailResult("sent")
     assert named(mailer.envelopes[2], world, [first, second, third]) == [third[0]]
 
 
@@ -202,7 +202,7 @@ def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered,
     with pytest.raises(ApplicationError, match="has not left yet: in "):
         activities.send_mail(order(second[0]))
     world.now += 2
-    assert activities.send_mail(order(second[0])) == MailReport("sent")
+    assert activities.send_mail(order(second[0])) == SendMailResult("sent")
     assert named(mailer.envelopes[1], world, [first, second]) == [second[0]]
     assert world.mail(f"{second[0]}/alert/1").carried_by == ""
 
@@ -210,8 +210,8 @@ def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered,
 def test_refused_mail_fails_each_alert_that_it_carries(world):
     activities = world.activities(Told(REFUSED))
     [first, second] = attack(world, 2)
-    assert activities.send_mail(order(first[0])) == MailReport("failed", "rcpt-550")
-    assert activities.send_mail(order(second[0])) == MailReport("failed", "rcpt-550")
+    assert activities.send_mail(order(first[0])) == SendMailResult("failed", "rcpt-550")
+    assert activities.send_mail(order(second[0])) == SendMailResult("failed", "rcpt-550")
 
 
 def test_other_addresses_get_one_notice_beside_a_joined_alert(moved):
@@ -242,8 +242,8 @@ def test_incidents_of_other_accounts_do_not_join(world):
     )
     [second] = attack(world, 1)
     world.account_id = other
-    assert activities.send_mail(order(second[0])) == MailReport("sent")
-    assert activities.send_mail(order(first[0])) == MailReport("sent")
+    assert activities.send_mail(order(second[0])) == SendMailResult("sent")
+    assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     assert [envelope.recipient for envelope in mailer.envelopes] == ["bob@other.example", ADDRESS]
 
 
@@ -251,7 +251,7 @@ def test_window_of_zero_sends_each_alert_at_once(world):
     activities = world.activities(mailer := Told(), alert_join_window=0)
     for _ in range(3):
         [(incident_id, _)] = attack(world, 1)
-        assert activities.send_mail(order(incident_id)) == MailReport("sent")
+        assert activities.send_mail(order(incident_id)) == SendMailResult("sent")
     assert len(mailer.envelopes) == 3
 
 

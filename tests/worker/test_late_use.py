@@ -22,7 +22,7 @@ from octy_worker.mail.facts import draft
 from octy_worker.mail.renderer import Letters
 from octy_worker.pages.app import build_pages
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 
 def renewed(world: World, keys: Keys) -> Keys:
@@ -117,7 +117,7 @@ def test_the_customer_is_told_in_the_alert_and_on_the_page_of_the_case(world: Wo
     )
     links = Links(settings.link_keys, settings.public_url)
     with world.database.read_session() as session:
-        found = draft(session, links, MailOrder(incident_id, MailKind.ALERT, 1, 0.0), time.time())
+        found = draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
     assert found is not None
     letter = Letters(settings).render(found.facts)
     assert "An old pair of yours is still in use" in letter.text

@@ -11,7 +11,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Account
 from octy_middleware.domain.accounts import StaffChange, security_addresses
 from octy_middleware.http.outcome import Outcome
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 URL = re.compile(r"https?://\S+")
 
@@ -240,7 +240,7 @@ OLD_STOPPED = "It has been stopped already"
 )
 def test_new_keys(world, case, said, unsaid):
     regeneration = world.regeneration(**case)
-    letter = world.letter(MailOrder(regeneration, MailKind.NEW_KEYS, 1, START))
+    letter = world.letter(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     url = world.links.reveal_url(regeneration, 1)
     assert f"\n\n{url}\n\n" in letter.text
     assert Page(letter.html).links == {url}
@@ -254,7 +254,7 @@ def test_new_keys(world, case, said, unsaid):
 
 def test_new_keys_sent_again_have_the_next_link(world):
     regeneration = world.regeneration()
-    letter = world.letter(MailOrder(regeneration, MailKind.NEW_KEYS, 2, START))
+    letter = world.letter(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
     assert Page(letter.html).links == {world.links.reveal_url(regeneration, 2)}
     for form in both(letter):
         assert "Earlier links of ours no longer work" in form
@@ -270,7 +270,7 @@ def test_new_keys_sent_again_have_the_next_link(world):
 def test_keys_retired(world, leaked, last_used, said):
     regeneration = world.regeneration(leaked=leaked)
     world.retire_old_pair(last_used_at=last_used)
-    letter = world.letter(MailOrder(regeneration, MailKind.KEYS_RETIRED, 1, START))
+    letter = world.letter(SendMailInput(regeneration, MailKind.KEYS_RETIRED, 1, START))
     assert Page(letter.html).links == set()
     assert not URL.search(letter.text)
     for form in both(letter):
@@ -280,7 +280,7 @@ def test_keys_retired(world, leaked, last_used, said):
 
 def test_an_exposed_pair(world):
     notice = world.exposure()
-    letter = world.letter(MailOrder(notice, MailKind.EXPOSED, 1, START))
+    letter = world.letter(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     url = world.links.notice_url(notice)
     assert letter.subject == "Octy security notice: your API keys came over plain HTTP"
     assert f"\n\n{url}\n\n" in letter.text
@@ -305,7 +305,7 @@ def test_an_exposed_pair(world):
 
 def test_a_changed_address_told_to_the_old_one(world):
     notice = world.move_to("eve@evil.example")
-    letter = world.letter(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+    letter = world.letter(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
     url = world.links.notice_url(notice)
     assert letter.subject == "Octy security notice: your contact address was changed"
     assert f"\n\n{url}\n\n" in letter.text
@@ -325,7 +325,7 @@ def test_a_changed_address_told_to_the_old_one(world):
 
 def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
     notice = world.move_to("eve@evil.example", staff=StaffChange("ada", "asked by phone"))
-    letter = world.letter(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+    letter = world.letter(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
     for form in both(letter):
         assert "Our support staff changed the contact address" in form
         assert "2026-02-03 02:40:00 UTC" in form  # security mails follow
@@ -346,7 +346,7 @@ def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):
 
 
 def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_address(world):
-    letter = world.letter(MailOrder(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
+    letter = world.letter(SendMailInput(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
     assert Page(letter.html).links == set()
     assert not URL.search(letter.text + letter.html)
     assert letter.subject == "Octy: this address was named as a contact address"
@@ -367,7 +367,7 @@ def test_lines_are_short_and_pages_load_nothing(world, kind):
     world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, client="Mozilla/5.0 " + "long.words." * 30)
     case = kind in (MailKind.ALERT, MailKind.REMINDER)
     subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.subject(kind)
-    letter = world.letter(MailOrder(subject, kind, 1, START))
+    letter = world.letter(SendMailInput(subject, kind, 1, START))
     assert [line for line in letter.text.splitlines() if len(line) > 78 and not URL.fullmatch(line)] == []
     assert letter.text.isascii()
     page = Page(letter.html)
@@ -419,7 +419,7 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
 def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
     notice = world.exposure(source=hostile, client=hostile, request_id=hostile)
     world.rename(hostile)
-    letter = world.letter(MailOrder(notice, MailKind.EXPOSED, 1, START))
+    letter = world.letter(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     page, url = Page(letter.html), world.links.notice_url(notice)
     assert page.links == {url}
     assert set(URL.findall(letter.text)) == {url, "https://keys.octy.example"}
@@ -433,7 +433,7 @@ def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
     "address", ["o'hara!#$%&*/=?^_`{|}~-@evil.example", "www.evil.com@evil.example", f"{'a' * 64}@{'b' * 63}.example"]
 )
 def test_a_new_address_is_shown_whole_and_is_no_link(world, address):
-    letter = world.letter(MailOrder(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
+    letter = world.letter(SendMailInput(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
     for form in both(letter):
         assert address not in form
         told = form.replace("[at]", "@").replace("[.]", ".")

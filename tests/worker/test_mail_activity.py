@@ -19,7 +19,7 @@ from octy_worker.activities.mail import MailActivities
 from octy_worker.mail.mailer import SmtpMailer
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_workflows import activities as declared
-from octy_workflows.messages import MailKind, MailOrder, MailReport
+from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
 OLD_ADDRESS = "ada@old.example"
@@ -61,7 +61,7 @@ def smtp(relay):
 def test_it_is_the_declared_activity(world):
     incident = world.incident()
     run = ActivityEnvironment().run
-    assert run(world.activities(Told()).send_mail, alert(incident)) == MailReport("sent")
+    assert run(world.activities(Told()).send_mail, alert(incident)) == SendMailResult("sent")
     name = vars(MailActivities.send_mail)["__temporal_activity_definition"].name
     assert name == vars(declared.send_mail)["__temporal_activity_definition"].name
 
@@ -70,8 +70,8 @@ def test_it_is_the_declared_activity(world):
 def test_each_kind_goes_out_over_smtp(world, relay, kind):
     activities = world.activities(smtp(relay))
     subject = world.subject(kind)
-    order = MailOrder(subject, kind, 1, START)
-    assert activities.send_mail(order) == MailReport("sent")
+    order = SendMailInput(subject, kind, 1, START)
+    assert activities.send_mail(order) == SendMailResult("sent")
     (mail,) = relay.handler.sent
     to = NEW_ADDRESS if kind is MailKind.NEW_CONTACT else ADDRESS
     assert mail.recipients == [to]
@@ -104,16 +104,16 @@ def test_the_row_is_there_before_the_mail_is(world):
 def test_mails_of_keys_know_the_case_they_belong_to(world):
     regeneration = world.regeneration()
     incident = world.incident(regeneration_id=regeneration)
-    world.activities(Told()).send_mail(MailOrder(regeneration, MailKind.NEW_KEYS, 1, START))
+    world.activities(Told()).send_mail(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     assert world.mail(f"{regeneration}/new_keys/1").incident_id == incident
 
 
 def test_the_same_order_twice_is_one_mail(world, relay):
     incident, activities = world.incident(), world.activities(smtp(relay))
-    assert [activities.send_mail(alert(incident)) for _ in range(3)] == [MailReport("sent")] * 3
+    assert [activities.send_mail(alert(incident)) for _ in range(3)] == [SendMailResult("sent")] * 3
     assert len(relay.handler.sent) == 1
-    assert activities.send_mail(alert(incident, 1, MailKind.REMINDER)) == MailReport("sent")
-    assert activities.send_mail(alert(incident, 2, MailKind.REMINDER)) == MailReport("sent")
+    assert activities.send_mail(alert(incident, 1, MailKind.REMINDER)) == SendMailResult("sent")
+    assert activities.send_mail(alert(incident, 2, MailKind.REMINDER)) == SendMailResult("sent")
     assert len({mail.message["Message-ID"] for mail in relay.handler.sent}) == 3
 
 
@@ -129,7 +129,7 @@ def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypat
             world.activities(mailer).send_mail(alert(incident))
     assert world.mail(f"{incident}/alert/1").state == MailState.PENDING
     world.now += 30
-    assert world.activities(mailer).send_mail(alert(incident)) == MailReport("sent")
+    assert world.activities(mailer).send_mail(alert(incident)) == SendMailResult("sent")
     first, second = mailer.envelopes
     assert first.message_id == second.message_id
     assert first.letter == second.letter
@@ -146,14 +146,14 @@ def test_a_transient_fault_raises_until_it_is_over(world):
         row = world.mail(f"{incident}/alert/1")
         assert (row.state, row.tries, row.last_error) == (MailState.PENDING, tries, "rcpt-450")
         assert row.sent_at is None
-    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    assert activities.send_mail(alert(incident)) == SendMailResult("sent")
     assert world.mail(f"{incident}/alert/1").last_error == ""
 
 
 def test_a_refusal_is_final(world):
     incident, mailer = world.incident(), Told(Delivery(Verdict.REFUSED, "rcpt-550"))
     activities = world.activities(mailer)
-    assert [activities.send_mail(alert(incident)) for _ in range(2)] == [MailReport("failed", "rcpt-550")] * 2
+    assert [activities.send_mail(alert(incident)) for _ in range(2)] == [SendMailResult("failed", "rcpt-550")] * 2
     assert len(mailer.envelopes) == 1
     assert world.mail(f"{incident}/alert/1").state == MailState.FAILED
 
@@ -162,7 +162,7 @@ def test_an_address_that_is_none_is_never_tried(tmp_path, store):
     address = "ada@customer.example\r\nBcc: eve@evil.example"
     world = World(tmp_path, store, security_email=address, contact_email_address=address)
     incident, mailer = world.incident(), Told()
-    assert world.activities(mailer).send_mail(alert(incident)) == MailReport("failed", "invalid-address")
+    assert world.activities(mailer).send_mail(alert(incident)) == SendMailResult("failed", "invalid-address")
     assert mailer.envelopes == []
     world.close()
 
@@ -170,13 +170,13 @@ def test_an_address_that_is_none_is_never_tried(tmp_path, store):
 @pytest.mark.parametrize("kind", list(MailKind))
 def test_a_mail_about_what_is_not_in_this_database_is_tried_again(world, kind):
     with pytest.raises(ApplicationError, match="in this worker's database") as caught:
-        world.activities(Told()).send_mail(MailOrder(world.new_id(), kind, 1, START))
+        world.activities(Told()).send_mail(SendMailInput(world.new_id(), kind, 1, START))
     assert not caught.value.non_retryable
 
 
 def test_no_mail_about_the_end_of_a_pair_that_lives(world):
-    order = MailOrder(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
-    assert world.activities(Told()).send_mail(order) == MailReport("failed", "unknown-subject")
+    order = SendMailInput(world.regeneration(), MailKind.KEYS_RETIRED, 1, START)
+    assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 
 def reminder(incident_id, number=1):
@@ -192,15 +192,15 @@ def test_daily_cap_counts_reminders_and_notices_only(world):
     world.now += 3600
     assert activities.send_mail(reminder(first, 2)).state == "sent"
     assert activities.send_mail(reminder(second, 1)).state == "sent"
-    assert activities.send_mail(reminder(second, 2)) == MailReport("skipped", "daily-cap")
-    assert activities.send_mail(reminder(second, 2)) == MailReport("skipped", "daily-cap")
+    assert activities.send_mail(reminder(second, 2)) == SendMailResult("skipped", "daily-cap")
+    assert activities.send_mail(reminder(second, 2)) == SendMailResult("skipped", "daily-cap")
     row = world.mail(f"{second}/reminder/2")
     assert (row.state, row.tries) == (MailState.SKIPPED, 0)
-    assert activities.send_mail(MailOrder(world.regeneration(), MailKind.NEW_KEYS, 1, START)).state == "sent"
+    assert activities.send_mail(SendMailInput(world.regeneration(), MailKind.NEW_KEYS, 1, START)).state == "sent"
     assert activities.send_mail(alert(second)).state == "sent"
     assert activities.send_mail(alert(first, 2)).state == "sent"  # one that staff sends again
     world.now = START + DAY + 1  # the first one is a day old
-    assert activities.send_mail(reminder(second, 2)) == MailReport("sent")
+    assert activities.send_mail(reminder(second, 2)) == SendMailResult("sent")
     assert activities.send_mail(reminder(world.incident())).state == "skipped"
     assert world.mail(f"{second}/reminder/2").created_at == utc(world.now)
 
@@ -222,12 +222,12 @@ def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_
     incident, mailer = world.incident(), Told()
     orders = [
         (alert(incident), world.links.case_url(incident)),
-        (MailOrder(exposed := world.exposure(), MailKind.EXPOSED, 1, START), world.links.notice_url(exposed)),
-        (MailOrder(hook := world.new_webhook(), MailKind.WEBHOOK_CHANGED, 1, START), world.links.notice_url(hook)),
+        (SendMailInput(exposed := world.exposure(), MailKind.EXPOSED, 1, START), world.links.notice_url(exposed)),
+        (SendMailInput(hook := world.new_webhook(), MailKind.WEBHOOK_CHANGED, 1, START), world.links.notice_url(hook)),
     ]
     for order, link in orders:
         mailer.envelopes.clear()
-        assert world.activities(mailer).send_mail(order) == MailReport("sent")
+        assert world.activities(mailer).send_mail(order) == SendMailResult("sent")
         told = [envelope.recipient for envelope in mailer.envelopes]
         assert told == [ADDRESS, "thief@evil.example", "second@customer.example"]
         first, *others = [envelope.letter for envelope in mailer.envelopes]
@@ -244,7 +244,7 @@ def test_notice_beside_an_alert_is_true_after_a_change_by_staff(world):
     world.move_to(NEW_ADDRESS, staff=StaffChange("ada", "ticket 4711"))
     world.now += DAY
     mailer = Told()
-    assert world.activities(mailer).send_mail(alert(world.incident())) == MailReport("sent")
+    assert world.activities(mailer).send_mail(alert(world.incident())) == SendMailResult("sent")
     [first, notice] = mailer.envelopes
     assert (first.recipient, notice.recipient) == (NEW_ADDRESS, ADDRESS)
     for form in (notice.letter.text, notice.letter.html):
@@ -256,7 +256,7 @@ def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):
     world.now += 3 * DAY
     notice, mailer = world.move_to("thief@evil.example"), Told()
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
-        assert world.activities(mailer).send_mail(MailOrder(notice, kind, 1, START)) == MailReport("sent")
+        assert world.activities(mailer).send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult("sent")
     told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
     assert told == [(ADDRESS, True), ("owner@customer.example", False), ("thief@evil.example", False)]
 
@@ -266,14 +266,14 @@ def test_notices_count_under_the_cap_and_new_addresses_get_no_more_mails_than_it
     activities = world.activities(mailer)
     for number in range(50):  # somebody who has the keys changes the address again and again
         notice = world.move_to(f"victim-{number}@elsewhere.example")
-        told = activities.send_mail(MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START))
+        told = activities.send_mail(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
         if told.state == "sent":
-            activities.send_mail(MailOrder(notice, MailKind.NEW_CONTACT, 1, START))
+            activities.send_mail(SendMailInput(notice, MailKind.NEW_CONTACT, 1, START))
         world.now += 60
     sent = [envelope.recipient for envelope in mailer.envelopes]
     assert sent == [ADDRESS, "victim-0@elsewhere.example", ADDRESS, "victim-0@elsewhere.example"]
-    assert activities.send_mail(reminder(world.incident())) == MailReport("skipped", "daily-cap")
-    assert activities.send_mail(MailOrder(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
+    assert activities.send_mail(reminder(world.incident())) == SendMailResult("skipped", "daily-cap")
+    assert activities.send_mail(SendMailInput(world.exposure(), MailKind.EXPOSED, 1, START)).state == "skipped"
 
 
 def test_a_flood_of_changes_is_one_mail_next_day(world):
@@ -284,17 +284,17 @@ def test_a_flood_of_changes_is_one_mail_next_day(world):
     for number in range(5):
         world.now += 60
         notices.append(world.move_to(f"victim-{number}@elsewhere.example"))
-        order = MailOrder(notices[-1], MailKind.CONTACT_CHANGED, 1, START)
-        assert activities.send_mail(order) == MailReport("skipped", "daily-cap")
+        order = SendMailInput(notices[-1], MailKind.CONTACT_CHANGED, 1, START)
+        assert activities.send_mail(order) == SendMailResult("skipped", "daily-cap")
     world.now += DAY
     reports = [
-        activities.send_mail(MailOrder(notice, kind, 1, START))
+        activities.send_mail(SendMailInput(notice, kind, 1, START))
         for notice in notices
         for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)
     ]
-    assert reports == [MailReport("skipped", "overtaken")] * 8 + [
-        MailReport("sent"),
-        MailReport("skipped", "daily-cap"),
+    assert reports == [SendMailResult("skipped", "overtaken")] * 8 + [
+        SendMailResult("sent"),
+        SendMailResult("skipped", "daily-cap"),
     ]
     row = world.mail(f"{notices[0]}/contact_changed/1")
     assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "overtaken", 0, None)
@@ -307,7 +307,7 @@ def test_an_address_that_was_changed_back_is_told_to_nobody(world):
     world.now += 60
     world.move_to(ADDRESS)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
-        assert world.activities(mailer).send_mail(MailOrder(notice, kind, 1, START)) == MailReport(
+        assert world.activities(mailer).send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult(
             "skipped", "overtaken"
         )
     assert mailer.envelopes == []
@@ -315,11 +315,11 @@ def test_an_address_that_was_changed_back_is_told_to_nobody(world):
 
 def test_what_was_sent_stays_sent_when_it_is_overtaken(world):
     notice, activities = world.move_to(NEW_ADDRESS), world.activities(Told())
-    order = MailOrder(notice, MailKind.CONTACT_CHANGED, 1, START)
-    assert activities.send_mail(order) == MailReport("sent")
+    order = SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START)
+    assert activities.send_mail(order) == SendMailResult("sent")
     world.now += 60
     world.move_to("third@elsewhere.example")
-    assert activities.send_mail(order) == MailReport("sent")
+    assert activities.send_mail(order) == SendMailResult("sent")
     assert world.mail(f"{notice}/contact_changed/1").sent_at == utc(START)
 
 
@@ -328,7 +328,7 @@ def test_a_late_notice_still_goes_to_the_old_address_and_never_with_a_link_to_th
     world.now += 8 * DAY  # the mail server was away; by now security mails go to the new address
     activities = world.activities(mailer)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
-        assert activities.send_mail(MailOrder(notice, kind, 1, START)) == MailReport("sent")
+        assert activities.send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult("sent")
     told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
     assert told == [(ADDRESS, True), (NEW_ADDRESS, False)]
 
@@ -337,11 +337,13 @@ def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(
     mailer = Told()
     activities = moved.activities(mailer)
     notice = moved.exposure()
-    assert activities.send_mail(MailOrder(notice, MailKind.EXPOSED, 1, START)) == MailReport("sent")
+    assert activities.send_mail(SendMailInput(notice, MailKind.EXPOSED, 1, START)) == SendMailResult("sent")
     assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS, OLD_ADDRESS]
     late = moved.exposure()
     moved.retire_old_pair()
-    assert activities.send_mail(MailOrder(late, MailKind.EXPOSED, 1, START)) == MailReport("skipped", "overtaken")
+    assert activities.send_mail(SendMailInput(late, MailKind.EXPOSED, 1, START)) == SendMailResult(
+        "skipped", "overtaken"
+    )
     assert len(mailer.envelopes) == 2
 
 
@@ -354,8 +356,8 @@ def test_an_exposed_pair_is_told_to_the_addresses_of_alerts_unless_it_has_ended(
     ],
 )
 def test_a_notice_tells_only_what_it_is_about(world, given, kind):
-    order = MailOrder(world.subject(given), kind, 1, START)
-    assert world.activities(Told()).send_mail(order) == MailReport("failed", "unknown-subject")
+    order = SendMailInput(world.subject(given), kind, 1, START)
+    assert world.activities(Told()).send_mail(order) == SendMailResult("failed", "unknown-subject")
 
 
 def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
@@ -390,7 +392,7 @@ def test_many_cases_at_once_do_not_pass_the_cap(world):
 def test_after_a_change_of_address_both_are_told(moved, relay):
     activities = moved.activities(smtp(relay), mail_daily_cap=1)
     incident = moved.incident()
-    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    assert activities.send_mail(alert(incident)) == SendMailResult("sent")
     assert [mail.recipients for mail in relay.handler.sent] == [[ADDRESS], [OLD_ADDRESS]]
     assert [mail.message["To"] for mail in relay.handler.sent] == [ADDRESS, OLD_ADDRESS]
     assert [mail.message["Message-ID"] for mail in relay.handler.sent] == [
@@ -411,7 +413,7 @@ def test_copies_do_not_count_against_the_cap(moved):
 
 def test_keys_go_to_the_first_address_only(moved):
     mailer = Told()
-    moved.activities(mailer).send_mail(MailOrder(moved.regeneration(), MailKind.NEW_KEYS, 1, START))
+    moved.activities(mailer).send_mail(SendMailInput(moved.regeneration(), MailKind.NEW_KEYS, 1, START))
     assert [envelope.recipient for envelope in mailer.envelopes] == [ADDRESS]
 
 
@@ -421,7 +423,7 @@ def test_only_the_missing_copy_is_sent_again(moved, delayed):
     activities, incident = moved.activities(mailer), moved.incident()
     with pytest.raises(ApplicationError):
         activities.send_mail(alert(incident))
-    assert activities.send_mail(alert(incident)) == MailReport("sent")
+    assert activities.send_mail(alert(incident)) == SendMailResult("sent")
     addresses = [ADDRESS, OLD_ADDRESS]
     assert [envelope.recipient for envelope in mailer.envelopes] == [*addresses, addresses[delayed]]
 
@@ -430,8 +432,8 @@ def test_the_first_address_decides_the_report(moved):
     refused = Delivery(Verdict.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
     told = moved.activities(Told(SENT, refused, refused, SENT), alert_join_window=0)
-    assert told.send_mail(alert(first)) == MailReport("sent", "a copy failed: rcpt-550")
-    assert told.send_mail(alert(second)) == MailReport("failed", "rcpt-550")
+    assert told.send_mail(alert(first)) == SendMailResult("sent", "a copy failed: rcpt-550")
+    assert told.send_mail(alert(second)) == SendMailResult("failed", "rcpt-550")
 
 
 @pytest.mark.parametrize("reply", ["250 ok", "450 4.2.1 <ada@customer.example> later", "550 <ada@customer.example> no"])
@@ -442,8 +444,8 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
     regeneration, incident = world.regeneration(), world.incident()
     said = []
     notice = world.move_to(NEW_ADDRESS)
-    orders = [MailOrder(notice, kind, 1, START) for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)]
-    for order in (alert(incident), MailOrder(regeneration, MailKind.NEW_KEYS, 1, START), *orders):
+    orders = [SendMailInput(notice, kind, 1, START) for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT)]
+    for order in (alert(incident), SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START), *orders):
         try:
             said.append(repr(world.activities(mailer).send_mail(order)))
         except ApplicationError as error:

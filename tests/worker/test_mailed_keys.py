@@ -33,7 +33,7 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
 from octy_worker.temporal.search_attributes import make_known
-from octy_workflows.messages import Deliver, MailKind, MailOrder, MailReport, regeneration_workflow_id
+from octy_workflows.messages import DeliveryMethod, MailKind, SendMailInput, SendMailResult, regeneration_workflow_id
 
 REFUSED = Delivery(Verdict.REFUSED, "rcpt-550")
 LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
@@ -54,7 +54,7 @@ def file_books(tmp_path):
 
 
 def order(regeneration_id, number=1):
-    return MailOrder(regeneration_id, MailKind.NEW_KEYS_INSIDE, number, START)
+    return SendMailInput(regeneration_id, MailKind.NEW_KEYS_INSIDE, number, START)
 
 
 def standing(books, regeneration_id):
@@ -77,7 +77,7 @@ COLLECTED = (False, {utc(START)}, RegenerationState.COLLECTED, 1)
 def test_the_accepted_mail_is_the_collection(books):
     regeneration_id, mailer = books.regeneration(), Told()
     activities = books.activities(mailer)
-    assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [MailReport("sent")] * 3
+    assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [SendMailResult("sent")] * 3
     [envelope] = mailer.envelopes
     assert [SECRET in form for form in (envelope.letter.text, envelope.letter.html)] == [True, True]
     assert standing(books, regeneration_id) == COLLECTED
@@ -93,7 +93,7 @@ def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, 
             books.activities(mailer).send_mail(order(regeneration_id))
     assert books.mail(f"{regeneration_id}/new_keys_inside/1").state == MailState.PENDING  # one transaction
     assert standing(books, regeneration_id) == WAITING
-    assert books.activities(mailer).send_mail(order(regeneration_id)) == MailReport("sent")
+    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
     first, second = mailer.envelopes
     assert (first.message_id, first.letter) == (second.message_id, second.letter)
     assert standing(books, regeneration_id) == COLLECTED
@@ -103,12 +103,12 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
     books = file_books
     regeneration_id, mailer = books.regeneration(), Told(REFUSED, SENT)
     activities = books.activities(mailer)
-    assert activities.send_mail(order(regeneration_id)) == MailReport("failed", "rcpt-550")
+    assert activities.send_mail(order(regeneration_id)) == SendMailResult("failed", "rcpt-550")
     assert standing(books, regeneration_id) == WAITING
     with books.database.write_session() as session:
         assert session.get_one(KeyPair, books.pair_id).state == PairState.ACTIVE
         assert regenerations.renew(session, regeneration_id, 2, life=60, now=START) == 2
-    assert activities.send_mail(order(regeneration_id, 2)) == MailReport("sent")
+    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.letter.text for envelope in mailer.envelopes)
     assert "it is the same pair" in mailer.envelopes[1].letter.text
     assert standing(books, regeneration_id) == COLLECTED
@@ -127,9 +127,9 @@ def test_an_older_mail_that_is_accepted_late_hands_over_too(file_books):
     with file_books.database.write_session() as session:
         regenerations.renew(session, regeneration_id, 2, life=0, now=START - 60)
     activities = file_books.activities(mailer)
-    assert activities.send_mail(order(regeneration_id)) == MailReport("sent")
+    assert activities.send_mail(order(regeneration_id)) == SendMailResult("sent")
     assert standing(file_books, regeneration_id) == COLLECTED
-    assert activities.send_mail(order(regeneration_id, 2)) == MailReport("skipped", "overtaken")
+    assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("skipped", "overtaken")
     assert len(mailer.envelopes) == 1
 
 
@@ -160,7 +160,7 @@ def is_cut(books, regeneration_id):
 def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
     regeneration_id = file_books.regeneration()
     mailer = Meanwhile(lambda: happens(file_books, regeneration_id))
-    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == MailReport("sent")
+    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
     _, collected, state, told = standing(file_books, regeneration_id)
     assert (collected, told) == ({None}, 0)
     assert state != RegenerationState.COLLECTED
@@ -170,13 +170,13 @@ def test_what_ended_while_its_mail_left_is_not_collected(file_books, happens):
 def test_what_ended_before_is_not_mailed(file_books, happens):
     regeneration_id, mailer = file_books.regeneration(), Told()
     happens(file_books, regeneration_id)
-    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == MailReport("skipped", "overtaken")
+    assert file_books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "overtaken")
     assert mailer.envelopes == []
 
 
 def test_a_mail_with_a_link_hands_nothing_over(file_books):
     regeneration_id = file_books.regeneration()
-    file_books.activities(Told()).send_mail(MailOrder(regeneration_id, MailKind.NEW_KEYS, 1, START))
+    file_books.activities(Told()).send_mail(SendMailInput(regeneration_id, MailKind.NEW_KEYS, 1, START))
     assert standing(file_books, regeneration_id) == WAITING
 
 
@@ -202,7 +202,7 @@ def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, u
 
 @pytest.mark.parametrize(("deliver", "said"), [("link", "a link to collect it"), ("mail", "mail you both keys")])
 def test_the_alert_promises_what_will_come(file_books, deliver, said):
-    letter = file_books.letter(MailOrder(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
+    letter = file_books.letter(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
     for form in (" ".join(letter.text.split()), " ".join(letter.html.split())):
         assert said in form
         assert ("after you have collected" in form) is (deliver == "link")
@@ -311,7 +311,7 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
         smtp_ca_file=str(relay.authority.file),
         mail_from="Octy <security@octy.example>",
         relay_interval=0.05,
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
         overlap=3.0,
         overlap_warn_before=2.99,  # so the look is taken at once; the server's timers strike the second
     )

@@ -22,11 +22,11 @@ from octy_worker.outbox.relay import Round
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
-    Extended,
-    IncidentCase,
-    NoticeCase,
-    RegenerationCase,
-    WebhookCase,
+    ExtendedDeadlines,
+    IncidentInput,
+    NoticeInput,
+    RegenerationInput,
+    WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -66,21 +66,21 @@ def addressed(world: World, event: Event) -> tuple:
     if event is Event.NOTICE_GIVEN:
         with world.database.write() as connection:
             notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
-        case = NoticeCase(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
+        case = NoticeInput(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
         return KeyNoticeWorkflow, f"octy-{INSTALLATION}-notice-{notice}", notice, case
     if event is Event.WEBHOOK_DUE:
         Accounts(world.database).change_contact("acme", {"webhook_url": "https://hooks.acme.example"})
         with world.database.write() as connection:
             webhook_events.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
         [(webhook,)] = world.rows("SELECT id FROM webhook")
-        due = WebhookCase(webhook, "contact.changed", known.webhook_life)
+        due = WebhookInput(webhook, "contact.changed", known.webhook_life)
         return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id
         times = known.regeneration_times
-        new = RegenerationCase(subject, times=times, searchable=True, account_id=keys.account_id)
+        new = RegenerationInput(subject, times=times, searchable=True, account_id=keys.account_id)
         return KeyRegenerationWorkflow, f"octy-{INSTALLATION}-regeneration-{subject}", subject, new
-    case = IncidentCase("i1", known.incident_times, searchable=True, failures=20)
+    case = IncidentInput("i1", known.incident_times, searchable=True, failures=20)
     return KeyIncidentWorkflow, f"octy-{INSTALLATION}-incident-i1", "i1", case
 
 
@@ -146,6 +146,6 @@ def test_a_case_that_is_started_anew_is_told_what_staff_has_ordered_before(world
             session.add(Mail(key=key, kind=kind, message_id=f"<{number}@octy.example>", **own))
     ear = Ear()
     deliver(world, ear)
-    [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentCase)]
-    assert case.extended == Extended(1002.0, 2002.0)
+    [case] = [argument for _, argument, *_ in ear.heard if isinstance(argument, IncidentInput)]
+    assert case.extended == ExtendedDeadlines(1002.0, 2002.0)
     assert case.numbers == {"alert": 10, "reminder": 2}

@@ -26,7 +26,7 @@ from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.search_attributes import make_known
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Action, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.messages import StaffAction, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
@@ -98,7 +98,7 @@ class Case:
 
     async def staff(self, update: Callable, said: StaffRequest) -> None:
         said = said.with_id(uuid7(time.time()))
-        action = Action(update.__name__)
+        action = StaffAction(update.__name__)
         staff_requests.write(self.world.database, action, self.incident_id, said, time.time())
         handle = self.client.get_workflow_handle_for(
             KeyIncidentWorkflow.run, incident_workflow_id(INSTALLATION, self.incident_id)
@@ -115,7 +115,7 @@ class Case:
             KeyRegenerationWorkflow.run, regeneration_workflow_id(INSTALLATION, self.regeneration_id)
         )
         said = StaffResend("eve", "they lost it", request_id=uuid7(time.time()))
-        staff_requests.write(self.world.database, Action.RESEND_KEYS, self.regeneration_id, said, time.time())
+        staff_requests.write(self.world.database, StaffAction.RESEND_KEYS, self.regeneration_id, said, time.time())
         await handle.execute_update(KeyRegenerationWorkflow.resend, {"order": said.id})
 
     def collect(self) -> None:

@@ -17,7 +17,13 @@ from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.incidents import CUSTOMER
 from octy_worker.mail.repository import CAPPED
-from octy_workflows.messages import MailKind, MailOrder, MailReport, RegenerationOrder, Step
+from octy_workflows.messages import (
+    MailKind,
+    OpenRegenerationInput,
+    RegenerationStepInput,
+    SendMailInput,
+    SendMailResult,
+)
 
 HOUR = 3600.0
 
@@ -29,7 +35,7 @@ def books(tmp_path):
 
 
 def order(regeneration_id):
-    return MailOrder(regeneration_id, MailKind.STILL_USED, 1, START)
+    return SendMailInput(regeneration_id, MailKind.STILL_USED, 1, START)
 
 
 def both(letter):
@@ -100,9 +106,11 @@ def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regenera
     use(world, old, "192.0.2.7", times=3)
     use(world, old, "192.0.2.8", times=2)
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
-    assert [activities.count_old_uses(Step(which, 0)) for which in (regeneration_id, old.regeneration_id)] == [5, 0]
+    assert [
+        activities.count_old_uses(RegenerationStepInput(which, 0)) for which in (regeneration_id, old.regeneration_id)
+    ] == [5, 0]
     with pytest.raises(ApplicationError, match="no regeneration") as raised:  # another worker may have it
-        activities.count_old_uses(Step("01890c2e-0000-7000-8000-000000000000", 0))
+        activities.count_old_uses(RegenerationStepInput("01890c2e-0000-7000-8000-000000000000", 0))
     assert not raised.value.non_retryable
 
 
@@ -156,9 +164,9 @@ def test_the_warning_is_one_mail_beside_the_daily_cap(books):
     """It answers nothing that a stranger can do, and a day later it would be too late."""
     mailer = Told()
     activities = books.activities(mailer, mail_daily_cap=1)
-    assert activities.send_mail(mail_rig.alert(books.incident())) == MailReport("sent")
+    assert activities.send_mail(mail_rig.alert(books.incident())) == SendMailResult("sent")
     regeneration_id = books.overlap(("203.0.113.7", 3))
-    assert [activities.send_mail(order(regeneration_id)) for _ in range(2)] == [MailReport("sent")] * 2
+    assert [activities.send_mail(order(regeneration_id)) for _ in range(2)] == [SendMailResult("sent")] * 2
     assert len(mailer.envelopes) == 2
     assert {MailKind.STILL_USED, MailKind.KEYS_RETIRED}.isdisjoint(CAPPED)
 
@@ -171,7 +179,7 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
     if why == "cut":
         books.retire_old_pair()
     mailer = Told()
-    assert books.activities(mailer).send_mail(order(regeneration_id)) == MailReport("skipped", "overtaken")
+    assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("skipped", "overtaken")
     assert mailer.envelopes == []
 
 
@@ -180,15 +188,15 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
 def test_the_last_mail_says_when_the_new_pair_was_first_used(books, leaked, used, said):
     regeneration_id = books.overlap(first_used_at=None if used is None else utc(used))
     books.retire_old_pair()
-    for form in both(books.letter(MailOrder(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
+    for form in both(books.letter(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
         assert said in form
         assert ("has not been used yet" in form) is (used is None)
 
 
 def test_a_first_issue_has_no_last_mail(books):
     first = books.regeneration(old=False)
-    report = books.activities(Told()).send_mail(MailOrder(first, MailKind.KEYS_RETIRED, 1, START))
-    assert report == MailReport("failed", "unknown-subject")
+    report = books.activities(Told()).send_mail(SendMailInput(first, MailKind.KEYS_RETIRED, 1, START))
+    assert report == SendMailResult("failed", "unknown-subject")
 
 
 # The new pair's first use
@@ -202,7 +210,7 @@ def test_the_first_use_of_new_keys_stands_in_the_case(world: World) -> None:
     now = time.time()
     incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by=CUSTOMER, now=now)
     case = IncidentActivities(world.database, quiet=HOUR)
-    new = world.complete(case.open_regeneration(RegenerationOrder(incident_id, at=now)), now)
+    new = world.complete(case.open_regeneration(OpenRegenerationInput(incident_id, at=now)), now)
     octy = octy_for(world)
 
     def first_uses() -> list[dict]:

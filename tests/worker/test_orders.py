@@ -11,10 +11,17 @@ from support.world import World
 from temporalio.testing import ActivityEnvironment
 
 from octy_middleware.db.bulk_sql import run
-from octy_worker.activities.workflow_messages import ControlActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.domain import staff_requests
 from octy_worker.errors import OrderRefusedError
-from octy_workflows.messages import Action, IgnoredSignal, OrderUse, Refused, UsedOrder, WorkflowKind
+from octy_workflows.messages import (
+    IgnoredSignal,
+    RefusalReason,
+    StaffAction,
+    UseStaffRequestInput,
+    UseStaffRequestResult,
+    WorkflowKind,
+)
 from octy_workflows.staff_requests import StaffDecision, StaffExtension
 
 NOW = 1_770_000_000.0
@@ -28,21 +35,23 @@ def case(world: World) -> str:
 
 
 @pytest.fixture
-def counted() -> Counter[Refused]:
+def counted() -> Counter[RefusalReason]:
     return Counter()
 
 
 @pytest.fixture
-def control(world: World, counted: Counter[Refused]) -> ControlActivities:
-    return ControlActivities(
+def control(world: World, counted: Counter[RefusalReason]) -> WorkflowMessageActivities:
+    return WorkflowMessageActivities(
         world.database, lambda _kind, why: counted.update([why]), lambda kind: counted.update([kind])
     )
 
 
-def use(control: ControlActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object) -> UsedOrder:
+def use(
+    control: WorkflowMessageActivities, order_id: str, subject_id: str, *, call: str = "1", **more: object
+) -> UseStaffRequestResult:
     """Use a decision, in the activity of this id."""
-    asked = {"kind": WorkflowKind.INCIDENT, "action": Action.DECIDE, "what": "decision_refused", "why": "", **more}
-    return within(call).run(control.use_order, OrderUse(order_id, subject_id=subject_id, at=NOW, **asked))
+    asked = {"kind": WorkflowKind.INCIDENT, "action": StaffAction.DECIDE, "what": "decision_refused", "why": "", **more}
+    return within(call).run(control.use_order, UseStaffRequestInput(order_id, subject_id=subject_id, at=NOW, **asked))
 
 
 def within(call: str) -> ActivityEnvironment:
@@ -57,9 +66,9 @@ def refusals(world: World, incident_id: str) -> list[tuple]:
 
 
 def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_again(world, control, case):
-    staff_requests.write(world.database, Action.DECIDE, case, DAN, NOW)
+    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
     first = use(control, "d-1", case)
-    assert first == UsedOrder(
+    assert first == UseStaffRequestResult(
         "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
     )
     assert use(control, "d-1", case) == first
@@ -67,12 +76,16 @@ def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_ag
 
 
 REFUSED = {
-    "missing": ("d-9", {}, Refused.ORDER_MISSING),
-    "about_another_case": ("d-2", {}, Refused.ORDER_FOREIGN),
-    "of_another_action": ("d-1", {"action": Action.EXTEND, "what": "extension_refused"}, Refused.ORDER_FOREIGN),
-    "used": ("d-3", {}, Refused.ORDER_USED),
-    "withdrawn": ("d-4", {}, Refused.ORDER_USED),
-    "unreadable": ("", {"why": "it came in plaintext"}, Refused.UNREADABLE),
+    "missing": ("d-9", {}, RefusalReason.ORDER_MISSING),
+    "about_another_case": ("d-2", {}, RefusalReason.ORDER_FOREIGN),
+    "of_another_action": (
+        "d-1",
+        {"action": StaffAction.EXTEND, "what": "extension_refused"},
+        RefusalReason.ORDER_FOREIGN,
+    ),
+    "used": ("d-3", {}, RefusalReason.ORDER_USED),
+    "withdrawn": ("d-4", {}, RefusalReason.ORDER_USED),
+    "unreadable": ("", {"why": "it came in plaintext"}, RefusalReason.UNREADABLE),
 }
 
 
@@ -81,7 +94,7 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
     world, control, counted, case, order_id, more, why
 ):
     for number, subject in (("d-1", case), ("d-2", "another"), ("d-3", case), ("d-4", case)):
-        staff_requests.write(world.database, Action.DECIDE, subject, replace(DAN, decision_id=number), NOW)
+        staff_requests.write(world.database, StaffAction.DECIDE, subject, replace(DAN, decision_id=number), NOW)
     use(control, "d-3", case, call="0")
     with world.database.write() as connection:
         staff_requests.withdraw(connection, "d-4", NOW)
@@ -94,16 +107,16 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
 
 
 def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted, case):
-    staff_requests.write(world.database, Action.DECIDE, case, DAN, NOW)
+    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
     with world.database.write() as connection:
         run(connection, "UPDATE staff_order SET actor = 'system'")
     assert "actor must be a staff id" in use(control, "d-1", case).refused
-    assert counted == {Refused.ORDER_FAULTY: 1}
+    assert counted == {RefusalReason.ORDER_FAULTY: 1}
 
 
 def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counted, case):
-    staff_requests.write(world.database, Action.DECIDE, case, DAN, NOW)
-    found: list[UsedOrder] = []
+    staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
+    found: list[UseStaffRequestResult] = []
     threads = [
         threading.Thread(target=lambda call=call: found.append(use(control, "d-1", case, call=str(call))))
         for call in range(8)
@@ -113,17 +126,17 @@ def test_calls_at_one_and_the_same_time_use_an_order_once(world, control, counte
     for thread in threads:
         thread.join()
     assert sum(not one.refused for one in found) == 1
-    assert counted == {Refused.ORDER_USED: 7}
+    assert counted == {RefusalReason.ORDER_USED: 7}
 
 
 def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, case):
-    staff_requests.write(world.database, Action.EXTEND, case, WEEK, NOW)
-    staff_requests.write(world.database, Action.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
+    staff_requests.write(world.database, StaffAction.EXTEND, case, WEEK, NOW)
+    staff_requests.write(world.database, StaffAction.EXTEND, case, replace(WEEK, reason="said again"), NOW + 1)
     for other in (replace(WEEK, days=8), replace(WEEK, actor="dan")):
         with pytest.raises(OrderRefusedError, match="belongs to another order"):
-            staff_requests.write(world.database, Action.EXTEND, case, other, NOW)
+            staff_requests.write(world.database, StaffAction.EXTEND, case, other, NOW)
     with pytest.raises(OrderRefusedError):
-        staff_requests.write(world.database, Action.EXTEND, "another", WEEK, NOW)
+        staff_requests.write(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
     assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_order") == [
         ("extend", case, '{"days": 7}', "eve", WEEK.reason)
     ]
@@ -132,22 +145,22 @@ def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, 
 def test_ignored_signals_are_noted_up_to_a_limit_and_all_are_counted(world, control, counted, case):
     for number in range(1, 31):
         name = "keys_collected" if number % 2 else "a mail address: ada@example.com"
-        ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, Refused.NO_ROW, number, NOW)
+        ignored = IgnoredSignal(WorkflowKind.INCIDENT, case, name, RefusalReason.NO_ROW, number, NOW)
         for _ in range(2):  # the second is a retry of the same call
             within(str(number)).run(control.note_ignored, ignored)
     noted = refusals(world, case)
     assert len(noted) == 20
     assert {what for what, _, _ in noted} == {"signal_ignored"}
     assert {detail["signal"] for _, _, detail in noted} == {"keys_collected", "unknown"}
-    assert counted[Refused.NO_ROW] >= 30
+    assert counted[RefusalReason.NO_ROW] >= 30
 
 
 @pytest.mark.parametrize(
     "kind", [WorkflowKind.NOTICE, WorkflowKind.WEBHOOK, WorkflowKind.UPKEEP, WorkflowKind.REGENERATION]
 )
 def test_what_has_no_timeline_is_counted(world, control, counted, kind):
-    within("1").run(control.note_ignored, IgnoredSignal(kind, "nobody", "look", Refused.UNKNOWN_NAME, 1, NOW))
-    assert counted == {Refused.UNKNOWN_NAME: 1}
+    within("1").run(control.note_ignored, IgnoredSignal(kind, "nobody", "look", RefusalReason.UNKNOWN_NAME, 1, NOW))
+    assert counted == {RefusalReason.UNKNOWN_NAME: 1}
     assert world.rows("SELECT COUNT(*) FROM incident_event") == [(0,)]
 
 

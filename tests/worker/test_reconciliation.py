@@ -32,7 +32,7 @@ from octy_worker.maintenance.restored.histories import Execution
 from octy_worker.staff.amendments import Change, change_answer
 from octy_worker.staff.registration import register
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import DAY, IncidentCase, IncidentPast, RegenerationPast, incident_workflow_id
+from octy_workflows.messages import DAY, IncidentInput, IncidentRestart, RegenerationRestart, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
 
 
@@ -104,7 +104,7 @@ async def runs_though_it_is_closed(world: World, client: Client, incident_id: st
     change(world, "UPDATE incident SET closed_at = closed_at - 3600000000 WHERE id = ?", incident_id)
     handle = await client.start_workflow(
         KeyIncidentWorkflow.run,
-        IncidentCase(incident_id),
+        IncidentInput(incident_id),
         id=incident_workflow_id(INSTALLATION, incident_id),
         task_queue=incident_task_queue(QUEUE),
     )
@@ -234,7 +234,7 @@ def test_the_end_of_its_keys_is_told_when_it_settles_the_case(
     assert messages(world) == [("incident_opened", incident_id, {"again": True})] + [end] * told
     with world.database.read_session() as session:
         past = past_of_incident(session, incident_id, 0.0)
-    assert past == IncidentPast(regeneration_id="" if told else regeneration_id)
+    assert past == IncidentRestart(regeneration_id="" if told else regeneration_id)
 
 
 def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_case(
@@ -244,7 +244,7 @@ def test_a_start_again_counts_from_the_first_one_and_not_at_all_for_a_closed_cas
     with world.database.write() as connection:
         incidents.append_event(connection, incident_id, key="opened", actor="system", what="opened", detail={}, now=1e9)
     with world.database.read_session() as session:
-        assert past_of_incident(session, incident_id, 0.0) == IncidentPast(began=1e9)
+        assert past_of_incident(session, incident_id, 0.0) == IncidentRestart(began=1e9)
         assert past_of_regeneration(session, regeneration_id, 0.0) is None
     change(world, "UPDATE incident SET closed_at = 1, state = 'closed' WHERE id = ?", incident_id)
     with world.database.read_session() as session:
@@ -256,13 +256,13 @@ def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World
     ordered = register(world.database, "acme", contact, actor="test", now=1e9).regeneration_id
     messages(world)
     with world.database.read_session() as session:
-        assert past_of_regeneration(session, ordered, 1e9) == RegenerationPast()
+        assert past_of_regeneration(session, ordered, 1e9) == RegenerationRestart()
     assert reconcile(world, Said({ordered: Life.ABSENT})).restarted == 1
     assert messages(world) == [("regeneration_opened", ordered, {"again": True})]
     world.complete(ordered, now=1e9)
     messages(world)
     with world.database.read_session() as session:
-        assert past_of_regeneration(session, ordered, 1e9 + 2 * DAY) == RegenerationPast(1e9, 1)  # nothing is sealed
+        assert past_of_regeneration(session, ordered, 1e9 + 2 * DAY) == RegenerationRestart(1e9, 1)  # nothing is sealed
     assert reconcile(world, Said({ordered: Life.ENDED})).restarted == 1
     assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
 

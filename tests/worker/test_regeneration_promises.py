@@ -15,7 +15,13 @@ from octy_worker.domain.notices import Obstacle, load_notice, obstacle_of, order
 from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
-from octy_workflows.messages import DAY, Ending, FinishOrder, RegenerationOrder, Step
+from octy_workflows.messages import (
+    DAY,
+    FinishRegenerationInput,
+    OpenRegenerationInput,
+    RegenerationFinalState,
+    RegenerationStepInput,
+)
 
 NOW = time.time() + 86_400  # after whatever `World.register` did, however long the run takes
 
@@ -41,7 +47,7 @@ def staff(desk: Desk, keys: Keys) -> str:
 def case(desk: Desk, keys: Keys) -> str:
     incident_id = desk.case(keys)
     desk.answer(incident_id, Answer.NOT_US)
-    return desk.incidents.open_regeneration(RegenerationOrder(incident_id, at=NOW))
+    return desk.incidents.open_regeneration(OpenRegenerationInput(incident_id, at=NOW))
 
 
 def exposure(desk: Desk, keys: Keys) -> str:
@@ -146,10 +152,12 @@ def test_what_fails_after_any_step_leaves_the_old_pair_alive_unless_it_leaked(
     keys = desk.world.register()
     regeneration_id = desk.order(keys, leaked=leaked)
     for name in STEPS[:done]:
-        getattr(desk.regenerations, name)(Step(regeneration_id, NOW))
-    desk.regenerations.finish_regeneration(FinishOrder(regeneration_id, Ending.ABANDONED, NOW))
+        getattr(desk.regenerations, name)(RegenerationStepInput(regeneration_id, NOW))
+    desk.regenerations.finish_regeneration(
+        FinishRegenerationInput(regeneration_id, RegenerationFinalState.ABANDONED, NOW)
+    )
     for name in STEPS:  # a try that was under way comes late
-        getattr(desk.regenerations, name)(Step(regeneration_id, NOW))
+        getattr(desk.regenerations, name)(RegenerationStepInput(regeneration_id, NOW))
     states = desk.pairs()
     assert states.pop(keys.public_key) == ("retired" if leaked else "active")
     assert set(states.values()) <= {"retired"}

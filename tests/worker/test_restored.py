@@ -52,10 +52,10 @@ from octy_worker.staff import key_orders
 from octy_worker.staff.restore import RestoredBackup
 from octy_worker.temporal.client import connect
 from octy_workflows.messages import (
-    IncidentCase,
     IncidentFacts,
-    RegenerationCase,
+    IncidentInput,
     RegenerationFacts,
+    RegenerationInput,
     incident_workflow_id,
     regeneration_workflow_id,
 )
@@ -345,7 +345,7 @@ def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: Wo
 
 
 def test_history_tells_the_collection_by_results_of_activities_only() -> None:
-    case = RegenerationCase("r", leaked=True, account_id="a", old_pair_id="p")
+    case = RegenerationInput("r", leaked=True, account_id="a", old_pair_id="p")
     facts = [RegenerationFacts(collected, "", []) for collected in (False, True)]
     looked = [Result("look_at_regeneration", each, float(at)) for at, each in enumerate(facts, 1)]
     found = regeneration_of(case, [*looked, Result("begin_overlap", 9.5, 3.0)], running=True, ending="", closed_at=0.0)
@@ -389,8 +389,8 @@ def test_revoked_pair_of_the_audit_log_is_cut_and_workflows_without_rows_are_ter
     assert outcome(world, keys) is Outcome.ACCEPTED
     lost = uuid7(time.time())
     names = {
-        "KeyRegenerationWorkflow": (regeneration_workflow_id(world.installation, lost), RegenerationCase(lost)),
-        "KeyIncidentWorkflow": (incident_workflow_id(world.installation, lost), IncidentCase(lost)),
+        "KeyRegenerationWorkflow": (regeneration_workflow_id(world.installation, lost), RegenerationInput(lost)),
+        "KeyIncidentWorkflow": (incident_workflow_id(world.installation, lost), IncidentInput(lost)),
     }
     handles = [
         temporal.run(temporal.client.start_workflow(name, case, id=workflow_id, task_queue="nobody"))
@@ -433,7 +433,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
     """Encrypted payloads prove the others. Without encryption ids that do not belong together are still not applied."""
     keys, incident_id = open_case(world)
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
-    case = RegenerationCase(uuid7(time.time()), leaked=True, account_id=keys.account_id, old_pair_id=pair_id)
+    case = RegenerationInput(uuid7(time.time()), leaked=True, account_id=keys.account_id, old_pair_id=pair_id)
     foreign = replace(case, regeneration_id=uuid7(time.time()), account_id="another")
     moved, ended = uuid7(time.time()), replace(case, regeneration_id=uuid7(time.time()))
     name, workflow_id = "KeyRegenerationWorkflow", partial(regeneration_workflow_id, world.installation)
@@ -445,7 +445,7 @@ def test_forged_workflows_are_listed_and_change_nothing(
         (
             "KeyIncidentWorkflow",
             incident_workflow_id(world.installation, incident_id),
-            IncidentCase(incident_id),
+            IncidentInput(incident_id),
             "nonsense",
         ),
     ]

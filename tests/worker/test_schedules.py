@@ -18,7 +18,7 @@ from octy_worker.temporal.client import connect, main_queue
 from octy_worker.temporal.codec import key_of
 from octy_worker.temporal.schedules import ensure_schedules, keep_schedules, planned
 from octy_worker.temporal.search_attributes import TYPES, missing
-from octy_workflows.messages import UpkeepTask, upkeep_schedule_id
+from octy_workflows.messages import MaintenanceTask, maintenance_schedule_id
 
 DIGEST_TO = "support@octy.example"
 
@@ -36,30 +36,30 @@ def settings(tmp_path, request: pytest.FixtureRequest) -> Iterator[WorkerSetting
     world.close()
 
 
-async def described(temporal: Temporal, settings: WorkerSettings, task: UpkeepTask) -> ScheduleDescription:
-    schedule_id = upkeep_schedule_id(main_queue(settings, INSTALLATION), task)
+async def described(temporal: Temporal, settings: WorkerSettings, task: MaintenanceTask) -> ScheduleDescription:
+    schedule_id = maintenance_schedule_id(main_queue(settings, INSTALLATION), task)
     return await temporal.client.get_schedule_handle(schedule_id).describe()
 
 
 def test_each_task_has_its_time_and_never_overtakes_itself(temporal: Temporal, settings: WorkerSettings) -> None:
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
-        found = {task: await described(temporal, settings, task) for task in UpkeepTask}
+        found = {task: await described(temporal, settings, task) for task in MaintenanceTask}
         due = {
             task: [(each.every, each.offset or timedelta()) for each in found[task].schedule.spec.intervals]
             for task in found
         }
         assert due == {
-            UpkeepTask.RETENTION: [(timedelta(days=1), timedelta())],
-            UpkeepTask.RECONCILIATION: [(timedelta(hours=1), timedelta())],
-            UpkeepTask.DIGEST: [(timedelta(days=1), timedelta(hours=7))],
+            MaintenanceTask.RETENTION: [(timedelta(days=1), timedelta())],
+            MaintenanceTask.RECONCILIATION: [(timedelta(hours=1), timedelta())],
+            MaintenanceTask.DIGEST: [(timedelta(days=1), timedelta(hours=7))],
         }
         assert {one.schedule.policy.overlap for one in found.values()} == {ScheduleOverlapPolicy.SKIP}
         assert DIGEST_TO not in str(found)
         async with asyncio.timeout(10):
-            while not (await described(temporal, settings, UpkeepTask.RECONCILIATION)).info.num_actions:  # noqa: ASYNC110
+            while not (await described(temporal, settings, MaintenanceTask.RECONCILIATION)).info.num_actions:  # noqa: ASYNC110
                 await asyncio.sleep(0.02)
-        assert (await described(temporal, settings, UpkeepTask.DIGEST)).info.num_actions == 0
+        assert (await described(temporal, settings, MaintenanceTask.DIGEST)).info.num_actions == 0
 
     temporal.run(act())
 
@@ -84,9 +84,9 @@ def test_a_second_worker_changes_nothing(
 ) -> None:
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
-        before = [(await described(temporal, settings, task)).info.last_updated_at for task in UpkeepTask]
+        before = [(await described(temporal, settings, task)).info.last_updated_at for task in MaintenanceTask]
         await asyncio.gather(*(ensure_schedules(temporal.client, settings, INSTALLATION) for _ in range(4)))
-        assert [(await described(temporal, settings, task)).info.last_updated_at for task in UpkeepTask] == before
+        assert [(await described(temporal, settings, task)).info.last_updated_at for task in MaintenanceTask] == before
 
     temporal.run(act())
 
@@ -95,7 +95,7 @@ def test_other_settings_mend_it_and_a_paused_one_stays_paused(temporal: Temporal
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         handle = temporal.client.get_schedule_handle(
-            upkeep_schedule_id(main_queue(settings, INSTALLATION), UpkeepTask.RETENTION)
+            maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RETENTION)
         )
         await handle.pause(note="while the disk is moved")
         changed = settings.model_copy(update={"retention_interval": 3600.0})
@@ -115,7 +115,7 @@ def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Tempora
         for keys, name in ((None, None), (k1, "k1"), (Keychain({**k1, "k2": b"\x02" * 32}), "k2"), (None, None)):
             own = settings.model_copy(update={"temporal_keys": keys, "temporal_address": temporal.address})
             await ensure_schedules(await connect(own), own, INSTALLATION)
-            found = await described(temporal, settings, UpkeepTask.RECONCILIATION)
+            found = await described(temporal, settings, MaintenanceTask.RECONCILIATION)
             assert [key_of(payload) for payload in found.schedule.action.args] == [name]
 
     temporal.run(act())
@@ -128,20 +128,20 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         off = settings.model_copy(update={"support_digest_to": ""})
         keeping = asyncio.create_task(keep_schedules(temporal.client, off, INSTALLATION, look=0.05))
-        await is_gone(UpkeepTask.DIGEST)
-        lost = upkeep_schedule_id(main_queue(settings, INSTALLATION), UpkeepTask.RECONCILIATION)
+        await is_gone(MaintenanceTask.DIGEST)
+        lost = maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RECONCILIATION)
         await temporal.client.get_schedule_handle(lost).delete()
         async with asyncio.timeout(10):
             while True:
                 try:
-                    await described(temporal, settings, UpkeepTask.RECONCILIATION)
+                    await described(temporal, settings, MaintenanceTask.RECONCILIATION)
                     break
                 except RPCError:
                     await asyncio.sleep(0.02)
         keeping.cancel()
         assert isinstance((await asyncio.gather(keeping, return_exceptions=True))[0], asyncio.CancelledError)
 
-    async def is_gone(task: UpkeepTask) -> None:
+    async def is_gone(task: MaintenanceTask) -> None:
         async with asyncio.timeout(10):
             while True:
                 try:
@@ -176,6 +176,6 @@ def test_the_address_of_the_digest_is_checked(tmp_path) -> None:
     with pytest.raises(ValueError, match="needs a mail address") as fault:
         settings_of(world, support_digest_to="nobody at home")
     assert "nobody at home" not in str(fault.value)
-    assert planned(settings_of(world))[UpkeepTask.DIGEST] is None
+    assert planned(settings_of(world))[MaintenanceTask.DIGEST] is None
     assert DIGEST_TO not in repr(settings_of(world, support_digest_to=DIGEST_TO))
     world.close()

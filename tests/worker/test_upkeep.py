@@ -17,7 +17,7 @@ from temporalio.testing import ActivityEnvironment
 from test_reconciliation import Said
 from upkeep_rig import settings_of
 
-from octy_worker.activities.maintenance import UpkeepActivities
+from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.cli.doctor import State
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import Lease
@@ -29,9 +29,9 @@ from octy_worker.maintenance.reconciliation.running import Life
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored.histories import Execution
 from octy_worker.temporal import place
-from octy_workflows.messages import Progress, UpkeepOrder
+from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput
 
-NOW = UpkeepOrder(time.time())
+NOW = MaintenanceStepInput(time.time())
 DIGEST_TO = {"support_digest_to": "support@octy.example"}
 
 
@@ -50,9 +50,9 @@ def said(monkeypatch: pytest.MonkeyPatch) -> Said:
     return said
 
 
-def activities(world: World, told: Told | None = None, **options: object) -> UpkeepActivities:
+def activities(world: World, told: Told | None = None, **options: object) -> MaintenanceActivities:
     settings = settings_of(world, **options)
-    return UpkeepActivities(
+    return MaintenanceActivities(
         database=world.database,
         installation=INSTALLATION,
         client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
@@ -74,10 +74,10 @@ def test_a_piece_of_retention_beats_and_tells_what_went(world: World) -> None:
     add_attempts(world, *(time.time() - age * DAY for age in (1, 91, 92)))
     inside, beats = beating()
     report = inside.run(activities(world).prune_store, NOW)
-    assert (report.progress, report.counts["attempts"]) == (Progress.DONE, 2)
+    assert (report.progress, report.counts["attempts"]) == (MaintenanceProgress.DONE, 2)
     assert beats
     Lease(world.database, "retention", time.time).take()
-    assert ActivityEnvironment().run(activities(world).prune_store, NOW).progress is Progress.HELD
+    assert ActivityEnvironment().run(activities(world).prune_store, NOW).progress is MaintenanceProgress.HELD
 
 
 def test_a_reconciliation_beats_and_tells_what_it_found(
@@ -88,12 +88,12 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
     said.known = {incident_id: Life.ABSENT}
     inside, beats = beating()
     report = asyncio.run(inside.run(activities(world).reconcile_store, NOW))
-    assert (report.progress, report.counts["restarted"]) == (Progress.DONE, 1)
+    assert (report.progress, report.counts["restarted"]) == (MaintenanceProgress.DONE, 1)
     assert beats
     assert '"restarted":1' in caplog.text
     Lease(world.database, JOB, time.time).take()
     held = asyncio.run(ActivityEnvironment().run(activities(world).reconcile_store, NOW))
-    assert held.progress is Progress.HELD
+    assert held.progress is MaintenanceProgress.HELD
 
 
 def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
@@ -105,7 +105,7 @@ def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
         ActivityEnvironment().run(sending, NOW)
     assert not waits.value.non_retryable
     report = ActivityEnvironment().run(sending, NOW)
-    assert (report.progress, report.counts) == (Progress.DONE, {"sent": 1})
+    assert (report.progress, report.counts) == (MaintenanceProgress.DONE, {"sent": 1})
 
 
 # `octy doctor`

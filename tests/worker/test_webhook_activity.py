@@ -27,7 +27,7 @@ from octy_worker.errors import OrderRefusedError
 from octy_worker.webhooks import repository
 from octy_worker.webhooks.faults import Delivery, Fault
 from octy_worker.webhooks.signing import Signer
-from octy_workflows.messages import WebhookOrder, WebhookReport
+from octy_workflows.messages import WebhookStepInput, WebhookStepResult
 
 
 @pytest.fixture(scope="module")
@@ -73,7 +73,7 @@ def test_an_event_arrives_once_however_often_it_is_ordered(
 ) -> None:
     order = tell(world, keys.account_id)
     doing = activities(world, authority)
-    assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookReport("sent")
+    assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("sent")
     assert server.ids == [order.webhook_id]
     assert standing(world, order) == ("sent", 1, "")
     [heard] = server.heard
@@ -93,7 +93,7 @@ def test_a_server_that_comes_back_gets_the_same_id(
             doing.post_webhook(order)
         assert (raised.value.type, raised.value.non_retryable) == (TRANSIENT, False)
         assert standing(world, order) == ("pending", number, code)
-    assert doing.post_webhook(order) == WebhookReport("sent")
+    assert doing.post_webhook(order) == WebhookStepResult("sent")
     assert standing(world, order) == ("sent", 3, "")
     assert server.ids == [order.webhook_id] * 3
     assert len({request.body for request in server.heard}) == 1
@@ -121,7 +121,7 @@ def test_a_worker_that_is_killed_after_the_post_posts_again_with_the_same_id(
 def test_gone_ends_it_at_once(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
     server.statuses = [410]
     order, doing = tell(world, keys.account_id), activities(world, authority)
-    assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookReport("failed", "gone")
+    assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("failed", "gone")
     assert len(server.heard) == 1
 
 
@@ -131,7 +131,7 @@ def test_gone_ends_it_at_once(world: World, keys: Keys, server: Receiver, author
 def test_what_has_nowhere_to_go_is_skipped(world: World, keys: Keys, url: str, chain: object, code: str) -> None:
     order = tell(world, keys.account_id)
     subscribe(world, url)
-    assert activities(world, webhook_keys=chain).post_webhook(order) == WebhookReport("skipped", code)
+    assert activities(world, webhook_keys=chain).post_webhook(order) == WebhookStepResult("skipped", code)
     assert standing(world, order)[0] == "skipped"
 
 
@@ -141,7 +141,7 @@ def test_a_mended_url_gets_what_waits(world: World, keys: Keys, server: Receiver
     with pytest.raises(ApplicationError, match="no-connection"):
         doing.post_webhook(order)
     subscribe(world, server.url)
-    assert doing.post_webhook(order) == WebhookReport("sent")
+    assert doing.post_webhook(order) == WebhookStepResult("sent")
 
 
 @pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.OFF, Fault.GONE)])
@@ -162,15 +162,15 @@ def test_giving_up_ends_what_is_pending_and_keeps_its_fault(world: World, keys: 
     doing = over(world, Delivery(Fault.TOO_SLOW))
     with pytest.raises(ApplicationError):
         doing.post_webhook(order)
-    assert doing.give_up_webhook(order) == doing.give_up_webhook(order) == WebhookReport("failed", "too-slow")
-    assert doing.post_webhook(order) == WebhookReport("failed", "too-slow")
+    assert doing.give_up_webhook(order) == doing.give_up_webhook(order) == WebhookStepResult("failed", "too-slow")
+    assert doing.post_webhook(order) == WebhookStepResult("failed", "too-slow")
 
 
 def test_giving_up_what_arrived_changes_nothing(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
     doing = over(world, Delivery(None, 200))
     doing.post_webhook(order)
-    assert doing.give_up_webhook(order) == WebhookReport("sent")
+    assert doing.give_up_webhook(order) == WebhookStepResult("sent")
 
 
 @pytest.mark.parametrize(
@@ -195,7 +195,7 @@ def test_of_two_tries_that_overlap_the_better_end_stands(
 def test_unknown_webhook_is_retried_because_another_worker_may_have_it(world: World) -> None:
     for do in (over(world).post_webhook, over(world).give_up_webhook):
         with pytest.raises(ApplicationError) as raised:
-            do(WebhookOrder("w-none", 0.0))
+            do(WebhookStepInput("w-none", 0.0))
         assert not raised.value.non_retryable
 
 

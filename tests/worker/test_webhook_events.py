@@ -19,7 +19,7 @@ from octy_worker.domain import incidents, regenerations
 from octy_worker.staff import key_orders
 from octy_worker.staff.amendments import Change, change_answer
 from octy_worker.staff.registration import register
-from octy_workflows.messages import IncidentNote
+from octy_workflows.messages import RecordIncidentEventInput
 
 URL = "https://hooks.acme.example/t0ken"
 ADDRESS = "security@acme.example"
@@ -53,7 +53,7 @@ def case(world: World) -> tuple[Keys, str]:
 
 
 def opened(world: World, incident_id: str, what: str = "opened") -> None:
-    note = IncidentNote(incident_id, what, what, NOW)
+    note = RecordIncidentEventInput(incident_id, what, what, NOW)
     for _ in range(2):
         IncidentActivities(world.database, quiet=0.0).note_incident(note)
 

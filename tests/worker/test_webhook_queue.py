@@ -19,7 +19,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.webhooks.faults import Delivery
 from octy_worker.webhooks.shares import SHARE, SLOTS
 from octy_workflows import messages
-from octy_workflows.messages import NoticeCase, WebhookCase
+from octy_workflows.messages import NoticeInput, WebhookInput
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.task_queues import background_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
@@ -71,12 +71,12 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
         async with parts.working(temporal.client):
             try:
                 posts = [
-                    await start(KeyWebhookWorkflow.run, WebhookCase(order.webhook_id, "x"), order.webhook_id)
+                    await start(KeyWebhookWorkflow.run, WebhookInput(order.webhook_id, "x"), order.webhook_id)
                     for order in orders
                 ]
                 for post in posts:
                     await _ordered(post)
-                mail = await start(KeyNoticeWorkflow.run, NoticeCase(notice, messages.NoticeKind.EXPOSED), notice)
+                mail = await start(KeyNoticeWorkflow.run, NoticeInput(notice, messages.NoticeKind.EXPOSED), notice)
                 async with asyncio.timeout(PATIENCE / 2):
                     assert await mail.result() == "told"
                 assert silent.waiting == SHARE  # of one account

@@ -17,7 +17,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.settings import WebhookSettings
 from octy_worker.webhooks.client import WebhookClient
 from octy_worker.webhooks.signing import Parcel
-from octy_workflows.messages import WebhookOrder
+from octy_workflows.messages import WebhookStepInput
 
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
 KEYS = Keychain.generate()
@@ -63,21 +63,21 @@ def subscribe(world: World, url: str, reference: str = "acme") -> None:
     Accounts(world.database).change_contact(reference, {"webhook_url": url})
 
 
-def tell(world: World, account_id: str, subject: str = "n1") -> WebhookOrder:
+def tell(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput:
     """Put one event down, and return the order to post it."""
     with world.database.write() as connection:
         assert webhook_events.put(
             connection, WebhookEvent.CONTACT_CHANGED, account_id, subject, NOW, data={"notice_id": "n1"}
         )
     [(webhook_id,)] = world.rows("SELECT id FROM webhook WHERE key = :key", key=f"{subject}/contact.changed/1")
-    return WebhookOrder(webhook_id, NOW)
+    return WebhookStepInput(webhook_id, NOW)
 
 
 def activities(world: World, authority: Authority | None = None, **values: object) -> WebhookActivities:
     return WebhookActivities(world.database, courier(authority, **values), time.time)
 
 
-def standing(world: World, order: WebhookOrder) -> tuple:
+def standing(world: World, order: WebhookStepInput) -> tuple:
     """Return state, tries and fault of a webhook."""
     [found] = world.rows("SELECT state, tries, last_error FROM webhook WHERE id = :id", id=order.webhook_id)
     return found

@@ -21,7 +21,7 @@ from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played,
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import UndecipherableError, converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import IncidentCase
+from octy_workflows.messages import IncidentInput
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
 
 K1 = Keychain({"k1": b"\x01" * 32})
@@ -52,7 +52,7 @@ class Theatre:
         with self.stage.env.with_time_skipping_disabled():
             handle = await self.client(keys).start_workflow(
                 Case.run,
-                IncidentCase(self.id),
+                IncidentInput(self.id),
                 id=self.id,
                 task_queue=self.id,
                 task_timeout=timedelta(seconds=1),  # for a task that a worker without the key took at its end

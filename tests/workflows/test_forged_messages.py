@@ -26,22 +26,22 @@ from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_b
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import EncryptionCodec, converter
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.maintenance import KeyUpkeepWorkflow
+from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import (
-    IncidentCase,
-    NoticeCase,
+    IncidentInput,
+    MaintenanceInput,
+    MaintenanceProgress,
+    MaintenanceStepResult,
+    MaintenanceTask,
+    NoticeInput,
     NoticeKind,
-    Progress,
-    RegenerationCase,
-    UpkeepReport,
-    UpkeepRound,
-    UpkeepTask,
-    WebhookCase,
+    RegenerationInput,
+    WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.staff_requests import Choice, StaffDecision
-from octy_workflows.task_queues import Work
+from octy_workflows.task_queues import TaskQueueKind
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 KEYS = Keychain({"k1": b"\x01" * 32})
@@ -95,7 +95,9 @@ class Kind:
     after: list[str]
     result: Any
     waits_for: str = ""
-    works: tuple[Work, ...] = ()  # what it asks of other workers than its own: each takes time to start and stop
+    works: tuple[
+        TaskQueueKind, ...
+    ] = ()  # what it asks of other workers than its own: each takes time to start and stop
 
 
 async def really_answered(play: Play) -> None:
@@ -112,53 +114,53 @@ KINDS = {
     "incident": (
         Kind(
             KeyIncidentWorkflow.run,
-            IncidentCase,
+            IncidentInput,
             ["note opened waiting", "mail alert-1"],
             ["close false_alarm"],
             "false_alarm",
-            works=(Work.ALERTS,),
+            works=(TaskQueueKind.ALERTS,),
         ),
         really_answered,
     ),
     "regeneration": (
         Kind(
             KeyRegenerationWorkflow.run,
-            RegenerationCase,
+            RegenerationInput,
             ["issue", "prove", "activate", "mail new_keys-1"],
             ["finish done"],
             "done",
-            works=(Work.MAILS,),
+            works=(TaskQueueKind.MAILS,),
         ),
         really_collected,
     ),
     "notice": (
         Kind(
             KeyNoticeWorkflow.run,
-            lambda subject: NoticeCase(subject, NoticeKind.EXPOSED),
+            lambda subject: NoticeInput(subject, NoticeKind.EXPOSED),
             [],
             ["mail exposed-1"],
             "told",
             "send_mail",
-            works=(Work.NOTICES,),
+            works=(TaskQueueKind.NOTICES,),
         ),
         None,
     ),
     "webhook": (
         Kind(
             KeyWebhookWorkflow.run,
-            lambda subject: WebhookCase(subject, "keys.ready"),
+            lambda subject: WebhookInput(subject, "keys.ready"),
             [],
             ["post sent"],
             "sent",
             "post_webhook",
-            works=(Work.WEBHOOKS,),
+            works=(TaskQueueKind.WEBHOOKS,),
         ),
         None,
     ),
     "upkeep": (
         Kind(
-            KeyUpkeepWorkflow.run,
-            lambda _subject: UpkeepRound(UpkeepTask.RETENTION),
+            KeyMaintenanceWorkflow.run,
+            lambda _subject: MaintenanceInput(MaintenanceTask.RETENTION),
             [],
             ["prune"],
             {"a": 1},
@@ -176,7 +178,9 @@ class Target:
         self.stage, self.kind, self.keys = stage, kind, keys
         self.id = f"forged-{next(_numbers)}"
         held = {kind.waits_for: asyncio.Event()} if kind.waits_for else {}
-        self.books = stage.recorder.books[self.id] = Books(slow=held, pieces=[UpkeepReport(Progress.DONE, {"a": 1})])
+        self.books = stage.recorder.books[self.id] = Books(
+            slow=held, pieces=[MaintenanceStepResult(MaintenanceProgress.DONE, {"a": 1})]
+        )
 
     def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
         return Client(
@@ -269,7 +273,7 @@ async def test_a_used_or_foreign_order_that_is_replayed_changes_nothing(stage: S
 async def test_a_flood_of_forged_signals_before_the_alert_does_not_hold_it_up(stage: Stage) -> None:
     target = Target(stage, KINDS["incident"][0], None)
     target.books.late["look_at_incident"] = slow = asyncio.Event()
-    case = IncidentCase(target.id)
+    case = IncidentInput(target.id)
     with stage.env.with_time_skipping_disabled():
         handle = await target.client(None).start_workflow(
             KeyIncidentWorkflow.run, case, id=target.id, task_queue=target.id

@@ -16,9 +16,9 @@ from temporalio.worker import Replayer, UnsandboxedWorkflowRunner
 from workflow_stage import WORKFLOWS
 
 from octy_workflows import activities
-from octy_workflows.messages import MailKind, MailOrder, RegenerationCase, Step
+from octy_workflows.messages import MailKind, RegenerationInput, RegenerationStepInput, SendMailInput
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
-from octy_workflows.retry import PATIENTLY
+from octy_workflows.retry import DEFAULT_RETRY
 
 RECORDED = sorted(FOLDER.rglob("*.json"))
 COLLECTED = FOLDER / "regeneration" / "collected_then_overlap_then_the_old_pair_is_retired.json"
@@ -96,24 +96,24 @@ def _texts(message: object) -> Iterator[str]:
 @workflow.defn(name="KeyRegenerationWorkflow")
 class _Same(Regeneration):
     @workflow.init
-    def __init__(self, case: RegenerationCase) -> None:
+    def __init__(self, case: RegenerationInput) -> None:
         super().__init__(case)
 
     @workflow.run
-    async def run(self, case: RegenerationCase) -> str:
+    async def run(self, case: RegenerationInput) -> str:
         return await super().run(case)
 
 
 @workflow.defn(name="KeyRegenerationWorkflow")
 class _Added(_Same):
     @workflow.init
-    def __init__(self, case: RegenerationCase) -> None:
+    def __init__(self, case: RegenerationInput) -> None:
         super().__init__(case)
 
     @workflow.run
-    async def run(self, case: RegenerationCase) -> str:
+    async def run(self, case: RegenerationInput) -> str:
         await workflow.execute_activity(
-            activities.send_mail, MailOrder(self._id, MailKind.NEW_KEYS, 0, workflow.time()), **PATIENTLY
+            activities.send_mail, SendMailInput(self._id, MailKind.NEW_KEYS, 0, workflow.time()), **DEFAULT_RETRY
         )
         return await super().run(case)
 
@@ -121,11 +121,11 @@ class _Added(_Same):
 @workflow.defn(name="KeyRegenerationWorkflow")
 class _Removed(_Same):
     @workflow.init
-    def __init__(self, case: RegenerationCase) -> None:
+    def __init__(self, case: RegenerationInput) -> None:
         super().__init__(case)
 
     @workflow.run
-    async def run(self, case: RegenerationCase) -> str:
+    async def run(self, case: RegenerationInput) -> str:
         return await super().run(case)
 
     async def _overlap(self) -> None:
@@ -135,16 +135,16 @@ class _Removed(_Same):
 @workflow.defn(name="KeyRegenerationWorkflow")
 class _Reordered(_Same):
     @workflow.init
-    def __init__(self, case: RegenerationCase) -> None:
+    def __init__(self, case: RegenerationInput) -> None:
         super().__init__(case)
 
     @workflow.run
-    async def run(self, case: RegenerationCase) -> str:
+    async def run(self, case: RegenerationInput) -> str:
         return await super().run(case)
 
     async def _make_pair(self) -> None:
         for step in (activities.issue_pair, activities.activate_pair, activities.prove_pair):
-            await workflow.execute_activity(step, Step(self._id, workflow.time()), **PATIENTLY)
+            await workflow.execute_activity(step, RegenerationStepInput(self._id, workflow.time()), **DEFAULT_RETRY)
 
 
 def _replay(changed: type) -> None:

@@ -9,7 +9,7 @@ from temporalio.client import WorkflowUpdateStage
 from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import IncidentStatus, RegenerationOrder
+from octy_workflows.messages import OpenRegenerationInput, StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision
 
 CALLED_OFF = {"choice": Choice.DISMISS, "leaked": False, "by": "dan", "change_id": "c-1"}
@@ -51,7 +51,7 @@ async def test_an_answer_that_is_called_off_closes_the_case_as_a_false_alarm(sta
             await play.regeneration_ends("superseded")
     assert await play.result() == "false_alarm"
     assert [line for line in last_lines(play) if line != "note superseded"] == ["close false_alarm"]
-    assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
+    assert await play.handle.query(Case.status) == StatusResult("closed", "dismiss", "dan")
 
 
 @played
@@ -63,7 +63,7 @@ async def test_a_leak_that_is_reported_later_is_shown_and_replaces_no_key_twice(
     await play.regeneration_ends("done")
     assert await play.result() == "regenerated"
     assert last_lines(play) == ["close regenerated"]
-    assert sum(isinstance(order, RegenerationOrder) for order in play.books.orders) == 1
+    assert sum(isinstance(order, OpenRegenerationInput) for order in play.books.orders) == 1
 
 
 @played
@@ -121,7 +121,7 @@ async def test_a_decision_that_is_changed_before_the_case_has_heard_that_it_stan
     telling.set()
     assert (await deciding.result()).accepted
     assert await play.result() == "false_alarm"
-    assert await play.handle.query(Case.status) == IncidentStatus("closed", "dismiss", "dan")
+    assert await play.handle.query(Case.status) == StatusResult("closed", "dismiss", "dan")
     assert not any(line.endswith(" regenerate") for line in play.books.story)
 
 
@@ -133,10 +133,10 @@ async def test_a_change_told_again_after_an_abandonment_is_the_old_one(stage: St
     await play.comes("note regeneration_abandoned needs_staff")
     await play.told("answer_changed")
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("needs_staff", None, None)
     await play.orders(replace(EVE, decision_id="d-2"))
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
 
 
 @played

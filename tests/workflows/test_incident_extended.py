@@ -10,17 +10,17 @@ from temporalio.exceptions import ApplicationError
 from workflow_stage import SLACK, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, Extended, IncidentNote, IncidentStatus, IncidentTimes
+from octy_workflows.messages import DAY, ExtendedDeadlines, IncidentTimes, RecordIncidentEventInput, StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension
 
 WEEK = StaffExtension(7, "eve", "on holiday until Monday", request_id="e-1")
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 STAFF_TASK, END = "note no_answer needs_staff", "close unanswered"
-OPEN_AGAIN = IncidentStatus("waiting", None, None)
+OPEN_AGAIN = StatusResult("waiting", None, None)
 
 
-async def extend(play: Play, said: StaffExtension = WEEK) -> Extended:
-    extended: Extended = await play.orders(said)
+async def extend(play: Play, said: StaffExtension = WEEK) -> ExtendedDeadlines:
+    extended: ExtendedDeadlines = await play.orders(said)
     return extended
 
 
@@ -31,8 +31,8 @@ async def refused(play: Play, said: StaffExtension) -> ApplicationError:
     return caught.value.cause
 
 
-def notes(play: Play, what: str) -> list[IncidentNote]:
-    return [order for order in play.books.orders if isinstance(order, IncidentNote) and order.what == what]
+def notes(play: Play, what: str) -> list[RecordIncidentEventInput]:
+    return [order for order in play.books.orders if isinstance(order, RecordIncidentEventInput) and order.what == what]
 
 
 @pytest.mark.parametrize(
@@ -257,7 +257,7 @@ async def test_customer_and_staff_in_one_activation_at_the_end_give_one_answer(
 async def test_a_case_that_is_started_anew_keeps_the_end_that_staff_gave_it(stage: Stage) -> None:
     times = IncidentTimes(remind_after=(), staff_after=7 * DAY, close_after=14 * DAY)
     start = time.time()
-    again = Extended(start + 30 * DAY, start + 100 * DAY)
+    again = ExtendedDeadlines(start + 30 * DAY, start + 100 * DAY)
     play = await stage.incident(times, earlier={"extended": again})
     error = await refused(play, WEEK)
     assert (error.type, "4 are left" in error.message) == ("Invalid", True)

@@ -7,12 +7,12 @@ from temporalio.client import WorkflowUpdateFailedError
 from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import IncidentStatus
+from octy_workflows.messages import StatusResult
 from octy_workflows.staff_requests import Choice, StaffDecision
 
 DAN = StaffDecision("dismiss", "dan", "their own test", decision_id="d-2")
 EVE = StaffDecision("regenerate", "eve", "the keys leaked", decision_id="d-3")
-OPEN = IncidentStatus("needs_staff", None, None)
+OPEN = StatusResult("needs_staff", None, None)
 ABANDONED = "note regeneration_abandoned needs_staff"
 
 
@@ -57,7 +57,7 @@ async def test_a_new_order_in_the_same_activation_as_the_abandonment_replaces_th
         await customer_answers(play, Choice.REGENERATE)
     await eventually(lambda: play.books.regeneration_id != first, play.books.story)
     await eventually(lambda: play.books.story[-1].endswith("note regenerating regenerating"), play.books.story)
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
     details = await play.details()
     assert "Answer: regenerate, decided by customer" in details
     assert "To decide" not in details
@@ -122,7 +122,7 @@ async def test_a_repeated_abandonment_does_not_touch_the_new_answer(stage: Stage
             await play.rest()
     await play.comes("regenerate leaked")
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
 
 
 @played
@@ -149,7 +149,7 @@ async def test_staff_and_customer_both_answer_anew_and_sql_tells_who_was_first(s
         return
     await play.comes("note decision_refused")
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")
     assert sum(isinstance(order, StaffDecision) for order in play.books.orders) <= 1
 
 

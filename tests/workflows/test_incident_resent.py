@@ -9,7 +9,7 @@ from temporalio.exceptions import ApplicationError
 from workflow_stage import Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, HOUR, IncidentNote, IncidentStatus, Resent
+from octy_workflows.messages import DAY, HOUR, RecordIncidentEventInput, ResendResult, StatusResult
 from octy_workflows.staff_requests import Choice, StaffExtension, StaffResend
 
 AGAIN = StaffResend("eve", "address corrected", request_id="s-1")
@@ -23,8 +23,8 @@ async def told(play: Play, line: str) -> None:
     await play.rest()
 
 
-async def resend(play: Play, said: StaffResend = AGAIN) -> Resent:
-    resent: Resent = await play.orders(said)
+async def resend(play: Play, said: StaffResend = AGAIN) -> ResendResult:
+    resent: ResendResult = await play.orders(said)
     return resent
 
 
@@ -39,11 +39,11 @@ async def refused(play: Play, said: StaffResend = AGAIN) -> ApplicationError:
 async def test_without_a_kind_the_mail_that_went_out_last_gets_a_number_of_its_own(stage: Stage) -> None:
     play = await stage.incident()
     await told(play, "mail alert-1")
-    assert await resend(play) == Resent("alert-2", "sent")
+    assert await resend(play) == ResendResult("alert-2", "sent")
     await play.until(DAY + HOUR)
     # Reminder 2 is still to come, so its number stays free.
-    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("reminder-3", "sent")
-    assert await resend(play, replace(AGAIN, kind="alert", request_id="s-3")) == Resent("alert-3", "sent")
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == ResendResult("reminder-3", "sent")
+    assert await resend(play, replace(AGAIN, kind="alert", request_id="s-3")) == ResendResult("alert-3", "sent")
     await play.until(3 * DAY + HOUR)
     mails = [line.partition(" ")[2] for line in play.books.story if " mail " in line]
     assert mails == [
@@ -58,7 +58,9 @@ async def test_a_resend_is_noted_with_who_what_and_why_and_its_repeat_sends_noth
     assert await resend(play) == await resend(play)
     await play.orders_by_signal(AGAIN)
     await play.rest()
-    [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "mail_ordered_again"]
+    [note] = [
+        o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.what == "mail_ordered_again"
+    ]
     assert (note.actor, note.key, note.state) == ("eve", "mail_ordered_again-s-1", None)
     assert note.detail == {"mail": "alert-2", "reason": AGAIN.reason}
     assert len(play.when("mail alert-2")) == 1
@@ -71,11 +73,11 @@ async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting
     await told(play, FAILED)
     assert (await play.handle.query(Case.status)).state == "needs_staff"
     if way == "update":
-        assert await resend(play) == Resent("alert-2", "sent")
+        assert await resend(play) == ResendResult("alert-2", "sent")
     else:
         await play.orders_by_signal(AGAIN)
     await play.comes(RELIEVED)
-    assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("waiting", None, None)
     assert "The mail can't be delivered" not in await play.details()
 
 
@@ -83,11 +85,11 @@ async def test_after_a_refused_mail_one_that_is_sent_again_leads_back_to_waiting
 async def test_a_mail_that_is_refused_again_leaves_the_case_with_staff(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-1": ["failed"], "alert-2": ["failed"]})
     await told(play, FAILED)
-    assert await resend(play) == Resent("alert-2", "failed")
+    assert await resend(play) == ResendResult("alert-2", "failed")
     await play.rest()
     assert (await play.handle.query(Case.status)).state == "needs_staff"
     assert len(play.when(FAILED)) == 2
-    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("alert-3", "sent")
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == ResendResult("alert-3", "sent")
     await play.comes(RELIEVED)
 
 
@@ -101,18 +103,18 @@ async def test_one_cause_that_is_over_does_not_hide_another(stage: Stage) -> Non
     assert (await play.handle.query(Case.status)).state == "needs_staff"  # nobody has answered all the same
     assert play.when(RELIEVED) == []
     await play.orders(StaffExtension(7, "eve", "they are ill"))
-    assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("waiting", None, None)
 
 
 @played
 async def test_what_the_daily_cap_withholds_is_not_sent_and_its_number_is_taken_next_time(stage: Stage) -> None:
     play = await stage.incident(mail_ends={"alert-2": ["skipped"]})
     await told(play, "mail alert-1")
-    assert await resend(play) == Resent("alert-2", "skipped")
+    assert await resend(play) == ResendResult("alert-2", "skipped")
     await play.until(2 * DAY)
     assert play.when("mail alert-2") == []
     again = replace(AGAIN, kind="alert", request_id="s-2")
-    assert await resend(play, again) == Resent("alert-2", "sent")
+    assert await resend(play, again) == ResendResult("alert-2", "sent")
 
 
 @played
@@ -138,9 +140,9 @@ async def test_there_is_nothing_to_send_again_while_the_first_mail_is_tried_and_
 async def test_a_case_that_is_started_anew_gives_no_number_twice(stage: Stage) -> None:
     play = await stage.incident(earlier={"numbers": {"alert": 4, "reminder": 1}})
     await told(play, "mail alert-1")
-    assert await resend(play) == Resent("alert-5", "sent")
+    assert await resend(play) == ResendResult("alert-5", "sent")
     await play.until(DAY + HOUR)
-    assert await resend(play, replace(AGAIN, request_id="s-2")) == Resent("reminder-3", "sent")
+    assert await resend(play, replace(AGAIN, request_id="s-2")) == ResendResult("reminder-3", "sent")
 
 
 @played
@@ -152,7 +154,7 @@ async def test_an_answered_case_sends_no_alert_again_and_a_late_signal_is_audite
     assert (await refused(play)).type == "TooLate"
     await play.orders_by_signal(AGAIN)
     await play.comes("note resend_refused")
-    [note] = [o for o in play.books.orders if isinstance(o, IncidentNote) and o.what == "resend_refused"]
+    [note] = [o for o in play.books.orders if isinstance(o, RecordIncidentEventInput) and o.what == "resend_refused"]
     assert (note.actor, note.key, note.detail["reason"]) == ("eve", "refused-s-1", AGAIN.reason)
 
 
@@ -183,4 +185,4 @@ async def test_after_an_abandonment_the_alert_can_be_sent_again_for_a_new_answer
     assert (await play.handle.query(Case.status)).state == "needs_staff"  # a decision is still wanted
     await play.answers(Choice.REGENERATE)
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "customer")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "customer")

@@ -16,10 +16,10 @@ from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import (
     DAY,
     HOUR,
-    IncidentNote,
-    IncidentStatus,
-    Refused,
-    RegenerationOrder,
+    OpenRegenerationInput,
+    RecordIncidentEventInput,
+    RefusalReason,
+    StatusResult,
 )
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
 
@@ -67,7 +67,11 @@ async def dismissed(play: Play) -> bool:
 
 def refusals(play: Play) -> list[str]:
     """Return why signals were refused, in the order in which they were sent."""
-    loaded = [note for note in play.books.orders if isinstance(note, IncidentNote) and note.what == "decision_refused"]
+    loaded = [
+        note
+        for note in play.books.orders
+        if isinstance(note, RecordIncidentEventInput) and note.what == "decision_refused"
+    ]
     lines = (line.partition("refused decision_refused: ")[2] for line in play.books.story)
     return [*(str(note.detail["why"]) for note in loaded), *(line for line in lines if line)]
 
@@ -111,7 +115,7 @@ async def test_unreadable_signals_are_answered_in_timeline_and_details(stage: St
 async def test_a_signal_of_an_unknown_name_is_answered_in_the_timeline(stage: Stage) -> None:
     play = await stage.incident()
     await play.handle.signal("staf_decision", play.books.order(DAN))
-    await eventually(lambda: [one.why for one in play.books.ignored] == [Refused.UNKNOWN_NAME], play.books)
+    await eventually(lambda: [one.why for one in play.books.ignored] == [RefusalReason.UNKNOWN_NAME], play.books)
     assert "staff_decision" in await play.details()
     assert await dismissed(play)
 
@@ -123,7 +127,7 @@ async def test_a_machine_signal_sent_by_hand_does_not_kill_the_case(stage: Stage
         await play.handle.signal(name, args=[])
         await play.handle.signal(name, args=[None, None])
     await eventually(lambda: len(play.books.ignored) == 6, play.books)
-    assert {one.why for one in play.books.ignored} == {Refused.NO_ROW}
+    assert {one.why for one in play.books.ignored} == {RefusalReason.NO_ROW}
     assert await dismissed(play)
 
 
@@ -226,9 +230,9 @@ async def test_a_repeated_ending_is_not_taken_for_that_of_the_next_regeneration(
     await play.orders(StaffDecision("regenerate", "dan", "once more"))
     await play.told("regeneration_finished")
     await play.until(DAY)
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "dan")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "dan")
 
-    orders = [order for order in play.books.orders if isinstance(order, RegenerationOrder)]
+    orders = [order for order in play.books.orders if isinstance(order, OpenRegenerationInput)]
     assert [order.after for order in orders] == ["", first]
     assert play.books.regeneration_id != first
     await play.regeneration_ends("done")
@@ -257,7 +261,7 @@ async def test_a_decision_refused_before_the_abandonment_brings_no_old_answer_ba
     telling.set()
     assert (await refused(report)).type == "TooLate"
     await play.rest()
-    assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("needs_staff", None, None)
 
 
 @played
@@ -276,7 +280,7 @@ async def test_a_customer_signal_after_a_decision_that_stands_changes_nothing(st
     await play.orders(EVE)
     await play.told("customer_answered")
     await play.comes("note regenerating regenerating")
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
 
 
 @played
@@ -303,7 +307,11 @@ async def test_growth_is_counted_and_shown(stage: Stage) -> None:
         await play.told("attempts_grew")
         await play.rest()
     await play.until(HOUR)
-    notes = [note for note in play.books.orders if isinstance(note, IncidentNote) and note.what == "attempts_grew"]
+    notes = [
+        note
+        for note in play.books.orders
+        if isinstance(note, RecordIncidentEventInput) and note.what == "attempts_grew"
+    ]
     assert [note.detail for note in notes] == [{"failures": 40}, {"failures": 80}]
     assert {note.key for note in notes} == {"attempts_grew-40", "attempts_grew-80"}
     assert "80 failed attempts in a row" in await play.details()
@@ -313,22 +321,22 @@ async def test_growth_is_counted_and_shown(stage: Stage) -> None:
 async def test_status_and_details_tell_where_the_case_stands(stage: Stage) -> None:
     play = await stage.incident()
     await play.comes("mail alert-1")
-    assert await play.handle.query(Case.status) == IncidentStatus("waiting", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("waiting", None, None)
     assert "Waiting for the customer's answer" in await play.details()
     await play.until(8 * DAY)
-    assert await play.handle.query(Case.status) == IncidentStatus("needs_staff", None, None)
+    assert await play.handle.query(Case.status) == StatusResult("needs_staff", None, None)
     details = await play.details()
     assert "Support staff is needed" in details
     assert "staff_decision" in details
     await play.orders(EVE)
     await play.comes("note regenerating regenerating")
-    assert await play.handle.query(Case.status) == IncidentStatus("regenerating", "regenerate", "eve")
+    assert await play.handle.query(Case.status) == StatusResult("regenerating", "regenerate", "eve")
     details = await play.details()
     assert play.books.regeneration_id in details
     assert "To decide" not in details
     await play.regeneration_ends("done")
     await play.result()
-    assert await play.handle.query(Case.status) == IncidentStatus("closed", "regenerate", "eve")
+    assert await play.handle.query(Case.status) == StatusResult("closed", "regenerate", "eve")
     assert "Closed as regenerated" in await play.details()
 
 
@@ -339,7 +347,9 @@ async def test_a_late_signal_is_audited_with_who_what_and_why(stage: Stage) -> N
     await play.orders_by_signal(StaffDecision("dismiss", "dan", "their own test", decision_id="late-1"))
     await play.comes("note decision_refused")
     [note] = [
-        order for order in play.books.orders if isinstance(order, IncidentNote) and order.what == "decision_refused"
+        order
+        for order in play.books.orders
+        if isinstance(order, RecordIncidentEventInput) and order.what == "decision_refused"
     ]
     assert (note.actor, note.key) == (GOOD["actor"], "refused-late-1")
     assert note.detail["decision"] == GOOD["decision"]

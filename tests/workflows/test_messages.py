@@ -9,7 +9,7 @@ from temporalio.converter import DefaultPayloadConverter
 
 from octy_middleware import states
 from octy_workflows import messages
-from octy_workflows.staff_requests import StaffDecision, read_decision
+from octy_workflows.staff_requests import StaffDecision, parse_decision
 
 ADDRESS = "ada@example.com"
 GOOD = {"decision": "dismiss", "actor": "dan", "reason": "their own test"}
@@ -50,7 +50,7 @@ MALFORMED: list[tuple[str, Any, str]] = [
 
 @pytest.mark.parametrize(("said", "why"), [pytest.param(*rest, id=name) for name, *rest in MALFORMED])
 def test_a_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> None:
-    reason = read_decision(said)
+    reason = parse_decision(said)
     assert isinstance(reason, str)
     assert why in reason
     assert ADDRESS not in reason
@@ -67,7 +67,7 @@ def test_a_malformed_decision_is_refused_with_a_reason(said: Any, why: str) -> N
     ],
 )
 def test_a_decision_is_read(said: dict[str, Any]) -> None:
-    decision = read_decision(said)
+    decision = parse_decision(said)
     assert isinstance(decision, StaffDecision)
     assert asdict(decision) == {"leaked": False, "decision_id": "", **said}
 
@@ -75,12 +75,12 @@ def test_a_decision_is_read(said: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     ("ours", "theirs"),
     [
-        (messages.CaseState, states.IncidentState),
+        (messages.IncidentState, states.IncidentState),
         (messages.Resolution, states.Resolution),
-        ([*messages.Ending, messages.COLLECTED], states.RegenerationState),
-        (messages.MailEnd, states.MailState),
+        ([*messages.RegenerationFinalState, messages.COLLECTED], states.RegenerationState),
+        (messages.MailFinalState, states.MailState),
         (messages.NoticeKind, states.NoticeKind),
-        (messages.WebhookEnd, states.WebhookState),
+        (messages.WebhookFinalState, states.WebhookState),
     ],
     ids=["case", "resolution", "regeneration", "mail", "notice", "webhook"],
 )
@@ -92,9 +92,9 @@ def test_a_regeneration_of_before_goes_on_as_it_began() -> None:
     """Inputs of workflows that wait since before an update lack its fields: no mail with a secret, and no new step."""
     old = b'{"regeneration_id": "r1", "leaked": false, "replaces": true, "times": {"overlap": 3600.0}}'
     [case] = DefaultPayloadConverter().from_payloads(
-        [Payload(metadata={"encoding": b"json/plain"}, data=old)], [messages.RegenerationCase]
+        [Payload(metadata={"encoding": b"json/plain"}, data=old)], [messages.RegenerationInput]
     )
-    assert (case.deliver, case.times.warn_before, case.times.overlap) == (messages.Deliver.LINK, 0.0, 3600.0)
+    assert (case.deliver, case.times.warn_before, case.times.overlap) == (messages.DeliveryMethod.LINK, 0.0, 3600.0)
 
 
 def test_workflow_ids_are_functions_of_the_subject() -> None:

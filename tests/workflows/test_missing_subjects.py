@@ -5,12 +5,12 @@ from temporalio.api.enums.v1 import EventType
 from workflow_stage import Play, Stage, eventually, played
 
 from octy_workflows.messages import NoticeKind
-from octy_workflows.retry import SELDOM, SUBJECT_MISSING_FOR
+from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING_TIMEOUT
 from octy_workflows.staff_requests import Choice
 
 HOUR = 3600.0
-LONG = SUBJECT_MISSING_FOR.total_seconds()
-SELDOM_SECONDS = SELDOM["retry_policy"].initial_interval.total_seconds()
+LONG = SUBJECT_MISSING_TIMEOUT.total_seconds()
+SELDOM_SECONDS = MISSING_SUBJECT_RETRY["retry_policy"].initial_interval.total_seconds()
 WORKFLOWS = {  # how each is started, and the activities that do not find their subject
     "incident": {"look_at_incident", "note_incident", "send_mail", "take_decision", "close_incident"},
     "regeneration": {

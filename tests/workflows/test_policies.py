@@ -5,7 +5,7 @@ from datetime import timedelta
 import pytest
 from temporalio.common import RetryPolicy
 
-from octy_workflows.retry import LEISURELY, MAILING, PATIENTLY
+from octy_workflows.retry import BACKGROUND_RETRY, DEFAULT_RETRY, MAIL_RETRY
 
 
 def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
@@ -15,7 +15,9 @@ def waits(policy: RetryPolicy, tries: int) -> list[timedelta]:
 
 
 @pytest.mark.parametrize(
-    ("patience", "longest"), [(PATIENTLY, 30), (MAILING, 600), (LEISURELY, 600)], ids=["store", "mail", "look"]
+    ("patience", "longest"),
+    [(DEFAULT_RETRY, 30), (MAIL_RETRY, 600), (BACKGROUND_RETRY, 600)],
+    ids=["store", "mail", "look"],
 )
 def test_waits_double_from_a_second_up_to_a_limit_and_never_end(patience: dict, longest: int) -> None:
     policy = patience["retry_policy"]

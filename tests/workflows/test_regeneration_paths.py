@@ -11,7 +11,7 @@ from temporalio.exceptions import ApplicationError
 from temporalio.service import RPCError
 from workflow_stage import SLACK, Play, Stage, played
 
-from octy_workflows.messages import DAY, HOUR, Action, Deliver, RegenerationTimes
+from octy_workflows.messages import DAY, HOUR, DeliveryMethod, RegenerationTimes, StaffAction
 from octy_workflows.regeneration import KeyRegenerationWorkflow as Regeneration
 from octy_workflows.staff_requests import StaffResend
 
@@ -36,7 +36,7 @@ class Path:
     leaked: bool = False
     replaces: bool = True
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
-    deliver: Deliver = Deliver.LINK
+    deliver: DeliveryMethod = DeliveryMethod.LINK
     books: dict[str, Any] = field(default_factory=dict)
 
 
@@ -84,7 +84,7 @@ def goes_on(activity: str) -> Event:
 
 
 async def order_to_resend(play: Play) -> Any:
-    order = play.books.order(StaffResend("eve", "they lost it"), Action.RESEND_KEYS)
+    order = play.books.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
     return await play.handle.execute_update(Regeneration.resend, order)
 
 
@@ -368,7 +368,7 @@ PATHS = [
         [comes("mail new_keys_inside-1"), collects, at(2 * DAY)],
         [*MAILED, "0h overlap until 24h", "24h retire", "24h mail keys_retired-1", "24h finish done"],
         "done",
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
     ),
     Path(
         "a_leaked_pair_was_cut_at_once_when_the_keys_are_mailed_too",
@@ -376,7 +376,7 @@ PATHS = [
         [*MAILED, "0h mail keys_retired-1", "0h finish done"],
         "done",
         leaked=True,
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
     ),
     Path(
         "first_keys_that_are_mailed_replace_nothing",
@@ -384,7 +384,7 @@ PATHS = [
         [*MAILED, "0h finish done"],
         "done",
         replaces=False,
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
     ),
     Path(
         "mailed_keys_that_are_refused_call_staff_who_resends_and_the_old_pair_lives",
@@ -393,7 +393,7 @@ PATHS = [
             *(*MADE, "0h mail new_keys_inside-1 failed", "0h note mail_failed needs_staff"),
             *("1h renew 2", "1h mail new_keys_inside-2"),
         ],
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
@@ -405,7 +405,7 @@ PATHS = [
         ],
         "abandoned",
         times=RegenerationTimes(resend_after=()),
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["failed"]}},
     ),
     Path(
@@ -413,7 +413,7 @@ PATHS = [
         [at(DAY / 2), collects, at(2 * DAY)],
         [*MAILED, "12h overlap until 36h", "36h retire", "36h mail keys_retired-1", "36h finish done"],
         "done",
-        deliver=Deliver.MAIL,
+        deliver=DeliveryMethod.MAIL,
         books={"mail_ends": {"new_keys_inside-1": ["down"] * 3}},
     ),
 ]
@@ -523,7 +523,7 @@ async def test_a_resend_is_refused_before_there_are_keys_and_after_their_collect
 
 @played
 async def test_mailed_keys_are_not_mailed_again_after_their_acceptance(stage: Stage) -> None:
-    play = await stage.regeneration(deliver=Deliver.MAIL)
+    play = await stage.regeneration(deliver=DeliveryMethod.MAIL)
     await play.comes("mail new_keys_inside-1")
     assert await order_to_resend(play) == 2
     await play.comes("mail new_keys_inside-2")
@@ -538,7 +538,7 @@ async def test_the_regeneration_waits_for_those_who_are_still_being_heard(stage:
     renewing = asyncio.Event()
     play = await stage.regeneration(slow={"renew_link": renewing})
     await play.comes("mail new_keys-1")
-    order = play.books.order(StaffResend("eve", "they lost it"), Action.RESEND_KEYS)
+    order = play.books.order(StaffResend("eve", "they lost it"), StaffAction.RESEND_KEYS)
     asking = await play.handle.start_update(Regeneration.resend, order, wait_for_stage=WorkflowUpdateStage.ACCEPTED)
     await play.rest(but="renew_link")
     await superseded(play)

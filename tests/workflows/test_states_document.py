@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from octy_middleware.states import RegenerationState
-from octy_workflows.messages import CaseState, Ending, NoticeEnd, Resolution
+from octy_workflows.messages import IncidentState, NoticeFinalState, RegenerationFinalState, Resolution
 
 TESTS = Path(__file__).parents[1]
 DOCUMENT = (TESTS.parent / "docs" / "states.md").read_text("utf-8")
@@ -66,7 +66,7 @@ def test_every_row_of_a_way_names_a_test() -> None:
     assert nameless == []
 
 
-@pytest.mark.parametrize("kind", [CaseState, Ending, NoticeEnd, RegenerationState])
+@pytest.mark.parametrize("kind", [IncidentState, RegenerationFinalState, NoticeFinalState, RegenerationState])
 def test_every_state_and_ending_has_a_line_that_says_what_it_means(kind: type) -> None:
     described = {row[0] for row in rows() if len(row) < 4 and row[1]}
     assert {f"`{state}`" for state in kind} - described == set()
@@ -76,11 +76,11 @@ def test_every_resolution_is_reached_by_some_way() -> None:
     assert set(re.findall(r"\| `closed` `(\w+)` \|", DOCUMENT)) == {str(resolution) for resolution in Resolution}
 
 
-@pytest.mark.parametrize("kind", [CaseState, RegenerationState])
+@pytest.mark.parametrize("kind", [IncidentState, RegenerationState])
 def test_every_state_can_be_reached_and_every_open_one_left(kind: type) -> None:
     ways = [(row[0], row[1]) for row in rows() if len(row) == 4 and "::" in row[-1]]
     reached = {word for _, to in ways for word in re.findall(r"`(\w+)`", to)}
     left = {word for source, to in ways for word in re.findall(r"`(\w+)`", source) if source != to}
-    ends = {CaseState.CLOSED, *Ending}
+    ends = {IncidentState.CLOSED, *RegenerationFinalState}
     assert {str(state) for state in kind} <= reached
     assert {str(state) for state in kind} - {str(end) for end in ends} <= left

@@ -14,7 +14,7 @@ from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_bes
 
 from octy_worker.temporal.deployment import NotReadyError, Version, deployment_of, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, HOUR, IncidentCase, WebhookCase
+from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.staff_requests import StaffDecision
 from octy_workflows.webhook import KeyWebhookWorkflow
 
@@ -59,7 +59,7 @@ class Site:
             books = self.stage.recorder.books[case_id] = Books()
             with self.stage.env.with_time_skipping_disabled():
                 handle = await self.client.start_workflow(
-                    Case.run, IncidentCase(case_id), id=case_id, task_queue=self.queue
+                    Case.run, IncidentInput(case_id), id=case_id, task_queue=self.queue
                 )
             books.start = (await handle.describe()).start_time.timestamp()
             self.plays.append(Play(self.stage.env, handle, books, self.stage.hands))
@@ -173,7 +173,7 @@ async def test_webhooks_are_posted_by_a_worker_without_a_version(stage: Stage) -
         await site.promote("1")
         webhook_id = f"{site.queue}-w"
         stage.recorder.books[webhook_id] = Books()
-        case = WebhookCase(webhook_id, "keys.ready")
+        case = WebhookInput(webhook_id, "keys.ready")
         with stage.env.with_time_skipping_disabled():
             handle = await site.client.start_workflow(
                 KeyWebhookWorkflow.run, case, id=webhook_id, task_queue=site.queue

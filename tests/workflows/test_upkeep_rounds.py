@@ -7,28 +7,36 @@ from workflow_stage import Stage, played
 from octy_workflows.messages import (
     DAY,
     HOUR,
-    DecisionReport,
-    IncidentPast,
-    Progress,
-    RegenerationOrder,
-    RegenerationPast,
-    UpkeepReport,
-    UpkeepTask,
+    DecisionResult,
+    IncidentRestart,
+    MaintenanceProgress,
+    MaintenanceStepResult,
+    MaintenanceTask,
+    OpenRegenerationInput,
+    RegenerationRestart,
 )
 from octy_workflows.staff_requests import Choice, StaffDecision
 
-DONE, MORE, HELD = Progress.DONE, Progress.MORE, Progress.HELD
+DONE, MORE, HELD = MaintenanceProgress.DONE, MaintenanceProgress.MORE, MaintenanceProgress.HELD
 
 
 @pytest.mark.parametrize(
     ("task", "name"),
-    [(UpkeepTask.RETENTION, "prune"), (UpkeepTask.RECONCILIATION, "reconcile"), (UpkeepTask.DIGEST, "digest")],
+    [
+        (MaintenanceTask.RETENTION, "prune"),
+        (MaintenanceTask.RECONCILIATION, "reconcile"),
+        (MaintenanceTask.DIGEST, "digest"),
+    ],
 )
 @played
 async def test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did(
-    stage: Stage, task: UpkeepTask, name: str
+    stage: Stage, task: MaintenanceTask, name: str
 ) -> None:
-    pieces = [UpkeepReport(MORE, {"a": 1}), UpkeepReport(MORE, {"a": 2, "b": 1}), UpkeepReport(DONE, {"b": 4})]
+    pieces = [
+        MaintenanceStepResult(MORE, {"a": 1}),
+        MaintenanceStepResult(MORE, {"a": 2, "b": 1}),
+        MaintenanceStepResult(DONE, {"b": 4}),
+    ]
     round_ = await stage.upkeep(task, pieces=pieces)
     assert await round_.result() == {"a": 3, "b": 5}
     assert round_.books.story == [f"0h {name}"] * 3
@@ -36,8 +44,8 @@ async def test_a_round_goes_on_until_it_is_done_and_adds_up_what_it_did(
 
 @played
 async def test_a_job_that_is_done_elsewhere_is_looked_at_again_after_a_minute(stage: Stage) -> None:
-    pieces = [UpkeepReport(HELD), UpkeepReport(DONE, {"a": 1})]
-    round_ = await stage.upkeep(UpkeepTask.RETENTION, pieces=pieces)
+    pieces = [MaintenanceStepResult(HELD), MaintenanceStepResult(DONE, {"a": 1})]
+    round_ = await stage.upkeep(MaintenanceTask.RETENTION, pieces=pieces)
     await round_.until(59)
     assert len(round_.books.story) == 1
     await round_.until(61)
@@ -52,7 +60,7 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
     """Its second day: the first reminder's time is over, the second one's is not."""
     case = await stage.incident()
     await case.until(10)
-    again = await stage.incident(past=IncidentPast(began=case.books.start - 2 * DAY))
+    again = await stage.incident(past=IncidentRestart(began=case.books.start - 2 * DAY))
     await again.until(12 * DAY + HOUR)
     assert [line.partition(" ")[2] for line in again.books.story] == [
         *("note opened waiting", "mail alert-1", "mail reminder-2"),
@@ -63,14 +71,14 @@ async def test_the_times_of_a_case_that_is_started_again_count_from_its_first_st
 
 @played
 async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_started_again(stage: Stage) -> None:
-    case = await stage.incident(past=IncidentPast(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
+    case = await stage.incident(past=IncidentRestart(regeneration_id="r-old"), regeneration_id="r-old", leaked=True)
     await case.rest()
     with pytest.raises(WorkflowUpdateFailedError) as refused:  # the leak was reported in its first life
         await case.orders(StaffDecision("dismiss", "dan", "no"))
     assert "leaked" in str(refused.value.cause)
     await case.answers(Choice.REGENERATE, leaked=True)
     await case.comes("regenerate leaked")
-    [order] = [order for order in case.books.orders if isinstance(order, RegenerationOrder)]
+    [order] = [order for order in case.books.orders if isinstance(order, OpenRegenerationInput)]
     assert order.after == "r-old"
     await case.rest()
     await case.regeneration_ends("done")
@@ -80,7 +88,7 @@ async def test_a_case_whose_keys_came_to_nothing_orders_new_ones_when_it_is_star
 @played
 async def test_an_answer_of_staff_is_told_as_theirs(stage: Stage) -> None:
     case = await stage.incident()
-    case.books.take(DecisionReport(False, Choice.REGENERATE, False, "dan"), "d-1")
+    case.books.take(DecisionResult(False, Choice.REGENERATE, False, "dan"), "d-1")
     await case.told("customer_answered")
     await case.comes("regenerate")
     assert "decided by dan" in await case.details()
@@ -91,11 +99,11 @@ async def test_a_delivery_that_is_started_again_renews_a_link_that_has_expired_a
     first = await stage.regeneration()
     await first.until(10)
     began = first.books.start - 4 * DAY
-    still = await stage.regeneration(past=RegenerationPast(began, generation=3), generation=3)
+    still = await stage.regeneration(past=RegenerationRestart(began, generation=3), generation=3)
     await still.until(3 * DAY + HOUR)
     assert [line.partition(" ")[2] for line in still.books.story] == [
         *("issue", "prove", "activate", "mail new_keys-3", "note not_collected needs_staff"),
     ]
-    late = await stage.regeneration(past=RegenerationPast(began, generation=3, expired=True), generation=3)
+    late = await stage.regeneration(past=RegenerationRestart(began, generation=3, expired=True), generation=3)
     await late.until(HOUR)
     assert [line.partition(" ")[2] for line in late.books.story][3:] == ["renew 4", "mail new_keys-4"]

@@ -8,7 +8,7 @@ from workflow_books import Books
 from workflow_stage import TASK_QUEUE, Play, Stage, played
 
 from octy_workflows.incident import KeyIncidentWorkflow as Case
-from octy_workflows.messages import DAY, IncidentCase, IncidentTimes
+from octy_workflows.messages import DAY, IncidentInput, IncidentTimes
 from octy_workflows.search_attributes import FAILURES, NEEDS_STAFF, STATE
 from octy_workflows.staff_requests import Choice, StaffResend
 
@@ -59,7 +59,7 @@ async def test_a_regeneration_shows_how_far_it_is(stage: Stage) -> None:
 async def test_where_they_are_off_nothing_is_set_and_the_history_replays(stage: Stage) -> None:
     books = Books()
     stage.recorder.books["quiet"] = books
-    case = IncidentCase("quiet", IncidentTimes())
+    case = IncidentInput("quiet", IncidentTimes())
     with stage.env.with_time_skipping_disabled():
         handle = await stage.env.client.start_workflow(Case.run, case, id="quiet", task_queue=TASK_QUEUE)
     play = Play(stage.env, handle, books, stage.hands)

@@ -18,45 +18,45 @@ from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows import activities
 from octy_workflows.messages import (
     COLLECTED,
+    DAILY_CAP,
     DELAYED,
-    FINAL,
+    FINAL_REGENERATION_STATES,
     HELD,
-    JOINS,
-    OVERTAKEN,
-    WITHHELD,
-    Action,
-    CloseOrder,
-    DecisionOrder,
-    DecisionReport,
-    Ending,
-    FinishOrder,
+    JOINED,
+    OUTDATED,
+    BeginOverlapInput,
+    CloseIncidentInput,
+    DecisionResult,
+    FinishRegenerationInput,
     IgnoredSignal,
     IncidentFacts,
-    IncidentNote,
-    LinkOrder,
-    Look,
-    MailOrder,
-    MailReport,
+    LoadFactsInput,
+    MaintenanceStepInput,
+    MaintenanceStepResult,
     MissingSubject,
-    OrderUse,
-    OverlapOrder,
-    Refused,
+    OpenRegenerationInput,
+    RecordDecisionInput,
+    RecordIncidentEventInput,
+    RecordRegenerationEventInput,
+    RefusalReason,
     RegenerationFacts,
-    RegenerationNote,
-    RegenerationOrder,
+    RegenerationFinalState,
+    RegenerationStepInput,
+    RenewLinkInput,
     Resolution,
+    SendMailInput,
+    SendMailResult,
     Signal,
-    Step,
-    UpkeepOrder,
-    UpkeepReport,
-    UsedOrder,
-    WebhookOrder,
-    WebhookReport,
+    StaffAction,
+    UseStaffRequestInput,
+    UseStaffRequestResult,
+    WebhookStepInput,
+    WebhookStepResult,
 )
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
 _numbers = itertools.count(1)  # of regenerations and orders, across all books
-_ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
+_ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
 
 
 def declared() -> set[str]:
@@ -77,12 +77,12 @@ class Books:
     tries: Counter[str] = field(default_factory=Counter)  # by mail, and of a webhook
     posts: list[str] = field(default_factory=list)  # of a webhook, one end a try; "down" raises; then "sent"
     broken: set[str] = field(default_factory=set)  # activities that fail for good
-    pieces: list[UpkeepReport] = field(default_factory=list)  # of a round of upkeep, one a call
+    pieces: list[MaintenanceStepResult] = field(default_factory=list)  # of a round of upkeep, one a call
     missing: set[str] = field(default_factory=set)  # activities that do not find their subject
     shaky: set[str] = field(default_factory=set)  # activities that fail at every try
     slow: dict[str, asyncio.Event] = field(default_factory=dict)  # activities, or notes, that wait for the test
     late: dict[str, asyncio.Event] = field(default_factory=dict)  # activities that have done it, and tell later
-    staff_orders: dict[str, tuple[Action, StaffRequest]] = field(default_factory=dict)  # by id
+    staff_orders: dict[str, tuple[StaffAction, StaffRequest]] = field(default_factory=dict)  # by id
     used: dict[str, str] = field(default_factory=dict)  # orders, each by the activity that used it
     ignored: list[IgnoredSignal] = field(default_factory=list)  # signals that no row backs
     failures: int = 20
@@ -90,7 +90,7 @@ class Books:
     leaked: bool = False  # reported before, whether an answer stands or not
     answered: bool = False  # ever
     changed: bool = False  # the answer, ever
-    standing: DecisionReport | None = None  # the confirmation's row
+    standing: DecisionResult | None = None  # the confirmation's row
     standing_id: str = ""  # of the decision that gave it; none when the customer did
     regeneration_id: str = ""
     later_id: str = ""  # the regeneration that an order joins instead of opening one
@@ -119,20 +119,20 @@ class Books:
 
     def customer_says(self, choice: Choice, *, leaked: bool = False) -> None:
         """Take the customer's answer as the page does: SQL holds it before anybody is told."""
-        assert self.take(DecisionReport(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
+        assert self.take(DecisionResult(False, choice, leaked, "customer"), ""), "the page shows that an answer stands"
 
     def changes(self, choice: Choice, *, leaked: bool, by: str, change_id: str) -> None:
         """Change the answer as the command does: SQL holds it before anybody is told."""
-        self.standing, self.standing_id, self.changed = DecisionReport(False, choice, leaked, by), change_id, True
+        self.standing, self.standing_id, self.changed = DecisionResult(False, choice, leaked, by), change_id, True
         self.leaked = self.leaked or leaked
 
-    def order(self, said: StaffRequest, action: Action | None = None) -> dict[str, str]:
+    def order(self, said: StaffRequest, action: StaffAction | None = None) -> dict[str, str]:
         """Write a staff order down; return what a message says of it."""
         said = said if said.id else said.with_id(f"o-{next(_numbers)}")
         self.staff_orders[said.id] = action or _ACTIONS[type(said)], said
         return {"order": said.id}
 
-    def take(self, answer: DecisionReport, decision_id: str) -> bool:
+    def take(self, answer: DecisionResult, decision_id: str) -> bool:
         """Let the first answer stand, until the question is reopened or the case closed."""
         if self.standing is not None or self.resolution or (self.leaked and answer.standing_choice == Choice.DISMISS):
             return False
@@ -140,32 +140,32 @@ class Books:
         self.leaked = self.leaked or answer.standing_leaked
         return True
 
-    def use(self, use: OrderUse) -> UsedOrder:
+    def use(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
         """Load an order, once; a refused one is told."""
         action, said = self.staff_orders.get(use.order_id, (None, None))
-        refused = Refused.ORDER_USED if use.order_id in self.used else None
-        refused = Refused.ORDER_FOREIGN if action != use.action else refused
-        refused = Refused.ORDER_MISSING if said is None else refused
-        refused = Refused.UNREADABLE if not use.order_id else refused
+        refused = RefusalReason.ORDER_USED if use.order_id in self.used else None
+        refused = RefusalReason.ORDER_FOREIGN if action != use.action else refused
+        refused = RefusalReason.ORDER_MISSING if said is None else refused
+        refused = RefusalReason.UNREADABLE if not use.order_id else refused
         if refused is not None:
             words = use.why or str(refused)
             self.tell(use.at, f"refused {use.what}: {words}", use)
-            return UsedOrder(words)
+            return UseStaffRequestResult(words)
         assert said is not None
         self.used[use.order_id] = activity.info().activity_id
-        return UsedOrder("", asdict(said))
+        return UseStaffRequestResult("", asdict(said))
 
     @property
     def backed(self) -> list[Signal]:
         """Name the signals for which there is a row."""
-        newest = self.endings.get(self.regeneration_id, "") in FINAL
+        newest = self.endings.get(self.regeneration_id, "") in FINAL_REGENERATION_STATES
         there = {
             Signal.CUSTOMER_ANSWERED: self.answered,
             Signal.ANSWER_CHANGED: self.changed,
             Signal.REGENERATION_FINISHED: newest or bool(self.endings),
             Signal.ATTEMPTS_GREW: self.failures > 20,
             Signal.KEYS_COLLECTED: self.collected_at is not None,
-            Signal.SUPERSEDED: self.ending not in ("", Ending.DONE),
+            Signal.SUPERSEDED: self.ending not in ("", RegenerationFinalState.DONE),
         }
         return [signal for signal, backed in there.items() if backed]
 
@@ -181,13 +181,16 @@ class Books:
             case Resolution.FALSE_ALARM:
                 return not self.called_off
             case Resolution.REGENERATED:
-                over = self.endings.get(self.regeneration_id) in (Ending.DONE, Ending.SUPERSEDED)
+                over = self.endings.get(self.regeneration_id) in (
+                    RegenerationFinalState.DONE,
+                    RegenerationFinalState.SUPERSEDED,
+                )
                 return self.standing is None or self.called_off or not over
 
     def ends(self, state: str) -> None:
         """End the regeneration of the case: an abandonment reopens the answer before anybody is told."""
         self.endings[self.regeneration_id] = state
-        if state == Ending.ABANDONED:
+        if state == RegenerationFinalState.ABANDONED:
             self.standing, self.standing_id = None, ""
 
 
@@ -219,7 +222,7 @@ class Recorder:
         return books
 
     @activity.defn
-    async def send_mail(self, order: MailOrder) -> MailReport:
+    async def send_mail(self, order: SendMailInput) -> SendMailResult:
         books = await self._open(order.subject_id)
         mail = f"{order.kind}-{order.number}"
         if mail == "alert-1" and books.alert_follows:
@@ -230,16 +233,16 @@ class Recorder:
         if end == "down":
             raise ApplicationError("no mail server answers")
         books.tell(order.at, f"mail {mail}{'' if end == 'sent' else f' {end}'}", order)
-        if end == OVERTAKEN:
-            return MailReport("skipped", OVERTAKEN)
+        if end == OUTDATED:
+            return SendMailResult("skipped", OUTDATED)
         if end == "withheld":
-            return MailReport("skipped", WITHHELD)
-        if end in (JOINS, HELD):
-            return MailReport(DELAYED, end, again_in=300.0)
-        return MailReport(end, "a reason" if end != "sent" else "")
+            return SendMailResult("skipped", DAILY_CAP)
+        if end in (JOINED, HELD):
+            return SendMailResult(DELAYED, end, again_in=300.0)
+        return SendMailResult(end, "a reason" if end != "sent" else "")
 
     @activity.defn
-    async def note_incident(self, note: IncidentNote) -> None:
+    async def note_incident(self, note: RecordIncidentEventInput) -> None:
         books = await self._open(note.incident_id)
         if note.what in books.slow:
             await books.slow[note.what].wait()
@@ -248,7 +251,7 @@ class Recorder:
             books.opened.set()
 
     @activity.defn
-    async def look_at_incident(self, look: Look) -> IncidentFacts:
+    async def look_at_incident(self, look: LoadFactsInput) -> IncidentFacts:
         books = await self._open(look.subject_id)
         said = books.standing
         facts = IncidentFacts(
@@ -265,7 +268,7 @@ class Recorder:
         return facts
 
     @activity.defn
-    async def look_at_regeneration(self, look: Look) -> RegenerationFacts:
+    async def look_at_regeneration(self, look: LoadFactsInput) -> RegenerationFacts:
         books = await self._open(look.subject_id)
         return RegenerationFacts(books.collected_at is not None, books.ending, [str(one) for one in books.backed])
 
@@ -280,21 +283,21 @@ class Recorder:
         books.tell(missing.at, f"{'over' if missing.over else 'missing'} {missing.kind}", missing)
 
     @activity.defn
-    async def use_order(self, use: OrderUse) -> UsedOrder:
+    async def use_order(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
         return (await self._open(use.subject_id)).use(use)
 
     @activity.defn
-    async def take_decision(self, order: DecisionOrder) -> DecisionReport:
+    async def take_decision(self, order: RecordDecisionInput) -> DecisionResult:
         books = await self._open(order.incident_id)
         decision = StaffDecision("regenerate", "system", "nobody answered in time")
         if order.order_id:
             said = books.staff_orders[order.order_id][1]
             assert isinstance(said, StaffDecision)
             decision = said
-        given = DecisionReport(True, Choice(decision.decision), decision.leaked, decision.actor)
+        given = DecisionResult(True, Choice(decision.decision), decision.leaked, decision.actor)
         taken = books.take(given, decision.decision_id) or books.standing_id == decision.decision_id != ""
         books.tell(order.at, f"take {decision.decision} of {decision.actor}", decision)
-        none = DecisionReport(
+        none = DecisionResult(
             False, Choice.DISMISS, False, "", "" if books.resolution else "the secret leaked, so it can't be dismissed"
         )
         report = replace(books.standing or none, accepted=taken)
@@ -303,7 +306,7 @@ class Recorder:
         return report
 
     @activity.defn
-    async def open_regeneration(self, order: RegenerationOrder) -> str:
+    async def open_regeneration(self, order: OpenRegenerationInput) -> str:
         books = await self._open(order.incident_id)
         if books.standing is None or books.called_off:
             return ""
@@ -313,7 +316,7 @@ class Recorder:
         return books.regeneration_id
 
     @activity.defn
-    async def close_incident(self, order: CloseOrder) -> bool:
+    async def close_incident(self, order: CloseIncidentInput) -> bool:
         books = await self._open(order.incident_id)
         if books.passed_over(order.resolution):
             return False
@@ -322,19 +325,19 @@ class Recorder:
         return True
 
     @activity.defn
-    async def issue_pair(self, step: Step) -> None:
+    async def issue_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "issue", step)
 
     @activity.defn
-    async def prove_pair(self, step: Step) -> None:
+    async def prove_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "prove", step)
 
     @activity.defn
-    async def activate_pair(self, step: Step) -> None:
+    async def activate_pair(self, step: RegenerationStepInput) -> None:
         (await self._open(step.regeneration_id)).tell(step.at, "activate", step)
 
     @activity.defn
-    async def renew_link(self, order: LinkOrder) -> int:
+    async def renew_link(self, order: RenewLinkInput) -> int:
         books = await self._open(order.regeneration_id)
         if books.collected_at is not None or books.ending:
             return 0
@@ -343,7 +346,7 @@ class Recorder:
         return books.generation
 
     @activity.defn
-    async def begin_overlap(self, order: OverlapOrder) -> float | None:
+    async def begin_overlap(self, order: BeginOverlapInput) -> float | None:
         books = await self._open(order.regeneration_id)
         if books.collected_at is None:
             return None
@@ -352,13 +355,13 @@ class Recorder:
         return end
 
     @activity.defn
-    async def count_old_uses(self, step: Step) -> int:
+    async def count_old_uses(self, step: RegenerationStepInput) -> int:
         books = await self._open(step.regeneration_id)
         books.tell(step.at, f"look {books.old_uses}", step)
         return books.old_uses
 
     @activity.defn
-    async def retire_old_pair(self, step: Step) -> bool:
+    async def retire_old_pair(self, step: RegenerationStepInput) -> bool:
         books = await self._open(step.regeneration_id)
         if books.collected_at is None:
             return False
@@ -366,52 +369,52 @@ class Recorder:
         return True
 
     @activity.defn
-    async def finish_regeneration(self, order: FinishOrder) -> str:
+    async def finish_regeneration(self, order: FinishRegenerationInput) -> str:
         books = await self._open(order.regeneration_id)
-        if not books.ending and books.collected_at is not None and order.state != Ending.DONE:
+        if not books.ending and books.collected_at is not None and order.state != RegenerationFinalState.DONE:
             return COLLECTED
-        if not books.ending and books.collected_at is None and order.state != Ending.ABANDONED:
+        if not books.ending and books.collected_at is None and order.state != RegenerationFinalState.ABANDONED:
             return "sent"
         books.ending = books.ending or order.state
         books.tell(order.at, f"finish {books.ending}", order)
         return books.ending
 
     @activity.defn
-    async def note_regeneration(self, note: RegenerationNote) -> None:
+    async def note_regeneration(self, note: RecordRegenerationEventInput) -> None:
         books = await self._open(note.regeneration_id)
         staff = f"{' needs_staff' if note.needs_staff else ''}{' staff_done' if note.staff_done else ''}"
         books.tell(note.at, f"note {note.what}{staff}", note)
 
     @activity.defn
-    async def prune_store(self, order: UpkeepOrder) -> UpkeepReport:
+    async def prune_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         return await self._piece("prune", order)
 
     @activity.defn
-    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:
+    async def reconcile_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         return await self._piece("reconcile", order)
 
     @activity.defn
-    async def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+    async def send_digest(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         return await self._piece("digest", order)
 
-    async def _piece(self, name: str, order: UpkeepOrder) -> UpkeepReport:
+    async def _piece(self, name: str, order: MaintenanceStepInput) -> MaintenanceStepResult:
         books = await self._open(activity.info().workflow_id)  # a round is about no subject
         books.tell(order.at, name, order)
         return books.pieces.pop(0)
 
     @activity.defn
-    async def post_webhook(self, order: WebhookOrder) -> WebhookReport:
+    async def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         books = await self._open(order.webhook_id)
         end = books.posts.pop(0) if books.posts else "sent"
         books.tries["post"] += 1
         if end == "down":
             raise ApplicationError("no server answers")
         books.tell(order.at, f"post {end}", order)
-        return WebhookReport(end, "a-code" if end != "sent" else "")
+        return WebhookStepResult(end, "a-code" if end != "sent" else "")
 
     @activity.defn
-    async def give_up_webhook(self, order: WebhookOrder) -> WebhookReport:
+    async def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         books = await self._open(order.webhook_id)
         state = books.ending or "failed"
         books.tell(order.at, f"give up {state}", order)
-        return WebhookReport(state, "a-code")
+        return WebhookStepResult(state, "a-code")

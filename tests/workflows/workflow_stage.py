@@ -28,24 +28,24 @@ from temporalio.worker import Replayer, Worker
 from workflow_books import Books, Recorder
 
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.maintenance import KeyUpkeepWorkflow
+from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import (
     DAY,
-    DecisionReport,
-    Deliver,
-    Extended,
-    IncidentCase,
-    IncidentPast,
+    DecisionResult,
+    DeliveryMethod,
+    ExtendedDeadlines,
+    IncidentInput,
+    IncidentRestart,
     IncidentTimes,
-    NoticeCase,
+    MaintenanceInput,
+    MaintenanceTask,
+    NoticeInput,
     NoticeKind,
-    RegenerationCase,
-    RegenerationPast,
+    RegenerationInput,
+    RegenerationRestart,
     RegenerationTimes,
-    Resent,
-    UpkeepRound,
-    UpkeepTask,
-    WebhookCase,
+    ResendResult,
+    WebhookInput,
 )
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -60,14 +60,20 @@ from octy_workflows.staff_requests import (
     StaffRequest,
     StaffResend,
 )
-from octy_workflows.task_queues import Work, task_queue_of
+from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 TASK_QUEUE = "octy-tests"
 PATIENCE = 90.0  # a busy machine takes its time
 SLACK = 5.0  # between jumps the clock goes by real seconds, and a busy machine takes its time
 HANDS = 4  # of the worker, for workflow tasks
-WORKFLOWS = [KeyIncidentWorkflow, KeyRegenerationWorkflow, KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow]
+WORKFLOWS = [
+    KeyIncidentWorkflow,
+    KeyRegenerationWorkflow,
+    KeyNoticeWorkflow,
+    KeyMaintenanceWorkflow,
+    KeyWebhookWorkflow,
+]
 
 _numbers = itertools.count(1)
 
@@ -158,7 +164,9 @@ class Play:
     async def orders(self, said: StaffRequest, **options: Any) -> Any:
         """Send a staff order by the update that is meant for it; SQL has it already."""
         update = {StaffDecision: "decide", StaffExtension: "extend", StaffResend: "resend"}[type(said)]
-        result = {StaffDecision: DecisionReport, StaffExtension: Extended, StaffResend: Resent}[type(said)]
+        result = {StaffDecision: DecisionResult, StaffExtension: ExtendedDeadlines, StaffResend: ResendResult}[
+            type(said)
+        ]
         order = self.books.order(said)
         return await self.handle.execute_update(update, order, result_type=result, **options)
 
@@ -238,15 +246,15 @@ class Stage:
     async def incident(
         self,
         times: IncidentTimes | None = None,
-        past: IncidentPast | None = None,
+        past: IncidentRestart | None = None,
         *,
         earlier: Mapping[str, Any] = MappingProxyType({}),
         **books: Any,
     ) -> Play:
         """Open a case, or start one again; `earlier` is what its input says of what staff has ordered before."""
         incident_id = f"i{next(_numbers)}"
-        times, past = times or IncidentTimes(), past or IncidentPast()
-        case = IncidentCase(incident_id, times, searchable=True, failures=20, past=past, **earlier)
+        times, past = times or IncidentTimes(), past or IncidentRestart()
+        case = IncidentInput(incident_id, times, searchable=True, failures=20, past=past, **earlier)
         return await self._start(KeyIncidentWorkflow.run, case, incident_id, Books(**books))
 
     async def regeneration(
@@ -255,29 +263,31 @@ class Stage:
         *,
         leaked=False,
         replaces=True,
-        deliver: Deliver = Deliver.LINK,
-        past: RegenerationPast | None = None,
+        deliver: DeliveryMethod = DeliveryMethod.LINK,
+        past: RegenerationRestart | None = None,
         **books,
     ) -> Play:
         """Open a regeneration, or start one again."""
         regeneration_id = f"r{next(_numbers)}"
-        times, past = times or RegenerationTimes(), past or RegenerationPast()
-        case = RegenerationCase(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
+        times, past = times or RegenerationTimes(), past or RegenerationRestart()
+        case = RegenerationInput(regeneration_id, leaked, replaces, times, deliver, searchable=True, past=past)
         return await self._start(KeyRegenerationWorkflow.run, case, regeneration_id, Books(**books))
 
     async def notice(self, kind: NoticeKind, life: float = 14 * DAY, **books: Any) -> Play:
         """Give a notice."""
         notice_id = f"n{next(_numbers)}"
-        return await self._start(KeyNoticeWorkflow.run, NoticeCase(notice_id, kind, life), notice_id, Books(**books))
+        return await self._start(KeyNoticeWorkflow.run, NoticeInput(notice_id, kind, life), notice_id, Books(**books))
 
-    async def upkeep(self, task: UpkeepTask, **books: Any) -> Play:
+    async def upkeep(self, task: MaintenanceTask, **books: Any) -> Play:
         """Begin a round of upkeep."""
-        return await self._start(KeyUpkeepWorkflow.run, UpkeepRound(task), f"u{next(_numbers)}", Books(**books))
+        return await self._start(
+            KeyMaintenanceWorkflow.run, MaintenanceInput(task), f"u{next(_numbers)}", Books(**books)
+        )
 
     async def webhook(self, life: float = 3 * DAY, **books: Any) -> Play:
         """Tell of an event."""
         webhook_id = f"w{next(_numbers)}"
-        case = WebhookCase(webhook_id, "keys.ready", life)
+        case = WebhookInput(webhook_id, "keys.ready", life)
         return await self._start(KeyWebhookWorkflow.run, case, webhook_id, Books(**books))
 
     async def _start(self, run: Any, case: Any, subject_id: str, books: Books) -> Play:
@@ -329,16 +339,24 @@ async def _start(hands: ThreadPoolExecutor) -> tuple[WorkflowEnvironment, Record
     return env, recorder, workers
 
 
-AWAY = (Work.ALERTS, Work.MAILS, Work.NOTICES, Work.MAIL_RETRIES, Work.WEBHOOKS)
+AWAY = (
+    TaskQueueKind.ALERTS,
+    TaskQueueKind.MAILS,
+    TaskQueueKind.NOTICES,
+    TaskQueueKind.MAIL_RETRIES,
+    TaskQueueKind.WEBHOOKS,
+)
 
 
-def workers_beside(client: Client, main: str, recorder: Recorder, works: Sequence[Work] = AWAY) -> list[Worker]:
+def workers_beside(
+    client: Client, main: str, recorder: Recorder, works: Sequence[TaskQueueKind] = AWAY
+) -> list[Worker]:
     """Return a worker for each task queue to which workflows send activities beside their own."""
     return [
         Worker(
             client,
-            task_queue=task_queue_of(main, work),
-            activities=[recorder.post_webhook if work is Work.WEBHOOKS else recorder.send_mail],
+            task_queue=task_queue_name(main, work),
+            activities=[recorder.post_webhook if work is TaskQueueKind.WEBHOOKS else recorder.send_mail],
             max_concurrent_activity_task_polls=2,
         )
         for work in works
@@ -347,7 +365,7 @@ def workers_beside(client: Client, main: str, recorder: Recorder, works: Sequenc
 
 @asynccontextmanager
 async def working_beside(
-    client: Client, main: str, recorder: Recorder, works: Sequence[Work] = AWAY
+    client: Client, main: str, recorder: Recorder, works: Sequence[TaskQueueKind] = AWAY
 ) -> AsyncIterator[None]:
     """Run `workers_beside`."""
     async with AsyncExitStack() as stack:

@@ -21,10 +21,10 @@ from octy_middleware.errors import OctyError
 from octy_middleware.keys.secret import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
-from octy_worker.activities.maintenance import UpkeepActivities
+from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.activities.workflow_messages import ControlActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.identity import chains_of, claim_installation
@@ -88,14 +88,14 @@ class Parts:
         settings = self.settings
         mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
         return Activities(
-            control=ControlActivities(self.database, self.metrics.counts.refused, self.metrics.counts.missing),
+            control=WorkflowMessageActivities(self.database, self.metrics.counts.refused, self.metrics.counts.missing),
             incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
                 self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
             ),
             alerts=self._mail(self.alert_database, mailer),
             mail=self._mail(self.database, mailer),
-            upkeep=UpkeepActivities(
+            upkeep=MaintenanceActivities(
                 database=self.database,
                 client=client,
                 installation=self.installation,

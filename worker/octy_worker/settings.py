@@ -14,7 +14,7 @@ from octy_middleware.addresses import mail_address
 from octy_middleware.loopback import is_loopback
 from octy_middleware.settings import BaseSettings, Keys
 from octy_worker.temporal_connection import TemporalSettings
-from octy_workflows.messages import DAY, HOUR, Deliver, IncidentTimes, RegenerationTimes
+from octy_workflows.messages import DAY, HOUR, DeliveryMethod, IncidentTimes, RegenerationTimes
 
 
 def _seconds(value: object) -> object:
@@ -128,7 +128,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
-    deliver: Deliver = Deliver.LINK  # "mail": the new secret stands in the mail itself
+    deliver: DeliveryMethod = DeliveryMethod.LINK  # "mail": the new secret stands in the mail itself
     overlap: Time = DAY  # old pair lives on after the new secret was collected
     overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none
     resend_after: Times = (DAY, 3 * DAY)

@@ -15,17 +15,17 @@ from temporalio.worker import Worker, WorkerDeploymentConfig
 
 from octy_worker.activities.incidents import IncidentActivities
 from octy_worker.activities.mail import MailActivities
-from octy_worker.activities.maintenance import UpkeepActivities
+from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.activities.workflow_messages import ControlActivities
+from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.mail.alert_priority import AlertsInProgress, interceptors
 from octy_worker.webhooks.shares import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.maintenance import KeyUpkeepWorkflow
+from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.task_queues import Work, task_queue_of
+from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
 
 GRACE = 20.0  # seconds for activities under way when we are told to stop
@@ -44,15 +44,15 @@ class _Slots:
     polls: int = 5
 
 
-_SLOTS: dict[Work | None, _Slots] = {
+_SLOTS: dict[TaskQueueKind | None, _Slots] = {
     None: _Slots(8),
-    Work.INCIDENTS: _Slots(8),
-    Work.ALERTS: _Slots(ALERT_THREADS),
-    Work.MAILS: _Slots(16),
-    Work.NOTICES: _Slots(4, polls=_FEW),
-    Work.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_FEW),
-    Work.BACKGROUND: _Slots(4, workflow_tasks=_FEW, polls=_FEW),
-    Work.WEBHOOKS: _Slots(SLOTS, polls=_FEW),  # one account has a share of these,
+    TaskQueueKind.INCIDENTS: _Slots(8),
+    TaskQueueKind.ALERTS: _Slots(ALERT_THREADS),
+    TaskQueueKind.MAILS: _Slots(16),
+    TaskQueueKind.NOTICES: _Slots(4, polls=_FEW),
+    TaskQueueKind.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_FEW),
+    TaskQueueKind.BACKGROUND: _Slots(4, workflow_tasks=_FEW, polls=_FEW),
+    TaskQueueKind.WEBHOOKS: _Slots(SLOTS, polls=_FEW),  # one account has a share of these,
 }
 
 
@@ -60,17 +60,17 @@ _SLOTS: dict[Work | None, _Slots] = {
 class Activities:
     """What a worker can do. `alerts` does what `mail` does, with database connections of its own."""
 
-    control: ControlActivities
+    control: WorkflowMessageActivities
     incidents: IncidentActivities
     regenerations: RegenerationActivities
     alerts: MailActivities
     mail: MailActivities
-    upkeep: UpkeepActivities
+    upkeep: MaintenanceActivities
     webhooks: WebhookActivities
 
-    def of(self, work: Work | None) -> list[Callable[..., Any]]:
+    def of(self, work: TaskQueueKind | None) -> list[Callable[..., Any]]:
         """Return the activities of a task queue; None: of the main one."""
-        found: dict[Work | None, list[Callable[..., Any]]] = {
+        found: dict[TaskQueueKind | None, list[Callable[..., Any]]] = {
             None: [
                 *self._of_messages(),
                 self.regenerations.look_at_regeneration,
@@ -84,7 +84,7 @@ class Activities:
                 self.regenerations.finish_regeneration,
                 self.regenerations.note_regeneration,
             ],
-            Work.INCIDENTS: [
+            TaskQueueKind.INCIDENTS: [
                 *self._of_messages(),
                 self.incidents.look_at_incident,
                 self.incidents.note_incident,
@@ -92,18 +92,18 @@ class Activities:
                 self.incidents.open_regeneration,
                 self.incidents.close_incident,
             ],
-            Work.ALERTS: [self.alerts.send_mail],
-            Work.MAILS: [self.mail.send_mail],
-            Work.NOTICES: [self.mail.send_mail],
-            Work.MAIL_RETRIES: [self.mail.send_mail],
-            Work.BACKGROUND: [
+            TaskQueueKind.ALERTS: [self.alerts.send_mail],
+            TaskQueueKind.MAILS: [self.mail.send_mail],
+            TaskQueueKind.NOTICES: [self.mail.send_mail],
+            TaskQueueKind.MAIL_RETRIES: [self.mail.send_mail],
+            TaskQueueKind.BACKGROUND: [
                 *self._of_messages(),
                 self.upkeep.prune_store,
                 self.upkeep.reconcile_store,
                 self.upkeep.send_digest,
                 self.webhooks.give_up_webhook,
             ],
-            Work.WEBHOOKS: [self.webhooks.post_webhook],
+            TaskQueueKind.WEBHOOKS: [self.webhooks.post_webhook],
         }
         return found[work]
 
@@ -111,14 +111,14 @@ class Activities:
         return [self.control.note_ignored, self.control.note_missing, self.control.use_order]
 
 
-_WORKFLOWS: dict[Work | None, Sequence[type]] = {
+_WORKFLOWS: dict[TaskQueueKind | None, Sequence[type]] = {
     None: [KeyRegenerationWorkflow],
-    Work.INCIDENTS: [KeyIncidentWorkflow],
-    Work.BACKGROUND: [KeyNoticeWorkflow, KeyUpkeepWorkflow, KeyWebhookWorkflow],
+    TaskQueueKind.INCIDENTS: [KeyIncidentWorkflow],
+    TaskQueueKind.BACKGROUND: [KeyNoticeWorkflow, KeyMaintenanceWorkflow, KeyWebhookWorkflow],
 }
 
 
-def executors() -> dict[Work | None, ThreadPoolExecutor]:
+def executors() -> dict[TaskQueueKind | None, ThreadPoolExecutor]:
     """Return the threads of each task queue; None: of the main one. The caller shuts them down."""
     return {
         work: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{work or 'keys'}")
@@ -130,7 +130,7 @@ def workers(
     client: Client,
     main: str,
     activities: Activities,
-    threads: dict[Work | None, ThreadPoolExecutor],
+    threads: dict[TaskQueueKind | None, ThreadPoolExecutor],
     deployment: WorkerDeploymentConfig | None,
     *,
     alerts: AlertsInProgress,
@@ -139,7 +139,7 @@ def workers(
     return [
         Worker(
             client,
-            task_queue=main if work is None else task_queue_of(main, work),
+            task_queue=main if work is None else task_queue_name(main, work),
             workflows=_WORKFLOWS.get(work, ()),
             activities=activities.of(work),
             activity_executor=threads[work],

@@ -15,24 +15,24 @@ with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.current_details import CurrentDetails
     from octy_workflows.messages import MissingSubject, WorkflowKind
-    from octy_workflows.retry import PATIENTLY, SELDOM, SUBJECT_MISSING
+    from octy_workflows.retry import DEFAULT_RETRY, MISSING_SUBJECT_RETRY, SUBJECT_MISSING
 
 _Order = TypeVar("_Order")
 _Answer = TypeVar("_Answer")
 
 
-def missing_in(error: ActivityError) -> str:
+def missing_subject_cause(error: ActivityError) -> str:
     """Return why an activity gave up when its subject was missing for long; nothing for any other failure."""
     cause = error.cause
     return cause.message if isinstance(cause, ApplicationError) and cause.type == SUBJECT_MISSING else ""
 
 
-def asked_now(order: _Order) -> _Order:
+def with_current_time(order: _Order) -> _Order:
     """Return the order as of now: it may have waited for days."""
     return cast("_Order", replace(cast("Any", order), at=workflow.time()))
 
 
-class Asking:
+class ActivityCaller:
     """Asks for the activities of one workflow.
 
     `state` tells where an incident stands, to which it goes back; `show` is told whether staff is needed.
@@ -56,13 +56,15 @@ class Asking:
     async def ask(self, step: Callable[[_Order], _Answer], order: _Order, summary: str = "") -> _Answer:
         """Return the activity's answer, however long its subject is missing."""
         try:
-            return await workflow.execute_activity(step, order, **PATIENTLY, summary=summary)
+            return await workflow.execute_activity(step, order, **DEFAULT_RETRY, summary=summary)
         except ActivityError as error:
-            cause = missing_in(error)
+            cause = missing_subject_cause(error)
             if not cause:
                 raise
-        again = asked_now(order)
-        return await self.missing(cause, lambda: workflow.execute_activity(step, again, **SELDOM, summary=summary))
+        again = with_current_time(order)
+        return await self.missing(
+            cause, lambda: workflow.execute_activity(step, again, **MISSING_SUBJECT_RETRY, summary=summary)
+        )
 
     async def missing(self, cause: str, asked: Callable[[], Awaitable[_Answer]]) -> _Answer:
         """Return what is asked for at long intervals; staff is called meanwhile."""
@@ -95,4 +97,4 @@ class Asking:
     async def _note(self, cause: str, *, over: bool) -> None:
         missing = MissingSubject(self._kind, self._subject_id, cause, over, self._state(), workflow.time())
         summary = "it goes on" if over else "subject missing"
-        await workflow.execute_activity(activities.note_missing, missing, **PATIENTLY, summary=summary)
+        await workflow.execute_activity(activities.note_missing, missing, **DEFAULT_RETRY, summary=summary)

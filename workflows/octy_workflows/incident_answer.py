@@ -13,15 +13,15 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.activity_calls import Asking
+    from octy_workflows.activity_calls import ActivityCaller
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.messages import Action, DecisionOrder, DecisionReport, IncidentFacts, Resolution
-    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, Orders, refusal
+    from octy_workflows.messages import DecisionResult, IncidentFacts, RecordDecisionInput, Resolution, StaffAction
+    from octy_workflows.staff_input import HOW_TO_DECIDE, HOW_TO_WAIT, TOO_LATE, StaffRequests, refusal
     from octy_workflows.staff_requests import Choice
 
 
 @dataclass(frozen=True)
-class Answer:
+class IncidentAnswer:
     """The answer that stands, as SQL holds it."""
 
     choice: Choice
@@ -29,7 +29,7 @@ class Answer:
     by: str
 
     @classmethod
-    def of(cls, report: DecisionReport) -> "Answer":
+    def of(cls, report: DecisionResult) -> "IncidentAnswer":
         """Return the answer that stands according to a report."""
         return cls(report.standing_choice, report.standing_leaked, report.answered_by)
 
@@ -38,7 +38,7 @@ class Answer:
         return f"{self.choice}{leaked}, decided by {self.by}"
 
 
-class Question:
+class AnswerTracker:
     """One case's question; support staff sees on the board what stands, or how to decide.
 
     The answer is what SQL said when it was looked at last, and nothing else: `look` looks again.
@@ -48,11 +48,11 @@ class Question:
         self,
         incident_id: str,
         board: CurrentDetails,
-        orders: Orders,
+        orders: StaffRequests,
         look: Callable[[], Awaitable[None]],
-        asking: Asking,
+        asking: ActivityCaller,
     ) -> None:
-        self.answer: Answer | None = None
+        self.answer: IncidentAnswer | None = None
         self.resolution: Resolution | None = None  # of the case, once it is closed
         self.deciding = asyncio.Lock()  # held by whoever asks SQL to take a decision, or to close on silence
         self._incident_id = incident_id
@@ -60,7 +60,7 @@ class Question:
         self._orders = orders
         self._look = look
         self._asking = asking
-        self._reports: dict[str, DecisionReport] = {}  # by order id
+        self._reports: dict[str, DecisionResult] = {}  # by order id
 
     def settled(self) -> bool:
         """Tell whether no answer is waited for."""
@@ -68,7 +68,7 @@ class Question:
 
     def learn(self, facts: IncidentFacts) -> None:
         """Take the answer that SQL holds, or that it holds none any more: the next one is a new one."""
-        answer = None if facts.choice is None else Answer(facts.choice, facts.leaked, facts.by)
+        answer = None if facts.choice is None else IncidentAnswer(facts.choice, facts.leaked, facts.by)
         if answer == self.answer:
             return
         self.answer = answer
@@ -81,7 +81,7 @@ class Question:
         """Tell whether an answer stands that wants no new keys."""
         return self.answer is not None and self.answer.choice == Choice.DISMISS
 
-    async def decide(self, order_id: str, *, signalled: bool = False, why: str = "") -> DecisionReport:
+    async def decide(self, order_id: str, *, signalled: bool = False, why: str = "") -> DecisionResult:
         """Decide one at a time: a decision that stands makes the next one come too late, which is refused.
 
         A repeated update gets its report again; a repeated signal is refused as used, for nobody waits for its answer.
@@ -90,20 +90,20 @@ class Question:
             report = None if signalled else self._reports.get(order_id)
             report = report or await self._take_ordered(order_id, why)
         if not report.accepted:
-            raise refusal(report.why or f"too late, somebody was faster: {Answer.of(report)}", TOO_LATE)
+            raise refusal(report.why or f"too late, somebody was faster: {IncidentAnswer.of(report)}", TOO_LATE)
         return report
 
-    async def _take_ordered(self, order_id: str, why: str) -> DecisionReport:
-        request = await self._orders.use(order_id, Action.DECIDE, why)
+    async def _take_ordered(self, order_id: str, why: str) -> DecisionResult:
+        request = await self._orders.use(order_id, StaffAction.DECIDE, why)
         if self.settled():  # as far as is known here; SQL may have reopened the question
             await self._look()
         self.refuse_if_settled()
         self._reports[request.id] = await self.take(request.id, f"as ordered by {request.actor}")
         return self._reports[request.id]
 
-    async def take(self, order_id: str, summary: str) -> DecisionReport:
+    async def take(self, order_id: str, summary: str) -> DecisionResult:
         """Let SQL decide, for an order or (without one) for silence. What stands there afterwards is acted on."""
-        order = DecisionOrder(self._incident_id, order_id, workflow.time())
+        order = RecordDecisionInput(self._incident_id, order_id, workflow.time())
         report = await self._asking.ask(activities.take_decision, order, summary)
         await self._look()
         return report

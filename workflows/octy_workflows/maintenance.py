@@ -13,39 +13,46 @@ from temporalio.common import RawValue
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.messages import Progress, Refused, UpkeepOrder, UpkeepRound, UpkeepTask, WorkflowKind
-    from octy_workflows.retry import UPKEEP
-    from octy_workflows.signals import Ignored
+    from octy_workflows.messages import (
+        MaintenanceInput,
+        MaintenanceProgress,
+        MaintenanceStepInput,
+        MaintenanceTask,
+        RefusalReason,
+        WorkflowKind,
+    )
+    from octy_workflows.retry import MAINTENANCE_RETRY
+    from octy_workflows.signals import IgnoredSignals
 
 _DONE_BY = {
-    UpkeepTask.RETENTION: activities.prune_store,
-    UpkeepTask.RECONCILIATION: activities.reconcile_store,
-    UpkeepTask.DIGEST: activities.send_digest,
+    MaintenanceTask.RETENTION: activities.prune_store,
+    MaintenanceTask.RECONCILIATION: activities.reconcile_store,
+    MaintenanceTask.DIGEST: activities.send_digest,
 }
 _PIECES = 1500  # of one round; what is left then is for the next one
 _HELD = 60  # seconds until a job that somebody else does is looked at again: a dead holder's lease is over by then
 
 
-@workflow.defn
-class KeyUpkeepWorkflow:
+@workflow.defn(name="KeyMaintenanceWorkflow")
+class KeyMaintenanceWorkflow:
     """One round. Returns what it did, counted."""
 
     def __init__(self) -> None:
-        self._ignored = Ignored(WorkflowKind.UPKEEP)
+        self._ignored = IgnoredSignals(WorkflowKind.UPKEEP)
 
     @workflow.run
-    async def run(self, due: UpkeepRound) -> dict[str, int]:
+    async def run(self, due: MaintenanceInput) -> dict[str, int]:
         """Do piece after piece."""
         board, counts = CurrentDetails(f"Upkeep: {due.task}"), Counter[str]()
         board.show("Under way")
         for _ in range(_PIECES):
-            order = UpkeepOrder(workflow.time())
-            report = await workflow.execute_activity(_DONE_BY[due.task], order, **UPKEEP)
+            order = MaintenanceStepInput(workflow.time())
+            report = await workflow.execute_activity(_DONE_BY[due.task], order, **MAINTENANCE_RETRY)
             counts.update(report.counts)
             board.show(counts=", ".join(f"{count} {name}" for name, count in sorted(counts.items()) if count))
-            if report.progress is Progress.DONE:
+            if report.progress is MaintenanceProgress.DONE:
                 break
-            if report.progress is Progress.HELD:
+            if report.progress is MaintenanceProgress.HELD:
                 await workflow.sleep(_HELD)
         board.show("Done")
         await workflow.wait_condition(workflow.all_handlers_finished)
@@ -54,4 +61,4 @@ class KeyUpkeepWorkflow:
     @workflow.signal(dynamic=True)
     async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
         """Note and count it: this workflow goes by no signal."""
-        await self._ignored.note(name, Refused.UNKNOWN_NAME)
+        await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)

@@ -32,7 +32,7 @@ def notice_workflow_id(installation: str, notice_id: str) -> str:
     return f"octy-{installation}-notice-{notice_id}"
 
 
-class Deliver(StrEnum):
+class DeliveryMethod(StrEnum):
     """How the new secret reaches the customer."""
 
     LINK = "link"  # the mail has a link whose page shows the secret once
@@ -75,7 +75,7 @@ class IncidentTimes:
 
 
 @dataclass(frozen=True)
-class IncidentPast:
+class IncidentRestart:
     """What SQL knows of a case whose workflow is started again; empty for a case that begins.
 
     `began`: Unix seconds from which its times count. `regeneration_id`: the newest regeneration that ended in vain.
@@ -86,7 +86,7 @@ class IncidentPast:
 
 
 @dataclass(frozen=True)
-class RegenerationPast:
+class RegenerationRestart:
     """What SQL knows of a delivery whose workflow is started again; empty for one that begins.
 
     `began`: Unix seconds from which its times count. `generation`: of the newest link; `expired`: it opens no more.
@@ -98,7 +98,7 @@ class RegenerationPast:
 
 
 @dataclass(frozen=True)
-class IncidentCase:
+class IncidentInput:
     """Input of `KeyIncidentWorkflow`. `failures`: in a row at its opening; 0: unknown.
 
     `searchable`: the cluster knows our search attributes. A running case keeps what it was started with.
@@ -110,13 +110,13 @@ class IncidentCase:
     times: IncidentTimes = field(default_factory=IncidentTimes)
     searchable: bool = False
     failures: int = 0
-    extended: "Extended | None" = None
+    extended: "ExtendedDeadlines | None" = None
     numbers: dict[str, int] = field(default_factory=dict)
-    past: IncidentPast = field(default_factory=IncidentPast)
+    past: IncidentRestart = field(default_factory=IncidentRestart)
 
 
 @dataclass(frozen=True)
-class RegenerationCase:
+class RegenerationInput:
     """Input of `KeyRegenerationWorkflow`. `replaces`: there is an old pair, so this is no first issue.
 
     `searchable`: the cluster knows our search attributes. No step uses `account_id` and `old_pair_id`: they are for a
@@ -127,9 +127,9 @@ class RegenerationCase:
     leaked: bool = False
     replaces: bool = False
     times: RegenerationTimes = field(default_factory=RegenerationTimes)
-    deliver: Deliver = Deliver.LINK
+    deliver: DeliveryMethod = DeliveryMethod.LINK
     searchable: bool = False
-    past: RegenerationPast = field(default_factory=RegenerationPast)
+    past: RegenerationRestart = field(default_factory=RegenerationRestart)
     account_id: str = ""
     old_pair_id: str = ""
 
@@ -144,7 +144,7 @@ class NoticeKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class NoticeCase:
+class NoticeInput:
     """Input of `KeyNoticeWorkflow`. `life`: seconds for which its mails are tried, from `began` or else its start."""
 
     notice_id: str
@@ -153,16 +153,16 @@ class NoticeCase:
     began: float = 0.0
 
 
-class NoticeEnd(StrEnum):
+class NoticeFinalState(StrEnum):
     """How a notice ends."""
 
     TOLD = "told"  # each of its mails left
-    OVERTAKEN = "overtaken"  # what came later left nothing to tell
+    OUTDATED = "overtaken"  # what came later left nothing to tell
     FAILED = "failed"  # somebody could not be told: support staff is needed
 
 
 @dataclass(frozen=True)
-class WebhookCase:
+class WebhookInput:
     """Input of `KeyWebhookWorkflow`. `life`: seconds for which it is tried."""
 
     webhook_id: str
@@ -171,14 +171,14 @@ class WebhookCase:
 
 
 @dataclass(frozen=True)
-class WebhookOrder:
+class WebhookStepInput:
     """Ask to post one event to the account's server, or to give it up."""
 
     webhook_id: str
     at: float
 
 
-class WebhookEnd(StrEnum):
+class WebhookFinalState(StrEnum):
     """What can become of a webhook; the values of its `state` column."""
 
     SENT = "sent"
@@ -187,14 +187,14 @@ class WebhookEnd(StrEnum):
 
 
 @dataclass(frozen=True)
-class WebhookReport:
-    """What became of it: `state` is a `WebhookEnd`, `why` a code without any address."""
+class WebhookStepResult:
+    """What became of it: `state` is a `WebhookFinalState`, `why` a code without any address."""
 
     state: str
     why: str = ""
 
 
-class CaseState(StrEnum):
+class IncidentState(StrEnum):
     """Where a case stands; the values of the `state` column."""
 
     OPENING = "opening"
@@ -212,7 +212,7 @@ class Resolution(StrEnum):
     UNANSWERED = "unanswered"
 
 
-class Ending(StrEnum):
+class RegenerationFinalState(StrEnum):
     """How a regeneration ends."""
 
     DONE = "done"
@@ -223,7 +223,7 @@ class Ending(StrEnum):
 COLLECTED = "collected"
 """What `finish_regeneration` answers instead of an ending when the customer collected the keys first."""
 
-FINAL = frozenset(Ending)
+FINAL_REGENERATION_STATES = frozenset(RegenerationFinalState)
 """The states of a regeneration that is over."""
 
 
@@ -239,7 +239,7 @@ class Signal(StrEnum):
 
 
 @dataclass(frozen=True)
-class Look:
+class LoadFactsInput:
     """Ask what SQL says of an incident or a regeneration."""
 
     subject_id: str
@@ -250,7 +250,7 @@ class Look:
 class IncidentFacts:
     """What SQL says of an incident: the answer that stands, its newest regeneration, and the failures in a row.
 
-    `leaked`: a leak was reported, whether the answer still stands or not. `regeneration_state`: an `Ending` once it
+    `leaked`: a leak was reported, whether the answer still stands or not. `regeneration_state`: an `RegenerationFinalState` once it
     has ended. `backed`: names of the signals for which there is a row.
     """
 
@@ -265,7 +265,7 @@ class IncidentFacts:
 
 @dataclass(frozen=True)
 class RegenerationFacts:
-    """What SQL says of a regeneration. `ending`: an `Ending`, or empty while it goes on. `backed`: see above."""
+    """What SQL says of a regeneration. `ending`: an `RegenerationFinalState`, or empty while it goes on. `backed`: see above."""
 
     collected: bool
     ending: str
@@ -282,7 +282,7 @@ class WorkflowKind(StrEnum):
     UPKEEP = "upkeep"
 
 
-class Refused(StrEnum):
+class RefusalReason(StrEnum):
     """Why a message to a workflow was refused."""
 
     NO_ROW = "no_row"  # a signal for which SQL has no row
@@ -301,7 +301,7 @@ class IgnoredSignal:
     kind: WorkflowKind
     subject_id: str
     signal: str
-    why: Refused
+    why: RefusalReason
     number: int
     at: float
 
@@ -321,7 +321,7 @@ class MissingSubject:
     at: float
 
 
-class Action(StrEnum):
+class StaffAction(StrEnum):
     """What staff can order of a workflow; the values of `staff_order.action`."""
 
     DECIDE = "decide"
@@ -331,7 +331,7 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True)
-class OrderUse:
+class UseStaffRequestInput:
     """Ask to load a staff order and to mark it as used, once.
 
     `order_id` is empty where a message held none; `what` names the event of a refusal.
@@ -340,14 +340,14 @@ class OrderUse:
     order_id: str
     kind: WorkflowKind
     subject_id: str
-    action: Action
+    action: StaffAction
     what: str
     why: str
     at: float
 
 
 @dataclass(frozen=True)
-class UsedOrder:
+class UseStaffRequestResult:
     """What the order's row says; or why it is refused, in `refused`, and then nothing else."""
 
     refused: str
@@ -355,7 +355,7 @@ class UsedOrder:
 
 
 @dataclass(frozen=True)
-class Extended:
+class ExtendedDeadlines:
     """Answer of the update `extend`: when staff is told next, and when the case ends, in Unix seconds."""
 
     staff_at: float
@@ -363,27 +363,27 @@ class Extended:
 
 
 @dataclass(frozen=True)
-class Resent:
-    """Answer of the update `resend` of a case: the mail's kind and number, and what became of it: a `MailEnd`."""
+class ResendResult:
+    """Answer of the update `resend` of a case: the mail's kind and number, and what became of it: a `MailFinalState`."""
 
     mail: str
     end: str
 
 
 @dataclass(frozen=True)
-class IncidentStatus:
-    """Answer of the query `status`: a `CaseState`, and the answer that stands."""
+class StatusResult:
+    """Answer of the query `status`: a `IncidentState`, and the answer that stands."""
 
     state: str
     choice: str | None
     decided_by: str | None
 
 
-Detail = dict[str, str | int | bool]
+EventDetail = dict[str, str | int | bool]
 """What an event of a timeline says beyond its name: ids, counts and choices."""
 
 
-class UpkeepTask(StrEnum):
+class MaintenanceTask(StrEnum):
     """What recurs; each has a schedule."""
 
     RETENTION = "retention"  # what is past its time goes
@@ -392,20 +392,20 @@ class UpkeepTask(StrEnum):
 
 
 @dataclass(frozen=True)
-class UpkeepRound:
+class MaintenanceInput:
     """Input of `KeyUpkeepWorkflow`."""
 
-    task: UpkeepTask
+    task: MaintenanceTask
 
 
 @dataclass(frozen=True)
-class UpkeepOrder:
+class MaintenanceStepInput:
     """Ask for the next piece of a round at workflow time `at`."""
 
     at: float
 
 
-class Progress(StrEnum):
+class MaintenanceProgress(StrEnum):
     """How far a round has come."""
 
     DONE = "done"
@@ -414,14 +414,14 @@ class Progress(StrEnum):
 
 
 @dataclass(frozen=True)
-class UpkeepReport:
+class MaintenanceStepResult:
     """What one piece did, counted."""
 
-    progress: Progress
+    progress: MaintenanceProgress
     counts: dict[str, int] = field(default_factory=dict)
 
 
-def upkeep_schedule_id(task_queue: str, task: UpkeepTask) -> str:
+def maintenance_schedule_id(task_queue: str, task: MaintenanceTask) -> str:
     """Return the id of a task's schedule, by the installation's main task queue."""
     return f"octy-upkeep-{task_queue}-{task}"
 
@@ -432,7 +432,7 @@ class MailKind(StrEnum):
     ALERT = "alert"
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
-    NEW_KEYS_INSIDE = "new_keys_inside"  # with the secret itself: `Deliver.MAIL`
+    NEW_KEYS_INSIDE = "new_keys_inside"  # with the secret itself: `DeliveryMethod.MAIL`
     STILL_USED = "still_used"  # the old pair, shortly before its end
     KEYS_RETIRED = "keys_retired"
     EXPOSED = "exposed"
@@ -444,7 +444,7 @@ class MailKind(StrEnum):
 
 
 @dataclass(frozen=True)
-class MailOrder:
+class SendMailInput:
     """Ask for one mail. `subject_id` is the id of an incident, of a regeneration for key mails, or of a notice.
 
     The key of the mail is `subject_id/kind/number`: the same order twice is one mail. `waited`: for how many seconds it
@@ -458,36 +458,36 @@ class MailOrder:
     waited: float = 0.0
 
 
-class MailEnd(StrEnum):
+class MailFinalState(StrEnum):
     """What can become of a mail; the values of its `state` column."""
 
     SENT = "sent"
-    SKIPPED = "skipped"  # `WITHHELD`, or for good: see `OVERTAKEN`
+    SKIPPED = "skipped"  # `DAILY_CAP`, or for good: see `OUTDATED`
     FAILED = "failed"  # refused for good
 
 
-WITHHELD = "daily-cap"
+DAILY_CAP = "daily-cap"
 """Why a reminder or a notice is skipped for a day: the account got as many as it may have. Never an alert."""
 
 DELAYED = "delayed"
 """The state of a report when nothing became of the mail yet: it is to be ordered again after `again_in` seconds."""
 
-JOINS = "joins"
+JOINED = "joins"
 """Why an alert is delayed: it joins others of its account in one mail, minutes later."""
 
 HELD = "held"
 """Why an alert is delayed: there is evidence of a fault of our own that would mail many customers."""
 
-OVERTAKEN = "overtaken"
+OUTDATED = "overtaken"
 """Why a mail is skipped for good: what it would tell is no longer so."""
 
 
 @dataclass(frozen=True)
-class MailReport:
-    """What became of it: `state` is a `MailEnd`, or `DELAYED`.
+class SendMailResult:
+    """What became of it: `state` is a `MailFinalState`, or `DELAYED`.
 
     Sent and failed stand for this order. A skipped one is ordered again next day, and tried again then, unless it
-    was `OVERTAKEN`. `why` is a code or plain words, no address: it is kept in the history and shown to staff.
+    was `OUTDATED`. `why` is a code or plain words, no address: it is kept in the history and shown to staff.
     """
 
     state: str
@@ -496,7 +496,7 @@ class MailReport:
 
 
 @dataclass(frozen=True)
-class IncidentNote:
+class RecordIncidentEventInput:
     """Ask to write the state and one event into the case's timeline. `key` is unique within the case."""
 
     incident_id: str
@@ -505,11 +505,11 @@ class IncidentNote:
     at: float
     actor: str = "system"
     state: str | None = None
-    detail: Detail = field(default_factory=dict)
+    detail: EventDetail = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
-class DecisionOrder:
+class RecordDecisionInput:
     """Ask to take a staff decision in SQL, where the customer may have answered first.
 
     `order_id` names a staff order that was marked as used. Empty: silence decides, as actor "system".
@@ -521,7 +521,7 @@ class DecisionOrder:
 
 
 @dataclass(frozen=True)
-class DecisionReport:
+class DecisionResult:
     """Whether the decision stands; else whose earlier answer stands: "customer", "system" or a staff id."""
 
     accepted: bool
@@ -532,7 +532,7 @@ class DecisionReport:
 
 
 @dataclass(frozen=True)
-class RegenerationOrder:
+class OpenRegenerationInput:
     """Ask for the regeneration of a case's pair, as its answer in SQL wants it; the same order twice is one row.
 
     `after` is the regeneration of this case that ended in vain, abandoned or superseded, and that the new one
@@ -545,7 +545,7 @@ class RegenerationOrder:
 
 
 @dataclass(frozen=True)
-class Step:
+class RegenerationStepInput:
     """Ask for one step of a regeneration at workflow time `at`."""
 
     regeneration_id: str
@@ -553,7 +553,7 @@ class Step:
 
 
 @dataclass(frozen=True)
-class LinkOrder:
+class RenewLinkInput:
     """Ask for a fresh link of at least this `generation`; the same order twice is one renewal."""
 
     regeneration_id: str
@@ -562,7 +562,7 @@ class LinkOrder:
 
 
 @dataclass(frozen=True)
-class OverlapOrder:
+class BeginOverlapInput:
     """Ask to let the old pair live on beside the new one, for `overlap` seconds from the collection."""
 
     regeneration_id: str
@@ -571,7 +571,7 @@ class OverlapOrder:
 
 
 @dataclass(frozen=True)
-class RegenerationNote:
+class RecordRegenerationEventInput:
     """Ask to write one event into the timeline of every case that waits for this regeneration.
 
     `needs_staff` sets these cases to `needs_staff`, and `staff_done` takes that back. `key` is unique within the
@@ -583,12 +583,12 @@ class RegenerationNote:
     what: str
     at: float
     needs_staff: bool = False
-    detail: Detail = field(default_factory=dict)
+    detail: EventDetail = field(default_factory=dict)
     staff_done: bool = False
 
 
 @dataclass(frozen=True)
-class CloseOrder:
+class CloseIncidentInput:
     """Ask to close the case: `resolution` is a `Resolution`."""
 
     incident_id: str
@@ -597,8 +597,8 @@ class CloseOrder:
 
 
 @dataclass(frozen=True)
-class FinishOrder:
-    """Ask to finish a regeneration: `state` is an `Ending`."""
+class FinishRegenerationInput:
+    """Ask to finish a regeneration: `state` is an `RegenerationFinalState`."""
 
     regeneration_id: str
     state: str

@@ -16,67 +16,67 @@ from temporalio.exceptions import ActivityError, is_cancelled_exception
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.activity_calls import Asking
+    from octy_workflows.activity_calls import ActivityCaller
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.mails import Correspondent
+    from octy_workflows.mails import MailSender
     from octy_workflows.messages import (
         COLLECTED,
         DAY,
-        FINAL,
-        Action,
-        Deliver,
-        Detail,
-        Ending,
-        FinishOrder,
-        LinkOrder,
-        Look,
-        MailEnd,
+        FINAL_REGENERATION_STATES,
+        BeginOverlapInput,
+        DeliveryMethod,
+        EventDetail,
+        FinishRegenerationInput,
+        LoadFactsInput,
+        MailFinalState,
         MailKind,
-        MailOrder,
-        OverlapOrder,
-        Refused,
-        RegenerationCase,
-        RegenerationNote,
+        RecordRegenerationEventInput,
+        RefusalReason,
+        RegenerationFinalState,
+        RegenerationInput,
+        RegenerationStepInput,
+        RenewLinkInput,
+        SendMailInput,
         Signal,
-        Step,
+        StaffAction,
         WorkflowKind,
     )
-    from octy_workflows.retry import LEISURELY, came_true, never
-    from octy_workflows.search_attributes import Index
-    from octy_workflows.signals import Ignored, Looks
-    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, Orders, order_in, refusal
+    from octy_workflows.retry import BACKGROUND_RETRY, never, wait_until
+    from octy_workflows.search_attributes import SearchAttributes
+    from octy_workflows.signals import FactsLoader, IgnoredSignals
+    from octy_workflows.staff_input import TOO_EARLY, TOO_LATE, StaffRequests, refusal, request_id_in_update
 
-_MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `Ending`
+_MAKING, _SENT = "open", "sent"  # the words of the row's state; the others are COLLECTED and `RegenerationFinalState`
 _OPEN = (_MAKING, _SENT, COLLECTED)
 _HOW_TO_RESEND = {
-    Deliver.LINK: "To send a fresh link at once: `octy incidents resend --kind new_keys`.",
-    Deliver.MAIL: "To send the keys again at once: `octy incidents resend --kind new_keys`.",
+    DeliveryMethod.LINK: "To send a fresh link at once: `octy incidents resend --kind new_keys`.",
+    DeliveryMethod.MAIL: "To send the keys again at once: `octy incidents resend --kind new_keys`.",
 }
 _WAITING = {
-    Deliver.LINK: "Waiting for the customer to collect the new keys",
-    Deliver.MAIL: "The mail with the new keys is on its way",
+    DeliveryMethod.LINK: "Waiting for the customer to collect the new keys",
+    DeliveryMethod.MAIL: "The mail with the new keys is on its way",
 }
 _UNCOLLECTED = {
-    Deliver.LINK: "The new keys are not collected yet.",
-    Deliver.MAIL: "No mail server has accepted the new keys yet.",
+    DeliveryMethod.LINK: "The new keys are not collected yet.",
+    DeliveryMethod.MAIL: "No mail server has accepted the new keys yet.",
 }
-_KEYS_MAIL = {Deliver.LINK: MailKind.NEW_KEYS, Deliver.MAIL: MailKind.NEW_KEYS_INSIDE}
+_KEYS_MAIL = {DeliveryMethod.LINK: MailKind.NEW_KEYS, DeliveryMethod.MAIL: MailKind.NEW_KEYS_INSIDE}
 _MAILED = "the mail server has accepted the mail with the keys, and the secret is erased; other keys can be ordered"
 
 
 @workflow.defn
-class KeyRegenerationWorkflow(Correspondent):
+class KeyRegenerationWorkflow(MailSender):
     """One new pair, from its issue to the end of the pair that it replaces. Returns how it ended."""
 
     @workflow.init
-    def __init__(self, case: RegenerationCase) -> None:
+    def __init__(self, case: RegenerationInput) -> None:
         self._case = case
         self._id = case.regeneration_id
         self._outcome = ""  # of the delivery, as SQL says: COLLECTED or an Ending; empty while it is open
-        self._looks = Looks(self._look)
+        self._looks = FactsLoader(self._look)
         self._backed: list[str] = []  # signals for which SQL has a row, when it was looked at last
-        self._ignored = Ignored(WorkflowKind.REGENERATION, case.regeneration_id)
-        self._orders = Orders(WorkflowKind.REGENERATION, case.regeneration_id)
+        self._ignored = IgnoredSignals(WorkflowKind.REGENERATION, case.regeneration_id)
+        self._orders = StaffRequests(WorkflowKind.REGENERATION, case.regeneration_id)
         self._resent: dict[str, int] = {}  # numbers of mails, by order id
         self._generation = 0  # of the newest link; 0 before there are keys to send
         self._old_pair_ended = False
@@ -84,25 +84,25 @@ class KeyRegenerationWorkflow(Correspondent):
         self._needed_for: list[str] = []  # causes for which staff was called, and which are not over
         self._noting = asyncio.Lock()  # what SQL holds last came last
         self.board = CurrentDetails(f"Regeneration {case.regeneration_id}")
-        self.asking = Asking(WorkflowKind.REGENERATION, case.regeneration_id, self.board, show=self._show_need)
-        self._index = Index(off=not case.searchable)
+        self.asking = ActivityCaller(WorkflowKind.REGENERATION, case.regeneration_id, self.board, show=self._show_need)
+        self._index = SearchAttributes(off=not case.searchable)
         self._state = _MAKING
 
     # The story of a new pair
 
     @workflow.run
-    async def run(self, _case: RegenerationCase) -> str:
-        """Deliver a new pair; the old one ends only when the new one is in the customer's hands."""
+    async def run(self, _case: RegenerationInput) -> str:
+        """DeliveryMethod a new pair; the old one ends only when the new one is in the customer's hands."""
         self._enter(_MAKING)
         await self._make_pair()
         await self._looks.caught_up()  # nothing is sent that was collected
         ended = ""
-        while ended not in FINAL:
+        while ended not in FINAL_REGENERATION_STATES:
             await self._deliver()
             ended = self._outcome if self._outcome == COLLECTED else await self._finish(self._outcome)
             if ended == COLLECTED:
                 ended = await self._hand_over()
-            self._outcome = ended if ended in FINAL else ""  # SQL denies it, so it goes on
+            self._outcome = ended if ended in FINAL_REGENERATION_STATES else ""  # SQL denies it, so it goes on
         await workflow.wait_condition(workflow.all_handlers_finished)
         return ended
 
@@ -110,18 +110,18 @@ class KeyRegenerationWorkflow(Correspondent):
         """End the old pair, for the customer has the new one; return the state that stands in SQL."""
         self._enter(COLLECTED)
         await self._relieve(*self._needed_for, because="the keys were collected")
-        return await self._finish(Ending.DONE) if await self._retire_old_pair() else _SENT
+        return await self._finish(RegenerationFinalState.DONE) if await self._retire_old_pair() else _SENT
 
     async def _make_pair(self) -> None:
         """Issue, prove and activate. What fails for good ends the regeneration, and staff is told."""
         self.board.show("The new keys are being made")
         try:
             for step in (activities.issue_pair, activities.prove_pair, activities.activate_pair):
-                await self.asking.ask(step, Step(self._id, workflow.time()), "new pair")
+                await self.asking.ask(step, RegenerationStepInput(self._id, workflow.time()), "new pair")
         except ActivityError as error:
             if is_cancelled_exception(error):
                 raise
-            self._outcome = self._outcome or Ending.ABANDONED
+            self._outcome = self._outcome or RegenerationFinalState.ABANDONED
             await self._call_staff("pair_failed", "The new keys could not be made.")
 
     async def _deliver(self) -> None:
@@ -155,7 +155,7 @@ class KeyRegenerationWorkflow(Correspondent):
             if after < times.abandon_after and not await self._ended_by(start + after):
                 await step()
         if not await self._ended_by(start + times.abandon_after):
-            self._outcome = Ending.ABANDONED
+            self._outcome = RegenerationFinalState.ABANDONED
 
     async def _retire_old_pair(self) -> bool:
         """Let the old pair live on for the overlap; a leaked one was retired with the activation.
@@ -167,12 +167,12 @@ class KeyRegenerationWorkflow(Correspondent):
         if not self._case.leaked and not await self._overlap():
             return False
         self.board.show("The old keys are retired")
-        await self._mail(MailOrder(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
+        await self._mail(SendMailInput(self._id, MailKind.KEYS_RETIRED, 1, workflow.time()), stop=never)
         return True
 
     async def _overlap(self) -> bool:
         self.board.show("The customer has the new keys; the old ones still work")
-        order = OverlapOrder(self._id, workflow.time(), self._case.times.overlap)
+        order = BeginOverlapInput(self._id, workflow.time(), self._case.times.overlap)
         end = await self.asking.ask(activities.begin_overlap, order, "old pair")
         if end is None:
             return False
@@ -181,9 +181,9 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _end_old_pair(self, end: float) -> bool:
         """Cut the old pair when its time is over; a word about its use that has not left by then is given up."""
-        await came_true(never, by=end, waiting_for="the end of the old keys")
+        await wait_until(never, by=end, waiting_for="the end of the old keys")
         self._old_pair_ended = True
-        step = Step(self._id, workflow.time())
+        step = RegenerationStepInput(self._id, workflow.time())
         return await self.asking.ask(activities.retire_old_pair, step, "old pair")
 
     async def _warn_before(self, end: float) -> None:
@@ -191,23 +191,23 @@ class KeyRegenerationWorkflow(Correspondent):
         times = self._case.times
         if not 0 < times.warn_before < times.overlap:
             return
-        if await came_true(self._has_old_pair_ended, by=end - times.warn_before, waiting_for="a look at the old keys"):
+        if await wait_until(self._has_old_pair_ended, by=end - times.warn_before, waiting_for="a look at the old keys"):
             return
         if workflow.time() >= end:
             return
         uses = await self._count_old_uses(by=end)
         if uses:
             await self._note("old_keys_still_used", detail={"requests": uses})
-            order = MailOrder(self._id, MailKind.STILL_USED, 1, workflow.time())
+            order = SendMailInput(self._id, MailKind.STILL_USED, 1, workflow.time())
             await self._mail_once(order, stop=self._has_old_pair_ended)
 
     async def _count_old_uses(self, by: float) -> int:
-        """Look at the old pair's uses; 0 when that can't be done in time, for nothing waits for a warning."""
+        """LoadFactsInput at the old pair's uses; 0 when that can't be done in time, for nothing waits for a warning."""
         left = timedelta(seconds=by - workflow.time())
-        step = Step(self._id, workflow.time())
+        step = RegenerationStepInput(self._id, workflow.time())
         try:
             return await workflow.execute_activity(
-                activities.count_old_uses, step, schedule_to_close_timeout=left, **LEISURELY, summary="old pair"
+                activities.count_old_uses, step, schedule_to_close_timeout=left, **BACKGROUND_RETRY, summary="old pair"
             )
         except ActivityError as error:
             if is_cancelled_exception(error):
@@ -221,12 +221,12 @@ class KeyRegenerationWorkflow(Correspondent):
 
     @workflow.signal(dynamic=True)
     async def hear(self, name: str, _said: Sequence[RawValue]) -> None:
-        """Look at SQL, whatever was sent: no signal says what is so. One that no row backs is noted and counted."""
+        """LoadFactsInput at SQL, whatever was sent: no signal says what is so. One that no row backs is noted and counted."""
         await self._looks.again()
         if name not in (Signal.KEYS_COLLECTED, Signal.SUPERSEDED):
-            await self._ignored.note(name, Refused.UNKNOWN_NAME)
+            await self._ignored.note(name, RefusalReason.UNKNOWN_NAME)
         elif name not in self._backed:
-            await self._ignored.note(name, Refused.NO_ROW)
+            await self._ignored.note(name, RefusalReason.NO_ROW)
 
     @workflow.update
     async def resend(self, said: Any) -> int:
@@ -234,9 +234,9 @@ class KeyRegenerationWorkflow(Correspondent):
 
         Fails as "Invalid", "OrderRefused", "TooEarly" or "TooLate"; a repeat sends nothing.
         """
-        order_id = order_in(said)
+        order_id = request_id_in_update(said)
         if order_id not in self._resent:
-            await self._orders.use(order_id, Action.RESEND_KEYS)
+            await self._orders.use(order_id, StaffAction.RESEND_KEYS)
             generation = await self._renew_link()
             if not generation:
                 raise refusal("too late: the keys were just collected, or replaced by later ones", TOO_LATE)
@@ -245,9 +245,9 @@ class KeyRegenerationWorkflow(Correspondent):
 
     @resend.validator
     def _refuse(self, said: Any) -> None:
-        if order_in(said) in self._resent:
+        if request_id_in_update(said) in self._resent:
             return
-        if self._outcome == COLLECTED and self._case.deliver is Deliver.MAIL:
+        if self._outcome == COLLECTED and self._case.deliver is DeliveryMethod.MAIL:
             raise refusal(f"too late: {_MAILED}", TOO_LATE)
         if self._outcome:
             raise refusal(f"too late: this delivery is {self._outcome}", TOO_LATE)
@@ -258,14 +258,14 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _look(self) -> None:
         """Read what SQL says, and go by it."""
-        look = Look(self._id, workflow.time())
+        look = LoadFactsInput(self._id, workflow.time())
         facts = await self.asking.ask(activities.look_at_regeneration, look, "facts")
         self._backed = facts.backed
-        in_vain = facts.ending if facts.ending != Ending.DONE else ""
+        in_vain = facts.ending if facts.ending != RegenerationFinalState.DONE else ""
         self._outcome = self._outcome or in_vain or (COLLECTED if facts.collected else "")
 
     async def _ended_by(self, due: float) -> bool:
-        return await came_true(lambda: bool(self._outcome), by=due, waiting_for="the customer to collect")
+        return await wait_until(lambda: bool(self._outcome), by=due, waiting_for="the customer to collect")
 
     async def _write_link(self, number: int) -> None:
         """Mail one link; a newer one takes its place even while it is being tried."""
@@ -273,16 +273,16 @@ class KeyRegenerationWorkflow(Correspondent):
         def outdated() -> bool:
             return bool(self._outcome) or self._generation > number
 
-        order = MailOrder(self._id, _KEYS_MAIL[self._case.deliver], number, workflow.time())
-        withheld = await self._mail_once(order, outdated) is MailEnd.SKIPPED
-        if withheld and not await came_true(outdated, by=order.at + DAY, waiting_for="the daily cap on mails"):
+        order = SendMailInput(self._id, _KEYS_MAIL[self._case.deliver], number, workflow.time())
+        withheld = await self._mail_once(order, outdated) is MailFinalState.SKIPPED
+        if withheld and not await wait_until(outdated, by=order.at + DAY, waiting_for="the daily cap on mails"):
             await self._renew_link()  # the withheld one has aged
         await workflow.wait_condition(outdated)
 
     async def _renew_link(self) -> int:
         """Have a fresh link, which will be mailed; return its generation, or 0 when there is none left."""
         async with self._renewing:
-            order = LinkOrder(self._id, self._generation + 1, workflow.time())
+            order = RenewLinkInput(self._id, self._generation + 1, workflow.time())
             summary = f"link {order.generation}"
             generation = await self.asking.ask(activities.renew_link, order, summary)
             self._generation = max(self._generation, generation)
@@ -290,7 +290,7 @@ class KeyRegenerationWorkflow(Correspondent):
 
     async def _finish(self, ending: str) -> str:
         """Return what stands in SQL: the customer may have collected in the last moment."""
-        order = FinishOrder(self._id, ending, workflow.time())
+        order = FinishRegenerationInput(self._id, ending, workflow.time())
         summary = f"as {ending}"
         stands = await self.asking.ask(activities.finish_regeneration, order, summary)
         self.board.show(f"Ended: {stands}")
@@ -306,7 +306,7 @@ class KeyRegenerationWorkflow(Correspondent):
         self._enter(self._state)
         await self._note(what, key=key, needs_staff=True)
 
-    async def _mail_left(self, order: MailOrder) -> None:
+    async def _mail_left(self, order: SendMailInput) -> None:
         await self._relieve("mail_failed", because=f"{order.kind}-{order.number} was sent")
 
     async def _relieve(self, *causes: str, because: str) -> None:
@@ -336,10 +336,12 @@ class KeyRegenerationWorkflow(Correspondent):
         *,
         key: str = "",
         needs_staff: bool = False,
-        detail: Detail | None = None,
+        detail: EventDetail | None = None,
         staff_done: bool = False,
     ) -> None:
         name = f"{what}-{key}" if key else what
-        note = RegenerationNote(self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done)
+        note = RecordRegenerationEventInput(
+            self._id, name, what, workflow.time(), needs_staff, detail or {}, staff_done
+        )
         async with self._noting:
             await self.asking.ask(activities.note_regeneration, note, what)

@@ -11,14 +11,14 @@ from temporalio import workflow
 from temporalio.common import RetryPolicy
 
 
-class Patience(TypedDict):
+class ActivityOptions(TypedDict):
     """How long one try of an activity may last, and how it is tried again."""
 
     start_to_close_timeout: timedelta
     retry_policy: RetryPolicy
 
 
-PATIENTLY: Patience = {
+DEFAULT_RETRY: ActivityOptions = {
     "start_to_close_timeout": timedelta(seconds=30),
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(seconds=30)
@@ -31,7 +31,7 @@ hands out old tasks again when it is back, and each counts as a try: ten of them
 customer had answered then waited for eight.)
 """
 
-MAILING: Patience = {
+MAIL_RETRY: ActivityOptions = {
     "start_to_close_timeout": timedelta(seconds=60),
     "retry_policy": RetryPolicy(
         initial_interval=timedelta(seconds=1), backoff_coefficient=2, maximum_interval=timedelta(minutes=10)
@@ -43,19 +43,19 @@ No longer than that: the mail of a worker that was killed is tried again only wh
 servers, and are asked less and less often.
 """
 
-FIRST_MAILING: Patience = {**MAILING, "retry_policy": RetryPolicy(maximum_attempts=1)}
-"""The first try of a mail, in a slot that no retry can take: what fails is tried again elsewhere, by `MAILING`."""
+MAIL_FIRST_ATTEMPT: ActivityOptions = {**MAIL_RETRY, "retry_policy": RetryPolicy(maximum_attempts=1)}
+"""The first try of a mail, in a slot that no retry can take: what fails is tried again elsewhere, by `MAIL_RETRY`."""
 
-LEISURELY: Patience = {**PATIENTLY, "retry_policy": MAILING["retry_policy"]}
+BACKGROUND_RETRY: ActivityOptions = {**DEFAULT_RETRY, "retry_policy": MAIL_RETRY["retry_policy"]}
 """A look for which nobody waits, hours before it matters: asked less and less often, so that it fills no history."""
 
 
-class _Watched(Patience):
+class _HeartbeatOptions(ActivityOptions):
     heartbeat_timeout: timedelta
 
 
-UPKEEP: _Watched = {
-    **PATIENTLY,
+MAINTENANCE_RETRY: _HeartbeatOptions = {
+    **DEFAULT_RETRY,
     "start_to_close_timeout": timedelta(minutes=30),
     "heartbeat_timeout": timedelta(seconds=60),
 }
@@ -64,11 +64,11 @@ UPKEEP: _Watched = {
 SUBJECT_MISSING = "SubjectMissing"
 """The type of the error of an activity whose subject is not in its worker's database."""
 
-SUBJECT_MISSING_FOR = timedelta(minutes=5)
+SUBJECT_MISSING_TIMEOUT = timedelta(minutes=5)
 """So long an activity is tried as usual: another worker may have its subject. Then it gives up, and staff is told."""
 
-SELDOM: Patience = {
-    **PATIENTLY,
+MISSING_SUBJECT_RETRY: ActivityOptions = {
+    **DEFAULT_RETRY,
     "retry_policy": RetryPolicy(initial_interval=timedelta(minutes=10), backoff_coefficient=1),
 }
 """How a subject is looked for after that, without end: one retry policy, so that no try is an event of the history.
@@ -76,7 +76,7 @@ SELDOM: Patience = {
 A worker tells by it that staff knows already.
 """
 
-SELDOM_MAILING: Patience = {**MAILING, "retry_policy": SELDOM["retry_policy"]}
+MISSING_SUBJECT_MAIL_RETRY: ActivityOptions = {**MAIL_RETRY, "retry_policy": MISSING_SUBJECT_RETRY["retry_policy"]}
 """The same for mails."""
 
 Condition = Callable[[], bool]
@@ -87,7 +87,7 @@ def never() -> bool:
     return False
 
 
-async def came_true(condition: Condition, *, by: float, waiting_for: str) -> bool:
+async def wait_until(condition: Condition, *, by: float, waiting_for: str) -> bool:
     """Wait until the workflow's clock reads `by`; tell whether the condition came true before."""
     left = timedelta(seconds=max(0.0, by - workflow.time()))
     try:

@@ -17,7 +17,7 @@ FAILURES = SearchAttributeKey.for_int("OctyFailures")
 ATTRIBUTES = (STATE, NEEDS_STAFF, FAILURES)
 
 
-class Index:
+class SearchAttributes:
     """One workflow's search attributes; only what has changed is set, and nothing where they are `off`."""
 
     def __init__(self, *, off: bool) -> None:

@@ -10,11 +10,11 @@ from temporalio import workflow
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.messages import IgnoredSignal, Refused, WorkflowKind
-    from octy_workflows.retry import PATIENTLY
+    from octy_workflows.messages import IgnoredSignal, RefusalReason, WorkflowKind
+    from octy_workflows.retry import DEFAULT_RETRY
 
 
-class Looks:
+class FactsLoader:
     """Takes one look at a time; whoever asks while one is under way gets the next one, together with all others."""
 
     def __init__(self, look: Callable[[], Awaitable[None]]) -> None:
@@ -39,7 +39,7 @@ class Looks:
         await workflow.wait_condition(lambda: self._taken >= number)
 
 
-class Ignored:
+class IgnoredSignals:
     """Signals that change nothing: each is counted, and noted where the workflow's subject has a timeline."""
 
     def __init__(self, kind: WorkflowKind, subject_id: str = "") -> None:
@@ -47,8 +47,8 @@ class Ignored:
         self._subject_id = subject_id
         self._number = 0
 
-    async def note(self, signal: str, why: Refused) -> None:
+    async def note(self, signal: str, why: RefusalReason) -> None:
         """Have it noted and counted."""
         self._number += 1
         ignored = IgnoredSignal(self._kind, self._subject_id, signal, why, self._number, workflow.time())
-        await workflow.execute_activity(activities.note_ignored, ignored, **PATIENTLY, summary="ignored signal")
+        await workflow.execute_activity(activities.note_ignored, ignored, **DEFAULT_RETRY, summary="ignored signal")

@@ -12,8 +12,8 @@ from temporalio.exceptions import ApplicationError
 
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
-    from octy_workflows.messages import Action, OrderUse, UsedOrder, WorkflowKind
-    from octy_workflows.retry import PATIENTLY
+    from octy_workflows.messages import StaffAction, UseStaffRequestInput, UseStaffRequestResult, WorkflowKind
+    from octy_workflows.retry import DEFAULT_RETRY
     from octy_workflows.staff_requests import (
         STAFF_DECISION,
         STAFF_EXTENSION,
@@ -22,8 +22,8 @@ with workflow.unsafe.imports_passed_through():
         StaffExtension,
         StaffRequest,
         StaffResend,
-        read_order,
-        read_request,
+        parse_request,
+        parse_request_id,
     )
 
 HOW_TO_DECIDE = (
@@ -34,7 +34,11 @@ HOW_TO_WAIT = (
     "To wait longer: `octy incidents extend`; to send the last mail again: `octy incidents resend`. From here, with "
     f"`--order-only`: the updates `extend` and `resend`, or the signals `{STAFF_EXTENSION}` and `{STAFF_RESEND}`"
 )
-STAFF_SIGNALS = {STAFF_DECISION: Action.DECIDE, STAFF_EXTENSION: Action.EXTEND, STAFF_RESEND: Action.RESEND}
+STAFF_SIGNALS = {
+    STAFF_DECISION: StaffAction.DECIDE,
+    STAFF_EXTENSION: StaffAction.EXTEND,
+    STAFF_RESEND: StaffAction.RESEND,
+}
 REFUSED_PLAINTEXT = b"refused/plaintext"
 REFUSED_DAMAGED = b"refused/damaged"
 REFUSED_FOREIGN = b"refused/of-another-workflow"
@@ -48,17 +52,17 @@ _WHY_REFUSED = {
 }
 
 INVALID = "Invalid"
-ORDER = "OrderRefused"
+REQUEST_REFUSED = "OrderRefused"
 TOO_EARLY = "TooEarly"
 TOO_LATE = "TooLate"
 
-_NO_ORDER = 'what is wanted is an order\'s id, as {"order": "ID"}; `octy incidents … --order-only` prints one'
+_NO_REQUEST_ID = 'what is wanted is an order\'s id, as {"order": "ID"}; `octy incidents … --order-only` prints one'
 
-_FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
-    Action.DECIDE: (StaffDecision, "a decision"),
-    Action.EXTEND: (StaffExtension, "an extension"),
-    Action.RESEND: (StaffResend, "an order to send again"),
-    Action.RESEND_KEYS: (StaffResend, "an order to send again"),
+_FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
+    StaffAction.DECIDE: (StaffDecision, "a decision"),
+    StaffAction.EXTEND: (StaffExtension, "an extension"),
+    StaffAction.RESEND: (StaffResend, "an order to send again"),
+    StaffAction.RESEND_KEYS: (StaffResend, "an order to send again"),
 }
 
 
@@ -67,30 +71,30 @@ def refusal(why: str, kind: str) -> ApplicationError:
     return ApplicationError(why, type=kind, non_retryable=True)
 
 
-def order_in(said: object) -> str:
+def request_id_in_update(said: object) -> str:
     """Return the order's id in a JSON value; raise a refusal when there is none."""
-    order_id = read_order(said)
+    order_id = parse_request_id(said)
     if order_id is None:
-        raise refusal(_NO_ORDER, INVALID)
+        raise refusal(_NO_REQUEST_ID, INVALID)
     return order_id
 
 
-def order_signalled(said: Sequence[RawValue]) -> tuple[str, str]:
+def request_id_in_signal(said: Sequence[RawValue]) -> tuple[str, str]:
     """Return the order's id in a signal of any content, and nothing; or nothing, and why there is none."""
     if len(said) != 1:
-        return "", _NO_ORDER
+        return "", _NO_REQUEST_ID
     encoding = said[0].payload.metadata.get("encoding", b"").partition(b":")[0]
     if encoding in _WHY_REFUSED:
         return "", _WHY_REFUSED[encoding]
     try:
         value = workflow.payload_converter().from_payload(said[0].payload)
     except Exception:  # noqa: BLE001  # whatever ails it, it asks for nothing
-        return "", _NO_ORDER
-    order_id = read_order(value)
-    return (order_id, "") if order_id else ("", _NO_ORDER)
+        return "", _NO_REQUEST_ID
+    order_id = parse_request_id(value)
+    return (order_id, "") if order_id else ("", _NO_REQUEST_ID)
 
 
-class Orders:
+class StaffRequests:
     """The orders of one workflow's subject that were used."""
 
     def __init__(self, kind: WorkflowKind, subject_id: str) -> None:
@@ -98,19 +102,21 @@ class Orders:
         self._subject_id = subject_id
         self.used: dict[str, StaffRequest] = {}  # by order id
 
-    async def use(self, order_id: str, action: Action, why: str = "") -> StaffRequest:
+    async def use(self, order_id: str, action: StaffAction, why: str = "") -> StaffRequest:
         """Return what the order says; raise a refusal, which is noted and counted already.
 
         The activity runs whatever was sent, also where no id could be read (`why` says what ails it): a replay whose
         keys decrypt less or more asks for the same.
         """
         form, noun = _FORMS[action]
-        use = OrderUse(order_id, self._kind, self._subject_id, action, form.refused_as, why, workflow.time())
-        found: UsedOrder = await workflow.execute_activity(
-            activities.use_order, use, **PATIENTLY, summary=f"order to {action}"
+        use = UseStaffRequestInput(
+            order_id, self._kind, self._subject_id, action, form.refused_as, why, workflow.time()
         )
-        request = found.refused or read_request(form, noun, found.request)
+        found: UseStaffRequestResult = await workflow.execute_activity(
+            activities.use_order, use, **DEFAULT_RETRY, summary=f"order to {action}"
+        )
+        request = found.refused or parse_request(form, noun, found.request)
         if isinstance(request, str):
-            raise refusal(request, ORDER)
+            raise refusal(request, REQUEST_REFUSED)
         self.used[request.id] = request
         return request

@@ -16,7 +16,7 @@ STAFF_EXTENSION = "staff_extension"
 STAFF_RESEND = "staff_resend"
 """The signal by which they have a mail of a case sent again; its content is a `StaffResend`."""
 
-MOST_DAYS = 90
+MAX_EXTENSION_DAYS = 90
 """How much later a case can end than it would have, all extensions together."""
 
 _ACTOR = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -38,7 +38,7 @@ RESENDABLE = ("alert", "reminder")
 
 
 @dataclass(frozen=True)
-class _Asked:
+class _StaffRequestBase:
     """What all that staff asks for has in common; `id_field` names the field that tells repeats."""
 
     id_field: ClassVar[str]
@@ -54,7 +54,7 @@ class _Asked:
 
 
 @dataclass(frozen=True)
-class StaffDecision(_Asked):
+class StaffDecision(_StaffRequestBase):
     """Update or signal of support staff.
 
     `decision` is text, not a `Choice`, so that a mistyped one reaches `fault` and is answered with a reason.
@@ -76,9 +76,9 @@ class StaffDecision(_Asked):
         """
         if self.decision not in list(Choice):
             return f"decision must be one of: {', '.join(Choice)}"
-        if self.leaked and self.decision == Choice.DISMISS and not fault_of_actor(self.actor):
+        if self.leaked and self.decision == Choice.DISMISS and not actor_error(self.actor):
             return "a case whose secret leaked can't be dismissed"
-        return _fault_of_any(self)
+        return _common_error(self)
 
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
@@ -86,7 +86,7 @@ class StaffDecision(_Asked):
 
 
 @dataclass(frozen=True)
-class StaffExtension(_Asked):
+class StaffExtension(_StaffRequestBase):
     """Update or signal of support staff: wait so many days longer. `request_id` makes a repeat harmless."""
 
     days: int
@@ -98,9 +98,9 @@ class StaffExtension(_Asked):
 
     def fault(self) -> str | None:
         """Return why this can't be taken, or None; see `StaffDecision.fault`."""
-        if not 1 <= self.days <= MOST_DAYS:
-            return f"days must be between 1 and {MOST_DAYS}"
-        return _fault_of_any(self)
+        if not 1 <= self.days <= MAX_EXTENSION_DAYS:
+            return f"days must be between 1 and {MAX_EXTENSION_DAYS}"
+        return _common_error(self)
 
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
@@ -108,7 +108,7 @@ class StaffExtension(_Asked):
 
 
 @dataclass(frozen=True)
-class StaffResend(_Asked):
+class StaffResend(_StaffRequestBase):
     """Update or signal of support staff: send a mail of the case again.
 
     `kind` is one of `RESENDABLE`, or empty for the mail that went out last. `request_id` makes a repeat harmless.
@@ -125,7 +125,7 @@ class StaffResend(_Asked):
         """Return why this can't be taken, or None; see `StaffDecision.fault`."""
         if self.kind and self.kind not in RESENDABLE:
             return f"kind must be one of: {', '.join(RESENDABLE)}; or left out, for the mail that went out last"
-        return _fault_of_any(self)
+        return _common_error(self)
 
     def facts(self) -> dict[str, str | int | bool]:
         """Return what the timeline keeps of it beside actor and reason."""
@@ -136,22 +136,22 @@ StaffRequest = StaffDecision | StaffExtension | StaffResend
 _Request = TypeVar("_Request", StaffDecision, StaffExtension, StaffResend)
 
 
-def _fault_of_any(said: StaffRequest) -> str | None:
+def _common_error(said: StaffRequest) -> str | None:
     """Return what is wrong with who, why, or the id."""
     if said.id and not _ACTOR.fullmatch(said.id):
         why_not = f"{said.id_field} must be letters, digits, '.', '_' or '-', at most 64"
-        return fault_of_actor(said.actor) or why_not
-    return fault_of_actor(said.actor) or fault_of_reason(said.reason)
+        return actor_error(said.actor) or why_not
+    return actor_error(said.actor) or reason_error(said.reason)
 
 
-def fault_of_actor(actor: str) -> str | None:
+def actor_error(actor: str) -> str | None:
     """Return why nobody can act under this name, or None."""
     if not _ACTOR.fullmatch(actor) or actor in _NOT_STAFF:
         return "actor must be a staff id: letters, digits, '.', '_' or '-', at most 64"
     return None
 
 
-def fault_of_reason(reason: str) -> str | None:
+def reason_error(reason: str) -> str | None:
     """Return why this reason can't be kept, or None."""
     if not reason.strip():
         return "a reason is needed: it is what the next colleague reads"
@@ -162,44 +162,44 @@ def fault_of_reason(reason: str) -> str | None:
     return None
 
 
-def read_order(said: object) -> str | None:
+def parse_request_id(said: object) -> str | None:
     """Return the order's id in a decoded JSON value, `"ID"` or `{"order": "ID"}`; None when that is all it is not."""
     number = said.get("order") if isinstance(said, dict) and len(said) == 1 else said
     return number if isinstance(number, str) and _ACTOR.fullmatch(number) else None
 
 
-def read_decision(said: object) -> StaffDecision | str:
+def parse_decision(said: object) -> StaffDecision | str:
     """Return the decision in a decoded JSON value, or why there is none. Never raises."""
-    return read(StaffDecision, "a decision", said)
+    return parse(StaffDecision, "a decision", said)
 
 
-def read_extension(said: object) -> StaffExtension | str:
+def parse_extension(said: object) -> StaffExtension | str:
     """Return the extension in a decoded JSON value, or why there is none. Never raises."""
-    return read(StaffExtension, "an extension", said)
+    return parse(StaffExtension, "an extension", said)
 
 
-def read_resend(said: object) -> StaffResend | str:
+def parse_resend(said: object) -> StaffResend | str:
     """Return the order to send again in a decoded JSON value, or why there is none. Never raises."""
-    return read(StaffResend, "an order to send again", said)
+    return parse(StaffResend, "an order to send again", said)
 
 
-def read_request(
+def parse_request(
     kind: type[StaffDecision] | type[StaffExtension] | type[StaffResend], noun: str, said: object
 ) -> StaffRequest | str:
     """Return what a decoded JSON value holds, of a kind that is known only now; see `read`."""
     if kind is StaffDecision:
-        return read(StaffDecision, noun, said)
+        return parse(StaffDecision, noun, said)
     if kind is StaffExtension:
-        return read(StaffExtension, noun, said)
-    return read(StaffResend, noun, said)
+        return parse(StaffExtension, noun, said)
+    return parse(StaffResend, noun, said)
 
 
-def read(kind: type[_Request], noun: str, said: object) -> _Request | str:
+def parse(kind: type[_Request], noun: str, said: object) -> _Request | str:
     """Return what a decoded JSON value holds, or why it holds none.
 
     An unknown field is refused, not ignored: a mistyped `leaked` must not leave a leaked pair alive.
     """
-    known = {part.name: type_of(part.type) for part in fields(kind)}
+    known = {part.name: field_type(part.type) for part in fields(kind)}
     needed = [part.name for part in fields(kind) if part.default is MISSING]
     if not isinstance(said, dict):
         return f"{noun} is a JSON object with {', '.join(needed[:-1])} and {needed[-1]}"
@@ -214,7 +214,7 @@ def read(kind: type[_Request], noun: str, said: object) -> _Request | str:
     return request.fault() or request
 
 
-def type_of(annotation: object) -> type:
+def field_type(annotation: object) -> type:
     """Return the type of a field of one of the classes above."""
     assert isinstance(annotation, type)
     return annotation

@@ -13,7 +13,7 @@ from enum import StrEnum
 from octy_workflows.messages import MailKind
 
 
-class Work(StrEnum):
+class TaskQueueKind(StrEnum):
     """A kind of work, and the suffix of its task queue. Regenerations and key work use the main task queue itself."""
 
     INCIDENTS = "incidents"  # incident workflows, their SQL steps, and the decisions of staff
@@ -26,36 +26,36 @@ class Work(StrEnum):
 
 
 _FIRST_TRIES = {
-    MailKind.ALERT: Work.ALERTS,
-    MailKind.EXPOSED: Work.NOTICES,
-    MailKind.CONTACT_CHANGED: Work.NOTICES,
-    MailKind.NEW_CONTACT: Work.NOTICES,
+    MailKind.ALERT: TaskQueueKind.ALERTS,
+    MailKind.EXPOSED: TaskQueueKind.NOTICES,
+    MailKind.CONTACT_CHANGED: TaskQueueKind.NOTICES,
+    MailKind.NEW_CONTACT: TaskQueueKind.NOTICES,
 }
 
 
-def task_queue_of(main: str, work: Work) -> str:
+def task_queue_name(main: str, work: TaskQueueKind) -> str:
     """Return the name of a task queue beside the main one."""
     return f"{main}-{work}"
 
 
 def incident_task_queue(main: str) -> str:
     """Return the task queue of incident workflows."""
-    return task_queue_of(main, Work.INCIDENTS)
+    return task_queue_name(main, TaskQueueKind.INCIDENTS)
 
 
 def background_task_queue(main: str) -> str:
     """Return the task queue of the workflows for notices, webhooks and upkeep."""
-    return task_queue_of(main, Work.BACKGROUND)
+    return task_queue_name(main, TaskQueueKind.BACKGROUND)
 
 
 def webhook_task_queue(main: str) -> str:
     """Return the task queue from which webhooks are posted."""
-    return task_queue_of(main, Work.WEBHOOKS)
+    return task_queue_name(main, TaskQueueKind.WEBHOOKS)
 
 
 def all_task_queues(main: str) -> list[str]:
     """Return every task queue that a worker polls."""
-    return [main, *(task_queue_of(main, work) for work in Work)]
+    return [main, *(task_queue_name(main, work) for work in TaskQueueKind)]
 
 
 def workflow_task_queues(main: str) -> list[str]:
@@ -63,14 +63,14 @@ def workflow_task_queues(main: str) -> list[str]:
     return [main, incident_task_queue(main), background_task_queue(main)]
 
 
-def main_queue_of(workflow_queue: str) -> str:
+def main_task_queue_of(workflow_queue: str) -> str:
     """Return the main task queue, given the one on which a workflow runs."""
-    for work in (Work.INCIDENTS, Work.BACKGROUND):
+    for work in (TaskQueueKind.INCIDENTS, TaskQueueKind.BACKGROUND):
         if workflow_queue.endswith(f"-{work}"):
             return workflow_queue.removesuffix(f"-{work}")
     return workflow_queue
 
 
-def first_try(kind: str) -> Work:
+def first_attempt_queue(kind: str) -> TaskQueueKind:
     """Return from where the first try of a mail is made."""
-    return _FIRST_TRIES.get(MailKind(kind), Work.MAILS)
+    return _FIRST_TRIES.get(MailKind(kind), TaskQueueKind.MAILS)

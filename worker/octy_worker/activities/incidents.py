@@ -13,15 +13,15 @@ from octy_middleware.states import Answer, Cause, IncidentState, Resolution
 from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
 from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows.messages import (
-    CloseOrder,
-    DecisionOrder,
-    DecisionReport,
+    CloseIncidentInput,
+    DecisionResult,
     IncidentFacts,
-    IncidentNote,
-    Look,
-    RegenerationOrder,
+    LoadFactsInput,
+    OpenRegenerationInput,
+    RecordDecisionInput,
+    RecordIncidentEventInput,
 )
-from octy_workflows.staff_requests import Choice, StaffDecision, read_decision
+from octy_workflows.staff_requests import Choice, StaffDecision, parse_decision
 
 _ANSWERS = {Choice.REGENERATE: Answer.NOT_US, Choice.DISMISS: Answer.IT_WAS_US}
 _OPENED = "opened"  # the first thing that a case's workflow notes
@@ -44,7 +44,7 @@ class IncidentActivities:
         self._quiet = quiet
 
     @activity.defn(name="note_incident", no_thread_cancel_exception=True)
-    def note_incident(self, note: IncidentNote) -> None:
+    def note_incident(self, note: RecordIncidentEventInput) -> None:
         """Append the event to the timeline, and set the state when one is given."""
         with self._database.write() as connection, Session(connection) as session:
             _known(session, note.incident_id)
@@ -63,7 +63,7 @@ class IncidentActivities:
                 incidents.set_state(connection, note.incident_id, IncidentState(note.state))
 
     @activity.defn(name="look_at_incident", no_thread_cancel_exception=True)
-    def look_at_incident(self, look: Look) -> IncidentFacts:
+    def look_at_incident(self, look: LoadFactsInput) -> IncidentFacts:
         """Return what SQL says of the incident."""
         with self._database.read_session() as session:
             found = restart_state.incident_facts(session, look.subject_id)
@@ -72,7 +72,7 @@ class IncidentActivities:
         return found
 
     @activity.defn(name="take_decision", no_thread_cancel_exception=True)
-    def take_decision(self, order: DecisionOrder) -> DecisionReport:
+    def take_decision(self, order: RecordDecisionInput) -> DecisionResult:
         """Let one conditional UPDATE decide whether this decision stands; a leaked pair is retired with it.
 
         What is decided stands in the staff order's row, which its workflow has marked as used. An abandoned
@@ -96,7 +96,7 @@ class IncidentActivities:
             self._note_refused(order, decision, why)
         return _report(standing)
 
-    def _decision(self, order: DecisionOrder) -> StaffDecision:
+    def _decision(self, order: RecordDecisionInput) -> StaffDecision:
         if not order.order_id:
             silence = StaffDecision(Choice.REGENERATE, incidents.SYSTEM, "nobody answered in time")
             return silence.with_id(f"{order.incident_id}-silence")
@@ -104,11 +104,11 @@ class IncidentActivities:
             row = staff_requests.used_decision(connection, order.order_id, order.incident_id)
         if row is None:
             raise subject_missing("staff order", order.order_id)
-        decision = read_decision(staff_requests.request_of(row, StaffDecision.id_field))
+        decision = parse_decision(staff_requests.request_of(row, StaffDecision.id_field))
         assert isinstance(decision, StaffDecision)  # the activity that marked it as used has read it
         return decision
 
-    def _note_refused(self, order: DecisionOrder, decision: StaffDecision, why: str) -> None:
+    def _note_refused(self, order: RecordDecisionInput, decision: StaffDecision, why: str) -> None:
         detail = {"decision": decision.decision, "reason": decision.reason, "why": why}
         with self._database.write() as connection:
             incidents.note_refused_decision(
@@ -121,7 +121,7 @@ class IncidentActivities:
             )
 
     @activity.defn(name="open_regeneration", no_thread_cancel_exception=True)
-    def open_regeneration(self, order: RegenerationOrder) -> str:
+    def open_regeneration(self, order: OpenRegenerationInput) -> str:
         """Return the id of the case's regeneration, opened with its outbox row or joined when one is on its way.
 
         The case's own is replaced only while it still is `order.after`, the one that came to nothing. Nothing is
@@ -151,7 +151,7 @@ class IncidentActivities:
             return opened.regeneration_id
 
     @activity.defn(name="close_incident", no_thread_cancel_exception=True)
-    def close_incident(self, order: CloseOrder) -> bool:
+    def close_incident(self, order: CloseIncidentInput) -> bool:
         """Close the case, unless SQL denies what that rests on."""
         with self._database.write() as connection, Session(connection) as session:
             _known(session, order.incident_id)
@@ -160,8 +160,8 @@ class IncidentActivities:
             )
 
 
-def _report(standing: incidents.Standing) -> DecisionReport:
+def _report(standing: incidents.Standing) -> DecisionResult:
     # A case closed without an answer ended as unanswered: nothing was replaced.
     answer = standing.answer or Answer.IT_WAS_US
     why = "" if standing.taken or standing.answer or standing.closed else _LEAKED
-    return DecisionReport(standing.taken, restart_state.CHOICES[answer], standing.leaked, standing.answered_by, why)
+    return DecisionResult(standing.taken, restart_state.CHOICES[answer], standing.leaked, standing.answered_by, why)

@@ -40,7 +40,7 @@ from octy_worker.mail.renderer import Letters, TemplateFaultError
 from octy_worker.mail.repository import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
 from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import DELAYED, HELD, OVERTAKEN, MailOrder, MailReport
+from octy_workflows.messages import DELAYED, HELD, OUTDATED, SendMailInput, SendMailResult
 
 TRANSIENT = "MailTransient"
 _ASK_AGAIN = 60.0  # seconds after which a held alert is tried again: it may be released
@@ -90,7 +90,7 @@ class MailActivities:
         self._clock = clock
 
     @activity.defn(name="send_mail", no_thread_cancel_exception=True)
-    def send_mail(self, order: MailOrder) -> MailReport:
+    def send_mail(self, order: SendMailInput) -> SendMailResult:
         """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
         with self._database.read_session() as session:
             found = draft(session, self._links, order, self._clock(), sealer=self._sealer)
@@ -98,7 +98,7 @@ class MailActivities:
                 raise subject_missing("subject", order.subject_id)
         if found is None:
             _log.error("mail %s: there is nothing to write about", _key(order))
-            return MailReport(MailState.FAILED, "unknown-subject")
+            return SendMailResult(MailState.FAILED, "unknown-subject")
         first, *others = self._copies(order, found)
         if found.overtaken:
             return _report(order, [self._withdraw(first)])
@@ -109,7 +109,9 @@ class MailActivities:
             standings += [self._settle(copy, found) for copy in others]
         return _report(order, standings)
 
-    def _alert(self, order: MailOrder, found: Draft, facts: CaseFacts, first: _Copy, others: list[_Copy]) -> MailReport:
+    def _alert(
+        self, order: SendMailInput, found: Draft, facts: CaseFacts, first: _Copy, others: list[_Copy]
+    ) -> SendMailResult:
         """Send an incident's first alert with those that join it, or say when it is its turn."""
         waiting = Waiting(self._join_window, facts.opened_at.timestamp(), order.waited)
         with self._database.write_session() as session:
@@ -118,9 +120,9 @@ class MailActivities:
             joined = with_others(session, self._links, found, turn.others)
         if held > 0:
             self._tell_staff()
-            return MailReport(DELAYED, HELD, again_in=min(held, _ASK_AGAIN))
+            return SendMailResult(DELAYED, HELD, again_in=min(held, _ASK_AGAIN))
         if turn.wait > 0:
-            return MailReport(DELAYED, turn.standing.code, again_in=turn.wait)
+            return SendMailResult(DELAYED, turn.standing.code, again_in=turn.wait)
         if not turn.own:
             return _report(order, [turn.standing])
         first = replace(first, facts=joined.facts)
@@ -140,7 +142,7 @@ class MailActivities:
         except Exception:  # noqa: BLE001  # any fault at all
             _log.exception("support staff could not be told that alerts are held")
 
-    def _copies(self, order: MailOrder, found: Draft) -> list[_Copy]:
+    def _copies(self, order: SendMailInput, found: Draft) -> list[_Copy]:
         key = _key(order)
         keys = [key, *(copy_key(key, number) for number in range(2, len(found.addresses) + 1))]
         capped = order.kind in CAPPED
@@ -180,7 +182,7 @@ class MailActivities:
 
     def _withdraw(self, copy: _Copy) -> Standing:
         with self._database.write_session() as session:
-            return withdraw(session, copy.intent, OVERTAKEN, self._clock())
+            return withdraw(session, copy.intent, OUTDATED, self._clock())
 
     def _deliver(self, copy: _Copy) -> Delivery:
         address = mail_address(copy.address)
@@ -203,17 +205,17 @@ class MailActivities:
         return min(self._clock(), activity.info().started_time.timestamp() + _CLOCK_TOLERANCE)
 
 
-def _key(order: MailOrder) -> str:
+def _key(order: SendMailInput) -> str:
     return f"{order.subject_id}/{order.kind}/{order.number}"
 
 
-def _report(order: MailOrder, standings: list[Standing]) -> MailReport:
+def _report(order: SendMailInput, standings: list[Standing]) -> SendMailResult:
     waiting = [standing.code for standing in standings if standing.state is MailState.PENDING]
     if waiting:
         raise ApplicationError(f"mail {_key(order)} has not left yet: {', '.join(waiting)}", type=TRANSIENT)
     first, *others = standings
     failed = [f"a copy failed: {standing.code}" for standing in others if standing.state is MailState.FAILED]
-    return MailReport(first.state, "; ".join([first.code] * bool(first.code) + failed))
+    return SendMailResult(first.state, "; ".join([first.code] * bool(first.code) + failed))
 
 
 def _tell(key: str, delivery: Delivery) -> None:

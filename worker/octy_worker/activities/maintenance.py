@@ -21,18 +21,18 @@ from octy_worker.maintenance.retention import Ended
 from octy_worker.maintenance.retention.piece import prune_piece
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
-from octy_workflows.messages import Progress, UpkeepOrder, UpkeepReport
+from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput, MaintenanceStepResult
 
 _logger = logging.getLogger(__name__)
 
-_PROGRESS: Mapping[Ended, Progress] = {
-    Ended.DONE: Progress.DONE,
-    Ended.STOPPED: Progress.MORE,
-    Ended.HELD: Progress.HELD,
+_PROGRESS: Mapping[Ended, MaintenanceProgress] = {
+    Ended.DONE: MaintenanceProgress.DONE,
+    Ended.STOPPED: MaintenanceProgress.MORE,
+    Ended.HELD: MaintenanceProgress.HELD,
 }
 
 
-class UpkeepActivities:
+class MaintenanceActivities:
     """The activities of upkeep. `clock` gives the time of rows: by the workflow's own, nothing here is late."""
 
     def __init__(
@@ -54,7 +54,7 @@ class UpkeepActivities:
         self._clock = clock
 
     @activity.defn(name="prune_store", no_thread_cancel_exception=True)
-    def prune_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # the run goes by its own cursor
+    def prune_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # the run goes by its own cursor
         """Drop what is past its time, for a minute at most."""
 
         def beat() -> bool:
@@ -62,10 +62,10 @@ class UpkeepActivities:
             return activity.is_worker_shutdown() or activity.is_cancelled()
 
         ended, done = prune_piece(self._database, self._settings, self._clock, beat=beat)
-        return UpkeepReport(_PROGRESS[ended], dict(done))
+        return MaintenanceStepResult(_PROGRESS[ended], dict(done))
 
     @activity.defn(name="reconcile_store", no_thread_cancel_exception=True)
-    async def reconcile_store(self, order: UpkeepOrder) -> UpkeepReport:  # noqa: ARG002  # and this one by what it finds
+    async def reconcile_store(self, order: MaintenanceStepInput) -> MaintenanceStepResult:  # noqa: ARG002  # and this one by what it finds
         """Mend what differs between SQL and Temporal."""
         run = Reconciliation(
             self._database,
@@ -78,17 +78,17 @@ class UpkeepActivities:
         )
         found = await run.go()
         if found is None:
-            return UpkeepReport(Progress.HELD)
+            return MaintenanceStepResult(MaintenanceProgress.HELD)
         _tell(found)
-        return UpkeepReport(Progress.DONE, found.counts)
+        return MaintenanceStepResult(MaintenanceProgress.DONE, found.counts)
 
     @activity.defn(name="send_digest", no_thread_cancel_exception=True)
-    def send_digest(self, order: UpkeepOrder) -> UpkeepReport:
+    def send_digest(self, order: MaintenanceStepInput) -> MaintenanceStepResult:
         """Mail the day's digest, once."""
         fate = self._digests.send(order.at)
         if fate.waits:
             raise ApplicationError(f"the digest has not left yet: {fate.code}", type="MailTransient")
-        return UpkeepReport(Progress.HELD if fate.held else Progress.DONE, fate.counts)
+        return MaintenanceStepResult(MaintenanceProgress.HELD if fate.held else MaintenanceProgress.DONE, fate.counts)
 
 
 def _tell(found: Findings) -> None:

@@ -15,13 +15,13 @@ from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import incidents, regenerations, restart_state
 from octy_worker.domain.subjects_missing import subject_missing
 from octy_workflows.messages import (
-    FinishOrder,
-    LinkOrder,
-    Look,
-    OverlapOrder,
+    BeginOverlapInput,
+    FinishRegenerationInput,
+    LoadFactsInput,
+    RecordRegenerationEventInput,
     RegenerationFacts,
-    RegenerationNote,
-    Step,
+    RegenerationStepInput,
+    RenewLinkInput,
 )
 
 
@@ -41,7 +41,7 @@ class RegenerationActivities:
         self._reveal_life = reveal_life
 
     @activity.defn(name="look_at_regeneration", no_thread_cancel_exception=True)
-    def look_at_regeneration(self, look: Look) -> RegenerationFacts:
+    def look_at_regeneration(self, look: LoadFactsInput) -> RegenerationFacts:
         """Return what SQL says of the regeneration."""
         with self._database.read_session() as session:
             found = restart_state.regeneration_facts(session, look.subject_id)
@@ -50,7 +50,7 @@ class RegenerationActivities:
         return found
 
     @activity.defn(name="issue_pair", no_thread_cancel_exception=True)
-    def issue_pair(self, step: Step) -> None:
+    def issue_pair(self, step: RegenerationStepInput) -> None:
         """Make the new pair, pending, its secret sealed."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
@@ -59,7 +59,7 @@ class RegenerationActivities:
             )
 
     @activity.defn(name="prove_pair", no_thread_cancel_exception=True)
-    def prove_pair(self, step: Step) -> None:
+    def prove_pair(self, step: RegenerationStepInput) -> None:
         """Verify the unsealed secret against the stored digest with the verifier that requests meet."""
         with self._database.read_session() as session:
             _check(session, step.regeneration_id)
@@ -67,14 +67,14 @@ class RegenerationActivities:
                 raise ApplicationError("the new pair does not verify", step.regeneration_id, non_retryable=True)
 
     @activity.defn(name="activate_pair", no_thread_cancel_exception=True)
-    def activate_pair(self, step: Step) -> None:
+    def activate_pair(self, step: RegenerationStepInput) -> None:
         """Let the new pair authenticate; a leaked old pair is retired in the same transaction."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             regenerations.activate(session, step.regeneration_id, step.at)
 
     @activity.defn(name="renew_link", no_thread_cancel_exception=True)
-    def renew_link(self, order: LinkOrder) -> int:
+    def renew_link(self, order: RenewLinkInput) -> int:
         """Give the uncollected secret a fresh link life; return the generation, or 0 when nothing is left."""
         with self._database.write_session() as session:
             _check(session, order.regeneration_id)
@@ -83,14 +83,14 @@ class RegenerationActivities:
             )
 
     @activity.defn(name="begin_overlap", no_thread_cancel_exception=True)
-    def begin_overlap(self, order: OverlapOrder) -> float | None:
+    def begin_overlap(self, order: BeginOverlapInput) -> float | None:
         """Mark the old pair as retiring; return its end, the order's time when it has ended, None when nothing may."""
         with self._database.write_session() as session:
             _check(session, order.regeneration_id)
             return regenerations.begin_overlap(session, order.regeneration_id, overlap=order.overlap, now=order.at)
 
     @activity.defn(name="count_old_uses", no_thread_cancel_exception=True)
-    def count_old_uses(self, step: Step) -> int:
+    def count_old_uses(self, step: RegenerationStepInput) -> int:
         """Return how often the old pair was accepted since the new secret was collected."""
         with self._database.read_session() as session:
             view = regenerations.load_regeneration(session, step.regeneration_id)
@@ -99,14 +99,14 @@ class RegenerationActivities:
             return sum(use.count for use in regenerations.old_uses(session, view))
 
     @activity.defn(name="retire_old_pair", no_thread_cancel_exception=True)
-    def retire_old_pair(self, step: Step) -> bool:
+    def retire_old_pair(self, step: RegenerationStepInput) -> bool:
         """Cut the old pair; False when SQL does not say that its time is over."""
         with self._database.write_session() as session:
             _check(session, step.regeneration_id)
             return regenerations.retire_old(session, step.regeneration_id, step.at)
 
     @activity.defn(name="finish_regeneration", no_thread_cancel_exception=True)
-    def finish_regeneration(self, order: FinishOrder) -> str:
+    def finish_regeneration(self, order: FinishRegenerationInput) -> str:
         """Finish the row, erase an uncollected secret, tell the waiting cases; return the state that stands."""
         with self._database.write_session() as session:
             _check(session, order.regeneration_id)
@@ -114,7 +114,7 @@ class RegenerationActivities:
             return str(regenerations.finish_as_ordered(session, order.regeneration_id, state, order.at))
 
     @activity.defn(name="note_regeneration", no_thread_cancel_exception=True)
-    def note_regeneration(self, note: RegenerationNote) -> None:
+    def note_regeneration(self, note: RecordRegenerationEventInput) -> None:
         """Append the event to the timelines of the cases that wait for this regeneration, once each."""
         with self._database.write_session() as session:
             _check(session, note.regeneration_id)

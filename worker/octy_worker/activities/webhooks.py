@@ -24,7 +24,7 @@ from octy_worker.webhooks.faults import Delivery, Fault
 from octy_worker.webhooks.repository import Standing, begin, complete, give_up
 from octy_worker.webhooks.shares import SLOTS, Shares
 from octy_worker.webhooks.signing import Parcel
-from octy_workflows.messages import WebhookOrder, WebhookReport
+from octy_workflows.messages import WebhookStepInput, WebhookStepResult
 
 TRANSIENT = "WebhookTransient"
 HELD_BACK = "WebhookHeldBack"  # by the account's share of this worker's slots
@@ -51,7 +51,7 @@ class WebhookActivities:
         self._clock = clock
 
     @activity.defn(name="post_webhook", no_thread_cancel_exception=True)
-    def post_webhook(self, order: WebhookOrder) -> WebhookReport:
+    def post_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         """Write the try down, post the event, and note the result. What may go better next time raises."""
         with self._database.read_session() as session:
             account_id, tries = _of_account(session, order)
@@ -60,7 +60,7 @@ class WebhookActivities:
                 raise _held_back(order)
             return self._post(order, account_id, tries)
 
-    def _post(self, order: WebhookOrder, account_id: str, tries: int) -> WebhookReport:
+    def _post(self, order: WebhookStepInput, account_id: str, tries: int) -> WebhookStepResult:
         with self._database.write_session() as session:
             standing = _known(begin(session, order.webhook_id, self._clock()), order)
         if standing.parcel is None:
@@ -78,33 +78,33 @@ class WebhookActivities:
         return _report(stands)
 
     @activity.defn(name="give_up_webhook", no_thread_cancel_exception=True)
-    def give_up_webhook(self, order: WebhookOrder) -> WebhookReport:
+    def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
         with self._database.write_session() as session:
             return _report(_known(give_up(session, order.webhook_id), order))
 
 
-def _of_account(session: Session, order: WebhookOrder) -> tuple[str, int]:
+def _of_account(session: Session, order: WebhookStepInput) -> tuple[str, int]:
     """Return whose event it is, and how often it was tried."""
     webhook = session.get(Webhook, order.webhook_id)
     return ("", 0) if webhook is None else (webhook.account_id, webhook.tries)
 
 
-def _held_back(order: WebhookOrder) -> ApplicationError:
+def _held_back(order: WebhookStepInput) -> ApplicationError:
     """Return what has Temporal ask again soon, later each time: the account's share of the slots is taken."""
     attempt = activity.info().attempt if activity.in_activity() else 1
     delay = timedelta(seconds=min(_LONGEST_WAIT, 2.0 ** min(attempt, 6)))
     return ApplicationError(f"webhook {order.webhook_id}: held-back", type=HELD_BACK, next_retry_delay=delay)
 
 
-def _known(standing: Standing | None, order: WebhookOrder) -> Standing:
+def _known(standing: Standing | None, order: WebhookStepInput) -> Standing:
     if standing is None:
         raise subject_missing("webhook", order.webhook_id)
     return standing
 
 
-def _report(standing: Standing) -> WebhookReport:
-    return WebhookReport(standing.state, standing.code)
+def _report(standing: Standing) -> WebhookStepResult:
+    return WebhookStepResult(standing.state, standing.code)
 
 
 def _tell(webhook_id: str, delivery: Delivery) -> None:

@@ -16,33 +16,33 @@ from octy_middleware.db.models import Incident
 from octy_middleware.states import IncidentState
 from octy_worker.domain import incidents, regenerations, staff_requests
 from octy_workflows.messages import (
-    Action,
     IgnoredSignal,
     MissingSubject,
-    OrderUse,
-    Refused,
+    RefusalReason,
     Signal,
-    UsedOrder,
+    StaffAction,
+    UseStaffRequestInput,
+    UseStaffRequestResult,
     WorkflowKind,
 )
-from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend, read_request
+from octy_workflows.staff_requests import StaffDecision, StaffExtension, StaffResend, parse_request
 
 _MOST_NOTED = 20  # ignored signals in one timeline; the others are counted
 _NAMES = frozenset(Signal)
-_FORMS: dict[Action, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
-    Action.DECIDE: (StaffDecision, "decision"),
-    Action.EXTEND: (StaffExtension, "extension"),
-    Action.RESEND: (StaffResend, "order to send again"),
-    Action.RESEND_KEYS: (StaffResend, "order to send again"),
+_FORMS: dict[StaffAction, tuple[type[StaffDecision] | type[StaffExtension] | type[StaffResend], str]] = {
+    StaffAction.DECIDE: (StaffDecision, "decision"),
+    StaffAction.EXTEND: (StaffExtension, "extension"),
+    StaffAction.RESEND: (StaffResend, "order to send again"),
+    StaffAction.RESEND_KEYS: (StaffResend, "order to send again"),
 }
 
 _GOES_ON = "it goes on: what was missing in the database is there, or is not waited for any more"
 
-Count = Callable[[WorkflowKind, Refused], None]
+Count = Callable[[WorkflowKind, RefusalReason], None]
 _log = logging.getLogger("octy.messages")
 
 
-class ControlActivities:
+class WorkflowMessageActivities:
     """The activities about messages; `count` is told of each that is refused, `count_missing` of missing subjects."""
 
     def __init__(self, database: Database, count: Count, count_missing: Callable[[WorkflowKind], None]) -> None:
@@ -95,23 +95,23 @@ class ControlActivities:
         _log.error("the workflow of %s %s can't go on: %s", missing.kind, missing.subject_id, missing.cause)
 
     @activity.defn(name="use_order", no_thread_cancel_exception=True)
-    def use_order(self, use: OrderUse) -> UsedOrder:
+    def use_order(self, use: UseStaffRequestInput) -> UseStaffRequestResult:
         """Load a staff order, and let one conditional UPDATE mark it as used; a retry of this call finds its mark."""
         form, noun = _FORMS[use.action]
         if not use.order_id:
-            return self._refuse(use, Refused.UNREADABLE, use.why)
+            return self._refuse(use, RefusalReason.UNREADABLE, use.why)
         try:
             with self._database.write() as connection:
                 order = staff_requests.use(connection, use.order_id, use.action, use.subject_id, by=_call(), now=use.at)
         except staff_requests.UnusableError as error:
             return self._refuse(use, error.why, str(error))
         request = staff_requests.request_of(order, form.id_field)
-        fault = read_request(form, noun, request)
+        fault = parse_request(form, noun, request)
         if isinstance(fault, str):
-            return self._refuse(use, Refused.ORDER_FAULTY, fault)
-        return UsedOrder("", request)
+            return self._refuse(use, RefusalReason.ORDER_FAULTY, fault)
+        return UseStaffRequestResult("", request)
 
-    def _refuse(self, use: OrderUse, why: Refused, words: str) -> UsedOrder:
+    def _refuse(self, use: UseStaffRequestInput, why: RefusalReason, words: str) -> UseStaffRequestResult:
         with self._database.write() as connection:
             for incident_id in _timelines(connection, use.kind, use.subject_id):
                 incidents.append_event(
@@ -124,9 +124,9 @@ class ControlActivities:
                     now=use.at,
                 )
         self._refused(use.kind, use.subject_id, why)
-        return UsedOrder(words)
+        return UseStaffRequestResult(words)
 
-    def _refused(self, kind: WorkflowKind, subject_id: str, why: Refused) -> None:
+    def _refused(self, kind: WorkflowKind, subject_id: str, why: RefusalReason) -> None:
         self._count(kind, why)
         _log.warning("a message to the workflow of %s %s was refused: %s", kind, subject_id, why)
 

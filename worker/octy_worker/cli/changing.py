@@ -12,7 +12,7 @@ from octy_worker.errors import OrderRefusedError
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.amendments import Change, Changed, change_answer
 from octy_worker.staff.audit import record
-from octy_workflows.staff_requests import fault_of_actor, fault_of_reason
+from octy_workflows.staff_requests import actor_error, reason_error
 
 
 def change(database: Database, incident_id: str, wish: Change) -> Changed:
@@ -46,11 +46,11 @@ def _audit_refusal(database: Database, incident_id: str, wish: Change, why: str)
 
 
 def _actor(wish: Change) -> str:
-    return login_name() if fault_of_actor(wish.actor) else wish.actor
+    return login_name() if actor_error(wish.actor) else wish.actor
 
 
 def _reason(wish: Change) -> str | None:
-    return None if fault_of_reason(wish.reason) else wish.reason
+    return None if reason_error(wish.reason) else wish.reason
 
 
 def told(changed: Changed, wish: Change) -> list[str]:

@@ -8,12 +8,12 @@ when a workflow is started (`relay`), and what it does with this (`octy_workflow
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import IncidentEvent, Mail
-from octy_workflows.messages import Extended, MailKind
+from octy_workflows.messages import ExtendedDeadlines, MailKind
 
 _OF_A_CASE = (MailKind.ALERT, MailKind.REMINDER)
 
 
-def extended_last(session: Session, incident_id: str) -> Extended | None:
+def extended_last(session: Session, incident_id: str) -> ExtendedDeadlines | None:
     """Return the deadlines of the last extension, or None when there was none."""
     detail = session.exec(
         select(IncidentEvent.detail)
@@ -21,7 +21,7 @@ def extended_last(session: Session, incident_id: str) -> Extended | None:
         .order_by(col(IncidentEvent.seq).desc())
         .limit(1)
     ).first()
-    return None if detail is None else Extended(float(detail["staff_at"]), float(detail["ends_at"]))
+    return None if detail is None else ExtendedDeadlines(float(detail["staff_at"]), float(detail["ends_at"]))
 
 
 def numbers_given(session: Session, incident_id: str) -> dict[str, int]:

@@ -7,7 +7,13 @@ from sqlmodel import Session, select
 
 from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Regeneration
 from octy_middleware.states import Answer
-from octy_workflows.messages import FINAL, Ending, IncidentFacts, RegenerationFacts, Signal
+from octy_workflows.messages import (
+    FINAL_REGENERATION_STATES,
+    IncidentFacts,
+    RegenerationFacts,
+    RegenerationFinalState,
+    Signal,
+)
 from octy_workflows.staff_requests import Choice
 
 CHOICES = {Answer.NOT_US: Choice.REGENERATE, Answer.IT_WAS_US: Choice.DISMISS}
@@ -33,7 +39,7 @@ def incident_facts(session: Session, incident_id: str) -> IncidentFacts | None:
     backed = [signal for signal, rows in _ROWS.items() if not told.isdisjoint(rows)]
     if said.answer is not None and Signal.CUSTOMER_ANSWERED not in backed:
         backed.append(Signal.CUSTOMER_ANSWERED)
-    if state in FINAL and Signal.REGENERATION_FINISHED not in backed:
+    if state in FINAL_REGENERATION_STATES and Signal.REGENERATION_FINISHED not in backed:
         backed.append(Signal.REGENERATION_FINISHED)
     if incident.failures > incident.length:
         backed.append(Signal.ATTEMPTS_GREW)
@@ -55,5 +61,7 @@ def regeneration_facts(session: Session, regeneration_id: str) -> RegenerationFa
         return None
     ending = row.state if row.finished_at is not None else ""
     collected = row.collected_at is not None
-    backed = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (bool(ending) and ending != Ending.DONE)
+    backed = [Signal.KEYS_COLLECTED] * collected + [Signal.SUPERSEDED] * (
+        bool(ending) and ending != RegenerationFinalState.DONE
+    )
     return RegenerationFacts(collected, ending, [str(signal) for signal in backed])

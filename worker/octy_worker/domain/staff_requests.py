@@ -18,7 +18,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import StaffOrder
 from octy_worker.errors import OrderRefusedError
-from octy_workflows.messages import Action, Refused
+from octy_workflows.messages import RefusalReason, StaffAction
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffRequest
 
 _OF_EVERY_ORDER = ("actor", "reason")
@@ -32,21 +32,21 @@ class Result(StrEnum):
 
 
 WORDS = {
-    Refused.ORDER_MISSING: "there is no staff order of this id",
-    Refused.ORDER_FOREIGN: "the staff order of this id is about something else",
-    Refused.ORDER_USED: "the staff order of this id was used already",
+    RefusalReason.ORDER_MISSING: "there is no staff order of this id",
+    RefusalReason.ORDER_FOREIGN: "the staff order of this id is about something else",
+    RefusalReason.ORDER_USED: "the staff order of this id was used already",
 }
 
 
 class UnusableError(Exception):
     """An order that can't be used; `why` says which rule it breaks."""
 
-    def __init__(self, why: Refused) -> None:
+    def __init__(self, why: RefusalReason) -> None:
         super().__init__(WORDS[why])
         self.why = why
 
 
-def write(database: Database, action: Action, subject_id: str, said: StaffRequest, now: float) -> None:
+def write(database: Database, action: StaffAction, subject_id: str, said: StaffRequest, now: float) -> None:
     """Write an order down, or find that the same one is there; its first reason stays.
 
     Raises OrderRefusedError for another order of this id.
@@ -66,7 +66,9 @@ def write(database: Database, action: Action, subject_id: str, said: StaffReques
             raise OrderRefusedError(f"the id {said.id} belongs to another order; leave it out to get a new one")
 
 
-def use(connection: Connection, order_id: str, action: Action, subject_id: str, *, by: str, now: float) -> StaffOrder:
+def use(
+    connection: Connection, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
+) -> StaffOrder:
     """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
 
     `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
@@ -74,15 +76,15 @@ def use(connection: Connection, order_id: str, action: Action, subject_id: str, 
     with Session(connection, expire_on_commit=False) as session:
         order = session.get(StaffOrder, order_id)
         if order is None:
-            raise UnusableError(Refused.ORDER_MISSING)
+            raise UnusableError(RefusalReason.ORDER_MISSING)
         if order.subject_id != subject_id or order.action != action:
-            raise UnusableError(Refused.ORDER_FOREIGN)
+            raise UnusableError(RefusalReason.ORDER_FOREIGN)
         unused = (col(StaffOrder.id) == order_id, col(StaffOrder.used_at).is_(None))
         marked = connection.execute(
             update(StaffOrder).where(*unused).values(used_at=utc(now), used_by=by, result=Result.USED)
         )
         if marked.rowcount != 1 and order.used_by != by:
-            raise UnusableError(Refused.ORDER_USED)
+            raise UnusableError(RefusalReason.ORDER_USED)
         return order
 
 
@@ -104,7 +106,7 @@ def used_decision(connection: Connection, order_id: str, incident_id: str) -> St
     """Return a decision about this incident that its workflow has marked as used."""
     query = select(col(StaffOrder.id)).where(
         col(StaffOrder.id) == order_id,
-        col(StaffOrder.action) == Action.DECIDE,
+        col(StaffOrder.action) == StaffAction.DECIDE,
         col(StaffOrder.subject_id) == incident_id,
         col(StaffOrder.result) == Result.USED,
     )

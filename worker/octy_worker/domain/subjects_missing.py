@@ -7,7 +7,7 @@ after that (`octy_workflows.activity_calls`).
 from temporalio import activity
 from temporalio.exceptions import ApplicationError
 
-from octy_workflows.retry import SELDOM, SUBJECT_MISSING, SUBJECT_MISSING_FOR
+from octy_workflows.retry import MISSING_SUBJECT_RETRY, SUBJECT_MISSING, SUBJECT_MISSING_TIMEOUT
 
 
 def subject_missing(what: str, subject_id: str) -> ApplicationError:
@@ -25,6 +25,9 @@ def _is_to_be_told() -> bool:
     if not activity.in_activity():
         return False
     info = activity.info()
-    if info.retry_policy is None or info.retry_policy.initial_interval >= SELDOM["retry_policy"].initial_interval:
+    if (
+        info.retry_policy is None
+        or info.retry_policy.initial_interval >= MISSING_SUBJECT_RETRY["retry_policy"].initial_interval
+    ):
         return False
-    return info.current_attempt_scheduled_time - info.scheduled_time >= SUBJECT_MISSING_FOR
+    return info.current_attempt_scheduled_time - info.scheduled_time >= SUBJECT_MISSING_TIMEOUT

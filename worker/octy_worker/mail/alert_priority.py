@@ -15,7 +15,7 @@ from typing import Any
 
 from temporalio.worker import ActivityInboundInterceptor, ExecuteActivityInput, Interceptor
 
-from octy_workflows.task_queues import Work
+from octy_workflows.task_queues import TaskQueueKind
 
 ALERT_TIMEOUT = 2.0
 """Seconds after which an alert counts no longer: its mail server hangs, or another worker sends it."""
@@ -23,7 +23,7 @@ ALERT_TIMEOUT = 2.0
 MAX_DELAY = 2.0
 """Seconds that a piece of work waits at most: attacks on one key after the other must not stop notices."""
 
-LOW_PRIORITY = frozenset({Work.NOTICES, Work.WEBHOOKS})
+LOW_PRIORITY = frozenset({TaskQueueKind.NOTICES, TaskQueueKind.WEBHOOKS})
 """The task queues whose activities wait."""
 
 
@@ -56,9 +56,9 @@ class AlertsInProgress:
                     await self._changed.wait()
 
 
-def interceptors(alerts: AlertsInProgress, work: Work | None) -> list[Interceptor]:
+def interceptors(alerts: AlertsInProgress, work: TaskQueueKind | None) -> list[Interceptor]:
     """Return what the worker of a task queue needs for it; None: of the main one."""
-    if work is Work.ALERTS:
+    if work is TaskQueueKind.ALERTS:
         return [_Intercepted(lambda following: _EndsAlert(following, alerts))]
     if work in LOW_PRIORITY:
         return [_Intercepted(lambda following: _WaitsForAlerts(following, alerts))]

@@ -17,7 +17,7 @@ from octy_worker.mail import phrasing
 from octy_worker.mail.colours import Palette
 from octy_worker.mail.translation import Translation
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import Deliver
+from octy_workflows.messages import DeliveryMethod
 
 _OURS = "en"  # the language of our own templates
 
@@ -27,7 +27,7 @@ class Terms:
     """The settings that mails may name; times are seconds. Whoever writes templates is not given the others."""
 
     threshold: int
-    deliver: Deliver
+    deliver: DeliveryMethod
     regenerate_on_silence: bool
     incident_remind_after: tuple[float, ...]
     incident_staff_after: float

@@ -21,7 +21,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.repository import FINAL, Intent, Standing, copy_pattern, lock_account, new_mail, standing_of
-from octy_workflows.messages import JOINS, MailKind
+from octy_workflows.messages import JOINED, MailKind
 
 ANSWERED = "answered"
 _TRY = timedelta(seconds=60)  # an activity's time: after that its worker was killed
@@ -89,7 +89,7 @@ def take_turn(session: Session, intent: Intent, waiting: Waiting, now: float) ->
     if mail is None:
         wait = waiting.until_due(_last_alert(session, intent.account_id), now)
         if wait > 0:
-            return Turn(Standing(MailState.PENDING, JOINS), wait=wait)
+            return Turn(Standing(MailState.PENDING, JOINED), wait=wait)
         mail, carried = new_mail(intent, time), _carry(session, intent, time)
     else:
         carried = _carried(session, intent.key)

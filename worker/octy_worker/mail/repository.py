@@ -15,7 +15,7 @@ from sqlmodel import Session, and_, col, func, or_, select
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Mail
 from octy_middleware.states import MailState
-from octy_workflows.messages import WITHHELD, MailKind
+from octy_workflows.messages import DAILY_CAP, MailKind
 
 CAPPED = (
     MailKind.REMINDER,
@@ -67,7 +67,7 @@ def intend(session: Session, intent: Intent, now: float) -> Standing:
         mail.created_at = time
     full = intent.cap is not None and _lately(session, intent, time) >= intent.cap
     mail.state = MailState.SKIPPED if full else MailState.PENDING
-    mail.last_error = WITHHELD if full else ""
+    mail.last_error = DAILY_CAP if full else ""
     if not full:
         mail.tries, mail.tried_at = mail.tries + 1, time
     session.add(mail)

@@ -14,7 +14,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.joining import alert_key_of, is_unanswered
-from octy_workflows.messages import WITHHELD
+from octy_workflows.messages import DAILY_CAP
 
 _RECENT = timedelta(hours=25)  # each is ordered again, or given up, within a day
 
@@ -37,7 +37,7 @@ def is_withheld(now: float) -> ColumnElement[bool]:
     )
     return (
         (col(Mail.state) == MailState.SKIPPED)
-        & (col(Mail.last_error) == WITHHELD)
+        & (col(Mail.last_error) == DAILY_CAP)
         & (col(Mail.created_at) > utc(now) - _RECENT)
         & or_(col(Mail.incident_id).is_(None), waiting)
     )

@@ -33,7 +33,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import IncidentState, MailState, RegenerationState, Resolution, WebhookState
 from octy_worker.domain import incidents
 from octy_worker.maintenance.reconciliation.subjects import PAGE, mails_of, untold
-from octy_workflows.messages import OVERTAKEN
+from octy_workflows.messages import OUTDATED
 
 COPIED = "copied"
 """Why something that was open in the original ended here: a code in timelines and rows."""
@@ -132,7 +132,7 @@ def _skip_notices(session: Session, now: float) -> int:
                         kind=kind,
                         message_id=f"<{key}@{COPIED}.invalid>",
                         state=MailState.SKIPPED,
-                        last_error=OVERTAKEN,
+                        last_error=OUTDATED,
                         created_at=utc(now),
                     )
                 )
@@ -142,7 +142,7 @@ def _skip_notices(session: Session, now: float) -> int:
 
 def _skip_mails(connection: Connection) -> int:
     pending = update(Mail).where(col(Mail.state) == MailState.PENDING)
-    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OVERTAKEN))
+    return _count(connection, pending.values(state=MailState.SKIPPED, last_error=OUTDATED))
 
 
 def _skip_webhooks(connection: Connection) -> int:

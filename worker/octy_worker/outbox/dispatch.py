@@ -23,14 +23,14 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
-    IncidentCase,
-    IncidentPast,
-    NoticeCase,
+    IncidentInput,
+    IncidentRestart,
+    NoticeInput,
     NoticeKind,
-    RegenerationCase,
-    RegenerationPast,
+    RegenerationInput,
+    RegenerationRestart,
     Signal,
-    WebhookCase,
+    WebhookInput,
     incident_workflow_id,
     notice_workflow_id,
     regeneration_workflow_id,
@@ -41,7 +41,7 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.task_queues import background_task_queue, incident_task_queue
 from octy_workflows.webhook import KeyWebhookWorkflow
 
-_Past = TypeVar("_Past", IncidentPast, RegenerationPast)
+_Past = TypeVar("_Past", IncidentRestart, RegenerationRestart)
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Call:
     """
 
     run: Any
-    argument: IncidentCase | RegenerationCase | NoticeCase | WebhookCase
+    argument: IncidentInput | RegenerationInput | NoticeInput | WebhookInput
     workflow_id: str
     task_queue: str
     signal: Signal | None = None  # without content: it says that there is something to be read in SQL
@@ -110,14 +110,14 @@ class MessageDispatch:
         settings = self._settings
         past = self._read(past_of_incident, incident_id) if again else None
         with self._database.read_session() as session:
-            case = IncidentCase(
+            case = IncidentInput(
                 incident_id,
                 settings.incident_times,
                 searchable=self._searchable,
                 failures=settings.threshold,
                 extended=earlier_orders.extended_last(session, incident_id),
                 numbers=earlier_orders.numbers_given(session, incident_id),
-                past=past or IncidentPast(),
+                past=past or IncidentRestart(),
             )
         return Call(
             KeyIncidentWorkflow.run,
@@ -134,14 +134,14 @@ class MessageDispatch:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
         past = self._read(past_of_regeneration, regeneration_id) if again else None
-        case = RegenerationCase(
+        case = RegenerationInput(
             regeneration_id,
             leaked=row.leaked,
             replaces=row.old_pair_id is not None,
             times=self._settings.regeneration_times,
             deliver=self._settings.deliver,
             searchable=self._searchable,
-            past=past or RegenerationPast(),
+            past=past or RegenerationRestart(),
             account_id=row.account_id,
             old_pair_id=row.old_pair_id or "",
         )
@@ -160,7 +160,7 @@ class MessageDispatch:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
         began = row.at.timestamp() if again else 0.0
-        case = NoticeCase(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
+        case = NoticeInput(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
         return Call(
             KeyNoticeWorkflow.run,
             case,
@@ -176,7 +176,7 @@ class MessageDispatch:
             row = session.get_one(Webhook, webhook_id)
         return Call(
             KeyWebhookWorkflow.run,
-            WebhookCase(webhook_id, row.event, self._settings.webhook_life),
+            WebhookInput(webhook_id, row.event, self._settings.webhook_life),
             webhook_workflow_id(self._installation, webhook_id, order),
             background_task_queue(self._task_queue),
             summary=f"Webhook {webhook_id}: {row.event}",

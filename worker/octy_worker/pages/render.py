@@ -20,7 +20,7 @@ from octy_worker import formatting
 from octy_worker.pages.notices import Notice
 from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import Deliver
+from octy_workflows.messages import DeliveryMethod
 
 _LONGEST_TEXT = 2000  # characters of one printed value
 
@@ -34,7 +34,7 @@ class Renderer:
             "style": Markup(style),  # noqa: S704 - our own file
             "product": settings.product_name,
             "support": settings.support_contact,
-            "by_mail": settings.deliver is Deliver.MAIL,
+            "by_mail": settings.deliver is DeliveryMethod.MAIL,
             "support_address": _address(settings.support_contact),
         }
         self.policy = (

@@ -26,12 +26,18 @@ from octy_worker.staff.audit import record
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.place import TemporalPlace, has_worker, reach
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import Action, Extended, Resent, incident_workflow_id, regeneration_workflow_id
+from octy_workflows.messages import (
+    ExtendedDeadlines,
+    ResendResult,
+    StaffAction,
+    incident_workflow_id,
+    regeneration_workflow_id,
+)
 from octy_workflows.regeneration import KeyRegenerationWorkflow
-from octy_workflows.staff_input import INVALID, ORDER, REFUSED_PLAINTEXT, TOO_EARLY, TOO_LATE
+from octy_workflows.staff_input import INVALID, REFUSED_PLAINTEXT, REQUEST_REFUSED, TOO_EARLY, TOO_LATE
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffExtension, StaffRequest, StaffResend
 
-_ACTIONS = {StaffDecision: Action.DECIDE, StaffExtension: Action.EXTEND, StaffResend: Action.RESEND}
+_ACTIONS = {StaffDecision: StaffAction.DECIDE, StaffExtension: StaffAction.EXTEND, StaffResend: StaffAction.RESEND}
 _RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", StaffResend: "mail_ordered_again"}
 
 
@@ -44,15 +50,17 @@ def decide(
 
 def extend(
     database: Database, place: TemporalPlace, incident_id: str, extension: StaffExtension, *, timeout: float
-) -> Extended:
+) -> ExtendedDeadlines:
     """Return the case's new deadlines. Raises as `decide`."""
-    extended: Extended = _ask(database, place, incident_id, extension, timeout)
+    extended: ExtendedDeadlines = _ask(database, place, incident_id, extension, timeout)
     return extended
 
 
-def resend(database: Database, place: TemporalPlace, incident_id: str, order: StaffResend, *, timeout: float) -> Resent:
+def resend(
+    database: Database, place: TemporalPlace, incident_id: str, order: StaffResend, *, timeout: float
+) -> ResendResult:
     """Return which mail was sent again, and what became of it. Raises as `decide`."""
-    resent: Resent = _ask(database, place, incident_id, order, timeout)
+    resent: ResendResult = _ask(database, place, incident_id, order, timeout)
     return resent
 
 
@@ -71,7 +79,7 @@ def resend_keys(  # who, what and why of one order
     """
     try:
         _refuse_faults(order)
-        _write(database, Action.RESEND_KEYS, regeneration_id, order)
+        _write(database, StaffAction.RESEND_KEYS, regeneration_id, order)
         try:
             number = asyncio.run(_ask_for_keys(database, place, incident_id, regeneration_id, order, patience=timeout))
         except RefusedError:
@@ -125,7 +133,7 @@ def write_only(
             assert incident_id is not None
             _write(database, _ACTIONS[type(said)], incident_id, said)
         else:
-            _write(database, Action.RESEND_KEYS, regeneration_id, said)
+            _write(database, StaffAction.RESEND_KEYS, regeneration_id, said)
     except RefusedError as refusal:
         _audit_refusal(database, incident_id, said, str(refusal))
         raise
@@ -138,7 +146,7 @@ def _withdraw(database: Database, said: StaffRequest) -> None:
         staff_requests.withdraw(connection, said.id, time.time())
 
 
-def _write(database: Database, action: Action, subject_id: str, said: StaffRequest) -> None:
+def _write(database: Database, action: StaffAction, subject_id: str, said: StaffRequest) -> None:
     try:
         staff_requests.write(database, action, subject_id, said, time.time())
     except OrderRefusedError as error:
@@ -208,7 +216,7 @@ async def _ask_for_keys(
 
 def _refusal(database: Database, incident_id: str | None, error: WorkflowUpdateFailedError) -> CommandError:
     cause = error.cause
-    if isinstance(cause, ApplicationError) and cause.type in (INVALID, ORDER, TOO_EARLY, TOO_LATE):
+    if isinstance(cause, ApplicationError) and cause.type in (INVALID, REQUEST_REFUSED, TOO_EARLY, TOO_LATE):
         return RefusedError(cause.message)
     if REFUSED_PLAINTEXT.decode() in str(cause):
         return UsageError(

@@ -36,7 +36,7 @@ from octy_middleware.clock import RandomBytes
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_workflows.staff_input import REFUSED_DAMAGED, REFUSED_FOREIGN, REFUSED_NO_KEY, REFUSED_PLAINTEXT
-from octy_workflows.staff_requests import read_order
+from octy_workflows.staff_requests import parse_request_id
 
 ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"
@@ -175,7 +175,7 @@ def _is_order(payload: Payload) -> bool:
     if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _LARGEST_ORDER:
         return False
     try:
-        return read_order(json.loads(payload.data)) is not None
+        return parse_request_id(json.loads(payload.data)) is not None
     except ValueError:  # no JSON, or no UTF-8
         return False
 

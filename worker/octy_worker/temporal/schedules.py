@@ -30,8 +30,8 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
 from octy_worker.temporal.codec import key_of
 from octy_worker.temporal.search_attributes import make_known
-from octy_workflows.maintenance import KeyUpkeepWorkflow
-from octy_workflows.messages import UpkeepRound, UpkeepTask, upkeep_schedule_id
+from octy_workflows.maintenance import KeyMaintenanceWorkflow
+from octy_workflows.messages import MaintenanceInput, MaintenanceTask, maintenance_schedule_id
 from octy_workflows.task_queues import background_task_queue
 
 _logger = logging.getLogger(__name__)
@@ -41,13 +41,13 @@ _DAY = timedelta(days=1)
 _CATCH_UP = timedelta(hours=1)  # of what was missed while Temporal was away, no more than that
 
 
-def planned(settings: WorkerSettings) -> dict[UpkeepTask, ScheduleIntervalSpec | None]:
+def planned(settings: WorkerSettings) -> dict[MaintenanceTask, ScheduleIntervalSpec | None]:
     """Return when each task is due; None for one that is switched off. Intervals count from 1970, UTC."""
     digest = ScheduleIntervalSpec(every=_DAY, offset=timedelta(hours=settings.support_digest_hour))
     return {
-        UpkeepTask.RETENTION: ScheduleIntervalSpec(every=timedelta(seconds=settings.retention_interval)),
-        UpkeepTask.RECONCILIATION: ScheduleIntervalSpec(every=timedelta(seconds=settings.reconcile_interval)),
-        UpkeepTask.DIGEST: digest if settings.support_digest_to else None,
+        MaintenanceTask.RETENTION: ScheduleIntervalSpec(every=timedelta(seconds=settings.retention_interval)),
+        MaintenanceTask.RECONCILIATION: ScheduleIntervalSpec(every=timedelta(seconds=settings.reconcile_interval)),
+        MaintenanceTask.DIGEST: digest if settings.support_digest_to else None,
     }
 
 
@@ -77,24 +77,24 @@ async def ensure_schedules(client: Client, settings: WorkerSettings, installatio
     """Have each schedule as planned. A new one is due at once, but for the digest, which has its hour."""
     task_queue = main_queue(settings, installation)
     for task, due in planned(settings).items():
-        schedule_id = upkeep_schedule_id(task_queue, task)
+        schedule_id = maintenance_schedule_id(task_queue, task)
         if due is None:
             await _remove(client, schedule_id)
             continue
         schedule = _schedule(task_queue, task, due)
         try:
-            await client.create_schedule(schedule_id, schedule, trigger_immediately=task is not UpkeepTask.DIGEST)
+            await client.create_schedule(schedule_id, schedule, trigger_immediately=task is not MaintenanceTask.DIGEST)
             _logger.info("schedules: %s made", schedule_id)
         except ScheduleAlreadyRunningError:
             await _mend(client, schedule_id, schedule, settings.temporal_keys)
 
 
-def _schedule(task_queue: str, task: UpkeepTask, due: ScheduleIntervalSpec) -> Schedule:
+def _schedule(task_queue: str, task: MaintenanceTask, due: ScheduleIntervalSpec) -> Schedule:
     return Schedule(
         action=ScheduleActionStartWorkflow(
-            KeyUpkeepWorkflow.run,
-            UpkeepRound(task),
-            id=upkeep_schedule_id(task_queue, task),
+            KeyMaintenanceWorkflow.run,
+            MaintenanceInput(task),
+            id=maintenance_schedule_id(task_queue, task),
             task_queue=background_task_queue(task_queue),
             execution_timeout=_DAY,
         ),

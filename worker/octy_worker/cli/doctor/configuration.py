@@ -19,7 +19,7 @@ from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.mail.addresses import Sender
 from octy_worker.settings import WorkerSettings
-from octy_workflows.messages import Deliver
+from octy_workflows.messages import DeliveryMethod
 
 KEYS = ("peppers", "sealing_keys", "link_keys")
 _PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
@@ -59,7 +59,7 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
 
 def _delivery(settings: WorkerSettings) -> list[Check]:
     """Say what is unusual, and right when it is meant."""
-    if settings.deliver is Deliver.LINK:
+    if settings.deliver is DeliveryMethod.LINK:
         return []
     return [
         passed("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")

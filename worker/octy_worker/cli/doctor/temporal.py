@@ -25,7 +25,7 @@ from octy_worker.temporal.place import TemporalPlace, reach
 from octy_worker.temporal.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
 from octy_worker.temporal.schedules import planned
 from octy_worker.temporal_connection import TemporalConnection
-from octy_workflows.messages import upkeep_schedule_id
+from octy_workflows.messages import maintenance_schedule_id
 
 _ATTRIBUTES, _WORKER, _RELEASES, _CLOCK = "search attributes", "worker", "worker releases", "Temporal's clock"
 _SCHEDULES, _TASKS = "schedules", "workflow tasks"
@@ -165,7 +165,7 @@ async def _check_schedules(client: Client, settings: WorkerSettings, queue: str)
     missing, paused = [], []
     for task in (task for task, due in planned(settings).items() if due is not None):
         try:
-            found = await client.get_schedule_handle(upkeep_schedule_id(queue, task)).describe()
+            found = await client.get_schedule_handle(maintenance_schedule_id(queue, task)).describe()
         except RPCError as error:
             if error.status is not RPCStatusCode.NOT_FOUND:
                 return problem("temporal-call-failed", name=_SCHEDULES, error=error.message)
@@ -176,7 +176,7 @@ async def _check_schedules(client: Client, settings: WorkerSettings, queue: str)
     if missing:
         return problem("schedules-missing", tasks=", ".join(missing))
     if paused:
-        return problem("schedules-paused", tasks=", ".join(paused), id=upkeep_schedule_id(queue, paused[0]))
+        return problem("schedules-paused", tasks=", ".join(paused), id=maintenance_schedule_id(queue, paused[0]))
     return passed(_SCHEDULES, "each is there, and none is paused")
 
 

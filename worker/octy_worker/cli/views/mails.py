@@ -6,7 +6,7 @@ from rich.table import Table
 
 from octy_worker.cli.output import Column, table
 from octy_worker.reports.models import MailLine
-from octy_workflows.messages import WITHHELD
+from octy_workflows.messages import DAILY_CAP
 
 
 def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
@@ -17,6 +17,6 @@ def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
 
 
 def _state(mail: MailLine) -> str:
-    if mail.last_error == WITHHELD:
+    if mail.last_error == DAILY_CAP:
         return "withheld until tomorrow"
     return f"{mail.state} in {mail.carried_by}" if mail.carried_by else mail.state

@@ -22,13 +22,13 @@ from octy_worker.mail.facts.cases import draft_of_case, with_others
 from octy_worker.mail.facts.drafts import Draft
 from octy_worker.mail.facts.keys import draft_of_keys
 from octy_worker.mail.facts.notices import draft_of_notice
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 __all__ = ["Draft", "draft", "is_there", "with_others"]
 
 
 def draft(
-    session: Session, links: Links, order: MailOrder, now: float, *, sealer: Sealer | None = None
+    session: Session, links: Links, order: SendMailInput, now: float, *, sealer: Sealer | None = None
 ) -> Draft | None:
     """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there.
 
@@ -53,6 +53,6 @@ def draft(
             assert_never(unknown)
 
 
-def is_there(session: Session, order: MailOrder) -> bool:
+def is_there(session: Session, order: SendMailInput) -> bool:
     """Tell whether the order's subject is in this database."""
     return any(session.get(table, order.subject_id) for table in (Incident, Regeneration, Notice, Account))

@@ -15,10 +15,10 @@ from octy_worker.formatting import SOURCES_SHOWN
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, OtherKey, SourceLine
 from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
-from octy_workflows.messages import MailOrder
+from octy_workflows.messages import SendMailInput
 
 
-def draft_of_case(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+def draft_of_case(session: Session, links: Links, order: SendMailInput, now: float) -> Draft | None:
     """Return the draft of a case's mail, or None when there is no such case."""
     case = load_case(session, order.subject_id)
     if case is None:

@@ -21,7 +21,7 @@ from octy_worker.formatting import SOURCES_SHOWN
 from octy_worker.mail.facts.drafts import CLIENT_LIMIT, KEY_LIMIT, Draft, harmless_source
 from octy_worker.mail.facts.shapes import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
 from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,9 @@ class _Told:
     overtaken: bool = False
 
 
-def draft_of_keys(session: Session, links: Links, sealer: Sealer | None, order: MailOrder, now: float) -> Draft | None:
+def draft_of_keys(
+    session: Session, links: Links, sealer: Sealer | None, order: SendMailInput, now: float
+) -> Draft | None:
     """Return the draft of a regeneration's mail, or None when the rows that it speaks of are not there."""
     view = load_regeneration(session, order.subject_id)
     told = None if view is None else _told(session, view, order, links=links, sealer=sealer, now=now)
@@ -50,7 +52,7 @@ def draft_of_keys(session: Session, links: Links, sealer: Sealer | None, order: 
 
 
 def _told(
-    session: Session, view: RegenerationView, order: MailOrder, *, links: Links, sealer: Sealer | None, now: float
+    session: Session, view: RegenerationView, order: SendMailInput, *, links: Links, sealer: Sealer | None, now: float
 ) -> _Told | None:
     match order.kind:
         case MailKind.NEW_KEYS:

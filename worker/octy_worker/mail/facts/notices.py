@@ -23,7 +23,7 @@ from octy_worker.mail.facts.shapes import (
     WebhookChangedFacts,
 )
 from octy_worker.mail.sanitize import harmless, harmless_name
-from octy_workflows.messages import MailKind, MailOrder
+from octy_workflows.messages import MailKind, SendMailInput
 
 _ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link
 _TELLS = {
@@ -35,7 +35,7 @@ _TELLS = {
 }
 
 
-def draft_of_notice(session: Session, links: Links, order: MailOrder, now: float) -> Draft | None:
+def draft_of_notice(session: Session, links: Links, order: SendMailInput, now: float) -> Draft | None:
     """Return the draft of a notice's mail, or None when there is no such notice."""
     view = load_notice(session, order.subject_id)
     if view is None or view.kind is not _TELLS[order.kind]:

@@ -21,7 +21,7 @@ from octy_middleware.domain import outbox
 from octy_middleware.domain.outbox import TRIES, Event
 from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
 from octy_workflows.messages import (
-    OVERTAKEN,
+    OUTDATED,
     MailKind,
     incident_workflow_id,
     notice_workflow_id,
@@ -251,7 +251,7 @@ def untold(session: Session, ids: Iterable[str]) -> list[str]:
     wanted = [key for some in keys.values() for key in some]
     rows = session.exec(select(Mail.key, Mail.state, Mail.last_error).where(col(Mail.key).in_(wanted))).all()
     final = {key for key, state, _ in rows if state in _FINAL}
-    overtaken = {key for key, state, why in rows if state == MailState.SKIPPED and why == OVERTAKEN}
+    overtaken = {key for key, state, why in rows if state == MailState.SKIPPED and why == OUTDATED}
     return [notice for notice, some in keys.items() if not final.issuperset(some) and overtaken.isdisjoint(some)]
 
 

@@ -23,7 +23,7 @@ from octy_worker.maintenance.restored.known import (
     regeneration_of,
 )
 from octy_worker.temporal.codec import ENCRYPTED
-from octy_workflows.messages import IncidentCase, IncidentFacts, RegenerationCase, RegenerationFacts
+from octy_workflows.messages import IncidentFacts, IncidentInput, RegenerationFacts, RegenerationInput
 
 _ISSUED = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}")  # see `clock.uuid7`
 _NAMES = {kind: name for name, kind in TYPES.items()}
@@ -88,15 +88,15 @@ class Histories:
 
     async def regeneration(self, execution: Execution) -> KnownRegeneration:
         """Return what one run says of its regeneration. Raises UnprovenError."""
-        case, results, result = await self._read(execution, RegenerationCase)
-        if not isinstance(case, RegenerationCase) or case.regeneration_id != execution.subject_id:
+        case, results, result = await self._read(execution, RegenerationInput)
+        if not isinstance(case, RegenerationInput) or case.regeneration_id != execution.subject_id:
             raise UnprovenError("its input is not of this regeneration")
         return regeneration_of(case, results, running=execution.running, ending=result, closed_at=execution.closed_at)
 
     async def incident(self, execution: Execution) -> KnownIncident:
         """Return what one run says of its incident. Raises UnprovenError."""
-        case, results, result = await self._read(execution, IncidentCase)
-        if not isinstance(case, IncidentCase) or case.incident_id != execution.subject_id:
+        case, results, result = await self._read(execution, IncidentInput)
+        if not isinstance(case, IncidentInput) or case.incident_id != execution.subject_id:
             raise UnprovenError("its input is not of this incident")
         return incident_of(execution.subject_id, results, running=execution.running, resolution=result)
 

@@ -11,11 +11,11 @@ from typing import Any
 
 from octy_workflows.messages import (
     COLLECTED,
-    FINAL,
-    Ending,
+    FINAL_REGENERATION_STATES,
     IncidentFacts,
-    RegenerationCase,
     RegenerationFacts,
+    RegenerationFinalState,
+    RegenerationInput,
     Resolution,
 )
 from octy_workflows.staff_requests import Choice
@@ -40,7 +40,7 @@ class Result:
 class KnownRegeneration:
     """What Temporal knows of a regeneration.
 
-    `ending`: an `Ending`, or empty while its workflow runs. `collected_at`: when the collection was first known; None
+    `ending`: an `RegenerationFinalState`, or empty while its workflow runs. `collected_at`: when the collection was first known; None
     without one. `overlap_end`: the end of the old pair as it was set.
     """
 
@@ -56,7 +56,7 @@ class KnownRegeneration:
     @property
     def is_in_vain(self) -> bool:
         """Whether it ended, and the customer got no keys."""
-        return self.ending in (Ending.ABANDONED, Ending.SUPERSEDED)
+        return self.ending in (RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +73,12 @@ class KnownIncident:
 
 
 def regeneration_of(
-    case: RegenerationCase, results: Iterable[Result], *, running: bool, ending: str, closed_at: float
+    case: RegenerationInput, results: Iterable[Result], *, running: bool, ending: str, closed_at: float
 ) -> KnownRegeneration:
     """Return what a workflow's input, results and end say. `closed_at` is not used while it runs."""
-    if not running and ending not in FINAL:
+    if not running and ending not in FINAL_REGENERATION_STATES:
         raise UnprovenError("its result is none of a regeneration")
-    collected_at, overlap_end = closed_at if ending == Ending.DONE else None, None
+    collected_at, overlap_end = closed_at if ending == RegenerationFinalState.DONE else None, None
     for result in results:
         if _shows_collection(result):
             collected_at = result.at if collected_at is None else min(collected_at, result.at)
@@ -109,7 +109,7 @@ def _shows_collection(result: Result) -> bool:
         case "begin_overlap", end:
             return end is not None
         case "finish_regeneration", state:
-            return state in (COLLECTED, Ending.DONE)
+            return state in (COLLECTED, RegenerationFinalState.DONE)
     return False
 
 

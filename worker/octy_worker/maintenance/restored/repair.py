@@ -17,7 +17,7 @@ from octy_middleware.states import Answer, IncidentState, PairState, Regeneratio
 from octy_worker.domain import incidents, regenerations
 from octy_worker.domain.restart_state import CHOICES
 from octy_worker.maintenance.restored.known import KnownIncident, KnownRegeneration, UnprovenError
-from octy_workflows.messages import Ending
+from octy_workflows.messages import RegenerationFinalState
 
 _ANSWERS = {choice: answer for answer, choice in CHOICES.items()}
 _IN_VAIN = (RegenerationState.ABANDONED, RegenerationState.SUPERSEDED)
@@ -40,7 +40,7 @@ def repair_regeneration(session: Session, known: KnownRegeneration, now: float) 
     row = session.get(Regeneration, known.id)
     _check_ids(session, row, known)
     old_pair_id = known.old_pair_id or None
-    was_cut = known.leaked or known.ending == Ending.DONE
+    was_cut = known.leaked or known.ending == RegenerationFinalState.DONE
     cut = _cut(session, old_pair_id, now) if was_cut else ()
     if row is None:
         return Repaired(cut, lost_keys=not known.is_in_vain or known.leaked)
@@ -84,9 +84,9 @@ def _bring_further(session: Session, row: Regeneration, known: KnownRegeneration
         regenerations.finish(connection, row.id, RegenerationState.ABANDONED, now)
         return Repaired(changed=True, lost_keys=row.new_pair_id is None)
     changed = _take_over_collection(session, row, known, now)
-    if known.ending == Ending.DONE:
+    if known.ending == RegenerationFinalState.DONE:
         regenerations.finish(connection, row.id, RegenerationState.DONE, now)
-    return Repaired(changed=changed or known.ending == Ending.DONE)
+    return Repaired(changed=changed or known.ending == RegenerationFinalState.DONE)
 
 
 def _take_over_collection(session: Session, row: Regeneration, known: KnownRegeneration, now: float) -> bool:

@@ -13,7 +13,7 @@ from octy_worker.mail.composing import Envelope
 from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.smtp_errors import Delivery, Verdict
 from octy_worker.outbox.leases import DeliveryResult, Fate
-from octy_workflows.messages import Refused, WorkflowKind
+from octy_workflows.messages import RefusalReason, WorkflowKind
 
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _EVENTS = frozenset(Event)
@@ -56,7 +56,7 @@ class Counts:
         )
         for kind in WorkflowKind:
             self._missing.labels(kind)
-            for why in Refused:
+            for why in RefusalReason:
                 self._refused.labels(kind, why)
         for fate in _FATES.values():  # a rate needs a zero to begin with
             for event in Event:
@@ -69,7 +69,7 @@ class Counts:
         event = end.message.kind if end.message.kind in _EVENTS else _UNKNOWN
         self._messages.labels(event, _FATES[end.fate]).inc()
 
-    def refused(self, kind: WorkflowKind, why: Refused) -> None:
+    def refused(self, kind: WorkflowKind, why: RefusalReason) -> None:
         """Count a message to a workflow that was refused."""
         self._refused.labels(kind, why).inc()
 

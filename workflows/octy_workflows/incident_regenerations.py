@@ -12,22 +12,29 @@ from temporalio import workflow
 with workflow.unsafe.imports_passed_through():
     from octy_workflows import activities
     from octy_workflows.current_details import CurrentDetails
-    from octy_workflows.incident_answer import Question
-    from octy_workflows.incident_status import Standing
-    from octy_workflows.messages import FINAL, CaseState, Ending, IncidentCase, IncidentFacts, RegenerationOrder
+    from octy_workflows.incident_answer import AnswerTracker
+    from octy_workflows.incident_status import IncidentStatus
+    from octy_workflows.messages import (
+        FINAL_REGENERATION_STATES,
+        IncidentFacts,
+        IncidentInput,
+        IncidentState,
+        OpenRegenerationInput,
+        RegenerationFinalState,
+    )
 
 _MOST_SUPERSEDED = 3  # regenerations of one case that may be followed by a later one
 _ABANDONED = "regeneration_abandoned"
 
 
-class Replacement:
+class IncidentRegenerations:
     """One case's regenerations."""
 
     def __init__(
         self,
-        case: IncidentCase,
-        question: Question,
-        standing: Standing,
+        case: IncidentInput,
+        question: AnswerTracker,
+        standing: IncidentStatus,
         board: CurrentDetails,
         look: Callable[[], Awaitable[None]],
     ) -> None:
@@ -53,17 +60,17 @@ class Replacement:
             return False
         self._newest = opened
         self._board.show(keys=f"Regeneration {opened} is on its way.")
-        await self._standing.note("regenerating", key=opened, state=CaseState.REGENERATING)
+        await self._standing.note("regenerating", key=opened, state=IncidentState.REGENERATING)
         await workflow.wait_condition(lambda: opened in self._endings or self._question.wants_no_keys())
         if opened not in self._endings:
             self._board.show(keys=f"Regeneration {opened} is not waited for any more.")
             return False
-        match Ending(self._endings[opened]):
-            case Ending.DONE:
+        match RegenerationFinalState(self._endings[opened]):
+            case RegenerationFinalState.DONE:
                 return True
-            case Ending.SUPERSEDED:
+            case RegenerationFinalState.SUPERSEDED:
                 return await self._is_last_to_be_superseded()
-            case Ending.ABANDONED:
+            case RegenerationFinalState.ABANDONED:
                 await self._ask_again()
                 return False
             case unknown:
@@ -72,14 +79,14 @@ class Replacement:
     def learn(self, facts: IncidentFacts) -> None:
         """Remember an ending; SQL may tell it before the order's answer has brought the id."""
         regeneration_id, state = facts.regeneration_id, facts.regeneration_state
-        if state not in FINAL or regeneration_id in self._endings:
+        if state not in FINAL_REGENERATION_STATES or regeneration_id in self._endings:
             return
         self._endings[regeneration_id] = state
-        if state == Ending.ABANDONED:
+        if state == RegenerationFinalState.ABANDONED:
             self._board.show(keys=f"Regeneration {regeneration_id} was abandoned.")
 
     async def _order(self) -> str:
-        order = RegenerationOrder(self._incident_id, workflow.time(), after=self._newest)
+        order = OpenRegenerationInput(self._incident_id, workflow.time(), after=self._newest)
         return await self._standing.asking.ask(activities.open_regeneration, order, "new keys")
 
     async def _is_last_to_be_superseded(self) -> bool:
