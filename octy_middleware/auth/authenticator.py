@@ -78,7 +78,7 @@ class Authenticator:
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
-        self.database.refuse_other_schema()
+        self.database.check_schema_if_available()
         self._clock = clock
         self._hashes = HashProcesses()
         self._hasher = KeyHasher(settings.peppers, verify_slowly=self._hashes.verify)
@@ -318,7 +318,7 @@ class Authenticator:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
         fresh = self._hasher.digest(secret, record.row)
         try:
-            with self.database.write(patience=_RENEWAL_PATIENCE) as connection:
+            with self.database.write(timeout=_RENEWAL_PATIENCE) as connection:
                 key_pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
             self._keyring.remember_renewed(record.public_key)
         except DatabaseUnavailableError as error:

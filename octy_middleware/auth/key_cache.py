@@ -25,9 +25,9 @@ _logger = logging.getLogger(__name__)
 
 # An unknown key takes the way of another one that exists: the same rows are read, and as many (T7).
 _LOOK_UP = Batch(
-    "SELECT {standby}, given.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
-    "p.retire_at FROM {given} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
-    "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = given.public_key), given.stand_in) "
+    "SELECT {standby}, input.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
+    "p.retire_at FROM {input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
+    "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = input.public_key), input.stand_in) "
     "AND a.id = p.account_id",
     public_key="text",
     stand_in="text",
@@ -68,7 +68,7 @@ class KeyCache:
         Nothing is found while `peppers` are not those of the database.
         """
         self._database = database
-        self._kept = database.keep()
+        self._pinned = database.pin_connection()
         self._size = size
         self._interval = interval
         self._grace = grace
@@ -80,7 +80,7 @@ class KeyCache:
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
         restart_after_fork(self)
-        database.tell_changes_to(self)
+        database.add_key_listener(self)
 
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
@@ -134,7 +134,7 @@ class KeyCache:
                 raise StandbyError("a look-up was answered by a standby: only the primary is used")
             return rows
 
-        rows = self._database.ask(self._kept, question)
+        rows = self._database.query(self._pinned, question)
         if self._peppers is not None and not self._peppers.is_confirmed:
             with self._database.read() as connection:  # after the rows: peppers are registered before any pair is made
                 self._peppers.confirm(connection)

@@ -11,24 +11,26 @@ from typing import Protocol
 
 from sqlalchemy import URL, Connection, Engine
 
-IS_THERE = "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
+ALREADY_EXISTS_HINT = (
+    "something of that name is there and was not made by Octy's migrations: give Octy a database of its own"
+)
 VERSION_TABLE = "octy_schema_version"
 """The table that Alembic keeps our migration in. A host app's own Alembic uses `alembic_version`."""
 
 SCHEMA_OPTION = "schema"  # of PostgreSQL's URL: the schema that Octy's tables are in
 
 
-class Writer(Enum):
+class WriteMode(Enum):
     """Who writes, and so who else may write meanwhile. SQLite has one writer at a time, whoever it is."""
 
-    OFFICE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
+    EXCLUSIVE = "office"  # alone: what staff, customers and workflows do, written as if nobody else were there
     IMPORT = "import"  # beside everybody: changes rows that nobody else uses yet
     RECORDER = "recorder"  # beside its like: locks the few keys that it is about (`Database.lock_keys`)
-    CROWD = "crowd"  # a recorder with more keys than can be locked: alone
+    BULK_RECORDER = "crowd"  # a recorder with more keys than can be locked: alone
     MIGRATION = "migration"  # alone, also where there are no tables yet
 
 
-class Notifier(Protocol):
+class Listener(Protocol):
     """Waits until somebody put a message into the outbox. Used by one thread."""
 
     def wait(self, timeout: float) -> bool:
@@ -50,16 +52,16 @@ class Backend(Protocol):
     """Where it is, in an error's words, without a password."""
     closes_inherited: bool
     """Whether a forked child may, and must, close idle connections that it has inherited open."""
-    separation: str
+    separation_hint: str
     """What to do when others have tables of our names there, in an error's words."""
 
     def make_engine(self) -> Engine:
         """Return an engine whose connections are made on first use; each transaction is begun by us."""
 
-    def turn(self, patience: float) -> AbstractContextManager[None]:
+    def hold_write_lock(self, timeout: float) -> AbstractContextManager[None]:
         """Wait for the turn to write, before a connection is taken."""
 
-    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+    def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """Begin a transaction: of this writer, or one that reads one consistent state. Raises StandbyError."""
 
     def is_current(self, connection: Connection) -> bool:
@@ -74,7 +76,7 @@ class Backend(Protocol):
     def add_lock_rows(self, connection: Connection) -> None:
         """Add the rows by which writers take turns, where they do so by rows and some are missing."""
 
-    def ring(self, connection: Connection) -> None:
+    def notify(self, connection: Connection) -> None:
         """Have alarms go off once the transaction has committed."""
 
     def mark_erased(self, connection: Connection) -> None:
@@ -84,9 +86,9 @@ class Backend(Protocol):
         """Raise DatabaseUnavailableError when the commit went where nobody will ever read it."""
 
     def after_commit(self, connection: Connection) -> None:
-        """Do what `ring` has put off until now."""
+        """Do what `notify` has put off until now."""
 
-    def alarm(self) -> Notifier:
+    def listen(self) -> Listener:
         """Begin to listen for messages in the outbox."""
 
     def is_missing(self) -> bool:
@@ -104,22 +106,22 @@ class Backend(Protocol):
     def is_standby(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error that the connection leads to a server that takes no writes."""
 
-    def renounce(self) -> None:
+    def discard_connections(self) -> None:
         """Have every connection that was made until now given up at its next use."""
 
-    def remedy(self, error: BaseException | None) -> str:
+    def setup_hint(self, error: BaseException | None) -> str:
         """Return what somebody must do where the database answers and refuses; nothing for any other error."""
 
     def is_outage(self, error: BaseException | None) -> bool:
         """Tell by the driver's own error an outage from a fault of ours."""
 
-    def hide_values(self, error: BaseException) -> None:
+    def redact_values(self, error: BaseException) -> None:
         """Take stored values out of the text of a driver's error, which ends up in logs."""
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """Tell the planner of many new rows, inside the transaction that wrote them."""
 
-    def integrity_fault(self, connection: Connection) -> str:
+    def integrity_problem(self, connection: Connection) -> str:
         """Return what is wrong with the stored data, as far as the database can tell quickly; or nothing."""
 
     def location(self, connection: Connection) -> dict[str, object]:
@@ -135,6 +137,6 @@ class Backend(Protocol):
         """Let writers in again."""
 
 
-def is_one_of(error: BaseException | None, names: Iterable[str]) -> bool:
+def has_class_name(error: BaseException | None, names: Iterable[str]) -> bool:
     """Tell whether a driver's error is of one of these classes, by name: the driver may not be loaded."""
     return not set(names).isdisjoint(kind.__name__ for kind in type(error).__mro__)

@@ -14,7 +14,7 @@ from sqlalchemy.exc import DBAPIError, InvalidRequestError, SQLAlchemyError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from sqlmodel import Session
 
-from octy_middleware.db.backend import VERSION_TABLE, Backend, Notifier, Writer
+from octy_middleware.db.backend import VERSION_TABLE, Backend, Listener, WriteMode
 from octy_middleware.db.pinned_connection import PinnedConnection
 from octy_middleware.errors import (
     ConfigurationError,
@@ -36,16 +36,16 @@ COMPATIBLE = "compatible_back_to"
 
 _VERSION = f"SELECT version_num FROM {VERSION_TABLE}"  # noqa: S608  # our own name
 _BUSY_TIMEOUT = 5.0  # seconds that a writer waits for the others
-_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
-_POOLED = 100  # more connections than any pool of ours holds
-_CHANGED = "octy_changed_keys"
+_URL_FORMS = "give sqlite:///<file> or postgresql://<user>@<host>/<database>"
+_MAX_RECONNECTS = 100  # more connections than any pool of ours holds
+_CHANGED_KEYS = "octy_changed_keys"
 _BACKEND = "octy_backend"  # in a connection's `info`: for those who are handed one of our connections alone
 
-_Found = TypeVar("_Found")
-_listeners: dict[str, weakref.WeakSet["KeyListener"]] = {}  # by URL: all Database objects of this process
+_Result = TypeVar("_Result")
+_listeners: dict[str, weakref.WeakSet["KeyChangeListener"]] = {}  # by URL: all Database objects of this process
 
 
-class KeyListener(Protocol):
+class KeyChangeListener(Protocol):
     """What is told of changed keys at once when this very process changed them."""
 
     def forget(self, public_keys: Iterable[str]) -> None:
@@ -59,13 +59,13 @@ def mark_changed(connection: Connection, *public_keys: str) -> None:
     """
     if backend := connection.info.get(_BACKEND):
         backend.lock_feed(connection)
-    connection.info.setdefault(_CHANGED, []).extend(public_keys)
+    connection.info.setdefault(_CHANGED_KEYS, []).extend(public_keys)
 
 
 def notify(connection: Connection) -> None:
     """Have every relay look into the outbox once the caller's transaction has committed."""
     if backend := connection.info.get(_BACKEND):
-        backend.ring(connection)
+        backend.notify(connection)
 
 
 def mark_erased(connection: Connection) -> None:
@@ -85,18 +85,18 @@ class Database:
         self.backend = open_backend(url, busy_timeout)
         self.url = self.backend.url
         self._busy_timeout = busy_timeout
-        self._kept: weakref.WeakSet[PinnedConnection] = weakref.WeakSet()
-        weakref.finalize(self, _close_all, self._kept)
+        self._pinned: weakref.WeakSet[PinnedConnection] = weakref.WeakSet()
+        weakref.finalize(self, _close_all, self._pinned)
         self.engine = self._make_engine()
-        self._resting = False
+        self._paused_for_fork = False
         rest_while_forking(self)
 
     def restart(self) -> None:
         """Use connections and a lock of this process's own."""
         self.backend.restart()
-        for kept in list(self._kept):
-            kept.restart()
-        told, self._resting = self._resting, False
+        for pinned in list(self._pinned):
+            pinned.restart()
+        told, self._paused_for_fork = self._paused_for_fork, False
         # The parent still uses what was inherited. It closed what was idle, where it was told of the fork; else SQLite
         # must: its books on a process's locks are in memory, and go by open connections.
         self.engine.dispose(close=not told and self.backend.closes_inherited)
@@ -104,17 +104,17 @@ class Database:
 
     def before_fork(self) -> None:
         """Let the writer of this process finish, then close the connections."""
-        self._resting = True
+        self._paused_for_fork = True
         self.backend.before_fork()
-        for kept in list(self._kept):
-            kept.before_fork()
+        for pinned in list(self._pinned):
+            pinned.before_fork()
         self.engine.pool.dispose()  # only idle ones: a server's connection in use goes back into this very pool
 
     def after_fork(self) -> None:
         """Go on; connections are made anew on the next use."""
-        self._resting = False
-        for kept in list(self._kept):
-            kept.after_fork()
+        self._paused_for_fork = False
+        for pinned in list(self._pinned):
+            pinned.after_fork()
         self.backend.after_fork()
 
     def _make_engine(self) -> Engine:
@@ -122,35 +122,35 @@ class Database:
         weakref.finalize(self, engine.dispose)  # whoever forgets `close` leaves no connection open all the same
         return engine
 
-    def keep(self) -> PinnedConnection:
-        """Return a place for a connection of one thread's own, for `ask` and `write`; who forgets it closes it."""
-        kept = PinnedConnection()
-        self._kept.add(kept)
-        return kept
+    def pin_connection(self) -> PinnedConnection:
+        """Return a place for a connection of one thread's own, for `query` and `write`; who forgets it closes it."""
+        pinned = PinnedConnection()
+        self._pinned.add(pinned)
+        return pinned
 
-    def ask(self, kept: PinnedConnection, question: Callable[[Connection], _Found]) -> _Found:
+    def query(self, pinned: PinnedConnection, statement: Callable[[Connection], _Result]) -> _Result:
         """Return the answer to one statement, which sees one state without a transaction, on the kept connection.
 
         It is asked anew on another connection where that one has died since: nothing was changed by it.
         """
         notice_fork()
         with self._translate_errors():
-            renounced = False
-            for _ in range(_POOLED):  # a server that was restarted has cut them all
+            retried = False
+            for _ in range(_MAX_RECONNECTS):  # a server that was restarted has cut them all
                 driver = None
                 try:
-                    with self._use(kept) as connection:
+                    with self._use_pinned(pinned) as connection:
                         driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
-                        return question(connection)
+                        return statement(connection)
                 except Exception as error:
-                    if self._is_cut(error, driver):
+                    if self._is_disconnect(error, driver):
                         continue
-                    if renounced or not self._leads_to_standby(error):
+                    if retried or not self._leads_to_standby(error):
                         raise
-                    renounced = True
+                    retried = True
         raise DatabaseUnavailableError(f"every connection to {self.backend.place} breaks")
 
-    def _is_cut(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
+    def _is_disconnect(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
         return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
 
     def _leads_to_standby(self, error: Exception) -> bool:
@@ -158,7 +158,7 @@ class Database:
         cause = error.orig if isinstance(error, DBAPIError) else error
         found = isinstance(cause, StandbyError) or self.backend.is_standby(cause)
         if found:
-            self.backend.renounce()
+            self.backend.discard_connections()
         return found
 
     @contextmanager
@@ -172,78 +172,82 @@ class Database:
     def write(
         self,
         *,
-        patience: float | None = None,
-        writer: Writer = Writer.OFFICE,
-        kept: PinnedConnection | None = None,
+        timeout: float | None = None,
+        mode: WriteMode = WriteMode.EXCLUSIVE,
+        pinned: PinnedConnection | None = None,
     ) -> Iterator[Connection]:
         """Open a transaction that writes; commits at the end, rolls back on any exception.
 
-        `patience`: seconds to wait for other writers, where that is not the `busy_timeout`. `writer` says which others
-        may write meanwhile, where the database can have several. `kept`: the connection to use.
+        `timeout`: seconds to wait for other writers, where that is not the `busy_timeout`. `mode` says which others
+        may write meanwhile, where the database can have several. `pinned`: the connection to use.
         """
         notice_fork()
         changed: list[str] = []
-        wait = self._busy_timeout if patience is None else patience
-        with self._translate_errors(), self.backend.turn(wait), self._connect(writer, wait, kept) as connection:
+        wait = self._busy_timeout if timeout is None else timeout
+        with (
+            self._translate_errors(),
+            self.backend.hold_write_lock(wait),
+            self._connect(mode, wait, pinned) as connection,
+        ):
             try:
                 with connection.begin():
                     yield connection
                 self.backend.check_committed(connection)
-                changed = connection.info.get(_CHANGED, [])
+                changed = connection.info.get(_CHANGED_KEYS, [])
                 self.backend.after_commit(connection)
             finally:
-                connection.info.pop(_CHANGED, None)
+                connection.info.pop(_CHANGED_KEYS, None)
         if changed:
             for listener in list(_listeners.get(str(self.url), ())):
                 listener.forget(changed)
 
     def lock_keys(self, connection: Connection, public_keys: Iterable[str]) -> None:
-        """Keep other recorders off these keys until the end of a `Writer.RECORDER`'s transaction."""
+        """Keep other recorders off these keys until the end of a `WriteMode.RECORDER`'s transaction."""
         self.backend.lock_keys(connection, sorted(public_keys))
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """Tell the planner of many new rows in these tables, at the end of the transaction that wrote them."""
         self.backend.refresh_statistics(connection, *tables)
 
-    def tell_changes_to(self, listener: KeyListener) -> None:
+    def add_key_listener(self, listener: KeyChangeListener) -> None:
         """Tell `listener` (held weakly) of every key that this process changes in this database, after the commit."""
         _listeners.setdefault(str(self.url), weakref.WeakSet()).add(listener)
 
-    def alarm(self) -> Notifier:
+    def listen(self) -> Listener:
         """Return what waits for messages that any process puts into the outbox."""
-        return self.backend.alarm()
+        return self.backend.listen()
 
     @contextmanager
     def _connect(
-        self, writer: Writer | None, patience: float = 0.0, kept: PinnedConnection | None = None
+        self, mode: WriteMode | None, timeout: float = 0.0, pinned: PinnedConnection | None = None
     ) -> Iterator[Connection]:
         """Take a connection and begin."""
-        with self._checked_out() if kept is None else self._use(kept) as connection:
-            self._begin(connection, writer, patience)
+        with self._connect_from_pool() if pinned is None else self._use_pinned(pinned) as connection:
+            self._begin(connection, mode, timeout)
             connection.info[_BACKEND] = self.backend
             yield connection
 
-    def _use(self, kept: PinnedConnection) -> AbstractContextManager[Connection]:
-        return kept.use(self._checked_out, self.backend.is_current)
+    def _use_pinned(self, pinned: PinnedConnection) -> AbstractContextManager[Connection]:
+        return pinned.use(self._connect_from_pool, self.backend.is_current)
 
-    def _checked_out(self) -> Connection:
+    def _connect_from_pool(self) -> Connection:
         try:
             return self.engine.connect()
         except InvalidRequestError as error:  # the pool gave up: the file changed at every try
             raise DatabaseUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
 
-    def _begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+    def _begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """Begin on a connection that lives, to the primary. Others are replaced: nothing was asked of them yet."""
-        renounced = False
-        for _ in range(_POOLED):  # a server that was restarted has cut them all
+        retried = False
+        for _ in range(_MAX_RECONNECTS):  # a server that was restarted has cut them all
             driver = cast("DBAPIConnection", connection.connection.dbapi_connection)
             try:
-                self.backend.begin(connection, writer, patience)
+                self.backend.begin(connection, mode, timeout)
             except Exception as error:
-                if not self._is_cut(error, driver):
-                    if renounced or not self._leads_to_standby(error):
+                if not self._is_disconnect(error, driver):
+                    if retried or not self._leads_to_standby(error):
                         raise
-                    renounced = True
+                    retried = True
                 connection.invalidate(error)
             else:
                 return
@@ -262,13 +266,13 @@ class Database:
             cause = error.orig if isinstance(error, DBAPIError) else error
             lost = isinstance(error, DBAPIError) and error.connection_invalidated
             if cause is error:  # of a hot statement, which SQLAlchemy has not seen
-                self.backend.hide_values(error)
+                self.backend.redact_values(error)
             told = " ".join(str(cause).split())  # some drivers take several lines
             if self.backend.is_standby(cause):
-                self.backend.renounce()
+                self.backend.discard_connections()
                 raise StandbyError(f"{self.backend.place} takes no writes: {told}") from error
-            if remedy := self.backend.remedy(cause):
-                raise DatabaseSetupError(f"the database refuses: {type(cause).__name__}: {told} → {remedy}") from error
+            if hint := self.backend.setup_hint(cause):
+                raise DatabaseSetupError(f"the database refuses: {type(cause).__name__}: {told} → {hint}") from error
             if not lost and not self.backend.is_outage(cause):
                 raise
             raise DatabaseUnavailableError(f"the store did not answer: {type(cause).__name__}: {told}") from error
@@ -303,7 +307,7 @@ class Database:
         """
         found = self.schema()
         if found is None:
-            self._refuse_hidden_or_foreign_tables()
+            self._check_hidden_and_foreign_tables()
             raise SchemaError("the database has no tables yet: run `octy db upgrade`")
         if found < SCHEMA:
             raise SchemaError(f"the database is at schema {found}, this release needs {SCHEMA}: run `octy db upgrade`")
@@ -313,7 +317,7 @@ class Database:
                 f"or run `octy db downgrade {SCHEMA}` by it"
             )
 
-    def _refuse_hidden_or_foreign_tables(self) -> None:
+    def _check_hidden_and_foreign_tables(self) -> None:
         from octy_middleware.db.foreign_tables import refuse_foreign_tables  # noqa: PLC0415  # it knows all tables
 
         if self.backend.is_missing():
@@ -339,7 +343,7 @@ class Database:
         of, _, back_to = str(row[1]).partition(":")
         return of == row[0] and back_to <= SCHEMA
 
-    def refuse_other_schema(self) -> None:
+    def check_schema_if_available(self) -> None:
         """Raise SchemaError, with what to do, when the database is there and at another schema, or is empty.
 
         One that is away comes back: a host app starts without it. No connection is left open: a server may fork next.
@@ -354,12 +358,12 @@ class Database:
 
     def close(self) -> None:
         """Close this process's connections."""
-        _close_all(self._kept)
+        _close_all(self._pinned)
         self.engine.dispose()
 
 
-def _close_all(kept: Iterable[PinnedConnection]) -> None:
-    for one in list(kept):
+def _close_all(pinned: Iterable[PinnedConnection]) -> None:
+    for one in list(pinned):
         one.close()
 
 
@@ -369,7 +373,7 @@ def open_backend(url: str, busy_timeout: float) -> Backend:
         parsed = make_url(url)
     except (SQLAlchemyError, ValueError):  # their words may hold a piece of the password
         raise ConfigurationError(
-            f"database_url: this is no URL: {_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
+            f"database_url: this is no URL: {_URL_FORMS}; in a password write @ as %40, / as %2F and : as %3A"
         ) from None
     return _backend_of(parsed, busy_timeout)
 
@@ -384,4 +388,4 @@ def _backend_of(url: URL, busy_timeout: float) -> Backend:
         from octy_middleware.db.postgres import PostgresBackend  # noqa: PLC0415
 
         return PostgresBackend(url, busy_timeout)
-    raise ConfigurationError(f"database_url: {_FORMS}")
+    raise ConfigurationError(f"database_url: {_URL_FORMS}")

@@ -15,11 +15,11 @@ from pathlib import Path
 
 from octy_middleware.errors import DatabaseUnavailableError
 
-_POLL = 0.0005  # seconds between two looks
-_FORK_PATIENCE = 5.0  # seconds that a fork waits for the writer of this process
+_POLL_INTERVAL = 0.0005  # seconds between two looks
+_FORK_TIMEOUT = 5.0  # seconds that a fork waits for the writer of this process
 
 
-def for_writers(mode: int) -> int:
+def mode_for_writers(mode: int) -> int:
     """Return a file's mode without those who may read it only: they could lock it. Its owner may do both."""
     return 0o600 | (0o060 if mode & stat.S_IWGRP else 0) | (0o006 if mode & stat.S_IWOTH else 0)
 
@@ -28,7 +28,7 @@ def restrict_to_writers(descriptor: int, model: Path) -> bool:
     """Open a file to those who may write `model`, whatever the umask; tell whether that was done."""
     with suppress(OSError):  # not ours to change, or not there yet
         found = model.stat()
-        os.fchmod(descriptor, for_writers(found.st_mode))
+        os.fchmod(descriptor, mode_for_writers(found.st_mode))
         if os.geteuid() == 0:
             os.fchown(descriptor, found.st_uid, found.st_gid)
         return True
@@ -42,32 +42,32 @@ class FileLock:
     A process that dies gives the lock back by dying. Who owns it also sees it through a fork.
     """
 
-    def __init__(self, path: Path, *, like: Path | None = None) -> None:
-        """Lock by `path`, which gets owner of `like`, and the mode that goes with it: who may write may lock.
+    def __init__(self, path: Path, *, model: Path | None = None) -> None:
+        """Lock by `path`, which gets owner of `model`, and the mode that goes with it: who may write may lock.
 
         Nobody else may even open it: flock needs no right to write.
         """
         self._path = path
-        self._like = like
+        self._model = model
         self.restart()
 
     def restart(self) -> None:
         """Begin without a descriptor: flock belongs to it, and parent and child would hold the lock together."""
         self._descriptor: int | None = None
         self._threads = threading.Lock()
-        self._resting = False
+        self._paused_for_fork = False
 
     def before_fork(self) -> None:
         """Wait for the writer of this process, and close the descriptor."""
-        self._resting = self._threads.acquire(timeout=_FORK_PATIENCE)
-        if self._resting and self._descriptor is not None:
+        self._paused_for_fork = self._threads.acquire(timeout=_FORK_TIMEOUT)
+        if self._paused_for_fork and self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
 
     def after_fork(self) -> None:
         """Let writers in again."""
-        if self._resting:
-            self._resting = False
+        if self._paused_for_fork:
+            self._paused_for_fork = False
             self._threads.release()
 
     @contextmanager
@@ -80,16 +80,16 @@ class FileLock:
             try:
                 yield
             finally:
-                self._take_after(descriptor)
+                self._copy_owner(descriptor)
                 fcntl.flock(descriptor, fcntl.LOCK_UN)
         finally:
             self._threads.release()
 
-    def _take_after(self, descriptor: int) -> None:
-        if self._like is None:
+    def _copy_owner(self, descriptor: int) -> None:
+        if self._model is None:
             return
-        if restrict_to_writers(descriptor, self._like):
-            self._like = None
+        if restrict_to_writers(descriptor, self._model):
+            self._model = None
 
     def _acquire(self, timeout: float) -> int:
         deadline = time.monotonic() + timeout
@@ -105,4 +105,4 @@ class FileLock:
                 return self._descriptor
             if time.monotonic() > deadline:
                 raise DatabaseUnavailableError(f"{self._path.name} was locked for {timeout:g} s by another process")
-            time.sleep(_POLL)
+            time.sleep(_POLL_INTERVAL)

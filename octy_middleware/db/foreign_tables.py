@@ -25,7 +25,7 @@ def refuse_foreign_tables(connection: Connection, backend: Backend) -> None:
     more = f" and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
     raise SchemaError(
         f"{backend.place} has tables of others with the names of Octy's tables ({shown}{more}), and no table "
-        f"{VERSION_TABLE} → {backend.separation}"
+        f"{VERSION_TABLE} → {backend.separation_hint}"
     )
 
 

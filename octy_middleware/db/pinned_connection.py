@@ -11,7 +11,7 @@ from contextlib import contextmanager, suppress
 
 from sqlalchemy import Connection
 
-_FORK_PATIENCE = 1.0  # seconds that a fork waits for who uses it
+_FORK_TIMEOUT = 1.0  # seconds that a fork waits for who uses it
 _inherited: list[
     Connection
 ] = []  # in a child: the parent's, in use at the fork; to collect them would end them for both
@@ -22,21 +22,21 @@ class PinnedConnection:
 
     def __init__(self) -> None:
         self._connection: Connection | None = None
-        self._turn = threading.Lock()
-        self._resting = False
+        self._lock = threading.Lock()
+        self._paused_for_fork = False
 
     def restart(self) -> None:
         """Begin without one, in a forked child."""
         if self._connection is not None:
             _inherited.append(self._connection)
         self._connection = None
-        self._turn = threading.Lock()
-        self._resting = False
+        self._lock = threading.Lock()
+        self._paused_for_fork = False
 
     @contextmanager
     def use(self, connect: Callable[[], Connection], is_sound: Callable[[Connection], bool]) -> Iterator[Connection]:
         """Give the kept connection if it is sound, else a new one. Whoever raises with it in hand has it closed."""
-        with self._turn:
+        with self._lock:
             connection = self._connection
             if connection is None or not is_sound(connection):
                 self._drop()
@@ -47,25 +47,25 @@ class PinnedConnection:
                 self._drop()
                 raise
 
-    def close(self, patience: float = 1.0) -> None:
+    def close(self, timeout: float = 1.0) -> None:
         """Close it, unless somebody needs it for longer than that; the next use opens another one."""
-        if self._turn.acquire(timeout=patience):
+        if self._lock.acquire(timeout=timeout):
             try:
                 self._drop()
             finally:
-                self._turn.release()
+                self._lock.release()
 
     def before_fork(self) -> None:
         """Wait for who uses it, and close it: a child must not inherit it."""
-        self._resting = self._turn.acquire(timeout=_FORK_PATIENCE)
-        if self._resting:
+        self._paused_for_fork = self._lock.acquire(timeout=_FORK_TIMEOUT)
+        if self._paused_for_fork:
             self._drop()
 
     def after_fork(self) -> None:
         """Let it be used again."""
-        if self._resting:
-            self._resting = False
-            self._turn.release()
+        if self._paused_for_fork:
+            self._paused_for_fork = False
+            self._lock.release()
 
     def __del__(self) -> None:
         """Leave no connection open, nor one of the pool's places taken."""

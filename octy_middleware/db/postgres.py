@@ -17,8 +17,15 @@ from zlib import crc32
 from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 
-from octy_middleware.db.backend import IS_THERE, SCHEMA_OPTION, VERSION_TABLE, Notifier, Writer, is_one_of
-from octy_middleware.db.postgres_listener import CHANNEL, ServerAlarm
+from octy_middleware.db.backend import (
+    ALREADY_EXISTS_HINT,
+    SCHEMA_OPTION,
+    VERSION_TABLE,
+    Listener,
+    WriteMode,
+    has_class_name,
+)
+from octy_middleware.db.postgres_listener import CHANNEL, PostgresListener
 from octy_middleware.db.postgres_url import (
     driver_defaults,
     driver_options,
@@ -38,36 +45,43 @@ if TYPE_CHECKING:
     from sqlalchemy.engine import ExceptionContext
     from sqlalchemy.pool import ConnectionPoolEntry
 
-_OFFICE, _FEED = 0, 1  # rows of `write_lock`
-_FIRST_KEY = 64  # the first row that stands for keys
-_KEYS = 16_384  # rows that stand for keys: two batches of 13 keys meet in one of a hundred pairs
+_EXCLUSIVE_ROW, _FEED_ROW = 0, 1  # rows of `write_lock`
+_FIRST_KEY_ROW = 64  # the first row that stands for keys
+_KEY_ROWS = 16_384  # rows that stand for keys: two batches of 13 keys meet in one of a hundred pairs
 _POOLED = "octy_pooled"
 _GENERATION = "octy_generation"  # in a connection's `info`: how often connections had been renounced before it
 
 
-def _row(slot: int) -> str:
+def _lock_row(slot: int) -> str:
     return f"SELECT slot FROM write_lock WHERE slot = {slot} FOR UPDATE"  # noqa: S608  # our own number
 
 
 # Row locks take ROW SHARE on the table, which is compatible with both of its modes here.
 _SHARED = "LOCK TABLE write_lock IN ROW EXCLUSIVE MODE"
-_ALONE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
+_EXCLUSIVE = "LOCK TABLE write_lock IN SHARE ROW EXCLUSIVE MODE"
 # A table `write_lock` without our version table beside it is somebody else's.
 _HAS_LOCKS = f"SELECT num_nulls(to_regclass('write_lock'), to_regclass('{VERSION_TABLE}')) = 0"
 _LOCKS = {
-    Writer.OFFICE: (_row(_OFFICE), _ALONE),
-    Writer.IMPORT: (),
-    Writer.RECORDER: (_SHARED,),
-    Writer.CROWD: (_ALONE,),
+    WriteMode.EXCLUSIVE: (_lock_row(_EXCLUSIVE_ROW), _EXCLUSIVE),
+    WriteMode.IMPORT: (),
+    WriteMode.RECORDER: (_SHARED,),
+    WriteMode.BULK_RECORDER: (_EXCLUSIVE,),
     # Where there is no such table yet. Whoever takes this lock stops migrations and nothing else.
-    Writer.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
+    WriteMode.MIGRATION: ("SELECT pg_advisory_xact_lock(3191, 1)", _HAS_LOCKS),
 }
 # Seconds that a transaction may do nothing: who was stopped in the middle of one loses it, and its locks. A recorder's
 # limit is below the time that others wait for it; who works for the office computes between statements.
-_IDLE = {Writer.OFFICE: 5, Writer.IMPORT: 5, Writer.RECORDER: 2, Writer.CROWD: 2, Writer.MIGRATION: 60, None: 60}
+_IDLE = {
+    WriteMode.EXCLUSIVE: 5,
+    WriteMode.IMPORT: 5,
+    WriteMode.RECORDER: 2,
+    WriteMode.BULK_RECORDER: 2,
+    WriteMode.MIGRATION: 60,
+    None: 60,
+}
 _LOCK_KEYS = "SELECT slot FROM write_lock WHERE slot = ANY(%s) ORDER BY slot FOR UPDATE"
-_ADD_ROWS = f"INSERT INTO write_lock SELECT generate_series(0, {_FIRST_KEY + _KEYS - 1}) ON CONFLICT DO NOTHING"
-_NO_ROWS = "the table write_lock lacks rows, so writers can't take turns → run `octy db upgrade`"
+_ADD_ROWS = f"INSERT INTO write_lock SELECT generate_series(0, {_FIRST_KEY_ROW + _KEY_ROWS - 1}) ON CONFLICT DO NOTHING"
+_LOCK_ROWS_MISSING = "the table write_lock lacks rows, so writers can't take turns → run `octy db upgrade`"
 _OUTAGES = frozenset(
     {
         "OperationalError",
@@ -82,14 +96,14 @@ _DATABASE_OID = "SELECT oid::bigint FROM pg_database WHERE datname = current_dat
 _MAY_READ_SYSTEM = "SELECT has_function_privilege('pg_control_system()', 'execute')"
 _SYSTEM = "SELECT system_identifier::text FROM pg_control_system()"
 _UPGRADE = "run `octy db upgrade`, or see that the URL leads to Octy's database and schema"
-_REMEDIES = {  # by the driver's error: the database answers, and refuses
+_HINTS = {  # by the driver's error: the database answers, and refuses
     "UndefinedTable": _UPGRADE,
     "UndefinedColumn": _UPGRADE,
     "InvalidSchemaName": "create the schema that `search_path` names, or set another one",
     "InsufficientPrivilege": "GRANT this role what it lacks, or use the role that owns the tables; "
     "`octy db upgrade` needs the owner, and CREATE on the schema",
-    "DuplicateTable": IS_THERE,
-    "DuplicateObject": IS_THERE,
+    "DuplicateTable": ALREADY_EXISTS_HINT,
+    "DuplicateObject": ALREADY_EXISTS_HINT,
 }
 _SESSION = "SELECT pg_backend_pid(), current_setting('synchronous_commit'), current_setting('search_path')"
 _ENCODINGS = ("UTF8", "SQL_ASCII")  # that keep any text; the latter keeps bytes as they are
@@ -140,11 +154,11 @@ class PostgresBackend:
             raise ConfigurationError(f"database_url: {str(error).strip()}") from None
         self._busy_timeout = busy_timeout
         self._generation = 0
-        told = {name: value for name, value in url.query.items() if name in _WHERE}
-        self.separation = f"give Octy a schema of its own: {_ADD_SCHEMA}"
+        message = {name: value for name, value in url.query.items() if name in _WHERE}
+        self.separation_hint = f"give Octy a schema of its own: {_ADD_SCHEMA}"
         if self.schema:
-            self.separation = f"give Octy another schema than {self.schema}, or a database of its own"
-        self.place = url.set(drivername="postgresql", password=None, query=told).render_as_string()
+            self.separation_hint = f"give Octy another schema than {self.schema}, or a database of its own"
+        self.place = url.set(drivername="postgresql", password=None, query=message).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
@@ -159,7 +173,7 @@ class PostgresBackend:
         event.listen(engine, "do_connect", self._note_generation)
         event.listen(engine, "checkout", self._check_generation)
         event.listen(engine, "connect", self._set_up_session, insert=True)  # before SQLAlchemy looks around
-        event.listen(engine, "handle_error", _hide_values)
+        event.listen(engine, "handle_error", _redact_values)
         return engine
 
     def _set_up_session(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
@@ -173,11 +187,11 @@ class PostgresBackend:
     def _set_up(self, driver: "psycopg.Connection[Any]", record: "ConnectionPoolEntry") -> None:
         pid, durability, path = driver.execute(_SESSION, prepare=False).fetchone() or (0, "", "")
         pooled = record.info[_POOLED] = pid != driver.info.backend_pid
-        fault = self._fault(driver, path if pooled else self.schema)
-        if pooled and not fault:
-            fault = _pooling_fault(driver)
-        if fault:
-            raise ConfigurationError(f"database_url: {fault}")
+        problem = self._setup_problem(driver, path if pooled else self.schema)
+        if pooled and not problem:
+            problem = _pooling_problem(driver)
+        if problem:
+            raise ConfigurationError(f"database_url: {problem}")
         if pooled:
             driver.prepare_threshold = None
             return
@@ -186,7 +200,7 @@ class PostgresBackend:
         if self.schema:
             driver.execute("SELECT set_config('search_path', %s, false)", (self.schema,)).close()
 
-    def _fault(self, driver: "psycopg.Connection[Any]", path: str) -> str:
+    def _setup_problem(self, driver: "psycopg.Connection[Any]", path: str) -> str:
         """Return what is wrong with the database or with the session's `search_path`, and what to do; or nothing."""
         encoding = driver.info.parameter_status("server_encoding")
         if encoding not in _ENCODINGS:
@@ -202,14 +216,14 @@ class PostgresBackend:
         return ""
 
     @contextmanager
-    def turn(self, patience: float) -> Iterator[None]:  # noqa: ARG002
+    def hold_write_lock(self, timeout: float) -> Iterator[None]:  # noqa: ARG002
         """See `Backend`. The server hands out turns, at the beginning of each transaction."""
         yield
 
-    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:
+    def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """See `Backend`. One message to the server, which also finds out whether the connection still lives."""
         driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-        if writer is None:
+        if mode is None:
             answer = driver.execute(_READ, prepare=False)
             while answer.nextset():
                 pass
@@ -218,16 +232,16 @@ class PostgresBackend:
             return
         statements = (
             _WRITE,
-            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[writer]}s'",
-            f"SET LOCAL lock_timeout = {max(1, int(patience * 1000))}",
+            f"SET LOCAL idle_in_transaction_session_timeout = '{_IDLE[mode]}s'",
+            f"SET LOCAL lock_timeout = {max(1, int(timeout * 1000))}",
             *((_KEEP_DURABLE,) if connection.info[_POOLED] else ()),
-            *_LOCKS[writer],
+            *_LOCKS[mode],
         )
         found = _found(driver.execute("; ".join(statements).encode(), prepare=False))
-        if writer is Writer.MIGRATION and found[-1] == [(True,)]:
-            driver.execute("; ".join(_LOCKS[Writer.OFFICE]).encode(), prepare=False)
+        if mode is WriteMode.MIGRATION and found[-1] == [(True,)]:
+            driver.execute("; ".join(_LOCKS[WriteMode.EXCLUSIVE]).encode(), prepare=False)
         elif not all(found):
-            raise DatabaseSetupError(_NO_ROWS)
+            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. Whether it still lives, the next message to the server tells."""
@@ -235,9 +249,9 @@ class PostgresBackend:
 
     def is_standby(self, error: BaseException | None) -> bool:
         """See `Backend`. SQLSTATE 25006, whatever was asked."""
-        return is_one_of(error, {"ReadOnlySqlTransaction"})
+        return has_class_name(error, {"ReadOnlySqlTransaction"})
 
-    def renounce(self) -> None:
+    def discard_connections(self) -> None:
         """See `Backend`."""
         self._generation += 1
 
@@ -250,21 +264,21 @@ class PostgresBackend:
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`."""
-        slots = sorted({_FIRST_KEY + crc32(key.encode()) % _KEYS for key in public_keys})
+        slots = sorted({_FIRST_KEY_ROW + crc32(key.encode()) % _KEY_ROWS for key in public_keys})
         if len(connection.exec_driver_sql(_LOCK_KEYS, (slots,)).all()) != len(slots):
-            raise DatabaseSetupError(_NO_ROWS)
+            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
     def lock_feed(self, connection: Connection) -> None:
         """See `Backend`. Else a number given out early and committed late would never be read."""
-        if connection.exec_driver_sql(_row(_FEED)).first() is None:
-            raise DatabaseSetupError(_NO_ROWS)
+        if connection.exec_driver_sql(_lock_row(_FEED_ROW)).first() is None:
+            raise DatabaseSetupError(_LOCK_ROWS_MISSING)
 
     def add_lock_rows(self, connection: Connection) -> None:
         """See `Backend`."""
         if connection.exec_driver_sql(_ADD_ROWS).rowcount:
             self.refresh_statistics(connection, "write_lock")
 
-    def ring(self, connection: Connection) -> None:
+    def notify(self, connection: Connection) -> None:
         """See `Backend`. The server keeps notifications until the commit."""
         connection.exec_driver_sql(f"NOTIFY {CHANNEL}")
 
@@ -277,9 +291,9 @@ class PostgresBackend:
     def after_commit(self, connection: Connection) -> None:
         """See `Backend`. The server has done so."""
 
-    def alarm(self) -> Notifier:
+    def listen(self) -> Listener:
         """See `Backend`."""
-        return ServerAlarm(self.url)
+        return PostgresListener(self.url)
 
     def is_missing(self) -> bool:
         """See `Backend`. A database is made by the server's owner."""
@@ -303,24 +317,24 @@ class PostgresBackend:
         """See `Backend`. PostgreSQL passes over them in silence."""
         return str(connection.exec_driver_sql(_WITHOUT_USAGE).scalar_one() or "")
 
-    def remedy(self, error: BaseException | None) -> str:
+    def setup_hint(self, error: BaseException | None) -> str:
         """See `Backend`."""
-        return next((remedy for name, remedy in _REMEDIES.items() if is_one_of(error, {name})), "")
+        return next((hint for name, hint in _HINTS.items() if has_class_name(error, {name})), "")
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. Among operational errors are lost connections, locks not had in time, and full disks."""
-        return is_one_of(error, _OUTAGES)
+        return has_class_name(error, _OUTAGES)
 
-    def hide_values(self, error: BaseException) -> None:
+    def redact_values(self, error: BaseException) -> None:
         """See `Backend`."""
-        _cut(error)
+        _redact(error)
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """See `Backend`. The server does so by itself, some time later; until then it plans for empty tables."""
         for table in tables:
             connection.exec_driver_sql(f"ANALYZE {table}")
 
-    def integrity_fault(self, connection: Connection) -> str:
+    def integrity_problem(self, connection: Connection) -> str:
         """See `Backend`. What can't be read raises; the rest is the server's own business."""
         connection.exec_driver_sql("SELECT COUNT(*) FROM key_pair")
         return ""
@@ -352,7 +366,7 @@ def _closed_on_error(driver: "psycopg.Connection[Any]") -> Iterator[None]:
         raise
 
 
-def _pooling_fault(driver: "psycopg.Connection[Any]") -> str:
+def _pooling_problem(driver: "psycopg.Connection[Any]") -> str:
     """Return what is wrong with the pooler in between, and what to do; or nothing."""
     from psycopg.errors import ProtocolViolation  # noqa: PLC0415
 
@@ -374,21 +388,21 @@ def _found(cursor: "psycopg.Cursor[Any]") -> list[list[tuple[Any, ...]]]:
             return found
 
 
-def _hide_values(context: "ExceptionContext") -> None:
+def _redact_values(context: "ExceptionContext") -> None:
     """Keep stored values out of error texts: they end up in logs, and in Temporal's histories.
 
     The server's details show whole rows. A NUL, which only its owner can have typed, is told as what it is.
     """
     error, wrapped = context.original_exception, context.sqlalchemy_exception
-    if is_one_of(error, {"DataError"}) and "NUL" in str(error):
+    if has_class_name(error, {"DataError"}) and "NUL" in str(error):
         raise InvalidInputError("a text holds a NUL character, which can't be kept") from None
-    _cut(error)
+    _redact(error)
     if error.args and wrapped is not None and getattr(error, "diag", None) is not None:
         wrapped.args = (f"({type(error).__name__}) {error.args[0]}",)
 
 
-def _cut(error: BaseException) -> None:
+def _redact(error: BaseException) -> None:
     """Leave of a driver's error its primary message."""
-    told = getattr(getattr(error, "diag", None), "message_primary", None)
-    if told is not None:
-        error.args = (told,)
+    message = getattr(getattr(error, "diag", None), "message_primary", None)
+    if message is not None:
+        error.args = (message,)

@@ -13,17 +13,17 @@ if TYPE_CHECKING:
     import psycopg
 
 CHANNEL = "octy_outbox"
-_CHECK = 1.0  # seconds between two questions on the connection that listens
+_PRIMARY_CHECK_INTERVAL = 1.0  # seconds between two questions on the connection that listens
 
 
-class ServerAlarm:
+class PostgresListener:
     """Listens on a connection of its own, made anew when it is lost."""
 
     def __init__(self, url: URL) -> None:
         self._url = url
         self._driver: psycopg.Connection[Any] | None = None
         self._pid = os.getpid()
-        self._checked = 0.0
+        self._checked_at = 0.0
 
     def wait(self, timeout: float) -> bool:
         """See `Alarm`. The first call returns at once: what came before it listened is waiting."""
@@ -37,18 +37,18 @@ class ServerAlarm:
                 return True
             if any(True for _ in self._driver.notifies(timeout=timeout, stop_after=1)):
                 return True
-            self._check(self._driver)
+            self._check_primary(self._driver)
         except psycopg.Error as error:
             self.close()
             raise DatabaseUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
         return False
 
-    def _check(self, driver: "psycopg.Connection[Any]") -> None:
+    def _check_primary(self, driver: "psycopg.Connection[Any]") -> None:
         """Look now and then whether it is the primary still: a standby would never notify."""
         now = time.monotonic()
-        if now - self._checked < _CHECK:
+        if now - self._checked_at < _PRIMARY_CHECK_INTERVAL:
             return
-        self._checked = now
+        self._checked_at = now
         if driver.execute("SELECT pg_is_in_recovery()").fetchone() != (False,):
             self.close()
             raise StandbyError("the server that notifies is a standby")

@@ -17,15 +17,15 @@ from sqlalchemy import URL, Connection, Engine, create_engine, event
 from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.pool import ConnectionPoolEntry
 
-from octy_middleware.db.backend import IS_THERE, Notifier, Writer
-from octy_middleware.db.file_lock import FileLock, for_writers, restrict_to_writers
+from octy_middleware.db.backend import ALREADY_EXISTS_HINT, Listener, WriteMode
+from octy_middleware.db.file_lock import FileLock, mode_for_writers, restrict_to_writers
 from octy_middleware.errors import ConfigurationError, DatabaseUnavailableError
 
 _FILE = "octy_file"  # in a connection's `info`: which file it has open
-_RUNG = "octy_rung"  # in a connection's `info`: a message was put into the outbox
+_NOTIFY = "octy_rung"  # in a connection's `info`: a message was put into the outbox
 _ERASED = "octy_erased"  # in a connection's `info`: a secret was erased
 _CHECKPOINT_TIMEOUT = 100  # milliseconds that a checkpoint waits for readers, while writers wait for it
-_LOOK = 0.02  # seconds between two looks at the wake-up file
+_POLL_INTERVAL = 0.02  # seconds between two looks at the wake-up file
 _PRAGMAS = (
     "journal_mode=WAL",
     "synchronous=FULL",  # a refusal that a client saw survives a power cut
@@ -49,9 +49,9 @@ class SqliteBackend:
         self._erased = False  # a secret may still stand in the log
         self.path = Path(str(url.database)).absolute()  # the host may change its folder later
         self.place = str(self.path)
-        self.separation = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
-        self._lock = FileLock(self._beside(".lock-file"), like=self.path)
-        self._bell = self._beside(".wake-up")
+        self.separation_hint = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
+        self._lock = FileLock(self._beside(".lock-file"), model=self.path)
+        self._wake_up_file = self._beside(".wake-up")
 
     def _beside(self, ending: str) -> Path:
         return self.path.with_name(self.path.name + ending)
@@ -75,15 +75,15 @@ class SqliteBackend:
         return engine
 
     @contextmanager
-    def turn(self, patience: float) -> Iterator[None]:
+    def hold_write_lock(self, timeout: float) -> Iterator[None]:
         """See `Backend`."""
-        with self._lock.hold(patience):
+        with self._lock.hold(timeout):
             yield
 
-    def begin(self, connection: Connection, writer: Writer | None, patience: float) -> None:  # noqa: ARG002
+    def begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:  # noqa: ARG002
         """See `Backend`."""
         driver = cast("sqlite3.Connection", connection.connection.driver_connection)
-        driver.execute("BEGIN" if writer is None else "BEGIN IMMEDIATE").close()
+        driver.execute("BEGIN" if mode is None else "BEGIN IMMEDIATE").close()
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. The file may have been removed or replaced."""
@@ -98,9 +98,9 @@ class SqliteBackend:
     def add_lock_rows(self, connection: Connection) -> None:
         """See `Backend`. The lock on the file is enough."""
 
-    def ring(self, connection: Connection) -> None:
+    def notify(self, connection: Connection) -> None:
         """See `Backend`."""
-        connection.info[_RUNG] = True
+        connection.info[_NOTIFY] = True
 
     def mark_erased(self, connection: Connection) -> None:
         """See `Backend`."""
@@ -116,7 +116,7 @@ class SqliteBackend:
         self._erased = connection.info.pop(_ERASED, False) or self._erased
         if self._erased:
             self._empty_log(cast("sqlite3.Connection", connection.connection.driver_connection))
-        self._touch(connection)
+        self._touch_wake_up_file(connection)
 
     def _empty_log(self, driver: sqlite3.Connection) -> None:
         """Copy the log into the file and cut it; where a reader is in the way, after the next commit."""
@@ -128,19 +128,19 @@ class SqliteBackend:
             finally:
                 driver.execute(f"PRAGMA busy_timeout={int(self._busy_timeout * 1000)}").close()
 
-    def _touch(self, connection: Connection) -> None:
+    def _touch_wake_up_file(self, connection: Connection) -> None:
         """Ring. Nobody is told when the file can't be touched; relays look by themselves, too."""
-        if connection.info.pop(_RUNG, False):
+        if connection.info.pop(_NOTIFY, False):
             with suppress(OSError):
-                if not self._bell.exists():
-                    descriptor = os.open(self._bell, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+                if not self._wake_up_file.exists():
+                    descriptor = os.open(self._wake_up_file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
                     restrict_to_writers(descriptor, self.path)
                     os.close(descriptor)
-                os.utime(self._bell, ns=(time.time_ns(),) * 2)
+                os.utime(self._wake_up_file, ns=(time.time_ns(),) * 2)
 
-    def alarm(self) -> Notifier:
+    def listen(self) -> Listener:
         """See `Backend`."""
-        return _FileAlarm(self._bell)
+        return _WakeUpFileListener(self._wake_up_file)
 
     def is_missing(self) -> bool:
         """See `Backend`. A folder that is away is an outage."""
@@ -161,7 +161,7 @@ class SqliteBackend:
             os.close(os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
             for path in (self.path, *map(self._beside, ("-wal", "-shm", ".wake-up"))):
                 with suppress(FileNotFoundError, PermissionError):  # not there yet, or another user's
-                    path.chmod(for_writers(path.stat().st_mode))
+                    path.chmod(mode_for_writers(path.stat().st_mode))
         except OSError as error:
             hint = "make its folder first" if isinstance(error, FileNotFoundError) else "run this as the app's user"
             raise DatabaseUnavailableError(f"{self.path} can't be made ({error.strerror}): {hint}") from error
@@ -177,31 +177,31 @@ class SqliteBackend:
         """See `Backend`. A file has no copies that we would be led to."""
         return False
 
-    def renounce(self) -> None:
+    def discard_connections(self) -> None:
         """See `Backend`."""
 
-    def remedy(self, error: BaseException | None) -> str:
+    def setup_hint(self, error: BaseException | None) -> str:
         """See `Backend`."""
         if not isinstance(error, sqlite3.OperationalError):
             return ""
         if getattr(error, "sqlite_errorname", "").startswith("SQLITE_READONLY"):
             return "run this as the user who may write the file and its folder"
-        told = str(error)
-        if told.startswith(("no such table", "no such column")) or "has no column named" in told:
+        message = str(error)
+        if message.startswith(("no such table", "no such column")) or "has no column named" in message:
             return "run `octy db upgrade`, or see that the path leads to Octy's database"
-        return IS_THERE if told.endswith("already exists") else ""
+        return ALREADY_EXISTS_HINT if message.endswith("already exists") else ""
 
     def is_outage(self, error: BaseException | None) -> bool:
         """See `Backend`. A file that is no database, or a damaged one, raises the base of all errors itself."""
         return isinstance(error, sqlite3.OperationalError) or type(error) is sqlite3.DatabaseError
 
-    def hide_values(self, error: BaseException) -> None:
+    def redact_values(self, error: BaseException) -> None:
         """See `Backend`. SQLite tells none."""
 
     def refresh_statistics(self, connection: Connection, *tables: str) -> None:
         """See `Backend`. It plans the same way for tables of every size."""
 
-    def integrity_fault(self, connection: Connection) -> str:
+    def integrity_problem(self, connection: Connection) -> str:
         """See `Backend`."""
         answer = str(connection.exec_driver_sql("PRAGMA quick_check(1)").scalar_one())
         return "" if answer == "ok" else answer
@@ -227,30 +227,30 @@ class SqliteBackend:
         self._lock.after_fork()
 
 
-class _FileAlarm:
+class _WakeUpFileListener:
     """Looks whether the wake-up file was touched: a look costs microseconds, and no system needs a watcher."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._seen = self._touched()
+        self._seen = self._modified_at()
 
     def wait(self, timeout: float) -> bool:
-        """See `Notifier`."""
+        """See `Listener`."""
         deadline = time.monotonic() + timeout
         while True:
-            touched = self._touched()
+            touched = self._modified_at()
             if touched != self._seen:
                 self._seen = touched
                 return True
             left = deadline - time.monotonic()
             if left <= 0:
                 return False
-            time.sleep(min(_LOOK, left))
+            time.sleep(min(_POLL_INTERVAL, left))
 
     def close(self) -> None:
-        """See `Notifier`."""
+        """See `Listener`."""
 
-    def _touched(self) -> int:
+    def _modified_at(self) -> int:
         try:
             return self._path.stat().st_mtime_ns
         except OSError:

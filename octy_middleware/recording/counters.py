@@ -11,7 +11,7 @@ from typing import TypeAlias
 from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
-from octy_middleware.db.bulk_sql import Batch, Given, Query, Row, execute, execute_many
+from octy_middleware.db.bulk_sql import Batch, InputRows, Query, Row, execute, execute_many
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 
 _Place = tuple[str, int]  # of a key and a minute
@@ -20,7 +20,7 @@ Counts: TypeAlias = Counter[tuple[str, int, str, str]]
 
 ADD_COUNTS = Batch(
     "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "
-    "SELECT public_key, minute, source, outcome, count FROM {given} WHERE true "
+    "SELECT public_key, minute, source, outcome, count FROM {input} WHERE true "
     "ON CONFLICT (public_key, minute, source, outcome) DO UPDATE SET count = outcome_minute.count + excluded.count",
     public_key="text",
     minute="bigint",
@@ -29,17 +29,17 @@ ADD_COUNTS = Batch(
     count="bigint",
 )
 PRESENT_SOURCES = Query(
-    ("given.public_key", "given.minute", "given.source"),
-    "{given} WHERE EXISTS (SELECT 1 FROM outcome_minute o "
-    "WHERE o.public_key = given.public_key AND o.minute = given.minute AND o.source = given.source)",
+    ("input.public_key", "input.minute", "input.source"),
+    "{input} WHERE EXISTS (SELECT 1 FROM outcome_minute o "
+    "WHERE o.public_key = input.public_key AND o.minute = input.minute AND o.source = input.source)",
     public_key="text",
     minute="bigint",
     source="text",
 )
 """Of `sources_of`: which are counted already. What `add_counts` must know."""
 _COUNT_SOURCES = Batch(
-    "SELECT given.public_key, given.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
-    "WHERE o.public_key = given.public_key AND o.minute = given.minute) FROM {given}",
+    "SELECT input.public_key, input.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
+    "WHERE o.public_key = input.public_key AND o.minute = input.minute) FROM {input}",
     public_key="text",
     minute="bigint",
 )
@@ -57,18 +57,18 @@ _ATTEMPT = {
     "request_id": "text",
 }
 _NAMES = ", ".join(_ATTEMPT)
-ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{given}}", **_ATTEMPT)  # noqa: S608
+ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{input}}", **_ATTEMPT)  # noqa: S608
 _REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
-_SAME_PLACE = "WHERE a.public_key = given.public_key AND a.minute = given.minute AND a.outcome = given.outcome"
+_SAME_PLACE = "WHERE a.public_key = input.public_key AND a.minute = input.minute AND a.outcome = input.outcome"
 PRESENT_ATTEMPTS = Query(
     (
-        "given.public_key",
-        "given.minute",
-        "given.outcome",
+        "input.public_key",
+        "input.minute",
+        "input.outcome",
         f"(SELECT COUNT(*) FROM attempt a {_SAME_PLACE})",  # noqa: S608
         f"(SELECT MAX(a.id) FROM attempt a {_SAME_PLACE})",  # noqa: S608
     ),
-    "{given}",
+    "{input}",
     public_key="text",
     minute="bigint",
     outcome="text",
@@ -90,7 +90,7 @@ def sources_of(counts: Counts) -> list[tuple[str, int, str]]:
 
 
 def add_counts(
-    connection: Connection, counts: Counts, present: Iterable[Row], *beside: tuple[Batch, Given], sources: int
+    connection: Connection, counts: Counts, present: Iterable[Row], *beside: tuple[Batch, InputRows], sources: int
 ) -> None:
     """Add to the exact counts. `present`: what `PRESENT_SOURCES` found; `beside`: inserts of the same message.
 

@@ -42,13 +42,13 @@ _COLUMNS = {
     "last_at": "bigint",
     "client": "text",
 }
-_SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = given.subject AND c.bucket = {ALL_TIME}"
+_SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = input.subject AND c.bucket = {ALL_TIME}"
 # CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room. No EXISTS:
 # PostgreSQL would read the whole table into a hash for it.
 _SOURCE = (
-    f"CASE WHEN given.bucket <> {ALL_TIME} OR (SELECT 1 {_SAME_SUBJECT} AND c.source = given.source) = 1 "
-    f"THEN given.source WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
-    f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' ELSE given.source END"
+    f"CASE WHEN input.bucket <> {ALL_TIME} OR (SELECT 1 {_SAME_SUBJECT} AND c.source = input.source) = 1 "
+    f"THEN input.source WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
+    f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' ELSE input.source END"
 )
 _INTO = "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) SELECT subject, bucket, "
 _ON_CONFLICT = (
@@ -57,9 +57,9 @@ _ON_CONFLICT = (
 )
 # SQLite adds row by row, and takes five times as long to group them first; PostgreSQL takes no place twice.
 ADD_SUMS = Batch(
-    f"{_INTO} {_SOURCE}, count, last_at, client FROM {{given}} WHERE true {_ON_CONFLICT}",
+    f"{_INTO} {_SOURCE}, count, last_at, client FROM {{input}} WHERE true {_ON_CONFLICT}",
     f"{_INTO} source, SUM(count), MAX(last_at), MAX(client) FROM ("  # noqa: S608
-    f"SELECT given.subject, given.bucket, given.count, given.last_at, given.client, {_SOURCE} AS source FROM {{given}}"
+    f"SELECT input.subject, input.bucket, input.count, input.last_at, input.client, {_SOURCE} AS source FROM {{input}}"
     f") AS kept GROUP BY subject, bucket, source ORDER BY subject, bucket, source {_ON_CONFLICT}",
     **_COLUMNS,
 )

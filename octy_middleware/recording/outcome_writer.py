@@ -14,7 +14,7 @@ from zlib import crc32
 from sqlalchemy import Connection, insert
 
 from octy_middleware.clock import Clock, to_micros, utc, uuid7
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import Batch, Query, fetch_many, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Confirmation, Incident
@@ -47,15 +47,15 @@ DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
 _CASES = Query(
-    ("given.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
-    "{given} LEFT JOIN key_pair p ON p.public_key = given.asked "
+    ("input.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
+    "{input} LEFT JOIN key_pair p ON p.public_key = input.asked "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
     public_key="text",
     asked="text",
 )
 _NOTE_USAGE = Batch(
-    "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, given.at), last_used_at = given.at "
-    "FROM {given} WHERE key_pair.id = given.id",
+    "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, input.at), last_used_at = input.at "
+    "FROM {input} WHERE key_pair.id = input.id",
     id="text",
     at="bigint",
 )
@@ -106,7 +106,7 @@ class OutcomeWriter:
     ) -> None:
         """Have `beside` write into each transaction, too."""
         self._database = database
-        self._kept = database.keep()
+        self._pinned = database.pin_connection()
         self._beside = beside
         self._threshold = threshold
         self._window = window
@@ -124,8 +124,8 @@ class OutcomeWriter:
         """Write the batch in one transaction. Raises DatabaseUnavailableError; then nothing of it is written."""
         work, keys = self._worked_out(batch)
         few = len(keys) <= _LOCKED
-        writer = Writer.RECORDER if few else Writer.CROWD
-        with self._database.write(writer=writer, kept=self._kept) as connection:
+        mode = WriteMode.RECORDER if few else WriteMode.BULK_RECORDER
+        with self._database.write(mode=mode, pinned=self._pinned) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
             attempts, stored, cases, sources = fetch_many(

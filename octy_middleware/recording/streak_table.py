@@ -17,14 +17,14 @@ _MICROS = 1_000_000
 _PLACE = {"public_key": "text", "network": "text"}
 STORED = Query(
     ("s.public_key", "s.network", "s.length", "s.first_at", "s.last_at"),
-    "{given} CROSS JOIN streak s WHERE s.public_key = given.public_key AND s.network = given.network",
+    "{input} CROSS JOIN streak s WHERE s.public_key = input.public_key AND s.network = input.network",
     **_PLACE,
 )
 """Of the places of `places_of`: what is stored there. `loaded` reads it."""
-_END = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {given})", **_PLACE)
+_END = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {input})", **_PLACE)
 _GROW = Batch(
     "INSERT INTO streak (public_key, network, length, first_at, last_at) "
-    "SELECT public_key, network, length, first_at, last_at FROM {given} WHERE true "
+    "SELECT public_key, network, length, first_at, last_at FROM {input} WHERE true "
     "ON CONFLICT (public_key, network) DO UPDATE SET "
     "length = excluded.length, first_at = excluded.first_at, last_at = excluded.last_at",
     **_PLACE,
@@ -33,7 +33,7 @@ _GROW = Batch(
     last_at="bigint",
 )
 _COUNT_NETWORKS = Batch(
-    "SELECT given.public_key, (SELECT COUNT(*) FROM streak s WHERE s.public_key = given.public_key) FROM {given}",
+    "SELECT input.public_key, (SELECT COUNT(*) FROM streak s WHERE s.public_key = input.public_key) FROM {input}",
     public_key="text",
 )
 

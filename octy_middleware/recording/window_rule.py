@@ -15,11 +15,11 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.streak import POLICY, Crossing, Hit, Rule
 
 _COUNT = Batch(
-    "SELECT given.public_key, SUM(o.count), MIN(o.minute) FROM {given} CROSS JOIN outcome_minute o "  # noqa: S608
-    "WHERE o.public_key = given.asked AND o.minute >= given.since "
+    "SELECT input.public_key, SUM(o.count), MIN(o.minute) FROM {input} CROSS JOIN outcome_minute o "  # noqa: S608
+    "WHERE o.public_key = input.asked AND o.minute >= input.since "
     f"AND o.outcome = '{Outcome.WRONG_SECRET}' AND o.minute > (SELECT COALESCE(MAX(i.closed_at), 0) / 60000000 "
-    "FROM incident i JOIN key_pair p ON p.id = i.key_pair_id WHERE p.public_key = given.asked) "
-    "GROUP BY given.public_key",
+    "FROM incident i JOIN key_pair p ON p.id = i.key_pair_id WHERE p.public_key = input.asked) "
+    "GROUP BY input.public_key",
     public_key="text",
     asked="text",
     since="bigint",

@@ -183,7 +183,7 @@ def _build_counters(rig: Rig, first: int, end: int) -> None:
     if rig.stack.database.engine.dialect.name == "postgresql":
         numbers = "WITH numbers(n) AS (SELECT generate_series(CAST(:first AS BIGINT), CAST(:last AS BIGINT))) "
     each = 10_000  # minutes a key
-    with rig.stack.database.write(patience=60.0) as connection:
+    with rig.stack.database.write(timeout=60.0) as connection:
         connection.execute(
             text(
                 "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "  # our own text

@@ -77,7 +77,7 @@ class Rig:
         """Add so many accounts, each with a pair in use."""
         made = [self._account(f"{name}-{next(self._numbers)}", contact) for _ in range(many)]
         for start in range(0, many, _CHUNK):
-            with self.stack.database.write(patience=PATIENCE) as connection:
+            with self.stack.database.write(timeout=PATIENCE) as connection:
                 connection.execute(insert(Account), [account for _, account, _ in made[start : start + _CHUNK]])
                 connection.execute(insert(KeyPair), [row for _, _, row in made[start : start + _CHUNK]])
         return [pair for pair, _, _ in made]

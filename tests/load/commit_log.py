@@ -20,7 +20,7 @@ from sqlalchemy import Connection
 
 from load.oracle import Line
 from octy_middleware import Database
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
@@ -44,11 +44,11 @@ class LoggedDatabase(Database):
     """A database whose recorder's transactions each leave a row in the log."""
 
     @contextmanager
-    def write(self, *, writer: Writer = Writer.OFFICE, **options: Any) -> Iterator[Connection]:
-        with super().write(writer=writer, **options) as connection:
+    def write(self, *, mode: WriteMode = WriteMode.EXCLUSIVE, **options: Any) -> Iterator[Connection]:
+        with super().write(mode=mode, **options) as connection:
             yield connection
             if (batch := getattr(_at_work, "batch", None)) is not None:
-                run(connection, _ADD, os.getpid(), int(writer is Writer.CROWD), _as_text(batch))
+                run(connection, _ADD, os.getpid(), int(mode is WriteMode.BULK_RECORDER), _as_text(batch))
 
 
 def log_batches() -> None:

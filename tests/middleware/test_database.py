@@ -174,7 +174,7 @@ def test_a_forked_child_writes_while_its_parent_does(world: World) -> None:
     counts = dict(world.rows("SELECT public_key, COUNT(*) FROM key_change GROUP BY public_key"))
     assert counts == {"pk_parent": written, "pk_child": 5}
     with world.database.read() as connection:
-        assert world.database.backend.integrity_fault(connection) == ""
+        assert world.database.backend.integrity_problem(connection) == ""
 
 
 @pytest.mark.sqlite

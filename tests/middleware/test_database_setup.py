@@ -10,7 +10,7 @@ from support.postgres import shared_server
 from support.world import FakeRequest, World
 
 from octy_middleware import Database
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.migrations import downgrade, upgrade
 from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.http.outcome import Outcome
@@ -46,7 +46,7 @@ def test_an_upgrade_without_ddl_rights_says_what_is_missing_and_what_to_do(empty
 def test_a_table_that_is_there_already_is_told_as_that(empty: Database) -> None:
     upgrade(empty)
     downgrade(empty, "base")
-    with empty.write(writer=Writer.MIGRATION) as connection:
+    with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE webhook (id INTEGER)")
     with pytest.raises(DatabaseSetupError, match=r"webhook.* already exists.* → .*a database of its own") as caught:
         upgrade(empty)

@@ -46,7 +46,7 @@ def test_a_database_that_lacks_characters_is_refused_with_what_to_do(url: str, e
         with pytest.raises(ConfigurationError, match=words):
             upgrade(database)
         with pytest.raises(ConfigurationError, match=words):
-            database.refuse_other_schema()
+            database.check_schema_if_available()
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1"])

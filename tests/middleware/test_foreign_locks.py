@@ -12,7 +12,7 @@ from support.world import FakeRequest, World
 
 from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.db import bulk_sql
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.migrations import upgrade
 from octy_middleware.errors import DatabaseSetupError
 from octy_middleware.http.outcome import Outcome
@@ -96,9 +96,9 @@ def test_locks_of_roles_that_may_not_write_stop_neither_recording_nor_staff(worl
         assert refused == {Outcome.WRONG_SECRET}
         assert authenticator.decide(FakeRequest(keys.basic())).passes
         assert authenticator.decide(FakeRequest(other.basic())).passes
-        for writer in (Writer.OFFICE, Writer.IMPORT, Writer.CROWD):
-            with world.database.write(writer=writer, patience=2.0) as connection:
-                bulk_sql.run(connection, "UPDATE account SET contact_name = ?", writer.value)
+        for mode in (WriteMode.EXCLUSIVE, WriteMode.IMPORT, WriteMode.BULK_RECORDER):
+            with world.database.write(mode=mode, timeout=2.0) as connection:
+                bulk_sql.run(connection, "UPDATE account SET contact_name = ?", mode.value)
         assert world.register("third", address="third@example.com").public_key
     assert world.recorded(keys.public_key)["wrong_secret"] == 100
 
@@ -122,12 +122,14 @@ def test_a_role_that_may_only_connect_can_not_even_prepare_a_statement_on_our_ta
             owner.execute("DROP ROLE stranger")
 
 
-@pytest.mark.parametrize(("writer", "slot"), [(Writer.OFFICE, 0), (Writer.OFFICE, 1), (Writer.RECORDER, 1)])
+@pytest.mark.parametrize(
+    ("mode", "slot"), [(WriteMode.EXCLUSIVE, 0), (WriteMode.EXCLUSIVE, 1), (WriteMode.RECORDER, 1)]
+)
 def test_writers_refuse_to_go_without_turns_and_an_upgrade_brings_their_rows_back(
-    world: World, writer: Writer, slot: int
+    world: World, mode: WriteMode, slot: int
 ) -> None:
     def write() -> None:
-        with world.database.write(writer=writer) as connection:
+        with world.database.write(mode=mode) as connection:
             world.database.backend.lock_feed(connection)
 
     with psycopg.connect(world.url) as owner:
@@ -143,7 +145,7 @@ def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) 
         owner.execute("DELETE FROM write_lock WHERE slot >= 64")
     with (
         pytest.raises(DatabaseSetupError, match="write_lock lacks rows"),
-        world.database.write(writer=Writer.RECORDER) as connection,
+        world.database.write(mode=WriteMode.RECORDER) as connection,
     ):
         world.database.lock_keys(connection, ["pk_1", "pk_2"])
     upgrade(world.database)
@@ -151,16 +153,16 @@ def test_recorders_without_rows_for_keys_refuse_and_write_nothing(world: World) 
 
 def test_two_recorders_of_one_key_take_turns_and_those_of_others_do_not_wait(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
-    with world.database.write(writer=Writer.RECORDER) as connection:
+    with world.database.write(mode=WriteMode.RECORDER) as connection:
         world.database.lock_keys(connection, ["pk_1", "pk_2"])
-        with quick.write(writer=Writer.RECORDER) as other:
+        with quick.write(mode=WriteMode.RECORDER) as other:
             quick.lock_keys(other, ["pk_3", "pk_4"])
         with (
             pytest.raises(DatabaseUnavailableError, match="lock timeout"),
-            quick.write(writer=Writer.RECORDER) as other,
+            quick.write(mode=WriteMode.RECORDER) as other,
         ):
             quick.lock_keys(other, ["pk_2"])
-        for alone in (Writer.OFFICE, Writer.CROWD):
-            with pytest.raises(DatabaseUnavailableError, match="lock timeout"), quick.write(writer=alone):
+        for alone in (WriteMode.EXCLUSIVE, WriteMode.BULK_RECORDER):
+            with pytest.raises(DatabaseUnavailableError, match="lock timeout"), quick.write(mode=alone):
                 pass
     quick.close()

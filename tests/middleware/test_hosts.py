@@ -14,7 +14,7 @@ from support.served import Served, served
 from support.world import FakeRequest, World
 
 from octy_middleware import Authenticator, ConfigurationError, Database, DatabaseUnavailableError
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.hosts import stops_between_requests
@@ -82,10 +82,10 @@ def ask_and_freeze(app: Served, authorization: str) -> None:
     app.stop()
 
 
-def _hold(url: str, writer: Writer, pipe: Pipe) -> None:
+def _hold(url: str, mode: WriteMode, pipe: Pipe) -> None:
     database = Database(url)
     try:
-        with database.write(writer=writer) as connection:
+        with database.write(mode=mode) as connection:
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_held', 1)")
             pipe.send("inside")
             pipe.recv()
@@ -97,16 +97,16 @@ def _hold(url: str, writer: Writer, pipe: Pipe) -> None:
 
 
 @pytest.mark.parametrize("store", ["postgresql"])
-@pytest.mark.parametrize(("writer", "seconds"), [(Writer.RECORDER, 2.4), (Writer.OFFICE, 5.6)])
-def test_a_process_stopped_inside_a_transaction_loses_its_locks(world: World, writer: Writer, seconds: float) -> None:
+@pytest.mark.parametrize(("mode", "seconds"), [(WriteMode.RECORDER, 2.4), (WriteMode.EXCLUSIVE, 5.6)])
+def test_a_process_stopped_inside_a_transaction_loses_its_locks(world: World, mode: WriteMode, seconds: float) -> None:
     here, there = multiprocessing.Pipe()
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, writer, there))
+    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, mode, there))
     holder.start()
     assert here.recv() == "inside"
     assert holder.pid is not None
     os.kill(holder.pid, signal.SIGSTOP)
     begun = time.monotonic()
-    with world.database.write(patience=30) as connection:
+    with world.database.write(timeout=30) as connection:
         waited = time.monotonic() - begun
         run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_other', 1)")
     os.kill(holder.pid, signal.SIGCONT)
@@ -124,7 +124,7 @@ def test_beside_a_process_stopped_inside_a_transaction_right_pairs_pass_and_refu
     """Nobody can take a file's lock from a stopped process: unrecorded is 503 until that goes on or ends."""
     keys = world.register()
     here, there = multiprocessing.Pipe()
-    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, Writer.OFFICE, there))
+    holder = multiprocessing.get_context("spawn").Process(target=_hold, args=(world.url, WriteMode.EXCLUSIVE, there))
     with world.authenticator(commit_timeout=1.0) as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).passes
         holder.start()

@@ -16,7 +16,7 @@ from typer.testing import CliRunner
 
 from octy_middleware import Database, DatabaseUnavailableError, SchemaError
 from octy_middleware.db import migrations
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.migrations import check_tables, comparison, downgrade, upgrade
 from octy_middleware.db.models import METADATA
@@ -116,7 +116,7 @@ def test_migrations_make_what_the_models_say(empty: Database, tmp_path: Path, st
     url = make_empty_database(tmp_path / "models", store)
     modelled = Database(url)
     modelled.backend.create()
-    with modelled.write(writer=Writer.MIGRATION) as connection:
+    with modelled.write(mode=WriteMode.MIGRATION) as connection:
         METADATA.create_all(connection)
     assert set(shape(empty)) == set(METADATA.tables)
     assert shape(empty) == shape(modelled)
@@ -200,7 +200,7 @@ def test_who_waits_for_an_upgrade_under_way_reads_what_it_left(empty: Database) 
     empty.backend.create()
     config = Config()
     config.set_main_option("script_location", str(SCRIPTS))
-    with empty.write(writer=Writer.MIGRATION) as connection:
+    with empty.write(mode=WriteMode.MIGRATION) as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "head")
         waiting.start()
@@ -311,9 +311,9 @@ def drop_tables(database: Database) -> None:
 def test_a_start_against_another_schema_says_so_and_stops(
     world: World, change: Callable[[Database], None], told: str
 ) -> None:
-    world.database.refuse_other_schema()
+    world.database.check_schema_if_available()
     change(world.database)
-    for check in (world.database.check_schema, world.database.refuse_other_schema):
+    for check in (world.database.check_schema, world.database.check_schema_if_available):
         with pytest.raises(SchemaError, match=told):
             check()
 

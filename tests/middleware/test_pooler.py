@@ -94,7 +94,7 @@ def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> 
         closing(Database(url)) as ours,
     ):
         with pytest.raises(ConfigurationError, match=words):
-            ours.refuse_other_schema()
+            ours.check_schema_if_available()
         checks = check_database(WorkerSettings.model_construct(database_url=url))
         [database] = [check for check in checks if check.name == "database"]
         assert "pool_mode" in str(database)

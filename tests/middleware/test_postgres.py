@@ -19,7 +19,7 @@ from support.world import World
 
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, InvalidInputError, Settings
 from octy_middleware.db import bulk_sql
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.recording import counters, streak_table
 from octy_worker.settings import WorkerSettings
 
@@ -75,7 +75,7 @@ def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_bac
     for use in (away.read, away.write, away.schema, away.check_schema):
         with pytest.raises(DatabaseUnavailableError, match=r"the store did not answer: .*refused"):
             use().__enter__()
-    away.refuse_other_schema()  # a host app starts without it
+    away.check_schema_if_available()  # a host app starts without it
     own.start()
     for _ in range(3):
         assert count(away) == 1
@@ -98,10 +98,10 @@ def test_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
 def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_noticing(
     own: PostgresServer, away: Database
 ) -> None:
-    kept = away.keep()
+    pinned = away.pin_connection()
 
     def number() -> int:
-        cells = away.ask(kept, lambda some: some.connection.driver_connection.execute("SELECT 42").fetchall())  # type: ignore[union-attr]
+        cells = away.query(pinned, lambda some: some.connection.driver_connection.execute("SELECT 42").fetchall())  # type: ignore[union-attr]
         return int(cells[0][0])
 
     with away.read(), away.read():
@@ -110,7 +110,7 @@ def test_kept_connections_that_a_restart_cut_are_replaced_without_anybody_notici
         own.stop()
         own.start()
         if write_first:
-            with away.write(kept=kept) as connection:
+            with away.write(pinned=pinned) as connection:
                 bulk_sql.run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_x', 1)")
         assert number() == 42
     assert count(away) == 1
@@ -136,7 +136,7 @@ def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_wa
     with pytest.raises(DatabaseUnavailableError, match="timeout"), newcomer.read():
         pass
     assert time.monotonic() - begun < 10
-    newcomer.refuse_other_schema()
+    newcomer.check_schema_if_available()
     waiting = threading.Thread(target=lambda: (put(away), done.append(count(away))))
     waiting.start()
     waiting.join(0.3)
@@ -176,9 +176,9 @@ def test_reading_is_of_one_state_and_writes_nothing(world: World) -> None:
 
 def test_an_import_writes_beside_everybody(world: World) -> None:
     quick = Database(world.url, busy_timeout=0.2)
-    with world.database.write(writer=Writer.IMPORT):
-        for other in Writer:
-            with quick.write(writer=other):
+    with world.database.write(mode=WriteMode.IMPORT):
+        for other in WriteMode:
+            with quick.write(mode=other):
                 pass
     quick.close()
 
@@ -286,7 +286,7 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
     worker = WorkerSettings.build(database_url=full, peppers=keys, sealing_keys=keys, link_keys=keys)
     shown = [repr(settings), str(settings), repr(worker), repr(database), repr(database.engine), repr(database.url)]
     shown += [str(database.url), database.backend.place, database.url.render_as_string()]
-    for use in (database.read, database.write, database.check_schema, lambda: database.alarm().wait(0.1)):
+    for use in (database.read, database.write, database.check_schema, lambda: database.listen().wait(0.1)):
         with pytest.raises(DatabaseUnavailableError) as caught:
             getattr(use(), "__enter__", list)()
         shown.append("".join(traceback.format_exception(caught.value)))
@@ -364,7 +364,7 @@ def test_errors_of_the_hot_statements_show_no_stored_values_either(world: World)
 
 
 def test_an_import_of_many_leaves_statistics_behind(world: World) -> None:
-    with world.database.write(writer=Writer.IMPORT) as connection:
+    with world.database.write(mode=WriteMode.IMPORT) as connection:
         bulk_sql.run(
             connection, "INSERT INTO key_change (public_key, at) SELECT 'k' || i, 1 FROM generate_series(1, 5000) i"
         )

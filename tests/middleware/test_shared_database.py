@@ -14,7 +14,7 @@ from support.stores import make_empty_database, remove_database
 from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError
-from octy_middleware.db.backend import VERSION_TABLE, Writer
+from octy_middleware.db.backend import VERSION_TABLE, WriteMode
 from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.foreign_tables import TABLE_NAMES
 from octy_middleware.db.migrations import check_tables, downgrade, upgrade
@@ -55,7 +55,7 @@ def test_a_hosts_models_of_the_same_names_find_each_other(name: str, imported: s
 
 def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty: Database) -> None:
     empty.backend.create()
-    with empty.write(writer=Writer.MIGRATION) as connection:
+    with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
         connection.exec_driver_sql("INSERT INTO alembic_version VALUES ('0001')")
     assert upgrade(empty) is None
@@ -68,7 +68,7 @@ def test_the_version_table_of_a_hosts_alembic_is_neither_read_nor_written(empty:
 
 def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Database, store: str) -> None:
     empty.backend.create()
-    with empty.write(writer=Writer.MIGRATION) as connection:
+    with empty.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE TABLE account (id INTEGER)")
         connection.exec_driver_sql("CREATE TABLE job (id INTEGER)")
     remedy = r"a file of its own" if store == "sqlite" else r"a schema of its own: add \?schema=octy_data"
@@ -77,7 +77,7 @@ def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Datab
         upgrade(empty)
     assert exit_code_of(caught.value) is ExitCode.USAGE
     with pytest.raises(SchemaError, match=words):
-        empty.refuse_other_schema()
+        empty.check_schema_if_available()
     with empty.read() as connection:
         assert set(inspect(connection).get_table_names()) == {"account", "job"}
 
@@ -86,13 +86,13 @@ def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Datab
 def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names(tmp_path: Path, store: str) -> None:
     url = make_empty_database(tmp_path, store)
     host, ours = Database(url), Database(f"{url}?schema=octy_data")
-    with host.write(writer=Writer.MIGRATION) as connection:
+    with host.write(mode=WriteMode.MIGRATION) as connection:
         for name in sorted(TABLE_NAMES):
             connection.exec_driver_sql(f"CREATE TABLE {name} (id INTEGER)")
     assert upgrade(ours) is None
     assert upgrade(ours) == SCHEMA
     check_tables(ours)
-    ours.refuse_other_schema()
+    ours.check_schema_if_available()
     with host.read() as connection:
         found = inspect(connection)
         assert set(found.get_table_names("octy_data")) == TABLE_NAMES
@@ -135,7 +135,7 @@ def test_a_hosts_alembic_ignores_our_tables_by_their_names(empty: Database) -> N
     wanted = MetaData()
     Table("invoice", wanted, Column("id", Integer, primary_key=True))
     options = {"include_name": lambda name, kind, _parents: kind != "table" or name not in TABLE_NAMES}
-    with empty.write(writer=Writer.MIGRATION) as connection:
+    with empty.write(mode=WriteMode.MIGRATION) as connection:
         wanted.create_all(connection)
         assert compare_metadata(MigrationContext.configure(connection, opts=options), wanted) == []
     assert set(METADATA.tables) < TABLE_NAMES
@@ -148,17 +148,17 @@ def test_a_role_without_the_right_to_make_a_schema_is_told_and_may_use_one_that_
     url = make_empty_database(tmp_path, store)
     owner = Database(url)
     ours = Database(f"{url}?schema=octy_data".replace("octy@", "guest@"))
-    with owner.write(writer=Writer.MIGRATION) as connection:
+    with owner.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("DROP ROLE IF EXISTS guest")
         connection.exec_driver_sql("CREATE ROLE guest LOGIN")
     with pytest.raises(Exception, match=r"permission denied for database .* → GRANT"):
         upgrade(ours)
-    with owner.write(writer=Writer.MIGRATION) as connection:
+    with owner.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("CREATE SCHEMA octy_data AUTHORIZATION guest")
     upgrade(ours)
     check_tables(ours)
     ours.close()
-    with owner.write(writer=Writer.MIGRATION) as connection:
+    with owner.write(mode=WriteMode.MIGRATION) as connection:
         connection.exec_driver_sql("DROP OWNED BY guest")
         connection.exec_driver_sql("DROP ROLE guest")
     owner.close()
@@ -180,7 +180,7 @@ def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, 
             closing(Database(url.replace("octy@", "without_usage@") + option)) as guest,
             pytest.raises(SchemaError, match=words),
         ):
-            guest.refuse_other_schema()
+            guest.check_schema_if_available()
         with ours.write() as connection:
             connection.exec_driver_sql("DROP ROLE without_usage")
     shared_server().drop(url.rpartition("/")[2])

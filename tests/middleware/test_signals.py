@@ -115,7 +115,7 @@ def test_a_door_opened_in_another_thread_leaves_signals_alone_and_raises_nothing
 @pytest.mark.sqlite
 def test_a_database_that_is_locked_does_not_keep_the_process(world: World) -> None:
     keys = world.register()
-    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(patience=30):
+    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
         begun = time.monotonic()
         child.terminate()
         assert child.wait(20) == -signal.SIGTERM
@@ -124,7 +124,7 @@ def test_a_database_that_is_locked_does_not_keep_the_process(world: World) -> No
 
 def test_a_second_sigterm_ends_the_process_at_once(world: World) -> None:
     keys = world.register()
-    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(patience=30):
+    with host(world, keys.basic(), options=", commit_timeout=60.0") as child, world.database.write(timeout=30):
         child.terminate()
         time.sleep(0.3)
         child.terminate()

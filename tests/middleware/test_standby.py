@@ -81,7 +81,7 @@ def within(seconds: float, done: Callable[[], bool]) -> None:
 
 
 def asked(app: Served, keys: Keys) -> int:
-    return app.ask(keys.basic())
+    return app.query(keys.basic())
 
 
 def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_leads_to_the_primary(
@@ -99,7 +99,7 @@ def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_le
         proxy.lead_to(primary.port)  # connections to the standby, had there been any, stay
         within(HEALED, lambda: asked(app, keys) == 401)
         within(HEALED, lambda: asked(app, other) == 200)
-        assert app.ask(other.basic("sk_wrong")) == 401  # recorded
+        assert app.query(other.basic("sk_wrong")) == 401  # recorded
 
 
 @pytest.mark.parametrize("options", ["", "?target_session_attrs=any"])
@@ -108,7 +108,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))
     keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
-    kept = database.keep()
+    pinned = database.pin_connection()
     for use in (
         lambda: database.read().__enter__(),
         lambda: keyring.look_up(keys.public_key),
@@ -118,7 +118,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
         with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
             use()
     assert keyring.remembered(keys.public_key) is None
-    del kept
+    del pinned
     keyring.close()
     database.close()
 
@@ -161,7 +161,7 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
     keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
-    database.ask(keyring._kept, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    database.query(keyring._kept, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.lead_to(primary.port)
     record = keyring.look_up(keys.public_key)
     assert record is not None
@@ -173,9 +173,9 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
 def test_a_server_that_is_set_to_read_only_is_given_up_and_used_again_once_it_takes_writes(world: World) -> None:
     """SQLSTATE 25006 in the middle of a transaction: all connections are made anew, kept ones too."""
     database, name = Database(world.url), world.url.rpartition("/")[2]
-    kept = database.keep()
+    pinned = database.pin_connection()
     put(database)
-    with database.write(kept=kept):
+    with database.write(pinned=pinned):
         pass
     with psycopg.connect(world.url.replace(name, "postgres"), autocommit=True) as driver:
         driver.execute(f"ALTER DATABASE {name} SET default_transaction_read_only = on")
@@ -198,7 +198,7 @@ def test_the_connection_that_listens_leaves_a_standby(
 ) -> None:
     catch_up(world, standby, world.register())
     database = Database(by_way_of(world, proxy.port))
-    alarm = database.alarm()
+    alarm = database.listen()
     assert alarm.wait(0.1)
     fail_over(proxy, standby.port)
     with pytest.raises(DatabaseUnavailableError):

@@ -47,7 +47,7 @@ def test_a_locked_database_is_503_under_trio(world: World) -> None:
     with (
         world.authenticator(commit_timeout=0.3) as authenticator,
         client(authenticator) as asked,
-        world.database.write(patience=30),
+        world.database.write(timeout=30),
     ):
         assert asked.get("/who", headers={"Authorization": keys.basic("no")}).status_code == 503
 

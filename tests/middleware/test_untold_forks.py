@@ -105,13 +105,13 @@ def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
 @pytest.mark.parametrize("store", ["postgresql"])
 def test_a_childs_session_is_not_its_parents(world: World, store: str) -> None:
     """What a child does on an inherited session, and its end, would be the parent's."""
-    kept = world.database.keep()
+    pinned = world.database.pin_connection()
 
     def sessions() -> set[int]:
         with world.database.read() as connection:
             pooled = int(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
-        ask = "SELECT pg_backend_pid()"
-        return {pooled, int(world.database.ask(kept, lambda found: found.exec_driver_sql(ask).scalar_one()))}
+        query = "SELECT pg_backend_pid()"
+        return {pooled, int(world.database.query(pinned, lambda found: found.exec_driver_sql(query).scalar_one()))}
 
     before = sessions()
 
@@ -120,7 +120,7 @@ def test_a_childs_session_is_not_its_parents(world: World, store: str) -> None:
 
     assert fork_untold(work) == 0
     assert before <= sessions()
-    kept.close()
+    pinned.close()
 
 
 def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> None:
@@ -134,7 +134,7 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
         process = group.start("uwsgi", [uwsgi, *command, "--enable-threads", "--die-on-term", "--need-app"])
         process.wait_until(lambda: listens(port), 30)
 
-        def ask(number: int) -> int:
+        def query(number: int) -> int:
             asked = HTTPConnection(LOOPBACK, port, timeout=TIMEOUT)
             with closing(asked):
                 secret = "sk_wrong" if number % 10 == 0 else None
@@ -142,7 +142,7 @@ def test_uwsgis_default_prefork_answers_every_first_request(world: World) -> Non
                 return asked.getresponse().status
 
         with ThreadPoolExecutor(8) as pool:
-            assert Counter(pool.map(ask, range(200))) == {200: 180, 401: 20}
+            assert Counter(pool.map(query, range(200))) == {200: 180, 401: 20}
         os.kill(process.pid, signal.SIGTERM)  # to the master alone: uWSGI hangs when its workers get it as well
         deadline = time.monotonic() + TIMEOUT
         while process.returncode is None and time.monotonic() < deadline:

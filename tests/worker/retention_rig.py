@@ -13,7 +13,7 @@ from support.world import Keys, World
 
 from octy_middleware import Database
 from octy_middleware.clock import utc
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.models import Attempt, KeyChange, Outbox, OutcomeMinute, Webhook
 from octy_worker.domain.pace import Pace
 from octy_worker.maintenance.retention import Run
@@ -39,14 +39,14 @@ class MortalDatabase(Database):
         self.dead = False
 
     @contextmanager
-    def write(self, *, patience: float | None = None, writer: Writer = Writer.OFFICE):
+    def write(self, *, timeout: float | None = None, mode: WriteMode = WriteMode.EXCLUSIVE):
         if self.dead:
             raise KilledError
         self._left -= 1
         self.dead = self._left == 0
         if self.dead and not self._committed:
             raise KilledError
-        with super().write(patience=patience, writer=writer) as connection:
+        with super().write(timeout=timeout, mode=mode) as connection:
             yield connection
         if self.dead:
             raise KilledError

@@ -36,7 +36,7 @@ from upkeep_rig import settings_of
 from webhook_rig import subscribe
 
 from octy_middleware.clock import utc
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
 from octy_middleware.db.sqlite import SqliteBackend
@@ -185,7 +185,7 @@ def hasty_server(ground: Ground) -> list[Check]:
 
 def locked(ground: Ground) -> list[Check]:
     ground.patch.setattr("octy_worker.cli.doctor.database._LOCK_TIMEOUT", 0.05)
-    with Database(ground.world.url).write(writer=Writer.OFFICE):
+    with Database(ground.world.url).write(mode=WriteMode.EXCLUSIVE):
         return ground.store()
 
 

@@ -8,7 +8,7 @@ import pytest
 from relay_rig import PATIENCE, Ear, change, put, relay, stop, undelivered, until
 from support.world import INSTALLATION, World
 
-from octy_middleware.db.backend import Notifier
+from octy_middleware.db.backend import Listener
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import DatabaseUnavailableError
@@ -21,7 +21,7 @@ OFTEN = 0.05
 class Broken:
     """An alarm that fails a few times, then is the real one."""
 
-    def __init__(self, real: Notifier, failures: int, error: Exception) -> None:
+    def __init__(self, real: Listener, failures: int, error: Exception) -> None:
         self._real = real
         self._failures = failures
         self._error = error

@@ -28,7 +28,7 @@ from sqlalchemy import text
 from support.world import World
 
 from octy_middleware import Database, DatabaseUnavailableError, Outcome
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import fetch_many
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording import counters
@@ -164,7 +164,7 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
             at = (minute + written["n"] % 7) * 60.0
             entries = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
             counts = counters.counted((entry, 2) for entry in entries)
-            with database.write(writer=Writer.RECORDER) as connection:
+            with database.write(mode=WriteMode.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
                 [present] = fetch_many(connection, (counters.PRESENT_SOURCES, counters.sources_of(counts)))
                 counters.add_counts(connection, counts, present, sources=256)

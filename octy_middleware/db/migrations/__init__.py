@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import Connection, inspect, text
 
-from octy_middleware.db.backend import VERSION_TABLE, Writer
+from octy_middleware.db.backend import VERSION_TABLE, WriteMode
 from octy_middleware.db.database import COMPATIBLE, SCHEMA, Database
 from octy_middleware.db.foreign_tables import refuse_foreign_tables
 from octy_middleware.errors import ConfigurationError, SchemaError
@@ -33,7 +33,7 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
 
     database.backend.create()
     try:
-        with database.write(writer=Writer.MIGRATION) as connection:
+        with database.write(mode=WriteMode.MIGRATION) as connection:
             database.backend.create_schema(connection)
             refuse_foreign_tables(connection, database.backend)
             found = _context(connection).get_current_revision()
@@ -58,7 +58,7 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
     from alembic.util import CommandError  # noqa: PLC0415
 
     try:
-        with database.write(writer=Writer.MIGRATION) as connection:
+        with database.write(mode=WriteMode.MIGRATION) as connection:
             found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.downgrade(config, revision)

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from sqlmodel import Session
 
 from octy_middleware.clock import Clock, to_micros
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Job
@@ -105,9 +105,9 @@ class Lease:
                 run(connection, _RELEASE, "", "", self._name, holder)
 
     @contextmanager
-    def step(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
+    def step(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:
         """Open the transaction of one step, beside recorders where the store can. It begins by renewing the lease."""
-        with self._writing(writer) as connection:
+        with self._writing(mode) as connection:
             now = self._clock()
             self._must(connection, _KEEP, to_micros(now + LIFE))
             yield connection
@@ -137,8 +137,8 @@ class Lease:
             run(connection, _RELEASE, fault, fault, self._name, self.holder)
 
     @contextmanager
-    def _writing(self, writer: Writer = Writer.RECORDER) -> Iterator[Connection]:
-        with self._database.write(patience=_PATIENCE, writer=writer) as connection:
+    def _writing(self, mode: WriteMode = WriteMode.RECORDER) -> Iterator[Connection]:
+        with self._database.write(timeout=_PATIENCE, mode=mode) as connection:
             yield connection
 
     def _must(self, connection: Connection, statement: str, *values: object) -> None:

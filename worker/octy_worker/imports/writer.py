@@ -20,7 +20,7 @@ from sqlalchemy import Connection, insert
 from sqlalchemy.exc import IntegrityError
 
 from octy_middleware.clock import Clock
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import Batch, Row, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import METADATA, Account
@@ -234,7 +234,7 @@ class ImportWriter:
             self._database.refresh_statistics(connection, "account", "key_pair")
 
     def _make_valid(self, cursor: Cursor, now: float) -> None:
-        with self._lease.step(Writer.IMPORT) as connection:
+        with self._lease.step(WriteMode.IMPORT) as connection:
             self._lease.note(connection, str(replace(cursor, phase=_TELLING)), 0)
             activate_adopted(connection, cursor.first, cursor.last, now)
 

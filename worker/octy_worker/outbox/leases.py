@@ -25,7 +25,7 @@ from sqlalchemy.orm import aliased
 from sqlmodel import col
 
 from octy_middleware.clock import Clock, utc
-from octy_middleware.db.backend import Writer
+from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import TRIES, Priority
@@ -81,7 +81,7 @@ class Leases:
         wanted = {priority: limit for priority, limit in sorted(limits.items()) if limit}
         if not ends and not self._is_any_waiting(wanted):
             return []
-        with self._database.write(writer=Writer.RECORDER) as connection:
+        with self._database.write(mode=WriteMode.RECORDER) as connection:
             now = self._clock()
             self._write_down(connection, ends, now)
             return [
@@ -100,7 +100,7 @@ class Leases:
 
     def leave(self, ends: Sequence[DeliveryResult]) -> None:
         """Write down what became of messages, and give all others back."""
-        with self._database.write(writer=Writer.RECORDER, patience=_LAST_PATIENCE) as connection:
+        with self._database.write(mode=WriteMode.RECORDER, timeout=_LAST_PATIENCE) as connection:
             self._write_down(connection, ends, self._clock())
             connection.execute(update(Outbox).where(self._held()).values(_FREE))
 

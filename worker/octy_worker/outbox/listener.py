@@ -7,7 +7,7 @@ import asyncio
 import logging
 import threading
 
-from octy_middleware.db.backend import Notifier
+from octy_middleware.db.backend import Listener
 
 _logger = logging.getLogger(__name__)
 
@@ -18,7 +18,7 @@ _PAUSE = 1.0  # seconds after an alarm that failed: whoever waits looks by itsel
 class OutboxListener:
     """Sets the event whenever the alarm goes off. Nothing that befalls the alarm ends it but `stop`."""
 
-    def __init__(self, alarm: Notifier, rung: asyncio.Event) -> None:
+    def __init__(self, alarm: Listener, rung: asyncio.Event) -> None:
         """Begin to listen; needs a running loop."""
         self._alarm = alarm
         self._rung = rung

@@ -114,7 +114,7 @@ class Relay:
     async def run(self) -> None:
         """Deliver until cancelled; nothing else ends it. What goes wrong for all messages is waited out."""
         wait = 0.0
-        bell = OutboxListener(self._database.alarm(), self._rung)
+        bell = OutboxListener(self._database.listen(), self._rung)
         try:
             while True:
                 before = self._delivered

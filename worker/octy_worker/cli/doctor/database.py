@@ -119,7 +119,7 @@ def _check_write_lock(database: Database) -> Check:
 def _check_integrity(database: Database) -> Check:
     try:
         with database.read() as connection:
-            fault = database.backend.integrity_fault(connection)
+            fault = database.backend.integrity_problem(connection)
     except OctyError as error:
         return problem("database-damaged", error=error)
     return problem("database-damaged", error=fault) if fault else passed("integrity", "quick check passed")

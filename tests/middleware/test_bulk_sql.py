@@ -3,10 +3,10 @@
 import pytest
 from support.world import World, listening
 
-from octy_middleware.db.bulk_sql import Given, Query, fetch_many
+from octy_middleware.db.bulk_sql import InputRows, Query, fetch_many
 
-ECHO = Query(("given.name", "given.number"), "{given} WHERE given.number > 0", name="text", number="bigint")
-MORE = Query(("given.number + 1", "given.name"), "{given}", number="bigint", name="text")
+ECHO = Query(("input.name", "input.number"), "{input} WHERE input.number > 0", name="text", number="bigint")
+MORE = Query(("input.number + 1", "input.name"), "{input}", number="bigint", name="text")
 ODD = "é\"'%s?\\ \U0001f511"
 
 
@@ -21,7 +21,7 @@ ODD = "é\"'%s?\\ \U0001f511"
     ],
     ids=["nothing", "first", "second", "both", "asked and nothing found"],
 )
-def test_each_question_gets_its_own_answer(world: World, echo: Given, more: Given, found: list[object]) -> None:
+def test_each_question_gets_its_own_answer(world: World, echo: InputRows, more: InputRows, found: list[object]) -> None:
     with world.database.read() as connection:
         assert fetch_many(connection, (ECHO, echo), (MORE, more)) == found
 

@@ -15,108 +15,113 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.pinned_connection import PinnedConnection
 
 
-def put(database: Database, kept: PinnedConnection, public_key: str = "pk_x") -> None:
-    with database.write(kept=kept) as connection:
+def put(database: Database, pinned: PinnedConnection, public_key: str = "pk_x") -> None:
+    with database.write(pinned=pinned) as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 1)", public_key)
 
 
-def keys(database: Database, kept: PinnedConnection) -> list[str]:
+def keys(database: Database, pinned: PinnedConnection) -> list[str]:
     def question(connection: Connection) -> list[str]:
         rows = connection.connection.cursor()
         rows.execute("SELECT public_key FROM key_change ORDER BY seq")
         return [key for (key,) in rows.fetchall()]
 
-    return database.ask(kept, question)
+    return database.query(pinned, question)
 
 
-def driver_of(database: Database, kept: PinnedConnection) -> object:
-    return database.ask(kept, lambda connection: connection.connection.driver_connection)
+def driver_of(database: Database, pinned: PinnedConnection) -> object:
+    return database.query(pinned, lambda connection: connection.connection.driver_connection)
 
 
 def test_it_is_one_connection_until_somebody_fails_with_it(world: World) -> None:
-    database, kept = world.database, world.database.keep()
-    first = driver_of(database, kept)
-    put(database, kept)
-    assert driver_of(database, kept) is first
-    with pytest.raises(ZeroDivisionError), database.write(kept=kept) as connection:
+    database, pinned = world.database, world.database.pin_connection()
+    first = driver_of(database, pinned)
+    put(database, pinned)
+    assert driver_of(database, pinned) is first
+    with pytest.raises(ZeroDivisionError), database.write(pinned=pinned) as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_lost', 1)")
         raise ZeroDivisionError
-    assert driver_of(database, kept) is not first
-    assert keys(database, kept) == ["pk_x"]
+    assert driver_of(database, pinned) is not first
+    assert keys(database, pinned) == ["pk_x"]
 
 
 def test_what_others_commit_is_seen_at_once(world: World) -> None:
     """A connection that kept a transaction open would go on reading an old state."""
-    kept = world.database.keep()
-    assert keys(world.database, kept) == []
+    pinned = world.database.pin_connection()
+    assert keys(world.database, pinned) == []
     world.rows("SELECT 1")
-    put(world.database, world.database.keep(), "pk_other")
-    assert keys(world.database, kept) == ["pk_other"]
+    put(world.database, world.database.pin_connection(), "pk_other")
+    assert keys(world.database, pinned) == ["pk_other"]
 
 
 def test_a_closed_one_is_opened_anew(world: World) -> None:
-    kept = world.database.keep()
-    first = driver_of(world.database, kept)
+    pinned = world.database.pin_connection()
+    first = driver_of(world.database, pinned)
     world.database.close()
-    assert driver_of(world.database, kept) is not first
+    assert driver_of(world.database, pinned) is not first
 
 
 def test_a_store_that_was_away_is_used_again(world: World) -> None:
-    kept = world.database.keep()
-    put(world.database, kept, "pk_before")
+    pinned = world.database.pin_connection()
+    put(world.database, pinned, "pk_before")
     with taken_away(world.url):
         for _ in range(2):
             with pytest.raises(DatabaseUnavailableError):
-                put(world.database, kept, "pk_lost")
+                put(world.database, pinned, "pk_lost")
             with pytest.raises(DatabaseUnavailableError):
-                keys(world.database, kept)
-    put(world.database, kept, "pk_after")
-    assert keys(world.database, kept) == ["pk_before", "pk_after"]
+                keys(world.database, pinned)
+    put(world.database, pinned, "pk_after")
+    assert keys(world.database, pinned) == ["pk_before", "pk_after"]
 
 
 @pytest.mark.sqlite
 def test_a_replaced_file_is_used_at_once(world: World, tmp_path: Path) -> None:
-    kept = world.database.keep()
-    put(world.database, kept, "pk_old")
+    pinned = world.database.pin_connection()
+    put(world.database, pinned, "pk_old")
     folder = tmp_path / "other"
     folder.mkdir()
     make_database(folder, "sqlite")
     for file in world.folder.glob("octy.db*"):
         file.unlink()
     (folder / "octy.db").rename(world.folder / "octy.db")
-    assert keys(world.database, kept) == []
-    put(world.database, kept, "pk_new")
-    assert keys(world.database, kept) == ["pk_new"]
+    assert keys(world.database, pinned) == []
+    put(world.database, pinned, "pk_new")
+    assert keys(world.database, pinned) == ["pk_new"]
 
 
 def test_a_forked_child_has_its_own_while_the_parents_thread_writes(world: World) -> None:
-    database, kept, stop = world.database, world.database.keep(), threading.Event()
+    database, pinned, stop = world.database, world.database.pin_connection(), threading.Event()
     written = 0
 
     def keep_writing() -> None:
         nonlocal written
         while not stop.is_set():
-            put(database, kept, "pk_parent")
+            put(database, pinned, "pk_parent")
             written += 1
 
     writer = threading.Thread(target=keep_writing)
     writer.start()
-    statuses = [in_child(lambda: put(database, kept, "pk_child")) for _ in range(5)]
+    statuses = [in_child(lambda: put(database, pinned, "pk_child")) for _ in range(5)]
     stop.set()
     writer.join()
     assert statuses == [0] * 5
-    found = keys(database, kept)
+    found = keys(database, pinned)
     assert (found.count("pk_parent"), found.count("pk_child")) == (written, 5)
     with database.read() as connection:
-        assert database.backend.integrity_fault(connection) == ""
+        assert database.backend.integrity_problem(connection) == ""
 
 
 def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: World) -> None:
     """Whoever uses it for longer than a fork waits goes on; the child opens one of its own and ends neither's."""
-    database, kept, inside, go_on = world.database, world.database.keep(), threading.Event(), threading.Event()
+    database, pinned, inside, go_on = (
+        world.database,
+        world.database.pin_connection(),
+        threading.Event(),
+        threading.Event(),
+    )
 
     def hold() -> None:
-        with kept.use(database.engine.connect, lambda _connection: True) as connection:
+        with pinned.use(database.engine.connect, lambda _connection: True) as connection:
             inside.set()
             go_on.wait(60)
             connection.exec_driver_sql("SELECT 1")
@@ -126,19 +131,19 @@ def test_a_fork_in_the_middle_of_a_transaction_leaves_it_to_the_parent(world: Wo
     assert inside.wait(60)
 
     def write() -> None:
-        put(database, kept, "pk_child")
+        put(database, pinned, "pk_child")
         gc.collect()
 
     status = in_child(write)
     go_on.set()
     holder.join()
     assert status == 0
-    assert keys(database, kept) == ["pk_child"]
+    assert keys(database, pinned) == ["pk_child"]
 
 
 def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
     database = Database(world.url)
-    driver = driver_of(database, database.keep())
+    driver = driver_of(database, database.pin_connection())
     del database
     gc.collect()
     with pytest.raises(Exception, match="closed"):
@@ -147,5 +152,5 @@ def test_who_forgets_to_close_leaves_no_connection_open(world: World) -> None:
 
 def test_places_that_were_forgotten_use_up_no_pool(world: World) -> None:
     for _ in range(100):
-        put(world.database, world.database.keep())
-    assert keys(world.database, world.database.keep()) == ["pk_x"] * 100
+        put(world.database, world.database.pin_connection())
+    assert keys(world.database, world.database.pin_connection()) == ["pk_x"] * 100
