@@ -81,7 +81,7 @@ def within(seconds: float, done: Callable[[], bool]) -> None:
 
 
 def asked(app: Served, keys: Keys) -> int:
-    return app.query(keys.basic())
+    return app.ask(keys.basic())
 
 
 def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_leads_to_the_primary(
@@ -99,7 +99,7 @@ def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_le
         proxy.lead_to(primary.port)  # connections to the standby, had there been any, stay
         within(HEALED, lambda: asked(app, keys) == 401)
         within(HEALED, lambda: asked(app, other) == 200)
-        assert app.query(other.basic("sk_wrong")) == 401  # recorded
+        assert app.ask(other.basic("sk_wrong")) == 401  # recorded
 
 
 @pytest.mark.parametrize("options", ["", "?target_session_attrs=any"])
