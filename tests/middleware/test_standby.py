@@ -161,7 +161,7 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
     keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
-    database.query(keyring._kept, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    database.query(keyring._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.lead_to(primary.port)
     record = keyring.look_up(keys.public_key)
     assert record is not None
@@ -217,4 +217,4 @@ def test_the_connection_that_listens_leaves_a_standby(
 
 def ring(world: World) -> None:
     with world.database.write() as connection:
-        world.database.backend.ring(connection)
+        world.database.backend.notify(connection)

@@ -67,17 +67,17 @@ def test_an_alarm_that_is_cut_off_is_heard_again(world: World) -> None:
 def test_an_alarm_that_fails_for_a_while_ends_nothing_and_is_told_once(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
-    real = Database.alarm
-    monkeypatch.setattr(Database, "alarm", lambda database: Broken(real(database), 2, error))
+    real = Database.listen
+    monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 2, error))
     asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
     assert told == f"relay: no wake-up for new messages, looking by itself: {type(error).__name__}"
 
 
 def test_without_an_alarm_the_relay_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    real = Database.alarm
+    real = Database.listen
     away = DatabaseUnavailableError("away")
-    monkeypatch.setattr(Database, "alarm", lambda database: Broken(real(database), 1_000_000, away))
+    monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 1_000_000, away))
     asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
 
 
