@@ -264,7 +264,7 @@ class AlertHold(Table, table=True):
     __tablename__ = "alert_hold"
 
     id: str = Field(primary_key=True, max_length=36)
-    evidence: str = Field(max_length=40)  # octy_worker.mail.holding.Evidence
+    evidence: str = Field(max_length=40)  # octy_worker.mail.alert_hold.Evidence
     accounts: int  # that were refused at their own addresses
     began_at: datetime = time_column()
     ends_at: datetime = time_column()

@@ -34,8 +34,8 @@ from octy_worker.cli.output import print_parts, to_json
 from octy_worker.cli.views import incidents as incident_views
 from octy_worker.cli.views import keys as key_views
 from octy_worker.crypto.links import Links
-from octy_worker.mail.facts import draft
-from octy_worker.mail.renderer import Letters
+from octy_worker.mail.facts import load_draft
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.pages import build_pages
 from octy_worker.reports.queries import show_incident, show_key
 from octy_worker.settings import WorkerSettings
@@ -148,7 +148,7 @@ def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], 
         public_url=_URL,
         mail_from="Octy <security@octy.example>",
     )
-    links, letters = Links(settings.link_keys, settings.public_url), Letters(settings)
+    links, renderer = Links(settings.link_keys, settings.public_url), MailRenderer(settings)
     pages = build_pages(settings, world.database, links, world.sealer, time.time)
 
     def page() -> str:
@@ -156,10 +156,10 @@ def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], 
 
     def alert() -> str:
         with world.database.read_session() as session:
-            found = draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
+            found = load_draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
         assert found is not None
-        letter = letters.render(found.facts)
-        return letter.text + letter.html
+        rendered = renderer.render(found.facts)
+        return rendered.text + rendered.html
 
     def incidents_show() -> str:
         with world.database.read_session() as session:

@@ -32,9 +32,9 @@ from octy_middleware.states import Cause, NoticeKind, PairState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.mail.facts import draft
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.facts import load_draft
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, SendMailInput
 
@@ -44,7 +44,7 @@ DAY = 86_400.0
 ADDRESS = "ada@customer.example"
 SECRET = "sk_" + "S3cr3t" * 8
 PUBLIC_KEY = "pk_7Qm2VxT9rLw4Kc8Zb1Ns6Yd3Hf0a"
-SENT = Delivery(Verdict.ACCEPTED)
+SENT = SmtpResult(SmtpStatus.ACCEPTED)
 
 
 def settings(**values):
@@ -56,7 +56,7 @@ def settings(**values):
     )
 
 
-_letters = cache(lambda values: Letters(settings(**dict(values))))
+_renderer = cache(lambda values: MailRenderer(settings(**dict(values))))
 
 
 class Told:
@@ -265,18 +265,18 @@ class World:
         return MailActivities(
             database=self.database,
             mailer=mailer,
-            letters=_letters(()),
+            renderer=_renderer(()),
             links=self.links,
             sealer=self.sealer,
             settings=settings(**values),
             clock=lambda: self.now,
         )
 
-    def letter(self, order, **values):
+    def rendered(self, order, **values):
         """Return the letter that an order makes, by the way that the activity goes."""
         with self.database.read_session() as session:
-            found = draft(session, self.links, order, self.now, sealer=self.sealer)
-        return _letters(tuple(values.items())).render(found.facts)
+            found = load_draft(session, self.links, order, self.now, sealer=self.sealer)
+        return _renderer(tuple(values.items())).render(found.facts)
 
     def mail(self, key):
         with self.database.read_session() as session:

@@ -17,8 +17,8 @@ from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.mail import check_signature, check_templates
 from octy_worker.dev.demo_oracle import expect
 from octy_worker.dev.demo_report import write_report
-from octy_worker.mail.endings import ending
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.mail.smtp_explanations import explain
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
@@ -210,9 +210,9 @@ CODES = [
 
 
 @pytest.mark.parametrize("code", CODES)
-@pytest.mark.parametrize("verdict", [Verdict.DEFERRED, Verdict.REFUSED])
-def test_every_code_has_words(code, verdict):
-    told = ending(Delivery(verdict, code))
+@pytest.mark.parametrize("status", [SmtpStatus.DEFERRED, SmtpStatus.REFUSED])
+def test_every_code_has_words(code, status):
+    told = explain(SmtpResult(status, code))
     assert told.to_do
     assert "{" not in told.said
     number = re.search(r"\d+", code)

@@ -10,7 +10,7 @@ from relay_rig import change
 from smtp_servers import Authority
 from support.webhooks import Receiver, receiver
 from support.world import Keys, World
-from webhook_rig import KEYS, documented_check, standing, subscribe, tell
+from webhook_rig import KEYS, documented_check, status, subscribe, tell
 
 from octy_worker.cli import webhooks
 
@@ -160,7 +160,7 @@ def test_a_host_without_keys_lists_and_orders(world, keys):
     assert audited_without_login(done.stderr) == [
         {"what": "webhooks_retried", "actor": "ada", "reason": WHY[1], "webhooks": order.webhook_id}
     ]
-    assert standing(world, order)[0] == "pending"
+    assert status(world, order)[0] == "pending"
 
 
 def test_the_list_has_pages_and_a_total(world, octy, keys):

@@ -10,14 +10,14 @@ from upkeep_rig import settings_of
 from octy_middleware.states import Answer
 from octy_worker.domain.incidents import answer_case, append_event
 from octy_worker.domain.job_lease import Lease
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.digest import DigestPost, Fate, gather
 
 DAY = 86_400.0
 NOW = 1_900_000_800.0  # 2030-03-17, 18:00 UTC
-SENT = Delivery(Verdict.ACCEPTED)
+SENT = SmtpResult(SmtpStatus.ACCEPTED)
 
 
 @pytest.fixture
@@ -26,7 +26,7 @@ def settings(world: World):
 
 
 def post(world: World, settings, told: Told, now: float = NOW) -> Fate:
-    return DigestPost(world.database, told, Letters(settings), settings, lambda: now).send(now)
+    return DigestPost(world.database, told, MailRenderer(settings), settings, lambda: now).send(now)
 
 
 def busy(world: World) -> dict[str, str]:
@@ -67,9 +67,9 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
     [envelope] = told.envelopes
     assert envelope.recipient == "support@octy.example"
     assert envelope.message_id == "<digest.2030-03-17@octy.example>"
-    letter = envelope.letter
-    assert letter.subject == "Octy support, 2030-03-17: 9 things to look at"
-    for body in (letter.text, letter.html):
+    rendered = envelope.rendered
+    assert rendered.subject == "Octy support, 2030-03-17: 9 things to look at"
+    for body in (rendered.text, rendered.html):
         said = " ".join(body.split())
         for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
             assert part in said
@@ -80,7 +80,7 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
         assert "2 alerts to customers not sent" in said
         for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
             assert secret not in said
-    assert max(map(len, letter.text.splitlines())) < 90
+    assert max(map(len, rendered.text.splitlines())) < 90
     assert post(world, settings, told, NOW + DAY) == Fate("sent")
     assert len({one.message_id for one in told.envelopes}) == 2
 
@@ -140,12 +140,12 @@ def test_a_day_on_which_nothing_waits_has_no_mail(world: World, settings) -> Non
 @pytest.mark.parametrize(
     ("delivery", "first", "again"),
     [
-        (Delivery(Verdict.DEFERRED, "connect"), Fate("waits", "connect"), Fate("sent")),
-        (Delivery(Verdict.REFUSED, "rcpt-550"), Fate("failed", "rcpt-550"), Fate("failed")),
+        (SmtpResult(SmtpStatus.DEFERRED, "connect"), Fate("waits", "connect"), Fate("sent")),
+        (SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), Fate("failed", "rcpt-550"), Fate("failed")),
     ],
 )
 def test_a_mail_server_that_is_away_is_tried_again_and_a_refusal_is_final(
-    world: World, settings, delivery: Delivery, first: Fate, again: Fate
+    world: World, settings, delivery: SmtpResult, first: Fate, again: Fate
 ) -> None:
     busy(world)
     told = Told(delivery, SENT)

@@ -15,8 +15,8 @@ from upkeep_rig import Works, until
 
 from octy_worker import task_queue_workers
 from octy_worker.domain import staff_requests
-from octy_worker.mail.composing import Envelope
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id
 from octy_workflows.staff_requests import StaffDecision
@@ -35,13 +35,13 @@ class Hanging:
         self.waiting: list[str] = []
         self.taken: list[str] = []
 
-    def send(self, envelope: Envelope) -> Delivery:
+    def send(self, envelope: OutgoingMail) -> SmtpResult:
         if "attacked" in str(envelope.recipient):
             self.taken.append(str(envelope.recipient))
-            return Delivery(Verdict.ACCEPTED)
+            return SmtpResult(SmtpStatus.ACCEPTED)
         self.waiting.append(str(envelope.recipient))
         assert self.let_go.wait(PATIENCE * 2)
-        return Delivery(Verdict.DEFERRED, "timeout")
+        return SmtpResult(SmtpStatus.DEFERRED, "timeout")
 
 
 @pytest.fixture

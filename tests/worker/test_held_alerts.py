@@ -14,8 +14,15 @@ from octy_middleware.domain.key_checks import PEPPERS, register_keys
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import Cause, PairState
-from octy_worker.mail.holding import MOST, Evidence, Signs, evidence_in, read_signs, release_hold
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.alert_hold import (
+    MAX_HOLD,
+    Evidence,
+    FaultIndicators,
+    find_evidence,
+    load_indicators,
+    release_hold,
+)
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
 SUPPORT = "support@octy.example"
@@ -26,29 +33,29 @@ counts = st.integers(0, 10_000)
 
 @given(counts, counts, counts)
 def test_nothing_is_held_while_one_customer_in_twenty_still_succeeds(refused, before, since):
-    held = evidence_in(Signs(refused, before, since))
+    held = find_evidence(FaultIndicators(refused, before, since))
     assert held is None or since * 20 <= before
 
 
 @given(counts, counts)
 def test_nothing_is_held_unless_several_customers_are_refused_at_their_own_addresses(before, since):
-    assert all(evidence_in(Signs(refused, before, since)) is None for refused in range(5))
+    assert all(find_evidence(FaultIndicators(refused, before, since)) is None for refused in range(5))
 
 
 @given(counts, st.integers(0, 9), counts)
 def test_nothing_is_held_where_few_customers_succeeded_before(refused, before, since):
-    assert evidence_in(Signs(refused, before, since)) is None
+    assert find_evidence(FaultIndicators(refused, before, since)) is None
 
 
 @given(counts, counts, counts)
 def test_more_successes_never_make_evidence(refused, before, since):
-    if evidence_in(Signs(refused, before, since)) is None:
-        assert evidence_in(Signs(refused, before, since + 1)) is None
+    if find_evidence(FaultIndicators(refused, before, since)) is None:
+        assert find_evidence(FaultIndicators(refused, before, since + 1)) is None
 
 
 @given(counts, counts, counts)
 def test_foreign_keys_are_evidence_by_themselves(refused, before, since):
-    assert evidence_in(Signs(refused, before, since, keys_fit=False)) is Evidence.FOREIGN_KEYS
+    assert find_evidence(FaultIndicators(refused, before, since, keys_fit=False)) is Evidence.FOREIGN_KEYS
 
 
 @pytest.fixture
@@ -129,16 +136,16 @@ def test_collapse_of_all_customers_holds_alerts_tells_staff_once_and_ends_after_
     assert [activities.send_mail(order(incident_id)) for incident_id in incidents] == [HELD] * 12
     [notice] = mailer.envelopes
     assert notice.recipient == SUPPORT
-    assert "are held until" in notice.letter.subject
+    assert "are held until" in notice.rendered.subject
     for said in ("octy incidents held", "octy incidents release", "decide-many dismiss --all-open"):
-        assert said in " ".join(notice.letter.text.split())
-        assert said.split(" --")[0] in notice.letter.html
+        assert said in " ".join(notice.rendered.text.split())
+        assert said.split(" --")[0] in notice.rendered.html
     [hold] = holds(world)
     assert (hold.evidence, hold.told_at) == ("successes_stopped", utc(START))
-    world.now += MOST - 1
-    assert activities.send_mail(order(incidents[0], MOST - 1)).state == "delayed"
+    world.now += MAX_HOLD - 1
+    assert activities.send_mail(order(incidents[0], MAX_HOLD - 1)).state == "delayed"
     world.now += 1
-    assert [activities.send_mail(order(incident_id, MOST)).state for incident_id in incidents] == ["sent"] * 12
+    assert [activities.send_mail(order(incident_id, MAX_HOLD)).state for incident_id in incidents] == ["sent"] * 12
     assert len(holds(world)) == 1
 
 
@@ -158,7 +165,7 @@ def test_no_second_hold_follows_within_a_day(world):
     incidents = collapse(world)
     activities = world.activities(Told())
     activities.send_mail(order(incidents[0]))
-    world.now += MOST
+    world.now += MAX_HOLD
     assert [activities.send_mail(order(incident_id)).state for incident_id in incidents[:6]] == ["sent"] * 6
 
 
@@ -167,7 +174,7 @@ def test_hold_is_over_for_an_alert_whose_workflow_waited_whatever_clocks_say(wor
     activities = world.activities(Told())
     assert activities.send_mail(order(incidents[0])) == HELD
     world.now -= 86_400  # the worker's clock jumps back
-    assert activities.send_mail(order(incidents[0], MOST)).state == "sent"
+    assert activities.send_mail(order(incidents[0], MAX_HOLD)).state == "sent"
 
 
 def test_strangers_hold_nothing_by_wrong_attempts_on_every_key_even_when_customers_are_silent(world):
@@ -199,7 +206,7 @@ def test_foreign_pepper_holds_alerts(world):
     [customer] = customers(world, 1)
     incident_id = refuse(world, customer, "203.0.113.66")
     assert activities.send_mail(order(incident_id)) == HELD
-    assert "OCTY_PEPPERS" in mailer.envelopes[0].letter.text
+    assert "OCTY_PEPPERS" in mailer.envelopes[0].rendered.text
     assert [hold.evidence for hold in holds(world)] == ["foreign_keys"]
 
 
@@ -207,11 +214,11 @@ def test_own_pepper_holds_nothing(world):
     with world.database.write() as connection:
         register_keys(connection, PEPPERS, CHAIN, START)
     with world.database.read_session() as session:
-        assert read_signs(session, CHAIN, START) == Signs()
+        assert load_indicators(session, CHAIN, START) == FaultIndicators()
 
 
 def test_notice_that_does_not_leave_is_tried_with_the_next_held_alert(world):
-    mailer = Told(Delivery(Verdict.DEFERRED, "connection"), Delivery(Verdict.ACCEPTED))
+    mailer = Told(SmtpResult(SmtpStatus.DEFERRED, "connection"), SmtpResult(SmtpStatus.ACCEPTED))
     incidents = collapse(world)
     activities = world.activities(mailer, support_digest_to=SUPPORT)
     assert [activities.send_mail(order(incident_id)) for incident_id in incidents[:3]] == [HELD] * 3
@@ -230,5 +237,5 @@ def test_staff_who_can_not_be_told_holds_no_alert_longer(world):
     incidents = collapse(world)
     activities = world.activities(Broken(), support_digest_to=SUPPORT)
     assert activities.send_mail(order(incidents[0])) == HELD
-    world.now += MOST
-    assert activities.send_mail(order(incidents[0], MOST)).state == "sent"
+    world.now += MAX_HOLD
+    assert activities.send_mail(order(incidents[0], MAX_HOLD)).state == "sent"

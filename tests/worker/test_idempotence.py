@@ -33,10 +33,10 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
 from octy_worker.domain import staff_requests
-from octy_worker.mail.renderer import Letters
-from octy_worker.webhooks.faults import Delivery as WebhookDelivery
-from octy_worker.webhooks.faults import Fault
-from octy_worker.webhooks.signing import Parcel
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.webhooks.failures import FailureReason
+from octy_worker.webhooks.failures import PostResult as WebhookDelivery
+from octy_worker.webhooks.signing import WebhookMessage
 from octy_workflows.messages import (
     BeginOverlapInput,
     CloseIncidentInput,
@@ -145,8 +145,8 @@ IN_TEMPORAL = ("use_order", "note_ignored", "note_missing")  # they ask which ca
 class Courier:
     """Delivers, but to a server that is gone."""
 
-    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> WebhookDelivery:
-        return WebhookDelivery(Fault.GONE if "gone" in parcel.url else None, 200)
+    def post(self, parcel: WebhookMessage, *, first_try: bool = False) -> WebhookDelivery:
+        return WebhookDelivery(FailureReason.GONE if "gone" in parcel.url else None, 200)
 
 
 @dataclass(frozen=True)
@@ -247,7 +247,7 @@ class Trial:
         mail = MailActivities(
             database=self.world.database,
             mailer=self.mailer,
-            letters=Letters(own),
+            renderer=MailRenderer(own),
             links=Links(own.link_keys, own.public_url),
             sealer=self.world.sealer,
             settings=own,

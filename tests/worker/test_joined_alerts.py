@@ -10,14 +10,14 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Mail
 from octy_middleware.states import Answer, MailState, Resolution
 from octy_worker.domain.incidents import answer_case, close_case
-from octy_worker.mail.joining import Waiting
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Delivery, Verdict
-from octy_worker.mail.template_check import faults_of
+from octy_worker.mail.alert_grouping import GroupWait
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.mail.template_check import find_template_problems
 from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
-LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
-REFUSED = Delivery(Verdict.REFUSED, "rcpt-550")
+LATER = SmtpResult(SmtpStatus.DEFERRED, "rcpt-450")
+REFUSED = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
 NEW_ADDRESS = "ada@new.example"
 WINDOW = 300.0
 
@@ -57,7 +57,7 @@ def named(envelope, world, attacked):
         for incident_id, public_key in attacked
         if all(
             public_key in body and world.links.case_url(incident_id) in body
-            for body in (envelope.letter.text, envelope.letter.html)
+            for body in (envelope.rendered.text, envelope.rendered.html)
         )
     ]
 
@@ -84,7 +84,7 @@ def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_
         [first[0]],
         [incident_id for incident_id, _ in later],
     ]
-    assert mailer.envelopes[1].letter.subject == "Octy security alert: failed attempts with 3 of your API keys"
+    assert mailer.envelopes[1].rendered.subject == "Octy security alert: failed attempts with 3 of your API keys"
     rows = [world.mail(f"{incident_id}/alert/1") for incident_id, _ in later]
     assert [(row.state, row.carried_by, row.sent_at) for row in rows] == [
         (MailState.SENT, by, utc(world.now)) for by in ("", carrier, carrier)
@@ -152,7 +152,7 @@ def test_answered_and_closed_incidents_are_left_out(world):
 
 
 def test_incident_answered_between_two_tries_is_left_out_of_the_second(world):
-    mailer = Told(LATER, Delivery(Verdict.ACCEPTED))
+    mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second, third] = attack(world, 3)
     with pytest.raises(ApplicationError):
@@ -182,7 +182,7 @@ def test_killed_between_smtp_and_commit_repeats_the_same_mail_with_the_same_keys
         activities.send_mail(order(second[0]))
     assert activities.send_mail(order(first[0])) == SendMailResult("sent")
     one, two = mailer.envelopes
-    assert (one.message_id, one.letter) == (two.message_id, two.letter)
+    assert (one.message_id, one.rendered) == (two.message_id, two.rendered)
     assert activities.send_mail(order(second[0])).state == "sent"
     world.now += WINDOW
     assert activities.send_mail(order(third[0], WINDOW)) == SendMailResult("sent")
@@ -191,7 +191,7 @@ def test_killed_between_smtp_and_commit_repeats_the_same_mail_with_the_same_keys
 
 @pytest.mark.parametrize(("answered", "after"), [(True, 61.0), (False, 661.0)])
 def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered, after):
-    mailer = Told(LATER, Delivery(Verdict.ACCEPTED))
+    mailer = Told(LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = world.activities(mailer)
     [first, second] = attack(world, 2)
     with pytest.raises(ApplicationError):
@@ -215,7 +215,7 @@ def test_refused_mail_fails_each_alert_that_it_carries(world):
 
 
 def test_other_addresses_get_one_notice_beside_a_joined_alert(moved):
-    mailer = Told(Delivery(Verdict.ACCEPTED), LATER, Delivery(Verdict.ACCEPTED))
+    mailer = Told(SmtpResult(SmtpStatus.ACCEPTED), LATER, SmtpResult(SmtpStatus.ACCEPTED))
     activities = moved.activities(mailer)
     attacked = attack(moved, 2)
     with pytest.raises(ApplicationError):
@@ -268,7 +268,7 @@ def test_window_of_zero_sends_each_alert_at_once(world):
     ],
 )
 def test_alert_never_waits_longer_than_the_window_whatever_clocks_say(last, opened_at, waited, now, wait):
-    waiting = Waiting(WINDOW, opened_at, waited)
+    waiting = GroupWait(WINDOW, opened_at, waited)
     assert waiting.until_due(None if last is None else utc(last), now) == wait
 
 
@@ -287,9 +287,11 @@ def test_template_that_leaves_out_other_keys_is_refused(tmp_path, part):
     folder = tmp_path / "alert"
     folder.mkdir()
     (folder / part).write_text("{{ facts.public_key }} {{ facts.url }}", "utf-8")
-    [fault] = faults_of(Letters(settings(mail_templates=str(tmp_path))), "https://keys.octy.example")
+    [fault] = find_template_problems(MailRenderer(settings(mail_templates=str(tmp_path))), "https://keys.octy.example")
     assert f"alert/{part}" in fault
     assert "facts.others" in fault
     shown = "{% for other in facts.others %}{{ other.public_key }} {{ other.url }}{% endfor %}"
     (folder / part).write_text(shown, "utf-8")
-    assert faults_of(Letters(settings(mail_templates=str(tmp_path))), "https://keys.octy.example") == []
+    assert (
+        find_template_problems(MailRenderer(settings(mail_templates=str(tmp_path))), "https://keys.octy.example") == []
+    )

@@ -18,8 +18,8 @@ from octy_worker.crypto.links import Links
 from octy_worker.domain.incidents import load_case
 from octy_worker.domain.regenerations import open_regeneration
 from octy_worker.domain.usage import LATE_USE_WINDOW, late_uses, late_uses_of
-from octy_worker.mail.facts import draft
-from octy_worker.mail.renderer import Letters
+from octy_worker.mail.facts import load_draft
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.pages.app import build_pages
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind, SendMailInput
@@ -117,18 +117,18 @@ def test_the_customer_is_told_in_the_alert_and_on_the_page_of_the_case(world: Wo
     )
     links = Links(settings.link_keys, settings.public_url)
     with world.database.read_session() as session:
-        found = draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
+        found = load_draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
     assert found is not None
-    letter = Letters(settings).render(found.facts)
-    assert "An old pair of yours is still in use" in letter.text
-    assert f"{old.public_key}\n  still used by nightly/1.2" in letter.text
-    assert "3 requests, last on 20" in letter.text
-    assert old.public_key in letter.html
+    rendered = MailRenderer(settings).render(found.facts)
+    assert "An old pair of yours is still in use" in rendered.text
+    assert f"{old.public_key}\n  still used by nightly/1.2" in rendered.text
+    assert "3 requests, last on 20" in rendered.text
+    assert old.public_key in rendered.html
     pages = build_pages(settings, world.database, links, world.sealer, time.time)
     with TestClient(pages, base_url="https://keys.octy.example") as browser:
         page = browser.get(links.case_url(incident_id)).text
     assert "An old pair of yours is still in use" in page
     assert f"{old.public_key}" in page
-    for text in (letter.html, page):
+    for text in (rendered.html, page):
         assert "nightly/1.2" in text
         assert "<b>" not in text

@@ -59,16 +59,16 @@ def world(tmp_path):
     yield from opened(tmp_path, "sqlite")
 
 
-def both(letter):
+def both(rendered):
     """Return the letter's two forms as running text."""
-    return " ".join(letter.text.split()), Page(letter.html).text.replace("’", "'")
+    return " ".join(rendered.text.split()), Page(rendered.html).text.replace("’", "'")
 
 
 @pytest.fixture
 def alerted(world):
     world.failures("203.0.113.7", 14)
     world.failures("198.51.100.23", 6, client="python-requests/2.31.0", ago=30)
-    return world.letter(alert(world.incident()))
+    return world.rendered(alert(world.incident()))
 
 
 def test_an_alert_answers_what_when_how_many_from_where_with_which_client(alerted):
@@ -113,7 +113,7 @@ def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
 
 
 def test_what_follows_is_as_the_settings_say(world):
-    letter = world.letter(
+    rendered = world.rendered(
         alert(world.incident()),
         regenerate_on_silence=True,
         incident_remind_after=(),
@@ -122,26 +122,26 @@ def test_what_follows_is_as_the_settings_say(world):
         threshold=50,
         product_name="Zoë & Söhne <AG>",
     )
-    for form in both(letter):
+    for form in both(rendered):
         assert "after 14 days, we replace your keys" in form
         assert "remind" not in form
         assert "For 48 hours you get" in form
         assert "until 5 days after" in form
         assert "at 50 in a row" in form
         assert "Zoë & Söhne <AG>" in form
-    assert letter.subject.startswith("Zoë & Söhne <AG> security alert")
+    assert rendered.subject.startswith("Zoë & Söhne <AG> security alert")
 
 
 def test_an_alert_of_the_source_rule_names_the_network(world):
-    letter = world.letter(alert(world.incident(rule="source", network="203.0.113.0/24")))
-    for form in both(letter):
+    rendered = world.rendered(alert(world.incident(rule="source", network="203.0.113.0/24")))
+    for form in both(rendered):
         assert "from the network 203.0.113.0/24" in form
         assert "No right one came in between" not in form
 
 
 def test_an_alert_of_the_window_says_in_which_time_and_not_in_a_row(world):
-    letter = world.letter(alert(world.incident(rule="window")))
-    for form in both(letter):
+    rendered = world.rendered(alert(world.incident(rule="window")))
+    for form in both(rendered):
         assert "public key with a wrong or empty secret key within" in form
         assert "Right ones may have come in between." in form
         assert "requests in a row used" not in form
@@ -151,7 +151,7 @@ def test_five_sources_and_the_rest(world):
     for number in range(1, 9):
         world.failures(f"203.0.113.{number}", number * 1000)
     world.failures("203.0.113.99", 10**6, outcome=Outcome.ACCEPTED)
-    for form in both(world.letter(alert(world.incident(failures=640)))):
+    for form in both(world.rendered(alert(world.incident(failures=640)))):
         assert "203.0.113.8" in form
         assert "203.0.113.4" in form
         assert "203.0.113.3" not in form
@@ -168,15 +168,15 @@ def test_five_sources_and_the_rest(world):
 )
 def test_sources_that_are_no_address(world, source, words):
     world.failures(source, 20, client="")
-    for form in both(world.letter(alert(world.incident()))):
+    for form in both(world.rendered(alert(world.incident()))):
         assert words in form
         assert "not named" in form
 
 
 def test_a_case_without_details(world):
     """Details are capped and age out; counts too. The letter still stands."""
-    letter = world.letter(alert(world.incident(request_id="")))
-    for form in both(letter):
+    rendered = world.rendered(alert(world.incident(request_id="")))
+    for form in both(rendered):
         assert "From where" not in form
         assert "20 attempts" in form
         assert "(no id)" in form
@@ -186,15 +186,15 @@ def test_a_case_without_details(world):
 def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
     for ago, number in [(240, 2), (180, 9), (60, 18)]:
         world.failures("203.0.113.7", number, ago=ago)
-    letter = world.letter(alert(world.incident(), kind=kind))
+    rendered = world.rendered(alert(world.incident(), kind=kind))
     assert (
         "in UTC, each line up to the next one's time:\n\n"
         "  02:36  2 #####\n"
         "  02:37  9 ####################\n"
         "  02:38  0\n"
         "  02:39 18 ########################################\n\n"
-    ) in letter.text
-    page = Page(letter.html)
+    ) in rendered.text
+    page = Page(rendered.html)
     heights = [value for name, value in page.attributes if name == "height"]
     assert heights == ["72", "8", "72", "35", "72", "72", "70"]  # of four places, three of them with a bar
     assert re.search(r"18 02:36 – 02:40 The attempts over time, in UTC: each bar stands for 1 minute", page.text)
@@ -204,7 +204,7 @@ def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
 def test_every_row_of_a_plot_is_as_wide_as_the_others(world, minutes):
     for number in range(minutes):
         world.failures("203.0.113.7", 1 + number, ago=60 * (minutes - number))
-    html = world.letter(alert(world.incident(first_at=utc(START - 60 * minutes)))).html
+    html = world.rendered(alert(world.incident(first_at=utc(START - 60 * minutes)))).html
     table = re.search(r"<table[^>]*table-layout:fixed.*?(?=<p )", html, re.DOTALL)[0]
     rows = re.sub(r"<table role=.presentation. width=.100%.[^>]*style=.width:100%;.>.*?</table>", "", table).split(
         "</tr>"
@@ -216,7 +216,7 @@ def test_every_row_of_a_plot_is_as_wide_as_the_others(world, minutes):
 
 def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
     incident = world.incident()
-    reminder = world.letter(alert(incident, 1, MailKind.REMINDER))
+    reminder = world.rendered(alert(incident, 1, MailKind.REMINDER))
     assert len(reminder.text) < 0.75 * len(alerted.text)
     assert Page(reminder.html).links == {world.links.case_url(incident)}
     for form in both(reminder):
@@ -240,12 +240,12 @@ OLD_STOPPED = "It has been stopped already"
 )
 def test_new_keys(world, case, said, unsaid):
     regeneration = world.regeneration(**case)
-    letter = world.letter(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
+    rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 1, START))
     url = world.links.reveal_url(regeneration, 1)
-    assert f"\n\n{url}\n\n" in letter.text
-    assert Page(letter.html).links == {url}
-    assert SECRET not in letter.text + letter.html
-    for form in both(letter):
+    assert f"\n\n{url}\n\n" in rendered.text
+    assert Page(rendered.html).links == {url}
+    assert SECRET not in rendered.text + rendered.html
+    for form in both(rendered):
         for fact in (*said, "works once, and for 24 hours: until 2026-02-03 02:40:00 UTC", "press its button"):
             assert fact in form
         for fact in (*unsaid, "Earlier links"):
@@ -254,9 +254,9 @@ def test_new_keys(world, case, said, unsaid):
 
 def test_new_keys_sent_again_have_the_next_link(world):
     regeneration = world.regeneration()
-    letter = world.letter(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
-    assert Page(letter.html).links == {world.links.reveal_url(regeneration, 2)}
-    for form in both(letter):
+    rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
+    assert Page(rendered.html).links == {world.links.reveal_url(regeneration, 2)}
+    for form in both(rendered):
         assert "Earlier links of ours no longer work" in form
 
 
@@ -270,22 +270,22 @@ def test_new_keys_sent_again_have_the_next_link(world):
 def test_keys_retired(world, leaked, last_used, said):
     regeneration = world.regeneration(leaked=leaked)
     world.retire_old_pair(last_used_at=last_used)
-    letter = world.letter(SendMailInput(regeneration, MailKind.KEYS_RETIRED, 1, START))
-    assert Page(letter.html).links == set()
-    assert not URL.search(letter.text)
-    for form in both(letter):
+    rendered = world.rendered(SendMailInput(regeneration, MailKind.KEYS_RETIRED, 1, START))
+    assert Page(rendered.html).links == set()
+    assert not URL.search(rendered.text)
+    for form in both(rendered):
         for fact in (PUBLIC_KEY, "has stopped working", "2026-02-02 02:40:00 UTC", "401", *said):
             assert fact in form
 
 
 def test_an_exposed_pair(world):
     notice = world.exposure()
-    letter = world.letter(SendMailInput(notice, MailKind.EXPOSED, 1, START))
+    rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     url = world.links.notice_url(notice)
-    assert letter.subject == "Octy security notice: your API keys came over plain HTTP"
-    assert f"\n\n{url}\n\n" in letter.text
-    assert Page(letter.html).links == {url}
-    for form in both(letter):
+    assert rendered.subject == "Octy security notice: your API keys came over plain HTTP"
+    assert f"\n\n{url}\n\n" in rendered.text
+    assert Page(rendered.html).links == {url}
+    for form in both(rendered):
         for fact in (
             "Hello Ada,",
             PUBLIC_KEY,
@@ -305,12 +305,12 @@ def test_an_exposed_pair(world):
 
 def test_a_changed_address_told_to_the_old_one(world):
     notice = world.move_to("eve@evil.example")
-    letter = world.letter(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
+    rendered = world.rendered(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
     url = world.links.notice_url(notice)
-    assert letter.subject == "Octy security notice: your contact address was changed"
-    assert f"\n\n{url}\n\n" in letter.text
-    assert Page(letter.html).links == {url}
-    for form in both(letter):
+    assert rendered.subject == "Octy security notice: your contact address was changed"
+    assert f"\n\n{url}\n\n" in rendered.text
+    assert Page(rendered.html).links == {url}
+    for form in both(rendered):
         for fact in (
             "Hello Ada,",
             "eve[at]evil[.]example",
@@ -325,8 +325,8 @@ def test_a_changed_address_told_to_the_old_one(world):
 
 def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
     notice = world.move_to("eve@evil.example", staff=StaffChange("ada", "asked by phone"))
-    letter = world.letter(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
-    for form in both(letter):
+    rendered = world.rendered(SendMailInput(notice, MailKind.CONTACT_CHANGED, 1, START))
+    for form in both(rendered):
         assert "Our support staff changed the contact address" in form
         assert "2026-02-03 02:40:00 UTC" in form  # security mails follow
         assert "asked by phone" not in form
@@ -346,11 +346,11 @@ def test_what_the_old_one_is_told_of_the_seven_days_is_so(world):
 
 
 def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_address(world):
-    letter = world.letter(SendMailInput(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
-    assert Page(letter.html).links == set()
-    assert not URL.search(letter.text + letter.html)
-    assert letter.subject == "Octy: this address was named as a contact address"
-    for form in both(letter):
+    rendered = world.rendered(SendMailInput(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
+    assert Page(rendered.html).links == set()
+    assert not URL.search(rendered.text + rendered.html)
+    assert rendered.subject == "Octy: this address was named as a contact address"
+    for form in both(rendered):
         for fact in (
             "Hello,",
             "2026-02-09 02:40:00 UTC",
@@ -367,10 +367,10 @@ def test_lines_are_short_and_pages_load_nothing(world, kind):
     world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, client="Mozilla/5.0 " + "long.words." * 30)
     case = kind in (MailKind.ALERT, MailKind.REMINDER)
     subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.subject(kind)
-    letter = world.letter(SendMailInput(subject, kind, 1, START))
-    assert [line for line in letter.text.splitlines() if len(line) > 78 and not URL.fullmatch(line)] == []
-    assert letter.text.isascii()
-    page = Page(letter.html)
+    rendered = world.rendered(SendMailInput(subject, kind, 1, START))
+    assert [line for line in rendered.text.splitlines() if len(line) > 78 and not URL.fullmatch(line)] == []
+    assert rendered.text.isascii()
+    page = Page(rendered.html)
     assert not page.tags & {
         "img",
         "script",
@@ -385,10 +385,10 @@ def test_lines_are_short_and_pages_load_nothing(world, kind):
         "base",
     }
     assert not {name for name, _ in page.attributes} & {"src", "srcset", "background", "action", "poster", "data"}
-    assert not re.search(r"url\(|@import|expression\(", letter.html)
+    assert not re.search(r"url\(|@import|expression\(", rendered.html)
     assert not [name for name, _ in page.attributes if name.startswith("on")]
-    assert "prefers-color-scheme: dark" in letter.html
-    assert "max-width:600px" in letter.html
+    assert "prefers-color-scheme: dark" in rendered.html
+    assert "max-width:600px" in rendered.html
 
 
 @pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
@@ -398,7 +398,7 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
     world.failures(hostile, 9, client=hostile, ago=30)
     incident = world.incident(request_id=hostile, rule="source", network=hostile)
     world.rename(hostile)
-    plain = world.letter(alert(incident, 1, kind))
+    plain = world.rendered(alert(incident, 1, kind))
     page = Page(plain.html)
     url = world.links.case_url(incident)
     assert page.links == {url}
@@ -419,23 +419,23 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
 def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
     notice = world.exposure(source=hostile, client=hostile, request_id=hostile)
     world.rename(hostile)
-    letter = world.letter(SendMailInput(notice, MailKind.EXPOSED, 1, START))
-    page, url = Page(letter.html), world.links.notice_url(notice)
+    rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
+    page, url = Page(rendered.html), world.links.notice_url(notice)
     assert page.links == {url}
-    assert set(URL.findall(letter.text)) == {url, "https://keys.octy.example"}
+    assert set(URL.findall(rendered.text)) == {url, "https://keys.octy.example"}
     assert not page.tags & {"script", "img"}
-    assert not re.search(r"evil\.example|@evil|210021", letter.text + letter.html)
-    assert not {char for char in letter.text + letter.html if unicodedata.category(char) in ("Cc", "Cf")} - {"\n"}
-    assert max(map(len, (line for line in letter.text.splitlines() if line != url))) <= 78
+    assert not re.search(r"evil\.example|@evil|210021", rendered.text + rendered.html)
+    assert not {char for char in rendered.text + rendered.html if unicodedata.category(char) in ("Cc", "Cf")} - {"\n"}
+    assert max(map(len, (line for line in rendered.text.splitlines() if line != url))) <= 78
 
 
 @pytest.mark.parametrize(
     "address", ["o'hara!#$%&*/=?^_`{|}~-@evil.example", "www.evil.com@evil.example", f"{'a' * 64}@{'b' * 63}.example"]
 )
 def test_a_new_address_is_shown_whole_and_is_no_link(world, address):
-    letter = world.letter(SendMailInput(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
-    for form in both(letter):
+    rendered = world.rendered(SendMailInput(world.move_to(address), MailKind.CONTACT_CHANGED, 1, START))
+    for form in both(rendered):
         assert address not in form
         told = form.replace("[at]", "@").replace("[.]", ".")
         assert address.replace("'", "\u2019") in told.replace("'", "\u2019")
-    assert not re.search(r"evil\.(example|com)|@evil", letter.text + letter.html)
+    assert not re.search(r"evil\.(example|com)|@evil", rendered.text + rendered.html)

@@ -17,11 +17,11 @@ from octy_middleware.domain.accounts import StaffChange
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.mail.mailer import SmtpMailer
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_workflows import activities as declared
 from octy_workflows.messages import MailKind, SendMailInput, SendMailResult
 
-LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
+LATER = SmtpResult(SmtpStatus.DEFERRED, "rcpt-450")
 OLD_ADDRESS = "ada@old.example"
 NEW_ADDRESS = "new@elsewhere.example"
 WITHOUT_KEY = (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT, MailKind.WEBHOOK_CHANGED)
@@ -132,7 +132,7 @@ def test_a_crash_between_smtp_and_note_repeats_the_same_message(world, monkeypat
     assert world.activities(mailer).send_mail(alert(incident)) == SendMailResult("sent")
     first, second = mailer.envelopes
     assert first.message_id == second.message_id
-    assert first.letter == second.letter
+    assert first.rendered == second.rendered
     assert world.mail(f"{incident}/alert/1").tries == 2
 
 
@@ -151,7 +151,7 @@ def test_a_transient_fault_raises_until_it_is_over(world):
 
 
 def test_a_refusal_is_final(world):
-    incident, mailer = world.incident(), Told(Delivery(Verdict.REFUSED, "rcpt-550"))
+    incident, mailer = world.incident(), Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"))
     activities = world.activities(mailer)
     assert [activities.send_mail(alert(incident)) for _ in range(2)] == [SendMailResult("failed", "rcpt-550")] * 2
     assert len(mailer.envelopes) == 1
@@ -230,11 +230,11 @@ def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_
         assert world.activities(mailer).send_mail(order) == SendMailResult("sent")
         told = [envelope.recipient for envelope in mailer.envelopes]
         assert told == [ADDRESS, "thief@evil.example", "second@customer.example"]
-        first, *others = [envelope.letter for envelope in mailer.envelopes]
+        first, *others = [envelope.rendered for envelope in mailer.envelopes]
         assert link in first.text
         assert link in first.html
-        for letter in others:
-            for form in (letter.text, letter.html):
+        for rendered in others:
+            for form in (rendered.text, rendered.html):
                 assert "security address" in form
                 for absent in (link, "http", PUBLIC_KEY, "Ada", ADDRESS, "evil", "203.0.113"):
                     assert absent not in form.replace("http-equiv", "")
@@ -247,7 +247,7 @@ def test_notice_beside_an_alert_is_true_after_a_change_by_staff(world):
     assert world.activities(mailer).send_mail(alert(world.incident())) == SendMailResult("sent")
     [first, notice] = mailer.envelopes
     assert (first.recipient, notice.recipient) == (NEW_ADDRESS, ADDRESS)
-    for form in (notice.letter.text, notice.letter.html):
+    for form in (notice.rendered.text, notice.rendered.html):
         assert "has stood for 7 days, or for 24 hours when support staff set it" in " ".join(form.split())
 
 
@@ -257,7 +257,7 @@ def test_a_thief_s_change_is_told_to_the_owner_s_present_address(world):
     notice, mailer = world.move_to("thief@evil.example"), Told()
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
         assert world.activities(mailer).send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult("sent")
-    told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
+    told = [(sent.recipient, world.links.notice_url(notice) in sent.rendered.text) for sent in mailer.envelopes]
     assert told == [(ADDRESS, True), ("owner@customer.example", False), ("thief@evil.example", False)]
 
 
@@ -299,7 +299,7 @@ def test_a_flood_of_changes_is_one_mail_next_day(world):
     row = world.mail(f"{notices[0]}/contact_changed/1")
     assert (row.state, row.last_error, row.tries, row.sent_at) == (MailState.SKIPPED, "overtaken", 0, None)
     [*_, last] = [envelope for envelope in mailer.envelopes if envelope.recipient == ADDRESS]
-    assert "victim-4" in last.letter.text
+    assert "victim-4" in last.rendered.text
 
 
 def test_an_address_that_was_changed_back_is_told_to_nobody(world):
@@ -329,7 +329,7 @@ def test_a_late_notice_still_goes_to_the_old_address_and_never_with_a_link_to_th
     activities = world.activities(mailer)
     for kind in (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT):
         assert activities.send_mail(SendMailInput(notice, kind, 1, START)) == SendMailResult("sent")
-    told = [(sent.recipient, world.links.notice_url(notice) in sent.letter.text) for sent in mailer.envelopes]
+    told = [(sent.recipient, world.links.notice_url(notice) in sent.rendered.text) for sent in mailer.envelopes]
     assert told == [(ADDRESS, True), (NEW_ADDRESS, False)]
 
 
@@ -374,7 +374,7 @@ def test_a_mail_that_waits_for_its_server_holds_its_place_for_a_day(world):
 
 
 def test_refused_mails_leave_room_for_others(world):
-    activities = world.activities(Told(Delivery(Verdict.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
+    activities = world.activities(Told(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), SENT), mail_daily_cap=1)
     assert activities.send_mail(reminder(world.incident())).state == "failed"
     assert activities.send_mail(reminder(world.incident())).state == "sent"
 
@@ -429,7 +429,7 @@ def test_only_the_missing_copy_is_sent_again(moved, delayed):
 
 
 def test_the_first_address_decides_the_report(moved):
-    refused = Delivery(Verdict.REFUSED, "rcpt-550")
+    refused = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
     first, second = moved.incident(), moved.incident()
     told = moved.activities(Told(SENT, refused, refused, SENT), alert_join_window=0)
     assert told.send_mail(alert(first)) == SendMailResult("sent", "a copy failed: rcpt-550")
@@ -466,7 +466,7 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
 
 @pytest.mark.parametrize(("ours", "level"), [(True, "ERROR"), (False, "WARNING")])
 def test_a_fault_of_our_own_set_up_is_loud(world, caplog, ours, level):
-    activities = world.activities(Told(Delivery(Verdict.DEFERRED, "auth-535", ours)))
+    activities = world.activities(Told(SmtpResult(SmtpStatus.DEFERRED, "auth-535", ours)))
     with pytest.raises(ApplicationError, match="auth-535"):
         activities.send_mail(alert(world.incident()))
     (record,) = [record for record in caplog.records if record.name == "octy.mail"]

@@ -11,11 +11,11 @@ from mail_rig import settings
 from octy_middleware.http.client_address import UNIX, UNKNOWN
 from octy_middleware.http.event import OVERFLOW
 from octy_worker import formatting
-from octy_worker.mail.environment import environment
+from octy_worker.mail.environment import build_environment
 from octy_worker.mail.phrasing import pace
-from octy_worker.mail.renderer import Letters
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.samples import samples
-from octy_worker.mail.template_check import faults_of
+from octy_worker.mail.template_check import find_template_problems
 from octy_worker.mail.translation import Translation
 from octy_workflows.messages import MailKind
 
@@ -34,7 +34,7 @@ def test_every_kind_and_fact_is_documented(kind):
 
 
 def test_every_name_that_templates_may_use_is_documented():
-    made = environment(settings())
+    made = build_environment(settings())
     fresh = type(made)()
     ours = (made.globals.keys() - fresh.globals.keys()) | (made.filters.keys() - fresh.filters.keys())
     told = set(re.findall(r"`(\w+)[`(]", DOCUMENT))
@@ -44,15 +44,15 @@ def test_every_name_that_templates_may_use_is_documented():
 
 
 def test_the_example_has_no_fault_and_speaks_german():
-    made = Letters(settings(mail_templates=str(EXAMPLE), mail_language="de"))
-    assert faults_of(made, "") == []
-    letter = made.render(samples(MailKind.ALERT, "https://keys.octy.example")[0])
-    assert "etwa 4 in der Minute" in letter.text
-    assert not re.search(r"\b(hours?|minutes?|attempts?|You|Questions)\b", letter.text + letter.html)
+    made = MailRenderer(settings(mail_templates=str(EXAMPLE), mail_language="de"))
+    assert find_template_problems(made, "") == []
+    rendered = made.render(samples(MailKind.ALERT, "https://keys.octy.example")[0])
+    assert "etwa 4 in der Minute" in rendered.text
+    assert not re.search(r"\b(hours?|minutes?|attempts?|You|Questions)\b", rendered.text + rendered.html)
 
 
 def test_the_example_has_all_our_words():
-    speech = Translation.read((EXAMPLE / "de",))
+    translation = Translation.read((EXAMPLE / "de",))
     spans = [formatting.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
     paces = [pace(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
     templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")
@@ -60,4 +60,4 @@ def test_the_example_has_all_our_words():
     amounts = [formatting.amount(number, noun) for noun in nouns for number in (1, 2)]
     places = [formatting.origin(source) for source in (OVERFLOW, UNKNOWN, UNIX)]
     assert nouns
-    assert [each for each in (*spans, *paces, *amounts, *places) if speech.say(each) == each] == []
+    assert [each for each in (*spans, *paces, *amounts, *places) if translation.translate(each) == each] == []

@@ -26,8 +26,8 @@ from octy_middleware.states import MailState, PairState, RegenerationState
 from octy_worker import daemon
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain import regenerations
-from octy_worker.mail.facts import draft
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.facts import load_draft
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff.key_orders import regenerate
@@ -35,8 +35,8 @@ from octy_worker.staff.registration import register
 from octy_worker.temporal.search_attributes import make_known
 from octy_workflows.messages import DeliveryMethod, MailKind, SendMailInput, SendMailResult, regeneration_workflow_id
 
-REFUSED = Delivery(Verdict.REFUSED, "rcpt-550")
-LATER = Delivery(Verdict.DEFERRED, "rcpt-450")
+REFUSED = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
+LATER = SmtpResult(SmtpStatus.DEFERRED, "rcpt-450")
 
 
 class Crash(BaseException):
@@ -79,7 +79,7 @@ def test_the_accepted_mail_is_the_collection(books):
     activities = books.activities(mailer)
     assert [activities.send_mail(order(regeneration_id)) for _ in range(3)] == [SendMailResult("sent")] * 3
     [envelope] = mailer.envelopes
-    assert [SECRET in form for form in (envelope.letter.text, envelope.letter.html)] == [True, True]
+    assert [SECRET in form for form in (envelope.rendered.text, envelope.rendered.html)] == [True, True]
     assert standing(books, regeneration_id) == COLLECTED
     with books.database.write_session() as session:  # the old pair lives out its overlap from then on
         assert regenerations.begin_overlap(session, regeneration_id, overlap=60, now=START + 30) == START + 60
@@ -95,7 +95,7 @@ def test_killed_between_the_server_and_the_row_it_is_the_same_mail_again(books, 
     assert standing(books, regeneration_id) == WAITING
     assert books.activities(mailer).send_mail(order(regeneration_id)) == SendMailResult("sent")
     first, second = mailer.envelopes
-    assert (first.message_id, first.letter) == (second.message_id, second.letter)
+    assert (first.message_id, first.rendered) == (second.message_id, second.rendered)
     assert standing(books, regeneration_id) == COLLECTED
 
 
@@ -109,8 +109,8 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
         assert session.get_one(KeyPair, books.pair_id).state == PairState.ACTIVE
         assert regenerations.renew(session, regeneration_id, 2, life=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
-    assert all(SECRET in envelope.letter.text for envelope in mailer.envelopes)
-    assert "it is the same pair" in mailer.envelopes[1].letter.text
+    assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
+    assert "it is the same pair" in mailer.envelopes[1].rendered.text
     assert standing(books, regeneration_id) == COLLECTED
 
 
@@ -193,17 +193,17 @@ def test_a_mail_with_a_link_hands_nothing_over(file_books):
     ids=["first", "replaced", "leaked"],
 )
 def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, unsaid):
-    letter = file_books.letter(order(file_books.regeneration(**case)))
-    for form in (" ".join(letter.text.split()), " ".join(letter.html.split())):
+    rendered = file_books.rendered(order(file_books.regeneration(**case)))
+    for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert all(fact in form for fact in (SECRET, "hen delete this mail", "write to us at once", *said))
         assert not any(fact in form for fact in (*unsaid, "it is the same pair", "collect", "href"))
-    assert "http" not in letter.text
+    assert "http" not in rendered.text
 
 
 @pytest.mark.parametrize(("deliver", "said"), [("link", "a link to collect it"), ("mail", "mail you both keys")])
 def test_the_alert_promises_what_will_come(file_books, deliver, said):
-    letter = file_books.letter(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
-    for form in (" ".join(letter.text.split()), " ".join(letter.html.split())):
+    rendered = file_books.rendered(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
+    for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert said in form
         assert ("after you have collected" in form) is (deliver == "link")
 
@@ -214,9 +214,9 @@ def test_the_alert_promises_what_will_come(file_books, deliver, said):
 def test_no_value_on_the_way_shows_the_secret(file_books):
     regeneration_id, mailer = file_books.regeneration(), Told()
     with file_books.database.read_session() as session:
-        found = draft(session, file_books.links, order(regeneration_id), START, sealer=file_books.sealer)
+        found = load_draft(session, file_books.links, order(regeneration_id), START, sealer=file_books.sealer)
     file_books.activities(mailer).send_mail(order(regeneration_id))
-    for shown in (found, found.facts, mailer.envelopes, mailer.envelopes[0].letter):
+    for shown in (found, found.facts, mailer.envelopes, mailer.envelopes[0].rendered):
         assert SECRET not in f"{shown!r}{shown!s}"
     assert isinstance(found.facts.secret, Secret)
 
@@ -229,7 +229,7 @@ def test_no_fault_on_the_way_shows_the_secret(file_books, monkeypatch, caplog, f
     if fault == "no sealing key":
         monkeypatch.setattr(activities, "_sealer", Sealer(Keychain.generate("other"), os.urandom))
     if fault == "template":
-        monkeypatch.setattr(activities._letters, "render", lambda facts: facts.no_such_field)
+        monkeypatch.setattr(activities._renderer, "render", lambda facts: facts.no_such_field)
     if fault == "row":
         monkeypatch.setattr("octy_worker.activities.mail.note_mailed", lambda session, *_: session.get_one(KeyPair, ""))
     with pytest.raises(Exception) as caught:  # whatever it is

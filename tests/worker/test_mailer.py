@@ -17,17 +17,17 @@ from octy_middleware.domain.accounts import change_contact
 from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.composing import Envelope
-from octy_worker.mail.endings import ending as in_words
 from octy_worker.mail.mailer import SmtpMailer
-from octy_worker.mail.renderer import Letter
-from octy_worker.mail.smtp_errors import Delivery, StartTlsMissingError, Verdict, classify
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.renderer import RenderedMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus, StartTlsMissingError, classify
+from octy_worker.mail.smtp_explanations import explain as in_words
 from octy_worker.settings import WorkerSettings
 
 CHAIN = Keychain.generate()
-LETTER = Letter("A subject", "The text, für alle.\n" + "x" * 120 + "\n", "<p>The page</p>")
-ENVELOPE = Envelope("<case.alert.1@octy.example>", 1_770_000_000.0, "ada@customer.example", LETTER)
-ACCEPTED = Delivery(Verdict.ACCEPTED)
+LETTER = RenderedMail("A subject", "The text, für alle.\n" + "x" * 120 + "\n", "<p>The page</p>")
+ENVELOPE = OutgoingMail("<case.alert.1@octy.example>", 1_770_000_000.0, "ada@customer.example", LETTER)
+ACCEPTED = SmtpResult(SmtpStatus.ACCEPTED)
 
 
 @pytest.fixture(scope="module")
@@ -112,7 +112,7 @@ def test_a_server_that_can_not_prove_its_name_gets_nothing(request, authority, k
         smtp_user="octy",
         smtp_password="relay-password",
     )
-    assert sender.send(ENVELOPE) == Delivery(Verdict.DEFERRED, "tls-certificate", ours=True)
+    assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "tls-certificate", our_fault=True)
     assert server.handler.sent == []
     assert server.handler.users == []
 
@@ -120,13 +120,13 @@ def test_a_server_that_can_not_prove_its_name_gets_nothing(request, authority, k
 def test_a_server_without_starttls_gets_nothing(authority):
     with running(Server(Inbox())) as server:
         fault = mailer(server, authority, smtp_user="octy", smtp_password="x").send(ENVELOPE)
-        assert fault == Delivery(Verdict.DEFERRED, "tls-not-offered", ours=True)
+        assert fault == SmtpResult(SmtpStatus.DEFERRED, "tls-not-offered", our_fault=True)
         assert server.handler.tls == []
 
 
 @pytest.mark.parametrize(
     ("password", "ending"),
-    [("relay-password", ACCEPTED), ("wrong", Delivery(Verdict.DEFERRED, "auth-535", ours=True))],
+    [("relay-password", ACCEPTED), ("wrong", SmtpResult(SmtpStatus.DEFERRED, "auth-535", our_fault=True))],
 )
 def test_login(starttls, authority, password, ending):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password=password)
@@ -137,27 +137,27 @@ def test_login(starttls, authority, password, ending):
 
 def test_a_server_without_login(implicit, authority):
     sender = mailer(implicit, authority, "tls", smtp_user="octy", smtp_password="x")
-    assert sender.send(ENVELOPE) == Delivery(Verdict.DEFERRED, "auth-not-offered", ours=True)
+    assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "auth-not-offered", our_fault=True)
 
 
 @pytest.mark.parametrize("stage", ["MAIL", "RCPT", "DATA"])
 @pytest.mark.parametrize(
-    ("reply", "verdict"),
+    ("reply", "status"),
     [
-        ("421 4.3.2 going down", Verdict.DEFERRED),
-        ("450 4.2.1 greylisted", Verdict.DEFERRED),
-        ("452 4.3.1 full", Verdict.DEFERRED),
-        ("530 5.7.0 log in first", Verdict.DEFERRED),
-        ("550 5.1.1 ada@customer.example: no such user", Verdict.REFUSED),
-        ("552 5.2.2 over quota", Verdict.REFUSED),
-        ("554 5.7.1 refused", Verdict.REFUSED),
+        ("421 4.3.2 going down", SmtpStatus.DEFERRED),
+        ("450 4.2.1 greylisted", SmtpStatus.DEFERRED),
+        ("452 4.3.1 full", SmtpStatus.DEFERRED),
+        ("530 5.7.0 log in first", SmtpStatus.DEFERRED),
+        ("550 5.1.1 ada@customer.example: no such user", SmtpStatus.REFUSED),
+        ("552 5.2.2 over quota", SmtpStatus.REFUSED),
+        ("554 5.7.1 refused", SmtpStatus.REFUSED),
     ],
 )
-def test_refusals_by_stage(starttls, authority, stage, reply, verdict):
+def test_refusals_by_stage(starttls, authority, stage, reply, status):
     starttls.handler.replies[stage] = reply
     prefix = "auth-" if reply.startswith("530") else ""
     ending = mailer(starttls, authority).send(ENVELOPE)
-    assert (ending.verdict, ending.code) == (verdict, f"{prefix}{stage.lower()}-{reply[:3]}")
+    assert (ending.status, ending.code) == (status, f"{prefix}{stage.lower()}-{reply[:3]}")
     assert starttls.handler.sent == []
     assert starttls.connections == 1
 
@@ -185,14 +185,14 @@ def test_a_server_that_dies_gets_one_try(authority, replies, code):
     with Scripted(replies, authority.serving()) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE)
     assert ending.code == code
-    assert ending.verdict is (Verdict.REFUSED if code == "data-554" else Verdict.DEFERRED)
+    assert ending.status is (SmtpStatus.REFUSED if code == "data-554" else SmtpStatus.DEFERRED)
     assert server.connections == 1
 
 
 def test_a_server_that_takes_starttls_back(authority):
     with Scripted(["220 hello", "250-hello\r\n250 STARTTLS", "454 not now"]) as server:
         ending = mailer(server, authority).send(ENVELOPE)
-    assert ending == Delivery(Verdict.DEFERRED, "server-454", ours=True)
+    assert ending == SmtpResult(SmtpStatus.DEFERRED, "server-454", our_fault=True)
 
 
 STARTTLS = ["220 hello", "250-hello\r\n250 STARTTLS"]
@@ -210,7 +210,7 @@ ENDINGS = {
 def test_conversations_that_end_before_any_tls(authority, replies, code):
     with Scripted(replies) as server:
         ending = mailer(server, authority, smtp_timeout=0.3).send(ENVELOPE)
-    assert ending.verdict is Verdict.DEFERRED
+    assert ending.status is SmtpStatus.DEFERRED
     assert ending.code in code.split("|")
     assert server.connections == 1
 
@@ -218,7 +218,7 @@ def test_conversations_that_end_before_any_tls(authority, replies, code):
 def test_a_server_that_never_begins_implicit_tls(authority):
     with Scripted([""]) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.3).send(ENVELOPE)
-    assert ending == Delivery(Verdict.DEFERRED, "timeout")
+    assert ending == SmtpResult(SmtpStatus.DEFERRED, "timeout")
 
 
 SENDING = [*HELLO, "250 ok", "250 ok", "354 go on"]
@@ -226,8 +226,8 @@ AFTER_DATA = {
     "it hangs up": ([*SENDING, "250 kept", None], ACCEPTED),
     "it says nothing to QUIT": ([*SENDING, "250 kept", ""], ACCEPTED),
     "it goes down": ([*SENDING, "250 kept", "421 going down"], ACCEPTED),
-    "it never says whether it took the mail": ([*SENDING, ""], Delivery(Verdict.DEFERRED, "timeout")),
-    "it says what no server says": ([*SENDING, "kept it, thanks"], Delivery(Verdict.DEFERRED, "data-0")),
+    "it never says whether it took the mail": ([*SENDING, ""], SmtpResult(SmtpStatus.DEFERRED, "timeout")),
+    "it says what no server says": ([*SENDING, "kept it, thanks"], SmtpResult(SmtpStatus.DEFERRED, "data-0")),
 }
 
 
@@ -243,20 +243,20 @@ def test_a_mail_that_was_taken_is_sent_whatever_follows_and_no_other(authority, 
 def test_a_server_that_answers_every_step_in_time_and_never_comes_to_an_end(authority):
     with Scripted([*SENDING, "250 kept"], authority.serving(), pause=0.25) as server:
         ending = mailer(server, authority, "tls", smtp_timeout=0.5).send(ENVELOPE)
-    assert ending == Delivery(Verdict.DEFERRED, "timeout")
+    assert ending == SmtpResult(SmtpStatus.DEFERRED, "timeout")
     assert b".\r\n" not in server.heard
 
 
 def test_a_password_that_smtp_can_not_carry(starttls, authority):
     sender = mailer(starttls, authority, smtp_user="octy", smtp_password="pässword")
-    assert sender.send(ENVELOPE) == Delivery(Verdict.DEFERRED, "characters", ours=True)
+    assert sender.send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "characters", our_fault=True)
 
 
 def test_no_server(authority):
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
     server = type("Gone", (), {"port": port})
-    assert mailer(server, authority).send(ENVELOPE) == Delivery(Verdict.DEFERRED, "connection")
+    assert mailer(server, authority).send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "connection")
 
 
 def test_a_host_without_address(authority, monkeypatch):
@@ -265,37 +265,37 @@ def test_a_host_without_address(authority, monkeypatch):
 
     monkeypatch.setattr(socket, "getaddrinfo", no_such_host)
     server = type("Nowhere", (), {"port": 25})
-    assert mailer(server, authority).send(ENVELOPE) == Delivery(Verdict.DEFERRED, "dns", ours=True)
+    assert mailer(server, authority).send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "dns", our_fault=True)
 
 
 def test_tls_spoken_to_a_server_in_clear(authority):
     with Scripted(["220 hello", "250 hello"]) as server:
-        assert mailer(server, authority, "tls").send(ENVELOPE) == Delivery(Verdict.DEFERRED, "tls", ours=True)
+        assert mailer(server, authority, "tls").send(ENVELOPE) == SmtpResult(SmtpStatus.DEFERRED, "tls", our_fault=True)
 
 
 @pytest.mark.parametrize(
-    ("error", "verdict", "code"),
+    ("error", "status", "code"),
     [
-        (smtplib.SMTPRecipientsRefused({"ada@customer.example": (550, b"no")}), Verdict.REFUSED, "rcpt-550"),
-        (smtplib.SMTPRecipientsRefused({}), Verdict.DEFERRED, "rcpt-0"),
-        (smtplib.SMTPSenderRefused(553, b"no", "security@octy.example"), Verdict.REFUSED, "mail-553"),
-        (smtplib.SMTPDataError(354, b"odd"), Verdict.DEFERRED, "data-354"),
-        (smtplib.SMTPAuthenticationError(454, b"later"), Verdict.DEFERRED, "auth-454"),
-        (smtplib.SMTPHeloError(550, b"who?"), Verdict.DEFERRED, "server-550"),
-        (smtplib.SMTPException("No suitable authentication method found."), Verdict.DEFERRED, "auth-no-method"),
-        (StartTlsMissingError(), Verdict.DEFERRED, "tls-not-offered"),
-        (ssl.SSLCertVerificationError(), Verdict.DEFERRED, "tls-certificate"),
-        (ssl.SSLEOFError(), Verdict.DEFERRED, "tls"),
-        (TimeoutError(), Verdict.DEFERRED, "timeout"),
-        (ConnectionResetError(), Verdict.DEFERRED, "connection"),
-        (OSError(113, "No route to host"), Verdict.DEFERRED, "network"),
-        (UnicodeEncodeError("ascii", "ada@customer.exämple", 0, 1, "no"), Verdict.DEFERRED, "characters"),
-        (ValueError("ada@customer.example"), Verdict.DEFERRED, "message-ValueError"),
+        (smtplib.SMTPRecipientsRefused({"ada@customer.example": (550, b"no")}), SmtpStatus.REFUSED, "rcpt-550"),
+        (smtplib.SMTPRecipientsRefused({}), SmtpStatus.DEFERRED, "rcpt-0"),
+        (smtplib.SMTPSenderRefused(553, b"no", "security@octy.example"), SmtpStatus.REFUSED, "mail-553"),
+        (smtplib.SMTPDataError(354, b"odd"), SmtpStatus.DEFERRED, "data-354"),
+        (smtplib.SMTPAuthenticationError(454, b"later"), SmtpStatus.DEFERRED, "auth-454"),
+        (smtplib.SMTPHeloError(550, b"who?"), SmtpStatus.DEFERRED, "server-550"),
+        (smtplib.SMTPException("No suitable authentication method found."), SmtpStatus.DEFERRED, "auth-no-method"),
+        (StartTlsMissingError(), SmtpStatus.DEFERRED, "tls-not-offered"),
+        (ssl.SSLCertVerificationError(), SmtpStatus.DEFERRED, "tls-certificate"),
+        (ssl.SSLEOFError(), SmtpStatus.DEFERRED, "tls"),
+        (TimeoutError(), SmtpStatus.DEFERRED, "timeout"),
+        (ConnectionResetError(), SmtpStatus.DEFERRED, "connection"),
+        (OSError(113, "No route to host"), SmtpStatus.DEFERRED, "network"),
+        (UnicodeEncodeError("ascii", "ada@customer.exämple", 0, 1, "no"), SmtpStatus.DEFERRED, "characters"),
+        (ValueError("ada@customer.example"), SmtpStatus.DEFERRED, "message-ValueError"),
     ],
 )
-def test_the_table_of_faults(error, verdict, code):
+def test_the_table_of_faults(error, status, code):
     ending = classify(error)
-    assert (ending.verdict, ending.code) == (verdict, code)
+    assert (ending.status, ending.code) == (status, code)
     assert "@" not in repr(ending)
     assert ("report it" in in_words(ending).to_do) is code.startswith("message-")
 
@@ -357,4 +357,4 @@ def test_a_ca_file_that_is_none(tmp_path):
 
 
 def test_an_envelope_shows_neither_address_nor_content():
-    assert repr(ENVELOPE) == "Envelope(message_id='<case.alert.1@octy.example>', at=1770000000.0)"
+    assert repr(ENVELOPE) == "OutgoingMail(message_id='<case.alert.1@octy.example>', at=1770000000.0)"

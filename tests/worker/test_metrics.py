@@ -22,8 +22,8 @@ from octy_worker import daemon
 from octy_worker.cli.doctor import State, observation
 from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.dev.processes import free_port, listens
-from octy_worker.mail.smtp_errors import Delivery, Verdict
-from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
+from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
 from octy_worker.observability.metrics import figures
 from octy_worker.observability.metrics.collector import Kept, StoreCollector
 from octy_worker.observability.metrics.counts import CountedMailer, Counts
@@ -187,16 +187,16 @@ def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
 
 
 def test_a_send_is_timed_whatever_its_end() -> None:
-    told: list[tuple[Delivery, float]] = []
+    told: list[tuple[SmtpResult, float]] = []
     times = iter([1.0, 3.5])
 
     class Refuses:
-        def send(self, _envelope: object) -> Delivery:
-            return Delivery(Verdict.REFUSED, "rcpt-550")
+        def send(self, _envelope: object) -> SmtpResult:
+            return SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
 
     mailer = CountedMailer(Refuses(), lambda *what: told.append(what), lambda: next(times))
     assert mailer.send(None).code == "rcpt-550"  # type: ignore[arg-type]
-    assert told == [(Delivery(Verdict.REFUSED, "rcpt-550"), 2.5)]
+    assert told == [(SmtpResult(SmtpStatus.REFUSED, "rcpt-550"), 2.5)]
 
 
 def test_a_port_that_is_taken_is_named(
@@ -278,4 +278,4 @@ def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> N
     assert 1300 <= float(age) < 1400
     change(world, "UPDATE confirmation SET answer = 'it_was_us' WHERE incident_id = ?", incident_id)
     with world.database.read_session() as session:
-        assert (unsent_alerts(session, time.time()).count, withheld_by_kind(session, time.time())) == (0, {})
+        assert (unsent_alerts(session, time.time()).count, capped_by_kind(session, time.time())) == (0, {})

@@ -21,7 +21,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.states import Answer
 from octy_worker import daemon
 from octy_worker.domain import incidents, regenerations, staff_requests
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.search_attributes import make_known
@@ -50,13 +50,13 @@ class PostOffice:
     """A mail server that refuses for good as long as it is closed."""
 
     closed: bool = False
-    letters: list[str] = field(default_factory=list)
+    renderer: list[str] = field(default_factory=list)
 
-    def send(self, envelope: object) -> Delivery:
+    def send(self, envelope: object) -> SmtpResult:
         if self.closed:
-            return Delivery(Verdict.REFUSED, "550")
-        self.letters.append(str(envelope))
-        return Delivery(Verdict.ACCEPTED)
+            return SmtpResult(SmtpStatus.REFUSED, "550")
+        self.renderer.append(str(envelope))
+        return SmtpResult(SmtpStatus.ACCEPTED)
 
 
 @dataclass
@@ -187,10 +187,10 @@ Story = Callable[[Case], Awaitable[None]]
 
 
 async def sent_again(case: Case) -> None:
-    before = len(case.post.letters)
+    before = len(case.post.renderer)
     case.post.closed = False
     async with asyncio.timeout(PATIENCE):
-        while not case.post.letters[before:]:
+        while not case.post.renderer[before:]:
             with contextlib.suppress(WorkflowUpdateFailedError):  # too early: it has not heard of its first mail's end
                 await case.staff(KeyIncidentWorkflow.resend, StaffResend("eve", "address corrected"))
     await case.comes_to("waiting")

@@ -38,8 +38,8 @@ def order(regeneration_id):
     return SendMailInput(regeneration_id, MailKind.STILL_USED, 1, START)
 
 
-def both(letter):
-    return " ".join(letter.text.split()), " ".join(letter.html.split())
+def both(rendered):
+    return " ".join(rendered.text.split()), " ".join(rendered.html.split())
 
 
 # Who still uses it
@@ -133,9 +133,9 @@ def test_the_warning_says_who_how_often_when_last_and_until_when(books):
     sources = [(f"203.0.113.{number}", number * 100) for number in range(1, 8)]
     regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
     books.failures("203.0.113.7", 1, client="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
-    letter = books.letter(order(regeneration_id))
-    assert letter.subject == "Octy: your old API keys are still in use, and end soon"
-    for form in both(letter):
+    rendered = books.rendered(order(regeneration_id))
+    assert rendered.subject == "Octy: your old API keys are still in use, and end soon"
+    for form in both(rendered):
         for fact in (
             "2,801 requests came with the old pair",
             PUBLIC_KEY,
@@ -151,12 +151,12 @@ def test_the_warning_says_who_how_often_when_last_and_until_when(books):
         ):
             assert fact in form
         assert "203.0.113.2 " not in form
-    assert "http" not in letter.text
-    assert "<b>" not in letter.html
+    assert "http" not in rendered.text
+    assert "<b>" not in rendered.html
 
 
 def test_the_warning_says_that_the_new_pair_was_never_used(books):
-    for form in both(books.letter(order(books.overlap(("203.0.113.7", 1))))):
+    for form in both(books.rendered(order(books.overlap(("203.0.113.7", 1))))):
         assert "not yet" in form
 
 
@@ -188,7 +188,7 @@ def test_a_warning_that_was_overtaken_is_not_sent(books, why):
 def test_the_last_mail_says_when_the_new_pair_was_first_used(books, leaked, used, said):
     regeneration_id = books.overlap(first_used_at=None if used is None else utc(used))
     books.retire_old_pair()
-    for form in both(books.letter(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
+    for form in both(books.rendered(SendMailInput(regeneration_id, MailKind.KEYS_RETIRED, 1, START))):
         assert said in form
         assert ("has not been used yet" in form) is (used is None)
 

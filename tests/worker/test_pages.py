@@ -15,7 +15,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.keys.secret import make_pair
 from octy_worker.crypto.links import Purpose
 from octy_worker.pages import build_pages
-from octy_worker.pages.forms import LIMIT, NO_ID
+from octy_worker.pages.forms import MAX_BODY, UNKNOWN_ID
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
 STRANGE_ID = uuid7(1_700_000_000.0, lambda count: b"\x07" * count)
@@ -55,8 +55,8 @@ def strange_paths(world: World) -> list[str]:
         f"/case/{STRANGE_ID}/{'A' * 32}",  # of no case
         f"/case/{STRANGE_ID}/{world.links.token(Purpose.CASE, STRANGE_ID)}",  # a deleted case
         f"/case/%00/{world.links.token(Purpose.CASE, chr(0))}",
-        f"/case/{NO_ID}/{world.links.token(Purpose.CASE, NO_ID)}",
-        f"/case/x/{world.links.token(Purpose.CASE, NO_ID)}",
+        f"/case/{UNKNOWN_ID}/{world.links.token(Purpose.CASE, UNKNOWN_ID)}",
+        f"/case/x/{world.links.token(Purpose.CASE, UNKNOWN_ID)}",
         f"/case/%ff%fe/{case_token}",
         f"/case/{case}/%ff%00%0a",
         f"/case/{case}/{case_token}%0a",
@@ -70,7 +70,7 @@ def strange_paths(world: World) -> list[str]:
         f"/notice/{STRANGE_ID}/{world.links.token(Purpose.NOTICE, STRANGE_ID)}",  # a deleted notice
         f"/notice/{notice.upper()}/{world.links.token(Purpose.NOTICE, notice)}",
         f"/notice/{notice}/{world.links.token(Purpose.NOTICE, notice)}/",
-        f"/notice/x/{world.links.token(Purpose.NOTICE, NO_ID)}",
+        f"/notice/x/{world.links.token(Purpose.NOTICE, UNKNOWN_ID)}",
         f"/keys/{case}/{keys_token}",
         f"/keys/{keys}/{world.links.token(Purpose.REVEAL_FORM, keys, 1)}",
         f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 1)}",
@@ -158,7 +158,7 @@ UNREADABLE, TOO_LONG = "The form could not be read", "That was too much"
         (b"\xff\xfe=\x00", URLENCODED, 400, UNREADABLE),
         (b"%ff%fe=%00&answer=%F0%9F", URLENCODED, 400, "please"),
         (b"", {"content-type": "Application/X-WWW-Form-URLencoded; charset=utf-8"}, 400, "please"),
-        (b"form=TOKEN&answer=not_us&reveal=once&order=replace&a=" + b"a" * LIMIT, URLENCODED, 413, TOO_LONG),
+        (b"form=TOKEN&answer=not_us&reveal=once&order=replace&a=" + b"a" * MAX_BODY, URLENCODED, 413, TOO_LONG),
         (b"a=" + b"a" * 5_000_000, URLENCODED, 413, TOO_LONG),
     ],
 )

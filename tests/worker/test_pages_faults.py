@@ -88,7 +88,7 @@ def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
     assert "Something went wrong on our side" in response.text
     [record] = [record for record in caplog.records if record.levelno >= logging.ERROR]
     assert "IntegrityError" in record.getMessage()
-    assert "cases.py" in record.getMessage()
+    assert "incidents.py" in record.getMessage()
     for value in (case, "not_us", "out of order", path.rpartition("/")[2]):  # the error's own text has them
         assert value not in record.getMessage()
 

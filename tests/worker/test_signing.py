@@ -17,18 +17,18 @@ from mail_rig import settings
 from smtp_servers import Authority, Inbox, Server, running
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.mail.composing import Composer, Envelope
+from octy_worker.mail.dkim_signing import DkimSigner
 from octy_worker.mail.mailer import SmtpMailer
-from octy_worker.mail.renderer import Letter
-from octy_worker.mail.signing import Signing
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.message_builder import MessageBuilder, OutgoingMail
+from octy_worker.mail.renderer import RenderedMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 
 RSA = rsa.generate_private_key(65537, 2048)
 EDWARDS = ed25519.Ed25519PrivateKey.generate()
-LETTER = Letter(
+LETTER = RenderedMail(
     "Zoë’s subject " + "long " * 30, "The text, für alle.\n.a line with a dot\nFrom here\n", "<p>The page</p>\n"
 )
-ENVELOPE = Envelope("<case.alert.1@octy.example>", 1_770_000_000.0, "ada@customer.example", LETTER)
+ENVELOPE = OutgoingMail("<case.alert.1@octy.example>", 1_770_000_000.0, "ada@customer.example", LETTER)
 
 
 def pem(key, form=PrivateFormat.PKCS8, encryption=None):
@@ -72,9 +72,9 @@ def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path
     values = {"smtp_host": "localhost", "smtp_port": relay.port, "smtp_ca_file": str(relay.authority.file)}
     chosen = signed_by(tmp_path, content, **values)
     relay.handler.clear()
-    assert SmtpMailer(chosen).send(ENVELOPE) == Delivery(Verdict.ACCEPTED)
+    assert SmtpMailer(chosen).send(ENVELOPE) == SmtpResult(SmtpStatus.ACCEPTED)
     (mail,) = relay.handler.sent
-    signing = Signing.of(chosen)
+    signing = DkimSigner.of(chosen)
     assert verified(mail.raw, signing)
     assert mail.message.keys()[0] == "DKIM-Signature"
     assert re.search(r"d=octy\.example;.*s=s1;", mail.message["DKIM-Signature"])
@@ -98,7 +98,7 @@ def test_what_the_relay_gets_verifies_by_the_record_that_we_tell(relay, tmp_path
 )
 def test_no_header_that_tells_something_can_be_changed_or_added(tmp_path, header, value):
     chosen = signed_by(tmp_path, pem(RSA))
-    raw, signing = Composer(chosen).compose(ENVELOPE).as_bytes(), Signing.of(chosen)
+    raw, signing = MessageBuilder(chosen).compose(ENVELOPE).as_bytes(), DkimSigner.of(chosen)
     assert verified(raw, signing)
     added = f"{header}: {value}\r\n".encode() + raw
     assert not verified(added, signing)
@@ -109,15 +109,15 @@ def test_no_header_that_tells_something_can_be_changed_or_added(tmp_path, header
 
 def test_what_relays_do_on_the_way_breaks_nothing(tmp_path):
     chosen = signed_by(tmp_path, pem(RSA))
-    raw = Composer(chosen).compose(ENVELOPE).as_bytes()
+    raw = MessageBuilder(chosen).compose(ENVELOPE).as_bytes()
     refolded = raw.replace(b"Message-ID: <", b"Message-ID:\r\n  <")
     assert refolded != raw
-    assert verified(b"Received: from a by b; now\r\n" + refolded + b"\r\n\r\n", Signing.of(chosen))
+    assert verified(b"Received: from a by b; now\r\n" + refolded + b"\r\n\r\n", DkimSigner.of(chosen))
 
 
 def test_without_the_settings_nothing_is_signed():
-    assert Signing.of(settings()) is None
-    assert b"DKIM" not in Composer(settings()).compose(ENVELOPE).as_bytes()
+    assert DkimSigner.of(settings()) is None
+    assert b"DKIM" not in MessageBuilder(settings()).compose(ENVELOPE).as_bytes()
 
 
 def test_a_message_that_can_not_be_signed_is_kept_for_later(relay, tmp_path, monkeypatch):
@@ -127,7 +127,7 @@ def test_a_message_that_can_not_be_signed_is_kept_for_later(relay, tmp_path, mon
     monkeypatch.setattr(dkim, "sign", fail)
     relay.handler.clear()
     ending = SmtpMailer(signed_by(tmp_path, pem(RSA))).send(ENVELOPE)
-    assert ending == Delivery(Verdict.DEFERRED, "message-ParameterError", ours=True)
+    assert ending == SmtpResult(SmtpStatus.DEFERRED, "message-ParameterError", our_fault=True)
     assert relay.handler.sent == []
 
 
@@ -142,7 +142,7 @@ def test_all_of_its_settings_or_none(tmp_path, missing):
 @pytest.mark.parametrize("setting", ["dkim_domain", "dkim_selector"])
 def test_names_that_the_dns_can_not_hold(tmp_path, setting, name):
     with pytest.raises(ConfigurationError, match=f"OCTY_{setting.upper()}"):
-        Signing.of(signed_by(tmp_path, pem(RSA), **{setting: name}))
+        DkimSigner.of(signed_by(tmp_path, pem(RSA), **{setting: name}))
 
 
 UNFIT = {
@@ -160,30 +160,30 @@ UNFIT = {
 @pytest.mark.parametrize(("content", "why"), UNFIT.values(), ids=UNFIT)
 def test_files_that_hold_no_key_to_sign_with(tmp_path, content, why):
     with pytest.raises(ConfigurationError, match=f"OCTY_DKIM_PRIVATE_KEY_FILE.*{why}"):
-        Signing.of(signed_by(tmp_path, content))
+        DkimSigner.of(signed_by(tmp_path, content))
 
 
 def test_a_weak_key_is_refused(tmp_path, monkeypatch):
-    monkeypatch.setattr("octy_worker.mail.signing._SMALLEST", 4096)
+    monkeypatch.setattr("octy_worker.mail.dkim_signing._MIN_RSA_BITS", 4096)
     with pytest.raises(ConfigurationError, match="2048 bits is too weak"):
-        Signing.of(signed_by(tmp_path, pem(RSA)))
+        DkimSigner.of(signed_by(tmp_path, pem(RSA)))
 
 
 def test_a_file_that_is_not_there(tmp_path):
     gone = {"dkim_domain": "a.example", "dkim_selector": "s", "dkim_private_key_file": str(tmp_path / "no.pem")}
     with pytest.raises(ConfigurationError, match=r"no\.pem' can't be read: No such file"):
-        Signing.of(settings(**gone))
+        DkimSigner.of(settings(**gone))
 
 
 def test_ed25519_names_the_package_that_it_needs(tmp_path, monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.raises(ConfigurationError, match=r"octy-middleware\[ed25519\]"):
-        Signing.of(signed_by(tmp_path, pem(EDWARDS)))
-    assert Signing.of(signed_by(tmp_path, pem(RSA))) is not None
+        DkimSigner.of(signed_by(tmp_path, pem(EDWARDS)))
+    assert DkimSigner.of(signed_by(tmp_path, pem(RSA))) is not None
 
 
 @pytest.mark.parametrize("key", [RSA, EDWARDS], ids=["RSA", "Ed25519"])
 def test_a_signing_shows_no_key(tmp_path, key):
-    signing = Signing.of(signed_by(tmp_path, pem(key)))
+    signing = DkimSigner.of(signed_by(tmp_path, pem(key)))
     assert signing.key not in repr(signing).encode()
     assert base64.b64decode(signing.record.partition("p=")[2]) not in signing.key

@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 from mail_rig import settings
 
-from octy_worker.mail.renderer import Letters, TemplateFaultError
+from octy_worker.mail.renderer import MailRenderer, TemplateRenderError
 from octy_worker.mail.samples import samples
-from octy_worker.mail.template_check import faults_of
+from octy_worker.mail.template_check import find_template_problems
 from octy_workflows.messages import MailKind
 
 REACHES = [
@@ -36,13 +36,13 @@ def test_template_reaches_no_settings_classes_or_files(tmp_path: Path, reach: st
     (tmp_path / "secret.txt").write_text("canary")
     (folder / "alert" / "subject.txt").write_text(reach)
     own = settings(mail_templates=str(folder))
-    letters = Letters(own)
-    with pytest.raises(TemplateFaultError, match=r"subject\.txt"):
-        letters.render(samples(MailKind.ALERT, own.public_url)[0])
+    renderer = MailRenderer(own)
+    with pytest.raises(TemplateRenderError, match=r"subject\.txt"):
+        renderer.render(samples(MailKind.ALERT, own.public_url)[0])
 
 
 def test_what_a_template_may_not_reach_is_a_fault_that_is_told_before_it_is_used(tmp_path: Path) -> None:
     (tmp_path / "alert").mkdir()
     (tmp_path / "alert" / "subject.txt").write_text(REACHES[0])
     own = settings(mail_templates=str(tmp_path))
-    assert any("subject.txt" in fault for fault in faults_of(Letters(own), own.public_url))
+    assert any("subject.txt" in fault for fault in find_template_problems(MailRenderer(own), own.public_url))

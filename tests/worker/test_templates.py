@@ -13,11 +13,11 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.states import MailState
 from octy_worker.activities.mail import MailActivities
 from octy_worker.mail import environment
-from octy_worker.mail.colours import mixed, readable_on
-from octy_worker.mail.preview import OCCASIONS
-from octy_worker.mail.renderer import Letters
+from octy_worker.mail.colours import mix, text_colour_on
+from octy_worker.mail.preview import SENT_WHEN
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.samples import samples
-from octy_worker.mail.template_check import faults_of, prove
+from octy_worker.mail.template_check import check_templates, find_template_problems
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
@@ -40,8 +40,8 @@ def write(tmp_path):
 
 
 @pytest.fixture
-def letters(tmp_path):
-    return lambda **values: Letters(settings(mail_templates=str(tmp_path / "templates"), **values))
+def renderer(tmp_path):
+    return lambda **values: MailRenderer(settings(mail_templates=str(tmp_path / "templates"), **values))
 
 
 def sample(kind=MailKind.ALERT, number=0):
@@ -51,38 +51,38 @@ def sample(kind=MailKind.ALERT, number=0):
 # Whose template
 
 
-def test_a_file_of_the_host_wins_and_the_others_stay_ours(write, letters):
+def test_a_file_of_the_host_wins_and_the_others_stay_ours(write, renderer):
     write("alert/subject.txt", "Acme: {{ facts.streak }} × refused")
-    letter = letters().render(sample())
-    assert letter.subject == "Acme: 20 × refused"
-    assert "What happened, and when?" in letter.text
-    assert letters().render(sample(MailKind.REMINDER)).subject.startswith("Octy security reminder")
+    rendered = renderer().render(sample())
+    assert rendered.subject == "Acme: 20 × refused"
+    assert "What happened, and when?" in rendered.text
+    assert renderer().render(sample(MailKind.REMINDER)).subject.startswith("Octy security reminder")
 
 
-def test_what_is_around_all_pages_can_be_the_hosts(write, letters):
+def test_what_is_around_all_pages_can_be_the_hosts(write, renderer):
     write("page.html", "<html lang={{ language }}>ACME {{ self.title() }}{% block body %}{% endblock %}</html>")
     for kind in MailKind:
-        assert letters().render(sample(kind)).html.startswith("<html lang=en>ACME ")
+        assert renderer().render(sample(kind)).html.startswith("<html lang=en>ACME ")
 
 
-def test_a_template_may_build_on_ours_and_on_further_files_of_the_host(write, letters):
+def test_a_template_may_build_on_ours_and_on_further_files_of_the_host(write, renderer):
     write("alert/body.txt", '{% import "parts.txt" as parts %}{{ parts.greeting(facts) }}{% include "acme.txt" %}')
     write("acme.txt", "Yours, {{ product }}")
-    assert letters(product_name="Acme").render(sample()).text == "Hello Ada,\nYours, Acme\n"
+    assert renderer(product_name="Acme").render(sample()).text == "Hello Ada,\nYours, Acme\n"
 
 
-def test_the_languages_folder_comes_first(write, letters):
+def test_the_languages_folder_comes_first(write, renderer):
     write("alert/subject.txt", "all languages")
     write("reminder/subject.txt", "all languages")
     write("de/alert/subject.txt", "Zwanzigmal falsch")
-    spoken = letters(mail_language="de")
+    spoken = renderer(mail_language="de")
     assert spoken.render(sample()).subject == "Zwanzigmal falsch"
     assert spoken.render(sample(MailKind.REMINDER)).subject == "all languages"
-    assert letters().render(sample()).subject == "all languages"
+    assert renderer().render(sample()).subject == "all languages"
     assert '<html lang="de">' in spoken.render(sample()).html
 
 
-def test_our_words_in_the_hosts_language(write, letters):
+def test_our_words_in_the_hosts_language(write, renderer):
     write(
         "de/words.toml",
         '"# hours" = "# Stunden"\n"# attempts" = "# Versuche"\n"," = "."\n"about # a minute" = "etwa # in der Minute"\n'
@@ -90,25 +90,25 @@ def test_our_words_in_the_hosts_language(write, letters):
     )
     write(
         "de/alert/body.txt",
-        "{{ facts.total | amount('attempt') }}, {{ 86400 | span }}, {{ 'many other addresses' | say }}, "
+        "{{ facts.total | amount('attempt') }}, {{ 86400 | span }}, {{ 'many other addresses' | translate }}, "
         "{{ pace(20, facts.opened_at - facts.first_at) }}, {{ 60 | span }}",
     )
-    german = letters(mail_language="de").render(replace(sample(), total=12_345)).text
+    german = renderer(mail_language="de").render(replace(sample(), total=12_345)).text
     assert " ".join(german.split()) == (
         "12.345 Versuche, 24 Stunden, viele andere Adressen, etwa 4 in der Minute, 1 minute"
     )
 
 
-def test_the_hosts_html_is_escaped_as_ours_is(write, letters):
+def test_the_hosts_html_is_escaped_as_ours_is(write, renderer):
     write("alert/body.html", "<p>{{ facts.name }}{{ product }}</p>")
     hostile = replace(sample(), name="<b>")
-    assert letters(product_name="<i>").render(hostile).html == "<p>&lt;b&gt;&lt;i&gt;</p>"
+    assert renderer(product_name="<i>").render(hostile).html == "<p>&lt;b&gt;&lt;i&gt;</p>"
 
 
-def test_a_template_stays_as_it_was_proven(write, letters):
+def test_a_template_stays_as_it_was_proven(write, renderer):
     write("alert/subject.txt", "before")
-    made = letters()
-    prove(made, SITE)
+    made = renderer()
+    check_templates(made, SITE)
     write("alert/subject.txt", "{{ nonsense")
     assert made.render(sample()).subject == "before"
 
@@ -118,13 +118,13 @@ def test_a_template_stays_as_it_was_proven(write, letters):
 
 def test_colours_are_the_hosts():
     chosen = settings(mail_accent_colour="#00ff88", mail_alert_colour="#112233", mail_calm_colour="#abcdef")
-    html = Letters(chosen).render(sample()).html
+    html = MailRenderer(chosen).render(sample()).html
     for colour in ("#00ff88", "#112233", "#abcdef"):
         assert colour in html
     assert re.search(r'class="button-text" style="[^"]*color:#1b2430', html), "dark words on a light button"
     for ours in ("#1f4fd8", "#c2410c", "#2e7d4f"):
         assert ours not in html
-        assert ours in Letters(settings()).render(sample()).html
+        assert ours in MailRenderer(settings()).render(sample()).html
 
 
 @pytest.mark.parametrize("colour", ["red", "#fff", "#12345", "#1234567", "#12345g", '#fff"><script>', "#ffffff;"])
@@ -134,9 +134,9 @@ def test_a_colour_that_is_none_is_refused(colour):
 
 
 def test_colours_follow_from_each_other():
-    assert mixed("#000000", "#ffffff", 0.5) == "#808080"
-    assert mixed("#123456", "#ffffff", 0) == "#123456"
-    assert [readable_on(colour) for colour in ("#1f4fd8", "#000000", "#ffd400", "#ffffff")] == [
+    assert mix("#000000", "#ffffff", 0.5) == "#808080"
+    assert mix("#123456", "#ffffff", 0) == "#123456"
+    assert [text_colour_on(colour) for colour in ("#1f4fd8", "#000000", "#ffd400", "#ffffff")] == [
         *("#ffffff", "#ffffff", "#1b2430", "#1b2430")
     ]
 
@@ -146,9 +146,11 @@ def test_colours_follow_from_each_other():
 
 def test_our_own_templates_have_none_and_every_kind_has_a_sample():
     ours = Path(environment.__file__).with_name("templates")
-    assert faults_of(Letters(settings(mail_templates=str(ours))), SITE) == []  # as strictly as a host's
-    assert faults_of(Letters(settings()), SITE) == []
-    assert set(OCCASIONS) == set(MailKind)
+    assert (
+        find_template_problems(MailRenderer(settings(mail_templates=str(ours))), SITE) == []
+    )  # as strictly as a host's
+    assert find_template_problems(MailRenderer(settings()), SITE) == []
+    assert set(SENT_WHEN) == set(MailKind)
 
 
 FAULTS = {
@@ -170,33 +172,36 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("name", "content", "said"), FAULTS.values(), ids=FAULTS)
-def test_a_fault_is_told_with_file_and_line(write, letters, name, content, said):
+def test_a_fault_is_told_with_file_and_line(write, renderer, name, content, said):
     path = write(name, content)
     with pytest.raises(ConfigurationError) as caught:
-        prove(letters(), SITE)
+        check_templates(renderer(), SITE)
     first = str(caught.value).splitlines()[0]
     assert said in first
     assert (path if said != "UnicodeDecodeError" else name) in first
 
 
-def test_all_faults_are_told_at_once(write, letters):
+def test_all_faults_are_told_at_once(write, renderer):
     write("alert/subject.txt", "{{ one }}")
     write("reminder/subject.txt", "{{ two }}")
     with pytest.raises(ConfigurationError, match=r"'one'(.|\n)*'two'"):
-        prove(letters(), SITE)
+        check_templates(renderer(), SITE)
 
 
-def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, letters):
+def test_a_languages_file_has_its_fault_told_once_and_one_behind_it_too(write, renderer):
     write("de/alert/subject.txt", "{{ one }}")
     write("alert/subject.txt", "{{ two }}")
-    assert [fault.rpartition(" ")[2] for fault in faults_of(letters(mail_language="de"), SITE)] == ["'one'", "'two'"]
+    assert [fault.rpartition(" ")[2] for fault in find_template_problems(renderer(mail_language="de"), SITE)] == [
+        "'one'",
+        "'two'",
+    ]
 
 
-def test_blocks_may_use_what_our_page_around_them_has(write, letters):
+def test_blocks_may_use_what_our_page_around_them_has(write, renderer):
     body = f"{{% block body %}}{{{{ parts.greeting(facts) }}}}{OTHER_KEYS}{{% endblock %}}"
     write("alert/body.html", f'{{% extends "page.html" %}}{body}')
-    prove(letters(), SITE)
-    assert "Hello Ada," in letters().render(sample()).html
+    check_templates(renderer(), SITE)
+    assert "Hello Ada," in renderer().render(sample()).html
 
 
 @pytest.mark.parametrize(
@@ -208,7 +213,7 @@ def test_blocks_may_use_what_our_page_around_them_has(write, letters):
 )
 def test_a_folder_or_language_that_is_not_there(values, said):
     with pytest.raises(ConfigurationError, match=said):
-        Letters(settings(**values))
+        MailRenderer(settings(**values))
 
 
 @pytest.mark.parametrize("language", ["../etc", "", "de/", "deutsch ", "d"])
@@ -218,10 +223,10 @@ def test_a_language_is_no_path(language):
 
 
 @pytest.mark.parametrize("table", ["no toml", '"# hours" = 3', "[hours]\n", b"\xff"])
-def test_a_table_of_words_that_is_none(write, letters, table):
+def test_a_table_of_words_that_is_none(write, renderer, table):
     path = write("words.toml", table)
     with pytest.raises(ConfigurationError, match=re.escape(path)):
-        letters()
+        renderer()
 
 
 @pytest.fixture
@@ -229,16 +234,16 @@ def world(tmp_path):
     yield from opened(tmp_path, "sqlite")
 
 
-def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(world, write, letters, caplog):
+def test_a_template_that_fails_at_send_time_loses_no_mail_and_tells_no_facts(world, write, renderer, caplog):
     """It passed its proof: what this customer's name does to it, no sample showed."""
     path = write("alert/body.txt", "Hello\n{% if facts.name == 'Zoe' %}{{ facts.name + 1 }}{% endif %}" + OTHER_KEYS)
-    made = letters()
-    prove(made, SITE)
+    made = renderer()
+    check_templates(made, SITE)
     mailer = Told()
     activities = MailActivities(
         database=world.database,
         mailer=mailer,
-        letters=made,
+        renderer=made,
         links=world.links,
         sealer=world.sealer,
         settings=settings(),

@@ -21,8 +21,8 @@ from octy_worker.activities.maintenance import MaintenanceActivities
 from octy_worker.cli.doctor import State
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import Lease
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.reconciliation.run import JOB, Findings
 from octy_worker.maintenance.reconciliation.running import Life
@@ -57,7 +57,7 @@ def activities(world: World, told: Told | None = None, **options: object) -> Mai
         installation=INSTALLATION,
         client=None,  # type: ignore[arg-type]  # what Temporal says, `Said` says
         mailer=told or Told(),
-        letters=Letters(settings),
+        renderer=MailRenderer(settings),
         settings=settings,
         clock=time.time,
     )
@@ -99,7 +99,7 @@ def test_a_reconciliation_beats_and_tells_what_it_found(
 def test_a_digest_that_can_not_leave_yet_is_retried(world: World) -> None:
     put(world, "incident_grew", "x", failures=40)
     change(world, "UPDATE outbox SET tries = 5")
-    told = Told(Delivery(Verdict.DEFERRED, "connect"), Delivery(Verdict.ACCEPTED))
+    told = Told(SmtpResult(SmtpStatus.DEFERRED, "connect"), SmtpResult(SmtpStatus.ACCEPTED))
     sending = activities(world, told, **DIGEST_TO).send_digest
     with pytest.raises(ApplicationError, match="has not left yet: connect") as waits:
         ActivityEnvironment().run(sending, NOW)

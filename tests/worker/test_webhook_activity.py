@@ -13,9 +13,9 @@ from temporalio.exceptions import ApplicationError
 from webhook_rig import (
     KEYS,
     activities,
-    courier,
+    client,
     documented_check,
-    standing,
+    status,
     subscribe,
     tell,
 )
@@ -25,7 +25,7 @@ from octy_middleware.states import WebhookState
 from octy_worker.activities.webhooks import TRANSIENT, WebhookActivities
 from octy_worker.errors import OrderRefusedError
 from octy_worker.webhooks import repository
-from octy_worker.webhooks.faults import Delivery, Fault
+from octy_worker.webhooks.failures import FailureReason, PostResult
 from octy_worker.webhooks.signing import Signer
 from octy_workflows.messages import WebhookStepInput, WebhookStepResult
 
@@ -52,19 +52,19 @@ def keys(world: World, server: Receiver) -> Keys:
 class Told:
     """A courier that ends as told."""
 
-    def __init__(self, *ends: Delivery | BaseException) -> None:
+    def __init__(self, *ends: PostResult | BaseException) -> None:
         self.ends = list(ends)
         self.parcels: list = []
 
-    def deliver(self, parcel: object, *, first_try: bool = False) -> Delivery:
-        self.parcels.append(parcel)
+    def post(self, message: object, *, first_try: bool = False) -> PostResult:
+        self.parcels.append(message)
         end = self.ends.pop(0)
         if isinstance(end, BaseException):
             raise end
         return end
 
 
-def over(world: World, *ends: Delivery | BaseException) -> WebhookActivities:
+def over(world: World, *ends: PostResult | BaseException) -> WebhookActivities:
     return WebhookActivities(world.database, Told(*ends), lambda: 0.0)
 
 
@@ -75,7 +75,7 @@ def test_an_event_arrives_once_however_often_it_is_ordered(
     doing = activities(world, authority)
     assert doing.post_webhook(order) == doing.post_webhook(order) == WebhookStepResult("sent")
     assert server.ids == [order.webhook_id]
-    assert standing(world, order) == ("sent", 1, "")
+    assert status(world, order) == ("sent", 1, "")
     [heard] = server.heard
     assert documented_check()(Signer(KEYS).secret(keys.account_id), heard.headers, heard.body)
     told = json.loads(heard.body)
@@ -92,9 +92,9 @@ def test_a_server_that_comes_back_gets_the_same_id(
         with pytest.raises(ApplicationError, match=code) as raised:
             doing.post_webhook(order)
         assert (raised.value.type, raised.value.non_retryable) == (TRANSIENT, False)
-        assert standing(world, order) == ("pending", number, code)
+        assert status(world, order) == ("pending", number, code)
     assert doing.post_webhook(order) == WebhookStepResult("sent")
-    assert standing(world, order) == ("sent", 3, "")
+    assert status(world, order) == ("sent", 3, "")
     assert server.ids == [order.webhook_id] * 3
     assert len({request.body for request in server.heard}) == 1
 
@@ -105,17 +105,17 @@ def test_a_worker_that_is_killed_after_the_post_posts_again_with_the_same_id(
     class Killed(BaseException): ...
 
     class Mortal:
-        def deliver(self, parcel: object, *, first_try: bool = False) -> Delivery:
-            courier(authority).deliver(parcel)  # type: ignore[arg-type]
+        def post(self, message: object, *, first_try: bool = False) -> PostResult:
+            client(authority).post(message)  # type: ignore[arg-type]
             raise Killed
 
     order = tell(world, keys.account_id)
     with pytest.raises(Killed):
         WebhookActivities(world.database, Mortal(), lambda: 0.0).post_webhook(order)
-    assert standing(world, order) == ("pending", 1, "")
+    assert status(world, order) == ("pending", 1, "")
     activities(world, authority).post_webhook(order)
     assert server.ids == [order.webhook_id] * 2
-    assert standing(world, order) == ("sent", 2, "")
+    assert status(world, order) == ("sent", 2, "")
 
 
 def test_gone_ends_it_at_once(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
@@ -132,7 +132,7 @@ def test_what_has_nowhere_to_go_is_skipped(world: World, keys: Keys, url: str, c
     order = tell(world, keys.account_id)
     subscribe(world, url)
     assert activities(world, webhook_keys=chain).post_webhook(order) == WebhookStepResult("skipped", code)
-    assert standing(world, order)[0] == "skipped"
+    assert status(world, order)[0] == "skipped"
 
 
 def test_a_mended_url_gets_what_waits(world: World, keys: Keys, server: Receiver, authority: Authority) -> None:
@@ -144,22 +144,24 @@ def test_a_mended_url_gets_what_waits(world: World, keys: Keys, server: Receiver
     assert doing.post_webhook(order) == WebhookStepResult("sent")
 
 
-@pytest.mark.parametrize("fault", [fault for fault in Fault if fault not in (Fault.OFF, Fault.GONE)])
+@pytest.mark.parametrize(
+    "fault", [fault for fault in FailureReason if fault not in (FailureReason.OFF, FailureReason.GONE)]
+)
 def test_every_other_fault_is_tried_again_and_told_without_an_address(
-    world: World, keys: Keys, fault: Fault, caplog: pytest.LogCaptureFixture
+    world: World, keys: Keys, fault: FailureReason, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
     order = tell(world, keys.account_id)
     with pytest.raises(ApplicationError) as raised:
-        over(world, Delivery(fault, 500)).post_webhook(order)
-    assert standing(world, order)[:2] == ("pending", 1)
-    assert "localhost" not in f"{raised.value} {caplog.text} {standing(world, order)}"
+        over(world, PostResult(fault, 500)).post_webhook(order)
+    assert status(world, order)[:2] == ("pending", 1)
+    assert "localhost" not in f"{raised.value} {caplog.text} {status(world, order)}"
     assert order.webhook_id in caplog.text
 
 
 def test_giving_up_ends_what_is_pending_and_keeps_its_fault(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
-    doing = over(world, Delivery(Fault.TOO_SLOW))
+    doing = over(world, PostResult(FailureReason.TOO_SLOW))
     with pytest.raises(ApplicationError):
         doing.post_webhook(order)
     assert doing.give_up_webhook(order) == doing.give_up_webhook(order) == WebhookStepResult("failed", "too-slow")
@@ -168,7 +170,7 @@ def test_giving_up_ends_what_is_pending_and_keeps_its_fault(world: World, keys: 
 
 def test_giving_up_what_arrived_changes_nothing(world: World, keys: Keys) -> None:
     order = tell(world, keys.account_id)
-    doing = over(world, Delivery(None, 200))
+    doing = over(world, PostResult(None, 200))
     doing.post_webhook(order)
     assert doing.give_up_webhook(order) == WebhookStepResult("sent")
 
@@ -189,7 +191,7 @@ def test_of_two_tries_that_overlap_the_better_end_stands(
     for state in (first, then):
         with world.database.write_session() as session:
             repository.complete(session, order.webhook_id, state, 1.0, code="x" if state != "sent" else "")
-    assert standing(world, order)[0] == stands
+    assert status(world, order)[0] == stands
 
 
 def test_unknown_webhook_is_retried_because_another_worker_may_have_it(world: World) -> None:
@@ -210,7 +212,7 @@ def test_what_was_given_up_is_ordered_again_under_its_old_id(world: World, keys:
     for number in (2, 3):
         ids = [order.webhook_id, order.webhook_id]
         assert repository.retry(world.database, ids, actor="ann", reason="they are back", now=1.0) == [order.webhook_id]
-        assert standing(world, order) == ("pending", 0, "too-slow")
+        assert status(world, order) == ("pending", 0, "too-slow")
         query = "SELECT detail FROM outbox WHERE kind = 'webhook_due' AND subject_id = :id ORDER BY id DESC"
         assert json.loads(world.rows(query, id=order.webhook_id)[0][0]) == {"order": number}
         change(world, "UPDATE webhook SET state = 'skipped'")
@@ -225,7 +227,7 @@ def test_what_is_not_at_its_end_is_not_ordered_again_nor_is_what_was_named_with_
     change(world, "UPDATE webhook SET state = 'failed' WHERE id = ?", orders[1].webhook_id)
     with pytest.raises(OrderRefusedError, match=f"still being tried: {orders[0].webhook_id}$"):
         repository.retry(world.database, [each.webhook_id for each in orders], actor="ann", reason="x", now=1.0)
-    assert standing(world, orders[1])[0] == "failed"
+    assert status(world, orders[1])[0] == "failed"
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'webhook_due'") == [(2,)]
 
 

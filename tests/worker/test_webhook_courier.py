@@ -14,14 +14,14 @@ from webhook_rig import (
     ACCOUNT,
     KEYS,
     NOW,
-    courier,
+    client,
     documented_check,
-    parcel,
+    message,
 )
 
 from octy_middleware import ConfigurationError
 from octy_worker.webhooks import network
-from octy_worker.webhooks.faults import Delivery, Fault
+from octy_worker.webhooks.failures import FailureReason, PostResult
 from octy_worker.webhooks.signing import Signer
 
 is_genuine = documented_check()
@@ -39,8 +39,8 @@ def server(authority: Authority) -> Iterator[Receiver]:
 
 
 def test_a_parcel_arrives_signed_and_says_nothing_more(authority: Authority, server: Receiver) -> None:
-    sent = parcel(server.url)
-    assert courier(authority, lambda: NOW + 0.9).deliver(sent) == Delivery(None, 204)
+    sent = message(server.url)
+    assert client(authority, lambda: NOW + 0.9).post(sent) == PostResult(None, 204)
     [heard] = server.heard
     assert heard.path == "/octy?team=7"
     assert heard.body == sent.body
@@ -57,7 +57,7 @@ def test_a_parcel_arrives_signed_and_says_nothing_more(authority: Authority, ser
 def test_a_late_try_has_a_fresh_time_and_the_same_id(authority: Authority, server: Receiver) -> None:
     """So a receiver that refuses what is older than 5 minutes still takes an event that is a day late."""
     for late in (0, 86_400):
-        courier(authority, lambda late=late: NOW + late).deliver(parcel(server.url))
+        client(authority, lambda late=late: NOW + late).post(message(server.url))
     first, second = server.heard
     assert first.body == second.body
     assert server.ids == ["w-1", "w-1"]
@@ -84,20 +84,20 @@ def test_a_late_try_has_a_fresh_time_and_the_same_id(authority: Authority, serve
 )
 def test_what_an_answer_means(authority: Authority, server: Receiver, status: int, code: str) -> None:
     server.statuses = [status]
-    assert courier(authority).deliver(parcel(server.url)).code == code
+    assert client(authority).post(message(server.url)).code == code
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 def test_a_redirect_is_told_and_not_followed(authority: Authority, server: Receiver, status: int) -> None:
     server.statuses, server.location = [status], server.url.replace("/octy", "/elsewhere")
-    assert courier(authority).deliver(parcel(server.url)) == Delivery(Fault.REDIRECT, status)
+    assert client(authority).post(message(server.url)) == PostResult(FailureReason.REDIRECT, status)
     assert [request.path for request in server.heard] == ["/octy?team=7"]
 
 
 def test_no_cookie_comes_back(authority: Authority, server: Receiver) -> None:
-    sender = courier(authority)
+    sender = client(authority)
     for _ in range(2):
-        sender.deliver(parcel(server.url))
+        sender.post(message(server.url))
     assert "cookie" not in server.heard[1].headers
 
 
@@ -106,26 +106,26 @@ def test_no_proxy_of_the_environment_is_asked(
 ) -> None:
     for name in ("https_proxy", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.setenv(name, "http://127.0.0.1:9")
-    assert courier(authority).deliver(parcel(server.url)).fault is None
+    assert client(authority).post(message(server.url)).reason is None
 
 
 # Certificates
 
 
 def test_an_authority_that_nobody_named_is_not_trusted(server: Receiver) -> None:
-    assert courier(None).deliver(parcel(server.url)).fault is Fault.UNTRUSTED
+    assert client(None).post(message(server.url)).reason is FailureReason.UNTRUSTED
     assert server.heard == []
 
 
 def test_a_certificate_for_another_name_is_not_trusted(authority: Authority) -> None:
     with receiver(authority.serving("elsewhere.example")) as server:
-        assert courier(authority).deliver(parcel(server.url)).fault is Fault.UNTRUSTED
+        assert client(authority).post(message(server.url)).reason is FailureReason.UNTRUSTED
         assert server.heard == []
 
 
 def test_an_authority_that_cant_be_read_is_named_at_the_start(authority: Authority) -> None:
     with pytest.raises(ConfigurationError, match="OCTY_WEBHOOK_CA_FILE can't be used"):
-        courier(None, webhook_ca_file="/no/such.pem")
+        client(None, webhook_ca_file="/no/such.pem")
 
 
 # Where it may go
@@ -149,10 +149,10 @@ def test_nothing_is_sent_where_an_address_is_private(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch, host: str, addresses: list[str] | None
 ) -> None:
     if addresses:
-        monkeypatch.setattr(network, "look_up", lambda _host, _port: addresses)
+        monkeypatch.setattr(network, "resolve", lambda _host, _port: addresses)
     monkeypatch.setattr(network.httpcore.SyncBackend, "connect_tcp", lambda *_: pytest.fail("it was connected to"))
     url = server.url.replace("localhost", host)
-    assert courier(authority, webhook_allow_private=False).deliver(parcel(url)).fault is Fault.REFUSED_ADDRESS
+    assert client(authority, webhook_allow_private=False).post(message(url)).reason is FailureReason.REFUSED_ADDRESS
 
 
 def test_a_name_that_changes_its_mind_leads_nowhere_else(
@@ -161,7 +161,7 @@ def test_a_name_that_changes_its_mind_leads_nowhere_else(
     """DNS rebinding: what is checked is what is connected to, for the name is looked up once."""
     asked, connected = [], []
     monkeypatch.setattr(network, "is_public", lambda address: asked.append(address) is None)
-    monkeypatch.setattr(network, "look_up", lambda host, _port: ["127.0.0.1"] if host == "localhost" else [])
+    monkeypatch.setattr(network, "resolve", lambda host, _port: ["127.0.0.1"] if host == "localhost" else [])
     plain = network.httpcore.SyncBackend.connect_tcp
 
     def connect(self, host, *rest):
@@ -169,35 +169,35 @@ def test_a_name_that_changes_its_mind_leads_nowhere_else(
         return plain(self, host, *rest)
 
     monkeypatch.setattr(network.httpcore.SyncBackend, "connect_tcp", connect)
-    assert courier(authority, webhook_allow_private=False).deliver(parcel(server.url)).fault is None
+    assert client(authority, webhook_allow_private=False).post(message(server.url)).reason is None
     assert asked == connected == ["127.0.0.1"]
 
 
 def test_the_next_address_is_tried_when_one_takes_no_connection(
     authority: Authority, server: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(network, "look_up", lambda _host, _port: ["127.0.0.9", "127.0.0.1"])
-    assert courier(authority).deliver(parcel(server.url)).fault is None
+    monkeypatch.setattr(network, "resolve", lambda _host, _port: ["127.0.0.9", "127.0.0.1"])
+    assert client(authority).post(message(server.url)).reason is None
 
 
 @pytest.mark.parametrize(
-    ("url", "fault"),
+    ("url", "reason"),
     [
-        ("", Fault.NO_URL),
-        ("http://localhost/", Fault.NOT_HTTPS),
-        ("https://user:password@localhost/", Fault.USER_IN_URL),
-        ("https://no-such-name.invalid/", Fault.UNKNOWN_NAME),
-        (f"https://{'a' * 64}.example/", Fault.UNKNOWN_NAME),
-        ("https://a..example/", Fault.UNKNOWN_NAME),
-        ("https://127.0.0.1:9/", Fault.NO_CONNECTION),
+        ("", FailureReason.NO_URL),
+        ("http://localhost/", FailureReason.NOT_HTTPS),
+        ("https://user:password@localhost/", FailureReason.USER_IN_URL),
+        ("https://no-such-name.invalid/", FailureReason.UNKNOWN_NAME),
+        (f"https://{'a' * 64}.example/", FailureReason.UNKNOWN_NAME),
+        ("https://a..example/", FailureReason.UNKNOWN_NAME),
+        ("https://127.0.0.1:9/", FailureReason.NO_CONNECTION),
     ],
 )
-def test_a_place_that_is_none_is_told(authority: Authority, url: str, fault: Fault) -> None:
-    assert courier(authority).deliver(parcel(url)).fault is fault
+def test_a_place_that_is_none_is_told(authority: Authority, url: str, reason: FailureReason) -> None:
+    assert client(authority).post(message(url)).reason is reason
 
 
 def test_without_keys_nothing_is_sent(authority: Authority, server: Receiver) -> None:
-    assert courier(authority, webhook_keys=None).deliver(parcel(server.url)).fault is Fault.OFF
+    assert client(authority, webhook_keys=None).post(message(server.url)).reason is FailureReason.OFF
     assert server.heard == []
 
 
@@ -253,42 +253,44 @@ def babble(connection: socket.socket) -> None:
 
 
 @pytest.mark.parametrize(
-    ("act", "fault"),
+    ("act", "reason"),
     [
-        (drip, Fault.TOO_SLOW),
-        (hang, Fault.TOO_SLOW),
+        (drip, FailureReason.TOO_SLOW),
+        (hang, FailureReason.TOO_SLOW),
         (never_end, None),
-        (endless_head, Fault.BROKEN),
+        (endless_head, FailureReason.BROKEN),
         (huge, None),
-        (hang_up, Fault.BROKEN),
-        (babble, Fault.BROKEN),
+        (hang_up, FailureReason.BROKEN),
+        (babble, FailureReason.BROKEN),
     ],
 )
 def test_a_server_that_misbehaves_holds_nothing_up(
-    authority: Authority, act: Callable[[socket.socket], None], fault: Fault | None
+    authority: Authority, act: Callable[[socket.socket], None], reason: FailureReason | None
 ) -> None:
     with raw_server(act, authority.serving()) as url:
         begun = time.monotonic()
-        assert courier(authority, webhook_timeout=0.3).deliver(parcel(url)).fault is fault
+        assert client(authority, webhook_timeout=0.3).post(message(url)).reason is reason
         assert time.monotonic() - begun < 2
 
 
 def test_a_greeting_that_never_ends_is_given_up(authority: Authority) -> None:
     """The first bytes of TLS never come."""
     with raw_server(hang) as url:
-        sent = courier(authority, webhook_timeout=0.2).deliver(parcel(url.replace("http:", "https:")))
-    assert sent.fault is Fault.TOO_SLOW
+        sent = client(authority, webhook_timeout=0.2).post(message(url.replace("http:", "https:")))
+    assert sent.reason is FailureReason.TOO_SLOW
 
 
 def test_plain_http_behind_an_https_url_is_no_connection(authority: Authority) -> None:
     with raw_server(lambda connection: connection.sendall(b"HTTP/1.1 200 OK\r\n\r\n")) as url:
-        sent = courier(authority).deliver(parcel(url.replace("http:", "https:")))
-    assert sent.fault is Fault.NO_CONNECTION
+        sent = client(authority).post(message(url.replace("http:", "https:")))
+    assert sent.reason is FailureReason.NO_CONNECTION
 
 
 def test_a_name_that_nobody_answers_for_is_given_up(authority: Authority, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network, "look_up", lambda _host, _port: time.sleep(0.5) or [])
-    assert courier(authority, webhook_timeout=0.1).deliver(parcel("https://slow.example/")).fault is Fault.TOO_SLOW
+    monkeypatch.setattr(network, "resolve", lambda _host, _port: time.sleep(0.5) or [])
+    assert (
+        client(authority, webhook_timeout=0.1).post(message("https://slow.example/")).reason is FailureReason.TOO_SLOW
+    )
 
 
 def test_http_is_taken_where_a_setting_says_so() -> None:
@@ -297,7 +299,7 @@ def test_http_is_taken_where_a_setting_says_so() -> None:
         connection.sendall(b"HTTP/1.1 204 No Content\r\n\r\n")
 
     with raw_server(answer) as url:
-        assert courier(webhook_allow_http=True).deliver(parcel(url)) == Delivery(None, 204)
+        assert client(webhook_allow_http=True).post(message(url)) == PostResult(None, 204)
 
 
 def test_a_log_of_everything_shows_nothing_of_the_server_and_its_answer(
@@ -305,13 +307,13 @@ def test_a_log_of_everything_shows_nothing_of_the_server_and_its_answer(
 ) -> None:
     """A path may be a password of the customer's, many services work so; and an answer may set a cookie."""
     caplog.set_level(logging.DEBUG)
-    assert courier(authority).deliver(parcel(server.url)).fault is None
+    assert client(authority).post(message(server.url)).reason is None
     logging.getLogger("octy").debug("written")
     assert [record.message for record in caplog.records if record.threadName == "MainThread"] == ["written"]
 
 
 def test_tls_is_the_systems_own_with_names_checked(authority: Authority) -> None:
-    tls = courier(authority)._tls
+    tls = client(authority)._tls
     assert tls.verify_mode is ssl.CERT_REQUIRED
     assert tls.check_hostname
     assert tls.minimum_version >= ssl.TLSVersion.TLSv1_2

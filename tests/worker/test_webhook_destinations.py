@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from octy_worker.webhooks.client import _host, _url
-from octy_worker.webhooks.faults import REFUSED, WORDS, Delivery, DeliveryError, Fault
-from octy_worker.webhooks.url_policy import destination, is_public
+from octy_worker.webhooks.failures import BLOCKED, DESCRIPTIONS, FailureReason, PostError, PostResult
+from octy_worker.webhooks.url_policy import check_url, is_public
 
 TAKEN = [
     ("https://hooks.acme.example", ("hooks.acme.example", 443, "/")),
@@ -23,60 +23,60 @@ TAKEN = [
 
 @pytest.mark.parametrize(("url", "place"), TAKEN)
 def test_a_url_that_is_taken_is_read_whole(url: str, place: tuple) -> None:
-    found = destination(url, allow_http=False, allow_private=False)
+    found = check_url(url, allow_http=False, allow_private=False)
     assert (found.host, found.port, found.target) == place
     assert "team" not in repr(found)
 
 
 NOT_TAKEN = [
-    ("", Fault.NO_URL),
-    ("http://hooks.acme.example/", Fault.NOT_HTTPS),
-    ("ftp://hooks.acme.example/", Fault.BAD_URL),
-    ("file:///etc/passwd", Fault.BAD_URL),
-    ("gopher://127.0.0.1:6379/_SET", Fault.BAD_URL),
-    ("https://", Fault.BAD_URL),
-    ("https:///path", Fault.BAD_URL),
-    ("https://[::1", Fault.BAD_URL),
-    ("https://hooks.acme.example:port/", Fault.BAD_URL),
-    ("https://hooks.acme.example:70000/", Fault.BAD_URL),
-    ("https://hooks.acme.example/a b", Fault.BAD_URL),
-    ("https://hooks.acme.example/\r\nx-evil: 1", Fault.BAD_URL),
-    ("https://bücher.example/", Fault.BAD_URL),
-    ("https://ⓔxample.com/", Fault.BAD_URL),
-    ("https://user:password@hooks.acme.example/", Fault.USER_IN_URL),
-    ("https://user@hooks.acme.example/", Fault.USER_IN_URL),
-    ("https://@hooks.acme.example/", Fault.USER_IN_URL),
-    ("https://hooks.acme.example\\@127.0.0.1/", Fault.USER_IN_URL),
-    ("https://hooks.acme.example:22/", Fault.BAD_PORT),
-    ("https://hooks.acme.example:25/", Fault.BAD_PORT),
-    ("https://hooks.acme.example:80/", Fault.BAD_PORT),
-    ("https://hooks.acme.example:0/", Fault.BAD_PORT),
-    ("https://hooks.acme.example:1023/", Fault.BAD_PORT),
+    ("", FailureReason.NO_URL),
+    ("http://hooks.acme.example/", FailureReason.NOT_HTTPS),
+    ("ftp://hooks.acme.example/", FailureReason.BAD_URL),
+    ("file:///etc/passwd", FailureReason.BAD_URL),
+    ("gopher://127.0.0.1:6379/_SET", FailureReason.BAD_URL),
+    ("https://", FailureReason.BAD_URL),
+    ("https:///path", FailureReason.BAD_URL),
+    ("https://[::1", FailureReason.BAD_URL),
+    ("https://hooks.acme.example:port/", FailureReason.BAD_URL),
+    ("https://hooks.acme.example:70000/", FailureReason.BAD_URL),
+    ("https://hooks.acme.example/a b", FailureReason.BAD_URL),
+    ("https://hooks.acme.example/\r\nx-evil: 1", FailureReason.BAD_URL),
+    ("https://bücher.example/", FailureReason.BAD_URL),
+    ("https://ⓔxample.com/", FailureReason.BAD_URL),
+    ("https://user:password@hooks.acme.example/", FailureReason.USER_IN_URL),
+    ("https://user@hooks.acme.example/", FailureReason.USER_IN_URL),
+    ("https://@hooks.acme.example/", FailureReason.USER_IN_URL),
+    ("https://hooks.acme.example\\@127.0.0.1/", FailureReason.USER_IN_URL),
+    ("https://hooks.acme.example:22/", FailureReason.BAD_PORT),
+    ("https://hooks.acme.example:25/", FailureReason.BAD_PORT),
+    ("https://hooks.acme.example:80/", FailureReason.BAD_PORT),
+    ("https://hooks.acme.example:0/", FailureReason.BAD_PORT),
+    ("https://hooks.acme.example:1023/", FailureReason.BAD_PORT),
 ]
 
 
-@pytest.mark.parametrize(("url", "fault"), NOT_TAKEN)
-def test_a_url_that_is_not_taken_has_a_reason(url: str, fault: Fault) -> None:
-    with pytest.raises(DeliveryError) as refused:
-        destination(url, allow_http=False, allow_private=False)
-    assert refused.value.fault is fault
-    assert str(refused.value) == fault
+@pytest.mark.parametrize(("url", "reason"), NOT_TAKEN)
+def test_a_url_that_is_not_taken_has_a_reason(url: str, reason: FailureReason) -> None:
+    with pytest.raises(PostError) as refused:
+        check_url(url, allow_http=False, allow_private=False)
+    assert refused.value.reason is reason
+    assert str(refused.value) == reason
 
 
 @settings(max_examples=50)
 @given(st.text() | st.text().map("https://{}".format) | st.text().map("https://a.example:{}/x".format))
 def test_any_text_is_a_place_or_is_refused_with_a_reason(url: str) -> None:
-    with suppress(DeliveryError):
-        place = destination(url, allow_http=False, allow_private=False)
+    with suppress(PostError):
+        place = check_url(url, allow_http=False, allow_private=False)
         assert place.scheme == "https"
         assert _url(place).origin.port == place.port
         assert _host(place).isascii()
 
 
 def test_settings_let_http_and_any_port_through() -> None:
-    found = destination("http://127.0.0.1:80/x", allow_http=True, allow_private=True)
+    found = check_url("http://127.0.0.1:80/x", allow_http=True, allow_private=True)
     assert (found.scheme, found.host, found.port) == ("http", "127.0.0.1", 80)
-    assert destination("https://a.example:22/", allow_http=False, allow_private=True).port == 22
+    assert check_url("https://a.example:22/", allow_http=False, allow_private=True).port == 22
 
 
 PUBLIC = ["1.1.1.1", "8.8.8.8", "93.184.215.14", "2606:4700:4700::1111", "2a00:1450:4001::1", "64:ff9b::0808:0808"]
@@ -155,12 +155,12 @@ def test_another_spelling_of_an_address_is_no_way_round(address: IPv4Address) ->
 
 
 def test_every_fault_has_words_and_none_has_a_place_in_it() -> None:
-    assert set(WORDS) == set(Fault)
-    assert set(REFUSED) < set(Fault)
-    for fault in Fault:
-        told = Delivery(fault, 302)
-        assert told.words.startswith(WORDS[fault])
-        assert told.code.startswith(fault)
-    assert Delivery(None, 204).words == "the server answered 204"
-    assert Delivery(Fault.STATUS, 500).code == "status-500"
-    assert Delivery(None, 204).code == ""
+    assert set(DESCRIPTIONS) == set(FailureReason)
+    assert set(BLOCKED) < set(FailureReason)
+    for reason in FailureReason:
+        told = PostResult(reason, 302)
+        assert told.description.startswith(DESCRIPTIONS[reason])
+        assert told.code.startswith(reason)
+    assert PostResult(None, 204).description == "the server answered 204"
+    assert PostResult(FailureReason.STATUS, 500).code == "status-500"
+    assert PostResult(None, 204).code == ""

@@ -16,8 +16,8 @@ from octy_middleware.domain.notices import give
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.activities.webhooks import WebhookActivities
-from octy_worker.webhooks.faults import Delivery
-from octy_worker.webhooks.shares import SHARE, SLOTS
+from octy_worker.webhooks.concurrency import MAX_PER_ACCOUNT, SLOTS
+from octy_worker.webhooks.failures import PostResult
 from octy_workflows import messages
 from octy_workflows.messages import NoticeInput, WebhookInput
 from octy_workflows.notice import KeyNoticeWorkflow
@@ -40,10 +40,10 @@ class Silent:
         self.waiting = 0
         self.let_go = threading.Event()
 
-    def deliver(self, _parcel: object, *, first_try: bool = False) -> Delivery:
+    def post(self, _parcel: object, *, first_try: bool = False) -> PostResult:
         self.waiting += 1
         assert self.let_go.wait(PATIENCE)
-        return Delivery(None, 200)
+        return PostResult(None, 200)
 
 
 @pytest.mark.sqlite
@@ -79,7 +79,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
                 mail = await start(KeyNoticeWorkflow.run, NoticeInput(notice, messages.NoticeKind.EXPOSED), notice)
                 async with asyncio.timeout(PATIENCE / 2):
                     assert await mail.result() == "told"
-                assert silent.waiting == SHARE  # of one account
+                assert silent.waiting == MAX_PER_ACCOUNT  # of one account
             finally:
                 silent.let_go.set()
             assert {await post.result() for post in posts} == {"sent"}

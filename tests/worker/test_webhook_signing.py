@@ -5,14 +5,14 @@ from base64 import b64decode
 from dataclasses import replace
 
 import pytest
-from webhook_rig import ACCOUNT, KEYS, NOW, documented_check, parcel
+from webhook_rig import ACCOUNT, KEYS, NOW, documented_check, message
 
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.webhooks.signing import Signer
 
 is_genuine = documented_check()
 SIGNER = Signer(KEYS)
-PARCEL = parcel("https://user:hunter2@hooks.acme.example/t0ken", note="Ω")
+PARCEL = message("https://user:hunter2@hooks.acme.example/t0ken", note="Ω")
 HEADERS = SIGNER.headers(PARCEL, NOW)
 SECRET = SIGNER.secret(ACCOUNT)
 

@@ -16,7 +16,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.settings import WebhookSettings
 from octy_worker.webhooks.client import WebhookClient
-from octy_worker.webhooks.signing import Parcel
+from octy_worker.webhooks.signing import WebhookMessage
 from octy_workflows.messages import WebhookStepInput
 
 NOW = 1_770_000_000.0  # 2026-02-02 02:40:00 UTC
@@ -49,11 +49,11 @@ def settings(authority: Authority | None = None, **values: object) -> WebhookSet
     return WebhookSettings.build(**values)
 
 
-def parcel(url: str, **data: object) -> Parcel:
-    return Parcel("w-1", WebhookEvent.TEST, utc(NOW), ACCOUNT, url, {"account_id": ACCOUNT, **data})
+def message(url: str, **data: object) -> WebhookMessage:
+    return WebhookMessage("w-1", WebhookEvent.TEST, utc(NOW), ACCOUNT, url, {"account_id": ACCOUNT, **data})
 
 
-def courier(
+def client(
     authority: Authority | None = None, clock: Callable[[], float] = time.time, **values: object
 ) -> WebhookClient:
     return WebhookClient(settings(authority, **values), clock)
@@ -74,10 +74,10 @@ def tell(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput
 
 
 def activities(world: World, authority: Authority | None = None, **values: object) -> WebhookActivities:
-    return WebhookActivities(world.database, courier(authority, **values), time.time)
+    return WebhookActivities(world.database, client(authority, **values), time.time)
 
 
-def standing(world: World, order: WebhookStepInput) -> tuple:
+def status(world: World, order: WebhookStepInput) -> tuple:
     """Return state, tries and fault of a webhook."""
     [found] = world.rows("SELECT state, tries, last_error FROM webhook WHERE id = :id", id=order.webhook_id)
     return found

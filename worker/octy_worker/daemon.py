@@ -30,8 +30,8 @@ from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.identity import chains_of, claim_installation
 from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.mail.mailer import Mailer, SmtpMailer
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.template_check import prove
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.template_check import check_templates
 from octy_worker.observability.metrics.clock import ClockInterceptor
 from octy_worker.observability.metrics.counts import CountedMailer
 from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
@@ -60,8 +60,8 @@ class Parts:
         check_certificate(settings)
         self.temporal = settings.temporal_connection()  # refused here, before anything is started
         self.mailer = SmtpMailer(settings)
-        self.letters = Letters(settings)
-        prove(self.letters, settings.public_url)
+        self.renderer = MailRenderer(settings)
+        check_templates(self.renderer, settings.public_url)
         self.database = Database(settings.database_url)
         self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
         try:
@@ -100,7 +100,7 @@ class Parts:
                 client=client,
                 installation=self.installation,
                 mailer=mailer,
-                letters=self.letters,
+                renderer=self.renderer,
                 settings=settings,
                 clock=time.time,
             ),
@@ -111,7 +111,7 @@ class Parts:
         return MailActivities(
             database=database,
             mailer=mailer,
-            letters=self.letters,
+            renderer=self.renderer,
             links=self.links,
             sealer=self.sealer,
             settings=self.settings,

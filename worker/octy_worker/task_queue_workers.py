@@ -20,7 +20,7 @@ from octy_worker.activities.regenerations import RegenerationActivities
 from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.mail.alert_priority import AlertsInProgress, interceptors
-from octy_worker.webhooks.shares import SLOTS
+from octy_worker.webhooks.concurrency import SLOTS
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.notice import KeyNoticeWorkflow

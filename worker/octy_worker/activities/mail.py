@@ -29,28 +29,28 @@ from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain.regenerations import note_mailed
 from octy_worker.domain.subjects_missing import subject_missing
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.composing import Envelope
-from octy_worker.mail.facts import Draft, draft, is_there, with_others
-from octy_worker.mail.facts.shapes import CaseFacts, Facts
+from octy_worker.mail.alert_grouping import AlertSlot, GroupWait, alert_key, claim_alert, complete_grouped
+from octy_worker.mail.alert_hold import hold_alert
+from octy_worker.mail.facts import MailDraft, add_incidents, load_draft, subject_exists
+from octy_worker.mail.facts.models import Facts, IncidentFacts
 from octy_worker.mail.hold_notice import HoldNotice
-from octy_worker.mail.holding import hold_for
-from octy_worker.mail.joining import Turn, Waiting, alert_key, complete_carried, take_turn
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.renderer import Letters, TemplateFaultError
-from octy_worker.mail.repository import CAPPED, Intent, Standing, complete, copy_key, intend, withdraw
-from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, Delivery, Verdict
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.renderer import MailRenderer, TemplateRenderError
+from octy_worker.mail.repository import CAPPED, MailSpec, MailStatus, begin_send, complete, copy_key, skip
+from octy_worker.mail.smtp_errors import INVALID_ADDRESS, TEMPLATE, SmtpResult, SmtpStatus
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DELAYED, HELD, OUTDATED, SendMailInput, SendMailResult
 
 TRANSIENT = "MailTransient"
 _ASK_AGAIN = 60.0  # seconds after which a held alert is tried again: it may be released
-_HELD = Turn(Standing(MailState.PENDING, HELD), own=False)
+_HELD = AlertSlot(MailStatus(MailState.PENDING, HELD), own=False)
 _CLOCK_TOLERANCE = 60.0  # seconds that a worker may be ahead of Temporal's clock
 _log = logging.getLogger("octy.mail")
 _STATES = {
-    Verdict.ACCEPTED: MailState.SENT,
-    Verdict.REFUSED: MailState.FAILED,
-    Verdict.DEFERRED: MailState.PENDING,
+    SmtpStatus.ACCEPTED: MailState.SENT,
+    SmtpStatus.REFUSED: MailState.FAILED,
+    SmtpStatus.DEFERRED: MailState.PENDING,
 }
 
 
@@ -58,7 +58,7 @@ _STATES = {
 class _Copy:
     """One address's copy of a mail."""
 
-    intent: Intent
+    spec: MailSpec
     address: str = field(repr=False)
     facts: Facts = field(repr=False)
 
@@ -71,7 +71,7 @@ class MailActivities:
         *,
         database: Database,
         mailer: Mailer,
-        letters: Letters,
+        renderer: MailRenderer,
         links: Links,
         sealer: Sealer,
         settings: WorkerSettings,
@@ -81,11 +81,11 @@ class MailActivities:
         self._mailer = mailer
         self._links = links
         self._sealer = sealer
-        self._letters = letters
+        self._renderer = renderer
         self._cap = settings.mail_daily_cap
         self._join_window = settings.alert_join_window
         self._peppers = settings.peppers
-        self._hold_notice = HoldNotice(database, mailer, letters, settings, clock)
+        self._hold_notice = HoldNotice(database, mailer, renderer, settings, clock)
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock
 
@@ -93,47 +93,47 @@ class MailActivities:
     def send_mail(self, order: SendMailInput) -> SendMailResult:
         """Write the intent row, send, and note the result. A transient fault raises, to be retried."""
         with self._database.read_session() as session:
-            found = draft(session, self._links, order, self._clock(), sealer=self._sealer)
-            if found is None and not is_there(session, order):
+            found = load_draft(session, self._links, order, self._clock(), sealer=self._sealer)
+            if found is None and not subject_exists(session, order):
                 raise subject_missing("subject", order.subject_id)
         if found is None:
             _log.error("mail %s: there is nothing to write about", _key(order))
             return SendMailResult(MailState.FAILED, "unknown-subject")
         first, *others = self._copies(order, found)
-        if found.overtaken:
+        if found.obsolete:
             return _report(order, [self._withdraw(first)])
-        if _key(order) == alert_key(order.subject_id) and isinstance(found.facts, CaseFacts):
+        if _key(order) == alert_key(order.subject_id) and isinstance(found.facts, IncidentFacts):
             return self._alert(order, found, found.facts, first, others)
-        standings = [self._settle(first, found)]
-        if standings[0].state is not MailState.SKIPPED:
-            standings += [self._settle(copy, found) for copy in others]
-        return _report(order, standings)
+        statuses = [self._settle(first, found)]
+        if statuses[0].state is not MailState.SKIPPED:
+            statuses += [self._settle(copy, found) for copy in others]
+        return _report(order, statuses)
 
     def _alert(
-        self, order: SendMailInput, found: Draft, facts: CaseFacts, first: _Copy, others: list[_Copy]
+        self, order: SendMailInput, found: MailDraft, facts: IncidentFacts, first: _Copy, others: list[_Copy]
     ) -> SendMailResult:
         """Send an incident's first alert with those that join it, or say when it is its turn."""
-        waiting = Waiting(self._join_window, facts.opened_at.timestamp(), order.waited)
+        waiting = GroupWait(self._join_window, facts.opened_at.timestamp(), order.waited)
         with self._database.write_session() as session:
-            held = self._hold_for(session, first.intent, waiting)
-            turn = take_turn(session, first.intent, waiting, self._clock()) if held <= 0 else _HELD
-            joined = with_others(session, self._links, found, turn.others)
+            held = self._hold_for(session, first.spec, waiting)
+            slot = claim_alert(session, first.spec, waiting, self._clock()) if held <= 0 else _HELD
+            joined = add_incidents(session, self._links, found, slot.others)
         if held > 0:
             self._tell_staff()
             return SendMailResult(DELAYED, HELD, again_in=min(held, _ASK_AGAIN))
-        if turn.wait > 0:
-            return SendMailResult(DELAYED, turn.standing.code, again_in=turn.wait)
-        if not turn.own:
-            return _report(order, [turn.standing])
+        if slot.wait > 0:
+            return SendMailResult(DELAYED, slot.status.code, again_in=slot.wait)
+        if not slot.own:
+            return _report(order, [slot.status])
         first = replace(first, facts=joined.facts)
-        standing = self._send(first, joined) if turn.standing.state is MailState.PENDING else turn.standing
-        return _report(order, [standing, *(self._settle(copy, joined) for copy in others)])
+        status = self._send(first, joined) if slot.status.state is MailState.PENDING else slot.status
+        return _report(order, [status, *(self._settle(copy, joined) for copy in others)])
 
-    def _hold_for(self, session: Session, intent: Intent, waiting: Waiting) -> float:
+    def _hold_for(self, session: Session, spec: MailSpec, waiting: GroupWait) -> float:
         """Return for how many seconds the alert is held. One that was tried is never held."""
-        if session.get(Mail, intent.key) is not None:
+        if session.get(Mail, spec.key) is not None:
             return 0.0
-        return hold_for(session, self._peppers, waiting.opened_at, waiting.waited, self._clock())
+        return hold_alert(session, self._peppers, waiting.opened_at, waiting.waited, self._clock())
 
     def _tell_staff(self) -> None:
         """Tell of the hold; whatever hinders that hinders no alert."""
@@ -142,13 +142,13 @@ class MailActivities:
         except Exception:  # noqa: BLE001  # any fault at all
             _log.exception("support staff could not be told that alerts are held")
 
-    def _copies(self, order: SendMailInput, found: Draft) -> list[_Copy]:
+    def _copies(self, order: SendMailInput, found: MailDraft) -> list[_Copy]:
         key = _key(order)
         keys = [key, *(copy_key(key, number) for number in range(2, len(found.addresses) + 1))]
         capped = order.kind in CAPPED
         return [
             _Copy(
-                Intent(
+                MailSpec(
                     key=copy,
                     account_id=found.account_id,
                     incident_id=found.incident_id,
@@ -162,38 +162,38 @@ class MailActivities:
             for copy, address in zip(keys, found.addresses, strict=True)
         ]
 
-    def _settle(self, copy: _Copy, found: Draft) -> Standing:
+    def _settle(self, copy: _Copy, found: MailDraft) -> MailStatus:
         """Bring one copy as far as it goes: a row that is sent, failed or skipped stays as it is."""
         with self._database.write_session() as session:
-            standing = intend(session, copy.intent, self._clock())
-        return self._send(copy, found) if standing.state is MailState.PENDING else standing
+            status = begin_send(session, copy.spec, self._clock())
+        return self._send(copy, found) if status.state is MailState.PENDING else status
 
-    def _send(self, copy: _Copy, found: Draft) -> Standing:
+    def _send(self, copy: _Copy, found: MailDraft) -> MailStatus:
         """Send one copy, and note what became of it and of the alerts that it carries."""
         delivery = self._deliver(copy)
-        state = _STATES[delivery.verdict]
+        state = _STATES[delivery.status]
         with self._database.write_session() as session:
-            complete(session, copy.intent.key, state, self._clock(), code=delivery.code)
-            complete_carried(session, copy.intent.key, state, self._clock(), code=delivery.code)
-            if state is MailState.SENT and found.hands_over is not None:
-                note_mailed(session, found.hands_over, self._clock())
-        _tell(copy.intent.key, delivery)
-        return Standing(state, delivery.code)
+            complete(session, copy.spec.key, state, self._clock(), code=delivery.code)
+            complete_grouped(session, copy.spec.key, state, self._clock(), code=delivery.code)
+            if state is MailState.SENT and found.delivers_secret_of is not None:
+                note_mailed(session, found.delivers_secret_of, self._clock())
+        _tell(copy.spec.key, delivery)
+        return MailStatus(state, delivery.code)
 
-    def _withdraw(self, copy: _Copy) -> Standing:
+    def _withdraw(self, copy: _Copy) -> MailStatus:
         with self._database.write_session() as session:
-            return withdraw(session, copy.intent, OUTDATED, self._clock())
+            return skip(session, copy.spec, OUTDATED, self._clock())
 
-    def _deliver(self, copy: _Copy) -> Delivery:
+    def _deliver(self, copy: _Copy) -> SmtpResult:
         address = mail_address(copy.address)
         if address is None:
-            return Delivery(Verdict.REFUSED, INVALID_ADDRESS)
+            return SmtpResult(SmtpStatus.REFUSED, INVALID_ADDRESS)
         try:
-            letter = self._letters.render(copy.facts)
-        except TemplateFaultError as fault:  # proven at the start, and still: it waits until somebody mends it
-            _log.error("mail %s: the template %s fails", copy.intent.key, fault.place)  # facts are in it
-            return Delivery(Verdict.DEFERRED, TEMPLATE, ours=True)
-        return self._mailer.send(Envelope(copy.intent.message_id, self._date(), address, letter))
+            rendered = self._renderer.render(copy.facts)
+        except TemplateRenderError as fault:  # proven at the start, and still: it waits until somebody mends it
+            _log.error("mail %s: the template %s fails", copy.spec.key, fault.place)  # facts are in it
+            return SmtpResult(SmtpStatus.DEFERRED, TEMPLATE, our_fault=True)
+        return self._mailer.send(OutgoingMail(copy.spec.message_id, self._date(), address, rendered))
 
     def _date(self) -> float:
         """Return the time for the mail's Date: ours, but not later than Temporal's clock by more than a minute.
@@ -209,20 +209,20 @@ def _key(order: SendMailInput) -> str:
     return f"{order.subject_id}/{order.kind}/{order.number}"
 
 
-def _report(order: SendMailInput, standings: list[Standing]) -> SendMailResult:
-    waiting = [standing.code for standing in standings if standing.state is MailState.PENDING]
+def _report(order: SendMailInput, statuses: list[MailStatus]) -> SendMailResult:
+    waiting = [status.code for status in statuses if status.state is MailState.PENDING]
     if waiting:
         raise ApplicationError(f"mail {_key(order)} has not left yet: {', '.join(waiting)}", type=TRANSIENT)
-    first, *others = standings
-    failed = [f"a copy failed: {standing.code}" for standing in others if standing.state is MailState.FAILED]
+    first, *others = statuses
+    failed = [f"a copy failed: {status.code}" for status in others if status.state is MailState.FAILED]
     return SendMailResult(first.state, "; ".join([first.code] * bool(first.code) + failed))
 
 
-def _tell(key: str, delivery: Delivery) -> None:
-    if delivery.verdict is Verdict.ACCEPTED:
+def _tell(key: str, delivery: SmtpResult) -> None:
+    if delivery.status is SmtpStatus.ACCEPTED:
         _log.info("mail %s: sent", key)
-    elif delivery.ours:
+    elif delivery.our_fault:
         where = "templates (`octy mail preview`)" if delivery.code == TEMPLATE else "OCTY_SMTP_* settings"
-        _log.error("mail %s: %s, %s; check the %s", key, delivery.verdict, delivery.code, where)
+        _log.error("mail %s: %s, %s; check the %s", key, delivery.status, delivery.code, where)
     else:
-        _log.warning("mail %s: %s, %s", key, delivery.verdict, delivery.code)
+        _log.warning("mail %s: %s, %s", key, delivery.status, delivery.code)

@@ -14,7 +14,7 @@ from temporalio.exceptions import ApplicationError
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.renderer import Letters
+from octy_worker.mail.renderer import MailRenderer
 from octy_worker.maintenance.digest import DigestPost
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
 from octy_worker.maintenance.retention import Ended
@@ -42,14 +42,14 @@ class MaintenanceActivities:
         client: Client,
         installation: str,
         mailer: Mailer,
-        letters: Letters,
+        renderer: MailRenderer,
         settings: WorkerSettings,
         clock: Clock,
     ) -> None:
         self._database = database
         self._client = client
         self._installation = installation
-        self._digests = DigestPost(database, mailer, letters, settings, clock)
+        self._digests = DigestPost(database, mailer, renderer, settings, clock)
         self._settings = settings
         self._clock = clock
 

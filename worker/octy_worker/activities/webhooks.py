@@ -20,10 +20,10 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Webhook
 from octy_middleware.states import WebhookState
 from octy_worker.domain.subjects_missing import subject_missing
-from octy_worker.webhooks.faults import Delivery, Fault
-from octy_worker.webhooks.repository import Standing, begin, complete, give_up
-from octy_worker.webhooks.shares import SLOTS, Shares
-from octy_worker.webhooks.signing import Parcel
+from octy_worker.webhooks.concurrency import SLOTS, ConcurrencyLimiter
+from octy_worker.webhooks.failures import FailureReason, PostResult
+from octy_worker.webhooks.repository import WebhookStatus, begin_attempt, complete, mark_failed
+from octy_worker.webhooks.signing import WebhookMessage
 from octy_workflows.messages import WebhookStepInput, WebhookStepResult
 
 TRANSIENT = "WebhookTransient"
@@ -31,23 +31,25 @@ HELD_BACK = "WebhookHeldBack"  # by the account's share of this worker's slots
 _LONGEST_PAUSE = 3600.0  # seconds between two tries
 _LONGEST_WAIT = 60.0  # seconds for a place in the share
 _log = logging.getLogger("octy.webhooks")
-_ENDS = {None: WebhookState.SENT, Fault.GONE: WebhookState.FAILED, Fault.OFF: WebhookState.SKIPPED}
+_ENDS = {None: WebhookState.SENT, FailureReason.GONE: WebhookState.FAILED, FailureReason.OFF: WebhookState.SKIPPED}
 
 
 class Deliverer(Protocol):
     """What takes a parcel to its server."""
 
-    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> Delivery:
+    def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
         """Post it once; the first try is a short one."""
 
 
 class WebhookActivities:
     """Posts what workflows order. `clock` gives the time of rows."""
 
-    def __init__(self, database: Database, courier: Deliverer, clock: Clock, shares: Shares | None = None) -> None:
+    def __init__(
+        self, database: Database, client: Deliverer, clock: Clock, limiter: ConcurrencyLimiter | None = None
+    ) -> None:
         self._database = database
-        self._shares = shares or Shares(SLOTS)
-        self._courier = courier
+        self._limiter = limiter or ConcurrencyLimiter(SLOTS)
+        self._client = client
         self._clock = clock
 
     @activity.defn(name="post_webhook", no_thread_cancel_exception=True)
@@ -55,19 +57,19 @@ class WebhookActivities:
         """Write the try down, post the event, and note the result. What may go better next time raises."""
         with self._database.read_session() as session:
             account_id, tries = _of_account(session, order)
-        with self._shares.turn(account_id, first_try=not tries) as granted:
+        with self._limiter.slot(account_id, first_try=not tries) as granted:
             if not granted:
                 raise _held_back(order)
             return self._post(order, account_id, tries)
 
     def _post(self, order: WebhookStepInput, account_id: str, tries: int) -> WebhookStepResult:
         with self._database.write_session() as session:
-            standing = _known(begin(session, order.webhook_id, self._clock()), order)
-        if standing.parcel is None:
-            return _report(standing)
-        delivery = self._courier.deliver(standing.parcel, first_try=not tries)
-        self._shares.note(account_id, arrived=delivery.fault is None)
-        state = _ENDS.get(delivery.fault, WebhookState.PENDING)
+            status = _known(begin_attempt(session, order.webhook_id, self._clock()), order)
+        if status.message is None:
+            return _report(status)
+        delivery = self._client.post(status.message, first_try=not tries)
+        self._limiter.record_result(account_id, succeeded=delivery.reason is None)
+        state = _ENDS.get(delivery.reason, WebhookState.PENDING)
         with self._database.write_session() as session:
             stands = complete(session, order.webhook_id, state, self._clock(), code=delivery.code)
         _tell(order.webhook_id, delivery)
@@ -81,7 +83,7 @@ class WebhookActivities:
     def give_up_webhook(self, order: WebhookStepInput) -> WebhookStepResult:
         """Note that it is tried no more, and return the state that stands: the last try may have arrived."""
         with self._database.write_session() as session:
-            return _report(_known(give_up(session, order.webhook_id), order))
+            return _report(_known(mark_failed(session, order.webhook_id), order))
 
 
 def _of_account(session: Session, order: WebhookStepInput) -> tuple[str, int]:
@@ -97,18 +99,18 @@ def _held_back(order: WebhookStepInput) -> ApplicationError:
     return ApplicationError(f"webhook {order.webhook_id}: held-back", type=HELD_BACK, next_retry_delay=delay)
 
 
-def _known(standing: Standing | None, order: WebhookStepInput) -> Standing:
-    if standing is None:
+def _known(status: WebhookStatus | None, order: WebhookStepInput) -> WebhookStatus:
+    if status is None:
         raise subject_missing("webhook", order.webhook_id)
-    return standing
+    return status
 
 
-def _report(standing: Standing) -> WebhookStepResult:
-    return WebhookStepResult(standing.state, standing.code)
+def _report(status: WebhookStatus) -> WebhookStepResult:
+    return WebhookStepResult(status.state, status.code)
 
 
-def _tell(webhook_id: str, delivery: Delivery) -> None:
-    if delivery.fault is None:
+def _tell(webhook_id: str, delivery: PostResult) -> None:
+    if delivery.reason is None:
         _log.info("webhook %s: sent", webhook_id)
     else:
         _log.warning("webhook %s: %s", webhook_id, delivery.code)

@@ -135,11 +135,11 @@ def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[
 def held(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the hold and the alerts that have not left."""
     from octy_worker.formatting import moment, span
-    from octy_worker.mail.holding import hold_now
-    from octy_worker.mail.withheld import unsent_alerts
+    from octy_worker.mail.alert_hold import current_hold
+    from octy_worker.mail.unsent import unsent_alerts
 
     with open_database(context) as database, database.read_session() as session:
-        hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
+        hold, unsent = current_hold(session, now()), unsent_alerts(session, now())
     if as_json:
         facts = {name: getattr(hold, name, None) for name in ("evidence", "accounts", "began_at", "ends_at")}
         print_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
@@ -161,7 +161,7 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
 def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_json: AsJson = False) -> None:
     """End the hold."""
     from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.mail.holding import release_hold
+    from octy_worker.mail.alert_hold import release_hold
     from octy_worker.staff.audit import record
 
     who = staff_actor(context, actor)

@@ -19,7 +19,7 @@ from octy_worker.private_files import write_private
 from octy_workflows.messages import MailKind
 
 if TYPE_CHECKING:
-    from octy_worker.mail.preview import Gallery
+    from octy_worker.mail.preview import PreviewRenderer
     from octy_worker.settings import WorkerSettings
 
 app = typer.Typer(no_args_is_help=True, help="Mails to customers: how they look, and whether they leave.")
@@ -59,12 +59,12 @@ def preview(
 ) -> None:
     """Render samples."""
     from octy_worker.cli.views import previews as view
-    from octy_worker.mail.preview import Gallery
+    from octy_worker.mail.preview import PreviewRenderer
 
     wanted = [name for name, given in {"txt": text, "html": html, "eml": eml}.items() if given]
     if out is None and (len(wanted) > 1 or (wanted and kind is None)):
         raise UsageError("stdout takes one form of one mail", "name a KIND and one form, or a folder with --out")
-    gallery = Gallery(_settings(context))
+    gallery = PreviewRenderer(_settings(context))
     if out is not None:
         _write(gallery, [kind] if kind else list(MailKind), wanted or ["txt", "html", "eml"], out)
     elif kind is not None:
@@ -73,7 +73,7 @@ def preview(
         print_page(*view.page([gallery.preview(each) for each in MailKind], gallery.shared()))
 
 
-def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: Path) -> None:
+def _write(gallery: "PreviewRenderer", kinds: list[MailKind], forms: list[str], folder: Path) -> None:
     files = {folder / f"{kind}.{form}": _form(gallery, kind, form) for kind in kinds for form in forms}
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -84,11 +84,11 @@ def _write(gallery: "Gallery", kinds: list[MailKind], forms: list[str], folder: 
     print_lines(*map(str, files))
 
 
-def _form(gallery: "Gallery", kind: MailKind, form: str) -> str:
+def _form(gallery: "PreviewRenderer", kind: MailKind, form: str) -> str:
     if form == "eml":
         return gallery.message(kind, _SOMEBODY, now()).decode("ascii").replace("\r\n", "\n")
-    letter = gallery.preview(kind).letter
-    return letter.html if form == "html" else f"Subject: {letter.subject}\n\n{letter.text}"
+    rendered = gallery.preview(kind).rendered
+    return rendered.html if form == "html" else f"Subject: {rendered.subject}\n\n{rendered.text}"
 
 
 @app.command(
@@ -111,29 +111,27 @@ def send_sample(
 ) -> None:
     """Send a sample."""
     from octy_middleware.addresses import mail_address
-    from octy_worker.mail.endings import ending
+    from octy_worker.mail.dkim_signing import DkimSigner
     from octy_worker.mail.mailer import SmtpMailer
-    from octy_worker.mail.preview import Gallery
-    from octy_worker.mail.signing import Signing
-    from octy_worker.mail.smtp_errors import Verdict
+    from octy_worker.mail.preview import PreviewRenderer
+    from octy_worker.mail.smtp_errors import SmtpStatus
+    from octy_worker.mail.smtp_explanations import explain
 
     to = mail_address(address)
     if to is None:
         raise UsageError(f"{address[:100]!r} is no address that mail can be sent to")
     settings = _settings(context)
-    envelope = Gallery(settings).envelope(kind, to, now(), mark="[Test] ")
-    delivery, signing = SmtpMailer(settings).send(envelope), Signing.of(settings)
-    said, relay = ending(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
+    envelope = PreviewRenderer(settings).envelope(kind, to, now(), mark="[Test] ")
+    delivery, signing = SmtpMailer(settings).send(envelope), DkimSigner.of(settings)
+    said, relay = explain(delivery), f"{settings.smtp_host}:{settings.smtp_port}"
     if as_json:
         about = {"kind": kind, "message_id": envelope.message_id, "relay": relay, "signed": signing is not None}
-        print_json(
-            {**about, "verdict": delivery.verdict, "code": delivery.code, "said": said.said, "to_do": said.to_do}
-        )
+        print_json({**about, "verdict": delivery.status, "code": delivery.code, "said": said.said, "to_do": said.to_do})
     told = f"the mail server {relay}: {said.said}"
-    if delivery.verdict is Verdict.REFUSED:
+    if delivery.status is SmtpStatus.REFUSED:
         raise RefusedError(told, said.to_do)
-    if delivery.verdict is Verdict.DEFERRED:
-        raise (CommandError if delivery.ours else UnavailableError)(told, said.to_do)
+    if delivery.status is SmtpStatus.DEFERRED:
+        raise (CommandError if delivery.our_fault else UnavailableError)(told, said.to_do)
     if not as_json:
         signed = f"signed for {signing.domain}" if signing else "not signed (DKIM is not configured)"
         print_lines(
@@ -154,13 +152,13 @@ def send_sample(
 )
 def record(context: typer.Context, as_json: AsJson = False) -> None:
     """Show the public half of the key."""
-    from octy_worker.mail.signing import Signing
+    from octy_worker.mail.dkim_signing import DkimSigner
 
-    signing = Signing.of(_settings(context))
+    signing = DkimSigner.of(_settings(context))
     if signing is None:
         raise UsageError("DKIM is not configured", "see `octy mail record --help`")
     if as_json:
-        print_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.strength})
+        print_json({"name": signing.place, "type": "TXT", "value": signing.record, "key": signing.key_type})
         return
     sys.stdout.write(f"{signing.place}. TXT {_quoted(signing.record)}\n")
 

@@ -17,7 +17,7 @@ from octy_worker.errors import CommandError, RefusedError, UsageError
 
 if TYPE_CHECKING:
     from octy_worker.settings import WebhookSettings
-    from octy_worker.webhooks.faults import Delivery
+    from octy_worker.webhooks.failures import PostResult
 
 app = typer.Typer(no_args_is_help=True, help="Events that customers' own servers are told.")
 
@@ -180,31 +180,31 @@ def send_test(context: typer.Context, account: _Account, actor: Actor = None, as
     from octy_worker.reports.queries import account_of
     from octy_worker.staff.audit import record
     from octy_worker.webhooks.client import WebhookClient
-    from octy_worker.webhooks.repository import secret_versions
-    from octy_worker.webhooks.signing import Parcel
+    from octy_worker.webhooks.repository import active_secret_versions
+    from octy_worker.webhooks.signing import WebhookMessage
 
     settings = _settings(context)
     assert settings.webhook_keys is not None
-    courier = WebhookClient(settings, now)
+    client = WebhookClient(settings, now)
     with open_database(context) as database, database.read_session() as session:
         refuse_foreign_keys(database, "webhook_keys", settings.webhook_keys)
         found = account_of(session, account)
-        parcel = Parcel(
+        message = WebhookMessage(
             uuid7(now()),
             WebhookEvent.TEST,
             utc(now()),
             found.id,
             found.webhook_url,
             {"account_id": found.id},
-            secret_versions(found, now()),
+            active_secret_versions(found, now()),
         )
-    ended = courier.deliver(parcel)
-    record("webhook_tested", staff_actor(context, actor), account=parcel.account_id, ended=ended.code or "delivered")
+    ended = client.post(message)
+    record("webhook_tested", staff_actor(context, actor), account=message.account_id, ended=ended.code or "delivered")
     if as_json:
-        told = {"webhook_id": parcel.webhook_id, "delivered": ended.fault is None, "fault": ended.code}
+        told = {"webhook_id": message.webhook_id, "delivered": ended.reason is None, "fault": ended.code}
         print_json({**told, "status": ended.status})
-    elif ended.fault is None:
-        print_lines(f"Delivered: {ended.words}. The event was webhook.test, its webhook-id {parcel.webhook_id}.")
+    elif ended.reason is None:
+        print_lines(f"Delivered: {ended.description}. The event was webhook.test, its webhook-id {message.webhook_id}.")
     _raise(ended)
 
 
@@ -218,14 +218,14 @@ def _settings(context: typer.Context) -> "WebhookSettings":
     return settings
 
 
-def _raise(ended: "Delivery") -> None:
-    from octy_worker.webhooks.faults import REFUSED, Fault
+def _raise(ended: "PostResult") -> None:
+    from octy_worker.webhooks.failures import BLOCKED, FailureReason
 
-    if ended.fault is None:
+    if ended.reason is None:
         return
-    if ended.fault is Fault.NO_URL:
-        raise UsageError(ended.words, "the customer sets it, as contact data")
-    if ended.fault in REFUSED:
-        raise RefusedError(f"nothing was sent: {ended.words}", "docs/webhooks.md says which places are taken")
-    to_do = "" if ended.fault is Fault.GONE else "the worker would try again for 3 days"
-    raise CommandError(f"not delivered: {ended.words}", to_do)
+    if ended.reason is FailureReason.NO_URL:
+        raise UsageError(ended.description, "the customer sets it, as contact data")
+    if ended.reason in BLOCKED:
+        raise RefusedError(f"nothing was sent: {ended.description}", "docs/webhooks.md says which places are taken")
+    to_do = "" if ended.reason is FailureReason.GONE else "the worker would try again for 3 days"
+    raise CommandError(f"not delivered: {ended.description}", to_do)

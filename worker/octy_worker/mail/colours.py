@@ -28,36 +28,36 @@ class Palette:
     @property
     def on_accent(self) -> str:
         """The colour of a button's words."""
-        return readable_on(self.accent)
+        return text_colour_on(self.accent)
 
     @property
     def dark_accent(self) -> str:
         """The button on a dark ground."""
-        return mixed(self.accent, _WHITE, 0.14)
+        return mix(self.accent, _WHITE, 0.14)
 
     @property
     def on_dark_accent(self) -> str:
         """The colour of its words."""
-        return readable_on(self.dark_accent)
+        return text_colour_on(self.dark_accent)
 
     @property
     def dark_link(self) -> str:
         """A link on a dark ground."""
-        return mixed(self.accent, _WHITE, 0.5)
+        return mix(self.accent, _WHITE, 0.5)
 
     @property
     def dark_alert(self) -> str:
         """A plot's bars on a dark ground."""
-        return mixed(self.alert, _WHITE, 0.25)
+        return mix(self.alert, _WHITE, 0.25)
 
 
-def mixed(colour: str, other: str, share: float) -> str:
+def mix(colour: str, other: str, share: float) -> str:
     """Return `colour` with a share (0 to 1) of the other."""
     channels = zip(_channels(colour), _channels(other), strict=True)
     return "#" + "".join(f"{round(one + (two - one) * share):02x}" for one, two in channels)
 
 
-def readable_on(colour: str) -> str:
+def text_colour_on(colour: str) -> str:
     """Return white or dark ink, whichever can be read on this colour."""
     return _WHITE if _luminance(colour) <= _READABLE_ON_WHITE else _INK
 

@@ -1,6 +1,6 @@
 """The house style of mails: the host's templates before ours, its names, colours and language.
 
-Here: where templates are found, and what all of them know besides their facts. Not here: rendering (`letters`), what a
+Here: where templates are found, and what all of them know besides their facts. Not here: rendering (`renderer`), what a
 host may replace in words (`octy mail preview --help`, docs/mails.md).
 """
 
@@ -19,7 +19,7 @@ from octy_worker.mail.translation import Translation
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DeliveryMethod
 
-_OURS = "en"  # the language of our own templates
+_BUILT_IN_LANGUAGE = "en"  # the language of our own templates
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Terms:
 def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
     """Return the host's folders of templates, the first one wins. Raises ConfigurationError for one that is none."""
     if not settings.mail_templates:
-        if settings.mail_language != _OURS:
+        if settings.mail_language != _BUILT_IN_LANGUAGE:
             raise ConfigurationError(
                 f"mail_language (OCTY_MAIL_LANGUAGE) is {settings.mail_language!r}, and our own templates are English: "
                 "set OCTY_MAIL_TEMPLATES to a folder of yours"
@@ -57,10 +57,10 @@ def host_folders(settings: WorkerSettings) -> tuple[Path, ...]:
     return folder / settings.mail_language, folder
 
 
-def environment(settings: WorkerSettings) -> Environment:
+def build_environment(settings: WorkerSettings) -> Environment:
     """Return the templates' surroundings. What is read once stays as it is: what was proven is what is sent."""
     folders = host_folders(settings)
-    speech = Translation.read(folders)
+    translation = Translation.read(folders)
     made = ImmutableSandboxedEnvironment(
         loader=ChoiceLoader([*(FileSystemLoader(folder) for folder in folders), PackageLoader("octy_worker.mail")]),
         autoescape=select_autoescape(enabled_extensions=("html",), default=False),
@@ -71,9 +71,9 @@ def environment(settings: WorkerSettings) -> Environment:
     )
     made.filters.update(
         moment=formatting.moment,
-        span=speech.saying(formatting.span),
-        amount=speech.saying(formatting.amount),
-        say=speech.say,
+        span=translation.translated(formatting.span),
+        amount=translation.translated(formatting.amount),
+        translate=translation.translate,
     )
     made.globals.update(
         product=settings.product_name,
@@ -82,7 +82,7 @@ def environment(settings: WorkerSettings) -> Environment:
         terms=Terms(**{each.name: getattr(settings, each.name) for each in fields(Terms)}),
         language=settings.mail_language,
         colours=Palette.of(settings),
-        pace=speech.saying(phrasing.pace),
+        pace=translation.translated(phrasing.pace),
         bars=histogram.bars,
         bins=histogram.BINS,
     )

@@ -15,13 +15,13 @@ from octy_middleware.db.models import AlertHold
 from octy_middleware.errors import OctyError
 from octy_worker.domain.job_lease import Lease
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.composing import Envelope
+from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.facts.digest import HoldFacts
-from octy_worker.mail.holding import hold_now
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Verdict
-from octy_worker.mail.withheld import unsent_alerts
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpStatus
+from octy_worker.mail.unsent import unsent_alerts
 from octy_worker.settings import WorkerSettings
 
 JOB = "hold_notice"
@@ -32,11 +32,11 @@ class HoldNotice:
     """Tells the address of the daily digest of a hold; without one, the log alone."""
 
     def __init__(
-        self, database: Database, mailer: Mailer, letters: Letters, settings: WorkerSettings, clock: Clock
+        self, database: Database, mailer: Mailer, renderer: MailRenderer, settings: WorkerSettings, clock: Clock
     ) -> None:
         self._database = database
         self._mailer = mailer
-        self._letters = letters
+        self._renderer = renderer
         self._to = settings.support_digest_to
         self._domain = Sender.parse(settings.mail_from).domain
         self._clock = clock
@@ -59,7 +59,7 @@ class HoldNotice:
     def _facts(self) -> tuple[str, HoldFacts] | None:
         now = self._clock()
         with self._database.read_session() as session:
-            hold = hold_now(session, now)
+            hold = current_hold(session, now)
             if hold is None or hold.told_at is not None:
                 return None
             unsent = unsent_alerts(session, now).count
@@ -74,8 +74,10 @@ class HoldNotice:
         )
         if self._to:
             message_id = f"<hold.{hold_id}@{self._domain}>"
-            delivery = self._mailer.send(Envelope(message_id, self._clock(), self._to, self._letters.render(facts)))
-            if delivery.verdict is Verdict.DEFERRED:
+            delivery = self._mailer.send(
+                OutgoingMail(message_id, self._clock(), self._to, self._renderer.render(facts))
+            )
+            if delivery.status is SmtpStatus.DEFERRED:
                 _log.warning("mail hold/%s: %s", hold_id, delivery.code)
                 return
         told = update(AlertHold).where(col(AlertHold.id) == hold_id).values(told_at=utc(self._clock()))

@@ -21,8 +21,8 @@ from emails.backend.smtp.backend import SMTPBackend
 from emails.backend.smtp.client import SMTPClientWithResponse, SMTPClientWithResponse_SSL
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.mail.composing import Composer, Envelope
-from octy_worker.mail.smtp_errors import Delivery, StartTlsMissingError, Verdict, classify
+from octy_worker.mail.message_builder import MessageBuilder, OutgoingMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus, StartTlsMissingError, classify
 from octy_worker.settings import WorkerSettings
 
 _STEPS = 2  # so many times the time-out of one step is what the whole conversation may last
@@ -31,7 +31,7 @@ _STEPS = 2  # so many times the time-out of one step is what the whole conversat
 class Mailer(Protocol):
     """Sends mail."""
 
-    def send(self, envelope: Envelope) -> Delivery:
+    def send(self, envelope: OutgoingMail) -> SmtpResult:
         """Send it once, and tell how that ended. Faults of delivery are values."""
         ...
 
@@ -41,10 +41,10 @@ class SmtpMailer:
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._settings = settings
-        self._composer = Composer(settings)
+        self._composer = MessageBuilder(settings)
         self._context = _tls_context(settings.smtp_ca_file)
 
-    def send(self, envelope: Envelope) -> Delivery:
+    def send(self, envelope: OutgoingMail) -> SmtpResult:
         """Send it once; thread-safe."""
         backend = self._backend()
         try:
@@ -55,7 +55,7 @@ class SmtpMailer:
         finally:
             with suppress(OSError):  # the message is accepted or not by now; a failing goodbye changes nothing
                 backend.close()
-        return Delivery(Verdict.ACCEPTED) if response.success else Delivery(Verdict.DEFERRED, "unfinished")
+        return SmtpResult(SmtpStatus.ACCEPTED) if response.success else SmtpResult(SmtpStatus.DEFERRED, "unfinished")
 
     def _backend(self) -> "_VerifiedBackend":
         settings = self._settings

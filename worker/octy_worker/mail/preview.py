@@ -8,16 +8,16 @@ from pathlib import Path
 from uuid import uuid4
 
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.composing import Composer, Envelope
 from octy_worker.mail.environment import host_folders
-from octy_worker.mail.renderer import PARTS, Letter, Letters
+from octy_worker.mail.message_builder import MessageBuilder, OutgoingMail
+from octy_worker.mail.renderer import PARTS, MailRenderer, RenderedMail
 from octy_worker.mail.samples import samples
-from octy_worker.mail.template_check import prove
-from octy_worker.mail.translation import FILE
+from octy_worker.mail.template_check import check_templates
+from octy_worker.mail.translation import FILE_NAME
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import MailKind
 
-OCCASIONS = {
+SENT_WHEN = {
     MailKind.ALERT: "so many wrong secrets in a row",
     MailKind.REMINDER: "nobody has answered the alert yet",
     MailKind.NEW_KEYS: "a new pair waits to be collected",
@@ -31,34 +31,34 @@ OCCASIONS = {
     MailKind.ACCOUNT_NOTICE: "sent to the account's other addresses of the last 14 days beside another mail",
     MailKind.KEYS_ADDED: "an import gave an account further pairs",
 }
-_SHARED = ("page.html", "parts.html", "parts.txt", FILE)
+_SHARED = ("page.html", "parts.html", "parts.txt", FILE_NAME)
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """One kind's sample. `yours`: the host's own files that it is made with, of its own folder."""
+    """One kind's sample. `custom_templates`: the host's own files that it is made with, of its own folder."""
 
     kind: MailKind
-    occasion: str
-    letter: Letter
-    yours: tuple[str, ...]
+    sent_when: str
+    rendered: RenderedMail
+    custom_templates: tuple[str, ...]
 
 
-class Gallery:
+class PreviewRenderer:
     """Makes previews. Raises ConfigurationError when built with settings or templates that would not serve."""
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._letters = Letters(settings)
-        prove(self._letters, settings.public_url)
-        self._composer = Composer(settings)
+        self._renderer = MailRenderer(settings)
+        check_templates(self._renderer, settings.public_url)
+        self._composer = MessageBuilder(settings)
         self._site = settings.public_url
         self._domain = Sender.parse(settings.mail_from).domain
         self._folders = host_folders(settings)
 
     def preview(self, kind: MailKind) -> Preview:
         """Return what a mail of this kind looks like."""
-        letter = self._letters.render(samples(kind, self._site)[0])
-        return Preview(kind, OCCASIONS[kind], letter, self._yours(*(f"{kind}/{part}" for part in PARTS)))
+        rendered = self._renderer.render(samples(kind, self._site)[0])
+        return Preview(kind, SENT_WHEN[kind], rendered, self._yours(*(f"{kind}/{part}" for part in PARTS)))
 
     def shared(self) -> tuple[str, ...]:
         """Return the host's own files that several kinds are made with."""
@@ -68,11 +68,11 @@ class Gallery:
         found = [next(filter(Path.is_file, (folder / name for folder in self._folders)), None) for name in names]
         return tuple(str(path) for path in found if path is not None)
 
-    def envelope(self, kind: MailKind, recipient: str, at: float, *, mark: str = "") -> Envelope:
+    def envelope(self, kind: MailKind, recipient: str, at: float, *, mark: str = "") -> OutgoingMail:
         """Return a sample that can be sent; `mark` stands before its subject."""
-        letter = self.preview(kind).letter
-        marked = Letter(mark + letter.subject, letter.text, letter.html)
-        return Envelope(f"<sample.{kind}.{uuid4()}@{self._domain}>", at, recipient, marked)
+        rendered = self.preview(kind).rendered
+        marked = RenderedMail(mark + rendered.subject, rendered.text, rendered.html)
+        return OutgoingMail(f"<sample.{kind}.{uuid4()}@{self._domain}>", at, recipient, marked)
 
     def message(self, kind: MailKind, recipient: str, at: float) -> bytes:
         """Return a sample in the form that travels."""

@@ -13,16 +13,16 @@ from jinja2 import Environment, TemplateSyntaxError
 
 from octy_middleware.errors import ConfigurationError
 from octy_worker.mail import phrasing
-from octy_worker.mail.environment import environment
+from octy_worker.mail.environment import build_environment
 from octy_worker.mail.facts.digest import DigestFacts, HoldFacts
-from octy_worker.mail.facts.shapes import Facts
+from octy_worker.mail.facts.models import Facts
 from octy_worker.settings import WorkerSettings
 
 PARTS = ("subject.txt", "body.txt", "body.html")
 
 
 @dataclass(frozen=True, slots=True)
-class Letter:
+class RenderedMail:
     """A mail's content. It holds links that are capabilities: its `repr` shows the subject only."""
 
     subject: str
@@ -30,7 +30,7 @@ class Letter:
     html: str = field(repr=False)
 
 
-class TemplateFaultError(ConfigurationError):
+class TemplateRenderError(ConfigurationError):
     """A template can't be used. `place` is its file and line; the text also says why, and may hold a letter's facts."""
 
     def __init__(self, place: str, why: str) -> None:
@@ -38,23 +38,23 @@ class TemplateFaultError(ConfigurationError):
         super().__init__(f"the mail template {place}: {why}")
 
 
-class Letters:
+class MailRenderer:
     """Renders facts. The terms of the house (names, waits) come from the settings.
 
     Raises ConfigurationError when built with a folder of templates that is none.
     """
 
     def __init__(self, settings: WorkerSettings) -> None:
-        self._templates = environment(settings)
+        self._templates = build_environment(settings)
 
     @property
     def templates(self) -> Environment:
         """The templates and what they know."""
         return self._templates
 
-    def render(self, facts: Facts | DigestFacts | HoldFacts) -> Letter:
+    def render(self, facts: Facts | DigestFacts | HoldFacts) -> RenderedMail:
         """Return the letter for these facts. Raises TemplateFaultError."""
-        return Letter(
+        return RenderedMail(
             subject=" ".join(self._part(facts, "subject.txt").split()),
             text=phrasing.wrapped(self._part(facts, "body.txt")),
             html=self._part(facts, "body.html"),
@@ -65,15 +65,15 @@ class Letters:
         try:
             return self._templates.get_template(name).render(facts=facts)
         except Exception as error:  # noqa: BLE001  # a host's template can raise anything
-            raise fault_of(error, name) from None  # what it says may be a letter's facts
+            raise template_error(error, name) from None  # what it says may be a letter's facts
 
 
-def fault_of(error: Exception, name: str) -> TemplateFaultError:
+def template_error(error: Exception, name: str) -> TemplateRenderError:
     """Return which file and line is at fault: Jinja puts the templates' own lines into tracebacks."""
     if isinstance(error, TemplateSyntaxError):
-        return TemplateFaultError(f"{error.filename or error.name or name}, line {error.lineno}", str(error.message))
+        return TemplateRenderError(f"{error.filename or error.name or name}, line {error.lineno}", str(error.message))
     frames = [
         frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename.endswith((".txt", ".html"))
     ]
     place = f"{frames[-1].filename}, line {frames[-1].lineno}" if frames else name
-    return TemplateFaultError(place, f"{type(error).__name__}: {error}")
+    return TemplateRenderError(place, f"{type(error).__name__}: {error}")

@@ -30,7 +30,7 @@ FINAL = (MailState.SENT, MailState.FAILED)
 
 
 @dataclass(frozen=True, slots=True)
-class Intent:
+class MailSpec:
     """A mail to be, as its row says it. `cap`: how many such mails the account may get in 24 hours; None: any."""
 
     key: str
@@ -42,7 +42,7 @@ class Intent:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class MailStatus:
     """Where a mail stands: pending means that it is to be sent now."""
 
     state: MailState
@@ -54,33 +54,33 @@ def copy_key(key: str, number: int) -> str:
     return f"{key}{_COPY}{number}"
 
 
-def intend(session: Session, intent: Intent, now: float) -> Standing:
+def begin_send(session: Session, spec: MailSpec, now: float) -> MailStatus:
     """Put the intent down, or find it. Sent and failed are final; skipped ones get another chance."""
-    lock_account(session, intent.account_id)
-    mail = session.get(Mail, intent.key)
+    lock_account(session, spec.account_id)
+    mail = session.get(Mail, spec.key)
     if mail is not None and mail.state in FINAL:
-        return standing_of(mail)
+        return status_of(mail)
     time = utc(now)
     if mail is None:
-        mail = new_mail(intent, time)
+        mail = new_row(spec, time)
     elif mail.state == MailState.SKIPPED or mail.created_at <= time - _WINDOW:
         mail.created_at = time
-    full = intent.cap is not None and _lately(session, intent, time) >= intent.cap
+    full = spec.cap is not None and _count_recent(session, spec, time) >= spec.cap
     mail.state = MailState.SKIPPED if full else MailState.PENDING
     mail.last_error = DAILY_CAP if full else ""
     if not full:
         mail.tries, mail.tried_at = mail.tries + 1, time
     session.add(mail)
-    return standing_of(mail)
+    return status_of(mail)
 
 
-def withdraw(session: Session, intent: Intent, why: str, now: float) -> Standing:
+def skip(session: Session, spec: MailSpec, why: str, now: float) -> MailStatus:
     """Put down why this mail is not to be sent any more, or find that it was sent or refused before."""
-    mail = session.get(Mail, intent.key) or new_mail(intent, utc(now))
+    mail = session.get(Mail, spec.key) or new_row(spec, utc(now))
     if mail.state not in FINAL:
         mail.state, mail.last_error = MailState.SKIPPED, why
     session.add(mail)
-    return standing_of(mail)
+    return status_of(mail)
 
 
 def complete(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
@@ -104,24 +104,24 @@ def copy_pattern() -> str:
     return f"%{_COPY}%"
 
 
-def standing_of(mail: Mail) -> Standing:
+def status_of(mail: Mail) -> MailStatus:
     """Return where a mail stands by its row."""
-    return Standing(MailState(mail.state), mail.last_error)
+    return MailStatus(MailState(mail.state), mail.last_error)
 
 
-def new_mail(intent: Intent, time: datetime) -> Mail:
+def new_row(spec: MailSpec, time: datetime) -> Mail:
     """Return a new row, pending."""
     return Mail(
-        key=intent.key,
-        account_id=intent.account_id,
-        incident_id=intent.incident_id,
-        kind=intent.kind,
-        message_id=intent.message_id,
+        key=spec.key,
+        account_id=spec.account_id,
+        incident_id=spec.incident_id,
+        kind=spec.kind,
+        message_id=spec.message_id,
         created_at=time,
     )
 
 
-def _lately(session: Session, intent: Intent, time: datetime) -> int:
+def _count_recent(session: Session, spec: MailSpec, time: datetime) -> int:
     since = time - _WINDOW
     counted = or_(
         and_(col(Mail.state) == MailState.SENT, col(Mail.sent_at) > since),
@@ -131,8 +131,8 @@ def _lately(session: Session, intent: Intent, time: datetime) -> int:
         select(func.count())
         .select_from(Mail)
         .where(
-            Mail.account_id == intent.account_id,
-            Mail.key != intent.key,
+            Mail.account_id == spec.account_id,
+            Mail.key != spec.key,
             col(Mail.kind).in_(CAPPED),
             col(Mail.key).not_like(copy_pattern()),
             counted,

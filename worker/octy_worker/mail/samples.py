@@ -12,15 +12,15 @@ from typing import assert_never
 from octy_middleware.clock import utc
 from octy_middleware.http.credentials import Secret
 from octy_worker.domain.histogram import Plot, plot_of
-from octy_worker.mail.facts.shapes import (
+from octy_worker.mail.facts.models import (
     AccountNoticeFacts,
-    CaseFacts,
     ContactChangedFacts,
     ExposedFacts,
     Facts,
+    IncidentFacts,
     KeysAddedFacts,
     KeysInsideFacts,
-    LateLine,
+    LateUseLine,
     NewContactFacts,
     NewKeysFacts,
     OtherKey,
@@ -36,9 +36,9 @@ from octy_workflows.messages import MailKind
 _AT = utc(1_767_968_160)  # 2026-01-09 14:16:00 UTC
 _ID = "01890c2e-0000-7000-8000-000000000001"
 _OLD_KEY, _KEY = Harmless("pk_SAMPLExOLDxPUBLICxKEYxSAMPLE"), Harmless("pk_SAMPLExPUBLICxKEYxSAMPLExxx")
-_NAME, _NOBODY = Harmless("Ada"), Harmless("")
+_NAME, _NO_NAME = Harmless("Ada"), Harmless("")
 _DAY = timedelta(days=1)
-BESIDE = (
+COPIED_KINDS = (
     MailKind.ALERT,
     MailKind.REMINDER,
     MailKind.EXPOSED,
@@ -54,7 +54,7 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0
     """Return facts of this kind; `site` is where their links would lead."""
     match kind:
         case MailKind.ALERT | MailKind.REMINDER:
-            return _cases(kind, site)
+            return _incidents(kind, site)
         case MailKind.NEW_KEYS:
             return _new_keys(site)
         case MailKind.NEW_KEYS_INSIDE:
@@ -73,16 +73,16 @@ def samples(kind: MailKind, site: str) -> tuple[Facts, ...]:  # noqa: C901, PLR0
             return (NewContactFacts(_ID, _AT, _AT + 7 * _DAY),)
         case MailKind.WEBHOOK_CHANGED:
             full = WebhookChangedFacts(_ID, _AT, _NAME, f"{site}/notice/SAMPLE")
-            return full, replace(full, name=_NOBODY)
+            return full, replace(full, name=_NO_NAME)
         case MailKind.ACCOUNT_NOTICE:
-            return tuple(AccountNoticeFacts(about, _ID, _AT) for about in BESIDE)
+            return tuple(AccountNoticeFacts(about, _ID, _AT) for about in COPIED_KINDS)
         case unknown:
             assert_never(unknown)
 
 
-def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
+def _incidents(kind: MailKind, site: str) -> tuple[Facts, ...]:
     plot, sources = _attempts()
-    full = CaseFacts(
+    full = IncidentFacts(
         kind=kind,
         incident_id=_ID,
         public_key=_KEY,
@@ -92,7 +92,7 @@ def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
         opened_at=_AT,
         last_at=plot.end,
         network=Harmless("203.0.113.0/24"),
-        within=None,
+        window=None,
         plot=plot,
         sources=sources,
         other_sources=3,
@@ -113,9 +113,9 @@ def _cases(kind: MailKind, site: str) -> tuple[Facts, ...]:
         sources_complete=True,
         late_uses=(),
         request_id=Harmless(""),
-        name=_NOBODY,
+        name=_NO_NAME,
     )
-    alone = (full, bare, replace(bare, within=2_400.0))
+    alone = (full, bare, replace(bare, window=2_400.0))
     return (*alone, replace(full, others=_other_keys(site))) if kind is MailKind.ALERT else alone
 
 
@@ -128,7 +128,7 @@ def _other_keys(site: str) -> tuple[OtherKey, ...]:
         first_at=_AT,
         opened_at=_AT + timedelta(minutes=1),
         network=Harmless("203.0.113.0/24"),
-        within=None,
+        window=None,
         url=f"{site}/case/SAMPLE-OTHER-ONE",
     )
     plain = replace(
@@ -142,7 +142,7 @@ def _other_keys(site: str) -> tuple[OtherKey, ...]:
         plain,
         incident_id=_ID[:-1] + "4",
         public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExSLOW"),
-        within=2_400.0,
+        window=2_400.0,
         url=f"{site}/case/SAMPLE-OTHER-SLOW",
     )
     return first, plain, slow
@@ -163,9 +163,9 @@ def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
     return plot, tuple(SourceLine(Harmless(source), count, Harmless(client)) for source, count, client in named)
 
 
-def _late(last_at: datetime | None) -> LateLine:
+def _late(last_at: datetime | None) -> LateUseLine:
     client = Harmless("nightly-export/2.1" if last_at else "")
-    return LateLine(_OLD_KEY, Harmless("192.0.2.80"), client, 12 if last_at else 1, last_at)
+    return LateUseLine(_OLD_KEY, Harmless("192.0.2.80"), client, 12 if last_at else 1, last_at)
 
 
 def _new_keys(site: str) -> tuple[Facts, ...]:
@@ -174,12 +174,12 @@ def _new_keys(site: str) -> tuple[Facts, ...]:
         public_key=_KEY,
         old_public_key=_OLD_KEY,
         leaked=False,
-        renewed=False,
+        resent=False,
         expires_at=_AT + _DAY,
         name=_NAME,
         url=f"{site}/keys/SAMPLE",
     )
-    return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
+    return full, replace(full, leaked=True, resent=True), replace(full, old_public_key=None, name=_NO_NAME)
 
 
 def _keys_inside() -> tuple[Facts, ...]:
@@ -188,11 +188,11 @@ def _keys_inside() -> tuple[Facts, ...]:
         public_key=_KEY,
         old_public_key=_OLD_KEY,
         leaked=False,
-        renewed=False,
+        resent=False,
         name=_NAME,
         secret=Secret("SAMPLE, a real one begins with sk_"),
     )
-    return full, replace(full, leaked=True, renewed=True), replace(full, old_public_key=None, name=_NOBODY)
+    return full, replace(full, leaked=True, resent=True), replace(full, old_public_key=None, name=_NO_NAME)
 
 
 def _still_used() -> tuple[Facts, ...]:
@@ -213,7 +213,7 @@ def _still_used() -> tuple[Facts, ...]:
         other_count=_OTHERS,
         name=_NAME,
     )
-    return full, replace(full, new_first_used_at=None, other_sources=0, other_count=0, name=_NOBODY)
+    return full, replace(full, new_first_used_at=None, other_sources=0, other_count=0, name=_NO_NAME)
 
 
 def _retired() -> tuple[Facts, ...]:
@@ -228,7 +228,7 @@ def _retired() -> tuple[Facts, ...]:
         name=_NAME,
     )
     unused = replace(full, new_first_used_at=None)
-    return full, unused, replace(unused, new_public_key=None, leaked=True, last_used_at=None, name=_NOBODY)
+    return full, unused, replace(unused, new_public_key=None, leaked=True, last_used_at=None, name=_NO_NAME)
 
 
 def _exposed(site: str) -> tuple[Facts, ...]:
@@ -242,14 +242,14 @@ def _exposed(site: str) -> tuple[Facts, ...]:
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )
-    return full, replace(full, client=Harmless(""), request_id=Harmless(""), name=_NOBODY)
+    return full, replace(full, client=Harmless(""), request_id=Harmless(""), name=_NO_NAME)
 
 
 def _keys_added(site: str) -> tuple[Facts, ...]:
     full = KeysAddedFacts(
         notice_id=_ID, public_keys=(_KEY, _OLD_KEY), count=14, at=_AT, name=_NAME, url=f"{site}/notice/SAMPLE"
     )
-    return full, replace(full, public_keys=(_KEY,), count=1, name=_NOBODY)
+    return full, replace(full, public_keys=(_KEY,), count=1, name=_NO_NAME)
 
 
 def _contact_changed(site: str) -> tuple[Facts, ...]:
@@ -262,4 +262,4 @@ def _contact_changed(site: str) -> tuple[Facts, ...]:
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )
-    return full, replace(full, follows_at=_AT + _DAY, by_staff=True, name=_NOBODY)
+    return full, replace(full, follows_at=_AT + _DAY, by_staff=True, name=_NO_NAME)

@@ -15,9 +15,9 @@ from typing import ParamSpec
 
 from octy_middleware.errors import ConfigurationError
 
-FILE = "words.toml"
+FILE_NAME = "words.toml"
 _NUMBER = re.compile(r"\d[\d,]*")
-_Told = ParamSpec("_Told")
+_Params = ParamSpec("_Params")
 
 
 class Translation:
@@ -29,12 +29,12 @@ class Translation:
     @classmethod
     def read(cls, folders: tuple[Path, ...]) -> "Translation":
         """Read the table of the first folder that has one; raise ConfigurationError when it can't be read."""
-        for path in (folder / FILE for folder in folders):
+        for path in (folder / FILE_NAME for folder in folders):
             if path.exists():
                 return cls(_read(path))
         return cls({})
 
-    def say(self, text: str) -> str:
+    def translate(self, text: str) -> str:
         """Return the host's words for ours, or ours when the table has none."""
         number = _NUMBER.search(text)
         if number is None:
@@ -44,11 +44,11 @@ class Translation:
             return text
         return theirs.replace("#", number[0].replace(",", self._table.get(",", ",")))
 
-    def saying(self, words: Callable[_Told, str]) -> Callable[_Told, str]:
+    def translated(self, words: Callable[_Params, str]) -> Callable[_Params, str]:
         """Return a function that says in the host's language what `words` says."""
 
-        def said(*args: _Told.args, **kwargs: _Told.kwargs) -> str:
-            return self.say(words(*args, **kwargs))
+        def said(*args: _Params.args, **kwargs: _Params.kwargs) -> str:
+            return self.translate(words(*args, **kwargs))
 
         return said
 

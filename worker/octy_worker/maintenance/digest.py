@@ -21,12 +21,12 @@ from octy_middleware.states import IncidentState, MailState
 from octy_worker.domain.earlier_orders import extended_last
 from octy_worker.domain.job_lease import Lease
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.composing import Envelope
-from octy_worker.mail.facts.digest import DigestFacts, Listed, Waiting, Yesterday
+from octy_worker.mail.facts.digest import DayCounts, DigestFacts, DigestList, OpenTasks
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.smtp_errors import Verdict
-from octy_worker.mail.withheld import is_withheld, unsent_alerts
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.smtp_errors import SmtpStatus
+from octy_worker.mail.unsent import is_capped, unsent_alerts
 from octy_worker.settings import WorkerSettings
 
 JOB = "digest"
@@ -64,11 +64,11 @@ class DigestPost:
     """Sends the digests of one installation."""
 
     def __init__(
-        self, database: Database, mailer: Mailer, letters: Letters, settings: WorkerSettings, clock: Clock
+        self, database: Database, mailer: Mailer, renderer: MailRenderer, settings: WorkerSettings, clock: Clock
     ) -> None:
         self._database = database
         self._mailer = mailer
-        self._letters = letters
+        self._renderer = renderer
         self._settings = settings
         self._clock = clock
 
@@ -96,20 +96,20 @@ class DigestPost:
     def _send(self, day: str) -> Fate:
         now = self._clock()
         facts = gather(self._database, self._settings, day, now)
-        if not facts.waiting.is_something:
+        if not facts.waiting.has_tasks:
             _log.info("mail digest/%s: nothing waits, none is sent", day)
             return Fate("nothing")
         message_id = f"<digest.{day}@{Sender.parse(self._settings.mail_from).domain}>"
-        envelope = Envelope(message_id, now, self._settings.support_digest_to, self._letters.render(facts))
+        envelope = OutgoingMail(message_id, now, self._settings.support_digest_to, self._renderer.render(facts))
         delivery = self._mailer.send(envelope)
-        match delivery.verdict:
-            case Verdict.ACCEPTED:
+        match delivery.status:
+            case SmtpStatus.ACCEPTED:
                 _log.info("mail digest/%s: sent", day)
                 return Fate("sent")
-            case Verdict.REFUSED:
+            case SmtpStatus.REFUSED:
                 _log.error("mail digest/%s: refused, %s; check OCTY_SUPPORT_DIGEST_TO", day, delivery.code)
                 return Fate("failed", delivery.code)
-            case Verdict.DEFERRED:
+            case SmtpStatus.DEFERRED:
                 return Fate("waits", delivery.code)
 
 
@@ -120,20 +120,20 @@ def gather(database: Database, settings: WorkerSettings, day: str, now: float) -
         return DigestFacts(day, _waiting(session, settings, now), _yesterday(session, end - _DAY, end))
 
 
-def _waiting(session: Session, settings: WorkerSettings, now: float) -> Waiting:
+def _waiting(session: Session, settings: WorkerSettings, now: float) -> OpenTasks:
     is_open, time = col(Incident.closed_at).is_(None), utc(now)
     remind = timedelta(seconds=min(settings.resend_after, default=_DAY.total_seconds()))
     uncollected = col(Regeneration.collected_at).is_(None) & col(Regeneration.finished_at).is_(None)
     pending, unsent = col(Mail.state) == MailState.PENDING, unsent_alerts(session, now)
-    return Waiting(
+    return OpenTasks(
         needs_staff=_list(session, Incident, is_open & (col(Incident.state) == IncidentState.NEEDS_STAFF)),
         overdue=_list(session, Incident, is_open & _is_overdue(session, settings, time)),
         uncollected=_list(session, Regeneration, uncollected & (col(Regeneration.opened_at) < time - remind)),
         failed_mails=_mails(session, (col(Mail.state) == MailState.FAILED) & (col(Mail.created_at) >= time - _DAY)),
-        withheld_mails=_mails(session, is_withheld(now)),
+        capped_mails=_mails(session, is_capped(now)),
         unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
-        late_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
-        set_aside=session.exec(
+        delayed_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
+        dead_letters=session.exec(
             select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
         ).one(),
     )
@@ -161,20 +161,20 @@ def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> C
     return late & (~is_answered | last) & col(Incident.id).not_in(longer)
 
 
-def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> Listed:
+def _list(session: Session, table: type[Incident | Regeneration], condition: ColumnElement[bool]) -> DigestList:
     """Return the oldest ones, each with the time since when it is open."""
     rows = session.exec(select(table.id, table.opened_at).where(condition).order_by(col(table.id)).limit(_MOST)).all()
     count = session.exec(select(func.count()).select_from(table).where(condition)).one()
-    return Listed(tuple((found, at) for found, at in rows), count - len(rows))
+    return DigestList(tuple((found, at) for found, at in rows), count - len(rows))
 
 
-def _mails(session: Session, condition: ColumnElement[bool]) -> Listed:
+def _mails(session: Session, condition: ColumnElement[bool]) -> DigestList:
     rows = session.exec(select(Mail.key, Mail.created_at).where(condition).order_by(col(Mail.key)).limit(_MOST)).all()
     count = session.exec(select(func.count()).select_from(Mail).where(condition)).one()
-    return Listed(tuple((key, at) for key, at in rows), count - len(rows))
+    return DigestList(tuple((key, at) for key, at in rows), count - len(rows))
 
 
-def _yesterday(session: Session, begin: datetime, end: datetime) -> Yesterday:
+def _yesterday(session: Session, begin: datetime, end: datetime) -> DayCounts:
     def count(*conditions: ColumnElement[bool]) -> int:
         return session.exec(select(func.count()).where(*conditions)).one()
 
@@ -182,7 +182,7 @@ def _yesterday(session: Session, begin: datetime, end: datetime) -> Yesterday:
         time = col(column)
         return (time >= begin) & (time < end)
 
-    return Yesterday(
+    return DayCounts(
         opened=count(within(Incident.opened_at)),
         closed=count(within(Incident.closed_at)),
         mails=count(within(Mail.sent_at)),

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 from temporalio.client import Interceptor
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.mail.composing import Envelope
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.leases import Message
 
 if TYPE_CHECKING:
@@ -94,12 +94,12 @@ class _TracedMailer:
         self._mailer = mailer
         self._span = span
 
-    def send(self, envelope: Envelope) -> Delivery:
+    def send(self, envelope: OutgoingMail) -> SmtpResult:
         from opentelemetry.trace import StatusCode  # noqa: PLC0415
 
         with self._span("octy.mail", {"octy.message_id": envelope.message_id}) as span:
             delivery = self._mailer.send(envelope)
-            span.set_attributes({"octy.verdict": delivery.verdict.value, "octy.code": delivery.code})
-            if delivery.verdict is not Verdict.ACCEPTED:
+            span.set_attributes({"octy.verdict": delivery.status.value, "octy.code": delivery.code})
+            if delivery.status is not SmtpStatus.ACCEPTED:
                 span.set_status(StatusCode.ERROR)
             return delivery

@@ -21,14 +21,14 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.pages import notices
-from octy_worker.pages.confirm import CasePages
+from octy_worker.pages import message_pages
 from octy_worker.pages.forms import FormError
-from octy_worker.pages.linked import linked
-from octy_worker.pages.render import Renderer
-from octy_worker.pages.replace import ReplacePages
-from octy_worker.pages.reveal import KeyPages
-from octy_worker.pages.shell import Shell
+from octy_worker.pages.incident_pages import IncidentPages
+from octy_worker.pages.key_pages import KeyPages
+from octy_worker.pages.link_routes import link_route
+from octy_worker.pages.notice_pages import NoticePages
+from octy_worker.pages.page_renderer import PageRenderer
+from octy_worker.pages.security_headers import SecurityHeadersMiddleware
 from octy_worker.settings import WorkerSettings
 
 _RETRY_AFTER = 30  # seconds after which a page asks to be tried again
@@ -41,19 +41,21 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
 
     Answers are SQL and outbox only, so the pages work while Temporal and SMTP are down.
     """
-    render = Renderer(settings)
-    cases = CasePages(settings, database, links, render=render, clock=clock)
-    keys = KeyPages(settings, database, links, sealer, render=render, clock=clock)
-    replacements = ReplacePages(settings, database, links, render=render, clock=clock)
+    renderer = PageRenderer(settings)
+    cases = IncidentPages(settings, database, links, renderer=renderer, clock=clock)
+    keys = KeyPages(settings, database, links, sealer, renderer=renderer, clock=clock)
+    replacements = NoticePages(settings, database, links, renderer=renderer, clock=clock)
     app = Starlette(
         routes=[
-            linked("case", cases.respond),
-            linked("keys", keys.respond),
-            linked("notice", replacements.respond),
+            link_route("case", cases.respond),
+            link_route("keys", keys.respond),
+            link_route("notice", replacements.respond),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
-        middleware=[Middleware(Shell, render=render, strict_transport=_may_insist(settings.public_url))],
-        exception_handlers=_fault_pages(render),
+        middleware=[
+            Middleware(SecurityHeadersMiddleware, renderer=renderer, strict_transport=_use_hsts(settings.public_url))
+        ],
+        exception_handlers=_exception_handlers(renderer),
     )
     app.router.redirect_slashes = False  # such a redirect would be built from the Host header
     return app
@@ -64,27 +66,31 @@ async def _healthz(_request: Request) -> Response:
     return JSONResponse({"status": "ok"})
 
 
-def _fault_pages(render: Renderer) -> Mapping[Any, ExceptionHandler]:
+def _exception_handlers(renderer: PageRenderer) -> Mapping[Any, ExceptionHandler]:
     async def protocol(_request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)
-        notice = notices.WRONG_METHOD if error.status_code == notices.WRONG_METHOD.status else notices.NOT_FOUND
-        return render.notice(notice, error.headers)
+        notice = (
+            message_pages.WRONG_METHOD
+            if error.status_code == message_pages.WRONG_METHOD.status
+            else message_pages.NOT_FOUND
+        )
+        return renderer.notice(notice, error.headers)
 
     async def form(_request: Request, error: Exception) -> Response:
         assert isinstance(error, FormError)
-        return render.notice(error.notice, {"Connection": "close"} if error.unread else None)
+        return renderer.notice(error.notice, {"Connection": "close"} if error.unread else None)
 
     async def store(_request: Request, error: Exception) -> Response:
         _log.warning("a page could not be served: %s", error)
-        return render.notice(notices.STORE_DOWN, {"Retry-After": str(_RETRY_AFTER)})
+        return renderer.notice(message_pages.DATABASE_DOWN, {"Retry-After": str(_RETRY_AFTER)})
 
     async def gone(_request: Request, _error: Exception) -> Response:
-        return Response(status_code=notices.BAD_FORM.status)  # nobody is left to read it
+        return Response(status_code=message_pages.BAD_FORM.status)  # nobody is left to read it
 
     return {HTTPException: protocol, FormError: form, DatabaseUnavailableError: store, ClientDisconnect: gone}
 
 
-def _may_insist(public_url: str) -> bool:
+def _use_hsts(public_url: str) -> bool:
     """Whether to send HSTS: not from loopback, where it would hold for every other server on this machine."""
     parts = urlsplit(public_url)
     return parts.scheme == "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

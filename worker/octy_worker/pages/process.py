@@ -35,8 +35,8 @@ from octy_worker.web.connections import FIGURES, Figure, Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a process that ended is started again
-_HEALTHY = 60.0  # seconds after which the next end is the first again
-_GRACE = 10.0  # seconds to stop; answers under way get five
+_HEALTHY_AFTER = 60.0  # seconds after which the next end is the first again
+_GRACE_PERIOD = 10.0  # seconds to stop; answers under way get five
 
 _logger = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
@@ -110,13 +110,13 @@ async def supervise(settings: WorkerSettings, stop: asyncio.Event, figures: Muta
     backoff = _FIRST_BACKOFF
     while not stop.is_set():
         process, begun = _start(settings, figures), time.monotonic()
-        await _ended(process, stop)
+        await _wait_until_ended(process, stop)
         if stop.is_set():
             await asyncio.to_thread(_stop, process)
             return
         status, figures[Figure.OPEN] = process.exitcode, 0
         process.close()
-        if time.monotonic() - begun >= _HEALTHY:
+        if time.monotonic() - begun >= _HEALTHY_AFTER:
             backoff = _FIRST_BACKOFF
         _logger.error("pages: their process ended with status %s; starting it again in %g s", status, backoff)
         with contextlib.suppress(TimeoutError):
@@ -126,14 +126,14 @@ async def supervise(settings: WorkerSettings, stop: asyncio.Event, figures: Muta
 
 def _start(settings: WorkerSettings, figures: MutableSequence[float]) -> multiprocessing.context.SpawnProcess:
     level = logging.getLogger().getEffectiveLevel()
-    process = _spawn.Process(target=_run, args=(_plain(settings), figures, level), name="octy-pages")
+    process = _spawn.Process(target=_run, args=(_serialize(settings), figures, level), name="octy-pages")
     process.start()
     figures[Figure.STARTS] += 1
     _logger.info("pages: serving in process %s", process.pid)
     return process
 
 
-async def _ended(process: multiprocessing.context.SpawnProcess, stop: asyncio.Event) -> None:
+async def _wait_until_ended(process: multiprocessing.context.SpawnProcess, stop: asyncio.Event) -> None:
     """Wait until the process has ended or we are told to stop."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(process.sentinel, ended.set)
@@ -150,14 +150,14 @@ async def _ended(process: multiprocessing.context.SpawnProcess, stop: asyncio.Ev
 
 def _stop(process: multiprocessing.context.SpawnProcess) -> None:
     process.terminate()
-    process.join(_GRACE)
+    process.join(_GRACE_PERIOD)
     if process.is_alive():
         process.kill()
         process.join()
     process.close()
 
 
-def _plain(settings: WorkerSettings) -> dict[str, Any]:
+def _serialize(settings: WorkerSettings) -> dict[str, Any]:
     """Return what `WorkerSettings.build` takes: key chains refuse to be pickled, so that none is by accident."""
     return {name: _reveal(getattr(settings, name)) for name in type(settings).model_fields}
 
@@ -182,5 +182,5 @@ def _end_with_parent() -> None:
     assert parent is not None
     parent.join()
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE)
+    time.sleep(_GRACE_PERIOD)
     os._exit(1)

@@ -1,6 +1,6 @@
 """PURE. Strangers' text in words that are safe to show.
 
-Here: text in, text out. Not here: HTML; the templates escape by themselves (`render`).
+Here: text in, text out. Not here: HTML; the templates escape by themselves (`renderer`).
 """
 
 import re

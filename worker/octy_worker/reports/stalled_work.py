@@ -16,7 +16,7 @@ from octy_middleware._version import __version__
 from octy_middleware.clock import utc
 from octy_middleware.db.models import AppProcess, Confirmation, Incident, KeyPair, Mail, Regeneration, Webhook
 from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState, WebhookState
-from octy_worker.mail.joining import alert_key_of, is_unanswered
+from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 
 ALERT_LATE = 1200.0  # seconds: held for 15 minutes and joined for 5 at most
 STALLED = timedelta(minutes=10)  # a workflow acts within seconds; a doubled backoff and a restart fit in
@@ -103,7 +103,7 @@ def _alerts_failed(session: Session) -> int:
         select(func.count())
         .select_from(Incident)
         .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
-        .join(Mail, col(Mail.key) == alert_key_of())
+        .join(Mail, col(Mail.key) == alert_key_column())
         .where(is_unanswered(), Mail.state == MailState.FAILED)
     )
     return session.exec(query).one()

@@ -13,7 +13,7 @@ from uuid import NAMESPACE_URL, uuid5
 from sqlmodel import Session, col, select
 
 from octy_middleware.db.models import Confirmation, Incident
-from octy_worker.mail.joining import is_unanswered
+from octy_worker.mail.alert_grouping import is_unanswered
 
 
 class Ended(StrEnum):

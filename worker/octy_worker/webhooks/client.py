@@ -18,12 +18,12 @@ from octy_middleware._version import __version__
 from octy_middleware.clock import Clock
 from octy_middleware.errors import ConfigurationError
 from octy_worker.settings import WebhookSettings
-from octy_worker.webhooks.faults import Delivery, DeliveryError, Fault
-from octy_worker.webhooks.network import CheckedNetwork
-from octy_worker.webhooks.signing import Parcel, Signer
-from octy_worker.webhooks.url_policy import Destination, destination
+from octy_worker.webhooks.failures import FailureReason, PostError, PostResult
+from octy_worker.webhooks.network import PublicNetworkBackend
+from octy_worker.webhooks.signing import Signer, WebhookMessage
+from octy_worker.webhooks.url_policy import Destination, check_url
 
-_MOST = 65_536  # bytes of an answer's body that are read; nobody looks at them
+_MAX_RESPONSE_BYTES = 65_536  # bytes of an answer's body that are read; nobody looks at them
 _GONE = 410
 FIRST_TIMEOUT = 3.0  # seconds of a first try: servers that say nothing hold a slot no longer than that
 _HEADERS = {"user-agent": f"octy-webhooks/{__version__}", "content-type": "application/json", "connection": "close"}
@@ -40,42 +40,42 @@ class WebhookClient:
         self._settings = settings
         self._clock = clock
         self._signer = None if settings.webhook_keys is None else Signer(settings.webhook_keys)
-        self._tls = _trust(settings.webhook_ca_file)
+        self._tls = _tls_context(settings.webhook_ca_file)
 
-    def deliver(self, parcel: Parcel, *, first_try: bool = False) -> Delivery:
+    def post(self, message: WebhookMessage, *, first_try: bool = False) -> PostResult:
         """Post it once, on the first try with a short time-out. No fault of the other side is raised."""
         if self._signer is None:
-            return Delivery(Fault.OFF)
+            return PostResult(FailureReason.OFF)
         try:
-            return self._post(parcel, self._signer.headers(parcel, self._clock()), self._timeout(first_try=first_try))
-        except DeliveryError as error:
-            return Delivery(error.fault)
+            return self._post(message, self._signer.headers(message, self._clock()), self._timeout(first_try=first_try))
+        except PostError as error:
+            return PostResult(error.reason)
         except httpcore.TimeoutException:
-            return Delivery(Fault.TOO_SLOW)
+            return PostResult(FailureReason.TOO_SLOW)
         except httpcore.ConnectError:
-            return Delivery(Fault.NO_CONNECTION)
+            return PostResult(FailureReason.NO_CONNECTION)
         except (httpcore.NetworkError, httpcore.ProtocolError):
-            return Delivery(Fault.BROKEN)
+            return PostResult(FailureReason.BROKEN)
 
     def _timeout(self, *, first_try: bool) -> float:
         return min(FIRST_TIMEOUT, self._settings.webhook_timeout) if first_try else self._settings.webhook_timeout
 
-    def _post(self, parcel: Parcel, signature: Mapping[str, str], timeout: float) -> Delivery:
+    def _post(self, message: WebhookMessage, signature: Mapping[str, str], timeout: float) -> PostResult:
         settings = self._settings
-        place = destination(
-            parcel.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
+        place = check_url(
+            message.url, allow_http=settings.webhook_allow_http, allow_private=settings.webhook_allow_private
         )
-        network = CheckedNetwork(patience=timeout, allow_private=settings.webhook_allow_private)
+        network = PublicNetworkBackend(timeout=timeout, allow_private=settings.webhook_allow_private)
         headers = {**_HEADERS, "host": _host(place), **signature}
         with (
             httpcore.ConnectionPool(ssl_context=self._tls, max_connections=1, network_backend=network) as pool,
-            pool.stream("POST", _url(place), headers=list(headers.items()), content=parcel.body) as answer,
+            pool.stream("POST", _url(place), headers=list(headers.items()), content=message.body) as answer,
         ):
-            _read_some(answer)
-            return _told(answer.status)
+            _drain(answer)
+            return _result(answer.status)
 
 
-def _trust(ca_file: str) -> ssl.SSLContext:
+def _tls_context(ca_file: str) -> ssl.SSLContext:
     context = ssl.create_default_context()
     if ca_file:
         try:
@@ -94,19 +94,19 @@ def _host(place: Destination) -> str:
     return host if place.port == {"https": 443, "http": 80}[place.scheme] else f"{host}:{place.port}"
 
 
-def _read_some(answer: httpcore.Response) -> None:
+def _drain(answer: httpcore.Response) -> None:
     """Let a server finish a short answer. Its status is there already, so what goes wrong now is no matter."""
     size = 0
-    with suppress(DeliveryError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
+    with suppress(PostError, httpcore.TimeoutException, httpcore.NetworkError, httpcore.ProtocolError):
         for chunk in answer.iter_stream():
             size += len(chunk)
-            if size >= _MOST:
+            if size >= _MAX_RESPONSE_BYTES:
                 return
 
 
-def _told(status: int) -> Delivery:
+def _result(status: int) -> PostResult:
     if 200 <= status < 300:  # noqa: PLR2004  # 2xx
-        return Delivery(None, status)
+        return PostResult(None, status)
     if 300 <= status < 400:  # noqa: PLR2004  # 3xx
-        return Delivery(Fault.REDIRECT, status)
-    return Delivery(Fault.GONE if status == _GONE else Fault.STATUS, status)
+        return PostResult(FailureReason.REDIRECT, status)
+    return PostResult(FailureReason.GONE if status == _GONE else FailureReason.STATUS, status)

@@ -18,17 +18,17 @@ from typing import Any
 import httpcore2 as httpcore
 
 from octy_middleware.clock import Clock
-from octy_worker.webhooks.faults import DeliveryError, Fault
+from octy_worker.webhooks.failures import FailureReason, PostError
 from octy_worker.webhooks.url_policy import is_public
 
-_CONNECT = 5.0  # seconds for one address
+_CONNECT_TIMEOUT = 5.0  # seconds for one address
 
 
-class CheckedNetwork(httpcore.NetworkBackend):
-    """Connects to checked addresses only, and ends whatever is not done `patience` seconds after it was made."""
+class PublicNetworkBackend(httpcore.NetworkBackend):
+    """Connects to checked addresses only, and ends whatever is not done `timeout` seconds after it was made."""
 
-    def __init__(self, *, patience: float, allow_private: bool, monotonic: Clock = time.monotonic) -> None:
-        self._deadline = monotonic() + patience
+    def __init__(self, *, timeout: float, allow_private: bool, monotonic: Clock = time.monotonic) -> None:
+        self._deadline = monotonic() + timeout
         self._allow_private = allow_private
         self._monotonic = monotonic
         self._plain = httpcore.SyncBackend()
@@ -44,36 +44,36 @@ class CheckedNetwork(httpcore.NetworkBackend):
         """Connect to the first address that takes us; raise DeliveryError when one of them is none to go to."""
         addresses = self._addresses(host, port)
         if not self._allow_private and not all(map(is_public, addresses)):
-            raise DeliveryError(Fault.REFUSED_ADDRESS)
-        fault: Exception = DeliveryError(Fault.UNKNOWN_NAME)
+            raise PostError(FailureReason.REFUSED_ADDRESS)
+        fault: Exception = PostError(FailureReason.UNKNOWN_NAME)
         for address in addresses:
             try:
-                wait = min(_CONNECT, self.left())
+                wait = min(_CONNECT_TIMEOUT, self.remaining())
                 stream = self._plain.connect_tcp(address, port, wait, local_address, socket_options)
             except (httpcore.ConnectError, httpcore.ConnectTimeout) as error:
                 fault = error
             else:
-                return _Timed(stream, self)
+                return _DeadlineStream(stream, self)
         raise fault
 
-    def left(self) -> float:
+    def remaining(self) -> float:
         """Return the seconds that are left; raise DeliveryError when there are none."""
-        left = self._deadline - self._monotonic()
-        if left <= 0:
-            raise DeliveryError(Fault.TOO_SLOW)
-        return left
+        remaining = self._deadline - self._monotonic()
+        if remaining <= 0:
+            raise PostError(FailureReason.TOO_SLOW)
+        return remaining
 
     def _addresses(self, host: str, port: int) -> Sequence[str]:
         """Look a name up, in a thread of its own: the system's resolver takes no time-out."""
         found: SimpleQueue[Sequence[str]] = SimpleQueue()
-        threading.Thread(target=lambda: found.put(look_up(host, port)), name="octy-webhook-name", daemon=True).start()
+        threading.Thread(target=lambda: found.put(resolve(host, port)), name="octy-webhook-name", daemon=True).start()
         try:
-            return found.get(timeout=self.left())
+            return found.get(timeout=self.remaining())
         except Empty:
-            raise DeliveryError(Fault.TOO_SLOW) from None
+            raise PostError(FailureReason.TOO_SLOW) from None
 
 
-def look_up(host: str, port: int) -> Sequence[str]:
+def resolve(host: str, port: int) -> Sequence[str]:
     """Return the addresses of a name, each once, in the system's order; none when there are none."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -82,20 +82,20 @@ def look_up(host: str, port: int) -> Sequence[str]:
     return tuple(dict.fromkeys(str(place[4][0]) for place in found))
 
 
-class _Timed(httpcore.NetworkStream):
+class _DeadlineStream(httpcore.NetworkStream):
     """A stream whose waits, all of them together, end with the network's."""
 
-    def __init__(self, stream: httpcore.NetworkStream, network: CheckedNetwork) -> None:
+    def __init__(self, stream: httpcore.NetworkStream, network: PublicNetworkBackend) -> None:
         self._stream = stream
         self._network = network
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:  # noqa: ARG002
         """Read what there is."""
-        return self._stream.read(max_bytes, self._network.left())
+        return self._stream.read(max_bytes, self._network.remaining())
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:  # noqa: ARG002
         """Write all of it."""
-        self._stream.write(buffer, self._network.left())
+        self._stream.write(buffer, self._network.remaining())
 
     def close(self) -> None:
         """Close it."""
@@ -109,12 +109,12 @@ class _Timed(httpcore.NetworkStream):
     ) -> httpcore.NetworkStream:
         """Change to TLS, verified for the name."""
         try:
-            stream = self._stream.start_tls(ssl_context, server_hostname, self._network.left())
+            stream = self._stream.start_tls(ssl_context, server_hostname, self._network.remaining())
         except httpcore.ConnectError as error:
             if isinstance(error.__cause__, SSLCertVerificationError):
-                raise DeliveryError(Fault.UNTRUSTED) from None
+                raise PostError(FailureReason.UNTRUSTED) from None
             raise
-        return _Timed(stream, self._network)
+        return _DeadlineStream(stream, self._network)
 
     def get_extra_info(self, info: str) -> Any:
         """See httpcore."""

@@ -20,21 +20,21 @@ from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import OrderRefusedError
-from octy_worker.webhooks.faults import Fault
-from octy_worker.webhooks.signing import Parcel
+from octy_worker.webhooks.failures import FailureReason
+from octy_worker.webhooks.signing import WebhookMessage
 
 SECRET_OVERLAP = timedelta(days=1)
 """How long an account's previous secret still signs beside its new one."""
-_NAMED = 5  # webhooks that a refusal names
+_MAX_NAMED = 5  # webhooks that a refusal names
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
-    """Where a webhook stands; pending means that `parcel` is to be sent now."""
+class WebhookStatus:
+    """Where a webhook stands; pending means that `message` is to be sent now."""
 
     state: WebhookState
     code: str = ""
-    parcel: Parcel | None = None
+    message: WebhookMessage | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class WebhookLine:
     sent_at: datetime | None
 
 
-def begin(session: Session, webhook_id: str, now: float) -> Standing | None:
+def begin_attempt(session: Session, webhook_id: str, now: float) -> WebhookStatus | None:
     """Put one try down, or find that there is nothing to send any more. None when there is no such row.
 
     It goes where the account's `webhook_url` leads by now: a customer who mends it gets what waits.
@@ -65,25 +65,25 @@ def begin(session: Session, webhook_id: str, now: float) -> Standing | None:
         if account.webhook_url:
             webhook.tries += 1
             session.add(webhook)
-            return Standing(WebhookState.PENDING, parcel=_parcel(webhook, account, now))
-        webhook.state, webhook.last_error = WebhookState.SKIPPED, Fault.NO_URL
+            return WebhookStatus(WebhookState.PENDING, message=_message(webhook, account, now))
+        webhook.state, webhook.last_error = WebhookState.SKIPPED, FailureReason.NO_URL
         session.add(webhook)
-    return _standing(webhook)
+    return _status(webhook)
 
 
-def _parcel(webhook: Webhook, account: Account, now: float) -> Parcel:
-    return Parcel(
+def _message(webhook: Webhook, account: Account, now: float) -> WebhookMessage:
+    return WebhookMessage(
         webhook_id=webhook.id,
         event=webhook.event,
         at=webhook.created_at,
         account_id=account.id,
         url=account.webhook_url,
         data=webhook.data,
-        secret_versions=secret_versions(account, now),
+        secret_versions=active_secret_versions(account, now),
     )
 
 
-def secret_versions(account: Account, now: float) -> tuple[int, ...]:
+def active_secret_versions(account: Account, now: float) -> tuple[int, ...]:
     """Return the versions of the account's secret that sign by now, the newest first."""
     newest, changed = account.webhook_secret_version, account.webhook_secret_changed_at
     both = changed is not None and utc(now) < changed + SECRET_OVERLAP
@@ -100,7 +100,7 @@ def rotate_secret(database: Database, reference: str, *, actor: str, reason: str
         account = find_account(session, reference)
         if account is None:
             raise InvalidInputError(f"there is no account {reference[:200]!r}")
-        if len(secret_versions(account, now)) > 1:
+        if len(active_secret_versions(account, now)) > 1:
             changed = account.webhook_secret_changed_at
             raise OrderRefusedError(f"the secret was changed at {changed:%Y-%m-%d %H:%M} UTC, less than a day ago")
         account.webhook_secret_version += 1
@@ -109,7 +109,7 @@ def rotate_secret(database: Database, reference: str, *, actor: str, reason: str
         return account
 
 
-def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> Standing:
+def complete(session: Session, webhook_id: str, state: WebhookState, now: float, *, code: str = "") -> WebhookStatus:
     """Note how a try ended: sent, failed for good, skipped, or still pending with the fault's code."""
     webhook = session.get_one(Webhook, webhook_id)
     # An overlapping try may have been faster, or trying may have ended meanwhile.
@@ -117,10 +117,10 @@ def complete(session: Session, webhook_id: str, state: WebhookState, now: float,
         webhook.state, webhook.last_error = state, code
         webhook.sent_at = utc(now) if state is WebhookState.SENT else None
         session.add(webhook)
-    return _standing(webhook)
+    return _status(webhook)
 
 
-def give_up(session: Session, webhook_id: str) -> Standing | None:
+def mark_failed(session: Session, webhook_id: str) -> WebhookStatus | None:
     """Note that what is still pending is tried no more; its last fault stays. None when there is no such row."""
     webhook = session.get(Webhook, webhook_id)
     if webhook is None:
@@ -128,11 +128,11 @@ def give_up(session: Session, webhook_id: str) -> Standing | None:
     if webhook.state == WebhookState.PENDING:
         webhook.state = WebhookState.FAILED
         session.add(webhook)
-    return _standing(webhook)
+    return _status(webhook)
 
 
-def _standing(webhook: Webhook) -> Standing:
-    return Standing(WebhookState(webhook.state), webhook.last_error)
+def _status(webhook: Webhook) -> WebhookStatus:
+    return WebhookStatus(WebhookState(webhook.state), webhook.last_error)
 
 
 def list_webhooks(
@@ -145,7 +145,7 @@ def list_webhooks(
 ) -> tuple[WebhookLine, ...]:
     """Return webhooks, newest first; with `failed` those that were given up."""
     query = select(Webhook, Account.reference).join(Account, col(Account.id) == Webhook.account_id)
-    query = query.where(*_which(account_id, failed=failed)).order_by(col(Webhook.id).desc())
+    query = query.where(*_conditions(account_id, failed=failed)).order_by(col(Webhook.id).desc())
     return tuple(
         WebhookLine(
             id=webhook.id,
@@ -164,11 +164,11 @@ def list_webhooks(
 
 def count_webhooks(session: Session, *, account_id: str | None = None, failed: bool = False) -> int:
     """Return how many `list_webhooks` has in all."""
-    which = _which(account_id, failed=failed)
+    which = _conditions(account_id, failed=failed)
     return session.exec(select(func.count()).select_from(Webhook).where(*which)).one()
 
 
-def _which(account_id: str | None, *, failed: bool) -> list[Any]:
+def _conditions(account_id: str | None, *, failed: bool) -> list[Any]:
     of_account = [] if account_id is None else [Webhook.account_id == account_id]
     return [*of_account, Webhook.state == WebhookState.FAILED] if failed else of_account
 
@@ -181,17 +181,17 @@ def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, 
     check_staff(actor, reason)
     wanted = sorted(set(ids))
     with database.write() as connection:
-        if unknown := sorted(set(wanted) - _known(connection, wanted)):
+        if unknown := sorted(set(wanted) - _existing(connection, wanted)):
             raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
         if others := [webhook_id for webhook_id in wanted if not order_again(connection, webhook_id, now)]:
             raise OrderRefusedError(f"not given up, so delivered or still being tried: {_names(others)}")
     return wanted
 
 
-def _known(connection: Connection, ids: Sequence[str]) -> set[str]:
+def _existing(connection: Connection, ids: Sequence[str]) -> set[str]:
     return {row[0] for row in connection.execute(select(Webhook.id).where(col(Webhook.id).in_(ids)))}
 
 
 def _names(ids: Sequence[str]) -> str:
-    named = ", ".join(ids[:_NAMED])
-    return f"{named} and {len(ids) - _NAMED} more" if len(ids) > _NAMED else named
+    named = ", ".join(ids[:_MAX_NAMED])
+    return f"{named} and {len(ids) - _MAX_NAMED} more" if len(ids) > _MAX_NAMED else named

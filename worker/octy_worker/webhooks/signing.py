@@ -22,7 +22,7 @@ _PREFIX = "whsec_"
 
 
 @dataclass(frozen=True, slots=True)
-class Parcel:
+class WebhookMessage:
     """One event as it is told. `url` may hold a password of the customer's: it stays out of every `repr`."""
 
     webhook_id: str
@@ -54,17 +54,17 @@ class Signer:
         """Return the account's secret of this version and the newest key, as its receiver is configured with it."""
         return _PREFIX + b64encode(_secret(self._keys.newest[1], account_id, version)).decode()
 
-    def headers(self, parcel: Parcel, now: float) -> dict[str, str]:
+    def headers(self, message: WebhookMessage, now: float) -> dict[str, str]:
         """Return the three headers by which a receiver knows who sent it, when, and that it is whole."""
         time = str(int(now))
-        signed = b".".join((parcel.webhook_id.encode(), time.encode(), parcel.body))
+        signed = b".".join((message.webhook_id.encode(), time.encode(), message.body))
         signatures = (
-            b64encode(hmac.digest(_secret(key, parcel.account_id, version), signed, "sha256")).decode()
-            for version in parcel.secret_versions
+            b64encode(hmac.digest(_secret(key, message.account_id, version), signed, "sha256")).decode()
+            for version in message.secret_versions
             for key in reversed(list(self._keys.values()))
         )
         return {
-            "webhook-id": parcel.webhook_id,
+            "webhook-id": message.webhook_id,
             "webhook-timestamp": time,
             "webhook-signature": " ".join(f"v1,{signature}" for signature in signatures),
         }

@@ -10,9 +10,9 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.renderer import Letters
-from octy_worker.mail.signing import Signing
-from octy_worker.mail.template_check import faults_of
+from octy_worker.mail.dkim_signing import DkimSigner
+from octy_worker.mail.renderer import MailRenderer
+from octy_worker.mail.template_check import find_template_problems
 from octy_worker.settings import WorkerSettings
 
 _TEMPLATES = "mail templates"
@@ -22,7 +22,7 @@ _SIGNATURE = "mail signature"
 def check_templates(settings: WorkerSettings) -> Check:
     """Render every kind of mail with made-up facts."""
     try:
-        faults = faults_of(Letters(settings), settings.public_url)
+        faults = find_template_problems(MailRenderer(settings), settings.public_url)
     except ConfigurationError as error:
         return problem("templates-missing", error=error)
     if faults:
@@ -34,7 +34,7 @@ def check_templates(settings: WorkerSettings) -> Check:
 def check_signature(settings: WorkerSettings) -> Check:
     """Read the DKIM key. The DNS is not asked: from here it need not look as it does to receivers."""
     try:
-        signing = Signing.of(settings)
+        signing = DkimSigner.of(settings)
     except ConfigurationError as error:
         return problem("signature-refused", error=error)
     if signing is None:
@@ -43,7 +43,7 @@ def check_signature(settings: WorkerSettings) -> Check:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError:
         return unchecked(_SIGNATURE, "needs OCTY_MAIL_FROM")
-    found = f"DKIM, {signing.strength}, for {signing.place}"
+    found = f"DKIM, {signing.key_type}, for {signing.place}"
     if not _aligned(sender.domain, signing.domain):
         return problem("signature-not-aligned", signature=found, domain=sender.domain)
     if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:

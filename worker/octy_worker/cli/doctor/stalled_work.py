@@ -14,8 +14,8 @@ from octy_worker.cli.context import now
 from octy_worker.cli.doctor.check import Check, passed, unchecked
 from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.output import format_time
-from octy_worker.mail.holding import hold_now
-from octy_worker.mail.withheld import unsent_alerts, withheld_by_kind
+from octy_worker.mail.alert_hold import current_hold
+from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
 from octy_worker.observability.database_probe import SLOW, clock_offset, room_of, write_probe
 from octy_worker.reports.stalled_work import ALERT_LATE, count_waiting_for_staff, read_stalled_work
 from octy_worker.settings import WorkerSettings
@@ -60,7 +60,7 @@ def _work_problems(database: Database) -> Iterator[Check]:
     with database.read_session() as session:
         yield from _alert_problems(session)
         found, waiting = read_stalled_work(session, now()), count_waiting_for_staff(session)
-        withheld = sum(withheld_by_kind(session, now()).values())
+        withheld = sum(capped_by_kind(session, now()).values())
     for code, backlog in (
         ("incidents-stalled", found.incidents_stalled),
         ("mails-retrying", found.mails_retrying),
@@ -84,7 +84,7 @@ def _work_problems(database: Database) -> Iterator[Check]:
 
 
 def _alert_problems(session: Session) -> Iterator[Check]:
-    hold, unsent = hold_now(session, now()), unsent_alerts(session, now())
+    hold, unsent = current_hold(session, now()), unsent_alerts(session, now())
     if hold is not None:
         yield problem("alerts-held", until=format_time(hold.ends_at), evidence=hold.evidence)
     if unsent.oldest > ALERT_LATE:

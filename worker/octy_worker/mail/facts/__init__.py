@@ -18,27 +18,27 @@ from sqlmodel import Session
 from octy_middleware.db.models import Account, Incident, Notice, Regeneration
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.mail.facts.cases import draft_of_case, with_others
-from octy_worker.mail.facts.drafts import Draft
-from octy_worker.mail.facts.keys import draft_of_keys
-from octy_worker.mail.facts.notices import draft_of_notice
+from octy_worker.mail.facts.drafts import MailDraft
+from octy_worker.mail.facts.incidents import add_incidents, load_incident_draft
+from octy_worker.mail.facts.keys import load_keys_draft
+from octy_worker.mail.facts.notices import load_notice_draft
 from octy_workflows.messages import MailKind, SendMailInput
 
-__all__ = ["Draft", "draft", "is_there", "with_others"]
+__all__ = ["MailDraft", "add_incidents", "load_draft", "subject_exists"]
 
 
-def draft(
+def load_draft(
     session: Session, links: Links, order: SendMailInput, now: float, *, sealer: Sealer | None = None
-) -> Draft | None:
+) -> MailDraft | None:
     """Gather what the order's mail tells, as of `now`. None when the rows that it speaks of are not there.
 
     Only with a `sealer` can a mail be drafted that has a secret in it.
     """
     match order.kind:
         case MailKind.ALERT | MailKind.REMINDER:
-            return draft_of_case(session, links, order, now)
+            return load_incident_draft(session, links, order, now)
         case MailKind.NEW_KEYS | MailKind.NEW_KEYS_INSIDE | MailKind.STILL_USED | MailKind.KEYS_RETIRED:
-            return draft_of_keys(session, links, sealer, order, now)
+            return load_keys_draft(session, links, sealer, order, now)
         case (
             MailKind.EXPOSED
             | MailKind.KEYS_ADDED
@@ -46,13 +46,13 @@ def draft(
             | MailKind.NEW_CONTACT
             | MailKind.WEBHOOK_CHANGED
         ):
-            return draft_of_notice(session, links, order, now)
+            return load_notice_draft(session, links, order, now)
         case MailKind.ACCOUNT_NOTICE:  # never ordered: it goes beside another mail
             return None
         case unknown:
             assert_never(unknown)
 
 
-def is_there(session: Session, order: SendMailInput) -> bool:
+def subject_exists(session: Session, order: SendMailInput) -> bool:
     """Tell whether the order's subject is in this database."""
     return any(session.get(table, order.subject_id) for table in (Incident, Regeneration, Notice, Account))

@@ -9,7 +9,7 @@ from typing import ClassVar
 
 
 @dataclass(frozen=True, slots=True)
-class Listed:
+class DigestList:
     """Ids or keys of what waits, each with its time, oldest first; and how many more there are."""
 
     lines: tuple[tuple[str, datetime], ...]
@@ -22,35 +22,35 @@ class Listed:
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
-    """What waits for somebody. `late_mails`: no server took them for an hour; `set_aside`: messages of the outbox.
+class OpenTasks:
+    """What waits for somebody. `delayed_mails`: no server took them for an hour; `dead_letters`: messages of the outbox.
 
-    `withheld_mails`: reminders and notices under the daily cap. `unsent_alerts`: that have not left for twenty minutes.
+    `capped_mails`: reminders and notices under the daily cap. `unsent_alerts`: that have not left for twenty minutes.
     """
 
-    needs_staff: Listed
-    overdue: Listed
-    uncollected: Listed
-    failed_mails: Listed
-    withheld_mails: Listed
+    needs_staff: DigestList
+    overdue: DigestList
+    uncollected: DigestList
+    failed_mails: DigestList
+    capped_mails: DigestList
     unsent_alerts: int
-    late_mails: int
-    set_aside: int
+    delayed_mails: int
+    dead_letters: int
 
     @property
-    def is_something(self) -> bool:
+    def has_tasks(self) -> bool:
         """Whether there is anything to write about."""
         return self.count > 0
 
     @property
     def count(self) -> int:
         """Everything together, for the subject."""
-        lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails, self.withheld_mails)
-        return sum(each.count for each in lists) + self.unsent_alerts + self.late_mails + self.set_aside
+        lists = (self.needs_staff, self.overdue, self.uncollected, self.failed_mails, self.capped_mails)
+        return sum(each.count for each in lists) + self.unsent_alerts + self.delayed_mails + self.dead_letters
 
 
 @dataclass(frozen=True, slots=True)
-class Yesterday:
+class DayCounts:
     """What was done on the day before: cases, mails, new keys."""
 
     opened: int
@@ -67,8 +67,8 @@ class DigestFacts:
     kind: ClassVar[str] = "digest"
     name: ClassVar[str] = ""
     day: str
-    waiting: Waiting
-    yesterday: Yesterday
+    waiting: OpenTasks
+    yesterday: DayCounts
 
 
 @dataclass(frozen=True, slots=True)

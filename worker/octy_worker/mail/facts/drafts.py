@@ -6,20 +6,20 @@ Here: what all kinds of mail share. Not here: any one of them.
 from dataclasses import dataclass, field
 
 from octy_worker.formatting import origin
-from octy_worker.mail.facts.shapes import Facts
+from octy_worker.mail.facts.models import Facts
 from octy_worker.mail.sanitize import Harmless, harmless
 
-CLIENT_LIMIT = 60
+USER_AGENT_LIMIT = 60
 KEY_LIMIT = 200
 ID_LIMIT = 60
 
 
 @dataclass(frozen=True, slots=True)
-class Draft:
+class MailDraft:
     """A mail to be: the facts, the account, and the addresses; the first one is the one that counts.
 
-    `other_facts`: what the further addresses are told, who get no link. `overtaken`: what it would tell is no longer
-    so, and it is not to be sent. `hands_over`: the regeneration whose secret the customer has as soon as this mail is
+    `other_facts`: what the further addresses are told, who get no link. `obsolete`: what it would tell is no longer
+    so, and it is not to be sent. `delivers_secret_of`: the regeneration whose secret the customer has as soon as this mail is
     accepted.
     """
 
@@ -27,8 +27,8 @@ class Draft:
     account_id: str
     incident_id: str | None
     addresses: tuple[str, ...] = field(repr=False)
-    overtaken: bool = False
-    hands_over: str | None = None
+    obsolete: bool = False
+    delivers_secret_of: str | None = None
     other_facts: Facts | None = None
 
 

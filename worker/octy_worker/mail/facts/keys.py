@@ -18,42 +18,42 @@ from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain.regenerations import RegenerationView, load_regeneration, old_uses
 from octy_worker.domain.usage import SourceUse
 from octy_worker.formatting import SOURCES_SHOWN
-from octy_worker.mail.facts.drafts import CLIENT_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
+from octy_worker.mail.facts.drafts import KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.models import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
 from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
 from octy_workflows.messages import MailKind, SendMailInput
 
 
 @dataclass(frozen=True, slots=True)
-class _Told:
+class _Loaded:
     """Facts, and whether it is too late to tell them."""
 
     facts: Facts
-    overtaken: bool = False
+    obsolete: bool = False
 
 
-def draft_of_keys(
+def load_keys_draft(
     session: Session, links: Links, sealer: Sealer | None, order: SendMailInput, now: float
-) -> Draft | None:
+) -> MailDraft | None:
     """Return the draft of a regeneration's mail, or None when the rows that it speaks of are not there."""
     view = load_regeneration(session, order.subject_id)
-    told = None if view is None else _told(session, view, order, links=links, sealer=sealer, now=now)
-    if view is None or told is None:
+    loaded = None if view is None else _load(session, view, order, links=links, sealer=sealer, now=now)
+    if view is None or loaded is None:
         return None
     first, *_ = security_addresses(view.account, now)
-    return Draft(
-        told.facts,
+    return MailDraft(
+        loaded.facts,
         view.account.id,
         _incident_of(session, view.regeneration.id),
         (first,),
-        overtaken=told.overtaken,
-        hands_over=view.regeneration.id if order.kind is MailKind.NEW_KEYS_INSIDE else None,
+        obsolete=loaded.obsolete,
+        delivers_secret_of=view.regeneration.id if order.kind is MailKind.NEW_KEYS_INSIDE else None,
     )
 
 
-def _told(
+def _load(
     session: Session, view: RegenerationView, order: SendMailInput, *, links: Links, sealer: Sealer | None, now: float
-) -> _Told | None:
+) -> _Loaded | None:
     match order.kind:
         case MailKind.NEW_KEYS:
             return _new_keys(view, links, order.number)
@@ -71,16 +71,16 @@ def _told(
             assert_never(unknown)
 
 
-def _new_keys(view: RegenerationView, links: Links, number: int) -> _Told | None:
+def _new_keys(view: RegenerationView, links: Links, number: int) -> _Loaded | None:
     if view.new_pair is None or view.sealed is None:
         return None
-    return _Told(
+    return _Loaded(
         NewKeysFacts(
             regeneration_id=view.regeneration.id,
             public_key=_key(view.new_pair),
-            old_public_key=_key_of(view.old_pair),
+            old_public_key=_optional_key(view.old_pair),
             leaked=view.regeneration.leaked,
-            renewed=number > 1,
+            resent=number > 1,
             expires_at=view.sealed.expires_at,
             name=harmless_name(view.account.contact_name),
             url=links.reveal_url(view.regeneration.id, number),
@@ -88,7 +88,7 @@ def _new_keys(view: RegenerationView, links: Links, number: int) -> _Told | None
     )
 
 
-def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> _Told | None:
+def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> _Loaded | None:
     """Open the secret. It is overtaken when nothing is sealed any more, or the new pair was cut already."""
     if view.new_pair is None or view.sealed is None:
         return None
@@ -98,16 +98,16 @@ def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> 
     facts = KeysInsideFacts(
         regeneration_id=view.regeneration.id,
         public_key=_key(view.new_pair),
-        old_public_key=_key_of(view.old_pair),
+        old_public_key=_optional_key(view.old_pair),
         leaked=view.regeneration.leaked,
-        renewed=number > 1,
+        resent=number > 1,
         name=harmless_name(view.account.contact_name),
         secret=secret,
     )
-    return _Told(facts, overtaken=secret is None)
+    return _Loaded(facts, obsolete=secret is None)
 
 
-def _still_used(session: Session, view: RegenerationView, now: float) -> _Told | None:
+def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded | None:
     """Say who still uses the old pair. It is overtaken when the pair has ended."""
     old, collected_at = view.old_pair, view.regeneration.collected_at
     if old is None or old.retire_at is None or view.new_pair is None or collected_at is None:
@@ -127,22 +127,22 @@ def _still_used(session: Session, view: RegenerationView, now: float) -> _Told |
         other_count=sum(use.count for use in others),
         name=harmless_name(view.account.contact_name),
     )
-    return _Told(facts, overtaken=not uses or old.retire_at <= utc(now))
+    return _Loaded(facts, obsolete=not uses or old.retire_at <= utc(now))
 
 
 def _use_line(use: SourceUse) -> UseLine:
-    return UseLine(harmless_source(use.source), use.count, harmless(use.client, CLIENT_LIMIT), use.last_minute)
+    return UseLine(harmless_source(use.source), use.count, harmless(use.client, USER_AGENT_LIMIT), use.last_minute)
 
 
-def _retired(view: RegenerationView) -> _Told | None:
+def _retired(view: RegenerationView) -> _Loaded | None:
     old, new = view.old_pair, view.new_pair
     if old is None or old.retired_at is None:
         return None
-    return _Told(
+    return _Loaded(
         RetiredFacts(
             regeneration_id=view.regeneration.id,
             public_key=_key(old),
-            new_public_key=_key_of(new),
+            new_public_key=_optional_key(new),
             new_first_used_at=None if new is None else new.first_used_at,
             leaked=view.regeneration.leaked,
             retired_at=old.retired_at,
@@ -156,7 +156,7 @@ def _key(pair: KeyPair) -> Harmless:
     return harmless(pair.public_key, KEY_LIMIT)
 
 
-def _key_of(pair: KeyPair | None) -> Harmless | None:
+def _optional_key(pair: KeyPair | None) -> Harmless | None:
     return None if pair is None else _key(pair)
 
 

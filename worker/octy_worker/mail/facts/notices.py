@@ -12,8 +12,8 @@ from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import NoticeKind
 from octy_worker.crypto.links import Links
 from octy_worker.domain.notices import NoticeView, is_overtaken, load_notice
-from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import (
+from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.models import (
     AccountNoticeFacts,
     ContactChangedFacts,
     ExposedFacts,
@@ -26,7 +26,7 @@ from octy_worker.mail.sanitize import harmless, harmless_name
 from octy_workflows.messages import MailKind, SendMailInput
 
 _ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link
-_TELLS = {
+_NOTICE_KINDS = {
     MailKind.EXPOSED: NoticeKind.EXPOSED,
     MailKind.KEYS_ADDED: NoticeKind.KEYS_ADDED,
     MailKind.CONTACT_CHANGED: NoticeKind.CONTACT_CHANGED,
@@ -35,17 +35,17 @@ _TELLS = {
 }
 
 
-def draft_of_notice(session: Session, links: Links, order: SendMailInput, now: float) -> Draft | None:
+def load_notice_draft(session: Session, links: Links, order: SendMailInput, now: float) -> MailDraft | None:
     """Return the draft of a notice's mail, or None when there is no such notice."""
     view = load_notice(session, order.subject_id)
-    if view is None or view.kind is not _TELLS[order.kind]:
+    if view is None or view.kind is not _NOTICE_KINDS[order.kind]:
         return None
-    facts, addresses = _told(view, links, order.kind, now)
+    facts, addresses = _facts_and_addresses(view, links, order.kind, now)
     others = AccountNoticeFacts(order.kind, view.notice.id, view.notice.at)
-    return Draft(facts, view.account.id, None, addresses, overtaken=is_overtaken(view), other_facts=others)
+    return MailDraft(facts, view.account.id, None, addresses, obsolete=is_overtaken(view), other_facts=others)
 
 
-def _told(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[Facts, tuple[str, ...]]:
+def _facts_and_addresses(view: NoticeView, links: Links, kind: MailKind, now: float) -> tuple[Facts, tuple[str, ...]]:
     detail = view.notice.detail
     if kind is MailKind.EXPOSED:
         return _exposed(view, links), security_addresses(view.account, now)
@@ -65,7 +65,7 @@ def _exposed(view: NoticeView, links: Links) -> ExposedFacts:
         public_key=harmless(view.pair.public_key if view.pair else "", KEY_LIMIT),
         at=notice.at,
         source=harmless_source(detail["source"]),
-        client=harmless(detail["client"], CLIENT_LIMIT),
+        client=harmless(detail["client"], USER_AGENT_LIMIT),
         request_id=harmless(detail["request_id"], ID_LIMIT),
         name=harmless_name(view.account.contact_name),
         url=links.notice_url(notice.id),

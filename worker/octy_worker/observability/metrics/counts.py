@@ -9,9 +9,9 @@ from collections.abc import Callable, Mapping
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from octy_middleware.domain.outbox import Event
-from octy_worker.mail.composing import Envelope
 from octy_worker.mail.mailer import Mailer
-from octy_worker.mail.smtp_errors import Delivery, Verdict
+from octy_worker.mail.message_builder import OutgoingMail
+from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.leases import DeliveryResult, Fate
 from octy_workflows.messages import RefusalReason, WorkflowKind
 
@@ -61,8 +61,8 @@ class Counts:
         for fate in _FATES.values():  # a rate needs a zero to begin with
             for event in Event:
                 self._messages.labels(event, fate)
-        for verdict in Verdict:
-            self._sends.labels(verdict)
+        for status in SmtpStatus:
+            self._sends.labels(status)
 
     def delivered(self, end: DeliveryResult) -> None:
         """Count what became of one message."""
@@ -81,9 +81,9 @@ class Counts:
         """Note how far this host's clock is ahead of Temporal's."""
         self._clock.set(offset)
 
-    def sent(self, delivery: Delivery, seconds: float) -> None:
+    def sent(self, delivery: SmtpResult, seconds: float) -> None:
         """Count one send."""
-        self._sends.labels(delivery.verdict).inc()
+        self._sends.labels(delivery.status).inc()
         self._seconds.observe(seconds)
 
 
@@ -91,13 +91,13 @@ class CountedMailer:
     """A mailer whose sends are told to somebody."""
 
     def __init__(
-        self, mailer: Mailer, tell: Callable[[Delivery, float], None], monotonic: Callable[[], float] = time.monotonic
+        self, mailer: Mailer, tell: Callable[[SmtpResult, float], None], monotonic: Callable[[], float] = time.monotonic
     ) -> None:
         self._mailer = mailer
         self._tell = tell
         self._monotonic = monotonic
 
-    def send(self, envelope: Envelope) -> Delivery:
+    def send(self, envelope: OutgoingMail) -> SmtpResult:
         """Send it by the mailer within."""
         begun = self._monotonic()
         delivery = self._mailer.send(envelope)

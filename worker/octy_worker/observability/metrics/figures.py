@@ -32,8 +32,8 @@ from octy_middleware.db.models import (
 from octy_middleware.domain.outbox import TRIES
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import MailState, Resolution, WebhookState
-from octy_worker.mail.holding import hold_now
-from octy_worker.mail.withheld import UnsentAlerts, unsent_alerts, withheld_by_kind
+from octy_worker.mail.alert_hold import current_hold
+from octy_worker.mail.unsent import UnsentAlerts, capped_by_kind, unsent_alerts
 from octy_worker.maintenance.reconciliation.run import JOB
 from octy_worker.observability.database_probe import PROBE
 from octy_worker.reports.stalled_work import StalledWork, read_stalled_work
@@ -126,8 +126,8 @@ def read_now(database: Database, now: float) -> Now:
             jobs=tuple(Recurring(job.name, job.finished_at, bool(job.last_error)) for job in jobs),
             reconciled=dict(json.loads(found)) if found else {},
             alerts=unsent_alerts(session, now),
-            withheld=withheld_by_kind(session, now),
-            held=hold_now(session, now) is not None,
+            withheld=capped_by_kind(session, now),
+            held=current_hold(session, now) is not None,
         )
 
 

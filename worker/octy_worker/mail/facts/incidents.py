@@ -12,20 +12,20 @@ from octy_worker.crypto.links import Links
 from octy_worker.domain.incidents import failures_over_time, load_case, window_of
 from octy_worker.domain.usage import LateUse, SourceCount
 from octy_worker.formatting import SOURCES_SHOWN
-from octy_worker.mail.facts.drafts import CLIENT_LIMIT, ID_LIMIT, KEY_LIMIT, Draft, harmless_source
-from octy_worker.mail.facts.shapes import AccountNoticeFacts, CaseFacts, LateLine, OtherKey, SourceLine
+from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.models import AccountNoticeFacts, IncidentFacts, LateUseLine, OtherKey, SourceLine
 from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
 from octy_workflows.messages import SendMailInput
 
 
-def draft_of_case(session: Session, links: Links, order: SendMailInput, now: float) -> Draft | None:
+def load_incident_draft(session: Session, links: Links, order: SendMailInput, now: float) -> MailDraft | None:
     """Return the draft of a case's mail, or None when there is no such case."""
     case = load_case(session, order.subject_id)
     if case is None:
         return None
     incident, sources = case.incident, case.sources
     shown = sources.named[:SOURCES_SHOWN]
-    facts = CaseFacts(
+    facts = IncidentFacts(
         kind=order.kind,
         incident_id=incident.id,
         public_key=harmless(incident.public_key, KEY_LIMIT),
@@ -35,7 +35,7 @@ def draft_of_case(session: Session, links: Links, order: SendMailInput, now: flo
         opened_at=incident.opened_at,
         last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
         network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
-        within=window_of(incident),
+        window=window_of(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in shown),
         other_sources=sources.number - len(shown),
@@ -48,12 +48,12 @@ def draft_of_case(session: Session, links: Links, order: SendMailInput, now: flo
     )
     addresses = security_addresses(case.account, now)
     others = AccountNoticeFacts(order.kind, incident.id, incident.opened_at)
-    return Draft(facts, case.account.id, incident.id, addresses, other_facts=others)
+    return MailDraft(facts, case.account.id, incident.id, addresses, other_facts=others)
 
 
-def with_others(session: Session, links: Links, found: Draft, incident_ids: Sequence[str]) -> Draft:
+def add_incidents(session: Session, links: Links, found: MailDraft, incident_ids: Sequence[str]) -> MailDraft:
     """Return the draft of an alert that also names the keys of these incidents, oldest first."""
-    if not incident_ids or not isinstance(found.facts, CaseFacts):
+    if not incident_ids or not isinstance(found.facts, IncidentFacts):
         return found
     wanted = select(Incident).where(col(Incident.id).in_(incident_ids))
     rows = session.exec(wanted.order_by(col(Incident.opened_at), col(Incident.id))).all()
@@ -69,20 +69,20 @@ def _other_key(links: Links, incident: Incident) -> OtherKey:
         first_at=incident.first_at,
         opened_at=incident.opened_at,
         network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
-        within=window_of(incident),
+        window=window_of(incident),
         url=links.case_url(incident.id),
     )
 
 
 def _source_line(found: SourceCount) -> SourceLine:
-    return SourceLine(harmless_source(found.source), found.count, harmless(found.client, CLIENT_LIMIT))
+    return SourceLine(harmless_source(found.source), found.count, harmless(found.client, USER_AGENT_LIMIT))
 
 
-def _late_line(use: LateUse) -> LateLine:
-    return LateLine(
+def _late_line(use: LateUse) -> LateUseLine:
+    return LateUseLine(
         public_key=harmless(use.public_key, KEY_LIMIT),
         source=harmless_source(use.used_by.source),
-        client=harmless(use.used_by.client, CLIENT_LIMIT),
+        client=harmless(use.used_by.client, USER_AGENT_LIMIT),
         count=use.used_by.count,
         last_at=use.used_by.last_at,
     )

@@ -10,8 +10,8 @@ from starlette.datastructures import MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from octy_middleware.errors import OctyError
-from octy_worker.pages import notices
-from octy_worker.pages.render import Renderer
+from octy_worker.pages import message_pages
+from octy_worker.pages.page_renderer import PageRenderer
 
 _HEADERS = {
     "Cache-Control": "no-store",
@@ -28,17 +28,17 @@ _HSTS = {"Strict-Transport-Security": "max-age=31536000"}
 _log = logging.getLogger(__name__)
 
 
-class Shell:
+class SecurityHeadersMiddleware:
     """Pure ASGI. Sets the headers on each response, and answers an unforeseen exception with the fault page.
 
     Exceptions end here, because the text of a foreign one may hold values (a database error its parameters): the
     log gets type and place only. Our own errors' texts are written to be read, and are logged whole.
     """
 
-    def __init__(self, app: ASGIApp, *, render: Renderer, strict_transport: bool) -> None:
+    def __init__(self, app: ASGIApp, *, renderer: PageRenderer, strict_transport: bool) -> None:
         self._app = app
-        self._render = render
-        self._headers = {**_HEADERS, "Content-Security-Policy": render.policy, **(_HSTS if strict_transport else {})}
+        self._renderer = renderer
+        self._headers = {**_HEADERS, "Content-Security-Policy": renderer.policy, **(_HSTS if strict_transport else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass one connection on; what is no HTTP request passes untouched."""
@@ -67,7 +67,7 @@ class Shell:
             _log.error("a page failed: %s", _describe(error))
             if started:
                 raise ConnectionAbortedError("the response had begun") from None
-            await self._render.notice(notices.FAULT)(scope, receive, send_with_headers)
+            await self._renderer.notice(message_pages.INTERNAL_ERROR)(scope, receive, send_with_headers)
 
 
 def _describe(error: Exception) -> str:

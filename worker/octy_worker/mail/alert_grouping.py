@@ -20,16 +20,16 @@ from sqlmodel.sql.expression import SelectOfScalar
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
-from octy_worker.mail.repository import FINAL, Intent, Standing, copy_pattern, lock_account, new_mail, standing_of
+from octy_worker.mail.repository import FINAL, MailSpec, MailStatus, copy_pattern, lock_account, new_row, status_of
 from octy_workflows.messages import JOINED, MailKind
 
 ANSWERED = "answered"
-_TRY = timedelta(seconds=60)  # an activity's time: after that its worker was killed
-_NEXT_TRY = timedelta(minutes=11)  # the longest backoff, and a try
+_ACTIVITY_TIMEOUT = timedelta(seconds=60)  # an activity's time: after that its worker was killed
+_MAX_RETRY_INTERVAL = timedelta(minutes=11)  # the longest backoff, and a try
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class GroupWait:
     """How long an alert may wait: the window, when its incident was opened, and how long its workflow waited so far.
 
     The workflow's time counts too: clocks of hosts may be wrong, and still nothing waits longer than the window.
@@ -48,13 +48,13 @@ class Waiting:
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
+class AlertSlot:
     """Where the alert stands. Pending and `own`: its mail is to be sent now, and carries the alerts of `others`, too.
 
     Not `own`: another mail carries it. `wait`: it is not its turn before so many seconds.
     """
 
-    standing: Standing
+    status: MailStatus
     others: tuple[str, ...] = ()
     own: bool = True
     wait: float = 0.0
@@ -65,7 +65,7 @@ def alert_key(incident_id: str) -> str:
     return f"{incident_id}/{MailKind.ALERT}/1"
 
 
-def alert_key_of() -> ColumnElement[str]:
+def alert_key_column() -> ColumnElement[str]:
     """Return the key of the first alert of an incident that a query looks at."""
     return col(Incident.id) + f"/{MailKind.ALERT}/1"
 
@@ -75,34 +75,34 @@ def is_unanswered() -> ColumnElement[bool]:
     return col(Incident.closed_at).is_(None) & col(Confirmation.answer).is_(None)
 
 
-def take_turn(session: Session, intent: Intent, waiting: Waiting, now: float) -> Turn:
+def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float) -> AlertSlot:
     """Begin to send an alert with all that join it, or find out what became of it, or how long it waits."""
-    lock_account(session, intent.account_id)
-    mail, time = session.get(Mail, intent.key), utc(now)
+    lock_account(session, spec.account_id)
+    mail, time = session.get(Mail, spec.key), utc(now)
     if mail is not None and mail.carried_by:
         if mail.state in FINAL:
-            return Turn(replace(standing_of(mail), code=mail.last_error or f"in {mail.carried_by}"), own=False)
-        if _is_tried(session, mail, time):
-            return Turn(Standing(MailState.PENDING, f"in {mail.carried_by}"), own=False)
+            return AlertSlot(replace(status_of(mail), code=mail.last_error or f"in {mail.carried_by}"), own=False)
+        if _is_being_sent(session, mail, time):
+            return AlertSlot(MailStatus(MailState.PENDING, f"in {mail.carried_by}"), own=False)
     elif mail is not None and mail.state in FINAL:
-        return Turn(standing_of(mail), _incidents(_rows_carried(session, mail.key)))
+        return AlertSlot(status_of(mail), _incidents(_grouped_rows(session, mail.key)))
     if mail is None:
-        wait = waiting.until_due(_last_alert(session, intent.account_id), now)
+        wait = waiting.until_due(_last_alert_at(session, spec.account_id), now)
         if wait > 0:
-            return Turn(Standing(MailState.PENDING, JOINED), wait=wait)
-        mail, carried = new_mail(intent, time), _carry(session, intent, time)
+            return AlertSlot(MailStatus(MailState.PENDING, JOINED), wait=wait)
+        mail, carried = new_row(spec, time), _create_grouped(session, spec, time)
     else:
-        carried = _carried(session, intent.key)
+        carried = _grouped_pending(session, spec.key)
     mail.carried_by = ""
     for each in (mail, *carried):
         each.tries, each.tried_at, each.last_error = each.tries + 1, time, ""
         session.add(each)
-    return Turn(standing_of(mail), _incidents(carried))
+    return AlertSlot(status_of(mail), _incidents(carried))
 
 
-def complete_carried(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
+def complete_grouped(session: Session, key: str, state: MailState, now: float, *, code: str = "") -> None:
     """Note for each alert that the mail carried what became of it, which is what became of the mail."""
-    for mail in _rows_carried(session, key):
+    for mail in _grouped_rows(session, key):
         if mail.state == MailState.PENDING:
             mail.state, mail.last_error = state, code
             mail.sent_at = utc(now) if state is MailState.SENT else None
@@ -113,31 +113,33 @@ def _incidents(mails: Iterable[Mail]) -> tuple[str, ...]:
     return tuple(mail.incident_id for mail in mails if mail.incident_id and mail.state != MailState.SKIPPED)
 
 
-def _carry(session: Session, intent: Intent, time: datetime) -> Sequence[Mail]:
+def _create_grouped(session: Session, spec: MailSpec, time: datetime) -> Sequence[Mail]:
     """Make the rows of all alerts that this mail carries, oldest incident first."""
-    has_row = select(Mail.key).where(Mail.key == alert_key_of()).exists()
-    unalerted = _unanswered().where(
-        Incident.account_id == intent.account_id, Incident.id != intent.incident_id, ~has_row
+    has_row = select(Mail.key).where(Mail.key == alert_key_column()).exists()
+    unalerted = _unanswered_incidents().where(
+        Incident.account_id == spec.account_id, Incident.id != spec.incident_id, ~has_row
     )
-    domain = intent.message_id.rpartition("@")[2].rstrip(">")
+    domain = spec.message_id.rpartition("@")[2].rstrip(">")
     return [
         Mail(
             key=alert_key(incident_id),
-            account_id=intent.account_id,
+            account_id=spec.account_id,
             incident_id=incident_id,
             kind=MailKind.ALERT,
             message_id=f"<{incident_id}.{MailKind.ALERT}.1@{domain}>",
             created_at=time,
-            carried_by=intent.key,
+            carried_by=spec.key,
         )
         for incident_id in session.exec(unalerted.order_by(col(Incident.opened_at), col(Incident.id)))
     ]
 
 
-def _carried(session: Session, key: str) -> Sequence[Mail]:
+def _grouped_pending(session: Session, key: str) -> Sequence[Mail]:
     """Return the alerts that the mail still carries; one whose incident was answered meanwhile is left out."""
-    rows = [mail for mail in _rows_carried(session, key) if mail.state == MailState.PENDING]
-    open_ones = set(session.exec(_unanswered().where(col(Incident.id).in_([mail.incident_id for mail in rows]))))
+    rows = [mail for mail in _grouped_rows(session, key) if mail.state == MailState.PENDING]
+    open_ones = set(
+        session.exec(_unanswered_incidents().where(col(Incident.id).in_([mail.incident_id for mail in rows])))
+    )
     for mail in rows:
         if mail.incident_id not in open_ones:
             mail.state, mail.last_error = MailState.SKIPPED, ANSWERED
@@ -145,27 +147,27 @@ def _carried(session: Session, key: str) -> Sequence[Mail]:
     return [mail for mail in rows if mail.incident_id in open_ones]
 
 
-def _rows_carried(session: Session, key: str) -> Iterable[Mail]:
+def _grouped_rows(session: Session, key: str) -> Iterable[Mail]:
     account = select(Mail.account_id).where(Mail.key == key).scalar_subquery()
     return session.exec(
         select(Mail).where(Mail.account_id == account, Mail.carried_by == key).order_by(col(Mail.key))
     ).all()
 
 
-def _unanswered() -> SelectOfScalar[str]:
+def _unanswered_incidents() -> SelectOfScalar[str]:
     return select(Incident.id).join(Confirmation, col(Confirmation.incident_id) == Incident.id).where(is_unanswered())
 
 
-def _is_tried(session: Session, mail: Mail, time: datetime) -> bool:
+def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
     """Tell whether somebody still tries the mail that carries this alert; else it goes by itself."""
     carrier = session.get(Mail, mail.carried_by)
     if carrier is None or carrier.state in FINAL or mail.tried_at is None:
         return False
-    waits = session.exec(_unanswered().where(Incident.id == carrier.incident_id)).first() is not None
-    return mail.tried_at > time - (_NEXT_TRY if waits else _TRY)
+    waits = session.exec(_unanswered_incidents().where(Incident.id == carrier.incident_id)).first() is not None
+    return mail.tried_at > time - (_MAX_RETRY_INTERVAL if waits else _ACTIVITY_TIMEOUT)
 
 
-def _last_alert(session: Session, account_id: str) -> datetime | None:
+def _last_alert_at(session: Session, account_id: str) -> datetime | None:
     """Return when the account's last alert was tried last."""
     return session.exec(
         select(func.max(col(Mail.tried_at))).where(

@@ -25,28 +25,28 @@ from emails.signers import DKIMSigner
 from octy_middleware.errors import ConfigurationError
 from octy_worker.settings import WorkerSettings
 
-_NAMES = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
-_SMALLEST = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
+_DNS_NAME = re.compile(r"[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?(\.[A-Za-z0-9]([A-Za-z0-9-]{0,61}[A-Za-z0-9])?)*")
+_MIN_RSA_BITS = 1024  # bits; RFC 8301 lets receivers ignore anything smaller
 # Each is named twice: a second one that somebody adds, or one that we don't use, breaks the signature.
-_SIGNED = (
+_SIGNED_HEADERS = (
     *("from", "to", "cc", "reply-to", "subject", "date", "message-id", "auto-submitted"),
     *("mime-version", "content-type"),
 )
 
 
 @dataclass(frozen=True, slots=True)
-class Signing:
-    """Who signs with which key. `strength` tells the key's kind, `record` what the DNS must say at `place`."""
+class DkimSigner:
+    """Who signs with which key. `key_type` tells the key's kind, `record` what the DNS must say at `place`."""
 
     domain: str
     selector: str
     algorithm: str
-    strength: str
+    key_type: str
     record: str
     key: bytes = field(repr=False)
 
     @classmethod
-    def of(cls, settings: WorkerSettings) -> "Signing | None":
+    def of(cls, settings: WorkerSettings) -> "DkimSigner | None":
         """Return what the settings say; None when they say nothing. Raises ConfigurationError, naming the setting."""
         given = {name: getattr(settings, name) for name in ("dkim_domain", "dkim_selector", "dkim_private_key_file")}
         if not any(given.values()):
@@ -55,9 +55,9 @@ class Signing:
         if missing:
             raise ConfigurationError(f"DKIM needs all of its settings or none: {', '.join(missing)} not set")
         for name in ("dkim_domain", "dkim_selector"):
-            if not _NAMES.fullmatch(given[name]):
+            if not _DNS_NAME.fullmatch(given[name]):
                 raise ConfigurationError(f"{name} (OCTY_{name.upper()}): {given[name]!r} is no name of the DNS")
-        return _signing(settings.dkim_domain.lower(), settings.dkim_selector.lower(), _read(settings))
+        return _signer(settings.dkim_domain.lower(), settings.dkim_selector.lower(), _load_key(settings))
 
     @property
     def place(self) -> str:
@@ -74,7 +74,7 @@ class Signing:
             selector=self.selector,
             signature_algorithm=self.algorithm.encode(),
             canonicalize=(b"relaxed", b"relaxed"),  # relays may fold headers anew
-            include_headers=[name for name in _SIGNED for _ in range(2)],
+            include_headers=[name for name in _SIGNED_HEADERS for _ in range(2)],
         )
 
 
@@ -86,7 +86,7 @@ class _Ed25519Signer(DKIMSigner):
         self._sign_params = {**params, "privkey": key, "domain": domain.encode(), "selector": selector.encode()}
 
 
-def _read(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
+def _load_key(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
     path = settings.dkim_private_key_file
     setting = "dkim_private_key_file (OCTY_DKIM_PRIVATE_KEY_FILE)"
     try:
@@ -97,30 +97,30 @@ def _read(settings: WorkerSettings) -> RSAPrivateKey | Ed25519PrivateKey:
         raise ConfigurationError(f"{setting}: {path!r} holds no private key in PEM without a password") from None
     if not isinstance(key, RSAPrivateKey | Ed25519PrivateKey):
         raise ConfigurationError(f"{setting}: {path!r} holds a key that is neither RSA nor Ed25519")
-    if isinstance(key, RSAPrivateKey) and key.key_size < _SMALLEST:
+    if isinstance(key, RSAPrivateKey) and key.key_size < _MIN_RSA_BITS:
         raise ConfigurationError(f"{setting}: a key of {key.key_size} bits is too weak → make one of 2048")
     if isinstance(key, Ed25519PrivateKey) and importlib.util.find_spec("nacl") is None:
         raise ConfigurationError(f"{setting}: Ed25519 needs PyNaCl → pip install 'octy-middleware[ed25519]'")
     return key
 
 
-def _signing(domain: str, selector: str, key: RSAPrivateKey | Ed25519PrivateKey) -> Signing:
+def _signer(domain: str, selector: str, key: RSAPrivateKey | Ed25519PrivateKey) -> DkimSigner:
     if isinstance(key, RSAPrivateKey):
         public = key.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
-        return Signing(
+        return DkimSigner(
             domain,
             selector,
             algorithm="rsa-sha256",
-            strength=f"RSA, {key.key_size} bits",
+            key_type=f"RSA, {key.key_size} bits",
             record=f"v=DKIM1; k=rsa; p={base64.b64encode(public).decode()}",
             # The form that dkimpy reads, whatever the file's own is.
             key=key.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()),
         )
-    return Signing(
+    return DkimSigner(
         domain,
         selector,
         algorithm="ed25519-sha256",
-        strength="Ed25519",
+        key_type="Ed25519",
         record=f"v=DKIM1; k=ed25519; p={base64.b64encode(key.public_key().public_bytes_raw()).decode()}",
         key=base64.b64encode(key.private_bytes_raw()),
     )

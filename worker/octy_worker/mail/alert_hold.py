@@ -1,6 +1,6 @@
 """Alerts held because a fault of our own would mail many customers: on evidence only, 15 minutes at most.
 
-Here: the evidence (PURE: `evidence_in`) and how it is read, the row of a hold, its release. Not here: telling staff
+Here: the evidence (PURE: `find_evidence`) and how it is read, the row of a hold, its release. Not here: telling staff
 (`hold_notice`), when a held alert is tried again (`octy_workflows`).
 
 What counts as evidence:
@@ -25,13 +25,13 @@ from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, load_check_
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 
-MOST = 900.0
+MAX_HOLD = 900.0
 """Seconds for which a hold lasts, and for which any one alert is held."""
-_PAUSE = timedelta(hours=24)  # from the end of a hold to the next one
-_LEAST_REFUSED = 5  # accounts that are refused at addresses of their own
-_LEAST_BEFORE = 10  # accounts that succeeded before
-_SAMPLE = 40  # newest incidents that are looked at
-_SOURCES = 8  # addresses of a key that are looked at
+_MIN_INTERVAL = timedelta(hours=24)  # from the end of a hold to the next one
+_MIN_REFUSED_ACCOUNTS = 5  # accounts that are refused at addresses of their own
+_MIN_ACTIVE_ACCOUNTS = 10  # accounts that succeeded before
+_MAX_INCIDENTS = 40  # newest incidents that are looked at
+_MAX_SOURCES = 8  # addresses of a key that are looked at
 _RECENT = timedelta(minutes=15)
 _HOUR = 60  # minutes
 
@@ -44,7 +44,7 @@ class Evidence(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Signs:
+class FaultIndicators:
     """What the database tells of a fault of our own, counted in accounts.
 
     `refused`: that have an incident and are refused where they were accepted before. `before` and `since`: that
@@ -57,35 +57,35 @@ class Signs:
     keys_fit: bool = True
 
 
-def evidence_in(signs: Signs) -> Evidence | None:
+def find_evidence(signs: FaultIndicators) -> Evidence | None:
     """Return the evidence of a fault of our own, or None: then nothing is held."""
     if not signs.keys_fit:
         return Evidence.FOREIGN_KEYS
-    if signs.refused < _LEAST_REFUSED or signs.before < _LEAST_BEFORE:
+    if signs.refused < _MIN_REFUSED_ACCOUNTS or signs.before < _MIN_ACTIVE_ACCOUNTS:
         return None
     return Evidence.SUCCESSES_STOPPED if signs.since * 20 <= signs.before else None
 
 
-def hold_for(session: Session, peppers: Keychain, opened_at: float, waited: float, now: float) -> float:
+def hold_alert(session: Session, peppers: Keychain, opened_at: float, waited: float, now: float) -> float:
     """Return for how many seconds an alert is held from now on, 0 for none. Opens a hold when there is evidence.
 
     Give a writing transaction. `waited`: for how long its workflow waited so far; the time of a wrong clock never adds
-    up to more than `MOST`.
+    up to more than `MAX_HOLD`.
     """
     hold, time = newest_hold(session), utc(now)
     if hold is not None and hold.ends_at > time and hold.released_at is None:
-        due = min(hold.ends_at.timestamp(), max(opened_at, hold.began_at.timestamp()) + MOST)
-        return max(0.0, min(due - now, MOST - waited))
-    if waited >= MOST or (hold is not None and (hold.released_at or hold.ends_at) > time - _PAUSE):
+        due = min(hold.ends_at.timestamp(), max(opened_at, hold.began_at.timestamp()) + MAX_HOLD)
+        return max(0.0, min(due - now, MAX_HOLD - waited))
+    if waited >= MAX_HOLD or (hold is not None and (hold.released_at or hold.ends_at) > time - _MIN_INTERVAL):
         return 0.0
-    signs = read_signs(session, peppers, now)
-    evidence = evidence_in(signs)
+    signs = load_indicators(session, peppers, now)
+    evidence = find_evidence(signs)
     if evidence is None:
         return 0.0
     session.add(
-        AlertHold(id=uuid7(now), evidence=evidence, accounts=signs.refused, began_at=time, ends_at=utc(now + MOST))
+        AlertHold(id=uuid7(now), evidence=evidence, accounts=signs.refused, began_at=time, ends_at=utc(now + MAX_HOLD))
     )
-    return MOST - waited
+    return MAX_HOLD - waited
 
 
 def newest_hold(session: Session) -> AlertHold | None:
@@ -93,7 +93,7 @@ def newest_hold(session: Session) -> AlertHold | None:
     return session.exec(select(AlertHold).order_by(col(AlertHold.began_at).desc()).limit(1)).first()
 
 
-def hold_now(session: Session, now: float) -> AlertHold | None:
+def current_hold(session: Session, now: float) -> AlertHold | None:
     """Return the hold that lasts now, or None."""
     hold = newest_hold(session)
     return hold if hold is not None and hold.released_at is None and hold.ends_at > utc(now) else None
@@ -101,7 +101,7 @@ def hold_now(session: Session, now: float) -> AlertHold | None:
 
 def release_hold(session: Session, *, actor: str, reason: str, now: float) -> AlertHold | None:
     """End the hold that lasts now, or return None: held alerts leave within a minute."""
-    hold = hold_now(session, now)
+    hold = current_hold(session, now)
     if hold is None:
         return None
     ends = (
@@ -114,36 +114,36 @@ def release_hold(session: Session, *, actor: str, reason: str, now: float) -> Al
     return hold
 
 
-def read_signs(session: Session, peppers: Keychain, now: float) -> Signs:
+def load_indicators(session: Session, peppers: Keychain, now: float) -> FaultIndicators:
     """Return the signs of this moment. Cheap while few accounts have new incidents."""
     if compare(PEPPERS, peppers, load_check_values(session.connection(), PEPPERS)) is Fit.FOREIGN:
-        return Signs(keys_fit=False)
+        return FaultIndicators(keys_fit=False)
     recent = select(Incident).where(col(Incident.closed_at).is_(None), col(Incident.opened_at) > utc(now) - _RECENT)
-    found = session.exec(recent.order_by(col(Incident.opened_at).desc()).limit(_SAMPLE)).all()
+    found = session.exec(recent.order_by(col(Incident.opened_at).desc()).limit(_MAX_INCIDENTS)).all()
     by_account = {incident.account_id: incident for incident in found}
-    if len(by_account) < _LEAST_REFUSED:
-        return Signs()
+    if len(by_account) < _MIN_REFUSED_ACCOUNTS:
+        return FaultIndicators()
     refused = [each.first_at for each in by_account.values() if _is_refused_at_own_address(session, each, now)]
-    if len(refused) < _LEAST_REFUSED:
-        return Signs(refused=len(refused))
+    if len(refused) < _MIN_REFUSED_ACCOUNTS:
+        return FaultIndicators(refused=len(refused))
     began = median_low(refused)
-    span = timedelta(seconds=min(max(now - began.timestamp(), 30.0), MOST))
-    return Signs(
+    span = timedelta(seconds=min(max(now - began.timestamp(), 30.0), MAX_HOLD))
+    return FaultIndicators(
         refused=len(refused),
-        before=_succeeded(session, began - span, began),
-        since=_succeeded(session, began, utc(now) + _RECENT),
+        before=_count_last_success(session, began - span, began),
+        since=_count_last_success(session, began, utc(now) + _RECENT),
     )
 
 
 def _is_refused_at_own_address(session: Session, incident: Incident, now: float) -> bool:
     """Tell whether the key is refused at an address from which it was accepted within the hour before."""
     first, last = int(incident.first_at.timestamp()) // 60, int(now) // 60
-    accepted = _sources(session, incident.public_key, Outcome.ACCEPTED, range(first - _HOUR, first + 1))
+    accepted = _load_sources(session, incident.public_key, Outcome.ACCEPTED, range(first - _HOUR, first + 1))
     minutes = range(max(first, last - _RECENT.seconds // 60), last + 1)
-    return bool(accepted) and bool(_sources(session, incident.public_key, Outcome.WRONG_SECRET, minutes, accepted))
+    return bool(accepted) and bool(_load_sources(session, incident.public_key, Outcome.WRONG_SECRET, minutes, accepted))
 
 
-def _sources(
+def _load_sources(
     session: Session, public_key: str, outcome: Outcome, minutes: Sequence[int], among: Iterable[str] = ()
 ) -> list[str]:
     """Return addresses of a key's outcome within these minutes, some at most; every look goes by the primary key."""
@@ -152,10 +152,10 @@ def _sources(
     )
     known = list(among)
     query = query.where(col(OutcomeMinute.source).in_(known)) if known else query
-    return list(session.exec(query.distinct().limit(_SOURCES)))
+    return list(session.exec(query.distinct().limit(_MAX_SOURCES)))
 
 
-def _succeeded(session: Session, begin: datetime, end: datetime) -> int:
+def _count_last_success(session: Session, begin: datetime, end: datetime) -> int:
     """Return how many accounts' last success was within this time."""
     last = (
         select(func.max(col(KeyPair.last_used_at)))

@@ -23,56 +23,56 @@ from octy_worker.crypto.links import Links, Purpose
 from octy_worker.domain.incidents import CUSTOMER, SYSTEM, CaseView, answer_case, load_case, window_of
 from octy_worker.domain.usage import SourceCount, Sources
 from octy_worker.formatting import SOURCES_SHOWN, amount, origin, span
-from octy_worker.pages import notices
-from octy_worker.pages.forms import read_box
-from octy_worker.pages.linked import Form, Query, say, what_was_said
-from octy_worker.pages.notices import Notice
-from octy_worker.pages.render import Renderer
+from octy_worker.pages import message_pages
+from octy_worker.pages.forms import read_checkbox
+from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
+from octy_worker.pages.message_pages import MessagePage
+from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
 _BUTTONS = {str(answer): answer for answer in Answer}
 
-_STALE, _LEAKED, _NO_BUTTON, _TOO_LATE = "stale", "leaked", "none", "late"
-_ASKS_AGAIN: Mapping[str, str] = {
+_STALE, _LEAKED, _NO_BUTTON, _CLOSED = "stale", "leaked", "none", "late"
+_RETRY_MESSAGES: Mapping[str, str] = {
     _STALE: "This form was out of date. Nothing was recorded: please answer again below.",
     _LEAKED: "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.",
     _NO_BUTTON: "No answer arrived. Nothing was recorded: please press one of the two buttons below.",
 }
-_SETTLED = "This case was settled before your click, so your click changed nothing. This is what stands:"
+_ALREADY_ANSWERED = "This case was settled before your click, so your click changed nothing. This is what stands:"
 
 _log = logging.getLogger(__name__)
 
 
-class CasePages:
+class IncidentPages:
     """Shows cases and takes answers."""
 
     def __init__(
-        self, settings: WorkerSettings, database: Database, links: Links, *, render: Renderer, clock: Clock
+        self, settings: WorkerSettings, database: Database, links: Links, *, renderer: PageRenderer, clock: Clock
     ) -> None:
         self._settings = settings
         self._database = database
         self._links = links
-        self._render = render
+        self._renderer = renderer
         self._clock = clock
 
     def respond(self, incident_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
         if not self._links.check(token, Purpose.CASE, incident_id):
             _log.info("case %s: a link that we did not make was refused", incident_id)
-            return self._render.notice(notices.NOT_FOUND)
+            return self._renderer.notice(message_pages.NOT_FOUND)
         view = self._load(incident_id)
         if view is None:
-            return self._render.notice(notices.NOT_FOUND)
-        if isinstance(view, Notice):
-            return self._render.notice(view)
+            return self._renderer.notice(message_pages.NOT_FOUND)
+        if isinstance(view, MessagePage):
+            return self._renderer.notice(view)
         return self._show(view, query) if form is None else self._answer(view, token, form)
 
-    def _load(self, incident_id: str) -> CaseView | Notice | None:
+    def _load(self, incident_id: str) -> CaseView | MessagePage | None:
         """Return the case; once its grace period is over nothing of it, since its address may be in many hands."""
         with self._database.read_session() as session:
             incident = session.get(Incident, incident_id)
             if incident is not None and self._is_over(incident):
-                return notices.CASE_CLOSED
+                return message_pages.INCIDENT_CLOSED
             return load_case(session, incident_id)
 
     def _is_over(self, incident: Incident) -> bool:
@@ -82,25 +82,25 @@ class CasePages:
     def _answer(self, view: CaseView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
         if not self._links.check(form.get("form", ""), Purpose.CASE_FORM, incident_id):
-            return say(token, _STALE)
+            return redirect_to_page(token, _STALE)
         answer = _BUTTONS.get(form.get("answer", ""))
-        leaked = read_box(form, "leaked")
+        leaked = read_checkbox(form, "leaked")
         if answer is None or leaked is None:
-            return say(token, _NO_BUTTON, ticked=bool(leaked))
+            return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.confirmation.leaked and view.confirmation.answer is None:
-            return say(token, _LEAKED)
+            return redirect_to_page(token, _LEAKED)
         standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
             _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
-            return say(token)
-        return say(token, _TOO_LATE)
+            return redirect_to_page(token)
+        return redirect_to_page(token, _CLOSED)
 
     def _show(self, view: CaseView, query: Query) -> Response:
-        status, problem = _problem(view, what_was_said(query))
+        status, problem = _problem(view, problem_code(query))
         leak_ticked = bool(problem) and query.get("leaked") == "yes"
         incident, confirmation = view.incident, view.confirmation
         shown = view.sources.named[:SOURCES_SHOWN]
-        return self._render.page(
+        return self._renderer.page(
             "case.html",
             status,
             problem=problem,
@@ -108,12 +108,12 @@ class CasePages:
             incident=incident,
             pair=view.pair,
             confirmation=confirmation,
-            decided_by=_decider(confirmation.answered_by),
+            decided_by=_answered_by(confirmation.answered_by),
             failures=view.failures,
             last_at=view.sources.last_at or incident.opened_at,
-            rule=_rule_in_words(view),
+            rule=_describe_rule(view),
             sources=shown,
-            rest=_rest_in_words(view.sources, shown),
+            rest=_describe_other_sources(view.sources, shown),
             late_uses=view.late_uses[:SOURCES_SHOWN],
             form_token=self._links.token(Purpose.CASE_FORM, incident.id),
             quiet=self._settings.quiet_after_false_alarm,
@@ -124,15 +124,15 @@ class CasePages:
 def _problem(view: CaseView, said: str) -> tuple[int, str]:
     """Return the status of a page, and what it says of the click before. What no longer fits the case is not said."""
     if view.confirmation.answer is None and view.incident.closed_at is None:
-        return (400, _ASKS_AGAIN[said]) if said in _ASKS_AGAIN else (200, "")
-    return (200, "") if said != _TOO_LATE and said not in _ASKS_AGAIN else (409, _SETTLED)
+        return (400, _RETRY_MESSAGES[said]) if said in _RETRY_MESSAGES else (200, "")
+    return (200, "") if said != _CLOSED and said not in _RETRY_MESSAGES else (409, _ALREADY_ANSWERED)
 
 
-def _decider(actor: str) -> str:
+def _answered_by(actor: str) -> str:
     return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # which of us is nobody else's business
 
 
-def _rule_in_words(view: CaseView) -> str:
+def _describe_rule(view: CaseView) -> str:
     within = window_of(view.incident)
     if within is not None:
         wrong = f"{amount(view.incident.length, 'request')} with your public key and a wrong secret key"
@@ -146,7 +146,7 @@ def _rule_in_words(view: CaseView) -> str:
     return f"{wrong} with your public key and a wrong secret key, and no accepted request in between"
 
 
-def _rest_in_words(sources: Sources, shown: Sequence[SourceCount]) -> str:
+def _describe_other_sources(sources: Sources, shown: Sequence[SourceCount]) -> str:
     """Return what the sources that are not shown sum up to."""
     number, count = sources.number - len(shown), sources.total - sum(source.count for source in shown)
     if not number:

@@ -17,15 +17,15 @@ from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
 from octy_worker import formatting
-from octy_worker.pages.notices import Notice
+from octy_worker.pages.message_pages import MessagePage
 from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DeliveryMethod
 
-_LONGEST_TEXT = 2000  # characters of one printed value
+_MAX_TEXT = 2000  # characters of one printed value
 
 
-class Renderer:
+class PageRenderer:
     """Makes the pages. Every text that a template prints is escaped and passes `plain` first."""
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -46,7 +46,7 @@ class Renderer:
         """Return the page of a template."""
         return HTMLResponse(_templates().get_template(template).render(self._common | values), status)
 
-    def notice(self, notice: Notice, headers: Mapping[str, str] | None = None) -> HTMLResponse:
+    def notice(self, notice: MessagePage, headers: Mapping[str, str] | None = None) -> HTMLResponse:
         """Return the page of a message."""
         response = self.page("notice.html", notice.status, notice=notice)
         response.headers.update(headers or {})
@@ -70,7 +70,7 @@ def _templates() -> Environment:
 
 
 def _harmless(value: object) -> object:
-    return plain(value, _LONGEST_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
+    return plain(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(contact: str) -> str | None:

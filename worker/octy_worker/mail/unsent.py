@@ -13,7 +13,7 @@ from sqlmodel import Session, col, func, or_, select
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Confirmation, Incident, Mail
 from octy_middleware.states import MailState
-from octy_worker.mail.joining import alert_key_of, is_unanswered
+from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 from octy_workflows.messages import DAILY_CAP
 
 _RECENT = timedelta(hours=25)  # each is ordered again, or given up, within a day
@@ -27,7 +27,7 @@ class UnsentAlerts:
     oldest: float
 
 
-def is_withheld(now: float) -> ColumnElement[bool]:
+def is_capped(now: float) -> ColumnElement[bool]:
     """Return what is true of the row of a mail that the daily cap withholds, and that somebody still waits for."""
     waiting = (
         select(Incident.id)
@@ -43,9 +43,9 @@ def is_withheld(now: float) -> ColumnElement[bool]:
     )
 
 
-def withheld_by_kind(session: Session, now: float) -> Mapping[str, int]:
+def capped_by_kind(session: Session, now: float) -> Mapping[str, int]:
     """Return how many mails the daily cap withholds, by kind."""
-    rows = session.exec(select(Mail.kind, func.count()).where(is_withheld(now)).group_by(Mail.kind))
+    rows = session.exec(select(Mail.kind, func.count()).where(is_capped(now)).group_by(Mail.kind))
     return dict(rows.all())
 
 
@@ -53,7 +53,7 @@ def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
     """Return how many incidents wait for their alert to leave, and for how long."""
     done = (
         select(Mail.key)
-        .where(Mail.key == alert_key_of(), col(Mail.state).in_([MailState.SENT, MailState.FAILED]))
+        .where(Mail.key == alert_key_column(), col(Mail.state).in_([MailState.SENT, MailState.FAILED]))
         .exists()
     )
     count, oldest = session.exec(

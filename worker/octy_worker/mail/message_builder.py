@@ -11,37 +11,37 @@ from emails.message import Message
 
 from octy_middleware.clock import utc
 from octy_worker.mail.addresses import Sender
-from octy_worker.mail.renderer import Letter
-from octy_worker.mail.signing import Signing
+from octy_worker.mail.dkim_signing import DkimSigner
+from octy_worker.mail.renderer import RenderedMail
 from octy_worker.settings import WorkerSettings
 
 
 @dataclass(frozen=True, slots=True)
-class Envelope:
+class OutgoingMail:
     """One message to one address. The same `message_id` twice is the same message to whoever gets both."""
 
     message_id: str
     at: float
     recipient: str = field(repr=False)
-    letter: Letter = field(repr=False)
+    rendered: RenderedMail = field(repr=False)
 
 
-class Composer:
+class MessageBuilder:
     """Makes messages. Raises ConfigurationError when built with a sender or a signature that is none."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self._sender = Sender.parse(settings.mail_from)
-        self._signing = Signing.of(settings)
+        self._signing = DkimSigner.of(settings)
 
-    def compose(self, envelope: Envelope) -> Message:
+    def compose(self, envelope: OutgoingMail) -> Message:
         """Return the message; it is signed when it is made into bytes."""
         readable = Charset("utf-8")
         readable.body_encoding = QP  # the library's base64 costs points with spam filters
         message = Message(
             charset=readable,  # type: ignore[arg-type]  # it passes the value on to email.mime, which takes a Charset
-            subject=envelope.letter.subject,
-            text=envelope.letter.text,
-            html=envelope.letter.html,
+            subject=envelope.rendered.subject,
+            text=envelope.rendered.text,
+            html=envelope.rendered.html,
             mail_from=(self._sender.name, self._sender.address),
             mail_to=(None, envelope.recipient),
             message_id=envelope.message_id,

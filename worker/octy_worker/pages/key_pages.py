@@ -20,15 +20,15 @@ from octy_middleware.states import PairState, RegenerationState
 from octy_worker.crypto.links import Links, Purpose
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain.regenerations import RegenerationView, collect, load_regeneration
-from octy_worker.pages import notices
-from octy_worker.pages.linked import Form, Query, say, what_was_said
-from octy_worker.pages.notices import Notice
-from octy_worker.pages.render import Renderer
+from octy_worker.pages import message_pages
+from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
+from octy_worker.pages.message_pages import MessagePage
+from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
-_GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"
+_MAX_GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"
 _STALE = "stale"
-_ASKS_AGAIN = "This form was out of date. Nothing was shown: please press the button again."
+_STALE_MESSAGE = "This form was out of date. Nothing was shown: please press the button again."
 
 _log = logging.getLogger(__name__)
 
@@ -43,14 +43,14 @@ class KeyPages:
         links: Links,
         sealer: Sealer,
         *,
-        render: Renderer,
+        renderer: PageRenderer,
         clock: Clock,
     ) -> None:
         self._overlap = timedelta(seconds=settings.overlap)
         self._database = database
         self._links = links
         self._sealer = sealer
-        self._render = render
+        self._renderer = renderer
         self._clock = clock
 
     def respond(self, regeneration_id: str, token: str, form: Form | None, query: Query) -> Response:
@@ -60,12 +60,12 @@ class KeyPages:
         view = None if generation is None else self._load(regeneration_id)
         if generation is None or view is None or view.sealed is None:
             _log.info("keys %s: a link that we did not make was refused", regeneration_id)
-            return self._render.notice(notices.NOT_FOUND)
-        obstacle = _obstacle(view, view.sealed, generation, now)
+            return self._renderer.notice(message_pages.NOT_FOUND)
+        obstacle = _blocking_message(view, view.sealed, generation, now)
         if obstacle is not None:
-            return self._render.notice(obstacle)
+            return self._renderer.notice(obstacle)
         if form is None:
-            return self._offer(view, view.sealed, stale=what_was_said(query) == _STALE)
+            return self._offer(view, view.sealed, stale=problem_code(query) == _STALE)
         return self._hand_over(view, view.sealed, token, form, now)
 
     def _generation_of(self, token: str, regeneration_id: str) -> int | None:
@@ -77,7 +77,7 @@ class KeyPages:
         newest = current or 0
         fits = [
             generation
-            for generation in range(newest, newest - _GENERATIONS, -1)
+            for generation in range(newest, newest - _MAX_GENERATIONS, -1)
             if self._links.check(token, Purpose.REVEAL, regeneration_id, generation)
         ]
         sent = [generation for generation in fits if generation >= 1]
@@ -88,10 +88,10 @@ class KeyPages:
             return load_regeneration(session, regeneration_id)
 
     def _offer(self, view: RegenerationView, sealed: SealedSecret, *, stale: bool) -> Response:
-        return self._render.page(
+        return self._renderer.page(
             "offer.html",
             400 if stale else 200,
-            problem=_ASKS_AGAIN if stale else "",
+            problem=_STALE_MESSAGE if stale else "",
             new_pair=view.new_pair,
             old_pair=view.old_pair,
             expires_at=sealed.expires_at,
@@ -103,12 +103,12 @@ class KeyPages:
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
         ):
-            return say(token, _STALE)
+            return redirect_to_page(token, _STALE)
         keys = collect(self._database, self._sealer, regeneration_id, generation, now)
         if keys is None:
-            return self._render.notice(self._why_not(regeneration_id, generation, now))
+            return self._renderer.notice(self._why_not(regeneration_id, generation, now))
         _log.info("keys %s: collected", regeneration_id)
-        return self._render.page(
+        return self._renderer.page(
             "secret.html",
             public_key=keys.public_key,
             secret_key=keys.secret.reveal(),
@@ -117,12 +117,12 @@ class KeyPages:
             old_until=self._old_until(view, now),
         )
 
-    def _why_not(self, regeneration_id: str, generation: int, now: float) -> Notice:
+    def _why_not(self, regeneration_id: str, generation: int, now: float) -> MessagePage:
         """Return what came between the look at the link and its collection."""
         view = self._load(regeneration_id)
         if view is None or view.sealed is None:
-            return notices.NOT_FOUND
-        return _obstacle(view, view.sealed, generation, now) or notices.KEYS_REPLACED
+            return message_pages.NOT_FOUND
+        return _blocking_message(view, view.sealed, generation, now) or message_pages.KEYS_REPLACED
 
     def _old_until(self, view: RegenerationView, now: float) -> datetime:
         """Return when the old pair ends: as set already, or one overlap from this collection."""
@@ -130,13 +130,13 @@ class KeyPages:
         return set_already or utc(now) + self._overlap
 
 
-def _obstacle(view: RegenerationView, sealed: SealedSecret, generation: int, now: float) -> Notice | None:
+def _blocking_message(view: RegenerationView, sealed: SealedSecret, generation: int, now: float) -> MessagePage | None:
     if sealed.collected_at is not None:
-        return notices.collected(sealed.collected_at)
+        return message_pages.already_collected(sealed.collected_at)
     if view.regeneration.state in (RegenerationState.SUPERSEDED, RegenerationState.ABANDONED):
-        return notices.KEYS_REPLACED
+        return message_pages.KEYS_REPLACED
     if generation != sealed.generation:
-        return notices.LINK_REPLACED
+        return message_pages.LINK_REPLACED
     if sealed.sealed is None or sealed.expires_at <= utc(now) or view.new_pair is None:
-        return notices.LINK_EXPIRED
+        return message_pages.LINK_EXPIRED
     return None

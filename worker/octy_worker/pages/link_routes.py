@@ -11,32 +11,32 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from octy_worker.pages.forms import clean_id, read_form
+from octy_worker.pages.forms import read_form, valid_id
 
 Form = Mapping[str, str]
 Query = Mapping[str, str]
 Respond = Callable[[str, str, Form | None, Query], Response]
 """Takes the subject's id, the link's token, the form of a POST (None for a GET or HEAD) and the query. May block."""
 
-_SAID = "said"
+_PROBLEM = "said"
 
 
-def say(token: str, said: str = "", *, ticked: bool = False) -> Response:
+def redirect_to_page(token: str, said: str = "", *, ticked: bool = False) -> Response:
     """Answer a POST: the browser is sent to the page, which says what came of it.
 
     A page that is itself the answer to a POST can't be shown again by Back and Forward. The address is relative, so it
     holds under any path of a proxy; `said` is a name in the page's own table, so that no address makes it say more.
     """
-    query = urlencode(({_SAID: said} if said else {}) | ({"leaked": "yes"} if ticked else {}))
+    query = urlencode(({_PROBLEM: said} if said else {}) | ({"leaked": "yes"} if ticked else {}))
     return RedirectResponse(f"./{token}?{query}" if query else f"./{token}", 303)
 
 
-def what_was_said(query: Query) -> str:
+def problem_code(query: Query) -> str:
     """Return the name that `say` put into the address; strangers can put any."""
-    return query.get(_SAID, "")
+    return query.get(_PROBLEM, "")
 
 
-def linked(kind: str, respond: Respond) -> Route:
+def link_route(kind: str, respond: Respond) -> Route:
     """Return the route of `/kind/{subject_id}/{token}`."""
     return Route(f"/{kind}/{{subject_id}}/{{token}}", _endpoint(respond), methods=["GET", "POST"])
 
@@ -46,7 +46,7 @@ def _endpoint(respond: Respond) -> Callable[[Request], Awaitable[Response]]:
         form = await read_form(request) if request.method == "POST" else None
         return await run_in_threadpool(
             respond,
-            clean_id(request.path_params["subject_id"]),
+            valid_id(request.path_params["subject_id"]),
             request.path_params["token"],
             form,
             request.query_params,

@@ -16,45 +16,45 @@ from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_worker.crypto.links import Links, Purpose
 from octy_worker.domain.notices import NoticeView, Obstacle, load_notice, obstacle_of, order_keys
-from octy_worker.pages import notices
-from octy_worker.pages.forms import read_box
-from octy_worker.pages.linked import Form, Query, say, what_was_said
-from octy_worker.pages.render import Renderer
+from octy_worker.pages import message_pages
+from octy_worker.pages.forms import read_checkbox
+from octy_worker.pages.link_routes import Form, Query, problem_code, redirect_to_page
+from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
-_ENDED = {Obstacle.EXPIRED: notices.NOTICE_EXPIRED, Obstacle.MOVED: notices.ADDRESS_MOVED}
+_EXPIRED_PAGES = {Obstacle.EXPIRED: message_pages.NOTICE_EXPIRED, Obstacle.MOVED: message_pages.ADDRESS_MOVED}
 
-_STALE, _NO_BUTTON, _TOO_LATE = "stale", "none", "late"
-_ASKS_AGAIN: Mapping[str, str] = {
+_STALE, _NO_BUTTON, _CLOSED = "stale", "none", "late"
+_RETRY_MESSAGES: Mapping[str, str] = {
     _STALE: "This form was out of date. Nothing was ordered: please press the button again.",
     _NO_BUTTON: "No order arrived. Nothing was changed: please press the button below.",
 }
-_SETTLED = "Your click came too late, so it changed nothing. This is what stands:"
+_ALREADY_ORDERED = "Your click came too late, so it changed nothing. This is what stands:"
 
 _log = logging.getLogger(__name__)
 
 
-class ReplacePages:
+class NoticePages:
     """Shows what a notice tells, and takes the order for new keys."""
 
     def __init__(
-        self, settings: WorkerSettings, database: Database, links: Links, *, render: Renderer, clock: Clock
+        self, settings: WorkerSettings, database: Database, links: Links, *, renderer: PageRenderer, clock: Clock
     ) -> None:
         self._life = settings.incident_close_after
         self._overlap = settings.overlap
         self._database = database
         self._links = links
-        self._render = render
+        self._renderer = renderer
         self._clock = clock
 
     def respond(self, notice_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
         if not self._links.check(token, Purpose.NOTICE, notice_id):
             _log.info("notice %s: a link that we did not make was refused", notice_id)
-            return self._render.notice(notices.NOT_FOUND)
+            return self._renderer.notice(message_pages.NOT_FOUND)
         view = self._load(notice_id)
         if view is None:
-            return self._render.notice(notices.NOT_FOUND)
+            return self._renderer.notice(message_pages.NOT_FOUND)
         return self._show(view, query) if form is None else self._order(view, token, form)
 
     def _load(self, notice_id: str) -> NoticeView | None:
@@ -64,23 +64,23 @@ class ReplacePages:
     def _order(self, view: NoticeView, token: str, form: Form) -> Response:
         notice_id, now = view.notice.id, self._clock()
         if not self._links.check(form.get("form", ""), Purpose.NOTICE_FORM, notice_id):
-            return say(token, _STALE)
-        leaked = read_box(form, "leaked")
+            return redirect_to_page(token, _STALE)
+        leaked = read_checkbox(form, "leaked")
         if form.get("order") != "replace" or leaked is None:
-            return say(token, _NO_BUTTON, ticked=bool(leaked))
+            return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
         if obstacle_of(view, life=self._life, now=now) is None and order_keys(
             self._database, notice_id, leaked=leaked, now=now
         ):
             _log.info("notice %s: new keys were ordered, leaked: %s", notice_id, leaked)
-            return say(token)
-        return say(token, _TOO_LATE)
+            return redirect_to_page(token)
+        return redirect_to_page(token, _CLOSED)
 
     def _show(self, view: NoticeView, query: Query) -> Response:
         obstacle = obstacle_of(view, life=self._life, now=self._clock())
-        if obstacle in _ENDED:
-            return self._render.notice(_ENDED[obstacle])
-        status, problem = _problem(obstacle, what_was_said(query))
-        return self._render.page(
+        if obstacle in _EXPIRED_PAGES:
+            return self._renderer.notice(_EXPIRED_PAGES[obstacle])
+        status, problem = _problem(obstacle, problem_code(query))
+        return self._renderer.page(
             "replace.html",
             status,
             problem=problem,
@@ -101,5 +101,5 @@ class ReplacePages:
 def _problem(obstacle: Obstacle | None, said: str) -> tuple[int, str]:
     """Return the status of a page, and what it says of the click before. What no longer fits is not said."""
     if obstacle is None:
-        return (400, _ASKS_AGAIN[said]) if said in _ASKS_AGAIN else (200, "")
-    return (200, "") if said != _TOO_LATE and said not in _ASKS_AGAIN else (409, _SETTLED)
+        return (400, _RETRY_MESSAGES[said]) if said in _RETRY_MESSAGES else (200, "")
+    return (200, "") if said != _CLOSED and said not in _RETRY_MESSAGES else (409, _ALREADY_ORDERED)

@@ -26,7 +26,7 @@ class SourceLine:
 
 
 @dataclass(frozen=True, slots=True)
-class LateLine:
+class LateUseLine:
     """A retired pair that is still sent with its own secret, by whom, and when last (None: long ago)."""
 
     public_key: Harmless
@@ -47,15 +47,15 @@ class OtherKey:
     first_at: datetime
     opened_at: datetime
     network: Harmless
-    within: float | None
+    window: float | None
     url: str = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
-class CaseFacts:
+class IncidentFacts:
     """What an alert or reminder tells. `network` is that of the streak when the source rule opened the case.
 
-    `within`: seconds in which the `streak` failures came, with right requests between them, when the third rule did.
+    `window`: seconds in which the `streak` failures came, with right requests between them, when the third rule did.
 
     `plot`: the attempts over time; None when their counts are kept no more. Not `sources_complete`: `other_sources` is
     a lower bound, for there were more sources than are kept by name.
@@ -72,13 +72,13 @@ class CaseFacts:
     opened_at: datetime
     last_at: datetime
     network: Harmless
-    within: float | None
+    window: float | None
     plot: Plot | None
     sources: tuple[SourceLine, ...]
     other_sources: int
     other_count: int
     sources_complete: bool
-    late_uses: tuple[LateLine, ...]
+    late_uses: tuple[LateUseLine, ...]
     request_id: Harmless
     name: Harmless = field(repr=False)
     url: str = field(repr=False)
@@ -99,7 +99,7 @@ class NewKeysFacts:
     public_key: Harmless
     old_public_key: Harmless | None
     leaked: bool
-    renewed: bool
+    resent: bool
     expires_at: datetime
     name: Harmless = field(repr=False)
     url: str = field(repr=False)
@@ -117,7 +117,7 @@ class KeysInsideFacts:
     public_key: Harmless
     old_public_key: Harmless | None
     leaked: bool
-    renewed: bool
+    resent: bool
     name: Harmless = field(repr=False)
     secret: Secret | None
 
@@ -248,7 +248,7 @@ class AccountNoticeFacts:
 
 
 Facts = (
-    CaseFacts
+    IncidentFacts
     | NewKeysFacts
     | KeysInsideFacts
     | StillUsedFacts
