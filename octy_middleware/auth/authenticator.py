@@ -29,6 +29,7 @@ from octy_middleware.auth.pending import PendingCredentials, PendingSlowHash
 from octy_middleware.auth.verifier import Verifier
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
 from octy_middleware.errors import DatabaseUnavailableError
@@ -78,7 +79,7 @@ class Authenticator:
         self.settings = settings
         # Half the clients' patience: a commit that waits for the write lock gives up before they do.
         self.database = database or Database(settings.database_url, busy_timeout=settings.commit_timeout / 2)
-        self.database.check_schema_if_available()
+        check_schema_if_available(self.database)
         self._clock = clock
         self._hashes = HashProcesses()
         self._hasher = KeyHasher(settings.peppers, verify_slowly=self._hashes.verify)

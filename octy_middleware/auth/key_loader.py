@@ -41,7 +41,7 @@ Excuse = Callable[[PendingCredentials, Request], AuthDecision]
 
 
 class KeyLoader:
-    """Finds the record of each claim and has it judged. `excuse` gives the decision where the store did not answer.
+    """Finds the record of each claim and has it judged. `excuse` gives the decision where the database did not answer.
 
     `refuse_to_judge` gives the one, without anything to record, where this host's peppers are not the database's.
 

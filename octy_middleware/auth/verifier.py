@@ -106,7 +106,7 @@ class Verifier:
         )
 
     def without_store(self, claim: PendingCredentials, request: Request) -> AuthDecision:
-        """Decide 503 where the store did not answer.
+        """Decide 503 where the database did not answer.
 
         Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
         """

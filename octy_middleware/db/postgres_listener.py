@@ -40,7 +40,7 @@ class PostgresListener:
             self._check_primary(self._driver)
         except psycopg.Error as error:
             self.close()
-            raise DatabaseUnavailableError(f"the store did not answer: {type(error).__name__}: {error}") from error
+            raise DatabaseUnavailableError(f"the database did not answer: {type(error).__name__}: {error}") from error
         return False
 
     def _check_primary(self, driver: "psycopg.Connection[Any]") -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import ConfigurationError
 from octy_worker.dev.inbox import keep
 from octy_worker.dev.processes import ProcessError, ProcessGroup, is_free
@@ -69,7 +70,7 @@ def test_a_folder_serves_one_stack(tmp_path, monkeypatch):
             pytest.fail("two stacks in one folder")
         assert first.env_file.stat().st_mode & 0o777 == 0o600
         assert first.folder.stat().st_mode & 0o077 == 0
-        assert first.database.schema() is not None
+        assert read_schema_version(first.database) is not None
         secrets = {name: value for name, value in first.env.items() if name.endswith(("PEPPERS", "KEYS"))}
     with Stack(tmp_path, fixed_ports=False) as second:
         assert secrets.items() <= second.env.items()

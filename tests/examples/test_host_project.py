@@ -17,8 +17,8 @@ import pytest
 from support.stores import make_empty_database, remove_database
 
 from octy_middleware import Database
-from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.keys.keychain import Keychain
 
 PROJECT = Path(__file__).parent / "host_project"
@@ -94,7 +94,7 @@ def test_a_host_project_tests_autogenerates_and_upgrades_beside_octy_as_without(
         with closing(Database(octy)) as database:
             upgrade(database)
             assert host.live() == alone
-            assert upgrade(database) == SCHEMA
+            assert upgrade(database) == SCHEMA_VERSION
             check_tables(database)
     assert alone[1] == "3 passed"
     assert "nickname" in alone[0]

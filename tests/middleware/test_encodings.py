@@ -10,6 +10,7 @@ from support.postgres import shared_server
 
 from octy_middleware import ConfigurationError, Database
 from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain.accounts import Accounts, create_account
 from octy_worker.cli.doctor.database import check_database
 from octy_worker.settings import WorkerSettings
@@ -46,7 +47,7 @@ def test_a_database_that_lacks_characters_is_refused_with_what_to_do(url: str, e
         with pytest.raises(ConfigurationError, match=words):
             upgrade(database)
         with pytest.raises(ConfigurationError, match=words):
-            database.check_schema_if_available()
+            check_schema_if_available(database)
 
 
 @pytest.mark.parametrize("encoding", ["LATIN1"])

@@ -17,9 +17,14 @@ from typer.testing import CliRunner
 from octy_middleware import Database, DatabaseUnavailableError, SchemaError
 from octy_middleware.db import migrations
 from octy_middleware.db.backend import WriteMode
-from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.migrations import check_tables, comparison, downgrade, upgrade
 from octy_middleware.db.models import METADATA
+from octy_middleware.db.schema_version import (
+    SCHEMA_VERSION,
+    check_schema,
+    check_schema_if_available,
+    read_schema_version,
+)
 from octy_worker.cli.app import app
 
 OLDER = "0000"  # before any schema of ours
@@ -127,9 +132,9 @@ def test_migrations_make_what_the_models_say(empty: Database, tmp_path: Path, st
 def test_a_second_upgrade_changes_nothing(empty: Database) -> None:
     assert upgrade(empty) is None
     before = shape(empty)
-    assert upgrade(empty) == SCHEMA
+    assert upgrade(empty) == SCHEMA_VERSION
     assert shape(empty) == before
-    empty.check_schema()
+    check_schema(empty)
 
 
 def test_downgrade_to_base_and_upgrade_again(empty: Database) -> None:
@@ -162,11 +167,11 @@ def test_a_failing_migration_leaves_everything_as_it_was(
     kept, before = fill(empty), shape(empty)
     scripts = tmp_path / "scripts"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0009_broken.py").write_text(BROKEN.format(head=SCHEMA))
+    (scripts / "versions" / "0009_broken.py").write_text(BROKEN.format(head=SCHEMA_VERSION))
     monkeypatch.setattr(migrations, "__file__", str(scripts / "__init__.py"))
     with pytest.raises(DatabaseUnavailableError, match="nowhere"):
         upgrade(empty)
-    assert empty.schema() == SCHEMA
+    assert read_schema_version(empty) == SCHEMA_VERSION
     assert shape(empty) == before
     assert rows(empty, [tables_of(empty)[name] for name in kept]) == kept
     check_tables(empty)
@@ -187,7 +192,7 @@ def test_of_two_that_upgrade_at_once_one_does_it_and_the_other_finds_it_done(emp
         thread.start()
     for thread in threads:
         thread.join()
-    assert sorted(map(str, found)) == [SCHEMA, SCHEMA, SCHEMA, "None"]
+    assert sorted(map(str, found)) == [SCHEMA_VERSION, SCHEMA_VERSION, SCHEMA_VERSION, "None"]
     check_tables(empty)
     for database in others:
         database.close()
@@ -207,7 +212,7 @@ def test_who_waits_for_an_upgrade_under_way_reads_what_it_left(empty: Database) 
         waiting.join(0.3)
         assert waiting.is_alive()
     waiting.join()
-    assert late == [SCHEMA]
+    assert late == [SCHEMA_VERSION]
     other.close()
 
 
@@ -303,19 +308,19 @@ def drop_tables(database: Database) -> None:
 @pytest.mark.parametrize(
     ("change", "told"),
     [
-        (make_older, f"at schema {OLDER}, this release needs {SCHEMA}: run `octy db upgrade`"),
-        (make_newer, f"at schema 9999, newer than this release's {SCHEMA}: install the newer release"),
+        (make_older, f"at schema {OLDER}, this release needs {SCHEMA_VERSION}: run `octy db upgrade`"),
+        (make_newer, f"at schema 9999, newer than this release's {SCHEMA_VERSION}: install the newer release"),
         (drop_tables, "no tables yet: run `octy db upgrade`"),
     ],
 )
 def test_a_start_against_another_schema_says_so_and_stops(
     world: World, change: Callable[[Database], None], told: str
 ) -> None:
-    world.database.check_schema_if_available()
+    check_schema_if_available(world.database)
     change(world.database)
-    for check in (world.database.check_schema, world.database.check_schema_if_available):
+    for check in (check_schema, check_schema_if_available):
         with pytest.raises(SchemaError, match=told):
-            check()
+            check(world.database)
 
 
 # Beside a newer release
@@ -341,7 +346,7 @@ def migrate_to_next(database: Database, folder: Path, monkeypatch: pytest.Monkey
     """Do what the next release would: its scripts, then those of this release again."""
     scripts = folder / "next"
     shutil.copytree(SCRIPTS, scripts, ignore=shutil.ignore_patterns("__pycache__"))
-    (scripts / "versions" / "0009_next.py").write_text(NEXT.format(head=SCHEMA, compatible=compatible))
+    (scripts / "versions" / "0009_next.py").write_text(NEXT.format(head=SCHEMA_VERSION, compatible=compatible))
     with monkeypatch.context() as patched:
         patched.setattr(migrations, "__file__", str(scripts / "__init__.py"))
         upgrade(database)
@@ -367,13 +372,13 @@ def test_an_app_starts_on_a_newer_database_that_is_compatible_with_its_release(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
-    migrate_to_next(world.database, tmp_path, monkeypatch, f'compatible_back_to = "{SCHEMA}"')
-    assert world.database.schema() == "0009"
+    migrate_to_next(world.database, tmp_path, monkeypatch, f'compatible_back_to = "{SCHEMA_VERSION}"')
+    assert read_schema_version(world.database) == "0009"
     with world.authenticator() as authenticator:
         assert authenticator.decide(FakeRequest(keys.basic())).passes
     check_tables(world.database)
     assert upgrade(world.database) == "0009"  # a container that upgrades before it starts changes nothing
-    assert world.database.schema() == "0009"
+    assert read_schema_version(world.database) == "0009"
 
 
 @pytest.mark.parametrize("compatible", ["", 'compatible_back_to = "0002"'])
@@ -381,7 +386,9 @@ def test_an_app_refuses_a_newer_database_that_is_not_compatible_and_says_what_to
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compatible: str
 ) -> None:
     migrate_to_next(world.database, tmp_path, monkeypatch, compatible)
-    with pytest.raises(SchemaError, match=f"install the newer release, or run `octy db downgrade {SCHEMA}` by it"):
+    with pytest.raises(
+        SchemaError, match=f"install the newer release, or run `octy db downgrade {SCHEMA_VERSION}` with it"
+    ):
         world.authenticator().__enter__()
     with pytest.raises(SchemaError, match="octy db downgrade"):
         upgrade(world.database)
@@ -397,9 +404,9 @@ def test_the_next_releases_downgrade_takes_the_database_back(
         patched.setattr(migrations, "__file__", str(tmp_path / "next" / "__init__.py"))
         with pytest.raises(typer.Abort):
             command_of(world, input_="n\n")
-        assert world.database.schema() == "0009"
+        assert read_schema_version(world.database) == "0009"
         command_of(world, "--yes")
-    assert world.database.schema() == SCHEMA
+    assert read_schema_version(world.database) == SCHEMA_VERSION
     assert shape(world.database) == before
     check_tables(world.database)
     with world.authenticator() as authenticator:

@@ -16,6 +16,7 @@ from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database
 from octy_middleware.db.migrations import check_tables, upgrade
+from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain import key_pairs
 from octy_middleware.http.outcome import Outcome
 from octy_worker.cli.doctor.database import check_database
@@ -94,7 +95,7 @@ def test_a_pooler_in_statement_mode_is_refused_with_what_to_do(world: World) -> 
         closing(Database(url)) as ours,
     ):
         with pytest.raises(ConfigurationError, match=words):
-            ours.check_schema_if_available()
+            check_schema_if_available(ours)
         checks = check_database(WorkerSettings.model_construct(database_url=url))
         [database] = [check for check in checks if check.name == "database"]
         assert "pool_mode" in str(database)

@@ -7,6 +7,7 @@ import threading
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from urllib.parse import quote
 
@@ -20,6 +21,7 @@ from support.world import World
 from octy_middleware import ConfigurationError, Database, DatabaseUnavailableError, InvalidInputError, Settings
 from octy_middleware.db import bulk_sql
 from octy_middleware.db.backend import WriteMode
+from octy_middleware.db.schema_version import check_schema, check_schema_if_available, read_schema_version
 from octy_middleware.recording import counters, streak_table
 from octy_worker.settings import WorkerSettings
 
@@ -72,10 +74,10 @@ def test_a_server_that_is_gone_is_unavailable_and_nothing_is_lost_when_it_is_bac
         own.kill()
     else:
         own.stop(end)
-    for use in (away.read, away.write, away.schema, away.check_schema):
-        with pytest.raises(DatabaseUnavailableError, match=r"the store did not answer: .*refused"):
+    for use in (away.read, away.write, partial(read_schema_version, away), partial(check_schema, away)):
+        with pytest.raises(DatabaseUnavailableError, match=r"the database did not answer: .*refused"):
             use().__enter__()
-    away.check_schema_if_available()  # a host app starts without it
+    check_schema_if_available(away)  # a host app starts without it
     own.start()
     for _ in range(3):
         assert count(away) == 1
@@ -136,7 +138,7 @@ def test_a_server_that_hangs_is_unavailable_to_newcomers_and_goes_on_where_it_wa
     with pytest.raises(DatabaseUnavailableError, match="timeout"), newcomer.read():
         pass
     assert time.monotonic() - begun < 10
-    newcomer.check_schema_if_available()
+    check_schema_if_available(newcomer)
     waiting = threading.Thread(target=lambda: (put(away), done.append(count(away))))
     waiting.start()
     waiting.join(0.3)
@@ -201,7 +203,7 @@ def test_an_import_writes_beside_everybody(world: World) -> None:
 def test_what_is_wrong_is_told_in_one_line(url: str, told: str) -> None:
     server = shared_server()
     database = Database(url.format(server=server.url("x")[:-2], port=server.port))
-    with pytest.raises(DatabaseUnavailableError, match="the store did not answer") as caught, database.read():
+    with pytest.raises(DatabaseUnavailableError, match="the database did not answer") as caught, database.read():
         pass
     assert told in str(caught.value)
     assert "\n" not in str(caught.value)
@@ -286,7 +288,7 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
     worker = WorkerSettings.build(database_url=full, peppers=keys, sealing_keys=keys, link_keys=keys)
     shown = [repr(settings), str(settings), repr(worker), repr(database), repr(database.engine), repr(database.url)]
     shown += [str(database.url), database.backend.place, database.url.render_as_string()]
-    for use in (database.read, database.write, database.check_schema, lambda: database.listen().wait(0.1)):
+    for use in (database.read, database.write, partial(check_schema, database), lambda: database.listen().wait(0.1)):
         with pytest.raises(DatabaseUnavailableError) as caught:
             getattr(use(), "__enter__", list)()
         shown.append("".join(traceback.format_exception(caught.value)))

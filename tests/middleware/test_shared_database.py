@@ -15,10 +15,10 @@ from support.world import FakeRequest, World
 
 from octy_middleware import ConfigurationError, Database, SchemaError
 from octy_middleware.db.backend import VERSION_TABLE, WriteMode
-from octy_middleware.db.database import SCHEMA
 from octy_middleware.db.foreign_tables import TABLE_NAMES
 from octy_middleware.db.migrations import check_tables, downgrade, upgrade
 from octy_middleware.db.models import METADATA
+from octy_middleware.db.schema_version import SCHEMA_VERSION, check_schema_if_available
 from octy_middleware.http.outcome import Outcome
 from octy_worker.cli.exit_codes import ExitCode, exit_code_of
 
@@ -77,7 +77,7 @@ def test_tables_of_others_with_our_names_are_refused_and_left_alone(empty: Datab
         upgrade(empty)
     assert exit_code_of(caught.value) is ExitCode.USAGE
     with pytest.raises(SchemaError, match=words):
-        empty.check_schema_if_available()
+        check_schema_if_available(empty)
     with empty.read() as connection:
         assert set(inspect(connection).get_table_names()) == {"account", "job"}
 
@@ -90,9 +90,9 @@ def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names
         for name in sorted(TABLE_NAMES):
             connection.exec_driver_sql(f"CREATE TABLE {name} (id INTEGER)")
     assert upgrade(ours) is None
-    assert upgrade(ours) == SCHEMA
+    assert upgrade(ours) == SCHEMA_VERSION
     check_tables(ours)
-    ours.check_schema_if_available()
+    check_schema_if_available(ours)
     with host.read() as connection:
         found = inspect(connection)
         assert set(found.get_table_names("octy_data")) == TABLE_NAMES
@@ -175,12 +175,12 @@ def test_a_schema_that_the_role_may_not_use_is_not_called_empty(tmp_path: Path, 
             connection.exec_driver_sql("CREATE ROLE without_usage LOGIN")
             connection.exec_driver_sql(f"REVOKE USAGE ON SCHEMA {schema} FROM PUBLIC")
         option = "" if schema == "public" else f"?schema={schema}"
-        words = f"may not look into the schema {schema} .* → GRANT USAGE ON SCHEMA {schema}"
+        words = f"has no USAGE right on the schema {schema} .* → GRANT USAGE ON SCHEMA {schema}"
         with (
             closing(Database(url.replace("octy@", "without_usage@") + option)) as guest,
             pytest.raises(SchemaError, match=words),
         ):
-            guest.check_schema_if_available()
+            check_schema_if_available(guest)
         with ours.write() as connection:
             connection.exec_driver_sql("DROP ROLE without_usage")
     shared_server().drop(url.rpartition("/")[2])

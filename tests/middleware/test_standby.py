@@ -16,6 +16,7 @@ from support.world import Keys, World
 from octy_middleware import Database, DatabaseUnavailableError
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.db.bulk_sql import run
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.domain import key_pairs
 from octy_middleware.errors import StandbyError
 
@@ -113,7 +114,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
         lambda: database.read().__enter__(),
         lambda: keyring.look_up(keys.public_key),
         lambda: put(database),
-        database.check_schema,
+        lambda: check_schema(database),
     ):
         with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
             use()

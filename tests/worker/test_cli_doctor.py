@@ -164,7 +164,7 @@ def test_a_sound_store_is_found_sound(registered, world):
     [
         ("sqlite:///{folder}/none.db", "there is no database"),
         (f"sqlite:///{{folder}}/{'n' * 300}.db", "can't be reached: File name too long"),
-        ("sqlite:///{folder}", "the store did not answer"),
+        ("sqlite:///{folder}", "the database did not answer"),
         ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
         ("sqlite:///{folder}/text.db", "is the path right"),
         ("postgresql://octy@127.0.0.1:9/octy", "does the server run"),

@@ -70,7 +70,7 @@ MISTYPED = RIGHT[:-1] + ("a" if RIGHT[-1] != "a" else "b")
         (("keys", "regenerate", "--account", "nobody", *WHY), 2, "no account has the reference"),
         (("--env-file", "nowhere.env", "keys", "list"), 2, "nowhere.env can't be read: No such file"),
         (("--database", "mysql://x/y", "keys", "list"), 2, "give sqlite:///<file> or postgresql://"),
-        (("--database", "postgresql://octy@127.0.0.1:9/x", "keys", "list"), 4, "the store did not answer"),
+        (("--database", "postgresql://octy@127.0.0.1:9/x", "keys", "list"), 4, "the database did not answer"),
         (("--database", "postgresql://octy@127.0.0.1:9", "keys", "list"), 2, "name the database"),
         (("--database", "sqlite://", "keys", "list"), 2, "name a file"),
         (("--database", "what?", "keys", "list"), 2, "database_url"),
@@ -142,7 +142,7 @@ def test_a_store_that_cant_answer_is_unavailable(world, octy):
     world.database.close()
     for path in world.folder.glob("octy.db*"):
         path.write_bytes(b"this is no database, but long enough to look at" * 20)
-    assert "the store did not answer" in octy("accounts", "list").must(4).stderr
+    assert "the database did not answer" in octy("accounts", "list").must(4).stderr
 
 
 def test_a_busy_store_is_unavailable(world, octy, monkeypatch):

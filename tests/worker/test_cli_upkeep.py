@@ -7,7 +7,7 @@ import pytest
 from cli_rig import Octy, octy_for
 from support.world import World
 
-from octy_middleware.db.database import SCHEMA
+from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.context import read_env_file
 
@@ -94,8 +94,8 @@ def test_key_ids_of_two_installations_differ(octy):
 
 def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
-    assert f"was at schema none and is at {SCHEMA} now" in octy("db", "upgrade").must().stdout
-    assert f"is at schema {SCHEMA} already" in octy("db", "upgrade").must().stdout
+    assert f"was at schema none and is at {SCHEMA_VERSION} now" in octy("db", "upgrade").must().stdout
+    assert f"is at schema {SCHEMA_VERSION} already" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
     assert octy("db", "check").must().stdout == ""
 

@@ -17,6 +17,7 @@ from temporalio.client import Client, Interceptor
 from temporalio.worker import Worker
 
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.secret import KeyHasher
 from octy_worker.activities.incidents import IncidentActivities
@@ -65,7 +66,7 @@ class Parts:
         self.database = Database(settings.database_url)
         self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
         try:
-            self.database.check_schema()
+            check_schema(self.database)
             self.installation = claim_installation(self.database, chains_of(settings), time.time())
         except BaseException:
             self.close()

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Connection, inspect, text
 
 from octy_middleware.db.backend import VERSION_TABLE, WriteMode
-from octy_middleware.db.database import COMPATIBLE, SCHEMA, Database
-from octy_middleware.db.foreign_tables import refuse_foreign_tables
+from octy_middleware.db.database import Database
+from octy_middleware.db.foreign_tables import check_foreign_tables
+from octy_middleware.db.schema_version import (
+    COMPATIBLE_COLUMN,
+    SCHEMA_VERSION,
+    check_schema,
+    newer_schema_text,
+    read_schema_version,
+)
 from octy_middleware.errors import ConfigurationError, SchemaError
 
 if TYPE_CHECKING:
@@ -35,7 +42,7 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
     try:
         with database.write(mode=WriteMode.MIGRATION) as connection:
             database.backend.create_schema(connection)
-            refuse_foreign_tables(connection, database.backend)
+            check_foreign_tables(connection, database.backend)
             found = _context(connection).get_current_revision()
             config.attributes["connection"] = connection
             command.upgrade(config, revision)
@@ -44,8 +51,8 @@ def upgrade(database: Database, revision: str = "head") -> str | None:
             return found
     except CommandError as error:
         if revision == "head" and _is_usable(database):
-            return database.schema()  # a newer release has been here: nothing to do
-        raise _no_way(database.schema(), revision, error) from error
+            return read_schema_version(database)  # a newer release has been here: nothing to do
+        raise _unknown_revision(read_schema_version(database), revision, error) from error
 
 
 def downgrade(database: Database, revision: str = "-1") -> str | None:
@@ -65,12 +72,12 @@ def downgrade(database: Database, revision: str = "-1") -> str | None:
             _note_compatibility(connection, config)
             return found
     except CommandError as error:
-        raise _no_way(database.schema(), revision, error) from error
+        raise _unknown_revision(read_schema_version(database), revision, error) from error
 
 
 def _is_usable(database: Database) -> bool:
     try:
-        database.check_schema()
+        check_schema(database)
     except SchemaError:
         return False
     return True
@@ -87,26 +94,26 @@ def _note_compatibility(connection: Connection, config: "Config") -> None:
     if current is None:
         return
     columns = {column["name"] for column in inspect(connection).get_columns(VERSION_TABLE)}
-    if COMPATIBLE not in columns:
-        connection.exec_driver_sql(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN {COMPATIBLE} VARCHAR(80)")
+    if COMPATIBLE_COLUMN not in columns:
+        connection.exec_driver_sql(f"ALTER TABLE {VERSION_TABLE} ADD COLUMN {COMPATIBLE_COLUMN} VARCHAR(80)")
     script = ScriptDirectory.from_config(config).get_revision(current)
-    back_to = getattr(script.module, COMPATIBLE, current)
-    statement = f"UPDATE {VERSION_TABLE} SET {COMPATIBLE} = :told"  # noqa: S608  # our own names
+    back_to = getattr(script.module, COMPATIBLE_COLUMN, current)
+    statement = f"UPDATE {VERSION_TABLE} SET {COMPATIBLE_COLUMN} = :told"  # noqa: S608  # our own names
     connection.execute(text(statement), {"told": f"{current}:{back_to}"})
 
 
 def check_tables(database: Database) -> None:
     """Raise SchemaError, with what to do, unless the tables are this release's: by name, and in all that they have."""
-    database.check_schema()
+    check_schema(database)
     _config()
     from octy_middleware.db.migrations.comparison import differences  # noqa: PLC0415
 
     with database.read() as connection:
-        found = differences(connection, extra=database.schema() == SCHEMA)
+        found = differences(connection, extra=read_schema_version(database) == SCHEMA_VERSION)
     if found:
         more = f"; and {len(found) - _SHOWN} more" if len(found) > _SHOWN else ""
         raise SchemaError(
-            f"the database says that it is at schema {SCHEMA}, but its tables are others: "
+            f"the database says that it is at schema {SCHEMA_VERSION}, but its tables are others: "
             f"{'; '.join(found[:_SHOWN])}{more} → undo what was changed by hand, or restore a backup"
         )
 
@@ -127,13 +134,10 @@ def _config() -> "Config":
     return config
 
 
-def _no_way(found: str | None, revision: str, error: Exception) -> SchemaError:
-    if found is not None and found > SCHEMA:
-        return SchemaError(
-            f"the database is at schema {found}, newer than this release's {SCHEMA}: install the newer release, "
-            f"or run `octy db downgrade {SCHEMA}` by it"
-        )
+def _unknown_revision(found: str | None, revision: str, error: Exception) -> SchemaError:
+    if found is not None and found > SCHEMA_VERSION:
+        return SchemaError(newer_schema_text(found))
     return SchemaError(
-        f"the database is at schema {found or 'none'}, and this release knows no way from there to {revision} "
+        f"the database is at schema {found or 'none'}, and this release can't migrate from there to {revision} "
         f"({error}): is it Octy's database?"
     )

@@ -89,11 +89,12 @@ def database_url(variables: Variables) -> str:
 def open_database(context: typer.Context) -> Iterator["Database"]:
     """Open the store at this release's schema; close it at the end. A mistyped path makes no new file."""
     from octy_middleware.db.database import Database  # noqa: PLC0415
+    from octy_middleware.db.schema_version import check_schema  # noqa: PLC0415
 
     database = Database(database_url(variables_of(context)))
     try:
         require_database_file(database)
-        database.check_schema()
+        check_schema(database)
         yield database
     finally:
         database.close()

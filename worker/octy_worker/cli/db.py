@@ -68,13 +68,14 @@ def upgrade(context: typer.Context) -> None:
     """Migrate."""
     from octy_middleware.db.database import Database
     from octy_middleware.db.migrations import upgrade as migrate
+    from octy_middleware.db.schema_version import read_schema_version
     from octy_worker.identity import chains_in, claim_installation
 
     chains = chains_in(variables_of(context))
     opened = Database(database_url(variables_of(context)))
     try:
         before = migrate(opened)
-        after = opened.schema()
+        after = read_schema_version(opened)
         claim_installation(opened, chains, now())
     finally:
         opened.close()
@@ -101,16 +102,18 @@ def downgrade(
     """Migrate back."""
     from octy_middleware.db.database import Database
     from octy_middleware.db.migrations import downgrade as migrate_back
+    from octy_middleware.db.schema_version import read_schema_version
 
     opened = Database(database_url(variables_of(context)))
     try:
         require_database_file(opened)
         if not yes:
             target = "the schema before" if revision == "-1" else f"schema {revision}"
-            print_lines(f"This takes {opened.backend.place} from schema {opened.schema() or 'none'} back to {target}.")
+            found = read_schema_version(opened) or "none"
+            print_lines(f"This takes {opened.backend.place} from schema {found} back to {target}.")
             typer.confirm("What is newer in its tables is lost. Go on?", abort=True)
         before = migrate_back(opened, revision)
-        after = opened.schema()
+        after = read_schema_version(opened)
     finally:
         opened.close()
     print_lines(f"The database was at schema {before or 'none'} and is at {after or 'none'} now.")
@@ -123,18 +126,19 @@ def downgrade(
 )
 def current(context: typer.Context, as_json: AsJson = False) -> None:
     """Show both schemas."""
-    from octy_middleware.db.database import SCHEMA, Database
+    from octy_middleware.db.database import Database
+    from octy_middleware.db.schema_version import SCHEMA_VERSION, read_schema_version
 
     opened = Database(database_url(variables_of(context)))
     try:
         require_database_file(opened)
-        found = opened.schema()
+        found = read_schema_version(opened)
     finally:
         opened.close()
     if as_json:
-        print_json({"url": opened.url.render_as_string(), "schema": found, "needed": SCHEMA})
+        print_json({"url": opened.url.render_as_string(), "schema": found, "needed": SCHEMA_VERSION})
         return
-    print_lines(f"The database is at schema {found or 'none'}; this release needs {SCHEMA}.")
+    print_lines(f"The database is at schema {found or 'none'}; this release needs {SCHEMA_VERSION}.")
 
 
 @database.command(

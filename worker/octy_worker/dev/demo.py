@@ -14,6 +14,7 @@ import httpx2
 from rich.console import Console
 
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import read_schema_version
 from octy_middleware.errors import InvalidInputError, OctyError
 from octy_worker.dev.demo_acts import perform
 from octy_worker.dev.demo_input import DataFileError, Row, parse
@@ -83,7 +84,7 @@ def _run(stack: Stack, rows: tuple[Row, ...], report: Path, console: Console) ->
 
 def _refuse_used(url: str) -> None:
     with closing(Database(url)) as database:
-        found = database.schema()
+        found = read_schema_version(database)
     if found is not None:
         raise InvalidInputError(f"the database is at schema {found} already: the demo needs an empty one")
 

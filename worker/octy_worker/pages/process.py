@@ -23,6 +23,7 @@ from typing import Any
 from pydantic import SecretStr
 
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.crypto.links import Links
@@ -90,7 +91,7 @@ def serve(settings: WorkerSettings, figures: MutableSequence[float] | None = Non
     check_certificate(settings)
     database = Database(settings.database_url)
     try:
-        database.check_schema()
+        check_schema(database)
         claim_installation(database, chains_of(settings), time.time())
         asyncio.run(_serve(pages_server(settings, database, figures)))
     except (OctyError, OSError) as error:

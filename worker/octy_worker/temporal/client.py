@@ -16,7 +16,7 @@ from temporalio.runtime import Runtime
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware._version import __version__
-from octy_middleware.db.database import SCHEMA
+from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.temporal.codec import converter
@@ -93,7 +93,7 @@ async def connect(
 
 def worker_release() -> str:
     """Return what a worker says of its release, in words that Temporal's Web UI shows, too."""
-    return f"octy {__version__}, schema {SCHEMA}"
+    return f"octy {__version__}, schema {SCHEMA_VERSION}"
 
 
 def worker_identity() -> str:

@@ -11,10 +11,11 @@ from pathlib import Path
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.database import SCHEMA, Database
+from octy_middleware.db.database import Database
 from octy_middleware.db.migrations import check_tables
 from octy_middleware.db.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.db.postgres_url import unverified_sslmode
+from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError, OctyError
 from octy_middleware.keys.secret import KeyHasher, bound_to
@@ -103,7 +104,7 @@ def _check_location(database: Database) -> Check:
     network = network_file_system(Path(database.backend.place)) if is_file else ""
     if network:
         return problem("database-on-network-disk", file=database.backend.place, kind=network)
-    return passed("database", f"{database.backend.place} at schema {SCHEMA}")
+    return passed("database", f"{database.backend.place} at schema {SCHEMA_VERSION}")
 
 
 def _check_write_lock(database: Database) -> Check:

@@ -9,6 +9,7 @@ import json
 from temporalio.service import RPCError
 
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.domain.installation import load_installation
 from octy_middleware.errors import OctyError
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -30,7 +31,7 @@ def check_restored_backup(settings: WorkerSettings, installation: str | None) ->
     try:
         database = Database(settings.database_url)
         try:
-            database.check_schema()
+            check_schema(database)
             return asyncio.run(_check(database, settings, installation))
         finally:
             database.close()

@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -25,7 +26,7 @@ def check_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     try:
         database = Database(settings.database_url)
         try:
-            database.check_schema()
+            check_schema(database)
             state = read_job(database, JOB)
             due = has_due(database, settings, now())
         finally:

@@ -9,6 +9,7 @@ from datetime import timedelta
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -28,7 +29,7 @@ def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iter
     try:
         database = Database(settings.database_url)
         try:
-            database.check_schema()
+            check_schema(database)
             states = read_job(database, run.JOB), read_job(database, digest.JOB)
         finally:
             database.close()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from sqlmodel import Session
 
 from octy_middleware.db.database import Database
+from octy_middleware.db.schema_version import check_schema
 from octy_middleware.errors import OctyError
 from octy_worker.cli.context import now
 from octy_worker.cli.doctor.check import Check, passed, unchecked
@@ -44,7 +45,7 @@ def check_stalled_work(settings: WorkerSettings) -> Iterator[Check]:
     try:
         database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
         try:
-            database.check_schema()
+            check_schema(database)
             found = [*_work_problems(database), *_database_problems(database)]
         finally:
             database.close()
