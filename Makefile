@@ -53,7 +53,7 @@ fuzz: install ## Ten million headers through the real code (HEADERS=10000000 SEE
 	@PYTHONPATH=tests $(BIN)/python -m fuzz --headers $(HEADERS) $(if $(SEED),--seed $(SEED))
 
 load: install ## Exactness, kills, floods, revocation and outages on both databases, with figures
-	@for proof in exactness kills refusals revocation keyring_flood outages; do \
+	@for proof in exactness kills refusals revocation key_cache_flood outages; do \
 		PYTHONPATH=tests $(BIN)/python -m load.$$proof || exit 1; done
 	@PYTHONPATH=tests $(BIN)/python -m security.timing --samples 5000
 

@@ -140,9 +140,9 @@ class OctyASGIMiddleware:
             await self.app(scope, receive, send)
             return
         request = AsgiRequest(scope, receive)
-        decision = self.authenticator.admit(request)
-        if isinstance(decision, PendingCredentials) or decision.entry is not None:
-            decision = await self._pursue(decision, request)
+        decision = self.authenticator.decide_from_memory(request)
+        if isinstance(decision, PendingCredentials) or decision.event is not None:
+            decision = await self._decide_from_database(decision, request)
         if self._hsts:
             send = _adding(self.authenticator.transport_headers(request), send)
         principal = decision.principal
@@ -169,14 +169,16 @@ class OctyASGIMiddleware:
         """Write what is queued; the last of the doors with these settings closes the database, too. Blocks."""
         close_authenticator(self, self.authenticator)
 
-    async def _pursue(self, found: AuthDecision | PendingCredentials, request: AsgiRequest) -> AuthDecision:
-        story = self.authenticator.pursue(found, request, make_waiter)
+    async def _decide_from_database(
+        self, found: AuthDecision | PendingCredentials, request: AsgiRequest
+    ) -> AuthDecision:
+        story = self.authenticator.decide_from_database(found, request, make_waiter)
         try:
             while True:
                 step = next(story)
                 if isinstance(step, PendingSlowHash):
                     # goes on when the client has gone: what was judged is recorded
-                    await run_in(self.authenticator.slow_threads, self.authenticator.prove, step, request)
+                    await run_in(self.authenticator.slow_threads, self.authenticator.verify_slow_hash, step, request)
                 else:
                     await step.wait(self.authenticator.settings.commit_timeout)
         except StopIteration as end:

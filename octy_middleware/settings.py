@@ -115,7 +115,7 @@ class Settings(BaseSettings):
     slow_queue: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
-    linger: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
+    batch_delay: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
     write_at_sigterm: bool = True  # what is queued is written when the process is told to end
     # Accepted outcomes, too, are committed before the answer: for hosts that stop the process between requests.
     commit_before_answer: bool | None = None  # None: where the host is known to (see `hosts`)
@@ -153,7 +153,7 @@ class Options(TypedDict, total=False):
     slow_queue: int
     queue_limit: int
     commit_timeout: float
-    linger: float
+    batch_delay: float
     write_at_sigterm: bool
     commit_before_answer: bool | None
     attempts_per_minute: int

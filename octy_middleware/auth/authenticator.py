@@ -1,10 +1,10 @@
 """The story of a request: read → verify → record → decision. Synchronous and free of any server.
 
 Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
-questions' own details (`credentials`, `network`, `keyring`, `keys`), what each end writes (`endings`).
+questions' own details (`credentials`, `network`, `key_cache`, `keys`), what each end writes (`endings`).
 
-`admit` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
-remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `pursue`:
+`decide_from_memory` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
+remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `decide_from_database`:
 one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
 """
 
@@ -90,7 +90,7 @@ class Authenticator:
         self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
         self._shape = shape_refusal
-        self._keyring = KeyCache(
+        self._key_cache = KeyCache(
             self.database,
             size=settings.cache_size,
             interval=settings.feed_interval,
@@ -98,7 +98,7 @@ class Authenticator:
             keep=lambda digest: not self._hasher.needs_upgrade(digest),
             peppers=PepperCheck(settings.peppers),
         )
-        self._ledger = OutcomeWriter(
+        self._outcome_writer = OutcomeWriter(
             self.database,
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
@@ -109,32 +109,32 @@ class Authenticator:
             beside=self._beat,
         )
         self._recorder = Recorder(
-            self._ledger.write,
+            self._outcome_writer.write,
             limit=settings.queue_limit,
-            linger=settings.linger,
+            batch_delay=settings.batch_delay,
             patience=settings.commit_timeout,
             before_answer=_commits_before_answer(settings),
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
-        self._end = Decisions(self._recorder, self._hasher, clock, throttle=settings.throttle)
-        self._judge = Verifier(
-            self._keyring,
+        self._decisions = Decisions(self._recorder, self._hasher, clock, throttle=settings.throttle)
+        self._verifier = Verifier(
+            self._key_cache,
             self._hasher,
-            self._end,
+            self._decisions,
             HashLimiter(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
             self._proxies,
             renew=self._renew,
             clock=clock,
         )
-        self._look_ups = KeyLoader(
-            self._keyring,
+        self._key_loader = KeyLoader(
+            self._key_cache,
             self._recorder,
-            self._judge.examine,
-            self._judge.without_store,
-            self._end.unanswered,
+            self._verifier.verify,
+            self._verifier.verify_without_database,
+            self._decisions.unavailable,
             patience=settings.commit_timeout,
         )
-        self._express = HeaderCache(settings.header_cache, self._keyring.memory, self._recorder, clock)
+        self._header_cache = HeaderCache(settings.header_cache, self._key_cache.memory, self._recorder, clock)
         self._clients: dict[tuple[str | None, str], ClientAddress] = {}
         self._nobody = nobody(self._hasher.decoy)
         self.restart()
@@ -148,18 +148,18 @@ class Authenticator:
             self.settings.slow_checks + self.settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
         )
 
-    def admit(self, request: Request) -> AuthDecision | PendingCredentials:
-        """Decide what needs no I/O; else return the claim that `pursue` takes."""
+    def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
+        """Decide what needs no I/O; else return the claim that `decide_from_database` takes."""
         notice_fork()
         if self._instrumentation is None:
-            return self._admit(request)
+            return self._decide_from_memory(request)
         with self._instrumentation.verify(request) as measured:
-            found = self._admit(request)
+            found = self._decide_from_memory(request)
             if isinstance(found, AuthDecision):
                 measured.decided(found)
             return found
 
-    def _admit(self, request: Request) -> AuthDecision | PendingCredentials:
+    def _decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme
@@ -169,7 +169,7 @@ class Authenticator:
         plain = self._https_only and client.scheme != "https"
         values = request.header(b"authorization")
         if not plain and len(values) == 1:
-            decision = self._express.recall(values[0], client.source)
+            decision = self._header_cache.get(values[0], client.source)
             if decision is not None:
                 return decision
         return self._read(request, client, values, plain=plain)
@@ -182,10 +182,10 @@ class Authenticator:
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
                 return OPEN
-            return self._end.note(Outcome.PLAIN_HTTP if plain else credentials, request, client)
+            return self._decisions.refuse_uncounted(Outcome.PLAIN_HTTP if plain else credentials, request, client)
         if plain:
             return PendingCredentials(credentials, client, plain=True)
-        packed = self._keyring.recall(credentials.public_key.encode())
+        packed = self._key_cache.get_packed(credentials.public_key.encode())
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
         found = packed or self._nobody
@@ -193,85 +193,85 @@ class Authenticator:
         right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
-            decision = self._end.accept(record, request, client)
+            decision = self._decisions.accept(record, request, client)
             if record.state != PairState.RETIRING:  # whose uses are described one by one
-                self._express.remember(values[0], record, packed, decision.committed())
+                self._header_cache.add(values[0], record, packed, decision.committed())
             return decision
-        return PendingCredentials(credentials, client, remembered=packed)
+        return PendingCredentials(credentials, client, cached=packed)
 
-    def pursue(
-        self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
+    def decide_from_database(
+        self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
-        """Find the decision that `admit` left open, in steps that a door takes in its own way.
+        """Find the decision that `decide_from_memory` left open, in steps that a door takes in its own way.
 
         Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
-        `prove`, in a thread that may be kept for long and that goes on when the client has gone.
+        `verify_slow_hash`, in a thread that may be kept for long and that goes on when the client has gone.
         """
         if self._instrumentation is None:
-            return (yield from self._pursue(found, request, make_ticket))
+            return (yield from self._decide_from_database(found, request, make_waiter))
         with self._instrumentation.record(request) as measured:
-            decision = yield from self._pursue(found, request, make_ticket)
+            decision = yield from self._decide_from_database(found, request, make_waiter)
             measured.decided(decision)
             return decision
 
-    def _pursue(
-        self, found: AuthDecision | PendingCredentials, request: Request, make_ticket: Callable[[], _T]
+    def _decide_from_database(
+        self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
         if isinstance(found, PendingCredentials):
-            claim, ticket = found, make_ticket()
-            self._look_ups.ask(LoadRequest(claim, request, ticket))
-            yield from _waited_for(ticket)
-            answer = ticket.answer or self._end.unanswered(claim)
+            pending, waiter = found, make_waiter()
+            self._key_loader.submit(LoadRequest(pending, request, waiter))
+            yield from _waited_for(waiter)
+            answer = waiter.answer or self._decisions.unavailable(pending)
             if isinstance(answer, PendingSlowHash):
-                ticket = make_ticket()
-                yield answer._replace(ticket=ticket)
-                yield from _waited_for(ticket)
-                answer = ticket.answer or self._end.unanswered(claim)
+                waiter = make_waiter()
+                yield answer._replace(waiter=waiter)
+                yield from _waited_for(waiter)
+                answer = waiter.answer or self._decisions.unavailable(pending)
             assert isinstance(answer, AuthDecision)
             found = answer
-        if found.entry is None:
+        if found.event is None:
             return found
-        ticket = make_ticket()
-        self._recorder.submit(found, ticket)
-        yield from _waited_for(ticket)
-        return ticket.answer if isinstance(ticket.answer, AuthDecision) else found.uncommitted()
+        waiter = make_waiter()
+        self._recorder.commit(found, waiter)
+        yield from _waited_for(waiter)
+        return waiter.answer if isinstance(waiter.answer, AuthDecision) else found.uncommitted()
 
     def decide(self, request: Request) -> AuthDecision:
         """Decide and wait for the commit: the whole story, for a door that may block."""
-        found = self.admit(request)
-        if isinstance(found, AuthDecision) and found.entry is None:
+        found = self.decide_from_memory(request)
+        if isinstance(found, AuthDecision) and found.event is None:
             return found
-        story = self.pursue(found, request, ThreadWaiter)
+        story = self.decide_from_database(found, request, ThreadWaiter)
         try:
             while True:
                 step = next(story)
                 if isinstance(step, PendingSlowHash):
-                    self.prove(step, request)
+                    self.verify_slow_hash(step, request)
                 else:
                     step.wait(self.settings.commit_timeout)
         except StopIteration as end:
             decision: AuthDecision = end.value
             return decision
 
-    def prove(self, slow: PendingSlowHash, request: Request) -> None:
+    def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> None:
         """Decide by an imported hash, and have it recorded: the claim's ticket is settled then.
 
         Blocks for the hash and for those before it; the answer is 503 when these, or it, are too many.
         """
-        ticket = slow.ticket or ThreadWaiter()
-        decision: AuthDecision = self._end.unanswered(slow.claim)
+        waiter = slow.waiter or ThreadWaiter()
+        decision: AuthDecision = self._decisions.unavailable(slow.pending)
         try:
-            decision = self._judge.prove(slow, request)
+            decision = self._verifier.verify_slow_hash(slow, request)
         finally:
-            if decision.entry is None:
-                settle([(ticket, decision)])
+            if decision.event is None:
+                settle([(waiter, decision)])
             else:  # here, not where the client waits, who may have gone: what was judged is recorded
-                self._recorder.submit(decision, ticket)
+                self._recorder.commit(decision, waiter)
 
     def answer(self, decision: AuthDecision, request: Request) -> ErrorResponse:
         """Return what a refused client gets, in the host's shape if it has one."""
         refusal = refuse(
-            decision.told or decision.outcome or Outcome.DATABASE_UNAVAILABLE,
+            decision.public_outcome or decision.outcome or Outcome.DATABASE_UNAVAILABLE,
             realm=self.settings.realm,
             accept=next(iter(request.header(b"accept")), None),
             retry_after=decision.retry_after,
@@ -309,11 +309,11 @@ class Authenticator:
     @property
     def set_back(self) -> int:
         """How often this process saw the database go back: a backup was restored."""
-        return self._keyring.set_back
+        return self._key_cache.set_back
 
     def recorded(self) -> Mapping[Outcome, int]:
         """Return how many requests this process has recorded since it began, by outcome."""
-        return self._ledger.recorded
+        return self._outcome_writer.recorded
 
     def _renew(self, record: KeyRecord, secret: Secret) -> None:
         """Store our own digest in place of an imported hash, or of an old pepper's; if not now, at the next success."""
@@ -321,7 +321,7 @@ class Authenticator:
         try:
             with self.database.write(timeout=_RENEWAL_PATIENCE) as connection:
                 key_pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
-            self._keyring.remember_renewed(record.public_key)
+            self._key_cache.reload_renewed(record.public_key)
         except DatabaseUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
 
@@ -338,10 +338,10 @@ class Authenticator:
 
     def close(self) -> None:
         """Write what is queued, stop the threads, close the connections. A later request starts them again."""
-        self._look_ups.close()
+        self._key_loader.close()
         self._recorder.close()
         self._hashes.close()
-        self._keyring.close()
+        self._key_cache.close()
         self.database.close()
 
 
@@ -350,8 +350,8 @@ def _commits_before_answer(settings: Settings) -> bool:
     return stops_between_requests(os.environ) if given is None else given
 
 
-def _waited_for(ticket: _T) -> Generator[_T, object, None]:
+def _waited_for(waiter: _T) -> Generator[_T, object, None]:
     """Have a ticket waited for; one whose commit has begun once more, for only its end says how the request ends."""
-    yield ticket
-    if ticket.answer is None and not ticket.withdraw():
-        yield ticket
+    yield waiter
+    if waiter.answer is None and not waiter.withdraw():
+        yield waiter

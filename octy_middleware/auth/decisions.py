@@ -39,79 +39,83 @@ class Decisions:
         """
         now, key, pair_id = self._clock(), record.public_key, record.pair_id
         if record.state == PairState.RETIRING:
-            entry = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
+            event = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
         else:
-            entry = AuthEvent(
+            event = AuthEvent(
                 Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id
             )
         principal = Principal(record.reference, record.account_id, record.public_key)
-        return self._noted(AuthDecision(Outcome.ACCEPTED, principal), entry)
+        return self._recorded(AuthDecision(Outcome.ACCEPTED, principal), event)
 
     def refuse(
-        self, outcome: Outcome, claim: PendingCredentials, request: Request, record: KeyRecord | None
+        self, outcome: Outcome, pending: PendingCredentials, request: Request, record: KeyRecord | None
     ) -> AuthDecision:
         """Refuse well-formed credentials after the commit. The rate of their source changes the answer, not the record.
 
         An answer that is not the right secret's tells that this one is wrong, whatever its status: it is recorded.
         """
-        key_hash = self._hasher.key_hash(claim.credentials.public_key)  # computed for all: equal work
+        key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
-        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(claim.client.source))
-        entry = describe(outcome, request, claim.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(pending.client.source))
+        event = describe(outcome, request, pending.client, self._clock(), public_key=public_key, key_hash=key_hash)
         if not wait:
-            return AuthDecision(outcome, entry=entry)
+            return AuthDecision(outcome, event=event)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
-        told = outcome if claim.credentials.schemeless else Outcome.THROTTLED
-        return AuthDecision(outcome, entry=entry, told=told, retry_after=ceil(wait))
+        public_outcome = outcome if pending.credentials.schemeless else Outcome.THROTTLED
+        return AuthDecision(outcome, event=event, public_outcome=public_outcome, retry_after=ceil(wait))
 
     def refuse_plain(
-        self, claim: PendingCredentials, request: Request, record: KeyRecord | None, *, exposed: bool
+        self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, exposed: bool
     ) -> AuthDecision:
         """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
         known = record if record is not None and record.is_known else None
-        entry = describe(
+        event = describe(
             Outcome.PLAIN_HTTP,
             request,
-            claim.client,
+            pending.client,
             self._clock(),
             public_key=known.public_key if known else "",
             pair_id=known.pair_id if known and exposed else "",
         )
-        return self._noted(AuthDecision(Outcome.PLAIN_HTTP), entry)
+        return self._recorded(AuthDecision(Outcome.PLAIN_HTTP), event)
 
-    def unanswered(self, claim: PendingCredentials) -> AuthDecision:
+    def unavailable(self, pending: PendingCredentials) -> AuthDecision:
         """Answer 503 for what somebody else has in hand, and will record."""
-        return AuthDecision(Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE)
+        return AuthDecision(Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE)
 
-    def judged_without_store(self, claim: PendingCredentials, request: Request, public_key: str) -> AuthDecision:
+    def wrong_secret_without_database(
+        self, pending: PendingCredentials, request: Request, public_key: str
+    ) -> AuthDecision:
         """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
-        entry = describe(Outcome.WRONG_SECRET, request, claim.client, self._clock(), public_key=public_key)
-        return self._noted(AuthDecision(Outcome.DATABASE_UNAVAILABLE), entry)
+        event = describe(Outcome.WRONG_SECRET, request, pending.client, self._clock(), public_key=public_key)
+        return self._recorded(AuthDecision(Outcome.DATABASE_UNAVAILABLE), event)
 
-    def undecided_after_commit(self, claim: PendingCredentials, request: Request) -> AuthDecision:
-        """Answer 503 like `undecided`, at the time at which a judged secret is answered (T7)."""
-        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE
-        return AuthDecision(outcome, entry=describe(outcome, request, claim.client, self._clock()))
+    def unavailable_after_commit(self, pending: PendingCredentials, request: Request) -> AuthDecision:
+        """Answer 503 like `unavailable_and_recorded`, at the time at which a judged secret is answered (T7)."""
+        outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
+        return AuthDecision(outcome, event=describe(outcome, request, pending.client, self._clock()))
 
-    def undecided(self, claim: PendingCredentials, request: Request) -> AuthDecision:
+    def unavailable_and_recorded(self, pending: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
-        outcome = Outcome.PLAIN_HTTP if claim.plain else Outcome.DATABASE_UNAVAILABLE
-        return self.note(outcome, request, claim.client)
+        outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
+        return self.refuse_uncounted(outcome, request, pending.client)
 
-    def unable(self, record: KeyRecord, request: Request, claim: PendingCredentials) -> AuthDecision:
+    def unverifiable(self, record: KeyRecord, request: Request, pending: PendingCredentials) -> AuthDecision:
         """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
-        _logger.error("a pair can't be checked on this host, its requests are answered 503: %s", self._lack_of(record))
-        return self.undecided(claim, request)
+        _logger.error(
+            "a pair can't be checked on this host, its requests are answered 503: %s", self._missing_requirement(record)
+        )
+        return self.unavailable_and_recorded(pending, request)
 
-    def _lack_of(self, record: KeyRecord) -> str:
+    def _missing_requirement(self, record: KeyRecord) -> str:
         if self._hasher.is_fast(record.digest):
             return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}, or the digest is damaged"
         return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
 
-    def note(self, outcome: Outcome, request: Request, client: ClientAddress) -> AuthDecision:
+    def refuse_uncounted(self, outcome: Outcome, request: Request, client: ClientAddress) -> AuthDecision:
         """Refuse what touches no streak; its entry is written soon."""
-        return self._noted(AuthDecision(outcome), describe(outcome, request, client, self._clock()))
+        return self._recorded(AuthDecision(outcome), describe(outcome, request, client, self._clock()))
 
-    def _noted(self, decision: AuthDecision, entry: AuthEvent) -> AuthDecision:
+    def _recorded(self, decision: AuthDecision, event: AuthEvent) -> AuthDecision:
         """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
-        return decision if self._recorder.note(entry) else decision._replace(entry=entry)
+        return decision if self._recorder.record(event) else decision._replace(event=event)

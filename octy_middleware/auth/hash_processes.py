@@ -1,7 +1,7 @@
 """Slow hashes in child processes of the lowest priority: right pairs must not wait for what strangers order.
 
 Here: starting, asking and ending the children, one for each hash at a time, from the first slow hash on. Not here: what
-they do (`hash_child`), how many at once and whose turn it is (`slow_lane`).
+they do (`hash_child`), how many at once and whose turn it is (`hash_limiter`).
 
 In threads of the app a hash competes with the requests of the same process, and a thread of a low priority may hold
 the interpreter's lock when it loses the processor. Where no child can be started (the interpreter is embedded, as in
@@ -129,7 +129,7 @@ class HashProcesses:
         with self._lock:
             child = self._idle.pop() if self._idle else None
         if child is not None:
-            self._end(child)
+            self._decisions(child)
 
     def close(self) -> None:
         """End the idle children now, the others after their hash. A later call starts new ones."""
@@ -170,7 +170,7 @@ class HashProcesses:
             return None
         if started.ask([sys.path, _places()], _START) == READY:
             return started
-        self._end(started)
+        self._decisions(started)
         self._no_children("it did not become ready")
         return None
 
@@ -202,9 +202,9 @@ class HashProcesses:
             with self._lock:
                 self._idle.append(child)
         else:
-            self._end(child)
+            self._decisions(child)
 
-    def _end(self, child: _Child) -> None:
+    def _decisions(self, child: _Child) -> None:
         self._all.discard(child)
         child.end()
 

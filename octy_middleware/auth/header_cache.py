@@ -28,7 +28,7 @@ _SOURCES = 64  # sources of one header whose entries are kept for the second
 class _Known:
     """A right header: what it was proven by, and this second's entries by source."""
 
-    __slots__ = ("decision", "entries", "key", "packed", "record", "until")
+    __slots__ = ("decision", "events", "key", "packed", "record", "until")
 
     def __init__(self, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         self.record = record
@@ -36,7 +36,7 @@ class _Known:
         self.packed = packed
         self.decision = decision
         self.until = 0.0  # when entries get stale, or the pair ends
-        self.entries: dict[str, AuthEvent] = {}
+        self.events: dict[str, AuthEvent] = {}
 
 
 class HeaderCache:
@@ -56,10 +56,10 @@ class HeaderCache:
         self._state = blake2b(key=secrets.token_bytes(32), digest_size=16)
         self._known: dict[bytes, _Known] = {}
 
-    def recall(self, value: bytes, source: str) -> AuthDecision | None:
+    def get(self, value: bytes, source: str) -> AuthDecision | None:
         """Return the decision of a value that is known, byte for byte, or None; its use is noted.
 
-        A decision with an entry waits for its commit, as `Recorder.note` says.
+        A decision with an entry waits for its commit, as `Recorder.record` says.
         """
         state = self._state.copy()
         state.update(value)
@@ -76,14 +76,14 @@ class HeaderCache:
             if not known.record.is_live(now):
                 return None
             self._begin_second(known, now)
-        entry = known.entries.get(source)
-        if entry is None:
-            entry = self._entry(known, source, now)
-        if self._recorder.note(entry):
+        event = known.events.get(source)
+        if event is None:
+            event = self._event(known, source, now)
+        if self._recorder.record(event):
             return known.decision
-        return known.decision._replace(entry=entry)
+        return known.decision._replace(event=event)
 
-    def remember(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
+    def add(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         """Know a right value from now on; the oldest ones make room."""
         state = self._state.copy()
         state.update(value)
@@ -94,17 +94,17 @@ class HeaderCache:
 
     @staticmethod
     def _begin_second(known: _Known, now: float) -> None:
-        known.entries = {}
+        known.events = {}
         until = float(int(now) + 1)
         known.until = until if known.record.ends_at is None else min(until, known.record.ends_at / 1e6)
 
     @staticmethod
-    def _entry(known: _Known, source: str, now: float) -> AuthEvent:
+    def _event(known: _Known, source: str, now: float) -> AuthEvent:
         """Return the entry that stands for each use from this source in this second: counted, not copied."""
         record = known.record
-        entry = AuthEvent(
+        event = AuthEvent(
             Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id
         )
-        if len(known.entries) < _SOURCES:
-            known.entries[source] = entry
-        return entry
+        if len(known.events) < _SOURCES:
+            known.events[source] = event
+        return event

@@ -92,18 +92,18 @@ class KeyCache:
         self._lock = threading.Lock()
         self._epoch += 1
         self._seq: int | None = None
-        self._imported: tuple[str, ...] = ()
+        self._imported_hashes: tuple[str, ...] = ()
         self._renewed: set[str] = set()
         self._stand_in = ""  # some key that exists, once there is one
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
-    def remembered(self, public_key: str) -> KeyRecord | None:
+    def get(self, public_key: str) -> KeyRecord | None:
         """Return the record from memory, without any I/O, or None when it must be looked up."""
-        packed = self.recall(public_key.encode())
+        packed = self.get_packed(public_key.encode())
         return None if packed is None else unpack(public_key, packed)
 
-    def recall(self, public_key: bytes) -> bytes | None:
+    def get_packed(self, public_key: bytes) -> bytes | None:
         """Return the packed record from memory, the same object for as long as nothing changed, or None.
 
         None also when the feed has been silent for too long to trust memory.
@@ -111,15 +111,15 @@ class KeyCache:
         return None if self._monotonic() > self.memory.trusted_until else self.memory.records.get(public_key)
 
     @property
-    def imported(self) -> tuple[str, ...]:
+    def imported_hashes(self) -> tuple[str, ...]:
         """One stored hash of each imported scheme that some pair still has; known once a key was looked up."""
-        return self._imported
+        return self._imported_hashes
 
-    def look_up(self, public_key: str) -> KeyRecord | None:
+    def load(self, public_key: str) -> KeyRecord | None:
         """Return the record as the store has it now, or None. Raises DatabaseUnavailableError."""
-        return self.look_up_all([public_key]).get(public_key)
+        return self.load_many([public_key]).get(public_key)
 
-    def look_up_all(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
+    def load_many(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
         """Return the records of those keys that exist, as the store has them now.
 
         Raises DatabaseUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
@@ -144,12 +144,12 @@ class KeyCache:
             real = record.public_key == asked
             if record.is_known and self._keep(record.digest):
                 # What stood in is put aside by the same steps, so that unknown keys push nothing out.
-                self._remember(record, epoch, self.memory.records if real else self._aside)
+                self._add(record, epoch, self.memory.records if real else self._aside)
             if real:
                 found[asked] = record
         return found
 
-    def forget(self, public_keys: Iterable[str]) -> None:
+    def invalidate(self, public_keys: Iterable[str]) -> None:
         """Drop these records; the next request of theirs asks the store."""
         with self._lock:
             self._epoch += 1
@@ -179,7 +179,7 @@ class KeyCache:
             self._epoch += 1
             self.memory.records.clear()
 
-    def _remember(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
+    def _add(self, record: KeyRecord, epoch: int, records: dict[bytes, bytes]) -> None:
         try:
             key, packed = record.public_key.encode(), pack(record)
         except (
@@ -246,26 +246,26 @@ class KeyCache:
                 _logger.warning("key feed: the store answers again")
                 silent = False
             if changed:
-                self.forget(changed)
+                self.invalidate(changed)
             if not stop.is_set():  # `close` waits only so long for a read that hangs
                 trust.succeed(begun)
                 self._look_up_again(changed)
 
-    def remember_renewed(self, public_key: str) -> None:
+    def reload_renewed(self, public_key: str) -> None:
         """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
 
         An outage that begins now must not cut it off. Raises DatabaseUnavailableError.
         """
         if len(self._renewed) < _RENEWED:
             self._renewed.add(public_key)
-        self.look_up(public_key)
+        self.load(public_key)
 
     def _look_up_again(self, changed: Iterable[str]) -> None:
         for key in changed:
             if key in self._renewed:
                 self._renewed.discard(key)
                 try:
-                    self.look_up(key)
+                    self.load(key)
                 except OctyError as error:  # the next request of the key looks it up
                     _logger.debug("key feed: a renewed pair was not looked up again: %s", type(error).__name__)
 
@@ -280,7 +280,7 @@ class KeyCache:
             if self._peppers is not None:
                 self._peppers.confirm(connection, anew=known is None or torn)
             if known is None or rows or torn:
-                self._imported = tuple(row[0] for row in connection.execute(_IMPORTED))
+                self._imported_hashes = tuple(row[0] for row in connection.execute(_IMPORTED))
                 self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
         if torn:
             self._forget_all(known or 0, last)

@@ -1,6 +1,6 @@
 """Look-ups in company: whatever claims gathered during the last one are asked of the store in one statement.
 
-Here: the queue, and who gets which answer. Not here: the statement (`keyring`), what an answer means (`authenticator`).
+Here: the queue, and who gets which answer. Not here: the statement (`key_cache`), what an answer means (`authenticator`).
 
 It has a thread of its own, apart from the recorder's: a store that can be read but not written still lets right pairs
 in, and a first use waits for no commit.
@@ -31,94 +31,98 @@ _PACE = 0.001  # seconds between look-ups of a flood; commits follow it
 class LoadRequest(NamedTuple):
     """A claim whose client waits."""
 
-    claim: PendingCredentials
+    pending: PendingCredentials
     request: Request
-    ticket: CommitWaiter
+    waiter: CommitWaiter
 
 
-Judge = Callable[[PendingCredentials, Request, KeyRecord | None], DecisionOrPending]
-Excuse = Callable[[PendingCredentials, Request], AuthDecision]
+Verify = Callable[[PendingCredentials, Request, KeyRecord | None], DecisionOrPending]
+WithoutDatabase = Callable[[PendingCredentials, Request], AuthDecision]
 
 
 class KeyLoader:
-    """Finds the record of each claim and has it judged. `excuse` gives the decision where the database did not answer.
+    """Finds the record of each claim and has it judged. `without_database` gives the decision where the database did not answer.
 
-    `refuse_to_judge` gives the one, without anything to record, where this host's peppers are not the database's.
+    `unavailable` gives the one, without anything to record, where this host's peppers are not the database's.
 
     Verdicts that must be committed first go on to the recorder with their tickets; all others are settled at once.
     """
 
     def __init__(
         self,
-        keyring: KeyCache,
+        key_cache: KeyCache,
         recorder: Recorder,
-        judge: Judge,
-        excuse: Excuse,
-        refuse_to_judge: Callable[[PendingCredentials], AuthDecision],
+        verify: Verify,
+        without_database: WithoutDatabase,
+        unavailable: Callable[[PendingCredentials], AuthDecision],
         *,
         patience: float = 5.0,
         monotonic: Clock = time.monotonic,
     ) -> None:
         """A look-up that has lasted for `patience` seconds counts as a store that is away: nobody waits behind it."""
-        self._keyring = keyring
+        self._key_cache = key_cache
         self._recorder = recorder
-        self._judge = judge
-        self._excuse = excuse
-        self._refuse_to_judge = refuse_to_judge
+        self._verify = verify
+        self._without_database = without_database
+        self._unavailable = unavailable
         self._patience = patience
         self._monotonic = monotonic
         self._last_error = ""  # logged once
         self._begun: float | None = None  # when the look-up under way began
-        self._drain: BatchQueue[LoadRequest] = BatchQueue("octy-look-ups", self._handle, most=_BATCH, pace=_PACE)
+        self._batch_queue: BatchQueue[LoadRequest] = BatchQueue(
+            "octy-look-ups", self._handle, most=_BATCH, min_interval=_PACE
+        )
 
-    def ask(self, asked: LoadRequest) -> None:
+    def submit(self, load_request: LoadRequest) -> None:
         """Have the ticket settled soon."""
         begun = self._begun
         if begun is not None and self._monotonic() - begun > self._patience:
-            settle([(asked.ticket, self._excuse(asked.claim, asked.request))])
+            settle([(load_request.waiter, self._without_database(load_request.pending, load_request.request))])
             return
-        self._drain.put_urgently(asked)
+        self._batch_queue.put_urgently(load_request)
 
     def close(self) -> None:
         """DecisionOrPending who has asked, and stop. Who asks later starts the thread again."""
-        self._drain.close()
+        self._batch_queue.close()
 
     def _handle(self, batch: list[LoadRequest]) -> list[LoadRequest]:
-        answers: list[DecisionOrPending]
+        results: list[DecisionOrPending]
         try:
-            records = self._look_up({asked.claim.credentials.public_key for asked in batch})
+            records = self._load({load_request.pending.credentials.public_key for load_request in batch})
             self._last_error = ""
-            answers = [self._answer(asked, records) for asked in batch]
+            results = [self._verified(load_request, records) for load_request in batch]
         except ForeignKeysError:  # nothing is judged with them, so there is nothing to record either
-            answers = [self._refuse_to_judge(asked.claim) for asked in batch]
+            results = [self._unavailable(load_request.pending) for load_request in batch]
         except Exception as error:  # no client may wait for ever, no thread may die
             if not isinstance(error, OctyError):
                 _logger.exception("a look-up failed by a fault of ours")
             elif str(error) != self._last_error:
                 _logger.warning("look-ups: %s: %s", type(error).__name__, error)
                 self._last_error = str(error)
-            answers = [self._excuse(asked.claim, asked.request) for asked in batch]
+            results = [self._without_database(load_request.pending, load_request.request) for load_request in batch]
         settled: list[tuple[CommitWaiter, DecisionOrPending]] = []
-        for asked, answer in zip(batch, answers, strict=True):
-            if isinstance(answer, PendingSlowHash) or answer.entry is None:
-                settled.append((asked.ticket, answer))
+        for load_request, result in zip(batch, results, strict=True):
+            if isinstance(result, PendingSlowHash) or result.event is None:
+                settled.append((load_request.waiter, result))
             else:
-                self._recorder.submit(answer, asked.ticket)
+                self._recorder.commit(result, load_request.waiter)
         settle(settled)
         return []
 
-    def _look_up(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
+    def _load(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
         self._begun = self._monotonic()
         try:
-            return self._keyring.look_up_all(public_keys)
+            return self._key_cache.load_many(public_keys)
         finally:
             self._begun = None
 
-    def _answer(self, asked: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
-        if asked.ticket.withdrawn:  # it was told 503 meanwhile
-            return self._excuse(asked.claim, asked.request)
+    def _verified(self, load_request: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
+        if load_request.waiter.withdrawn:  # it was told 503 meanwhile
+            return self._without_database(load_request.pending, load_request.request)
         try:
-            return self._judge(asked.claim, asked.request, records.get(asked.claim.credentials.public_key))
+            return self._verify(
+                load_request.pending, load_request.request, records.get(load_request.pending.credentials.public_key)
+            )
         except Exception:  # a host's own request class, or a fault of ours: the others go on
             _logger.exception("a claim can't be judged")
             return AuthDecision(Outcome.DATABASE_UNAVAILABLE)

@@ -12,28 +12,28 @@ from octy_middleware.recording.commit_waiter import CommitWaiter
 class PendingCredentials(NamedTuple):
     """Credentials that memory alone does not accept. `plain`: they came over plain HTTP and can't be accepted.
 
-    `remembered`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
+    `cached`: the packed record by which the secret was judged wrong; the right secret would have been accepted.
     """
 
     credentials: Credentials
     client: ClientAddress
     plain: bool = False
-    remembered: bytes | None = None
+    cached: bytes | None = None
 
 
 class PendingSlowHash(NamedTuple):
     """A claim whose judgement takes an imported hash, which may last hundreds of milliseconds.
 
     `right`: None when the hash is the key's own, and will tell. Else the answer is known, and the hash is another
-    key's, verified in vain, so that time tells nobody whether this key exists (T7). `ticket`: what is settled when
+    key's, verified in vain, so that time tells nobody whether this key exists (T7). `waiter`: what is settled when
     the decision is on record.
     """
 
-    claim: PendingCredentials
+    pending: PendingCredentials
     record: KeyRecord | None
     stored: str
     right: bool | None
-    ticket: CommitWaiter | None = None
+    waiter: CommitWaiter | None = None
 
 
 DecisionOrPending: TypeAlias = AuthDecision | PendingSlowHash

@@ -34,19 +34,19 @@ class Verifier:
 
     def __init__(
         self,
-        keyring: KeyCache,
+        key_cache: KeyCache,
         hasher: KeyHasher,
-        end: Decisions,
-        slow_lane: HashLimiter,
+        decisions: Decisions,
+        hash_limiter: HashLimiter,
         proxies: TrustedProxies,
         *,
         renew: Renew,
         clock: Clock,
     ) -> None:
-        self._keyring = keyring
+        self._key_cache = key_cache
         self._hasher = hasher
-        self._end = end
-        self._slow_lane = slow_lane
+        self._decisions = decisions
+        self._hash_limiter = hash_limiter
         self._proxies = proxies
         self._renew = renew
         self._clock = clock
@@ -54,91 +54,91 @@ class Verifier:
         self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
         self._warned = False  # of a proxy that nobody told us to trust
 
-    def examine(self, claim: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
-        """Verify a claim by its record, or return the slow claim that `prove` takes."""
+    def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
+        """Verify a claim by its record, or return the slow claim that `verify_slow_hash` takes."""
         if record is not None and self._hasher.is_sealed(record.digest, record.row):
-            return PendingSlowHash(claim, record, record.digest, right=None)
-        row = bound_to(NIL, claim.credentials.public_key) if record is None else record.row
-        right = self._hasher.verify(claim.credentials.secret, None if record is None else record.digest, row)
+            return PendingSlowHash(pending, record, record.digest, right=None)
+        row = bound_to(NIL, pending.credentials.public_key) if record is None else record.row
+        right = self._hasher.verify(pending.credentials.secret, None if record is None else record.digest, row)
         live = record is not None and record.is_live(self._clock())  # asked of all: equal work
-        decoy = None if right and live else self._decoy(claim.credentials.public_key)
+        decoy = None if right and live else self._decoy(pending.credentials.public_key)
         if decoy is not None:
-            return PendingSlowHash(claim, record, decoy, right=right)
-        return self._judge(claim, request, record, right=right)
+            return PendingSlowHash(pending, record, decoy, right=right)
+        return self._decide(pending, request, record, right=right)
 
-    def prove(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
+    def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
         """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
         try:
-            fits = self._slow_lane.run(
-                lambda: self._hasher.verify_imported(slow.claim.credentials.secret, slow.stored),
-                who=network_of(slow.claim.client.source),
-                key=slow.claim.credentials.public_key if slow.right is None else _DECOYS,
+            fits = self._hash_limiter.run(
+                lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
+                who=network_of(slow.pending.client.source),
+                key=slow.pending.credentials.public_key if slow.right is None else _DECOYS,
             )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
             fits = None
         if fits is None:
-            return self._without_hash(slow, request)
+            return self._decide_without_hash(slow, request)
         right = fits if slow.right is None else slow.right
         try:  # it took a while: the pair may have been retired or renewed meanwhile
-            record = self._keyring.look_up(slow.claim.credentials.public_key)
+            record = self._key_cache.load(slow.pending.credentials.public_key)
         except DatabaseUnavailableError:
             if right:
-                return self._end.undecided_after_commit(slow.claim, request)
-            return self._judge(slow.claim, request, slow.record, right=False)
+                return self._decisions.unavailable_after_commit(slow.pending, request)
+            return self._decide(slow.pending, request, slow.record, right=False)
         except ForeignKeysError:
-            return self._end.unanswered(slow.claim)
+            return self._decisions.unavailable(slow.pending)
         if record is not None and slow.record is not None and record.digest != slow.record.digest:
             right = self._hasher.is_fast(record.digest) and self._hasher.verify(
-                slow.claim.credentials.secret, record.digest, record.row
+                slow.pending.credentials.secret, record.digest, record.row
             )
-        return self._judge(slow.claim, request, record, right=right)
+        return self._decide(slow.pending, request, record, right=right)
 
-    def _without_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
+    def _decide_without_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
         """Decide 503 where there was no room for the hash. A secret that was judged before is recorded all the same."""
         if slow.right is None:
-            return self._end.undecided_after_commit(slow.claim, request)
-        decision = self._judge(slow.claim, request, slow.record, right=slow.right)
+            return self._decisions.unavailable_after_commit(slow.pending, request)
+        decision = self._decide(slow.pending, request, slow.record, right=slow.right)
         return (
             decision
-            if decision.entry is None
-            else decision._replace(told=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
+            if decision.event is None
+            else decision._replace(public_outcome=Outcome.DATABASE_UNAVAILABLE, retry_after=None)
         )
 
-    def without_store(self, claim: PendingCredentials, request: Request) -> AuthDecision:
+    def verify_without_database(self, pending: PendingCredentials, request: Request) -> AuthDecision:
         """Decide 503 where the database did not answer.
 
         Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
         """
-        found = claim.remembered or self._nobody
-        record = unpack(claim.credentials.public_key, found)
-        right = self._hasher.verify(claim.credentials.secret, record.digest, record.row)
-        if claim.remembered is None or claim.plain or right or not record.is_live(self._clock()):
-            return self._end.undecided(claim, request)
-        return self._end.judged_without_store(claim, request, record.public_key)
+        found = pending.cached or self._nobody
+        record = unpack(pending.credentials.public_key, found)
+        right = self._hasher.verify(pending.credentials.secret, record.digest, record.row)
+        if pending.cached is None or pending.plain or right or not record.is_live(self._clock()):
+            return self._decisions.unavailable_and_recorded(pending, request)
+        return self._decisions.wrong_secret_without_database(pending, request, record.public_key)
 
-    def _judge(
-        self, claim: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
+    def _decide(
+        self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
         stored, row = (self._hasher.decoy, b"") if record is None else (record.digest, record.row)
         judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
         if record is not None and not judged:
-            return self._end.unable(record, request, claim)
+            return self._decisions.unverifiable(record, request, pending)
         if record is not None and forged:
             self._report_forged(record)
         live = record is not None and record.is_live(self._clock())
-        if claim.plain:
-            exposed = right and live and self._is_plain(claim, request)
-            return self._end.refuse_plain(claim, request, record, exposed=exposed)
+        if pending.plain:
+            exposed = right and live and self._is_plain(pending, request)
+            return self._decisions.refuse_plain(pending, request, record, exposed=exposed)
         if record is None or not record.is_known:
-            return self._end.refuse(Outcome.UNKNOWN_KEY, claim, request, None)
+            return self._decisions.refuse(Outcome.UNKNOWN_KEY, pending, request, None)
         if not live:
-            return self._end.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, claim, request, record)
+            return self._decisions.refuse(Outcome.RETIRED if right else Outcome.RETIRED_WRONG, pending, request, record)
         if not right:
-            return self._end.refuse(Outcome.WRONG_SECRET, claim, request, record)
+            return self._decisions.refuse(Outcome.WRONG_SECRET, pending, request, record)
         if self._hasher.needs_upgrade(record.digest):
-            self._renew(record, claim.credentials.secret)
-        return self._end.accept(record, request, claim.client)
+            self._renew(record, pending.credentials.secret)
+        return self._decisions.accept(record, request, pending.client)
 
     def _report_forged(self, record: KeyRecord) -> None:
         """Log once that a stored hash is none that an import has put there; nothing fits it."""
@@ -150,9 +150,9 @@ class Verifier:
                 record.public_key,
             )
 
-    def _is_plain(self, claim: PendingCredentials, request: Request) -> bool:
+    def _is_plain(self, pending: PendingCredentials, request: Request) -> bool:
         """Tell whether the request is known to have come over plain HTTP."""
-        if claim.client.scheme == "unknown":
+        if pending.client.scheme == "unknown":
             if not self._warned:
                 self._warned = True
                 _logger.error(
@@ -195,10 +195,10 @@ class Verifier:
 
     def _decoy(self, public_key: str) -> str | None:
         """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
-        imported = self._keyring.imported
-        if not imported or has_valid_checksum(public_key):
+        imported_hashes = self._key_cache.imported_hashes
+        if not imported_hashes or has_valid_checksum(public_key):
             return None
-        return imported[int(self._hasher.key_hash(public_key), 16) % len(imported)]
+        return imported_hashes[int(self._hasher.key_hash(public_key), 16) % len(imported_hashes)]
 
 
 def _named_in(request: Request) -> list[str]:

@@ -40,7 +40,7 @@ _listeners: dict[str, weakref.WeakSet["KeyChangeListener"]] = {}  # by URL: of a
 class KeyChangeListener(Protocol):
     """Is called after each commit of this process that changed keys."""
 
-    def forget(self, public_keys: Iterable[str]) -> None:
+    def invalidate(self, public_keys: Iterable[str]) -> None:
         """Drop what is cached of these keys."""
 
 
@@ -192,7 +192,7 @@ class Database:
                 connection.info.pop(_CHANGED_KEYS, None)
         if changed:
             for listener in list(_listeners.get(str(self.url), ())):
-                listener.forget(changed)
+                listener.invalidate(changed)
 
     @contextmanager
     def read_session(self) -> Iterator[Session]:

@@ -43,15 +43,15 @@ class UnauthenticatedUser:
 
 
 class AuthDecision(NamedTuple):
-    """How the request ends. No outcome at all: it needs no credentials. `entry`: answer only after its commit.
+    """How the request ends. No outcome at all: it needs no credentials. `event`: answer only after its commit.
 
-    `told` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
+    `public_outcome` is the outcome that the client is told, where that is another one; `retry_after` is in seconds.
     """
 
     outcome: Outcome | None
     principal: Principal | None = None
-    entry: AuthEvent | None = None
-    told: Outcome | None = None
+    event: AuthEvent | None = None
+    public_outcome: Outcome | None = None
     retry_after: int | None = None
 
     @property
@@ -61,7 +61,7 @@ class AuthDecision(NamedTuple):
 
     def committed(self) -> "AuthDecision":
         """What is answered after the commit."""
-        return self._replace(entry=None)
+        return self._replace(event=None)
 
     def uncommitted(self) -> "AuthDecision":
         """What is answered when the commit failed: a right key still passes, a refusal is 503, never a guess."""

@@ -50,10 +50,10 @@ class _TrioLoop:
         return hash(self._token)
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Sequence[CommitWaiter]], object], tickets: Sequence[CommitWaiter]
+        self, callback: Callable[[Sequence[CommitWaiter]], object], waiters: Sequence[CommitWaiter]
     ) -> None:
         """Call back in trio's thread. Raises RuntimeError once the run is over."""
-        self._token.run_sync_soon(callback, tickets)
+        self._token.run_sync_soon(callback, waiters)
 
 
 def make_waiter() -> TaskWaiter | TrioWaiter:

@@ -26,7 +26,7 @@ class BatchQueue(Generic[Item]):
     """Hands items to `handle`, at most `most` at once, in the order in which they came. Safe for threads.
 
     `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
-    hurry linger so many seconds for company. After a batch of several the next begins at least `pace` seconds later:
+    hurry linger so many seconds for company. After a batch of several the next begins at least `min_interval` seconds later:
     who comes alone, however often, is handled at once, and a flood in company, which costs the host app far less.
     """
 
@@ -36,14 +36,14 @@ class BatchQueue(Generic[Item]):
         handle: Callable[[list[Item]], list[Item]],
         *,
         most: int,
-        linger: float = 0.0,
-        pace: float = 0.0,
+        batch_delay: float = 0.0,
+        min_interval: float = 0.0,
     ) -> None:
         self._name = name
         self._handle = handle
         self._most = most
-        self._linger = linger
-        self._pace = pace
+        self._batch_delay = batch_delay
+        self._min_interval = min_interval
         self.restart()
         restart_after_fork(self)
 
@@ -120,17 +120,17 @@ class BatchQueue(Generic[Item]):
     def _run(self) -> None:
         while not self.closing or self.queue:
             self._some.wait()
-            if self._linger and not self.closing:
-                self._urgent.wait(self._linger)
+            if self._batch_delay and not self.closing:
+                self._urgent.wait(self._batch_delay)
             self._busy = True
             self._some.clear()
             self._urgent.clear()
             self._hurried = self.called = False  # before the queue is read: who comes now calls again
             while self.queue:
-                if self._pace and not self.closing:
+                if self._min_interval and not self.closing:
                     time.sleep(max(0.0, self._next - time.monotonic()))
                 batch = self._take()
-                self._next = time.monotonic() + self._pace if len(batch) > 1 else -inf
+                self._next = time.monotonic() + self._min_interval if len(batch) > 1 else -inf
                 given_back = self._handled(batch)
                 if given_back:
                     self._try_later(given_back)

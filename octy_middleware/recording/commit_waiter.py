@@ -17,7 +17,7 @@ class Loop(Protocol):
     """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
 
     def call_soon_threadsafe(
-        self, callback: Callable[[Sequence["CommitWaiter"]], object], tickets: Sequence["CommitWaiter"], /
+        self, callback: Callable[[Sequence["CommitWaiter"]], object], waiters: Sequence["CommitWaiter"], /
     ) -> object:
         """Call back in the loop's own thread; raise RuntimeError once the loop has ended."""
 
@@ -101,17 +101,17 @@ class TaskWaiter(CommitWaiter):
 def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
     """Give tickets their answers, and wake each loop once."""
     loops: dict[Loop, list[CommitWaiter]] = {}
-    for ticket, answer in settled:
-        ticket.answer = answer
-        if ticket.loop is None:
-            ticket.wake()
+    for waiter, answer in settled:
+        waiter.answer = answer
+        if waiter.loop is None:
+            waiter.wake()
         else:
-            loops.setdefault(ticket.loop, []).append(ticket)
-    for loop, tickets in loops.items():
+            loops.setdefault(waiter.loop, []).append(waiter)
+    for loop, waiters in loops.items():
         with suppress(RuntimeError):  # a loop that was closed has nobody waiting
-            loop.call_soon_threadsafe(_wake, tickets)
+            loop.call_soon_threadsafe(_wake, waiters)
 
 
-def _wake(tickets: Sequence[CommitWaiter]) -> None:
-    for ticket in tickets:
-        ticket.wake()
+def _wake(waiters: Sequence[CommitWaiter]) -> None:
+    for waiter in waiters:
+        waiter.wake()

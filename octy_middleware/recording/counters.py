@@ -79,8 +79,8 @@ PRESENT_ATTEMPTS = Query(
 def counted(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
     """Return how often each key, minute, source and outcome was seen; each entry comes with how often it was."""
     seen: Counts = Counter()
-    for entry, count in uses:
-        seen[entry.public_key, int(entry.at) // 60, entry.source, str(entry.outcome)] += count
+    for event, count in uses:
+        seen[event.public_key, int(event.at) // 60, event.source, str(event.outcome)] += count
     return seen
 
 
@@ -123,8 +123,8 @@ def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], mos
 def attempts_by_place(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
     """Return what is described in detail, by key, minute and outcome."""
     places: defaultdict[tuple[str, int, str], list[AuthEvent]] = defaultdict(list)
-    for entry in refused:
-        places[entry.public_key, int(entry.at) // 60, str(entry.outcome)].append(entry)
+    for event in refused:
+        places[event.public_key, int(event.at) // 60, str(event.outcome)].append(event)
     return places
 
 
@@ -144,28 +144,28 @@ def add_attempts(
     added: list[tuple[object, ...]] = []
     replaced: dict[int, AuthEvent] = {}
     for public_key, minute, outcome, known, newest in present:
-        entries = places[public_key, minute, outcome]
+        events = places[public_key, minute, outcome]
         room = max(0, limit - known)
-        kept = entries if len(entries) <= room else [*entries[: max(0, room - 1)], entries[-1]]
+        kept = events if len(events) <= room else [*events[: max(0, room - 1)], events[-1]]
         if room:
             added.extend(map(_attempt_row, kept))
         else:
-            replaced[newest] = entries[-1]
-    for newest, entry in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
-        execute(connection, _REPLACE_ATTEMPT, *_attempt_row(entry), newest)
+            replaced[newest] = events[-1]
+    for newest, event in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
+        execute(connection, _REPLACE_ATTEMPT, *_attempt_row(event), newest)
     return added
 
 
-def _attempt_row(entry: AuthEvent) -> tuple[object, ...]:
+def _attempt_row(event: AuthEvent) -> tuple[object, ...]:
     return (
-        to_micros(entry.at),
-        entry.public_key,
-        entry.key_hash,
-        int(entry.at) // 60,
-        str(entry.outcome),
-        entry.source,
-        entry.client,
-        entry.method,
-        entry.path,
-        entry.request_id,
+        to_micros(event.at),
+        event.public_key,
+        event.key_hash,
+        int(event.at) // 60,
+        str(event.outcome),
+        event.source,
+        event.client,
+        event.method,
+        event.path,
+        event.request_id,
     )

@@ -97,17 +97,17 @@ def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, Op
 
     `counts` and `failed` are those of the commit; `incidents` are the open ones by public key.
     """
-    latest = {(entry.public_key, entry.source): entry for entry in failed}
+    latest = {(event.public_key, event.source): event for event in failed}
     if any(incident.since for incident in incidents.values()):
         counts = _since_openings(failed, incidents)
     rows: dict[tuple[str, int, str], tuple[int, int, str]] = {}
     for (public_key, minute, source, outcome), count in counts.items():
-        entry = latest.get((public_key, source))
-        if entry is None or outcome not in _SUMMED_UP:
+        event = latest.get((public_key, source))
+        if event is None or outcome not in _SUMMED_UP:
             continue
         subject, bucket = _place(public_key, minute, outcome, incidents, decoy)
-        at = to_micros(entry.at)
-        for place, client in (((subject, ALL_TIME, source), entry.client), ((subject, bucket, ""), "")):
+        at = to_micros(event.at)
+        for place, client in (((subject, ALL_TIME, source), event.client), ((subject, bucket, ""), "")):
             known = rows.get(place, (0, 0, ""))
             rows[place] = known[0] + count, max(known[1], at), client
     added: list[Row] = [(*place, *row) for place, row in sorted(rows.items())]
@@ -121,11 +121,11 @@ def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, Op
 def _since_openings(failed: Iterable[AuthEvent], incidents: Mapping[str, OpenIncident]) -> Counts:
     """Count anew in a commit that opens incidents: what came before them is not theirs."""
     counts: Counts = Counter()
-    for entry in failed:
-        incident = incidents.get(entry.public_key)
-        early = incident is not None and entry.at < incident.since and entry.outcome.counts
-        outcome = Outcome.UNKNOWN_KEY if early else entry.outcome
-        counts[entry.public_key, int(entry.at) // 60, entry.source, str(outcome)] += 1
+    for event in failed:
+        incident = incidents.get(event.public_key)
+        early = incident is not None and event.at < incident.since and event.outcome.counts
+        outcome = Outcome.UNKNOWN_KEY if early else event.outcome
+        counts[event.public_key, int(event.at) // 60, event.source, str(outcome)] += 1
     return counts
 
 

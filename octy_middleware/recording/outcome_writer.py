@@ -139,9 +139,9 @@ class OutcomeWriter:
             incidents = self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
             details = add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
             self._note_usage(connection, work.accepted)
-            for _, entry in sorted(work.exposed.items()):
-                detail = {"source": entry.source, "client": entry.client, "request_id": entry.request_id}
-                note_exposure(connection, entry.pair_id, detail, entry.at)
+            for _, event in sorted(work.exposed.items()):
+                detail = {"source": event.source, "client": event.client, "request_id": event.request_id}
+                note_exposure(connection, event.pair_id, detail, event.at)
             self._beside(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
             sums = incident_counts.sums(work.counts, work.failed, incidents, self._decoy)
@@ -153,17 +153,17 @@ class OutcomeWriter:
     def _worked_out(self, batch: Sequence[AuthEvent]) -> tuple[_Work, AbstractSet[str]]:
         """Return what a batch leads to, and the keys to lock for it."""
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
-        entries, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
-        accepted = [entry for entry in entries.values() if entry.outcome is Outcome.ACCEPTED]
-        described = [entry for entry in accepted if entry.request_id]  # uses of pairs that will end
-        refused = [] if len(accepted) == len(entries) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
+        events, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
+        accepted = [event for event in events.values() if event.outcome is Outcome.ACCEPTED]
+        described = [event for event in accepted if event.request_id]  # uses of pairs that will end
+        refused = [] if len(accepted) == len(events) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
         hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
-            entry.public_key: entry for entry in refused if entry.outcome is Outcome.PLAIN_HTTP and entry.pair_id
+            event.public_key: event for event in refused if event.outcome is Outcome.PLAIN_HTTP and event.pair_id
         }
         failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}
         work = _Work(
-            counts=counted((entries[key], count) for key, count in seen.items()),
+            counts=counted((events[key], count) for key, count in seen.items()),
             attempts=attempts_by_place([*refused, *described]),
             failing=failing,
             ended={
@@ -173,7 +173,7 @@ class OutcomeWriter:
             asked={key: self._failed if key == DECOY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
-            failed=[entry for entry in refused if entry.outcome.counts or entry.outcome in LIKE_WRONG],
+            failed=[event for event in refused if event.outcome.counts or event.outcome in LIKE_WRONG],
         )
         return work, (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
 
@@ -258,7 +258,7 @@ class OutcomeWriter:
 
     def _note_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
         """Note first and last use, at most once a minute and pair: it is for people."""
-        latest = {entry.pair_id: entry.at for entry in accepted}
+        latest = {event.pair_id: event.at for event in accepted}
         due = {pair_id: at for pair_id, at in latest.items() if at - self._used.get(pair_id, 0.0) >= _USAGE_EVERY}
         if not due:
             return
@@ -275,17 +275,17 @@ def _hits_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[Hit]]:
     """
     hits: defaultdict[str, list[Hit]] = defaultdict(list)
     last: dict[str, AuthEvent] = {}
-    for entry in batch:
-        key = entry.public_key
-        if entry.outcome is Outcome.ACCEPTED:
-            if last.get(key) is not entry:
-                hits[key].append(Hit(True, entry.network, entry.at))
-                last[key] = entry
-        elif entry.outcome.counts:
-            hits[key].append(Hit(False, entry.network, entry.at, entry.request_id))
-            last[key] = entry
-        elif entry.outcome in LIKE_WRONG:
-            hits[DECOY].append(Hit(False, _bucket(entry.network), entry.at))
+    for event in batch:
+        key = event.public_key
+        if event.outcome is Outcome.ACCEPTED:
+            if last.get(key) is not event:
+                hits[key].append(Hit(True, event.network, event.at))
+                last[key] = event
+        elif event.outcome.counts:
+            hits[key].append(Hit(False, event.network, event.at, event.request_id))
+            last[key] = event
+        elif event.outcome in LIKE_WRONG:
+            hits[DECOY].append(Hit(False, _bucket(event.network), event.at))
     return hits
 
 

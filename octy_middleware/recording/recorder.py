@@ -1,6 +1,6 @@
 """Group commit: whatever queued up during the last commit is written in one transaction.
 
-Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`drain`), what
+Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`batch_queue`), what
 one transaction writes (`ledger`).
 
 Refusals are urgent: their client waits for the commit. Accepted outcomes linger a moment for company. Both stand in
@@ -56,9 +56,9 @@ class Health(NamedTuple):
 class _Awaited(NamedTuple):
     """An entry whose client waits for the commit."""
 
-    entry: AuthEvent
+    event: AuthEvent
     decision: AuthDecision
-    ticket: CommitWaiter
+    waiter: CommitWaiter
 
 
 _Item: TypeAlias = AuthEvent | _Awaited
@@ -75,7 +75,7 @@ class Recorder:
         write: Write,
         *,
         limit: int,
-        linger: float,
+        batch_delay: float,
         patience: float = 5.0,
         before_answer: bool = False,
         monotonic: Clock = time.monotonic,
@@ -89,7 +89,9 @@ class Recorder:
         self._reserve = max(limit, _LEAST_RESERVE)
         self._patience = patience
         self._monotonic = monotonic
-        self._drain: BatchQueue[_Item] = BatchQueue("octy-recorder", self._handle, most=_BATCH, linger=linger)
+        self._batch_queue: BatchQueue[_Item] = BatchQueue(
+            "octy-recorder", self._handle, most=_BATCH, batch_delay=batch_delay
+        )
         self.restart()
         restart_after_fork(self)
 
@@ -107,51 +109,51 @@ class Recorder:
         self._reserved_all = 0
         self._warned = False  # of refused secrets that are given up
 
-    def note(self, entry: AuthEvent) -> bool:
+    def record(self, event: AuthEvent) -> bool:
         """Write the entry soon; nobody need wait for it, unless it returns False: then `submit` it.
 
         That is so when the queue is full: the store sets the pace. When it is full because the store is away, the entry
         is given up and counted, for the host app must go on. What nobody judged gets half of the queue: it comes
         fast, and what was accepted ends streaks. Refused secrets are given up last: they have a reserve of their own.
         """
-        drain = self._drain
-        if len(drain.queue) < self._easily:
-            drain.queue.append(entry)  # `BatchQueue.put`, without the call: every accepted request comes by here
-            if not drain.called:
-                drain.call()
+        batch_queue = self._batch_queue
+        if len(batch_queue.queue) < self._easily:
+            batch_queue.queue.append(event)  # `BatchQueue.put`, without the call: every accepted request comes by here
+            if not batch_queue.called:
+                batch_queue.call()
             return True
-        return self._note_in_a_crowd(entry)
+        return self._record_when_half_full(event)
 
-    def _note_in_a_crowd(self, entry: AuthEvent) -> bool:
+    def _record_when_half_full(self, event: AuthEvent) -> bool:
         """Note an entry when half of the queue is full, or nothing may be written later; here nothing lingers."""
         if self._before_answer:
             if not self._is_away() and self._room() > 0:
                 return False
-            if len(self._drain) < self._half:
-                self._drain.put_urgently(entry)
+            if len(self._batch_queue) < self._half:
+                self._batch_queue.put_urgently(event)
                 return True
-        self._drain.hurry()
-        if entry.outcome in _JUDGED:
-            self._keep_in_reserve(entry)
+        self._batch_queue.hurry()
+        if event.outcome in _JUDGED:
+            self._keep_in_reserve(event)
             return True
-        if entry.outcome is not Outcome.DATABASE_UNAVAILABLE and self._room() > 0:
-            self._drain.put(entry)
+        if event.outcome is not Outcome.DATABASE_UNAVAILABLE and self._room() > 0:
+            self._batch_queue.put(event)
             return True
         if self._is_away():
             self._lost += 1
             return True
         return False
 
-    def _keep_in_reserve(self, entry: AuthEvent) -> None:
+    def _keep_in_reserve(self, event: AuthEvent) -> None:
         """Queue a refused secret beyond half of the queue; unknown keys share what one key has (T7)."""
         with self._reserving:
-            share = self._reserved[entry.public_key]
+            share = self._reserved[event.public_key]
             has_room = self._reserved_all < self._reserve and share < self._reserve // _SHARES
             if has_room:
-                self._reserved[entry.public_key] = share + 1
+                self._reserved[event.public_key] = share + 1
                 self._reserved_all += 1
         if has_room:
-            self._drain.put(entry)
+            self._batch_queue.put(event)
             return
         self._lost += 1
         if not self._warned:
@@ -160,17 +162,17 @@ class Recorder:
 
     def _leave_reserve(self, written: Iterable[AuthEvent]) -> None:
         with self._reserving:
-            for entry in written:
-                if self._reserved[entry.public_key] > 0 and entry.outcome in _JUDGED:
-                    self._reserved[entry.public_key] -= 1
+            for event in written:
+                if self._reserved[event.public_key] > 0 and event.outcome in _JUDGED:
+                    self._reserved[event.public_key] -= 1
                     self._reserved_all -= 1
             self._reserved += Counter()  # drops keys without entries
 
     def _room(self) -> int:
         """Return how many entries the queue still takes beside the reserve."""
-        return self._limit - len(self._drain) + self._reserved_all
+        return self._limit - len(self._batch_queue) + self._reserved_all
 
-    def submit(self, decision: AuthDecision, ticket: CommitWaiter) -> None:
+    def commit(self, decision: AuthDecision, waiter: CommitWaiter) -> None:
         """Write the decision's entry now, and settle the ticket with the decision after its commit.
 
         Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond
@@ -178,22 +180,22 @@ class Recorder:
         once, so that refusals don't use up the threads that right keys need. In each case the entry is written all the
         same; what is queued is tried again and again, and finds out when the store is back.
         """
-        entry = decision.entry
-        assert entry is not None
+        event = decision.event
+        assert event is not None
         if self._is_away():
-            self.note(entry)
-        elif self._room() > 0 or entry.outcome not in _JUDGED:
-            self._drain.put_urgently(_Awaited(entry, decision.committed(), ticket))
+            self.record(event)
+        elif self._room() > 0 or event.outcome not in _JUDGED:
+            self._batch_queue.put_urgently(_Awaited(event, decision.committed(), waiter))
             return
         else:
-            self._keep_in_reserve(entry)
-        settle([(ticket, decision.uncommitted())])
+            self._keep_in_reserve(event)
+        settle([(waiter, decision.uncommitted())])
 
     def health(self) -> Health:
         """Return the figures for metrics and `octy doctor`."""
         begun, failed_at, now = self._begun, self._failed_at, self._monotonic()
         return Health(
-            queued=len(self._drain),
+            queued=len(self._batch_queue),
             lost=self._lost,
             last_error=self._last_error,
             past_error=self._past_error,
@@ -210,11 +212,11 @@ class Recorder:
 
     def flush(self, timeout: float = 10.0) -> None:
         """Write what is queued, as far as the store takes it in time, and go on."""
-        self._drain.flush(timeout)
+        self._batch_queue.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> None:
         """Write what is queued and stop. Entries that come later start the thread again."""
-        self._drain.close(timeout)
+        self._batch_queue.close(timeout)
 
     def _is_away(self) -> bool:
         if self._last_error:
@@ -226,18 +228,18 @@ class Recorder:
         """Write a batch. From here on nobody can withdraw; who did so before was told 503, and waits no more."""
         if _Awaited in set(map(type, items)):
             items = [_claimed(item) if type(item) is _Awaited else item for item in items]
-        return self._commit(items)
+        return self._write_batch(items)
 
-    def _commit(self, batch: list[_Item]) -> list[_Item]:
+    def _write_batch(self, batch: list[_Item]) -> list[_Item]:
         """Write a batch and tell those who wait. Return what the store did not take."""
         awaited: list[_Awaited] = []
-        entries = batch
+        events = batch
         if _Awaited in set(map(type, batch)):
             awaited = [item for item in batch if type(item) is _Awaited]
-            entries = [item.entry if type(item) is _Awaited else item for item in batch]
+            events = [item.event if type(item) is _Awaited else item for item in batch]
         self._begun = begun = self._monotonic()
         try:
-            self._write(entries)  # type: ignore[arg-type]
+            self._write(events)  # type: ignore[arg-type]
         except OctyError as error:
             return self._give_back(batch, error)
         except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
@@ -250,17 +252,17 @@ class Recorder:
             self._last_error = ""
             self._warned = False
         if self._reserved_all:
-            self._leave_reserve(item.entry if isinstance(item, _Awaited) else item for item in batch)
-        settle([(item.ticket, item.decision) for item in awaited])
+            self._leave_reserve(item.event if isinstance(item, _Awaited) else item for item in batch)
+        settle([(item.waiter, item.decision) for item in awaited])
         return []
 
     def _commit_singly(self, batch: list[_Item], error: Exception) -> list[_Item]:
         """Find the entry that can't be written, so that it takes no other with it, and give it up."""
         if len(batch) > 1:
-            return [left for item in batch for left in self._commit([item])]
+            return [left for item in batch for left in self._write_batch([item])]
         [item] = batch
-        entry = item.entry if isinstance(item, _Awaited) else item
-        _logger.error("recorder: an outcome (%s) can't be written: given up", entry.outcome, exc_info=error)
+        event = item.event if isinstance(item, _Awaited) else item
+        _logger.error("recorder: an outcome (%s) can't be written: given up", event.outcome, exc_info=error)
         self._lost += 1
         _fail(batch)
         return []
@@ -273,15 +275,15 @@ class Recorder:
         self._failures += 1
         self._failed_at = self._monotonic()
         _fail(batch)
-        if self._drain.closing:
+        if self._batch_queue.closing:
             self._lost += len(batch)
             return []
-        return [item.entry if isinstance(item, _Awaited) else item for item in batch]
+        return [item.event if isinstance(item, _Awaited) else item for item in batch]
 
 
 def _claimed(item: _Awaited) -> _Item:
-    return item if item.ticket.take() else item.entry
+    return item if item.waiter.take() else item.event
 
 
 def _fail(batch: Sequence[_Item]) -> None:
-    settle([(item.ticket, item.decision.uncommitted()) for item in batch if isinstance(item, _Awaited)])
+    settle([(item.waiter, item.decision.uncommitted()) for item in batch if isinstance(item, _Awaited)])

@@ -1,7 +1,7 @@
 """What recording costs, for the simulation: app processes that take batches, and wait for each other at the store.
 
 Processes take batches by the recorder's own rule (`drain`: at once when somebody waits or something is queued, else
-after `linger`), and wait for each other as PostgreSQL or SQLite makes them. Rules and limits are read from the code.
+after `batch_delay`), and wait for each other as PostgreSQL or SQLite makes them. Rules and limits are read from the code.
 Here: that, and what things cost, as it was measured. Not here: what comes (`simulated_traffic`).
 """
 
@@ -191,8 +191,8 @@ class Played:
 class _Process:
     """One recorder's queue: what comes to it, and how far it has got."""
 
-    def __init__(self, linger: float) -> None:
-        self._linger = linger
+    def __init__(self, batch_delay: float) -> None:
+        self._batch_delay = batch_delay
         self.entries: list[Entry] = []
         self.position = 0
 
@@ -203,8 +203,8 @@ class _Process:
         first = self.entries[self.position].at
         if first <= now:
             return now
-        coming = self.entries[self.position : bisect_right(self.entries, (first + self._linger, math.inf))]
-        return next((entry.at for entry in coming if entry.kind != ACCEPTED), first + self._linger)
+        coming = self.entries[self.position : bisect_right(self.entries, (first + self._batch_delay, math.inf))]
+        return next((entry.at for entry in coming if entry.kind != ACCEPTED), first + self._batch_delay)
 
     def take(self, now: float) -> list[Entry]:
         end = min(bisect_right(self.entries, (now, math.inf)), self.position + recorder._BATCH)
@@ -235,7 +235,7 @@ class _Locks:
 def play(load: Load, coming: Iterable[Entry], prices: Prices) -> Played:
     """Play the load to the end."""
     chance = random.Random(load.seed)
-    processes = [_Process(load.linger) for _ in range(load.processes)]
+    processes = [_Process(load.batch_delay) for _ in range(load.processes)]
     for entry in coming:
         processes[int(chance.random() * load.processes)].entries.append(entry)
     found, locks = Played(load, chance=chance), _Locks()

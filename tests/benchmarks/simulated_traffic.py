@@ -13,7 +13,7 @@ from typing import NamedTuple
 from octy_middleware import Settings
 
 DEFAULTS = {name: given.default for name, given in Settings.model_fields.items()}
-LINGER, MOST_SOURCES = DEFAULTS["linger"], DEFAULTS["sources_per_minute"]
+BATCH_DELAY, MOST_SOURCES = DEFAULTS["batch_delay"], DEFAULTS["sources_per_minute"]
 ACCEPTED, WRONG, UNKNOWN = range(3)
 SKEW = 1.0  # of the popularity: the n-th customer makes 1/n of the first one's requests
 A_SOURCE = 30.0  # requests a minute that a customer sends from one address
@@ -31,7 +31,7 @@ class Load:
     processes: int = 16
     seconds: float = 60.0  # whole minutes where rows a minute are asked for
     seed: int = 1
-    linger: float = LINGER  # seconds that accepted outcomes wait for company
+    batch_delay: float = BATCH_DELAY  # seconds that accepted outcomes wait for company
 
 
 class Entry(NamedTuple):

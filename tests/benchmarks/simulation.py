@@ -21,7 +21,7 @@ from benchmarks.apps.contenders import recording
 from benchmarks.document import markdown
 from benchmarks.presentation import Table
 from benchmarks.simulated_store import PRICES, Played, Prices, play
-from benchmarks.simulated_traffic import DEFAULTS, LINGER, Entry, Load, crowds, distinct, draw, missed
+from benchmarks.simulated_traffic import BATCH_DELAY, DEFAULTS, Entry, Load, crowds, distinct, draw, missed
 from octy_middleware.recording import outcome_writer
 from octy_workflows.messages import DAY, HOUR, IncidentTimes
 
@@ -32,10 +32,10 @@ BYTES_A_KEY, REQUEST_MICROS = 300.0, 2.5  # goals of PERFORMANCE; `make bench` h
 A_RELAY = 373.0  # messages a second, eight at a time at 10 ms a call, PostgreSQL (docs/decisions.md)
 WAITING_BYTES, SILENT_BYTES, SILENT_EVENTS = 2161, 6830, 66  # of a history, without what the server adds to it
 TRIALS = {
-    f"linger {LINGER:g} s": (LINGER, PRICES["postgresql"]),
-    "linger 0.02 s": (0.02, PRICES["postgresql"]),
-    "32 locks": (LINGER, replace(PRICES["postgresql"], together=32)),
-    "512 locks": (LINGER, replace(PRICES["postgresql"], together=512)),
+    f"batch delay {BATCH_DELAY:g} s": (BATCH_DELAY, PRICES["postgresql"]),
+    "batch delay 0.02 s": (0.02, PRICES["postgresql"]),
+    "32 locks": (BATCH_DELAY, replace(PRICES["postgresql"], together=32)),
+    "512 locks": (BATCH_DELAY, replace(PRICES["postgresql"], together=512)),
 }
 
 
@@ -141,7 +141,7 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
             ("memory for keys, each process, MB", f"{remembered * figures.bytes_a_key / 1e6:,.0f}"),
             ("cases opened / messages put down meanwhile", f"{len(books.told):,} / {books.messages:,}"),
         ],
-        f"{minutes:g} min were played, linger {load.linger:g} s, seed {load.seed}; {figures.known}.",
+        f"{minutes:g} min were played, batch delay {load.batch_delay:g} s, seed {load.seed}; {figures.known}.",
     )
 
 
@@ -157,7 +157,10 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
         rows.append(
             (
                 str(processes),
-                *(_told(play(replace(mine, linger=linger), traffic, prices)) for linger, prices in TRIALS.values()),
+                *(
+                    _told(play(replace(mine, batch_delay=batch_delay), traffic, prices))
+                    for batch_delay, prices in TRIALS.values()
+                ),
             )
         )
     return Table(
@@ -234,7 +237,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--requests", type=float, default=Load.requests, help="a second, at the peak")
     parser.add_argument("--customers", type=int, default=Load.customers)
     parser.add_argument("--processes", type=int, default=Load.processes, help="of the host app, on all machines")
-    parser.add_argument("--linger", type=float, default=LINGER, help="seconds, as OCTY_LINGER")
+    parser.add_argument("--batch-delay", type=float, default=BATCH_DELAY, help="seconds, as OCTY_BATCH_DELAY")
     parser.add_argument("--minutes", type=int, default=1, help="to be played")
     parser.add_argument("--cases", type=int, default=100_000, help="open at once")
     parser.add_argument("--seed", type=int, default=Load.seed)
@@ -242,7 +245,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--write", type=Path, metavar="PAGE", help="put the tables between the marks of this page")
     options = parser.parse_args(arguments)
     seconds = options.minutes * 60.0
-    load = Load(options.requests, options.customers, options.processes, seconds, options.seed, options.linger)
+    load = Load(options.requests, options.customers, options.processes, seconds, options.seed, options.batch_delay)
     report = json.loads(options.figures.read_text(encoding="utf-8")) if options.figures.exists() else {}
     some = tables(load, options.cases, Figures.read(report))
     for table in some:

@@ -15,7 +15,7 @@ from benchmarks.simulated_store import PRICES, Books, Cost, _Locks, _Process, pl
 from benchmarks.simulated_traffic import (
     ACCEPTED,
     ATTACKERS,
-    LINGER,
+    BATCH_DELAY,
     UNKNOWN,
     WRONG,
     Entry,
@@ -98,9 +98,9 @@ def test_what_memory_lacks_is_what_a_real_one_of_that_size_lacked(size):
 @pytest.mark.parametrize(
     ("coming", "now", "ready"),
     [
-        ([(1.0, ACCEPTED), (1.1, ACCEPTED)], 0.0, 1.0 + LINGER),
+        ([(1.0, ACCEPTED), (1.1, ACCEPTED)], 0.0, 1.0 + BATCH_DELAY),
         ([(1.0, ACCEPTED), (1.1, WRONG)], 0.0, 1.1),
-        ([(1.0, ACCEPTED), (1.0 + 2 * LINGER, WRONG)], 0.0, 1.0 + LINGER),
+        ([(1.0, ACCEPTED), (1.0 + 2 * BATCH_DELAY, WRONG)], 0.0, 1.0 + BATCH_DELAY),
         ([(1.0, UNKNOWN)], 0.0, 1.0),
         ([(1.0, ACCEPTED)], 1.05, 1.05),
         ([], 1.0, None),
@@ -108,13 +108,13 @@ def test_what_memory_lacks_is_what_a_real_one_of_that_size_lacked(size):
     ids=["lingers", "someone waits", "someone comes too late", "alone and waits", "queued meanwhile", "nothing comes"],
 )
 def test_a_batch_begins_when_the_recorder_would_begin_it(coming, now, ready):
-    process = _Process(LINGER)
+    process = _Process(BATCH_DELAY)
     process.entries = [Entry(at, 1, 1, kind) for at, kind in coming]
     assert process.ready(now) == (ready if ready is None else pytest.approx(ready))
 
 
 def test_a_batch_is_no_bigger_than_the_recorders():
-    process = _Process(LINGER)
+    process = _Process(BATCH_DELAY)
     process.entries = [Entry(0.0, 1, 1, ACCEPTED)] * 4500
     assert [len(process.take(1.0)) for _ in range(4)] == [2000, 2000, 500, 0]
 

@@ -126,7 +126,7 @@ class Session:
             "OCTY_PEPPERS": octy.peppers.export(),
             "OCTY_TRUSTED_PROXIES": "127.0.0.1",
             "OCTY_EXEMPT_PATHS": "/open",
-            "OCTY_LINGER": "1",  # what is accepted just before a stop is not written yet
+            "OCTY_BATCH_DELAY": "1",  # what is accepted just before a stop is not written yet
             "OCTY_ATTEMPTS_PER_MINUTE": "100000",
             "OCTY_SOURCES_PER_MINUTE": "100000",
         }

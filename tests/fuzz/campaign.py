@@ -14,7 +14,7 @@ from fuzz.answers import Answered
 from fuzz.books import Books
 from fuzz.inputs import expect, inputs, origin_of
 from fuzz.installation import HeardGate
-from fuzz.lanes import AsgiLane, Bare, Input, WsgiLane, admit, joined, resolve
+from fuzz.lanes import AsgiLane, Bare, Input, WsgiLane, decide_from_memory, joined, resolve
 from fuzz.pairs import Pairs
 from fuzz.reference import ACCEPTED, OPEN, Expected
 from fuzz.report import Report, finding
@@ -88,16 +88,18 @@ class Campaign:
         lane = GATE
         try:
             self._check(given, lane, checks.client(authenticator.client(request), origin_of(given)))
-            found = admit(authenticator, request)
+            found = decide_from_memory(authenticator, request)
             if isinstance(found, PendingCredentials):
-                self._check(given, lane, checks.claim(found, expected))
+                self._check(given, lane, checks.check_pending(found, expected))
                 if not decided:
                     self.report.seen[lane, checks.CLAIM] += 1
                     return
                 lane = STORE
                 found = resolve(authenticator, found, request)
             self._check(given, lane, checks.decision(found, authenticator, request, expected, self._pairs))
-            self._enter(lane, OPEN if found.outcome is None else str(found.outcome), expected, told=found.told)
+            self._enter(
+                lane, OPEN if found.outcome is None else str(found.outcome), expected, told=found.public_outcome
+            )
         except Exception as error:  # noqa: BLE001
             self._check(given, lane, _words(error))
         self._check(given, lane, *self._listeners[given.around.site].take_faults())

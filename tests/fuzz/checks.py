@@ -59,7 +59,7 @@ def _hides(shown: object, secret: str) -> bool:
     return len(secret) < _LONG or secret not in f"{shown!r} {shown}"
 
 
-def claim(found: PendingCredentials, expected: Expected) -> Fault:
+def check_pending(found: PendingCredentials, expected: Expected) -> Fault:
     """What is left to the store is the very pair that was sent, and one that needs it."""
     got = found.credentials
     if (got.public_key, got.secret.reveal()) != expected.pair:
@@ -91,7 +91,7 @@ def decision(
         reference = "" if found.principal is None else found.principal.reference
         return _passed(reference, outcome, expected, pairs)
     sent = authenticator.answer(found, request)
-    told = str(found.told or found.outcome)
+    told = str(found.public_outcome or found.outcome)
     accept = next(iter(request.header(b"accept")), None)
     return _refused(Answered(sent.status, sent.headers, sent.body), _WORDS.get(told, told), accept)
 

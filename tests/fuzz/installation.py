@@ -50,7 +50,7 @@ def options(site: Site) -> dict[str, Any]:
         "exempt_paths": EXEMPT,
         "commit_timeout": 60.0,  # a slow disk is no finding
         "grace": 3600.0,
-        "linger": 1.0,  # whole batches: fewer commits, more headers
+        "batch_delay": 1.0,  # whole batches: fewer commits, more headers
         "queue_limit": 20_000,
     }
 
@@ -61,38 +61,38 @@ class Listener:
     def __init__(self, recorder: Recorder) -> None:
         self.faults: list[str] = []
         self.heard = 0
-        note, submit = recorder.note, recorder.submit
+        note, submit = recorder.record, recorder.commit
 
-        def noted(entry: AuthEvent) -> bool:
-            self._hear(entry)
-            return note(entry)
+        def noted(event: AuthEvent) -> bool:
+            self._hear(event)
+            return note(event)
 
-        def submitted(decision: AuthDecision, ticket: CommitWaiter) -> None:
-            assert decision.entry is not None
-            self._hear(decision.entry)
-            submit(decision, ticket)
+        def submitted(decision: AuthDecision, waiter: CommitWaiter) -> None:
+            assert decision.event is not None
+            self._hear(decision.event)
+            submit(decision, waiter)
 
-        recorder.note, recorder.submit = noted, submitted
+        recorder.record, recorder.commit = noted, submitted
 
     def take_faults(self) -> list[str]:
         """Return what was wrong since the last time, once."""
         faults, self.faults = self.faults, []
         return faults
 
-    def _hear(self, entry: AuthEvent) -> None:
+    def _hear(self, event: AuthEvent) -> None:
         self.heard += 1
-        self._look_at(entry)
+        self._look_at(event)
 
-    def _look_at(self, entry: AuthEvent) -> None:
-        texts = entry.client + entry.method + entry.path
+    def _look_at(self, event: AuthEvent) -> None:
+        texts = event.client + event.method + event.path
         if not (texts.isascii() and texts.isprintable()):
-            self.faults.append(f"an entry holds what a terminal would act on: {entry!r}")
-        if len(entry.client) > 200 or len(entry.path) > 200 or len(entry.method) > 16 or len(entry.request_id) > 64:
-            self.faults.append(f"an entry is longer than it may be: {entry!r}")
-        if not _REQUEST_ID.issuperset(entry.request_id):
-            self.faults.append(f"an entry's request id is none: {entry!r}")
-        if not is_counted(entry.source) or network_of(entry.source) != entry.network:
-            self.faults.append(f"an entry's source or network is in no canonical form: {entry!r}")
+            self.faults.append(f"an entry holds what a terminal would act on: {event!r}")
+        if len(event.client) > 200 or len(event.path) > 200 or len(event.method) > 16 or len(event.request_id) > 64:
+            self.faults.append(f"an entry is longer than it may be: {event!r}")
+        if not _REQUEST_ID.issuperset(event.request_id):
+            self.faults.append(f"an entry's request id is none: {event!r}")
+        if not is_counted(event.source) or network_of(event.source) != event.network:
+            self.faults.append(f"an entry's source or network is in no canonical form: {event!r}")
 
 
 HeardGate = tuple[Authenticator, Listener]

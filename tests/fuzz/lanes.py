@@ -54,19 +54,19 @@ class Bare:
         return self._headers.get(name, [])
 
 
-def admit(authenticator: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
+def decide_from_memory(authenticator: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
     """Ask the authenticator for what it can say at once; where its queue is full, wait as a door would."""
-    found = authenticator.admit(request)
+    found = authenticator.decide_from_memory(request)
     return (
         look_into(authenticator, found, request)
-        if isinstance(found, AuthDecision) and found.entry is not None
+        if isinstance(found, AuthDecision) and found.event is not None
         else found
     )
 
 
-def resolve(authenticator: Authenticator, claim: PendingCredentials, request: Bare) -> AuthDecision:
+def resolve(authenticator: Authenticator, pending: PendingCredentials, request: Bare) -> AuthDecision:
     """Have a claim decided by the store, and wait for the commit."""
-    decision = look_into(authenticator, claim, request)
+    decision = look_into(authenticator, pending, request)
     assert isinstance(decision, AuthDecision), "no pair here has a slow hash"
     return decision
 

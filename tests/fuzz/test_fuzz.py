@@ -92,24 +92,24 @@ def counts_garbage(patch):
     """Each malformed header is a failed attempt against whom it looks like; the client is told the same as ever."""
     attacked = make_pairs(SEED).attacked[0]
 
-    note = Recorder.note
+    note = Recorder.record
 
-    def blame(recorder, entry):
-        if entry.outcome is Outcome.MALFORMED:
-            entry = entry._replace(outcome=Outcome.WRONG_SECRET, public_key=attacked)
-        return note(recorder, entry)
+    def blame(recorder, event):
+        if event.outcome is Outcome.MALFORMED:
+            event = event._replace(outcome=Outcome.WRONG_SECRET, public_key=attacked)
+        return note(recorder, event)
 
-    patch.setattr(Recorder, "note", blame)
+    patch.setattr(Recorder, "record", blame)
 
 
 def forgets_an_outcome(patch):
     """One request in many is answered and not recorded."""
-    note = Recorder.note
+    note = Recorder.record
 
-    def forget(recorder, entry):
-        return entry.outcome is Outcome.OVERSIZE or note(recorder, entry)
+    def forget(recorder, event):
+        return event.outcome is Outcome.OVERSIZE or note(recorder, event)
 
-    patch.setattr(Recorder, "note", forget)
+    patch.setattr(Recorder, "record", forget)
 
 
 def logs_what_it_reads(patch):

@@ -154,7 +154,7 @@ def test_a_websocket_is_refused_before_it_is_accepted(world: World) -> None:
 
 def test_the_end_of_the_lifespan_writes_what_is_queued(world: World) -> None:
     keys = world.register()
-    authenticator = Authenticator(world.settings(linger=1.0))
+    authenticator = Authenticator(world.settings(batch_delay=1.0))
     with TestClient(starlette_app(authenticator), base_url="https://x") as client:
         client.get("/who", headers={"Authorization": keys.basic()})
     assert world.recorded(keys.public_key) == {"accepted": 1}

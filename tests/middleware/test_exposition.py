@@ -9,7 +9,7 @@ from octy_middleware.metrics import exposition
 def test_every_recorded_request_is_counted_by_its_outcome(tmp_path):
     world = World(tmp_path)
     keys = world.register()
-    with world.authenticator(linger=0.0) as authenticator:
+    with world.authenticator(batch_delay=0.0) as authenticator:
         for _ in range(3):
             authenticator.decide(FakeRequest(keys.basic("wrong")))
             authenticator.decide(FakeRequest(keys.basic()))

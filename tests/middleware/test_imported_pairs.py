@@ -45,7 +45,7 @@ def test_the_first_success_stores_our_own_digest_and_the_next_needs_no_store(wor
         assert digest.startswith("$octy-b2$")
         assert scheme is None
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(authenticator.admit(FakeRequest(old.basic())), PendingCredentials)
+        assert not isinstance(authenticator.decide_from_memory(FakeRequest(old.basic())), PendingCredentials)
         assert authenticator.decide(FakeRequest(old.basic("sk_wrong"))).outcome is Outcome.WRONG_SECRET
     assert world.recorded(old.public_key) == {"wrong_secret": 2, "accepted": 3}
 
@@ -54,7 +54,7 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
     """Also after the feed has told of its new digest."""
     with world.authenticator(commit_timeout=1.0) as authenticator:
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(authenticator.admit(FakeRequest(old.basic())), PendingCredentials)
+        assert not isinstance(authenticator.decide_from_memory(FakeRequest(old.basic())), PendingCredentials)
         time.sleep(0.6)
         if world.store == "sqlite":  # a server cuts connections itself
             authenticator.database.close()
@@ -64,12 +64,12 @@ def test_an_imported_pair_is_remembered_after_its_first_use(world: World, old: K
 
 def test_another_process_hears_of_the_upgrade(world: World, old: Keys) -> None:
     with world.authenticator() as first, world.authenticator() as second:
-        claim = second.admit(FakeRequest(old.basic("no")))
-        assert isinstance(claim, PendingCredentials)
-        assert isinstance(look_into(second, claim, FakeRequest()), PendingSlowHash)
+        pending = second.decide_from_memory(FakeRequest(old.basic("no")))
+        assert isinstance(pending, PendingCredentials)
+        assert isinstance(look_into(second, pending, FakeRequest()), PendingSlowHash)
         assert first.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert second.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
-        assert not isinstance(second.admit(FakeRequest(old.basic())), PendingCredentials)
+        assert not isinstance(second.decide_from_memory(FakeRequest(old.basic())), PendingCredentials)
 
 
 def test_an_old_peppers_digest_is_renewed_under_the_newest(world: World) -> None:
@@ -112,9 +112,9 @@ def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None
 
 def work_of(authenticator: Authenticator, header: str) -> str:
     """Say which hash a refusal took: ours only, or an imported one as well."""
-    claim = authenticator.admit(FakeRequest(header))
-    assert isinstance(claim, PendingCredentials)
-    found = look_into(authenticator, claim, FakeRequest(header))
+    pending = authenticator.decide_from_memory(FakeRequest(header))
+    assert isinstance(pending, PendingCredentials)
+    found = look_into(authenticator, pending, FakeRequest(header))
     return "slow" if isinstance(found, PendingSlowHash) else "fast"
 
 
@@ -174,14 +174,14 @@ def test_each_key_takes_one_scheme_for_good_of_those_that_are_imported(world: Wo
     keys = [f"pk_{number:064}" for number in range(40)]
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
-        assert len(authenticator._keyring.imported) == 2
+        assert len(authenticator._key_cache.imported_hashes) == 2
 
         def schemes() -> list[str]:
             found = []
             for key in keys:
-                claim = authenticator.admit(FakeRequest(basic(key, "x")))
-                assert isinstance(claim, PendingCredentials)
-                slow_claim = look_into(authenticator, claim, FakeRequest())
+                pending = authenticator.decide_from_memory(FakeRequest(basic(key, "x")))
+                assert isinstance(pending, PendingCredentials)
+                slow_claim = look_into(authenticator, pending, FakeRequest())
                 assert isinstance(slow_claim, PendingSlowHash)
                 found.append(imported_hash(slow_claim.stored).split("$")[1])
             return found
@@ -198,7 +198,7 @@ def test_unknown_keys_of_an_old_shape_cost_the_same_statements_as_wrong_ones(wor
         for _ in range(25):
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._keyring._stop.set()
+        authenticator._key_cache._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
             with listening(authenticator.database) as asked[name]:
@@ -234,7 +234,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(_until, lambda: authenticator._judge._slow_lane._places.total() == 6)
+        await asyncio.to_thread(_until, lambda: authenticator._verifier._hash_limiter._places.total() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401
@@ -298,18 +298,18 @@ def test_a_pair_whose_digest_was_renewed_while_its_hash_was_computed_is_judged_b
 def test_a_restored_backup_brings_its_imported_hashes_back(world: World, old: Keys) -> None:
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("no")))
-        assert len(authenticator._keyring.imported) == 1
-        authenticator._keyring._imported = ()
+        assert len(authenticator._key_cache.imported_hashes) == 1
+        authenticator._key_cache._imported = ()
 
         def brought_back() -> bool:
             """The feed stood at 10,000 before the restore; one that reads meanwhile puts down where it is now."""
-            if authenticator._keyring.imported:
+            if authenticator._key_cache.imported_hashes:
                 return True
-            authenticator._keyring._seq = 10_000
+            authenticator._key_cache._seq = 10_000
             return False
 
         _until(brought_back)
-        assert len(authenticator._keyring.imported) == 1
+        assert len(authenticator._key_cache.imported_hashes) == 1
 
 
 def test_too_little_memory_for_a_hash_is_503_and_no_wrong_secret(

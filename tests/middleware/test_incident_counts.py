@@ -17,12 +17,12 @@ NOW = 1_800_000_000.0
 UNKNOWN = Keys("", "", "", "", "sk_guess")
 
 
-def make_ledger(world: World, **options: int) -> OutcomeWriter:
+def make_outcome_writer(world: World, **options: int) -> OutcomeWriter:
     defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
     return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
-def entry(
+def event(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, *, at: float = NOW, source: str = "203.0.113.9"
 ) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
@@ -30,7 +30,7 @@ def entry(
 
 
 def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[AuthEvent]:
-    return [entry(keys, outcome, **what) for _ in range(number)]  # type: ignore[arg-type]
+    return [event(keys, outcome, **what) for _ in range(number)]  # type: ignore[arg-type]
 
 
 def incidents(world: World) -> list[str]:
@@ -54,11 +54,11 @@ def close(world: World, at: float = NOW) -> None:
 
 
 def test_the_sums_hold_what_came_before_the_opening_commit_within_and_after_it(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write(many(12, keys, at=NOW - 600, source="198.51.100.7"))
-    ledger.write(many(7, keys, at=NOW - 120))
-    ledger.write(many(3, keys, at=NOW))
-    ledger.write(many(70, keys, at=NOW + 60, source="192.0.2.1"))
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write(many(12, keys, at=NOW - 600, source="198.51.100.7"))
+    outcome_writer.write(many(7, keys, at=NOW - 120))
+    outcome_writer.write(many(3, keys, at=NOW))
+    outcome_writer.write(many(70, keys, at=NOW + 60, source="192.0.2.1"))
     [incident_id] = incidents(world)
     assert by_source(world, incident_id) == {"198.51.100.7": 12, "203.0.113.9": 10, "192.0.2.1": 70}
     minute = int(NOW) // 60
@@ -66,14 +66,14 @@ def test_the_sums_hold_what_came_before_the_opening_commit_within_and_after_it(w
 
 
 def test_failures_before_the_streak_are_left_out_though_they_came_in_the_same_minute_or_commit(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     start = NOW // 60 * 60
-    ledger.write([*many(5, keys, at=start), entry(keys, Outcome.ACCEPTED, at=start + 1)])
-    ledger.write([*many(4, keys, at=start + 2), entry(keys, Outcome.ACCEPTED, at=start + 3)])
-    ledger.write(
-        [*many(3, keys, at=start + 4), entry(keys, Outcome.ACCEPTED, at=start + 5), *many(6, keys, at=start + 6)]
+    outcome_writer.write([*many(5, keys, at=start), event(keys, Outcome.ACCEPTED, at=start + 1)])
+    outcome_writer.write([*many(4, keys, at=start + 2), event(keys, Outcome.ACCEPTED, at=start + 3)])
+    outcome_writer.write(
+        [*many(3, keys, at=start + 4), event(keys, Outcome.ACCEPTED, at=start + 5), *many(6, keys, at=start + 6)]
     )
-    ledger.write(many(15, keys, at=start + 7))
+    outcome_writer.write(many(15, keys, at=start + 7))
     [incident_id] = incidents(world)
     assert by_source(world, incident_id) == {"203.0.113.9": 21}
     assert by_time(world, incident_id) == {int(NOW) // 60: 21}
@@ -81,18 +81,18 @@ def test_failures_before_the_streak_are_left_out_though_they_came_in_the_same_mi
 
 def test_a_batch_that_opens_an_incident_after_a_success_counts_from_the_streak_on(world: World) -> None:
     keys = world.register()
-    batch = [*many(9, keys, at=NOW), entry(keys, Outcome.ACCEPTED, at=NOW + 1), *many(30, keys, at=NOW + 2)]
-    make_ledger(world).write(batch)
+    batch = [*many(9, keys, at=NOW), event(keys, Outcome.ACCEPTED, at=NOW + 1), *many(30, keys, at=NOW + 2)]
+    make_outcome_writer(world).write(batch)
     assert by_source(world, incidents(world)[0]) == {"203.0.113.9": 30}
 
 
 def test_each_incident_of_a_key_has_its_own_sums_and_none_between_them(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write(many(20, keys, at=NOW))
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write(many(20, keys, at=NOW))
     close(world, NOW + 1)
-    ledger.write([*many(5, keys, at=NOW + 2), entry(keys, Outcome.ACCEPTED, at=NOW + 3)])
-    ledger.write(many(25, keys, at=NOW + 4))
-    ledger.write(many(10, keys, at=NOW + 5))
+    outcome_writer.write([*many(5, keys, at=NOW + 2), event(keys, Outcome.ACCEPTED, at=NOW + 3)])
+    outcome_writer.write(many(25, keys, at=NOW + 4))
+    outcome_writer.write(many(10, keys, at=NOW + 5))
     assert [by_source(world, incident_id) for incident_id in incidents(world)] == [
         {"203.0.113.9": 20},
         {"203.0.113.9": 35},
@@ -100,40 +100,40 @@ def test_each_incident_of_a_key_has_its_own_sums_and_none_between_them(world: Wo
 
 
 def test_an_incident_by_the_source_rule_counts_the_failures_of_other_networks_too(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    right = entry(keys, Outcome.ACCEPTED, source="192.0.2.1")
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    right = event(keys, Outcome.ACCEPTED, source="192.0.2.1")
     for _ in range(5):
-        ledger.write([*many(4, keys), right, *many(1, keys, source="198.51.100.7"), right])
+        outcome_writer.write([*many(4, keys), right, *many(1, keys, source="198.51.100.7"), right])
     assert world.rows("SELECT rule FROM incident") == [("source",)]
     assert by_source(world, incidents(world)[0]) == {"203.0.113.9": 20, "198.51.100.7": 5}
 
 
 def test_failures_of_quiet_time_belong_to_the_incident_that_follows_it(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     with world.database.write() as connection:
         connection.execute(text("UPDATE key_pair SET quiet_until = :at"), {"at": int((NOW + 10) * 1e6)})
     for second in range(3):
-        ledger.write(many(100, keys, at=NOW + second))
+        outcome_writer.write(many(100, keys, at=NOW + second))
     assert incidents(world) == []
-    ledger.write(many(5, keys, at=NOW + 11))
+    outcome_writer.write(many(5, keys, at=NOW + 11))
     assert sum(by_source(world, incidents(world)[0]).values()) == 305
 
 
 def test_what_is_kept_no_more_of_the_beginning_is_counted_without_a_source(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write(many(15, keys, at=NOW - 100 * 86_400))
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write(many(15, keys, at=NOW - 100 * 86_400))
     with world.database.write() as connection:
         connection.execute(text("DELETE FROM attempt"))  # as retention does after 90 days
-    ledger.write(many(5, keys))
+    outcome_writer.write(many(5, keys))
     assert by_source(world, incidents(world)[0]) == {NOT_KEPT: 15, "203.0.113.9": 5}
 
 
 def test_the_first_day_is_kept_by_the_minute_and_what_follows_by_the_hour(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write(many(20, keys))
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write(many(20, keys))
     minute = int(NOW) // 60
     for later in (1_439, 1_440, 1_441, 3_000, 3_001):
-        ledger.write(many(2, keys, at=NOW + later * 60))
+        outcome_writer.write(many(2, keys, at=NOW + later * 60))
     found = by_time(world, incidents(world)[0])
     assert found[minute] == 20
     assert found[minute + 1_439] == 2
@@ -142,13 +142,13 @@ def test_the_first_day_is_kept_by_the_minute_and_what_follows_by_the_hour(world:
 
 
 def test_sources_beyond_the_bound_share_one_row_and_no_attempt_is_lost(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     numbers = [*range(20), *range(NAMED_SOURCES + 500)]
     for start in range(0, len(numbers), 100):
-        ledger.write(
-            [entry(keys, source=f"10.{number // 250}.0.{number % 250}") for number in numbers[start : start + 100]]
+        outcome_writer.write(
+            [event(keys, source=f"10.{number // 250}.0.{number % 250}") for number in numbers[start : start + 100]]
         )
-    ledger.write(many(7, keys, source="10.0.0.3"))
+    outcome_writer.write(many(7, keys, source="10.0.0.3"))
     found = by_source(world, incidents(world)[0])
     assert NAMED_SOURCES <= len(found) - 1 <= NAMED_SOURCES + 100
     assert sum(found.values()) == len(numbers) + 7
@@ -159,9 +159,9 @@ def test_sources_beyond_the_bound_share_one_row_and_no_attempt_is_lost(world: Wo
 @pytest.mark.parametrize("open_incident", [False, True])
 def test_wrong_unknown_and_retired_write_the_same_number_of_rows(world: World, open_incident: bool) -> None:
     """Equal work (T7): known and new sources, before and after an incident is open."""
-    keys, old, ledger = world.register(), world.register("old"), make_ledger(world)
+    keys, old, outcome_writer = world.register(), world.register("old"), make_outcome_writer(world)
     if open_incident:
-        ledger.write(many(25, keys))
+        outcome_writer.write(many(25, keys))
     kinds = [
         (keys, Outcome.WRONG_SECRET),
         (UNKNOWN, Outcome.UNKNOWN_KEY),
@@ -173,9 +173,9 @@ def test_wrong_unknown_and_retired_write_the_same_number_of_rows(world: World, o
     for batch in ([1] * 3, [5]):
         for owner, outcome in kinds:
             for size in batch:
-                entries = [entry(owner, outcome, source=f"192.0.2.{n}") for n in range(size)]
+                events = [event(owner, outcome, source=f"192.0.2.{n}") for n in range(size)]
                 with added_rows() as added, listening(world.database) as statements:
-                    ledger.write(entries)
+                    outcome_writer.write(events)
                 sizes.setdefault(outcome, []).extend(added)
                 asked.setdefault(outcome, []).append(sum("INTO incident_count" in each for each in statements))
     assert set(map(tuple, sizes.values())) == {(2, 2, 2, 6)}
@@ -201,15 +201,15 @@ def added_rows() -> Iterator[list[int]]:
 
 
 def test_attempts_without_an_incident_are_summed_up_under_a_decoy_only(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write([*many(19, keys), *many(40, UNKNOWN, Outcome.UNKNOWN_KEY)])
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write([*many(19, keys), *many(40, UNKNOWN, Outcome.UNKNOWN_KEY)])
     assert {subject.startswith(DECOY_PREFIX) for (subject,) in world.rows("SELECT subject FROM incident_count")} == {
         True
     }
 
 
 def test_uses_of_a_retired_pair_with_its_own_secret_are_summed_up_under_its_key(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write([*many(3, keys, Outcome.RETIRED), *many(8, keys, Outcome.RETIRED_WRONG)])
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write([*many(3, keys, Outcome.RETIRED), *many(8, keys, Outcome.RETIRED_WRONG)])
     assert by_source(world, keys.public_key) == {"203.0.113.9": 3}
     assert len(by_time(world, keys.public_key)) == 1

@@ -39,7 +39,7 @@ def test_events_of_api_gateway_are_answered_recorded_before_the_answer_and_hide_
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     keys = world.register("acme")
-    door = Middleware(OctyASGIMiddleware, settings=world.settings(linger=1.0))
+    door = Middleware(OctyASGIMiddleware, settings=world.settings(batch_delay=1.0))
     app = Starlette(routes=[Route("/", seen)], middleware=[door])
     context: Any = object()
     with own_event_loop():

@@ -32,30 +32,30 @@ class Store:
 
     @property
     def outcomes(self) -> list[Outcome]:
-        return [entry.outcome for batch in self.batches for entry in batch]
+        return [event.outcome for batch in self.batches for event in batch]
 
 
 def one(outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
     return AuthEvent(outcome, NOW, "s", "n", request_id=str(number))
 
 
-def submit(recorder: Recorder, entry: AuthEvent) -> ThreadWaiter:
-    ticket = ThreadWaiter()
-    recorder.submit(AuthDecision(entry.outcome, entry=entry), ticket)
-    return ticket
+def submit(recorder: Recorder, event: AuthEvent) -> ThreadWaiter:
+    waiter = ThreadWaiter()
+    recorder.commit(AuthDecision(event.outcome, event=event), waiter)
+    return waiter
 
 
-def told(ticket: ThreadWaiter) -> Outcome | None:
+def told(waiter: ThreadWaiter) -> Outcome | None:
     """Return what the client of a ticket is told."""
-    ticket.wait(60)
-    assert isinstance(ticket.answer, AuthDecision)
-    assert ticket.answer.entry is None
-    return ticket.answer.outcome
+    waiter.wait(60)
+    assert isinstance(waiter.answer, AuthDecision)
+    assert waiter.answer.event is None
+    return waiter.answer.outcome
 
 
 def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=100, linger=0)
+    recorder = Recorder(store.write, limit=100, batch_delay=0)
     store.released.clear()
     first = submit(recorder, one())
     while recorder.health().queued != 0:
@@ -70,19 +70,19 @@ def test_what_queues_up_during_a_commit_is_one_batch() -> None:
 
 def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=1000, linger=0.01)
+    recorder = Recorder(store.write, limit=1000, batch_delay=0.01)
     for number in range(50):
-        recorder.note(one(Outcome.ACCEPTED, number * 2))
+        recorder.record(one(Outcome.ACCEPTED, number * 2))
         submit(recorder, one(number=number * 2 + 1))
     recorder.close()
-    numbers = [int(entry.request_id) for batch in store.batches for entry in batch]
+    numbers = [int(event.request_id) for batch in store.batches for event in batch]
     assert numbers == list(range(100))
 
 
 def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=1.0)
-    recorder.note(one(Outcome.ACCEPTED))
+    recorder = Recorder(store.write, limit=10, batch_delay=1.0)
+    recorder.record(one(Outcome.ACCEPTED))
     recorder.close()
     assert store.outcomes == [Outcome.ACCEPTED]
     assert told(submit(recorder, one())) is Outcome.WRONG_SECRET
@@ -92,9 +92,9 @@ def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
 
 def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("disk full")
-    recorder.note(one(Outcome.ACCEPTED))
+    recorder.record(one(Outcome.ACCEPTED))
     refused = submit(recorder, one())
     assert told(refused) is Outcome.DATABASE_UNAVAILABLE
     assert "disk full" in recorder.health().last_error
@@ -113,14 +113,14 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()
     for _ in range(20):
         submit(recorder, one(Outcome.DATABASE_UNAVAILABLE))
     for _ in range(3):
-        recorder.note(one(Outcome.ACCEPTED))
+        recorder.record(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 15
     store.fault = None
     store.released.set()
@@ -132,7 +132,7 @@ def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
 
 def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()  # the next try hangs, as one that waits for a lock does
@@ -149,7 +149,7 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
 def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.fault = None
     recorder.close()
@@ -158,14 +158,14 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
 def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=3, linger=0)
+    recorder = Recorder(store.write, limit=3, batch_delay=0)
     submit(recorder, one())
     while recorder.health().queued:
         pass
     for _ in range(3):
         submit(recorder, one())
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
-    assert not recorder.note(one(Outcome.ACCEPTED))
+    assert not recorder.record(one(Outcome.ACCEPTED))
     paced = submit(recorder, one(Outcome.ACCEPTED))
     assert paced.answer is None
     store.released.set()
@@ -178,10 +178,10 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
 def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     store = Store()
     store.fault = DatabaseUnavailableError("away")
-    recorder = Recorder(store.write, limit=2, linger=0)
+    recorder = Recorder(store.write, limit=2, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     for _ in range(5):
-        assert recorder.note(one(Outcome.ACCEPTED))
+        assert recorder.record(one(Outcome.ACCEPTED))
     assert recorder.health().lost >= 3
     store.fault = None
     recorder.close()
@@ -190,7 +190,7 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
 def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     first = submit(recorder, one())
     while recorder.health().queued:
         pass
@@ -205,7 +205,7 @@ def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
 
 def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_given_up_is_counted() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()
@@ -214,12 +214,12 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
     for number in range(30):
         submit(recorder, one(number=number)._replace(public_key="pk_victim"))
     for _ in range(3):
-        assert recorder.note(one(Outcome.ACCEPTED))
+        assert recorder.record(one(Outcome.ACCEPTED))
     store.fault = None
     store.released.set()
     until(lambda: recorder.health().last_error == "")
     recorder.close()
-    written = [(entry.public_key, entry.outcome) for batch in store.batches for entry in batch]
+    written = [(event.public_key, event.outcome) for batch in store.batches for event in batch]
     own = written.count(("pk_own", Outcome.WRONG_SECRET))
     assert written.count(("pk_victim", Outcome.WRONG_SECRET)) == 30
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
@@ -230,7 +230,7 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
 def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=3, linger=0)
+    recorder = Recorder(store.write, limit=3, batch_delay=0)
     submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     for _ in range(3):
@@ -245,24 +245,24 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
     written: list[AuthEvent] = []
 
     def write(batch: Sequence[AuthEvent]) -> None:
-        if any(entry.request_id == "13" for entry in batch):
+        if any(event.request_id == "13" for event in batch):
             raise ZeroDivisionError("a bug")
         written.extend(batch)
 
-    recorder = Recorder(write, limit=100, linger=0.2)
+    recorder = Recorder(write, limit=100, batch_delay=0.2)
     for number in range(12):
-        recorder.note(one(Outcome.ACCEPTED, number))
+        recorder.record(one(Outcome.ACCEPTED, number))
     poison, last = submit(recorder, one(number=13)), submit(recorder, one(number=14))
     assert told(last) is Outcome.WRONG_SECRET
     assert told(poison) is Outcome.DATABASE_UNAVAILABLE
     recorder.close()
-    assert [int(entry.request_id) for entry in written] == [*range(12), 14]
+    assert [int(event.request_id) for event in written] == [*range(12), 14]
     assert recorder.health().lost == 1
 
 
 def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, linger=0)
+    recorder = Recorder(store.write, limit=10, batch_delay=0)
     store.released.clear()
     submit(recorder, one())
     while recorder.health().queued:
@@ -272,7 +272,7 @@ def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     store.released.set()
     closing.join()
     for _ in range(3):
-        recorder.note(one(Outcome.ACCEPTED))
+        recorder.record(one(Outcome.ACCEPTED))
         recorder.close()
     assert store.outcomes.count(Outcome.ACCEPTED) == 3
 
@@ -288,18 +288,18 @@ def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call
         go_on.wait(60)
         return []
 
-    drain: BatchQueue[int] = BatchQueue("test", handle, most=10)
-    drain.put(1)
+    queue: BatchQueue[int] = BatchQueue("test", handle, most=10)
+    queue.put(1)
     inside.wait(60)
-    closing = threading.Thread(target=drain.close)
+    closing = threading.Thread(target=queue.close)
     closing.start()
-    until(lambda: drain.closing)
-    drain.put(2)
+    until(lambda: queue.closing)
+    queue.put(2)
     go_on.set()
     closing.join()
-    drain.put(3)
+    queue.put(3)
     until(lambda: handled == [1, 2, 3])
-    drain.close()
+    queue.close()
 
 
 def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
@@ -309,17 +309,17 @@ def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
         began.append((time.monotonic(), len(batch)))
         return []
 
-    drain: BatchQueue[int] = BatchQueue("test", handle, most=10, pace=pace)
+    queue: BatchQueue[int] = BatchQueue("test", handle, most=10, min_interval=pace)
     for number in range(100):
-        drain.put_urgently(number)
+        queue.put_urgently(number)
         until(lambda: sum(size for _, size in began) == number + 1)  # noqa: B023
     alone = began[-1][0] - began[0][0]
     began.clear()
     for number in range(300):
-        drain.put_urgently(number)
+        queue.put_urgently(number)
         time.sleep(0.001 if number % 3 == 0 else 0.0)
     until(lambda: sum(size for _, size in began) == 300)
-    drain.close()
+    queue.close()
     assert alone < 99 * pace
     apart = [later - earlier for (earlier, size), (later, _) in pairwise(began) if size > 1]
     assert apart
@@ -333,13 +333,13 @@ def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
         handled.extend(batch)
         return []
 
-    drain: BatchQueue[int] = BatchQueue("test", handle, most=1, pace=30.0)
-    drain.put(1)
+    queue: BatchQueue[int] = BatchQueue("test", handle, most=1, min_interval=30.0)
+    queue.put(1)
     until(lambda: handled == [1])
-    drain.closing = True
-    drain.put(2)
+    queue.closing = True
+    queue.put(2)
     until(lambda: handled == [1, 2])
-    drain.close()
+    queue.close()
 
 
 def test_a_handler_that_fails_ends_no_thread() -> None:
@@ -351,18 +351,18 @@ def test_a_handler_that_fails_ends_no_thread() -> None:
         handled.extend(batch)
         return []
 
-    drain: BatchQueue[int] = BatchQueue("test", handle, most=1)
-    drain.put(1)
-    drain.put_urgently(2)
+    queue: BatchQueue[int] = BatchQueue("test", handle, most=1)
+    queue.put(1)
+    queue.put_urgently(2)
     until(lambda: handled == [2])
-    drain.close()
+    queue.close()
 
 
 def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     now = 1000.0
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=10, linger=0, patience=5.0, monotonic=lambda: now)
+    recorder = Recorder(store.write, limit=10, batch_delay=0, patience=5.0, monotonic=lambda: now)
     first = submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     assert submit(recorder, one()).answer is None  # it may still be in time

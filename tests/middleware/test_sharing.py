@@ -146,7 +146,7 @@ def test_last_adapter_closes_the_authenticator_and_each_one_writes_what_is_queue
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     keys = world.register()
-    first, second = (OctyWSGIMiddleware(list, settings=world.settings(linger=1.0)) for _ in range(2))
+    first, second = (OctyWSGIMiddleware(list, settings=world.settings(batch_delay=1.0)) for _ in range(2))
     with noting_closed(first.authenticator, monkeypatch) as closed:
         assert first.authenticator.decide(FakeRequest(keys.basic())).passes
         first.close()

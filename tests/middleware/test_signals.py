@@ -20,7 +20,7 @@ import os, signal, sys, threading, time
 from support.world import FakeRequest
 from octy_middleware import OctyWSGIMiddleware
 {before}
-door = OctyWSGIMiddleware(lambda environ, start: [], linger=1.0{options})
+door = OctyWSGIMiddleware(lambda environ, start: [], batch_delay=1.0{options})
 {after}
 for _ in range(4):
     assert door.authenticator.decide(FakeRequest(sys.argv[1])).passes

@@ -108,19 +108,19 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
     keys = world.register()
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))
-    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
     pinned = database.pin_connection()
     for use in (
         lambda: database.read().__enter__(),
-        lambda: keyring.look_up(keys.public_key),
+        lambda: key_cache.load(keys.public_key),
         lambda: put(database),
         lambda: check_schema(database),
     ):
         with pytest.raises(DatabaseUnavailableError, match=r"read-only|standby|takes no writes"):
             use()
-    assert keyring.remembered(keys.public_key) is None
+    assert key_cache.get(keys.public_key) is None
     del pinned
-    keyring.close()
+    key_cache.close()
     database.close()
 
 
@@ -137,7 +137,7 @@ def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once
     catch_up(world, standby, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
@@ -146,10 +146,10 @@ def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once
     with database.read() as connection:
         assert connection.execute(text("SELECT pg_is_in_recovery()")).scalar_one() is False
     put(database)
-    assert keyring.look_up(keys.public_key) is not None
+    assert key_cache.load(keys.public_key) is not None
     with database.read(), database.read(), database.read():
         pass
-    keyring.close()
+    key_cache.close()
     database.close()
 
 
@@ -161,13 +161,13 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     retire(world, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    keyring = KeyCache(database, size=10, interval=0.05, grace=60.0)
-    database.query(keyring._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
+    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    database.query(key_cache._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.lead_to(primary.port)
-    record = keyring.look_up(keys.public_key)
+    record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.state == "retired"
-    keyring.close()
+    key_cache.close()
     database.close()
 
 

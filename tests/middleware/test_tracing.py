@@ -84,7 +84,7 @@ def test_an_error_leaves_none_of_its_words_in_a_span(world, spans):
 
 def test_tracing_off_loads_no_opentelemetry(world):
     with world.authenticator() as authenticator:
-        assert vars(authenticator).keys().isdisjoint({"admit", "pursue"})
+        assert vars(authenticator).keys().isdisjoint({"decide_from_memory", "decide_from_database"})
     code = (
         "import sys; from octy_middleware import Authenticator, Settings; from octy_middleware.keys.keychain import Keychain; "
         f"Authenticator(Settings.build(database_url={world.url!r}, peppers=Keychain.generate())); "

@@ -54,15 +54,15 @@ def test_a_locked_database_is_503_under_trio(world: World) -> None:
 
 def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up() -> None:
     async def waits() -> list[TrioWaiter]:
-        tickets = [TrioWaiter(), TrioWaiter()]
-        assert tickets[0].loop == tickets[1].loop
-        await tickets[0].wait(0.01)  # in vain
-        assert tickets[0].answer is None
+        waiters = [TrioWaiter(), TrioWaiter()]
+        assert waiters[0].loop == waiters[1].loop
+        await waiters[0].wait(0.01)  # in vain
+        assert waiters[0].answer is None
         async with trio.open_nursery() as nursery:
-            for ticket in tickets:
-                nursery.start_soon(ticket.wait, 60)
-            nursery.start_soon(trio.to_thread.run_sync, settle, [(ticket, OPEN) for ticket in tickets])
-        assert [ticket.answer for ticket in tickets] == [OPEN, OPEN]
+            for waiter in waiters:
+                nursery.start_soon(waiter.wait, 60)
+            nursery.start_soon(trio.to_thread.run_sync, settle, [(waiter, OPEN) for waiter in waiters])
+        assert [waiter.answer for waiter in waiters] == [OPEN, OPEN]
         return [TrioWaiter()]
 
     late = trio.run(waits)

@@ -80,8 +80,8 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
 def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
     def work(name: str) -> None:
         notice_fork()
-        entry = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
-        (tmp_path / name).write_text(entry.request_id)
+        event = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
+        (tmp_path / name).write_text(event.request_id)
 
     assert [fork_untold(partial(work, name)) for name in ("one", "two")] == [0, 0]
     assert (tmp_path / "one").read_text() != (tmp_path / "two").read_text()

@@ -144,13 +144,13 @@ class FakeRequest:
 
 
 def look_into(
-    authenticator: Authenticator, claim: PendingCredentials | AuthDecision, request: Request
+    authenticator: Authenticator, pending: PendingCredentials | AuthDecision, request: Request
 ) -> AuthDecision | PendingSlowHash:
     """Have a claim looked up; return the verdict after its commit, or what must be proven first."""
-    story = authenticator.pursue(claim, request, ThreadWaiter)
-    ticket = next(story)
-    assert isinstance(ticket, ThreadWaiter)
-    ticket.wait(60)
+    story = authenticator.decide_from_database(pending, request, ThreadWaiter)
+    waiter = next(story)
+    assert isinstance(waiter, ThreadWaiter)
+    waiter.wait(60)
     try:
         slow = story.send(None)
     except StopIteration as end:

@@ -1,6 +1,6 @@
 """The case of a server's end: it is played last, and then the server is asked to stop.
 
-The accepted outcome is not written yet at that moment, for it waits a second for others (`linger`).
+The accepted outcome is not written yet at that moment, for it waits a second for others (`batch_delay`).
 """
 
 from collections.abc import Iterator

@@ -69,9 +69,9 @@ _COUNTED_BY_KEY = (Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
 def test_an_accepted_request_needs_no_store_the_second_time(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
-        assert isinstance(authenticator.admit(FakeRequest(keys.basic())), PendingCredentials)
+        assert isinstance(authenticator.decide_from_memory(FakeRequest(keys.basic())), PendingCredentials)
         decision = authenticator.decide(FakeRequest(keys.basic()))
-        again = authenticator.admit(FakeRequest(keys.basic()))
+        again = authenticator.decide_from_memory(FakeRequest(keys.basic()))
         assert not isinstance(again, PendingCredentials)
         assert again.principal == decision.principal
         assert decision.principal is not None
@@ -86,9 +86,9 @@ def test_wrong_and_unknown_and_retired_take_the_same_way(world: World) -> None:
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))  # the pair is remembered now
         for header in (keys.basic("sk_wrong"), basic(KNOWN_SHAPE, "x"), old.basic(), old.basic("sk_wrong")):
-            claim = authenticator.admit(FakeRequest(header))
-            assert isinstance(claim, PendingCredentials)
-            decision = look_into(authenticator, claim, FakeRequest(header))
+            pending = authenticator.decide_from_memory(FakeRequest(header))
+            assert isinstance(pending, PendingCredentials)
+            decision = look_into(authenticator, pending, FakeRequest(header))
             assert isinstance(decision, AuthDecision)
             assert not decision.passes
     assert world.recorded(keys.public_key)["wrong_secret"] == 1
@@ -123,7 +123,7 @@ def test_wrong_unknown_and_retired_cost_the_store_the_same_work(world: World) ->
         for _ in range(70):  # beyond the alert, the limit of details, and the last doubling before the count
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._keyring._stop.set()
+        authenticator._key_cache._stop.set()
         time.sleep(0.6)
         event.listen(authenticator.database.engine, "checkout", listen)
         authenticator.database.close()  # what is kept open is opened anew
@@ -154,7 +154,7 @@ def test_wrong_unknown_and_retired_cost_the_same_statements(world: World, rules:
         for _ in range(25):  # up to the alert and beyond
             for header in headers.values():
                 authenticator.decide(FakeRequest(header))
-        authenticator._keyring._stop.set()
+        authenticator._key_cache._stop.set()
         time.sleep(0.6)
         for name, header in headers.items():
             with listening(authenticator.database) as asked[name]:
@@ -283,15 +283,15 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
         request = FakeRequest(keys.basic("sk_wrong"))
-        claims = [authenticator.admit(request) for _ in range(10_000)]
-        tickets = [ThreadWaiter() for _ in claims]
-        for claim, ticket in zip(claims, tickets, strict=True):
-            assert isinstance(claim, PendingCredentials)
-            authenticator._look_ups.ask(LoadRequest(claim, request, ticket))
+        claims = [authenticator.decide_from_memory(request) for _ in range(10_000)]
+        waiters = [ThreadWaiter() for _ in claims]
+        for pending, waiter in zip(claims, waiters, strict=True):
+            assert isinstance(pending, PendingCredentials)
+            authenticator._key_loader.submit(LoadRequest(pending, request, waiter))
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
-        for ticket in tickets:
-            ticket.wait(30)
-        assert {ticket.answer.outcome for ticket in tickets} == {Outcome.WRONG_SECRET}
+        for waiter in waiters:
+            waiter.wait(30)
+        assert {waiter.answer.outcome for waiter in waiters} == {Outcome.WRONG_SECRET}
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 10_000, "accepted": 2}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
@@ -300,7 +300,7 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
 @pytest.mark.sqlite
 def test_a_store_that_is_away_is_503_but_known_pairs_pass(world: World) -> None:
     keys = world.register()
-    with world.authenticator(commit_timeout=0.5, linger=0.05) as authenticator:
+    with world.authenticator(commit_timeout=0.5, batch_delay=0.05) as authenticator:
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
         aside = world.folder.with_name(world.folder.name + "-aside")
         time.sleep(0.2)

@@ -15,12 +15,12 @@ from octy_middleware.recording.outcome_writer import DECOY, OutcomeWriter
 NOW = 1_800_000_000.0
 
 
-def make_ledger(world: World, **options: int) -> OutcomeWriter:
+def make_outcome_writer(world: World, **options: int) -> OutcomeWriter:
     defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
     return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
-def entry(
+def event(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0, source: str = "203.0.113.9"
 ) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
@@ -32,32 +32,32 @@ def pair_id(world: World, keys: Keys) -> str:
 
 
 def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write([entry(keys, number=n) for n in range(1, 20)])
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write([event(keys, number=n) for n in range(1, 20)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
-    ledger.write([entry(keys, number=20)])
+    outcome_writer.write([event(keys, number=20)])
     [(incident, rule, length, request_id, state)] = world.rows(
         "SELECT id, rule, length, request_id, state FROM incident"
     )
     assert (rule, length, request_id, state) == ("key", 20, "20", "opening")
     assert world.rows("SELECT subject_id FROM outbox WHERE kind = 'incident_opened'") == [(incident,)]
     assert world.rows("SELECT incident_id, answer FROM confirmation") == [(incident, None)]
-    ledger.write([entry(keys, number=n) for n in range(21, 40)])
+    outcome_writer.write([event(keys, number=n) for n in range(21, 40)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 
 
 def test_crossing_and_success_in_one_batch_still_open_the_incident(world: World) -> None:
     keys = world.register()
-    batch = [entry(keys, number=n) for n in range(1, 26)] + [entry(keys, Outcome.ACCEPTED)]
-    make_ledger(world).write(batch)
+    batch = [event(keys, number=n) for n in range(1, 26)] + [event(keys, Outcome.ACCEPTED)]
+    make_outcome_writer(world).write(batch)
     assert world.rows("SELECT length, request_id FROM incident") == [(20, "20")]
     assert world.rows("SELECT network, length FROM streak") == []
 
 
 def test_the_case_is_told_at_doublings_only(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     for start in range(0, 100, 10):
-        ledger.write([entry(keys, number=start + n) for n in range(10)])
+        outcome_writer.write([event(keys, number=start + n) for n in range(10)])
     with world.database.read() as connection:
         told = select(Outbox.detail).where(Outbox.kind == "incident_grew").order_by(Outbox.id)
         assert list(connection.scalars(told)) == [{"failures": 40}, {"failures": 80}]
@@ -68,7 +68,7 @@ def test_the_case_is_told_at_doublings_only(world: World) -> None:
 )
 def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outcome) -> None:
     keys = world.register()
-    make_ledger(world).write([entry(keys, outcome, n) for n in range(30)])
+    make_outcome_writer(world).write([event(keys, outcome, n) for n in range(30)])
     assert world.rows("SELECT COUNT(*) FROM streak WHERE public_key <> :decoy", decoy=DECOY) == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     assert world.recorded(keys.public_key) == {str(outcome): 30}
@@ -76,14 +76,14 @@ def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outco
 
 def test_strangers_open_no_case_by_way_of_the_key_that_stands_in_for_them(world: World) -> None:
     """Its case is read with theirs, for equal work (T7), and is its own."""
-    keys, ledger = world.register(), make_ledger(world)
-    ledger.write([entry(keys)])
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
+    outcome_writer.write([event(keys)])
     stranger = Keys("", "", "", "", "sk_guess")
     for start in range(0, 100, 25):
-        ledger.write([entry(stranger, Outcome.UNKNOWN_KEY, start + n) for n in range(25)])
+        outcome_writer.write([event(stranger, Outcome.UNKNOWN_KEY, start + n) for n in range(25)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
-    ledger.write([entry(keys, number=n) for n in range(2, 21)])
-    ledger.write([entry(stranger, Outcome.UNKNOWN_KEY, n) for n in range(200)])
+    outcome_writer.write([event(keys, number=n) for n in range(2, 21)])
+    outcome_writer.write([event(stranger, Outcome.UNKNOWN_KEY, n) for n in range(200)])
     assert world.rows("SELECT public_key, length, failures FROM incident") == [(keys.public_key, 20, 20)]
     assert world.rows("SELECT COUNT(*) FROM outbox WHERE kind = 'incident_grew'") == [(0,)]
 
@@ -93,34 +93,34 @@ def test_a_pair_on_its_way_out_opens_no_new_incident(world: World, state: str) -
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
-    make_ledger(world).write([entry(keys, number=n) for n in range(25)])
+    make_outcome_writer(world).write([event(keys, number=n) for n in range(25)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
 
 
 def test_quiet_time_after_a_false_alarm_opens_nothing_and_its_end_does(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET quiet_until = ?", int((NOW + 10) * 1e6))
-    ledger.write([entry(keys, number=n) for n in range(30)])
+    outcome_writer.write([event(keys, number=n) for n in range(30)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET quiet_until = ?", int(NOW * 1e6))
-    ledger.write([entry(keys, number=31)])
+    outcome_writer.write([event(keys, number=31)])
     assert world.rows("SELECT length FROM incident") == [(31,)]
 
 
 def test_details_stop_at_sixty_a_minute_and_counts_go_on(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world)
+    keys, outcome_writer = world.register(), make_outcome_writer(world)
     for _ in range(5):
-        ledger.write([entry(keys, number=n) for n in range(50)])
+        outcome_writer.write([event(keys, number=n) for n in range(50)])
     assert world.rows("SELECT COUNT(*) FROM attempt") == [(60,)]
     assert world.recorded(keys.public_key) == {"wrong_secret": 250}
 
 
 def test_a_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, sources_per_minute=8)
+    keys, outcome_writer = world.register(), make_outcome_writer(world, sources_per_minute=8)
     for batch in range(4):
-        ledger.write([entry(keys, source=f"203.0.{batch}.{n}") for n in range(50)])
+        outcome_writer.write([event(keys, source=f"203.0.{batch}.{n}") for n in range(50)])
     sources = [source for (source,) in world.rows("SELECT source FROM outcome_minute")]
     assert len(sources) == 9
     assert OVERFLOW in sources
@@ -129,7 +129,7 @@ def test_a_million_sources_make_a_bounded_number_of_rows(world: World) -> None:
 
 def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World) -> None:
     batch = [AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash=f"{n:024x}") for n in range(500)]
-    make_ledger(world).write(batch)
+    make_outcome_writer(world).write(batch)
     assert world.rows("SELECT public_key, count FROM outcome_minute") == [("", 500)]
     assert world.rows("SELECT COUNT(*), COUNT(DISTINCT key_hash) FROM attempt") == [(60, 60)]
 
@@ -137,25 +137,25 @@ def test_unknown_keys_share_one_row_a_source_and_keep_no_typed_text(world: World
 def test_first_and_last_use_are_noted(world: World) -> None:
     keys = world.register()
     used = AuthEvent(Outcome.ACCEPTED, NOW, "s", "n", keys.public_key, pair_id(world, keys))
-    make_ledger(world).write([used])
+    make_outcome_writer(world).write([used])
     assert world.rows("SELECT first_used_at, last_used_at FROM key_pair") == [(int(NOW * 1e6),) * 2]
 
 
 def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, networks=5)
-    ledger.write([entry(keys, number=n, source=f"10.0.{n}.1") for n in range(19)])
-    ledger.write([entry(keys, Outcome.ACCEPTED, source="192.0.2.1")])
+    keys, outcome_writer = world.register(), make_outcome_writer(world, networks=5)
+    outcome_writer.write([event(keys, number=n, source=f"10.0.{n}.1") for n in range(19)])
+    outcome_writer.write([event(keys, Outcome.ACCEPTED, source="192.0.2.1")])
     lengths = dict(world.rows("SELECT network, length FROM streak"))
     assert len(lengths) <= 7
     assert lengths[OVERFLOW] >= 13
-    ledger.write([entry(keys, number=n, source=f"10.1.{n}.1") for n in range(10)])
+    outcome_writer.write([event(keys, number=n, source=f"10.1.{n}.1") for n in range(10)])
     assert world.rows("SELECT rule, network FROM incident") == [("source", OVERFLOW)]
 
 
 def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
-    ledger = make_ledger(world)
-    ledger.write([AuthEvent(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
-    ledger.write([AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
+    outcome_writer = make_outcome_writer(world)
+    outcome_writer.write([AuthEvent(Outcome.MISSING, NOW, "203.0.113.9", "n") for _ in range(500)])
+    outcome_writer.write([AuthEvent(Outcome.UNKNOWN_KEY, NOW, "203.0.113.9", "n", key_hash="a" * 24)])
     assert world.rows("SELECT outcome, COUNT(*) FROM attempt GROUP BY outcome ORDER BY 1") == [
         ("missing", 60),
         ("unknown_key", 1),
@@ -164,8 +164,8 @@ def test_garbage_does_not_use_up_the_details_of_others(world: World) -> None:
 
 def test_equal_refusals_are_each_a_failure(world: World) -> None:
     keys = world.register()
-    same = entry(keys)
-    make_ledger(world).write([same] * 20)
+    same = event(keys)
+    make_outcome_writer(world).write([same] * 20)
     assert world.recorded(keys.public_key) == {"wrong_secret": 20}
     assert world.rows("SELECT length FROM streak WHERE network = ''") == [(20,)]
     assert world.rows("SELECT COUNT(*) FROM attempt") == [(20,)]
@@ -182,10 +182,10 @@ def test_each_app_process_tells_how_it_is_doing(world: World) -> None:
 
 def test_sources_are_bounded_key_by_key_in_one_batch(world: World) -> None:
     some = [world.register(f"a{number}") for number in range(3)]
-    ledger = make_ledger(world, sources_per_minute=2)
-    ledger.write([entry(keys, source=f"10.0.{n}.1") for keys in some for n in range(2)])
-    ledger.write([entry(keys, source=f"10.9.{n}.1") for keys in some[:2] for n in range(3)])
-    ledger.write([entry(some[2], source="10.0.1.1")])
+    outcome_writer = make_outcome_writer(world, sources_per_minute=2)
+    outcome_writer.write([event(keys, source=f"10.0.{n}.1") for keys in some for n in range(2)])
+    outcome_writer.write([event(keys, source=f"10.9.{n}.1") for keys in some[:2] for n in range(3)])
+    outcome_writer.write([event(some[2], source="10.0.1.1")])
     counts = {
         (key, source): count
         for key, source, count in world.rows("SELECT public_key, source, count FROM outcome_minute")

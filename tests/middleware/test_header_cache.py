@@ -44,7 +44,7 @@ def authenticator(world: World, clock: Clock) -> Iterator[Authenticator]:
 
 def passes(authenticator: Authenticator, header: str, **given: object) -> bool:
     """Say whether a request passes without any look at the store."""
-    decision = authenticator.admit(FakeRequest(header, **given))
+    decision = authenticator.decide_from_memory(FakeRequest(header, **given))
     return isinstance(decision, AuthDecision) and decision.outcome is Outcome.ACCEPTED
 
 
@@ -53,7 +53,7 @@ def known(world: World, authenticator: Authenticator) -> Keys:
     keys = world.register()
     assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     assert passes(authenticator, keys.basic())
-    assert len(authenticator._express._known) == 1
+    assert len(authenticator._header_cache._known) == 1
     return keys
 
 
@@ -97,7 +97,7 @@ def test_only_the_very_same_value_over_the_same_way_is_known(
         "twice": FakeRequest(None, headers={b"authorization": [keys.basic().encode()] * 2}),
         "over plain HTTP": FakeRequest(keys.basic(), scheme="http"),
     }[change]
-    hits = authenticator._express.recall(request.header(b"authorization")[0], "203.0.113.9")
+    hits = authenticator._header_cache.get(request.header(b"authorization")[0], "203.0.113.9")
     assert (hits is not None) is (change in ("twice", "over plain HTTP"))
     outcome = authenticator.decide(request).outcome
     assert outcome == {"one letter more": "wrong_secret", "twice": "ambiguous", "over plain HTTP": "plain_http"}.get(
@@ -139,8 +139,8 @@ def test_a_clock_set_back_does_not_stretch_a_second(world: World, authenticator:
 
 def test_memory_that_is_not_trusted_any_more_serves_no_lane(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
-    authenticator._keyring._stop.set()
-    authenticator._keyring.memory.trusted_until = time.monotonic() - 1
+    authenticator._key_cache._stop.set()
+    authenticator._key_cache.memory.trusted_until = time.monotonic() - 1
     assert not passes(authenticator, keys.basic())
 
 
@@ -150,15 +150,15 @@ def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World
         for keys in some:
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
             assert passes(authenticator, keys.basic())
-    assert len(authenticator._express._known) <= 4
+    assert len(authenticator._header_cache._known) <= 4
     authenticator.close()
     assert world.recorded()["accepted"] == 32
 
 
 def test_no_header_stands_in_memory_in_clear(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
-    for digest, entry in authenticator._express._known.items():
-        held = repr((digest, entry.key, entry.packed, entry.record, entry.decision, entry.entries))
+    for digest, event in authenticator._header_cache._known.items():
+        held = repr((digest, event.key, event.packed, event.record, event.decision, event.events))
         assert keys.secret not in held
         assert keys.basic().removeprefix("Basic ") not in held
 
@@ -168,19 +168,19 @@ def test_claims_that_come_together_are_looked_up_together(world: World) -> None:
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(keys.basic()))
         asked: list[int] = []
-        real, held = authenticator._keyring.look_up_all, threading.Event()
+        real, held = authenticator._key_cache.load_many, threading.Event()
 
-        def look_up_all(public_keys: set[str]) -> dict[str, KeyRecord]:
+        def load_many(public_keys: set[str]) -> dict[str, KeyRecord]:
             asked.append(len(public_keys))
             held.wait(5)
             return real(public_keys)
 
-        authenticator._keyring.look_up_all = look_up_all  # type: ignore[method-assign]
+        authenticator._key_cache.load_many = load_many  # type: ignore[method-assign]
         headers = [keys.basic("sk_wrong"), *(basic(f"pk_unknown{number:020}", "x") for number in range(30))]
         threads = [threading.Thread(target=authenticator.decide, args=(FakeRequest(header),)) for header in headers]
         for thread in threads:
             thread.start()
-        while len(authenticator._look_ups._drain) + sum(asked) < len(headers):
+        while len(authenticator._key_loader._batch_queue) + sum(asked) < len(headers):
             time.sleep(0.001)
         held.set()
         for thread in threads:
@@ -201,24 +201,24 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
 
     keys = world.register()
     with world.authenticator() as authenticator:
-        claim = authenticator.admit(FakeRequest(keys.basic("sk_wrong")))
-        assert isinstance(claim, PendingCredentials)
-        tickets = [ThreadWaiter(), ThreadWaiter()]
+        pending = authenticator.decide_from_memory(FakeRequest(keys.basic("sk_wrong")))
+        assert isinstance(pending, PendingCredentials)
+        waiters = [ThreadWaiter(), ThreadWaiter()]
         stories = [
-            authenticator.pursue(claim, request, iter([ticket]).__next__)
-            for request, ticket in zip((Broken(), FakeRequest()), tickets, strict=True)
+            authenticator.decide_from_database(pending, request, iter([waiter]).__next__)
+            for request, waiter in zip((Broken(), FakeRequest()), waiters, strict=True)
         ]
         for story in stories:
             next(story)
-        for ticket in tickets:
-            ticket.wait(60)
-        assert [ticket.answer.outcome for ticket in tickets] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
+        for waiter in waiters:
+            waiter.wait(60)
+        assert [waiter.answer.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
 
 
 def test_a_ticket_is_taken_once() -> None:
     for _ in range(200):
-        ticket, wins = ThreadWaiter(), []
-        threads = [threading.Thread(target=lambda t=ticket, w=wins: w.append(t.take())) for _ in range(4)]
+        waiter, wins = ThreadWaiter(), []
+        threads = [threading.Thread(target=lambda t=waiter, w=wins: w.append(t.take())) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -244,14 +244,14 @@ def test_tickets_of_threads_and_loops_are_settled_together() -> None:
 
 def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:
     async def give_up() -> TaskWaiter:
-        ticket = TaskWaiter()
-        task = asyncio.create_task(ticket.wait(60))
+        waiter = TaskWaiter()
+        task = asyncio.create_task(waiter.wait(60))
         await asyncio.sleep(0)
         task.cancel()
         await asyncio.gather(task, return_exceptions=True)
-        settle([(ticket, AuthDecision(Outcome.UNKNOWN_KEY))])
+        settle([(waiter, AuthDecision(Outcome.UNKNOWN_KEY))])
         await asyncio.sleep(0)
-        return ticket
+        return waiter
 
     left = asyncio.run(give_up())
     other = ThreadWaiter()

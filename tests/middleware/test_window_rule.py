@@ -16,19 +16,19 @@ NOW = 1_800_000_000.0
 LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
 
 
-def make_ledger(world: World, window: WindowRule) -> OutcomeWriter:
+def make_outcome_writer(world: World, window: WindowRule) -> OutcomeWriter:
     return OutcomeWriter(world.database, clock=lambda: NOW, window=window, **LIMITS)
 
 
-def entry(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
+def event(keys: Keys, at: float, outcome: Outcome = Outcome.WRONG_SECRET, number: int = 0) -> AuthEvent:
     return AuthEvent(outcome, at, "203.0.113.9", "203.0.113.0/24", keys.public_key, pair_id="", request_id=str(number))
 
 
-def attack(ledger: OutcomeWriter, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
+def attack(outcome_writer: OutcomeWriter, keys: Keys, failures: int, *, every: float, begin: float = NOW) -> None:
     """Fail so many times, each followed by a success: no streak ever grows."""
     for number in range(failures):
         at = begin + number * every
-        ledger.write([entry(keys, at, number=number), entry(keys, at, Outcome.ACCEPTED)])
+        outcome_writer.write([event(keys, at, number=number), event(keys, at, Outcome.ACCEPTED)])
 
 
 def cases(world: World) -> list[tuple]:
@@ -46,7 +46,7 @@ def test_it_is_off_by_default(world: World) -> None:
 
 def test_the_failure_that_fills_the_window_opens_the_case_once(world: World) -> None:
     keys = world.register()
-    attack(make_ledger(world, WindowRule(10, 600)), keys, 30, every=20)
+    attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 30, every=20)
     assert cases(world) == [("window", 10, "9")]
 
 
@@ -61,32 +61,32 @@ def test_the_setting_reaches_the_ledger(world: World) -> None:
 
 def test_failures_that_are_further_apart_fill_no_window(world: World) -> None:
     keys = world.register()
-    attack(make_ledger(world, WindowRule(10, 600)), keys, 40, every=100)
+    attack(make_outcome_writer(world, WindowRule(10, 600)), keys, 40, every=100)
     assert cases(world) == []
 
 
 def test_a_batch_that_crosses_names_the_failure_that_did(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, WindowRule(10, 600))
-    attack(ledger, keys, 7, every=1)
-    mixed = [(entry(keys, NOW + 9, number=100 + n), entry(keys, NOW + 9, Outcome.ACCEPTED)) for n in range(6)]
-    ledger.write([each for both in mixed for each in both])
+    keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 600))
+    attack(outcome_writer, keys, 7, every=1)
+    mixed = [(event(keys, NOW + 9, number=100 + n), event(keys, NOW + 9, Outcome.ACCEPTED)) for n in range(6)]
+    outcome_writer.write([each for both in mixed for each in both])
     assert cases(world) == [("window", 10, "102")]
 
 
 def test_the_promise_names_the_rule_when_both_are_fulfilled(world: World) -> None:
     keys = world.register()
-    make_ledger(world, WindowRule(20, 600)).write([entry(keys, NOW, number=n) for n in range(20)])
+    make_outcome_writer(world, WindowRule(20, 600)).write([event(keys, NOW, number=n) for n in range(20)])
     assert [rule for rule, *_ in cases(world)] == ["key"]
 
 
 def test_what_a_closed_case_told_of_is_not_counted_again(world: World) -> None:
-    keys, ledger = world.register(), make_ledger(world, WindowRule(10, 3600))
-    attack(ledger, keys, 15, every=1)
+    keys, outcome_writer = world.register(), make_outcome_writer(world, WindowRule(10, 3600))
+    attack(outcome_writer, keys, 15, every=1)
     with world.database.write() as connection:
         run(connection, "UPDATE incident SET state = 'closed', closed_at = ?", int((NOW + 30) * 1e6))
-    attack(ledger, keys, 9, every=1, begin=NOW + 120)
+    attack(outcome_writer, keys, 9, every=1, begin=NOW + 120)
     assert len(cases(world)) == 1
-    attack(ledger, keys, 1, every=1, begin=NOW + 130)
+    attack(outcome_writer, keys, 1, every=1, begin=NOW + 130)
     assert len(cases(world)) == 2
 
 
@@ -95,7 +95,7 @@ def test_a_pair_on_its_way_out_opens_no_case(world: World, state: str) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?", state)
-    attack(make_ledger(world, WindowRule(5, 600)), keys, 10, every=1)
+    attack(make_outcome_writer(world, WindowRule(5, 600)), keys, 10, every=1)
     assert cases(world) == []
 
 

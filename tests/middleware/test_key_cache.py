@@ -16,7 +16,7 @@ from octy_middleware.domain import key_pairs
 from octy_middleware.states import PairState
 
 
-def make_keyring(database: Database, **options: float) -> KeyCache:
+def make_key_cache(database: Database, **options: float) -> KeyCache:
     return KeyCache(database, **{"size": 10, "interval": 0.05, "grace": 60.0, **options})  # type: ignore[arg-type]
 
 
@@ -27,79 +27,79 @@ def retire(world: World, keys: Keys) -> None:
 
 
 def test_a_pair_is_remembered_after_its_first_look_up(world: World) -> None:
-    keys, keyring = world.register(), make_keyring(world.database)
-    assert keyring.remembered(keys.public_key) is None
-    record = keyring.look_up(keys.public_key)
+    keys, key_cache = world.register(), make_key_cache(world.database)
+    assert key_cache.get(keys.public_key) is None
+    record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.reference == "acme"
-    assert keyring.remembered(keys.public_key) == record
-    keyring.close()
+    assert key_cache.get(keys.public_key) == record
+    key_cache.close()
 
 
 def test_unknown_keys_are_not_remembered_and_push_nothing_out(world: World) -> None:
-    keys, keyring = world.register(), make_keyring(world.database, size=1)
-    keyring.look_up(keys.public_key)
+    keys, key_cache = world.register(), make_key_cache(world.database, size=1)
+    key_cache.load(keys.public_key)
     for number in range(50):
-        assert keyring.look_up(f"pk_unknown{number:020}") is None
-    assert keyring.remembered(keys.public_key) is not None
-    keyring.close()
+        assert key_cache.load(f"pk_unknown{number:020}") is None
+    assert key_cache.get(keys.public_key) is not None
+    key_cache.close()
 
 
 def test_memory_is_bounded_and_the_oldest_goes_first(world: World) -> None:
     everybody = [world.register(f"customer{n}") for n in range(4)]
-    keyring = make_keyring(world.database, size=3)
+    key_cache = make_key_cache(world.database, size=3)
     for keys in everybody:
-        keyring.look_up(keys.public_key)
-    remembered = [keyring.remembered(keys.public_key) is not None for keys in everybody]
-    assert remembered == [False, True, True, True]
-    keyring.close()
+        key_cache.load(keys.public_key)
+    get = [key_cache.get(keys.public_key) is not None for keys in everybody]
+    assert get == [False, True, True, True]
+    key_cache.close()
 
 
 def test_a_change_in_this_process_is_seen_at_once_through_any_database_object(world: World) -> None:
-    keys, keyring = world.register(), make_keyring(Database(world.url), interval=0.5)
-    keyring.look_up(keys.public_key)
+    keys, key_cache = world.register(), make_key_cache(Database(world.url), interval=0.5)
+    key_cache.load(keys.public_key)
     retire(world, keys)
-    assert keyring.remembered(keys.public_key) is None
-    record = keyring.look_up(keys.public_key)
+    assert key_cache.get(keys.public_key) is None
+    record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.state == PairState.RETIRED
-    keyring.close()
+    key_cache.close()
 
 
 def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
-    keys, keyring = world.register(), make_keyring(world.database)
-    keyring.look_up(keys.public_key)
+    keys, key_cache = world.register(), make_key_cache(world.database)
+    key_cache.load(keys.public_key)
     with pytest.raises(RuntimeError), world.database.write() as connection:
         key_pairs.announce(connection, keys.public_key, time.time())
         raise RuntimeError
-    assert keyring.remembered(keys.public_key) is not None
+    assert key_cache.get(keys.public_key) is not None
     retire(world, world.register("other"))
-    assert keyring.remembered(keys.public_key) is not None
-    keyring.close()
+    assert key_cache.get(keys.public_key) is not None
+    key_cache.close()
 
 
 def test_a_look_up_that_a_change_overtook_is_not_remembered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stale record of a read begun before the change must not stay for ever."""
-    keys, keyring = world.register(), make_keyring(world.database, interval=0.5)
-    remember = keyring._remember
+    keys, key_cache = world.register(), make_key_cache(world.database, interval=0.5)
+    remember = key_cache._add
 
     def overtaken(*args: object) -> None:
         retire(world, keys)
         remember(*args)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(keyring, "_remember", overtaken)
-    stale = keyring.look_up(keys.public_key)
+    monkeypatch.setattr(key_cache, "_add", overtaken)
+    stale = key_cache.load(keys.public_key)
     assert stale is not None
     assert stale.state == PairState.ACTIVE
-    assert keyring.remembered(keys.public_key) is None
-    keyring.close()
+    assert key_cache.get(keys.public_key) is None
+    key_cache.close()
 
 
 def _watch(url: str, public_key: str, pipe: Connection) -> None:
-    keyring = make_keyring(Database(url), interval=0.25)
-    keyring.look_up(public_key)
+    key_cache = make_key_cache(Database(url), interval=0.25)
+    key_cache.load(public_key)
     pipe.send("ready")
-    while keyring.remembered(public_key) is not None:
+    while key_cache.get(public_key) is not None:
         time.sleep(0.005)
     pipe.send(time.time())
 
@@ -119,27 +119,27 @@ def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: Wor
 
 def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
     keys = world.register()
-    keyring = make_keyring(world.database, interval=0.25, grace=3.0)
-    keyring.look_up(keys.public_key)
+    key_cache = make_key_cache(world.database, interval=0.25, grace=3.0)
+    key_cache.load(keys.public_key)
     with taken_away(world.url):
         begun, trusted = time.monotonic(), []
         while time.monotonic() - begun < 4.5:
-            trusted.append((time.monotonic() - begun, keyring.remembered(keys.public_key) is not None))
+            trusted.append((time.monotonic() - begun, key_cache.get(keys.public_key) is not None))
             time.sleep(0.02)
     assert max(at for at, some in trusted if some) < 3.1
     assert min(at for at, some in trusted if not some) > 1.5  # longer than a read alone is trusted for
-    keyring.close()
+    key_cache.close()
 
 
 @pytest.mark.sqlite
 def test_a_look_up_without_a_store_says_so(world: World) -> None:
-    keyring = make_keyring(world.database)
+    key_cache = make_key_cache(world.database)
     for file in world.folder.glob("octy.db*"):
         file.unlink()
     world.database.close()
     with pytest.raises(DatabaseUnavailableError):
-        keyring.look_up("pk_whatever1234567")
-    keyring.close()
+        key_cache.load("pk_whatever1234567")
+    key_cache.close()
 
 
 @pytest.mark.parametrize(
@@ -157,46 +157,46 @@ def test_what_is_live(world: World, state: str, ends_in: float | None, live: boo
     ends_at = None if ends_in is None else int((now + ends_in) * 1e6)
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = ?, retire_at = ?", state, ends_at)
-    keyring = make_keyring(world.database)
-    record = keyring.look_up(keys.public_key)
+    key_cache = make_key_cache(world.database)
+    record = key_cache.load(keys.public_key)
     assert record is not None
     assert record.is_live(now) is live
-    keyring.close()
+    key_cache.close()
 
 
 def test_after_a_close_it_begins_anew_and_follows_the_feed(world: World) -> None:
-    keys, keyring = world.register(), make_keyring(Database(world.url))
-    keyring.look_up(keys.public_key)
-    keyring.close()
-    assert keyring.remembered(keys.public_key) is None
-    keyring.look_up(keys.public_key)
+    keys, key_cache = world.register(), make_key_cache(Database(world.url))
+    key_cache.load(keys.public_key)
+    key_cache.close()
+    assert key_cache.get(keys.public_key) is None
+    key_cache.load(keys.public_key)
     with world.database.write() as connection:  # as another process would: by the feed only
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while keyring.remembered(keys.public_key) is not None:
+    while key_cache.get(keys.public_key) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    keyring.close()
+    key_cache.close()
 
 
 def test_a_reader_that_meets_an_unforeseen_fault_reads_on(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    keys, keyring = world.register(), make_keyring(world.database)
-    keyring.look_up(keys.public_key)
-    read, faults = keyring._read_feed, iter([ZeroDivisionError("a bug"), ValueError("another")])
+    keys, key_cache = world.register(), make_key_cache(world.database)
+    key_cache.load(keys.public_key)
+    read, faults = key_cache._read_feed, iter([ZeroDivisionError("a bug"), ValueError("another")])
 
     def stumble() -> list[str]:
         for fault in faults:
             raise fault
         return read()
 
-    monkeypatch.setattr(keyring, "_read_feed", stumble)
+    monkeypatch.setattr(key_cache, "_read_feed", stumble)
     with world.database.write() as connection:
         run(connection, "INSERT INTO key_change (public_key, at) VALUES (?, 0)", keys.public_key)
     deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while keyring.remembered(keys.public_key) is not None:
+    while key_cache.get(keys.public_key) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    keyring.close()
+    key_cache.close()
 
 
 @pytest.mark.sqlite
@@ -210,34 +210,34 @@ def test_a_restored_backup_drops_everything_that_is_remembered(world: World, cap
     for connection in (live, copy):
         connection.close()
     retire(world, other)
-    keyring = make_keyring(world.database)
-    keyring.look_up(keys.public_key)
+    key_cache = make_key_cache(world.database)
+    key_cache.load(keys.public_key)
     with sqlite3.connect(backup) as copy, sqlite3.connect(world.folder / "octy.db") as live:
         copy.backup(live)
     for connection in (live, copy):
         connection.close()
     deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while keyring.remembered(keys.public_key) is not None:
+    while key_cache.get(keys.public_key) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    assert keyring.set_back == 1
+    assert key_cache.set_back == 1
     [told] = [record for record in caplog.records if record.levelname == "ERROR"]
     assert "the database went back" in told.message
     assert "octy db restored" in told.message
-    keyring.close()
+    key_cache.close()
 
 
 def test_a_feed_whose_older_entries_are_gone_drops_everything_that_is_remembered(world: World) -> None:
     """As after a sleep longer than entries are kept: what changed meanwhile can't be read any more."""
     keys = world.register()
-    keyring = make_keyring(world.database, interval=0.5)
-    keyring.look_up(keys.public_key)
+    key_cache = make_key_cache(world.database, interval=0.5)
+    key_cache.load(keys.public_key)
     with world.database.write() as connection:
         for _ in range(3):
             run(connection, "INSERT INTO key_change (public_key, at) VALUES ('pk_another', 0)")
         run(connection, "DELETE FROM key_change WHERE seq < (SELECT MAX(seq) FROM key_change)")
     deadline = time.monotonic() + 60.0  # far more than it takes; how soon is asked elsewhere
-    while keyring.remembered(keys.public_key) is not None:
+    while key_cache.get(keys.public_key) is not None:
         assert time.monotonic() < deadline
         time.sleep(0.01)
-    keyring.close()
+    key_cache.close()

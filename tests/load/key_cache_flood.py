@@ -1,4 +1,4 @@
-"""`python -m load.keyring_flood`: a million random public keys, from random sources, against one authenticator.
+"""`python -m load.key_cache_flood`: a million random public keys, from random sources, against one authenticator.
 
 Shown: every one is refused and recorded, rows and memory stay bounded, and the pairs that were known before are never
 pushed out of memory. Many threads ask at once, for otherwise the disk would set the pace.
@@ -86,13 +86,13 @@ class Flood:
 
     def _use(self) -> None:
         for owner in self._owners:
-            decision = self._authenticator.admit(owner)
+            decision = self._authenticator.decide_from_memory(owner)
             self.used += 1
             if not isinstance(decision, AuthDecision) or decision.outcome is not Outcome.ACCEPTED:
                 self.looked_up += 1
 
     def _remembered(self) -> list[bytes | None]:
-        return [self._authenticator._keyring.recall(key) for key in self._keys]
+        return [self._authenticator._key_cache.get_packed(key) for key in self._keys]
 
 
 def measure(world: World, requests: int, seed: int = 1) -> Report:
@@ -106,7 +106,7 @@ def measure(world: World, requests: int, seed: int = 1) -> Report:
         flood.send(requests - requests // 10)
         taken, after = time.monotonic() - begun, _resident()
         left = _left_behind(flood)
-        remembered = len(authenticator._keyring.memory.records)
+        remembered = len(authenticator._key_cache.memory.records)
         lost = authenticator.health().lost
     total = requests + _TRACED
     report.figure("requests a second", round(requests / taken))
@@ -170,7 +170,7 @@ def main(arguments: list[str] | None = None) -> int:
     for store in stores_of(options):
         with fresh_world(store) as world:
             reports.append(measure(world, options.keys, options.seed))
-    return conclude("load.keyring_flood", reports)
+    return conclude("load.key_cache_flood", reports)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def told(authenticator: Authenticator, header: str) -> Outcome | None:
     decision = authenticator.decide(FakeRequest(header))
-    return decision.told or decision.outcome
+    return decision.public_outcome or decision.outcome
 
 
 def test_wrong_secrets_beyond_the_rate_limit_are_429_and_all_counted(world: World) -> None:
@@ -52,7 +52,7 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
 ) -> None:
     keys = world.register()
     with world.authenticator() as authenticator:
-        write = authenticator._ledger.write
+        write = authenticator._outcome_writer.write
 
         def away(_batch: Sequence[AuthEvent]) -> None:
             raise DatabaseUnavailableError("locked")
@@ -119,9 +119,9 @@ def old_shape(world: World, keys: Keys) -> Keys:
 
 
 def slow_claim(authenticator: Authenticator, header: str) -> PendingSlowHash:
-    claim = authenticator.admit(FakeRequest(header))
-    assert isinstance(claim, PendingCredentials)
-    slow = look_into(authenticator, claim, FakeRequest(header))
+    pending = authenticator.decide_from_memory(FakeRequest(header))
+    assert isinstance(pending, PendingCredentials)
+    slow = look_into(authenticator, pending, FakeRequest(header))
     assert isinstance(slow, PendingSlowHash)
     return slow
 
@@ -154,14 +154,14 @@ def test_a_client_that_goes_away_during_a_slow_hash_has_its_attempt_counted(worl
             "headers": [(b"authorization", keys.basic("sk_wrong").encode())],
         }
         told_of_hash = asyncio.Event()
-        loop, prove = asyncio.get_running_loop(), authenticator.prove
+        loop, verify_slow_hash = asyncio.get_running_loop(), authenticator.verify_slow_hash
 
         def proving(*given: Any) -> None:
             loop.call_soon_threadsafe(told_of_hash.set)
             time.sleep(0.2)
-            prove(*given)
+            verify_slow_hash(*given)
 
-        authenticator.prove = proving  # type: ignore[method-assign]
+        authenticator.verify_slow_hash = proving  # type: ignore[method-assign]
         request = asyncio.create_task(middleware(scope, _no_app, _no_app))
         await asyncio.wait_for(told_of_hash.wait(), 20)
         request.cancel()
@@ -185,12 +185,12 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
 
     with world.authenticator() as authenticator:
         slow_one, right = slow_claim(authenticator, keys.basic("sk_wrong")), slow_claim(authenticator, keys.basic())
-        monkeypatch.setattr(authenticator._keyring, "look_up", away)
-        tickets = [ThreadWaiter(), ThreadWaiter()]
-        for claim, ticket in zip((slow_one, right), tickets, strict=True):
-            authenticator.prove(claim._replace(ticket=ticket), FakeRequest())
-            ticket.wait(20)
-        outcomes = [ticket.answer.outcome for ticket in tickets if ticket.answer]  # type: ignore[union-attr]
+        monkeypatch.setattr(authenticator._key_cache, "load", away)
+        waiters = [ThreadWaiter(), ThreadWaiter()]
+        for pending, waiter in zip((slow_one, right), waiters, strict=True):
+            authenticator.verify_slow_hash(pending._replace(waiter=waiter), FakeRequest())
+            waiter.wait(20)
+        outcomes = [waiter.answer.outcome for waiter in waiters if waiter.answer]  # type: ignore[union-attr]
         assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]
     assert world.recorded(keys.public_key) == {"wrong_secret": 1}
 

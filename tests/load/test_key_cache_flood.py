@@ -2,7 +2,7 @@
 
 from support.world import World
 
-from load.keyring_flood import measure
+from load.key_cache_flood import measure
 
 
 def test_a_flood_of_unknown_keys_pushes_nothing_out_and_fills_nothing_up(world: World) -> None:
