@@ -270,7 +270,15 @@ WELL = [
     *("settings", "packages", "files of secrets", "database connection", "database"),
     *("database version", "durability", "installation"),
     *("keys of this database", "write lock"),
-    *("integrity", "peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", "apps"),
+    *(
+        "integrity",
+        "peppers and key pairs",
+        "imported hashes",
+        "sealing keys and secrets",
+        "outbox",
+        "webhooks",
+        "apps",
+    ),
     *("Temporal", "namespace", "search attributes", "worker", "worker releases", "Temporal's clock", "schedules"),
     *("workflow tasks", "restored backup", "codec server", "retention"),
     *("reconciliation", "digest", "metrics", "tracing"),
@@ -301,7 +309,7 @@ def test_the_doctor_finds_all_well(office, sealed):
     assert [check["name"] for check in found["checks"] if (check["state"], check["to_do"]) != ("ok", "")] == not_well
     page = office.octy.shell("doctor").must(len(not_well)).stdout
     assert page.count("✓") == len(WELL) - len(not_well)
-    assert page.endswith("1 problem found.\n" if not_well else "All is well.\n")
+    assert page.endswith("1 problem found.\n" if not_well else "No problems found.\n")
 
 
 def test_cases_that_run_need_no_reconciliation(office, sealed):
@@ -327,8 +335,12 @@ def doctor_finds(office: Office, variables: dict[str, str], wrong: list[str], sa
 @pytest.mark.parametrize(
     ("variables", "wrong", "said"),
     [
-        ({"OCTY_PEPPERS": ""}, ["OCTY_PEPPERS", "peppers and pairs"], "not set"),
-        ({"OCTY_PEPPERS": OTHER}, ["keys of this database", "peppers and pairs"], "OCTY_PEPPERS lacks k1: put it back"),
+        ({"OCTY_PEPPERS": ""}, ["OCTY_PEPPERS", "peppers and key pairs"], "not set"),
+        (
+            {"OCTY_PEPPERS": OTHER},
+            ["keys of this database", "peppers and key pairs"],
+            "OCTY_PEPPERS lacks k1 → add these",
+        ),
         (
             {"OCTY_SEALING_KEYS": OTHER},
             ["keys of this database", "sealing keys and secrets"],

@@ -119,7 +119,7 @@ def test_settings_that_would_not_serve_customers_are_found(world, variables, fau
 @pytest.mark.parametrize(
     ("text", "state", "found"),
     [
-        ("", State.OK, "not set: payloads are not encrypted; they hold ids and choices"),
+        ("", State.OK, "not set: payloads are not encrypted; they contain ids and choices"),
         (f"k1:{SECRET},k2:{SECRET}", State.OK, "payloads are encrypted; keys k1, k2, the last one encrypts"),
         (f"k1:{SECRET}x", State.PROBLEM, "entry 1 is not '<id>:<64 hex digits>'"),
     ],
@@ -166,8 +166,8 @@ def test_a_sound_store_is_found_sound(registered, world):
         (f"sqlite:///{{folder}}/{'n' * 300}.db", "can't be reached: File name too long"),
         ("sqlite:///{folder}", "the database did not answer"),
         ("sqlite:///{folder}/empty.db", "run `octy db upgrade`"),
-        ("sqlite:///{folder}/text.db", "is the path right"),
-        ("postgresql://octy@127.0.0.1:9/octy", "does the server run"),
+        ("sqlite:///{folder}/text.db", "check the path"),
+        ("postgresql://octy@127.0.0.1:9/octy", "check that the server runs"),
         ("{server}/none", "does not exist"),
         ("{server}/postgres", "run `octy db upgrade`"),
         ("mysql://x/y", "give sqlite:///<file> or postgresql://"),
@@ -230,7 +230,7 @@ def test_pairs_that_no_pepper_fits_are_found(world, digest, peppers, fits):
             run(connection, "UPDATE key_pair SET secret_digest = ?", digest)
     chain = world.peppers if peppers == "its own" else Keychain.generate(peppers)
     found = looked_at(world, peppers=chain)
-    assert ("peppers and pairs" in wrong(found)) is not fits
+    assert ("peppers and key pairs" in wrong(found)) is not fits
     assert pair.public_key not in repr(found)
 
 
@@ -294,11 +294,11 @@ APP = "INSERT INTO app_process VALUES (?, 'web1', 77, '1.0', ?, 3, ?, 1500, ?, ?
 @pytest.mark.parametrize(
     ("rows", "state", "said"),
     [
-        ([], "ok", "no app process has recorded anything within 10 minutes"),
-        ([(0, 0, 0, "")], "ok", "1 processes within 10 minutes, 3 outcomes waiting, slowest last commit 1.5 ms"),
+        ([], "ok", "no app process recorded anything in the last 10 minutes"),
+        ([(0, 0, 0, "")], "ok", "1 processes in the last 10 minutes, 3 outcomes queued, slowest last commit 1.5 ms"),
         ([(0, 0, 2, "disk full")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
         ([(60, 0, 2, "disk full"), (0, 0, 0, "")], "ok", "2 commits failed, last on web1 (pid 77): disk full"),
-        ([(0, 5, 0, ""), (0, 1, 0, "")], "problem", "6 outcomes lost since they began"),
+        ([(0, 5, 0, ""), (0, 1, 0, "")], "problem", "6 outcomes were lost since these processes started"),
         ([(660, 5, 0, "")], "ok", "no app process"),
     ],
 )
@@ -314,14 +314,14 @@ def test_what_app_processes_told_of_themselves(world: World, rows: list[tuple], 
 @pytest.mark.parametrize(
     ("chain", "url", "state", "said"),
     [
-        (None, "", "ok", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook_url"),
+        (None, "", "ok", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook URL"),
         (
             None,
             "https://hooks.acme.example",
             "problem",
-            "off, and 1 accounts have a webhook_url → set OCTY_WEBHOOK_KEYS",
+            "webhooks are off: OCTY_WEBHOOK_KEYS is not set → set OCTY_WEBHOOK_KEYS",
         ),
-        (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook_url; 1 webhooks"),
+        (Keychain.generate(), "https://hooks.acme.example", "ok", "1 accounts have a webhook URL; 1 webhooks"),
     ],
 )
 def test_webhooks_that_nobody_sends_are_found(

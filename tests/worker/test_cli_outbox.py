@@ -50,7 +50,7 @@ def names(listed: list[dict]) -> list[str]:
 
 def test_an_empty_outbox_says_so(octy):
     assert octy("outbox", "list").must().stdout == "Every message is delivered.\n"
-    assert octy("outbox", "list", "--aside").must().stdout == "No message is set aside.\n"
+    assert octy("outbox", "list", "--dead-letters").must().stdout == "No message is set aside.\n"
     assert octy("outbox", "list", "--json").must().json == {"messages": [], "more": False, "total": 0}
 
 
@@ -58,7 +58,7 @@ def test_the_list_has_pages_and_a_total(octy, mixed):
     pages = [octy("outbox", "list", "--limit", "3", "--page", page, "--json").must().json for page in "12"]
     assert [names(page["messages"]) for page in pages] == [["waiting", "aside", "held"], ["lapsed"]]
     assert [(page["more"], page["total"]) for page in pages] == [(True, 4), (False, 4)]
-    assert octy("outbox", "list", "--aside").must().stderr == "1 in total\n"
+    assert octy("outbox", "list", "--dead-letters").must().stderr == "1 in total\n"
 
 
 def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixed):
@@ -70,7 +70,7 @@ def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixe
         (mixed["lapsed"], "waiting"),
     ]
     assert {line["subject_id"]: line["leased_by"] for line in listed}["held"] == "host:2:alive"
-    [aside] = octy("outbox", "list", "--aside", "--json").must().json["messages"]
+    [aside] = octy("outbox", "list", "--dead-letters", "--json").must().json["messages"]
     assert (aside["id"], aside["tries"], aside["last_error"]) == (mixed["aside"], 5, "RPCError DATA_LOSS")
 
 

@@ -92,19 +92,24 @@ def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy
         ("temporal", "versions"),
     )
     assert (look(before)["state"], look(before)["to_do"]) == ("problem", "octy temporal promote")
-    assert "none is current: nothing moves" in look(before)["found"]
+    assert "no build is current" in look(before)["found"]
     assert promoted.must().json == {"deployment": "octy", "build_id": RELEASE, "actor": "ada"}
     assert '"what": "version_promoted"' in promoted.stderr
     current = {"build_id": RELEASE, "current": True, "drainage": ""}
     assert listed.must().json == {"deployment": "octy", "versions": [current]}
     assert (look(after)["state"], look(after)["found"]) == ("ok", f"octy: {RELEASE} is current")
-    assert look(after, "worker")["to_do"] == "start `octy worker` of this release"  # the main task queue is polled
+    assert (
+        look(after, "worker")["to_do"] == "start a worker of this release with `octy worker`"
+    )  # the main task queue is polled
     assert page.must().stdout.splitlines()[2].split() == [RELEASE, "yes", "–"]
 
 
 def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy) -> None:
     found = look(octy.shell("doctor", "--json", OCTY_TEMPORAL_BUILD_ID="9.9.9"))
-    assert (found["state"], found["found"]) == ("problem", f"octy: {RELEASE} is current, here is 9.9.9")
+    assert (found["state"], found["found"]) == (
+        "problem",
+        f"deployment octy: build {RELEASE} is current, this is build 9.9.9",
+    )
     refused = octy.shell("temporal", "promote", "--build-id", "9.9.9", "--timeout", "0").must(4)
     assert "9.9.9 is not made current" in refused.stderr
 

@@ -74,7 +74,7 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
         for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
             assert part in said
         assert "1 mail for over an hour" in said
-        assert "octy outbox list --aside" in said
+        assert "octy outbox list --dead-letters" in said
         assert "Reminders and notices that the daily cap withholds" in said
         assert "z/exposed/1" in said
         assert "2 alerts to customers not sent" in said

@@ -112,11 +112,13 @@ SETTINGS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "setting-refused": given(OCTY_SMTP_PORT="many"),
     "setting-misspelled": given(OCTY_TEMPORAL_ADRESS="x:1"),
     "sender-malformed": given(OCTY_MAIL_FROM="Acme"),
-    "sender-is-a-placeholder": given(**REAL | {"OCTY_MAIL_FROM": "Octy <security@octy.invalid>"}),
-    "contact-is-a-placeholder": given(**REAL | {"OCTY_SUPPORT_CONTACT": "help@octy.invalid"}),
-    "public-url-is-local": given(**REAL | {"OCTY_PUBLIC_URL": "http://127.0.0.1:8025"}),
-    "file-open": lambda ground: check_secret_files(ground.settings(), {}, ground.file("octy.env", mode=0o604)),
-    "packages-clash": clash,
+    "sender-placeholder": given(**REAL | {"OCTY_MAIL_FROM": "Octy <security@octy.invalid>"}),
+    "contact-placeholder": given(**REAL | {"OCTY_SUPPORT_CONTACT": "help@octy.invalid"}),
+    "public-url-local": given(**REAL | {"OCTY_PUBLIC_URL": "http://127.0.0.1:8025"}),
+    "secret-file-readable": lambda ground: check_secret_files(
+        ground.settings(), {}, ground.file("octy.env", mode=0o604)
+    ),
+    "packages-conflict": clash,
 }
 
 
@@ -243,26 +245,26 @@ DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "sslmode-weak": at("postgresql://octy@192.0.2.1:9/octy?sslmode=prefer&connect_timeout=1&hostaddr=127.0.0.1"),
     "database-url-refused": at("mysql://x/y"),
     "database-not-this-release": at("sqlite:///{folder}/none.db"),
-    "database-file-away": lambda ground: (
+    "database-file-unavailable": lambda ground: (
         ground.file("text.db", "no database" * 99),
         at("sqlite:///{folder}/text.db")(ground),
     )[1],
-    "database-server-away": at(f"postgresql://octy@{DENIED}/octy"),
-    "database-on-network-disk": on_network_disk,
+    "database-server-unreachable": at(f"postgresql://octy@{DENIED}/octy"),
+    "database-on-network-file-system": on_network_disk,
     "database-too-old": old_sqlite,
     "database-not-durable": hasty_server,
     "identity-unreadable": unreadable("installation"),
     "installation-missing": lambda ground: (change(ground.world, "DELETE FROM installation"), ground.store())[1],
     "installation-copied": copied,
-    "keys-foreign": foreign,
+    "keys-mismatch": foreign,
     "keys-unregistered": unregistered,
-    "write-lock-missing": locked,
+    "write-lock-failed": locked,
     "database-damaged": damaged,
     "rows-unreadable": unreadable("app_process"),
     "peppers-missing": without("peppers"),
     "hashes-forged": forged,
     "sealing-keys-missing": without("sealing_keys"),
-    "messages-set-aside": message(60, TRIES),
+    "dead-letters": message(60, TRIES),
     "messages-late": message(60, 3),
     "webhooks-off": unsent_webhooks,
     "outcomes-lost": lose_outcomes,
@@ -307,8 +309,8 @@ TASKS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "workflows-unknown": finished(run.JOB, json.dumps({"looked_at": 3, "unknown": 1}), 60),
     "digest-failed": finished(digest.JOB, "2030-03-17 failed rcpt-550", 60),
     "digest-late": finished(digest.JOB, "2030-03-17 sent", 4 * DAY),
-    "metrics-away": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),
-    "metrics-are-others": metrics_of_others,
+    "metrics-unreachable": lambda ground: check_observability(ground.settings(metrics_port=9), worker_runs=True),
+    "metrics-wrong-server": metrics_of_others,
     "tracing-packages-missing": no_opentelemetry,
 }
 
@@ -335,7 +337,7 @@ MAILS: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "templates-faulty": faulty_template,
     "signature-refused": signed(dkim_selector=""),
     "signature-not-aligned": signed(mail_from="Acme <a@acme.org>"),
-    "signing-key-open": signed(0o644),
+    "signing-key-readable": signed(0o644),
 }
 
 
@@ -382,16 +384,16 @@ def refuse_at_once(ground: Ground) -> list[Check]:
 
 
 MAIL_SERVER: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "authority-unreadable": lambda ground: [check_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
+    "ca-file-unreadable": lambda ground: [check_mail_server(ground.settings(smtp_ca_file="missing.pem"))],
     "mail-server-certificate-refused": served(trusted=False),
     "mail-server-certificate-expired": served(days=(-2, -1)),
-    "mail-server-certificate-too-new": served(days=(1, 2)),
+    "mail-server-certificate-not-yet-valid": served(days=(1, 2)),
     "mail-server-without-tls": served(tls=False),
     "mail-server-refuses-login": served(smtp_user="octy", smtp_password="wrong"),
     "mail-server-refuses-sender": served({"MAIL": "451 later"}),
     "mail-server-refuses-recipient": served({"RCPT": "550 no relaying"}, support_contact="help@acme.example"),
     "mail-server-refuses": refuse_at_once,
-    "mail-server-away": lambda ground: [check_mail_server(ground.settings(smtp_port=9))],
+    "mail-server-unreachable": lambda ground: [check_mail_server(ground.settings(smtp_port=9))],
 }
 
 
@@ -443,11 +445,11 @@ def pages(status: int, body: bytes, days: tuple[int, int] | None = None) -> Call
 
 
 PAGES: dict[str, Callable[[Ground], Iterable[Check]]] = {
-    "pages-answer-an-error": pages(404, b""),
-    "pages-are-others": pages(200, b'{"status": "up"}'),
+    "pages-error-status": pages(404, b""),
+    "pages-wrong-server": pages(200, b'{"status": "up"}'),
     "pages-certificate-expired": pages(200, b"", (-2, -1)),
-    "pages-certificate-too-new": pages(200, b"", (1, 2)),
-    "pages-away": lambda ground: [check_pages(ground.settings(public_url=f"http://{DENIED}"))],
+    "pages-certificate-not-yet-valid": pages(200, b"", (1, 2)),
+    "pages-unreachable": lambda ground: [check_pages(ground.settings(public_url=f"http://{DENIED}"))],
     "codec-server-missing": lambda ground: [
         check_codec_server(ground.settings(temporal_keys=Keychain.generate(), codec_url=f"http://{DENIED}"))
     ],
@@ -466,7 +468,7 @@ def integrity_that_raises(ground: Ground) -> list[Check]:
 
 
 FURTHER: list[tuple[str, Callable[[Ground], Iterable[Check]]]] = [
-    ("pages-are-others", pages(200, b"<html>no JSON</html>")),
+    ("pages-wrong-server", pages(200, b"<html>no JSON</html>")),
     ("database-damaged", integrity_that_raises),
 ]
 HERE = {**SETTINGS, **DATABASE, **TASKS, **MAILS, **MAIL_SERVER, **PAGES}

@@ -207,7 +207,7 @@ def version(*known: Version) -> Callable[[Ground], list[Check]]:
 
 PROVOKED: dict[str, Callable[[Ground], list[Check]]] = {
     "temporal-refused": lambda ground: ground.look(temporal_address="nonsense"),
-    "temporal-away": lambda ground: ground.look(temporal_address=DENIED),
+    "temporal-unreachable": lambda ground: ground.look(temporal_address=DENIED),
     "temporal-call-failed": silent_server,
     "namespace-missing": lambda ground: ground.look(temporal_namespace="elsewhere"),
     "namespace-refused": refused_namespace,
@@ -215,8 +215,8 @@ PROVOKED: dict[str, Callable[[Ground], list[Check]]] = {
     "search-attributes-unreadable": attributes(fails(RPCStatusCode.UNAVAILABLE)),
     "search-attributes-missing": attributes(no_attributes),
     "worker-missing": lambda ground: ground.look(),
-    "worker-of-few-queues": some_queues,
-    "worker-of-other-release": poll_with_another_release,
+    "task-queues-not-polled": some_queues,
+    "worker-releases-differ": poll_with_another_release,
     "temporal-clock-differs": other_clock,
     "version-not-current": version(Version("9.9.9", current=True, drainage="")),
     "version-none-current": version(Version("9.9.9", current=False, drainage="")),

@@ -60,7 +60,7 @@ def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_p
         return str(check.state), check.found, check.to_do
 
     state, found, to_do = told()
-    assert (state, found) == ("problem", f"Temporal does not know {', '.join(NAMES)}")
+    assert (state, found) == ("problem", f"the namespace lacks the search attributes {', '.join(NAMES)}")
     assert how_to_add("default", NAMES) in to_do
     for _ in range(2):
         temporal.run(make_known(temporal.client))

@@ -147,7 +147,7 @@ def test_a_late_reconciliation_is_a_fault_where_a_worker_runs(world: World, work
         ("2030-03-17 nothing", 60, State.OK, "nothing"),
         ("2030-03-17 failed rcpt-550", 60, State.PROBLEM, "OCTY_SUPPORT_DIGEST_TO"),
         ("2030-03-17 sent", 3 * DAY, State.PROBLEM, "log"),
-        (None, 0, State.OK, "none yet; the first one is due at 06:00 UTC"),
+        (None, 0, State.OK, "none sent yet; the first is due at 06:00 UTC"),
     ],
 )
 def test_the_doctor_shows_the_last_digest(

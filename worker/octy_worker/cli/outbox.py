@@ -29,7 +29,7 @@ RETRY_JSON = "retried, actor"
     help=help_text(
         "List undelivered messages, newest first.",
         "octy outbox list",
-        "octy outbox list --aside --json",
+        "octy outbox list --dead-letters --json",
         more="A worker delivers each within a second. While Temporal is away all of them wait, and nothing is lost. "
         "One that is itself at fault is set aside after five tries: `octy outbox retry` has it tried again.",
         json=LIST_JSON,
@@ -37,7 +37,7 @@ RETRY_JSON = "retried, actor"
 )
 def list_some(
     context: typer.Context,
-    aside: Annotated[bool, typer.Option("--aside", help="Only those that were set aside.")] = False,
+    aside: Annotated[bool, typer.Option("--dead-letters", help="Only those that were set aside.")] = False,
     limit: Limit = 200,
     page: PageNumber = 1,
     as_json: AsJson = False,

@@ -1,20 +1,21 @@
-"""What `octy doctor` looks at. Each look returns `Check`s: found, and what to do. None of them leaves a change.
+"""The checks of `octy doctor`. Each returns `Check`s: what was found and what to do. None leaves a change behind.
 
-problems        every problem that can be found, with its words (`docs/doctor.md`)
-files           who may read files of secrets
+problems         every problem that can be found, by code (listed in `docs/doctor.md`)
 
-configuration   settings, keys, packages
-store           database, its fit with the keys, outbox
-database_server the database's version, and whether its server keeps what was committed
-apps            the host app's processes, as they told of themselves
-retention       whether what is past its time goes
-mail            templates, DKIM
-upkeep          the last reconciliation and the last digest
-observation     metrics and tracing, where they are switched on
-temporal        the server, our workers there, schedules, workflows that stand still
-restored        whether the database was restored from a backup
-network         SMTP, pages, codec server
-results         what came of it all: alerts, incidents, keys, mails, webhooks, commits, clocks
+configuration    settings, keys, packages
+files            permissions of files that hold secrets
+database         connection, schema, integrity, keys, outbox
+database_server  version and durability of the database server
+apps             the host app's processes, from their heartbeat rows
+installation     installation id and key check values
+temporal         server, namespace, workers, schedules, stuck workflows
+restored_backup  whether the database was restored from a backup
+retention        whether expired rows are deleted
+scheduled_jobs   the last reconciliation and the last digest
+observability    metrics and tracing
+mail             templates, DKIM
+network          mail server, pages, codec server
+stalled_work     alerts, incidents, keys, mails, webhooks, commits, disk, clocks
 """
 
 from pathlib import Path
@@ -38,16 +39,16 @@ __all__ = ["Check", "State", "run_checks"]
 
 
 def run_checks(variables: Variables, env_file: Path | None = None) -> list[Check]:
-    """Look at everything, in the order in which it is best mended. `env_file`: whence settings came."""
+    """Return all checks, in the order in which problems are best solved. `env_file`: where the settings came from."""
     settings, checks = read_settings(variables)
-    stored, installation = list(check_database(settings)), read_installation(settings)
+    database, installation = list(check_database(settings)), read_installation(settings)
     temporal = check_temporal(settings, installation)
     worker_runs = any(check.name == "worker" and check.state is State.OK for check in temporal)
     return [
         *checks,
         check_packages(),
         *check_secret_files(settings, variables, env_file),
-        *stored,
+        *database,
         *temporal,
         check_restored_backup(settings, installation),
         check_codec_server(settings),

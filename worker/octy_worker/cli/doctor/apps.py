@@ -1,8 +1,7 @@
-"""The host app's processes, as each last told of itself beside its outcomes.
+"""The host app's processes, from the heartbeat rows that they write with their outcomes.
 
-Here: a look at their rows; nothing is changed. Not here: what they write (`octy_middleware.recording.heartbeat`). A process
-without requests tells nothing, and one that has ended told its last some time ago: both are no fault. Nor are commits
-that failed, once there is a row to read that says so: the store took it.
+A process without requests writes no heartbeat, and one that has ended wrote its last some time ago: neither is a
+problem. Failed commits are no problem either once a row reports them: the database was available again by then.
 """
 
 from collections.abc import Sequence
@@ -22,20 +21,20 @@ _RECENT = timedelta(minutes=10)
 
 
 def check_app_processes(session: Session, _settings: WorkerSettings) -> Check:
-    """Look at those that told something within the last ten minutes."""
-    some = session.exec(select(AppProcess).where(col(AppProcess.seen_at) > utc(now()) - _RECENT)).all()
-    if not some:
-        return passed(APPS, "no app process has recorded anything within 10 minutes")
-    found = (
-        f"{len(some)} processes within 10 minutes, {sum(app.queued for app in some)} outcomes waiting, "
-        f"slowest last commit {max(app.commit_micros for app in some) / 1000:.1f} ms"
+    """Check the processes with a heartbeat in the last ten minutes."""
+    recent = session.exec(select(AppProcess).where(col(AppProcess.seen_at) > utc(now()) - _RECENT)).all()
+    if not recent:
+        return passed(APPS, "no app process recorded anything in the last 10 minutes")
+    summary = (
+        f"{len(recent)} processes in the last 10 minutes, {sum(app.queued for app in recent)} outcomes queued, "
+        f"slowest last commit {max(app.commit_micros for app in recent) / 1000:.1f} ms"
     )
-    lost, failures = sum(app.lost for app in some), sum(app.failures for app in some)
+    lost, failures = sum(app.lost for app in recent), sum(app.failures for app in recent)
     if lost:
-        return problem("outcomes-lost", told=found, lost=lost)
-    return passed(APPS, f"{found}; {failures} commits failed, {_last(some)}" if failures else found)
+        return problem("outcomes-lost", summary=summary, lost=lost)
+    return passed(APPS, f"{summary}; {failures} commits failed, {_last_failure(recent)}" if failures else summary)
 
 
-def _last(some: Sequence[AppProcess]) -> str:
-    newest = max((app for app in some if app.failures), key=lambda app: app.seen_at)
+def _last_failure(processes: Sequence[AppProcess]) -> str:
+    newest = max((app for app in processes if app.failures), key=lambda app: app.seen_at)
     return f"last on {newest.host} (pid {newest.pid}): {newest.last_error}"

@@ -1,22 +1,22 @@
-"""What one look found."""
+"""The result of one check of `octy doctor`."""
 
 from dataclasses import dataclass
 from enum import StrEnum
 
 
 class State(StrEnum):
-    """Whether all is well."""
+    """The result of a check."""
 
     OK = "ok"
     PROBLEM = "problem"
-    UNCHECKED = "unchecked"  # something before it is wrong
+    UNCHECKED = "unchecked"  # another problem prevents the check
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One thing looked at.
+    """One check: what was found, and what to do about it.
 
-    `to_do` is empty when all is well, or when `found` says it already. `code` is that of the problem, if there is one.
+    `to_do` is empty without a problem, or when `found` says it already. `code`: the problem's, empty without one.
     """
 
     name: str
@@ -27,10 +27,10 @@ class Check:
 
 
 def passed(name: str, found: str) -> Check:
-    """Return a check with nothing to do."""
+    """Return a check without a problem."""
     return Check(name, State.OK, found)
 
 
 def unchecked(name: str, why: str) -> Check:
-    """Return a check that could not be made."""
-    return Check(name, State.UNCHECKED, why)
+    """Return a check that could not be made; `why`: what prevents it."""
+    return Check(name, State.UNCHECKED, f"not checked: {why}")

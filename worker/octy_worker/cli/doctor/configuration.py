@@ -1,7 +1,4 @@
-"""Settings, keys and packages.
-
-Here: reading settings so that one fault does not hide the others. Not here: anything that is reached through them.
-"""
+"""Settings, keys and packages. One wrong setting does not hide the others."""
 
 from difflib import get_close_matches
 from typing import Any
@@ -24,20 +21,20 @@ from octy_workflows.messages import DeliveryMethod
 KEYS = ("peppers", "sealing_keys", "link_keys")
 _PAYLOADS = "temporal_keys"  # optional: without them payloads are not encrypted
 _OPTIONAL = ("webhook_keys",)
-NO_KEY = "nokey"  # the id of throw-away keys: nothing in any database bears it
-_PLACEHOLDER = ".invalid"  # RFC 2606: the defaults' domain, which no mail server takes
+NO_KEY = "nokey"  # the id of throw-away keys; no key in any database has it
+_PLACEHOLDER = ".invalid"  # RFC 2606: the domain of the defaults, which no mail server accepts
 
 
 def variable_name(field: str) -> str:
-    """Return the name of a setting's variable."""
+    """Return the name of a setting's environment variable."""
     return f"{PREFIX}{field.upper()}"
 
 
 def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
-    """Return usable settings, and what is wrong with those given.
+    """Return usable settings, and the checks of those given.
 
-    A wrong setting is replaced by its default, missing keys by throw-away ones, so that the other looks can be taken.
-    These settings are for looking only: a pair issued under a throw-away pepper could never be used.
+    A wrong setting is replaced by its default and missing keys by throw-away ones, so that the other checks can run.
+    These settings are for reading only: a key pair issued under a throw-away pepper could never be used.
     """
     keys, checks = _read_keys(variables)
     payload_keys, encryption = _read_payload_keys(variables)
@@ -53,16 +50,18 @@ def read_settings(variables: Variables) -> tuple[WorkerSettings, list[Check]]:
         settings = WorkerSettings(**keys, **{field: given[field] for field in given.keys() - bad})
     settings.with_temporal(variables)
     faults += [*_misspelled(variables), *_unusable(settings)]
-    checks += [encryption, *(faults or [passed("settings", f"{len(given)} set, the others at their defaults")])]
-    return settings, [*checks, *_delivery(settings)]
+    checks += [encryption, *(faults or [passed("settings", f"{len(given)} set, the others have their defaults")])]
+    return settings, [*checks, *_unusual(settings)]
 
 
-def _delivery(settings: WorkerSettings) -> list[Check]:
-    """Say what is unusual, and right when it is meant."""
+def _unusual(settings: WorkerSettings) -> list[Check]:
+    """Mention settings that are unusual but may be intended."""
     if settings.deliver is DeliveryMethod.LINK:
         return []
     return [
-        passed("OCTY_DELIVER", "new secret keys stand in mails, and count as collected when a server accepts those")
+        passed(
+            "OCTY_DELIVER", "mails contain new secret keys, which count as collected once a mail server accepts them"
+        )
     ]
 
 
@@ -78,18 +77,18 @@ def _read_keys(variables: Variables) -> tuple[dict[str, Keychain], list[Check]]:
             checks.append(problem("keys-malformed", setting=name, error=_without(name, error)))
             continue
         if text:
-            checks.append(passed(name, f"keys {', '.join(keys[field])}; the last one is used for new things"))
+            checks.append(passed(name, f"keys {', '.join(keys[field])}; the last one is used for new data"))
         else:
             checks.append(problem("keys-missing", setting=name))
     return keys, checks
 
 
 def _read_payload_keys(variables: Variables) -> tuple[dict[str, Keychain], Check]:
-    """Return the keys of Temporal's payloads, if there are any, and whether encryption is on."""
+    """Return the keys for Temporal's payloads, if any are set, and the check of encryption."""
     name = variable_name(_PAYLOADS)
     text = variables.get(name, "")
     if not text:
-        return {}, passed(name, "not set: payloads are not encrypted; they hold ids and choices")
+        return {}, passed(name, "not set: payloads are not encrypted; they contain ids and choices")
     try:
         keys = Keychain.parse(text, name=name)
     except ConfigurationError as error:
@@ -107,7 +106,7 @@ def _setting_problem(item: Any) -> Check:
 
 
 def _misspelled(variables: Variables) -> list[Check]:
-    """Find names that are no setting but nearly one; they would be ignored in silence."""
+    """Find names that are nearly a setting's; they would be ignored silently."""
     known = {variable_name(field) for field in [*WorkerSettings.model_fields, *Settings.model_fields]} | {"OCTY_ACTOR"}
     unknown = {name for name in variables.keys() - known if not is_service_link(variables[name])}
     ours = sorted(name for name in unknown if name.startswith(PREFIX))
@@ -116,7 +115,7 @@ def _misspelled(variables: Variables) -> list[Check]:
 
 
 def _unusable(settings: WorkerSettings) -> list[Check]:
-    """Find settings that are right in form but of no use to customers."""
+    """Find settings that are valid but make mails or links useless to customers."""
     found = []
     try:
         sender = Sender.parse(settings.mail_from)
@@ -124,19 +123,19 @@ def _unusable(settings: WorkerSettings) -> list[Check]:
         return [problem("sender-malformed", error=error)]
     real_mail = not is_loopback(settings.smtp_host)
     if real_mail and sender.domain.endswith(_PLACEHOLDER):
-        found.append(problem("sender-is-a-placeholder", domain=sender.domain))
+        found.append(problem("sender-placeholder", domain=sender.domain))
     if real_mail and settings.support_contact.endswith(_PLACEHOLDER):
-        found.append(problem("contact-is-a-placeholder", contact=settings.support_contact))
+        found.append(problem("contact-placeholder", contact=settings.support_contact))
     url = urlsplit(settings.public_url)
     if real_mail and is_loopback(url.hostname or ""):
-        found.append(problem("public-url-is-local", url=settings.public_url))
+        found.append(problem("public-url-local", url=settings.public_url))
     return found
 
 
 def check_packages() -> Check:
-    """Look for the one package that must not be there."""
+    """Check that passlib and libpass are not installed side by side."""
     try:
         refuse_passlib_beside_libpass()
     except ConfigurationError as error:
-        return problem("packages-clash", error=error)
-    return passed("packages", "libpass alone, no passlib beside it")
+        return problem("packages-conflict", error=error)
+    return passed("packages", "no conflict: libpass is installed without passlib")

@@ -1,7 +1,4 @@
-"""The database: reachable, at this release, writable, whole, readable with these keys, and its messages delivered.
-
-Here: looks. The write lock is taken and given back; nothing is written.
-"""
+"""The database: connection, schema, integrity, keys, outbox, webhooks. Takes the write lock; writes nothing."""
 
 import time
 from collections.abc import Container, Iterator
@@ -34,18 +31,18 @@ from octy_worker.settings import WorkerSettings
 _LOCK_TIMEOUT = 2.0  # seconds for the write lock
 _LATE = timedelta(seconds=30)  # a relay delivers within a second
 _CONNECTION = "database connection"
-_CONTENT = ("peppers and pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
+_CONTENT = ("peppers and key pairs", "imported hashes", "sealing keys and secrets", "outbox", "webhooks", APPS)
 _INSIDE = (VERSION, DURABILITY, INSTALLATION, KEYS, "write lock", "integrity")
-_UNREACHABLE = {"sqlite": "database-file-away", "postgresql": "database-server-away"}
+_UNREACHABLE = {"sqlite": "database-file-unavailable", "postgresql": "database-server-unreachable"}
 
 
 def check_database(settings: WorkerSettings) -> Iterator[Check]:
-    """Look at the database and what is in it."""
+    """Check the database and its rows."""
     try:
         database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
     except OctyError as error:
         yield problem("database-url-refused", error=error)
-        yield unchecked(_CONNECTION, "needs the database")
+        yield unchecked(_CONNECTION, "the database is not available")
         yield from _unchecked()
         return
     try:
@@ -71,39 +68,39 @@ def _check_opened(database: Database, settings: WorkerSettings) -> Iterator[Chec
     yield from check_identity(database, settings)
     yield _check_write_lock(database)
     yield _check_integrity(database)
-    for name, look in zip(_CONTENT, _CONTENT_CHECKS, strict=True):
+    for name, check in zip(_CONTENT, _CONTENT_CHECKS, strict=True):
         try:
             with database.read_session() as session:
-                yield look(session, settings)
+                yield check(session, settings)
         except OctyError as error:
             yield problem("rows-unreadable", name=name, error=error)
 
 
 def _check_connection(database: Database) -> Check:
-    """Look whether the way to a server is encrypted and the server verified; in clear only where the URL says so."""
+    """Check that the connection to a server is encrypted and verified; in clear only where the URL says so."""
     if database.url.get_backend_name() == "sqlite":
-        return passed(_CONNECTION, "a file of this machine")
+        return passed(_CONNECTION, "a local file")
     mode = unverified_sslmode(database.url)
     if mode == "disable" and database.url.query.get("sslmode") == mode:
         return passed(
             _CONNECTION,
-            "in clear beyond this machine, as sslmode=disable in OCTY_DATABASE_URL allows; sslmode=verify-full, with "
-            "sslrootcert, would encrypt it and verify the server",
+            "not encrypted: OCTY_DATABASE_URL has sslmode=disable; sslmode=verify-full with sslrootcert would encrypt "
+            "the connection and verify the server",
         )
     if mode:
         return problem("sslmode-weak", mode=mode)
-    return passed(_CONNECTION, "stays on this machine, or verifies the server's certificate")
+    return passed(_CONNECTION, "on this machine, or the server's certificate is verified")
 
 
 def _unchecked() -> Iterator[Check]:
-    return (unchecked(name, "needs the database") for name in (*_INSIDE, *_CONTENT))
+    return (unchecked(name, "the database is not available") for name in (*_INSIDE, *_CONTENT))
 
 
 def _check_location(database: Database) -> Check:
     is_file = database.url.get_backend_name() == "sqlite"
     network = network_file_system(Path(database.backend.place)) if is_file else ""
     if network:
-        return problem("database-on-network-disk", file=database.backend.place, kind=network)
+        return problem("database-on-network-file-system", file=database.backend.place, kind=network)
     return passed("database", f"{database.backend.place} at schema {SCHEMA_VERSION}")
 
 
@@ -113,8 +110,8 @@ def _check_write_lock(database: Database) -> Check:
         with database.write():
             waited = time.monotonic() - begun
     except OctyError as error:
-        return problem("write-lock-missing", error=error)
-    return passed("write lock", f"had after {waited * 1000:.0f} ms")
+        return problem("write-lock-failed", error=error)
+    return passed("write lock", f"acquired in {waited * 1000:.0f} ms")
 
 
 def _check_integrity(database: Database) -> Check:
@@ -127,59 +124,59 @@ def _check_integrity(database: Database) -> Check:
 
 
 def _check_peppers(session: Session, settings: WorkerSettings) -> Check:
-    """Compare the pepper ids of live digests with those set; imported hashes have none."""
+    """Check that the pepper of every live digest is set; imported hashes have none."""
     live = select(KeyPair.secret_digest).where(KeyPair.state != PairState.RETIRED)
     used = [digest.split("$")[2] for digest in session.exec(live) if digest.startswith("$octy-b2$")]
-    lost = _missing_keys(used, settings.peppers)
-    if lost:
-        return problem("peppers-missing", lost=len(lost), used=len(used), keys=_joined(lost))
-    return passed("peppers and pairs", f"{len(used)} live pairs, each with its pepper")
+    missing = _missing_keys(used, settings.peppers)
+    if missing:
+        return problem("peppers-missing", lost=len(missing), used=len(used), keys=_joined(missing))
+    return passed("peppers and key pairs", f"the peppers of all {len(used)} live key pairs are set")
 
 
 def _check_imported_hashes(session: Session, settings: WorkerSettings) -> Check:
-    """Look for stored hashes that no import has written: whoever wrote them wanted to become a customer."""
+    """Look for stored hashes that no import has written: somebody with access to the database may have forged them."""
     hasher = KeyHasher(settings.peppers)
-    others = select(KeyPair.id, KeyPair.public_key, KeyPair.secret_digest).where(
+    imported = select(KeyPair.id, KeyPair.public_key, KeyPair.secret_digest).where(
         KeyPair.state != PairState.RETIRED, col(KeyPair.secret_digest).not_like("$octy-b2$%")
     )
     found = forged = 0
-    for pair_id, public_key, stored in session.exec(others):
+    for pair_id, public_key, stored in session.exec(imported):
         found += 1
         forged += hasher.is_forged(stored, bound_to(pair_id, public_key))
     if forged:
         return problem("hashes-forged", forged=forged, found=found)
-    return passed("imported hashes", f"{found} live pairs, each with its seal")
+    return passed("imported hashes", f"the hashes of all {found} imported key pairs were written by an import")
 
 
 def _check_sealing_keys(session: Session, settings: WorkerSettings) -> Check:
-    waiting = session.exec(select(SealedSecret.sealed).where(col(SealedSecret.sealed).is_not(None)))
-    used = [sealed.partition("$")[0] for sealed in waiting if sealed is not None]
-    lost = _missing_keys(used, settings.sealing_keys)
-    if lost:
-        return problem("sealing-keys-missing", lost=len(lost), used=len(used), keys=_joined(lost))
-    return passed("sealing keys and secrets", f"{len(used)} secrets wait to be collected, each with its key")
+    uncollected = session.exec(select(SealedSecret.sealed).where(col(SealedSecret.sealed).is_not(None)))
+    used = [sealed.partition("$")[0] for sealed in uncollected if sealed is not None]
+    missing = _missing_keys(used, settings.sealing_keys)
+    if missing:
+        return problem("sealing-keys-missing", lost=len(missing), used=len(used), keys=_joined(missing))
+    return passed("sealing keys and secrets", f"{len(used)} secrets are not collected yet; all their keys are set")
 
 
 def _missing_keys(used: list[str], known: Container[str]) -> list[str]:
     return [key_id for key_id in used if key_id not in known]
 
 
-def _joined(lost: list[str]) -> str:
-    return ", ".join(sorted(set(lost)))
+def _joined(key_ids: list[str]) -> str:
+    return ", ".join(sorted(set(key_ids)))
 
 
 def _check_outbox(session: Session, _settings: WorkerSettings) -> Check:
-    aside = session.exec(
+    dead_letters = session.exec(
         select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
     ).one()
-    if aside:
-        return problem("messages-set-aside", count=aside, tries=TRIES)
+    if dead_letters:
+        return problem("dead-letters", count=dead_letters, tries=TRIES)
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
     ).one()
     first = session.get(Outbox, oldest) if oldest is not None else None
     if first is None:
-        return passed("outbox", "everything is delivered")
+        return passed("outbox", "all messages are delivered")
     since = format_time(first.created_at)
     error = f" after {first.tries} tries: {first.last_error}" if first.last_error else ""
     if utc(now()) - first.created_at < _LATE:
@@ -188,14 +185,14 @@ def _check_outbox(session: Session, _settings: WorkerSettings) -> Check:
 
 
 def _check_webhooks(session: Session, settings: WorkerSettings) -> Check:
-    """Look whether customers wait for what is never sent. That a server of theirs is away is theirs to mend."""
-    wishing = session.exec(select(func.count()).where(Account.webhook_url != "")).one()
+    """Check that webhooks are on where accounts have a URL. Customers' unreachable servers are not our problem."""
+    with_url = session.exec(select(func.count()).where(Account.webhook_url != "")).one()
     if settings.webhook_keys is None:
-        if wishing:
-            return problem("webhooks-off", count=wishing)
-        return passed("webhooks", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook_url")
+        if with_url:
+            return problem("webhooks-off", count=with_url)
+        return passed("webhooks", "off: OCTY_WEBHOOK_KEYS is not set, and no account has a webhook URL")
     failed = session.exec(select(func.count()).where(Webhook.state == WebhookState.FAILED)).one()
-    return passed("webhooks", f"{wishing} accounts have a webhook_url; {failed} webhooks of the last 30 days failed")
+    return passed("webhooks", f"{with_url} accounts have a webhook URL; {failed} webhooks of the last 30 days failed")
 
 
 _CONTENT_CHECKS = (

@@ -1,7 +1,4 @@
-"""The database's version, and whether its server keeps what was committed when the power fails.
-
-Here: which problems there are. Not here: how they are asked for (`octy_worker.observability.database_server`).
-"""
+"""The database's version, and whether commits survive a power failure."""
 
 from collections.abc import Iterator
 
@@ -15,10 +12,10 @@ VERSION, DURABILITY = "database version", "durability"
 
 
 def check_database_server(database: Database) -> Iterator[Check]:
-    """Look at both, each by a question of its own."""
-    for name, look in ((VERSION, _check_version), (DURABILITY, _check_durability)):
+    """Check both, each with its own queries."""
+    for name, check in ((VERSION, _check_version), (DURABILITY, _check_durability)):
         try:
-            yield look(database)
+            yield check(database)
         except OctyError as error:
             yield problem("rows-unreadable", name=name, error=error)
 
@@ -28,7 +25,7 @@ def _check_version(database: Database) -> Check:
 
 
 def version_check(found: DatabaseVersion) -> Check:
-    """Return whether a version has all that Octy needs."""
+    """Return the check whether Octy supports this version."""
     if found.is_too_old:
         least = ".".join(map(str, found.least))
         return problem("database-too-old", product=found.product, version=found.name, least=least)
@@ -38,6 +35,6 @@ def version_check(found: DatabaseVersion) -> Check:
 def _check_durability(database: Database) -> Check:
     off = unsafe_settings(database)
     if off:
-        told = ", ".join(f"{name}=off" for name in off)
-        return problem("database-not-durable", settings=told, names=" and ".join(off))
-    return passed(DURABILITY, "what is committed is on disk")
+        settings = ", ".join(f"{name}=off" for name in off)
+        return problem("database-not-durable", settings=settings, names=" and ".join(off))
+    return passed(DURABILITY, "commits are written to disk")

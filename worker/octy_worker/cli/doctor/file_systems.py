@@ -1,6 +1,6 @@
-"""File systems on which SQLite must not be: its locks, and the log's index in shared memory, are of one machine.
+"""Network file systems, on which SQLite must not be: its locks and its shared memory work on one machine only.
 
-Here: Linux's list of mounts. Elsewhere nothing is known, and nothing is found.
+Reads Linux's list of mounts; on other systems nothing is found.
 """
 
 from contextlib import suppress
@@ -37,14 +37,14 @@ _NETWORK = frozenset(
 
 
 def network_file_system(path: Path) -> str:
-    """Return the kind of network file system that the path is on, or nothing."""
+    """Return the type of network file system that the path is on; "" for a local one."""
     with suppress(OSError, UnicodeDecodeError):
         return network_type(path.resolve(), _MOUNTS.read_text("utf-8"))
     return ""
 
 
 def network_type(path: PurePath, mounts: str) -> str:
-    """Return the kind by the text of `mountinfo`: the deepest mount counts, and of several at one place the last."""
+    """Return the type from the text of `mountinfo`: the deepest mount counts, and of several at one path the last."""
     found, depth = "", -1
     for line in mounts.splitlines():
         before, _, after = line.partition(" - ")
@@ -55,7 +55,7 @@ def network_type(path: PurePath, mounts: str) -> str:
 
 
 def _unescape(place: str) -> str:
-    """Return the place without the octal escapes of blanks and backslashes."""
+    """Return a path without the octal escapes of blanks and backslashes."""
     for escaped, plain in (("\\040", " "), ("\\011", "\t"), ("\\012", "\n"), ("\\134", "\\")):
         place = place.replace(escaped, plain)
     return place

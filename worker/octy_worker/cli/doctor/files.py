@@ -1,7 +1,6 @@
-"""Files of secrets: whether other users of this machine can read or write them.
+"""Files that hold secrets: whether every user of this machine can read or write them.
 
-Here: the settings' file, private keys, the database's file. A group may be meant to read them; everybody never is. Not
-here: the key that signs mails (`mail`).
+These are the settings' file, private keys and the database's file. Access for a group may be intended.
 """
 
 import shlex
@@ -25,14 +24,14 @@ _VARIABLES = (
 
 
 def check_secret_files(settings: WorkerSettings, variables: Variables, env_file: Path | None) -> Iterator[Check]:
-    """Look at each file of secrets that is there; a missing one is told by what needs it."""
+    """Check each file that exists; a missing one is reported by the check that needs it."""
     files = [env_file, *(Path(variables[name]) for name in _VARIABLES if variables.get(name)), _database(settings)]
     found = [
-        problem("file-open", file=shlex.quote(str(file)))
+        problem("secret-file-readable", file=shlex.quote(str(file)))
         for file in files
         if file is not None and _is_open_to_others(file)
     ]
-    yield from found or [passed("files of secrets", "none can be read by every user of this machine")]
+    yield from found or [passed("files of secrets", "none is readable or writable for every user of this machine")]
 
 
 def _database(settings: WorkerSettings) -> Path | None:

@@ -1,7 +1,4 @@
-"""Whose database it is: the installation's id, whether the database is where it was, and whether these are its keys.
-
-Here: looks; nothing is registered or changed.
-"""
+"""The installation's id, whether the database is a copy, and whether the keys set are those it is used with."""
 
 from collections.abc import Iterator
 
@@ -22,7 +19,7 @@ INSTALLATION, KEYS = "installation", "keys of this database"
 
 
 def check_identity(database: Database, settings: WorkerSettings) -> Iterator[Check]:
-    """Look at the installation's row and at the check values of all keys that are set."""
+    """Check the installation's row and the check values of all keys that are set."""
     try:
         with database.read() as connection:
             checks = [_check_location(database, connection), _check_keys(connection, chains_of(settings))]
@@ -36,9 +33,9 @@ def _check_location(database: Database, connection: Connection) -> Check:
     if found is None:
         return problem("installation-missing")
     if not found.is_in_place:
-        what, _, to_do = copied(found).partition(" → ")
-        return problem("installation-copied", error=what, to_do=to_do)
-    return passed(INSTALLATION, f"{found.id}, where it was registered")
+        error, _, to_do = copied(found).partition(" → ")
+        return problem("installation-copied", error=error, to_do=to_do)
+    return passed(INSTALLATION, f"{found.id}, not a copy")
 
 
 def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
@@ -51,16 +48,16 @@ def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
         elif fit is not Fit.REGISTERED:
             missing.append(variable_name(purpose))
     if faults:
-        what, _, to_do = faults[0].partition(" → ")
-        more = f"; {len(faults) - 1} more settings do not fit" if len(faults) > 1 else ""
-        return problem("keys-foreign", error=what, to_do=f"{to_do}{more}")
+        error, _, to_do = faults[0].partition(" → ")
+        more = f"; {len(faults) - 1} more settings do not match" if len(faults) > 1 else ""
+        return problem("keys-mismatch", error=error, to_do=f"{to_do}{more}")
     if missing:
         return problem("keys-unregistered", settings=", ".join(missing))
-    return passed(KEYS, "each key is the one that the database is used with")
+    return passed(KEYS, "the keys set are those that the database is used with")
 
 
 def read_installation(settings: WorkerSettings) -> str | None:
-    """Return the installation's id, or None when the database does not tell; another look says why."""
+    """Return the installation's id, or None when it can't be read; another check reports why."""
     try:
         database = Database(settings.database_url)
     except OctyError:

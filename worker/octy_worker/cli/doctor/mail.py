@@ -1,7 +1,4 @@
-"""Mails: whether the templates can be rendered, and whether mails are signed.
-
-Here: looks that need no server. Not here: the mail server (`network`), who mails are from (`configuration`).
-"""
+"""Mails: whether the templates can be rendered, and whether mails are signed. No server is contacted."""
 
 import stat
 from pathlib import Path
@@ -20,7 +17,7 @@ _SIGNATURE = "mail signature"
 
 
 def check_templates(settings: WorkerSettings) -> Check:
-    """Render every kind of mail with made-up facts."""
+    """Render every kind of mail with sample data."""
     try:
         faults = find_template_problems(MailRenderer(settings), settings.public_url)
     except ConfigurationError as error:
@@ -28,29 +25,30 @@ def check_templates(settings: WorkerSettings) -> Check:
     if faults:
         more = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
         return problem("templates-faulty", error=f"{faults[0]}{more}")
-    return passed(_TEMPLATES, f"ours, and those of {settings.mail_templates}" if settings.mail_templates else "ours")
+    own = settings.mail_templates
+    return passed(_TEMPLATES, f"the built-in ones, and those in {own}" if own else "the built-in ones")
 
 
 def check_signature(settings: WorkerSettings) -> Check:
-    """Read the DKIM key. The DNS is not asked: from here it need not look as it does to receivers."""
+    """Read the DKIM key. No DNS query is made: the answer here may differ from what receivers see."""
     try:
         signing = DkimSigner.of(settings)
     except ConfigurationError as error:
         return problem("signature-refused", error=error)
     if signing is None:
-        return passed(_SIGNATURE, "none: DKIM is not configured")
+        return passed(_SIGNATURE, "off: DKIM is not configured")
     try:
         sender = Sender.parse(settings.mail_from)
     except ConfigurationError:
-        return unchecked(_SIGNATURE, "needs OCTY_MAIL_FROM")
+        return unchecked(_SIGNATURE, "OCTY_MAIL_FROM is not usable")
     found = f"DKIM, {signing.key_type}, for {signing.place}"
     if not _aligned(sender.domain, signing.domain):
         return problem("signature-not-aligned", signature=found, domain=sender.domain)
     if Path(settings.dkim_private_key_file).stat().st_mode & stat.S_IROTH:
-        return problem("signing-key-open", file=settings.dkim_private_key_file)
+        return problem("signing-key-readable", file=settings.dkim_private_key_file)
     return passed(_SIGNATURE, f"{found}; `octy mail record` prints the DNS entry")
 
 
 def _aligned(sender: str, signer: str) -> bool:
-    """Tell whether receivers take the signature for the sender's own (DMARC): one domain is the other's or above it."""
+    """Return whether the signature counts for the sender's domain (DMARC): one domain equals or contains the other."""
     return sender == signer or sender.endswith(f".{signer}") or signer.endswith(f".{sender}")

@@ -1,7 +1,4 @@
-"""What is reached over the network beside Temporal: the mail server, the customers' pages, the codec server.
-
-Here: looks. No mail is sent.
-"""
+"""The mail server, the customers' pages and the codec server, over the network. No mail is sent."""
 
 import http.client
 import json
@@ -23,7 +20,7 @@ TIMEOUT = 10.0  # seconds
 _HEALTHY = {"status": "ok"}
 _REFUSED = 400  # SMTP answers from there on
 _CERTIFICATE_FAULTS = {
-    9: "too-new",
+    9: "not-yet-valid",
     10: "expired",
 }  # OpenSSL's X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _CODEC = "codec server"
@@ -31,18 +28,16 @@ _UNAUTHORIZED = 401
 
 
 def check_mail_server(settings: WorkerSettings) -> Check:
-    """Connect, change to verified TLS, log in, name the sender and a recipient as for a mail; then take that back."""
+    """Connect over verified TLS, log in, send MAIL FROM and RCPT TO as for a mail; then reset."""
     place = f"{settings.smtp_host}:{settings.smtp_port}"
     try:
         context = ssl.create_default_context()
         if settings.smtp_ca_file:
             context.load_verify_locations(cafile=settings.smtp_ca_file)
     except OSError as error:
-        return problem("authority-unreadable", file=settings.smtp_ca_file, error=error_text(error))
+        return problem("ca-file-unreadable", file=settings.smtp_ca_file, error=error_text(error))
     try:
-        return _connect(settings, context, place) or passed(
-            "mail server", f"{place}, verified TLS, the sender is taken"
-        )
+        return _connect(settings, context, place) or passed("mail server", f"{place}, verified TLS, sender accepted")
     except ssl.SSLCertVerificationError as error:
         return problem(
             f"mail-server-certificate-{_certificate_fault(error) or 'refused'}", place=place, error=error_text(error)
@@ -54,7 +49,7 @@ def check_mail_server(settings: WorkerSettings) -> Check:
         refused = "mail-server-refuses-login" if of_login else "mail-server-refuses"
         return problem(refused, place=place, code=error.smtp_code)
     except OSError as error:  # smtplib's own are among them
-        return problem("mail-server-away", place=place, error=error_text(error))
+        return problem("mail-server-unreachable", place=place, error=error_text(error))
 
 
 def _connect(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> Check | None:
@@ -68,80 +63,82 @@ def _connect(settings: WorkerSettings, context: ssl.SSLContext, place: str) -> C
 
 
 def _begin_mail(server: smtplib.SMTP, settings: WorkerSettings, place: str) -> Check | None:
-    """Say all that comes before a mail's text, and take it back. The recipient is one that the settings name."""
+    """Do what comes before a mail's data, then reset. The recipient is an address from the settings."""
     server.ehlo()
     if settings.smtp_user:
         server.login(settings.smtp_user, settings.smtp_password.get_secret_value())
     try:
         sender = Sender.parse(settings.mail_from)
-    except ConfigurationError:  # another look tells
+    except ConfigurationError:  # another check reports it
         return None
     code, _ = server.mail(sender.address)
     if code >= _REFUSED:
         return problem("mail-server-refuses-sender", place=place, code=code)
-    somebody = settings.support_digest_to or mail_address(settings.support_contact)
-    if somebody:
-        code, _ = server.rcpt(somebody)
+    recipient = settings.support_digest_to or mail_address(settings.support_contact)
+    if recipient:
+        code, _ = server.rcpt(recipient)
         if code >= _REFUSED:
-            return problem("mail-server-refuses-recipient", place=place, code=code, recipient=somebody)
+            return problem("mail-server-refuses-recipient", place=place, code=code, recipient=recipient)
     server.rset()
     return None
 
 
 def check_pages(settings: WorkerSettings) -> Check:
-    """Ask the pages for their health, where customers reach them and over verified TLS."""
+    """Request the pages' health check at the public URL, over verified TLS."""
     url = f"{settings.public_url}/healthz"
     try:
         https = urllib.request.HTTPSHandler(context=_trust_for_pages(settings))
         opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), https)
-        with opener.open(url, timeout=TIMEOUT) as answer:
-            found = json.loads(answer.read(1000))
+        with opener.open(url, timeout=TIMEOUT) as response:
+            found = json.loads(response.read(1000))
     except urllib.error.HTTPError as error:
         with error:
-            return problem("pages-answer-an-error", url=url, status=error.code)
+            return problem("pages-error-status", url=url, status=error.code)
     except ValueError:  # no JSON
-        return problem("pages-are-others", url=url)
+        return problem("pages-wrong-server", url=url)
     except (OSError, http.client.HTTPException) as error:
         fault = _certificate_fault(error)
-        return problem(f"pages-certificate-{fault}" if fault else "pages-away", url=url, error=error_text(error))
-    return passed("pages", url) if found == _HEALTHY else problem("pages-are-others", url=url)
+        return problem(f"pages-certificate-{fault}" if fault else "pages-unreachable", url=url, error=error_text(error))
+    return passed("pages", url) if found == _HEALTHY else problem("pages-wrong-server", url=url)
 
 
 def check_codec_server(settings: WorkerSettings) -> Check:
-    """Look for the codec server where payloads are encrypted and somebody is to read them."""
+    """Check that the codec server runs, where payloads are encrypted and OCTY_CODEC_URL is not none."""
     url = settings.codec_url
     if settings.temporal_keys is None:
         return passed(_CODEC, "not needed: payloads are not encrypted")
     if url == "none":
-        return passed(_CODEC, "none, as OCTY_CODEC_URL says: nobody reads payloads in Temporal's Web UI")
+        return passed(_CODEC, "off: OCTY_CODEC_URL is none, so Temporal's Web UI does not show payloads")
     try:
         namespace = settings.temporal_connection().namespace
     except ConfigurationError:
-        return unchecked(_CODEC, "needs Temporal's settings")
+        return unchecked(_CODEC, "Temporal's settings are not usable")
     fault = _codec_server_fault(url, namespace)
     return problem("codec-server-missing", url=url, error=fault) if fault else passed(_CODEC, url)
 
 
 def _codec_server_fault(url: str, namespace: str) -> str:
-    """Ask it to decode nothing; a refusal to whoever has no token is its answer, too."""
+    """Return what is wrong with the codec server, by a request to decode nothing; 401 also shows that it is one."""
     headers = {"Content-Type": "application/json", "X-Namespace": namespace}
     request = urllib.request.Request(f"{url}/decode", b'{"payloads": []}', headers)  # noqa: S310  # the operator's URL
     https = urllib.request.HTTPSHandler(context=ssl.create_default_context())
     try:
-        with urllib.request.build_opener(urllib.request.ProxyHandler({}), https).open(request, timeout=TIMEOUT) as told:
-            json.loads(told.read(1000))
+        with urllib.request.build_opener(urllib.request.ProxyHandler({}), https).open(
+            request, timeout=TIMEOUT
+        ) as response:
+            json.loads(response.read(1000))
     except urllib.error.HTTPError as error:
         with error:
-            return "" if error.code == _UNAUTHORIZED else f"it answers {error.code}"
+            return "" if error.code == _UNAUTHORIZED else f"it responds with status {error.code}"
     except ValueError:
-        return "something else answers"
+        return "another program responds"
     except (OSError, http.client.HTTPException) as error:
         return error_text(error)
     return ""
 
 
 def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
-    """Trust what customers trust; for pages on this machine, as of `octy dev`, also the mail server's authority."""
+    """Trust the public CAs as customers do; for pages on this machine, as in `octy dev`, also the mail server's CA."""
     context = ssl.create_default_context()
     if settings.smtp_ca_file and is_loopback(urlsplit(settings.public_url).hostname or ""):
         context.load_verify_locations(cafile=settings.smtp_ca_file)
@@ -149,14 +146,14 @@ def _trust_for_pages(settings: WorkerSettings) -> ssl.SSLContext:
 
 
 def _certificate_fault(error: Exception) -> str:
-    """Return what is wrong with a certificate's time; nothing for other faults."""
+    """Return `expired` or `not-yet-valid` for an error of a certificate's validity period; "" for other errors."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         return _certificate_fault(error.reason)
     return _CERTIFICATE_FAULTS.get(error.verify_code, "") if isinstance(error, ssl.SSLCertVerificationError) else ""
 
 
 def error_text(error: Exception) -> str:
-    """Return the fault in a few words."""
+    """Return an error in a few words."""
     if isinstance(error, urllib.error.URLError) and isinstance(error.reason, Exception):
         return error_text(error.reason)
     if isinstance(error, ssl.SSLCertVerificationError):

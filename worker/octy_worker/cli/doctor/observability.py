@@ -1,8 +1,4 @@
-"""Metrics and tracing: whether what is switched on can be had.
-
-Here: looks; the worker's own listener is read once. Not here: metrics (`octy_worker.observability.metrics`), spans
-(`octy_worker.observability.tracing`).
-"""
+"""Metrics and tracing, where they are switched on: whether metrics are served and tracing is installed."""
 
 import urllib.error
 import urllib.request
@@ -14,11 +10,11 @@ from octy_worker.cli.doctor.problems import problem
 from octy_worker.settings import WorkerSettings
 
 _TIMEOUT = 10.0  # seconds
-_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # where such a listener is found from here
+_ANYWHERE = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}  # noqa: S104  # where such a listener is reached from here
 
 
 def check_observability(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
-    """Look for the worker's metrics, and for what tracing needs."""
+    """Read the worker's metrics once, and look for the packages of tracing."""
     yield _check_metrics(settings, worker_runs=worker_runs)
     yield _check_tracing(settings)
 
@@ -27,16 +23,16 @@ def _check_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
     if not settings.metrics_port:
         return passed("metrics", "off: OCTY_METRICS_PORT is not set")
     host = _ANYWHERE.get(settings.metrics_host, settings.metrics_host)
-    place = f"http://{host}:{settings.metrics_port}/metrics"
+    url = f"http://{host}:{settings.metrics_port}/metrics"
     if not worker_runs:
-        return unchecked("metrics", "needs a worker")
+        return unchecked("metrics", "no worker is running")
     try:
-        with urllib.request.urlopen(place, timeout=_TIMEOUT) as answer:  # http and our own address
-            served = b"octy_store_up" in answer.read()
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # http and our own address
+            served = b"octy_store_up" in response.read()
     except (OSError, ValueError) as error:
-        why = error.reason if isinstance(error, urllib.error.URLError) else error
-        return problem("metrics-away", url=place, error=why)
-    return passed("metrics", place) if served else problem("metrics-are-others", url=place)
+        reason = error.reason if isinstance(error, urllib.error.URLError) else error
+        return problem("metrics-unreachable", url=url, error=reason)
+    return passed("metrics", url) if served else problem("metrics-wrong-server", url=url)
 
 
 def _check_tracing(settings: WorkerSettings) -> Check:
@@ -44,4 +40,4 @@ def _check_tracing(settings: WorkerSettings) -> Check:
         return passed("tracing", "off: OCTY_TRACING is not set")
     if find_spec("opentelemetry") is None or find_spec("opentelemetry.sdk") is None:
         return problem("tracing-packages-missing")
-    return passed("tracing", "on; OTEL_EXPORTER_OTLP_ENDPOINT says where spans go")
+    return passed("tracing", "on; spans are sent to OTEL_EXPORTER_OTLP_ENDPOINT")

@@ -1,11 +1,11 @@
-"""One problem that `octy doctor` can find, as its tables list it."""
+"""One problem that `octy doctor` can find."""
 
 from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """The name of its check, what is found, and what to do; `{…}` stand for what a run knows."""
+    """The name of its check, what is found, and what to do; `{…}` are filled in by a run."""
 
     name: str
     found: str

@@ -1,110 +1,121 @@
-"""The problems that `octy doctor` can find over the network, by their codes."""
+"""Problems that `octy doctor` can find over the network, by code."""
 
 from octy_worker.cli.doctor.problem import Problem
 
-_MAIL = "see the mail server's log; does it take mails from OCTY_MAIL_FROM?"
+_MAIL_LOG = "read the mail server's log, and check that it accepts mails from OCTY_MAIL_FROM"
+_RENEW = "renew the certificate and have its server load the new one"
+_NOT_YET_VALID = "the certificate is not valid yet: check this host's clock"
+_PUBLIC_URL = "check that OCTY_PUBLIC_URL leads to the pages"
 
 TEMPORAL = {
     "temporal-refused": Problem("Temporal", "{error}", "{to_do}"),
-    "temporal-away": Problem("Temporal", "{address}: {error}", "start it, or set {setting}"),
-    "temporal-call-failed": Problem("{name}", "{error}", "look at Temporal's log"),
+    "temporal-unreachable": Problem("Temporal", "{address}: {error}", "start it, or correct {setting}"),
+    "temporal-call-failed": Problem("{name}", "{error}", "read Temporal's log"),
     "namespace-missing": Problem(
         "namespace",
-        "there is no {namespace!r}",
-        "set TEMPORAL_NAMESPACE, or: temporal operator namespace create --namespace {namespace}",
+        "there is no namespace {namespace!r}",
+        "correct TEMPORAL_NAMESPACE, or run: temporal operator namespace create --namespace {namespace}",
     ),
     "namespace-refused": Problem("namespace", "{error}", "{to_do}"),
     "search-attributes-refused": Problem("search attributes", "{error}"),
     "search-attributes-unreadable": Problem("search attributes", "{error}", "{to_do}"),
     "search-attributes-missing": Problem(
-        "search attributes", "Temporal does not know {names}", "start `octy worker`, which adds them; or: {command}"
+        "search attributes",
+        "the namespace lacks the search attributes {names}",
+        "start `octy worker`, which adds them, or run: {command}",
     ),
-    "worker-missing": Problem("worker", "none asks for work on the task queue {queue!r}", "start `octy worker`"),
-    "worker-of-few-queues": Problem(
-        "worker", "none asks for work on the task queue {queues}", "start `octy worker` of this release"
+    "worker-missing": Problem("worker", "no worker is polling task queue {queue!r}", "start one with `octy worker`"),
+    "task-queues-not-polled": Problem(
+        "worker", "no worker is polling task queue {queues}", "start a worker of this release with `octy worker`"
     ),
-    "worker-of-other-release": Problem(
+    "worker-releases-differ": Problem(
         "worker releases",
-        "{count} of the workers run another release or schema than this one ({here}): {others}",
-        "bring all workers to one release",
+        "{count} workers run another release or schema than this one ({here}): {others}",
+        "update all workers to one release",
     ),
     "temporal-clock-differs": Problem(
         "Temporal's clock",
-        "Temporal's clock is about {minutes} minutes {direction} this host's; reminders come and cases close at wrong "
-        "times",
+        "Temporal's clock is about {minutes} minutes {direction} this host's; reminders are sent and incidents are "
+        "closed at wrong times",
         "switch on NTP on both",
     ),
     "version-not-current": Problem(
-        "version", "{deployment}: {current} is current, here is {here}", "octy temporal promote"
+        "version",
+        "deployment {deployment}: build {current} is current, this is build {here}",
+        "octy temporal promote",
     ),
-    "version-none-current": Problem("version", "{deployment}: none is current: nothing moves", "octy temporal promote"),
+    "version-none-current": Problem(
+        "version",
+        "deployment {deployment}: no build is current, so no workflow makes progress",
+        "octy temporal promote",
+    ),
     "schedules-missing": Problem(
-        "schedules", "there is none for {tasks}", "start `octy worker`, which makes them; its log says why it can't"
+        "schedules",
+        "no schedule for {tasks}",
+        "start `octy worker`, which creates them; if it can't, its log says why",
     ),
     "schedules-paused": Problem(
-        "schedules", "paused: {tasks}, so this is not done", "temporal schedule toggle --unpause --schedule-id {id}"
+        "schedules",
+        "paused, so these jobs do not run: {tasks}",
+        "temporal schedule toggle --unpause --schedule-id {id}",
     ),
     "workflow-tasks-failing": Problem(
         "workflow tasks",
-        "{count} workflows stand still, for their tasks fail again and again, such as {id}",
-        "the worker's log and the workflow in Temporal's Web UI have the error; often a release or a key of payloads "
-        "is wrong",
+        "{count} workflows are stuck because their workflow tasks keep failing, for example {id}",
+        "read the error in the worker's log or in Temporal's Web UI; often a worker runs a wrong release or lacks a "
+        "key of OCTY_TEMPORAL_KEYS",
     ),
     "codec-server-missing": Problem(
         "codec server",
-        "payloads are encrypted, and at {url} is no codec server ({error}): Temporal's Web UI shows nothing readable",
-        "start `octy codec-server`, set OCTY_CODEC_URL to where it is reached, or to none where nobody reads payloads",
+        "payloads are encrypted, but there is no codec server at {url} ({error}), so Temporal's Web UI can't show them",
+        "start `octy codec-server`, or set OCTY_CODEC_URL to its URL, or to none if you do not need it",
     ),
 }
 MAIL_SERVER = {
-    "authority-unreadable": Problem("mail server", "OCTY_SMTP_CA_FILE: {file}: {error}", "name a PEM file"),
+    "ca-file-unreadable": Problem("mail server", "OCTY_SMTP_CA_FILE: {file}: {error}", "set it to a readable PEM file"),
     "mail-server-certificate-refused": Problem(
         "mail server",
         "{place}: {error}",
-        "give the authority's certificate in OCTY_SMTP_CA_FILE, and the name it is for in OCTY_SMTP_HOST",
+        "set OCTY_SMTP_CA_FILE to the CA's certificate, and OCTY_SMTP_HOST to the name in the server's certificate",
     ),
-    "mail-server-certificate-expired": Problem(
-        "mail server", "{place}: {error}", "renew the certificate, and have its server read the new one"
-    ),
-    "mail-server-certificate-too-new": Problem(
-        "mail server", "{place}: {error}", "it is not valid yet: is this host's clock right?"
-    ),
+    "mail-server-certificate-expired": Problem("mail server", "{place}: {error}", _RENEW),
+    "mail-server-certificate-not-yet-valid": Problem("mail server", "{place}: {error}", _NOT_YET_VALID),
     "mail-server-without-tls": Problem(
-        "mail server", "{place} offers no STARTTLS", "use another port, or OCTY_SMTP_SECURITY=tls"
+        "mail server", "{place} does not offer STARTTLS", "use another port, or set OCTY_SMTP_SECURITY=tls"
     ),
     "mail-server-refuses-login": Problem(
-        "mail server",
-        "{place} refuses the login with {code}",
-        "correct OCTY_SMTP_USER and OCTY_SMTP_PASSWORD",
+        "mail server", "{place} refuses the login with {code}", "correct OCTY_SMTP_USER and OCTY_SMTP_PASSWORD"
     ),
     "mail-server-refuses-sender": Problem(
-        "mail server", "{place} answers {code} to the sender's address, so no mail leaves", _MAIL
+        "mail server", "{place} refuses the sender's address with {code}, so no mail can be sent", _MAIL_LOG
     ),
     "mail-server-refuses-recipient": Problem(
-        "mail server", "{place} takes the sender and answers {code} to a recipient, {recipient}", _MAIL
+        "mail server", "{place} accepts the sender but refuses the recipient {recipient} with {code}", _MAIL_LOG
     ),
-    "mail-server-refuses": Problem("mail server", "{place} answers {code} before any mail, so none leaves", _MAIL),
-    "mail-server-away": Problem(
-        "mail server", "{place}: {error}", "start it, or set OCTY_SMTP_HOST and OCTY_SMTP_PORT"
+    "mail-server-refuses": Problem(
+        "mail server", "{place} refuses the session with {code}, so no mail can be sent", _MAIL_LOG
+    ),
+    "mail-server-unreachable": Problem(
+        "mail server", "{place}: {error}", "start it, or correct OCTY_SMTP_HOST and OCTY_SMTP_PORT"
     ),
 }
 PAGES = {
-    "pages-answer-an-error": Problem("pages", "{url} answers {status}", "does OCTY_PUBLIC_URL lead to the pages?"),
-    "pages-are-others": Problem(
-        "pages", "{url} is answered by something else", "does OCTY_PUBLIC_URL lead to the pages?"
-    ),
-    "pages-certificate-expired": Problem(
-        "pages", "{url}: {error}", "renew the certificate, and have its server read the new one"
-    ),
-    "pages-certificate-too-new": Problem("pages", "{url}: {error}", "it is not valid yet: is this host's clock right?"),
-    "pages-away": Problem("pages", "{url}: {error}", "start `octy worker`, or set OCTY_PUBLIC_URL"),
+    "pages-error-status": Problem("pages", "{url} responds with status {status}", _PUBLIC_URL),
+    "pages-wrong-server": Problem("pages", "another program responds at {url}", _PUBLIC_URL),
+    "pages-certificate-expired": Problem("pages", "{url}: {error}", _RENEW),
+    "pages-certificate-not-yet-valid": Problem("pages", "{url}: {error}", _NOT_YET_VALID),
+    "pages-unreachable": Problem("pages", "{url}: {error}", "start `octy worker`, or correct OCTY_PUBLIC_URL"),
 }
-OBSERVATION = {
-    "metrics-away": Problem(
-        "metrics", "{url}: {error}", "is it this worker's OCTY_METRICS_HOST and OCTY_METRICS_PORT?"
+OBSERVABILITY = {
+    "metrics-unreachable": Problem(
+        "metrics", "{url}: {error}", "check that OCTY_METRICS_HOST and OCTY_METRICS_PORT are the running worker's"
     ),
-    "metrics-are-others": Problem("metrics", "{url} is somebody else's", "set another port"),
+    "metrics-wrong-server": Problem(
+        "metrics", "another program responds at {url}", "set OCTY_METRICS_PORT to a free port"
+    ),
     "tracing-packages-missing": Problem(
-        "tracing", "OpenTelemetry is missing", "pip install 'octy-middleware[telemetry]'"
+        "tracing",
+        "OCTY_TRACING is on, but OpenTelemetry is not installed",
+        "pip install 'octy-middleware[telemetry]'",
     ),
 }

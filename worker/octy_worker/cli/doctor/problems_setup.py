@@ -1,134 +1,163 @@
-"""The problems that `octy doctor` can find in settings, files, packages, database, mails and tasks, by their codes."""
+"""Problems that `octy doctor` can find in settings, files, packages, database, mails and scheduled jobs, by code."""
 
 from octy_worker.cli.doctor.problem import Problem
 
 _REGISTER = "run `octy db upgrade` with the worker's settings, or start `octy worker`"
-_RESTORE = "stop all processes, keep a copy, restore a backup"
-_LATE = "see the worker's log; `{command}` does it now"
+_RESTORE = "stop all processes, keep a copy of the database, then restore a backup"
+_LATE = "read the worker's log; `{command}` runs it now"
 
 SETTINGS = {
     "keys-missing": Problem(
-        "{setting}", "not set", "a new installation takes what `octy secrets` prints, others their own"
+        "{setting}",
+        "not set",
+        "on a new installation run `octy secrets` and set what it prints; on an existing one set the keys already in "
+        "use",
     ),
     "keys-malformed": Problem(
-        "{setting}", "these are no keys: {error}", "take them whole, as `octy secrets` prints them"
+        "{setting}", "not a list of keys: {error}", "set the whole value, as `octy secrets` printed it"
     ),
-    "setting-refused": Problem("{setting}", "{error}", "the default was assumed for the looks below"),
-    "setting-misspelled": Problem("{setting}", "no setting has this name", "did you mean {near}?"),
+    "setting-refused": Problem("{setting}", "{error}", "correct it; the checks below use the default instead"),
+    "setting-misspelled": Problem("{setting}", "there is no setting of this name", "did you mean {near}?"),
     "sender-malformed": Problem("OCTY_MAIL_FROM", "{error}"),
-    "sender-is-a-placeholder": Problem("OCTY_MAIL_FROM", "mails come from {domain}", "set an address of yours"),
-    "contact-is-a-placeholder": Problem("OCTY_SUPPORT_CONTACT", "mails name {contact}", "set an address of yours"),
-    "public-url-is-local": Problem("OCTY_PUBLIC_URL", "links lead to {url}", "set what customers can reach"),
-    "file-open": Problem(
+    "sender-placeholder": Problem(
+        "OCTY_MAIL_FROM", "mails are sent from the placeholder domain {domain}", "set a sender address of your own"
+    ),
+    "contact-placeholder": Problem(
+        "OCTY_SUPPORT_CONTACT",
+        "mails name the placeholder {contact} as support contact",
+        "set your support address",
+    ),
+    "public-url-local": Problem(
+        "OCTY_PUBLIC_URL",
+        "links in mails lead to {url}, which customers can't reach",
+        "set the URL at which customers reach the pages",
+    ),
+    "secret-file-readable": Problem(
         "files of secrets", "every user of this machine can read or write {file}", "chmod o-rwx {file}"
     ),
-    "packages-clash": Problem("packages", "{error}"),
+    "packages-conflict": Problem("packages", "{error}"),
 }
 DATABASE = {
     "sslmode-weak": Problem(
         "database connection",
-        "sslmode={mode}: whoever sits between can read along or pose as the server",
-        "set sslmode=verify-full, and sslrootcert to the PEM file of the server's authority",
+        "sslmode={mode}: the server's certificate is not verified, so an attacker on the network can read the "
+        "traffic or impersonate the server",
+        "set sslmode=verify-full, and sslrootcert to the PEM file of the server's CA",
     ),
-    "database-url-refused": Problem("database", "{error}", "set OCTY_DATABASE_URL"),
+    "database-url-refused": Problem("database", "{error}", "correct OCTY_DATABASE_URL"),
     "database-not-this-release": Problem("database", "{error}"),
-    "database-file-away": Problem("database", "{error}", "is the path right, the file readable, the disk full?"),
-    "database-server-away": Problem(
-        "database", "{error}", "does the server run, may this user log in, does the database exist?"
+    "database-file-unavailable": Problem(
+        "database", "{error}", "check the path, the file's permissions and the free disk space"
     ),
-    "database-on-network-disk": Problem(
+    "database-server-unreachable": Problem(
+        "database", "{error}", "check that the server runs, that the database exists and that this user may log in"
+    ),
+    "database-on-network-file-system": Problem(
         "database",
         "{file} is on a network file system ({kind}), where SQLite loses commits",
-        "move it to a disk of this machine, or use PostgreSQL",
+        "move it to a local disk, or use PostgreSQL",
     ),
     "database-too-old": Problem(
         "database version", "{product} {version} is too old: Octy needs {least} or later", "update {product}"
     ),
     "database-not-durable": Problem(
         "durability",
-        "{settings}: accepted outcomes can be lost on power loss",
+        "{settings}: committed outcomes can be lost in a power failure",
         "set {names} to on in postgresql.conf and reload the server",
     ),
     "identity-unreadable": Problem("{name}", "{error}", _RESTORE),
     "installation-missing": Problem("installation", "the database has no installation id yet", _REGISTER),
     "installation-copied": Problem("installation", "{error}", "{to_do}"),
-    "keys-foreign": Problem("keys of this database", "{error}", "{to_do}"),
+    "keys-mismatch": Problem("keys of this database", "{error}", "{to_do}"),
     "keys-unregistered": Problem(
-        "keys of this database", "{settings}: keys without a registered check value", _REGISTER
+        "keys of this database", "{settings}: the database has no check value for these keys yet", _REGISTER
     ),
-    "write-lock-missing": Problem("write lock", "{error}", "may this user write there? does a process hang?"),
+    "write-lock-failed": Problem(
+        "write lock", "{error}", "check that this user may write there, and whether another process holds the lock"
+    ),
     "database-damaged": Problem("integrity", "{error}", _RESTORE),
     "rows-unreadable": Problem("{name}", "{error}", _RESTORE),
     "peppers-missing": Problem(
-        "peppers and pairs", "{lost} of {used} live pairs can't be used", "OCTY_PEPPERS lacks {keys}: put it back"
+        "peppers and key pairs",
+        "{lost} of {used} live key pairs can't be verified: OCTY_PEPPERS lacks {keys}",
+        "add these peppers again",
     ),
     "hashes-forged": Problem(
         "imported hashes",
-        "{forged} of {found} were not written by an import, or were changed or copied since; nothing fits them",
-        "find out who wrote to the database, and replace these pairs",
+        "{forged} of {found} hashes were not written by an import, or were changed or copied afterwards; no secret is "
+        "accepted for them",
+        "find out who wrote to the database, and replace these key pairs",
     ),
     "sealing-keys-missing": Problem(
         "sealing keys and secrets",
-        "{lost} of {used} new secrets can't be collected",
-        "OCTY_SEALING_KEYS lacks {keys}: put it back",
+        "{lost} of {used} new secrets can't be collected: OCTY_SEALING_KEYS lacks {keys}",
+        "add these keys again",
     ),
-    "messages-set-aside": Problem(
+    "dead-letters": Problem(
         "outbox",
-        "{count} messages are set aside after {tries} tries",
-        "see `octy outbox list --aside`, end the fault, then `octy outbox retry --all --reason …`",
+        "{count} messages failed {tries} times and are not retried",
+        "read the error in `octy outbox list --dead-letters`, fix its cause, then run `octy outbox retry --all "
+        "--reason …`",
     ),
     "messages-late": Problem(
         "outbox",
-        "{count} undelivered, the oldest since {since}{error}",
-        "start `octy worker`, and see that it reaches Temporal; nothing is lost meanwhile",
+        "{count} messages are undelivered, the oldest since {since}{error}",
+        "start `octy worker` and check that it reaches Temporal; no message is lost meanwhile",
     ),
     "webhooks-off": Problem(
         "webhooks",
-        "off, and {count} accounts have a webhook_url",
-        "set OCTY_WEBHOOK_KEYS; `octy secrets` prints a fresh one",
+        "{count} accounts have a webhook URL, but webhooks are off: OCTY_WEBHOOK_KEYS is not set",
+        "set OCTY_WEBHOOK_KEYS; `octy secrets` prints new keys",
     ),
     "outcomes-lost": Problem(
         "apps",
-        "{told}; {lost} outcomes lost since they began",
-        "the queue was full while the store was away, or see the app's log; said until the app is started anew",
+        "{summary}; {lost} outcomes were lost since these processes started",
+        "read the app's log: usually its queue was full while the database was unavailable; restarting the app clears "
+        "this message",
     ),
 }
-TASKS = {
+SCHEDULED_JOBS = {
     "retention-never": Problem(
-        "retention", "never finished, and rows are past their time", _LATE.format(command="octy db prune")
+        "retention", "never completed, and expired rows are waiting", _LATE.format(command="octy db prune")
     ),
-    "retention-late": Problem("retention", "last finished {at}", _LATE.format(command="octy db prune")),
+    "retention-late": Problem("retention", "overdue: last completed {at}", _LATE.format(command="octy db prune")),
     "reconciliation-late": Problem(
-        "reconciliation", "last finished {at}: {counts}", _LATE.format(command="octy incidents reconcile")
+        "reconciliation",
+        "overdue: last completed {at}: {counts}",
+        _LATE.format(command="octy incidents reconcile"),
     ),
     "workflows-unknown": Problem(
         "reconciliation",
-        "last finished {at}: {counts}",
-        "workflows run of which the database knows nothing: if a backup was restored, `octy db restored --reason …`",
+        "last completed {at}: {counts}; these workflows run in Temporal but have no row in the database",
+        "if a backup was restored, run `octy db restored --reason …`",
     ),
-    "digest-failed": Problem("digest", "last one {told}, {at}", "check OCTY_SUPPORT_DIGEST_TO"),
-    "digest-late": Problem("digest", "last one {told}, {at}", "see the worker's log"),
+    "digest-failed": Problem("digest", "last result: {result}, {at}", "check OCTY_SUPPORT_DIGEST_TO"),
+    "digest-late": Problem("digest", "overdue: last result: {result}, {at}", "read the worker's log"),
 }
 RESTORED = {
     "database-restored": Problem(
         "restored backup",
-        "Temporal knows {missing} incidents and regenerations that the database lacks, and {earlier} that are over "
-        "there and open here: a backup was restored, and key pairs that were revoked since may be accepted again",
-        "`octy db restored --dry-run --reason …` lists them, without --dry-run it cuts them again; see "
+        "Temporal knows {missing} incidents and regenerations that the database lacks, and {earlier} that it has ended "
+        "and that are open here: a backup was restored, and key pairs revoked since then may be accepted again",
+        "`octy db restored --dry-run --reason …` lists them; without --dry-run it revokes them again; see "
         "docs/restoring.md",
     ),
     "restored-keys-lost": Problem(
         "restored backup",
-        "{count} customers had keys that the restored database does not know, when it was last compared",
-        "`octy db restored --reason …` lists them; `octy keys regenerate` for each, then run it again",
+        "at the last comparison {count} customers had key pairs that the restored database does not know",
+        "`octy db restored --reason …` lists them; run `octy keys regenerate` for each, then `octy db restored` again",
     ),
 }
 MAILS = {
     "templates-missing": Problem("mail templates", "{error}"),
-    "templates-faulty": Problem("mail templates", "{error}", "mend them; `octy mail preview` tells all faults"),
+    "templates-faulty": Problem(
+        "mail templates", "{error}", "correct the templates; `octy mail preview` shows all errors"
+    ),
     "signature-refused": Problem("mail signature", "{error}"),
     "signature-not-aligned": Problem(
-        "mail signature", "{signature}, but mails come from {domain}", "sign for the domain of OCTY_MAIL_FROM"
+        "mail signature",
+        "{signature}, but mails are sent from {domain}",
+        "sign for the domain of OCTY_MAIL_FROM, else receivers ignore the signature",
     ),
-    "signing-key-open": Problem("mail signature", "{file} can be read by everybody", "chmod o-r {file}"),
+    "signing-key-readable": Problem("mail signature", "every user of this machine can read {file}", "chmod o-r {file}"),
 }

@@ -1,94 +1,97 @@
-"""The problems that `octy doctor` can find in what came of the work, by their codes."""
+"""Problems that `octy doctor` can find in the work itself: what is stalled, failed or slow, by code."""
 
 from octy_worker.cli.doctor.problem import Problem
 
 STALLED_WORK = {
     "alerts-late": Problem(
         "alerts",
-        "{count} alerts have not left, the oldest for {minutes} minutes; these customers know of nothing",
-        "see 'outbox', 'worker' and 'mail server' here, and `octy incidents held`",
+        "{count} alerts are not sent yet, the oldest for {minutes} minutes; these customers know nothing of the attempts",
+        "see 'outbox', 'worker' and 'mail server' in this report, and `octy incidents held`",
     ),
     "alerts-held": Problem(
         "alerts",
-        "alerts are held until {until}, since it looks like a fault of our own: {evidence}",
-        "`octy incidents held` shows the evidence, `octy incidents release` lets them go",
+        "alerts are held until {until}, because many accounts are affected at once, as by a fault of our own: "
+        "{evidence}",
+        "`octy incidents held` shows the evidence; `octy incidents release` sends them now",
     ),
     "alerts-failed": Problem(
         "alerts",
-        "{count} alerts were refused for good; these customers know of nothing",
-        "`octy incidents list` shows whose; reach them by another way",
+        "{count} alerts were rejected by the mail server for good; these customers know nothing of the attempts",
+        "`octy incidents list` shows whose; contact them another way",
     ),
     "incidents-stalled": Problem(
         "incidents",
-        "{count} incidents were answered, and nothing followed for {minutes} minutes",
-        "see the workflow in Temporal's Web UI and the worker's log; `octy incidents reconcile` starts a missing one",
+        "{count} incidents were answered, but nothing has happened since, the oldest for {minutes} minutes",
+        "see the workflow in Temporal's Web UI and the worker's log; `octy incidents reconcile` restarts a missing one",
     ),
     "incidents-need-staff": Problem(
         "incidents", "{count} incidents wait for support staff", "`octy incidents list` shows them"
     ),
     "keys-refused": Problem(
         "new keys",
-        "the mail with {count} customers' new keys was refused for good, so they can't collect them",
-        "`octy accounts show` has the server's answer; `octy accounts change` the address, then `octy keys resend`",
+        "the mails with {count} customers' new keys were rejected for good, so they can't collect them",
+        "`octy accounts show` has the mail server's response; correct the address with `octy accounts change`, then "
+        "run `octy keys resend`",
     ),
     "keys-uncollected": Problem(
         "new keys",
-        "{count} customers have no usable keys: nobody collected the new ones within 3 days",
-        "call them, then `octy keys regenerate`",
+        "{count} customers have no usable key pair: they did not collect the new one within 3 days",
+        "contact them, then run `octy keys regenerate`",
     ),
     "mails-retrying": Problem(
         "mails",
-        "{count} mails are tried again and again, the oldest for {minutes} minutes",
-        "`octy accounts show` has the server's answer; see 'mail server' here",
+        "{count} mails fail at every attempt, the oldest for {minutes} minutes",
+        "`octy accounts show` has the mail server's response; see 'mail server' in this report",
     ),
     "mails-refused": Problem(
         "mails",
-        "{count} mails were refused for good within a day",
-        "the worker's log has the codes; is the sender's address accepted, are the recipients' right?",
+        "{count} mails were rejected for good in the last 24 hours",
+        "the worker's log has the SMTP codes; check the sender's address and the recipients' addresses",
     ),
     "mails-withheld": Problem(
         "mails",
-        "the daily cap withholds {count} reminders or notices",
-        "`octy incidents list` shows whose; they are ordered again after a day",
+        "the daily limit withholds {count} reminders or notices",
+        "`octy incidents list` shows whose; they are sent after a day",
     ),
     "webhooks-retrying": Problem(
-        "webhooks sent",
-        "{count} webhooks do not arrive, the oldest for {minutes} minutes",
-        "`octy webhooks list` shows which server answers what; they are tried for three days",
+        "webhook deliveries",
+        "{count} webhooks fail at every attempt, the oldest for {minutes} minutes",
+        "`octy webhooks list` shows which server responds with what; they are retried for three days",
     ),
     "webhooks-failed": Problem(
-        "webhooks sent",
-        "{count} webhooks of the last 4 days were given up",
-        "tell the customers whose servers they are; `octy webhooks retry` sends them again",
+        "webhook deliveries",
+        "{count} webhooks of the last 4 days failed for good",
+        "tell the customers to whose servers they go; `octy webhooks retry` sends them again",
     ),
     "commits-failing": Problem(
         "app commits",
-        "commits failed in {count} app processes within 10 minutes; requests that must be recorded are 503",
-        "'apps' here has the error; is the disk full, is the database overloaded?",
+        "commits failed in {count} app processes in the last 10 minutes; requests that must be recorded get 503",
+        "'apps' in this report has the error; check the disk space and the load of the database",
     ),
     "releases-differ": Problem(
         "releases",
         "{count} app processes run another release than this one",
-        "bring apps and workers to one release",
+        "update apps and workers to one release",
     ),
     "write-failed": Problem(
         "database write",
         "a row can't be committed: {error}",
-        "is the disk full, may this user write there, is the server read-only, does a process hang?",
+        "check the disk space, this user's permissions, whether the server is read-only, and for a process that holds "
+        "the lock",
     ),
     "write-slow": Problem(
         "database write",
-        "committing a row took {seconds} s; each request that must be recorded waits for a commit",
-        "see the disk, and which long transactions there are",
+        "committing one row took {seconds} s; every request that must be recorded waits for a commit",
+        "check the disk, and for long transactions",
     ),
     "disk-nearly-full": Problem(
         "disk",
-        "{free} MB are free beside the database; when it is full, requests that must be recorded are 503",
-        "make room; `octy db prune` drops what is past its time",
+        "only {free} MB are free beside the database; when it is full, requests that must be recorded get 503",
+        "free some space; `octy db prune` deletes expired rows",
     ),
     "clocks-differ": Problem(
         "clocks",
-        "this host's clock is {seconds} s away from the database server's; times in mails and deadlines are wrong",
+        "this host's clock differs from the database server's by {seconds} s; times in mails and deadlines are wrong",
         "switch on NTP on both",
     ),
 }

@@ -1,7 +1,4 @@
-"""Whether the database was restored from a backup: Temporal knows incidents or regenerations further than it does.
-
-Here: a look; nothing is changed. Not here: comparing (`octy_worker.maintenance.restored`), Temporal itself (`temporal`).
-"""
+"""Whether the database was restored from a backup: Temporal has incidents or regenerations that are newer."""
 
 import asyncio
 import json
@@ -25,9 +22,9 @@ _NAME = "restored backup"
 
 
 def check_restored_backup(settings: WorkerSettings, installation: str | None) -> Check:
-    """Compare the newest workflows with the database. `installation` is None when the database did not tell."""
+    """Compare the newest workflows with the database. `installation`: its id; None when it could not be read."""
     if installation is None:
-        return unchecked(_NAME, "needs the database")
+        return unchecked(_NAME, "the database is not available")
     try:
         database = Database(settings.database_url)
         try:
@@ -36,16 +33,16 @@ def check_restored_backup(settings: WorkerSettings, installation: str | None) ->
         finally:
             database.close()
     except (RPCError, UnavailableError):
-        return unchecked(_NAME, "needs Temporal")
+        return unchecked(_NAME, "Temporal is not available")
     except OctyError:
-        return unchecked(_NAME, "needs the database and Temporal")
+        return unchecked(_NAME, "the database or Temporal is not available")
 
 
 async def _check(database: Database, settings: WorkerSettings, installation: str) -> Check:
     with database.read() as connection:
         found_at = load_installation(database, connection)
-    if found_at is None or not found_at.is_in_place:  # a copy lacks what the original has done since, rightly
-        return unchecked(_NAME, "needs the database where it was registered")
+    if found_at is None or not found_at.is_in_place:  # a copy rightly lacks what the original did since
+        return unchecked(_NAME, "the database is a copy")
     client = await reach(TemporalPlace.of(settings))
     found = await find_forgotten(database, Histories(client, installation))
     if found.total:
@@ -54,4 +51,4 @@ async def _check(database: Database, settings: WorkerSettings, installation: str
     lost = json.loads(state.cursor)["lost_keys"] if state is not None and state.cursor else 0
     if lost:
         return problem("restored-keys-lost", count=lost)
-    return passed(_NAME, "the database knows all that Temporal knows")
+    return passed(_NAME, "no: the database is as new as Temporal")

@@ -1,7 +1,4 @@
-"""Retention: whether what is past its time goes.
-
-Here: a look at the job and at the oldest rows; nothing is changed. Not here: runs (`octy_worker.maintenance.retention`).
-"""
+"""Retention: whether expired rows are deleted."""
 
 from datetime import timedelta
 
@@ -22,7 +19,7 @@ _NAME = "retention"
 
 
 def check_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
-    """Look when the last run was finished. Late runs are a fault while a worker is there to do them."""
+    """Check when the last run completed. A late run is a problem only while a worker runs that should do it."""
     try:
         database = Database(settings.database_url)
         try:
@@ -32,7 +29,7 @@ def check_retention(settings: WorkerSettings, *, worker_runs: bool) -> Check:
         finally:
             database.close()
     except OctyError:
-        return unchecked(_NAME, "needs the database")
+        return unchecked(_NAME, "the database is not available")
     return _retention_check(state, settings, due=due, worker_runs=worker_runs)
 
 
@@ -41,8 +38,7 @@ def _retention_check(state: JobState | None, settings: WorkerSettings, *, due: b
     if state is None or state.finished_at is None:
         if due:
             return problem("retention-never")
-        return passed(_NAME, "never finished, and nothing is past its time")
-    found = f"last finished {format_time(state.finished_at)}"
+        return passed(_NAME, "never completed, but no row has expired yet")
     if worker_runs and utc(now()) - state.finished_at > late:
         return problem("retention-late", at=format_time(state.finished_at))
-    return passed(_NAME, found)
+    return passed(_NAME, f"last completed {format_time(state.finished_at)}")

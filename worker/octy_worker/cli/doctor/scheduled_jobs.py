@@ -1,7 +1,4 @@
-"""What recurs by Temporal's schedules beside retention: the last reconciliation, and the last digest to support.
-
-Here: a look at the jobs' rows; nothing is changed. Not here: runs (`octy_worker.maintenance.reconciliation`, `octy_worker.maintenance.digest`).
-"""
+"""Scheduled jobs beside retention: the last reconciliation, and the last digest to support staff."""
 
 import json
 from collections.abc import Iterator
@@ -25,7 +22,7 @@ _DIGEST_LATE = timedelta(days=2)
 
 
 def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iterator[Check]:
-    """Look when each was last finished, and what it found. Late ones are a fault while a worker is there to do them."""
+    """Check when each last completed, and its result. A late run is a problem only while a worker runs."""
     try:
         database = Database(settings.database_url)
         try:
@@ -34,7 +31,7 @@ def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iter
         finally:
             database.close()
     except OctyError:
-        yield from (unchecked(name, "needs the database") for name in _NAMES)
+        yield from (unchecked(name, "the database is not available") for name in _NAMES)
         return
     yield _reconciliation_check(states[0], settings, worker_runs=worker_runs)
     yield _digest_check(states[1], settings, worker_runs=worker_runs)
@@ -43,19 +40,19 @@ def check_scheduled_jobs(settings: WorkerSettings, *, worker_runs: bool) -> Iter
 def _reconciliation_check(state: JobState | None, settings: WorkerSettings, *, worker_runs: bool) -> Check:
     name, late = _NAMES[0], timedelta(seconds=3 * settings.reconcile_interval)
     if state is None or state.finished_at is None:
-        return passed(name, "cases were never compared with Temporal; a worker does it once it has run for a minute")
+        return passed(name, "never ran yet; a worker starts it one minute after its own start")
     counts = _counts(state.cursor)
-    said = ", ".join(f"{count} {word.replace('_', ' ')}" for word, count in counts.items() if count)
-    values = {"at": format_time(state.finished_at), "counts": said or "nothing is open"}
+    text = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items() if count)
+    values = {"at": format_time(state.finished_at), "counts": text or "nothing is open"}
     if worker_runs and utc(now()) - state.finished_at > late:
         return problem("reconciliation-late", **values)
     if counts.get("unknown"):
         return problem("workflows-unknown", **values)
-    return passed(name, "last finished {at}: {counts}".format(**values))
+    return passed(name, "last completed {at}: {counts}".format(**values))
 
 
 def _counts(cursor: str) -> dict[str, int]:
-    """Return the last run's findings; none while one is under way."""
+    """Return the last run's counts; none while a run is in progress."""
     return dict(json.loads(cursor)) if cursor else {}
 
 
@@ -64,10 +61,10 @@ def _digest_check(state: JobState | None, settings: WorkerSettings, *, worker_ru
     if not settings.support_digest_to:
         return passed(name, "off: OCTY_SUPPORT_DIGEST_TO is not set")
     if state is None or state.finished_at is None:
-        return passed(name, f"none yet; the first one is due at {settings.support_digest_hour:02}:00 UTC")
-    values = {"told": state.cursor, "at": format_time(state.finished_at)}
+        return passed(name, f"none sent yet; the first is due at {settings.support_digest_hour:02}:00 UTC")
+    values = {"result": state.cursor, "at": format_time(state.finished_at)}
     if " failed" in state.cursor:
         return problem("digest-failed", **values)
     if worker_runs and utc(now()) - state.finished_at > _DIGEST_LATE:
         return problem("digest-late", **values)
-    return passed(name, "last one {told}, {at}".format(**values))
+    return passed(name, "last result: {result}, {at}".format(**values))

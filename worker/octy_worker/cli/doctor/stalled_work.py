@@ -1,8 +1,4 @@
-"""What came of the work: alerts, incidents, keys, mails, webhooks, app processes, a real write, the disk, clocks.
-
-Here: which problems there are. Not here: their words (`problems_of_results`), the queries (`octy_worker.reports.stalled_work`,
-`octy_worker.observability.database_probe`), what is reachable (the other looks).
-"""
+"""The work itself: stalled or failed alerts, incidents, keys, mails, webhooks and commits; test write, disk, clocks."""
 
 from collections.abc import Iterator
 
@@ -23,25 +19,25 @@ from octy_worker.settings import WorkerSettings
 
 _CLOCKS_DIFFER = 60.0  # seconds
 _LOCK_TIMEOUT = 2.0  # seconds for the write lock
-_WRITES = 3  # of which the fastest counts: a busy moment is no slow disk
+_WRITES = 3  # the fastest counts: one slow write does not mean a slow disk
 
 
 _PASSED = {
-    "alerts": "each left in time",
-    "incidents": "each moves, and none waits for staff",
-    "new keys": "nobody waits for keys that can't be collected",
-    "mails": "none is stuck, refused or withheld",
-    "webhooks sent": "none is stuck or given up",
-    "app commits": "none failed within 10 minutes",
-    "releases": "one for apps and worker",
-    "database write": "a row was committed and taken away again",
-    "disk": "enough room, or a server's own",
-    "clocks": "this host and the database agree",
+    "alerts": "all were sent in time",
+    "incidents": "none is stalled or waits for staff",
+    "new keys": "all can be collected",
+    "mails": "none is delayed, rejected or withheld",
+    "webhook deliveries": "none is delayed or failed",
+    "app commits": "none failed in the last 10 minutes",
+    "releases": "all app processes run this release",
+    "database write": "a row was committed and deleted again",
+    "disk": "enough free space, or not on this machine",
+    "clocks": "this host's clock agrees with the database server's",
 }
 
 
 def check_stalled_work(settings: WorkerSettings) -> Iterator[Check]:
-    """Look at what came of the work: a check for each problem, and one for each topic without any."""
+    """Return a check for each problem, and one for each topic without a problem."""
     try:
         database = Database(settings.database_url, busy_timeout=_LOCK_TIMEOUT)
         try:
@@ -50,11 +46,11 @@ def check_stalled_work(settings: WorkerSettings) -> Iterator[Check]:
         finally:
             database.close()
     except OctyError:
-        yield from (unchecked(name, "needs the database") for name in _PASSED)
+        yield from (unchecked(name, "the database is not available") for name in _PASSED)
         return
-    for name, said in _PASSED.items():
+    for name, text in _PASSED.items():
         own = [check for check in found if check.name == name]
-        yield from own or [passed(name, said)]
+        yield from own or [passed(name, text)]
 
 
 def _work_problems(database: Database) -> Iterator[Check]:
