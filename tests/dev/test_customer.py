@@ -108,12 +108,12 @@ def test_keys_are_collected_by_the_button(site, customer):
 )
 def test_a_case_is_answered_by_the_right_button(site, customer, answer, leaked, sent):
     site.pages = {
-        "GET /case/1/t": (200, CASE),
-        "POST /case/1/t?x=1": (303, ""),
-        "GET /case/1/again": (200, "recorded"),
+        "GET /alert/1/t": (200, CASE),
+        "POST /alert/1/t?x=1": (303, ""),
+        "GET /alert/1/again": (200, "recorded"),
     }
-    customer.answer_case(a_mail(f"{site.url}/case/1/t"), answer, leaked=leaked)
-    assert site.posted == [("/case/1/t?x=1", sent, site.url)]
+    customer.answer_alert(a_mail(f"{site.url}/alert/1/t"), answer, leaked=leaked)
+    assert site.posted == [("/alert/1/t?x=1", sent, site.url)]
 
 
 @pytest.mark.parametrize(
@@ -136,16 +136,16 @@ def test_a_page_that_is_no_help_is_said_so(site, customer, pages, fault):
     assert "/keys/1/t" not in str(caught.value)
 
 
-@pytest.mark.parametrize("links", [(), ("https://localhost/case/1/t",), ("https://l/keys/1", "https://l/keys/2")])
+@pytest.mark.parametrize("links", [(), ("https://localhost/alert/1/t",), ("https://l/keys/1", "https://l/keys/2")])
 def test_a_mail_without_just_one_link_is_said_so(customer, links):
     with pytest.raises(CustomerError, match=r"links to /keys/…, not one"):
         customer.collect_keys(a_mail(*links))
 
 
 def test_a_missing_box_is_said_so(site, customer):
-    site.pages = {"GET /case/1/t": (200, CASE.replace("leaked", "other"))}
+    site.pages = {"GET /alert/1/t": (200, CASE.replace("leaked", "other"))}
     with pytest.raises(CustomerError, match="no box 'leaked'"):
-        customer.answer_case(a_mail(f"{site.url}/case/1/t"), "not_us", leaked=True)
+        customer.answer_alert(a_mail(f"{site.url}/alert/1/t"), "not_us", leaked=True)
     assert site.posted == []
 
 

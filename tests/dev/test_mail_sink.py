@@ -66,16 +66,16 @@ def test_a_mail_over_verified_tls_is_on_disk_when_accepted(sink):
     with sink.connect() as smtp:
         smtp.starttls(context=sink.trusting())
         smtp.send_message(
-            a_mail("Grüße", "siehe https://localhost:1/case/x.", "<p>siehe</p>"), to_addrs="b@example.com"
+            a_mail("Grüße", "siehe https://localhost:1/alert/x.", "<p>siehe</p>"), to_addrs="b@example.com"
         )
         mails = sink.inbox.messages()
     assert len(mails) == before + 1
     mail = mails[-1]
     assert (mail.to, mail.subject, mail.message_id) == ("b@example.com", "Grüße", f"<{CASE}.alert.1@example.com>")
     assert (mail.kind, mail.subject_id) == ("alert", CASE)
-    assert mail.text.strip() == "siehe https://localhost:1/case/x."
+    assert mail.text.strip() == "siehe https://localhost:1/alert/x."
     assert mail.html.strip() == "<p>siehe</p>"
-    assert mail.links == ("https://localhost:1/case/x",)
+    assert mail.links == ("https://localhost:1/alert/x",)
     assert abs(datetime.now(UTC) - mail.received_at) < timedelta(seconds=30)
     assert mail.path.stat().st_mode & 0o777 == 0o600
 

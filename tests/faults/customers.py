@@ -155,7 +155,7 @@ class Life:
             [("not_us", False), ("not_us", False), ("not_us", True), ("it_was_us", False)]
         )
         old, self._fate = self._held, "leaked" if leaked else "in use"
-        self._press(lambda: self._browser.answer_case(mail, answer, leaked=leaked), self._answered(incident))
+        self._press(lambda: self._browser.answer_alert(mail, answer, leaked=leaked), self._answered(incident))
         self._diary.answered.append((incident, answer, leaked))
         if answer == "it_was_us":
             self._until(lambda: self._closed(old) == "false_alarm", "the false alarm to be closed")

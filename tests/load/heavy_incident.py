@@ -152,7 +152,7 @@ def looks(world: World, keys: Keys, incident_id: str) -> dict[str, Callable[[], 
     pages = build_pages(settings, world.database, links, world.sealer, time.time)
 
     def page() -> str:
-        return asyncio.run(_get(pages, links.case_url(incident_id)))
+        return asyncio.run(_get(pages, links.alert_url(incident_id)))
 
     def alert() -> str:
         with world.database.read_session() as session:

@@ -50,14 +50,14 @@ def test_no_secret_and_no_personal_data_where_it_does_not_belong(crew: Crew, con
     old = crew.register(webhook_url=f"https://127.0.0.1:9/{HOOK}")
     for _ in range(20):
         assert api.status(old, WRONG) == 401
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us", leaked=True)
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us", leaked=True)
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     crew.wait_for_state("closed")
     tokens = {
         link.rsplit("/", 1)[1].encode()
         for mail in crew.mails()
         for link in mail.links
-        if "/keys/" in link or "/case/" in link
+        if "/keys/" in link or "/alert/" in link
     }
     assert len(tokens) == 3
 

@@ -98,7 +98,7 @@ def test_temporal_down_during_failure_and_answer_loses_and_doubles_nothing(
         assert crew.mails("alert") == []
     alert = crew.wait_for_mail("alert")
     with without(crew.stack, "temporal"):
-        crew.customer.answer_case(alert, "not_us", leaked=True)
+        crew.customer.answer_alert(alert, "not_us", leaked=True)
         assert api.refused_within(old, 1.0)
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert api.status(new) == 200
@@ -118,7 +118,7 @@ def test_a_killed_worker_is_taken_over_by_the_next_one(crew: Crew, connect: Call
     os.kill(crew.stack.processes["worker"].pid, signal.SIGKILL)
     api.fail(old, 20)
     crew.stack.start_worker()
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us")
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us")
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 200)
     assert len(crew.mails("alert")) == 1
@@ -131,6 +131,6 @@ def test_a_mail_server_that_is_away_delays_the_alert_and_loses_nothing(
     with without(crew.stack, "mail"):
         api.fail(keys, 20)
         time.sleep(1)
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
     crew.wait_for_state("closed")
     assert len(crew.mails("alert")) == 1

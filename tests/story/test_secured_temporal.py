@@ -52,7 +52,7 @@ def run_the_story(stack: Stack) -> None:
         crew, api = Crew(stack, customer), Api(stack.api, stack.tls_context())
         old = crew.register()
         api.fail(old, 20)
-        customer.answer_case(crew.wait_for_mail("alert"), "not_us", leaked=True)
+        customer.answer_alert(crew.wait_for_mail("alert"), "not_us", leaked=True)
         assert api.refused_within(old, 1.0)
         new = customer.collect_keys(crew.wait_for_mail("new_keys", 2))
         assert (api.status(new), api.status(old)) == (200, 401)

@@ -33,7 +33,7 @@ def test_not_us_and_leaked(crew: Crew, connect: Connect, door: str) -> None:
     alert = crew.wait_for_mail("alert")
     api.fail(old, 5)
     assert api.status(old) == 200  # being attacked costs the customer nothing
-    crew.customer.answer_case(alert, "not_us", leaked=True)
+    crew.customer.answer_alert(alert, "not_us", leaked=True)
     assert api.refused_within(old, 1.0)  # before the new pair is even there
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 401)
@@ -47,7 +47,7 @@ def test_not_us_and_leaked(crew: Crew, connect: Connect, door: str) -> None:
 def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, connect: Connect, door: str) -> None:
     api, old = connect(door), crew.register()
     api.fail(old, 20)
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "not_us")
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us")
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
     assert (api.status(new), api.status(old)) == (200, 200)
     assert new.public_key != old.public_key
@@ -57,7 +57,7 @@ def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, co
 def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, door: str) -> None:
     api, keys = connect(door), crew.register()
     api.fail(keys, 20)
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
     crew.wait_for_state("closed")
     api.fail(keys, 25)  # quiet for 24 hours: recorded, but no new case
     assert [incident[2] for incident in crew.incidents()] == ["false_alarm"]
@@ -101,8 +101,8 @@ def test_an_answer_stands_and_a_second_one_changes_nothing(crew: Crew, connect: 
     api, keys = connect(crew.stack.api), crew.register()
     api.fail(keys, 20)
     alert = crew.wait_for_mail("alert")
-    crew.customer.answer_case(alert, answer)
+    crew.customer.answer_alert(alert, answer)
     with pytest.raises(Exception, match=r"\b409\b|no form"):
-        crew.customer.answer_case(alert, "not_us" if answer == "it_was_us" else "it_was_us")
+        crew.customer.answer_alert(alert, "not_us" if answer == "it_was_us" else "it_was_us")
     [(incident, *_)] = crew.incidents()
     assert crew.rows("SELECT answer FROM confirmation WHERE incident_id = :id", id=incident) == [(answer,)]

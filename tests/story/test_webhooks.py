@@ -34,7 +34,7 @@ def until(ready: Callable[[], bool]) -> None:
 def test_a_case_is_told_from_beginning_to_end(crew: Crew, connect: Callable[[str], Api], server: Receiver) -> None:
     api, keys = connect(crew.stack.api), crew.register(webhook_url=server.url)
     api.fail(keys, 20)
-    crew.customer.answer_case(crew.wait_for_mail("alert"), "it_was_us")
+    crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
     expected = ["incident.answered", "incident.closed", "incident.opened", "keys.collected", "keys.ready"]
     until(lambda: len(server.heard) >= len(expected))
     crew.wait_for_state("closed")

@@ -65,7 +65,7 @@ def form_token(page: str) -> str:
 def what_is_said(path: str, response: httpx2.Response) -> str | None:
     """Return the address of the page that says why a POST changed nothing, or None when there is none."""
     found = httpx2.URL(BASE + path).join(response.headers.get("location", path))
-    return found.raw_path.decode() if response.status_code == 303 and found.params.get("said") else None
+    return found.raw_path.decode() if response.status_code == 303 and found.params.get("problem") else None
 
 
 def send_form(client: httpx2.Client, path: str, data: dict[str, str]) -> httpx2.Response:

@@ -97,8 +97,8 @@ class World:
     def browser(self, **values: object) -> Browser:
         return Browser(self.pages(**values))
 
-    def case_path(self, incident_id: str) -> str:
-        return path_of(self.links.case_url(incident_id))
+    def alert_path(self, incident_id: str) -> str:
+        return path_of(self.links.alert_url(incident_id))
 
     def pair(self, state: PairState = PairState.ACTIVE, **values: object) -> KeyPair:
         row = KeyPair(

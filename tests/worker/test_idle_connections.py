@@ -131,7 +131,7 @@ def test_idle_connections_to_the_pages_keep_neither_alerts_nor_customers_waiting
             alert = time.monotonic() - begun
             begun = time.monotonic()
             with Customer(stack.tls_context()) as customer:
-                customer.answer_case(mail, "it_was_us")
+                customer.answer_alert(mail, "it_was_us")
             answer = time.monotonic() - begun
             after = {"worker": resident(worker), "pages": resident(pages), "log": log.stat().st_size}
         grown = {name: after[name] - before[name] for name in after}

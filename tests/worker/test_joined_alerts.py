@@ -56,7 +56,7 @@ def named(envelope, world, attacked):
         incident_id
         for incident_id, public_key in attacked
         if all(
-            public_key in body and world.links.case_url(incident_id) in body
+            public_key in body and world.links.alert_url(incident_id) in body
             for body in (envelope.rendered.text, envelope.rendered.html)
         )
     ]

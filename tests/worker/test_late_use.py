@@ -126,7 +126,7 @@ def test_the_customer_is_told_in_the_alert_and_on_the_page_of_the_case(world: Wo
     assert old.public_key in rendered.html
     pages = build_pages(settings, world.database, links, world.sealer, time.time)
     with TestClient(pages, base_url="https://keys.octy.example") as browser:
-        page = browser.get(links.case_url(incident_id)).text
+        page = browser.get(links.alert_url(incident_id)).text
     assert "An old pair of yours is still in use" in page
     assert f"{old.public_key}" in page
     for text in (rendered.html, page):

@@ -107,7 +107,7 @@ def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
         assert "How do we know this?" in form
         assert "We never ask for your secret key" in form
     incident = re.search(r"Case: (\S+)", alerted.text)[1]
-    url = world.links.case_url(incident)
+    url = world.links.alert_url(incident)
     assert f"\n\n{url}\n\n" in alerted.text
     assert Page(alerted.html).links == {url}
 
@@ -218,7 +218,7 @@ def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
     incident = world.incident()
     reminder = world.rendered(alert(incident, 1, MailKind.REMINDER))
     assert len(reminder.text) < 0.75 * len(alerted.text)
-    assert Page(reminder.html).links == {world.links.case_url(incident)}
+    assert Page(reminder.html).links == {world.links.alert_url(incident)}
     for form in both(reminder):
         assert "We remind you" not in form
         for fact in ("We still need your answer", PUBLIC_KEY, "It was us", "It was not us", "your keys go on working"):
@@ -400,7 +400,7 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
     world.rename(hostile)
     plain = world.rendered(alert(incident, 1, kind))
     page = Page(plain.html)
-    url = world.links.case_url(incident)
+    url = world.links.alert_url(incident)
     assert page.links == {url}
     assert set(URL.findall(plain.text)) == {url, "https://keys.octy.example"}
     assert not page.tags & {"script", "img"}

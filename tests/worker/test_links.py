@@ -46,7 +46,7 @@ def test_changed_token_opens_nothing(purpose, subject, data):
 @settings(deadline=None)
 @given(st.text(st.characters()))
 def test_any_text_is_refused_without_an_exception(text):
-    assert not LINKS.check(text, Purpose.CASE, "019b76da-b3b8-7000-8000-000000000003")
+    assert not LINKS.check(text, Purpose.ALERT, "019b76da-b3b8-7000-8000-000000000003")
 
 
 def test_parts_of_a_token_can_not_be_shifted_into_each_other():
@@ -55,20 +55,20 @@ def test_parts_of_a_token_can_not_be_shifted_into_each_other():
 
 
 def test_tokens_of_the_older_key_are_good_until_it_leaves_the_chain():
-    older = Links(Keychain({"k1": OLD}), URL).token(Purpose.CASE, "a")
+    older = Links(Keychain({"k1": OLD}), URL).token(Purpose.ALERT, "a")
     newer = Links(Keychain({"k2": NEW}), URL)
-    assert LINKS.check(older, Purpose.CASE, "a")
-    assert LINKS.token(Purpose.CASE, "a") == newer.token(Purpose.CASE, "a") != older
-    assert not newer.check(older, Purpose.CASE, "a")
+    assert LINKS.check(older, Purpose.ALERT, "a")
+    assert LINKS.token(Purpose.ALERT, "a") == newer.token(Purpose.ALERT, "a") != older
+    assert not newer.check(older, Purpose.ALERT, "a")
 
 
 def test_token_is_the_same_whenever_it_is_rebuilt():
     again = Links(Keychain({"k1": OLD, "k2": NEW}), "http://other.example")
-    assert LINKS.token(Purpose.CASE, "a") == again.token(Purpose.CASE, "a")
+    assert LINKS.token(Purpose.ALERT, "a") == again.token(Purpose.ALERT, "a")
 
 
 def test_addresses_hold_purpose_subject_and_token():
-    assert LINKS.case_url("a") == f"{URL}/case/a/{LINKS.token(Purpose.CASE, 'a')}"
+    assert LINKS.alert_url("a") == f"{URL}/alert/a/{LINKS.token(Purpose.ALERT, 'a')}"
     assert LINKS.notice_url("a") == f"{URL}/notice/a/{LINKS.token(Purpose.NOTICE, 'a')}"
     assert LINKS.reveal_url("a", 3) == f"{URL}/keys/a/{LINKS.token(Purpose.REVEAL, 'a', 3)}"
 

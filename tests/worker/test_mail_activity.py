@@ -221,7 +221,7 @@ def test_links_go_to_the_security_address_alone_and_all_others_of_14_days_get_a_
         world.now += DAY
     incident, mailer = world.incident(), Told()
     orders = [
-        (alert(incident), world.links.case_url(incident)),
+        (alert(incident), world.links.alert_url(incident)),
         (SendMailInput(exposed := world.exposure(), MailKind.EXPOSED, 1, START), world.links.notice_url(exposed)),
         (SendMailInput(hook := world.new_webhook(), MailKind.WEBHOOK_CHANGED, 1, START), world.links.notice_url(hook)),
     ]
@@ -458,7 +458,7 @@ def test_logs_and_faults_hold_no_address_no_link_no_secret(world, relay, caplog,
         "@elsewhere",
         "https://",
         "keys.octy.example",
-        world.links.case_url(incident)[-32:],
+        world.links.alert_url(incident)[-32:],
         SECRET,
     ):
         assert secret not in "\n".join([*said, *ours, *rows])

@@ -42,29 +42,29 @@ def strange_paths(world: World) -> list[str]:
     """Return addresses that must all look like an address that was never there."""
     case, other = world.case(), world.case()
     keys, notice = world.regeneration(make_pair().secret), world.exposure()
-    case_token, other_token = (world.links.token(Purpose.CASE, name) for name in (case, other))
+    case_token, other_token = (world.links.token(Purpose.ALERT, name) for name in (case, other))
     keys_token = world.links.token(Purpose.REVEAL, keys, 1)
     return [
-        f"/case/{case}/{other_token}",  # of another case
-        f"/case/{case}/{world.links.token(Purpose.CASE_FORM, case)}",
-        f"/case/{case}/{case_token[:-1]}",
-        f"/case/{case}/{case_token}x",
-        f"/case/{case}/{case_token}/",
-        f"/case/{case.upper()}/{case_token}",
-        f"/case/{case}/{'A' * 32}",
-        f"/case/{STRANGE_ID}/{'A' * 32}",  # of no case
-        f"/case/{STRANGE_ID}/{world.links.token(Purpose.CASE, STRANGE_ID)}",  # a deleted case
-        f"/case/%00/{world.links.token(Purpose.CASE, chr(0))}",
-        f"/case/{UNKNOWN_ID}/{world.links.token(Purpose.CASE, UNKNOWN_ID)}",
-        f"/case/x/{world.links.token(Purpose.CASE, UNKNOWN_ID)}",
-        f"/case/%ff%fe/{case_token}",
-        f"/case/{case}/%ff%00%0a",
-        f"/case/{case}/{case_token}%0a",
-        f"/case/%ed%a0%80/{case_token}",
-        f"/case/{case}",
+        f"/alert/{case}/{other_token}",  # of another case
+        f"/alert/{case}/{world.links.token(Purpose.ALERT_FORM, case)}",
+        f"/alert/{case}/{case_token[:-1]}",
+        f"/alert/{case}/{case_token}x",
+        f"/alert/{case}/{case_token}/",
+        f"/alert/{case.upper()}/{case_token}",
+        f"/alert/{case}/{'A' * 32}",
+        f"/alert/{STRANGE_ID}/{'A' * 32}",  # of no case
+        f"/alert/{STRANGE_ID}/{world.links.token(Purpose.ALERT, STRANGE_ID)}",  # a deleted case
+        f"/alert/%00/{world.links.token(Purpose.ALERT, chr(0))}",
+        f"/alert/{UNKNOWN_ID}/{world.links.token(Purpose.ALERT, UNKNOWN_ID)}",
+        f"/alert/x/{world.links.token(Purpose.ALERT, UNKNOWN_ID)}",
+        f"/alert/%ff%fe/{case_token}",
+        f"/alert/{case}/%ff%00%0a",
+        f"/alert/{case}/{case_token}%0a",
+        f"/alert/%ed%a0%80/{case_token}",
+        f"/alert/{case}",
         f"/keys/{keys}/{case_token}",
         f"/notice/{notice}/{world.links.token(Purpose.NOTICE, case)}",  # of another notice
-        f"/notice/{notice}/{world.links.token(Purpose.CASE, notice)}",
+        f"/notice/{notice}/{world.links.token(Purpose.ALERT, notice)}",
         f"/notice/{notice}/{world.links.token(Purpose.NOTICE_FORM, notice)}",
         f"/notice/{case}/{case_token}",
         f"/notice/{STRANGE_ID}/{world.links.token(Purpose.NOTICE, STRANGE_ID)}",  # a deleted notice
@@ -77,7 +77,7 @@ def strange_paths(world: World) -> list[str]:
         f"/keys/{STRANGE_ID}/{world.links.token(Purpose.REVEAL, STRANGE_ID, 0)}",
         "/keys/'%20OR%201=1--/x",
         "/../../etc/passwd",
-        "//case///",
+        "//alert///",
         "/static/pages.css",
         "/" + "a" * 8000,
         "/",
@@ -89,17 +89,17 @@ def test_all_that_strangers_can_try_gets_the_same_bytes(world):
     before = world.dump()
     answers = [(response.status_code, response.headers.raw, response.content) for response in map(browser.get, paths)]
     for path in paths[:4]:
-        response = browser.post(path, form=world.links.token(Purpose.CASE_FORM, path.split("/")[2]), answer="not_us")
+        response = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, path.split("/")[2]), answer="not_us")
         answers.append((response.status_code, response.headers.raw, response.content))
     assert answers[0][0] == 404
     assert all(answer == answers[0] for answer in answers)
     assert world.dump() == before
 
 
-@pytest.mark.parametrize("kind", ["case", "keys", "notice"])
+@pytest.mark.parametrize("kind", ["alert", "keys", "notice"])
 def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, kind, monkeypatch):
     rows = {
-        "case": world.case,
+        "alert": world.case,
         "keys": lambda: world.regeneration(make_pair().secret, generation=5),
         "notice": world.exposure,
     }
@@ -120,7 +120,7 @@ def test_wrong_token_makes_the_same_work_whether_the_row_exists_or_not(world, ki
 
 @pytest.mark.parametrize("method", ["PUT", "DELETE", "PATCH", "OPTIONS", "TRACE", "PROPFIND"])
 def test_other_methods_are_405(world, method):
-    paths = [world.case_path(world.case()), path_of(world.links.notice_url(world.exposure()))]
+    paths = [world.alert_path(world.case()), path_of(world.links.notice_url(world.exposure()))]
     before = world.dump()
     for path in paths:
         response = world.browser().send(method, path)
@@ -166,7 +166,7 @@ def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, statu
     case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
     browser, before = world.browser(), world.dump()
     for path, token in (
-        (world.case_path(case), world.links.token(Purpose.CASE_FORM, case)),
+        (world.alert_path(case), world.links.token(Purpose.ALERT_FORM, case)),
         (path_of(world.links.reveal_url(keys, 1)), world.links.token(Purpose.REVEAL_FORM, keys, 1)),
         (path_of(world.links.notice_url(notice)), world.links.token(Purpose.NOTICE_FORM, notice)),
     ):
@@ -179,7 +179,7 @@ def test_broken_bodies_get_a_page_and_change_nothing(world, body, headers, statu
 
 
 def test_body_without_a_length_is_cut_off_at_the_limit(world):
-    path = world.case_path(world.case())
+    path = world.alert_path(world.case())
     with serving(world.pages()) as client:
         response = client.post(path, content=drip(3_000_000), headers=URLENCODED)
     assert response.status_code == 413
@@ -187,14 +187,14 @@ def test_body_without_a_length_is_cut_off_at_the_limit(world):
 
 
 RAW = [
-    b"GET /case/\xff\xfe/\x80 HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET /case/%/%% HTTP/1.1\r\nHost: x\r\n\r\n",
-    b"GET http://evil.test/case/a/b HTTP/1.1\r\nHost: evil.test\r\n\r\n",
-    b"HEAD /case/a/b HTTP/1.0\r\n\r\n",
-    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
-    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
-    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    b"POST /case/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+    b"GET /alert/\xff\xfe/\x80 HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET /alert/%/%% HTTP/1.1\r\nHost: x\r\n\r\n",
+    b"GET http://evil.test/alert/a/b HTTP/1.1\r\nHost: evil.test\r\n\r\n",
+    b"HEAD /alert/a/b HTTP/1.0\r\n\r\n",
+    b"POST /alert/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\n\r\nhello",
+    b"POST /alert/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: -5\r\n\r\n",
+    b"POST /alert/a/b HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+    b"POST /alert/a/b HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
     b"GET /" + b"a" * 100_000 + b" HTTP/1.1\r\nHost: x\r\n\r\n",
     b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03",

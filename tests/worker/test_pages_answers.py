@@ -27,7 +27,7 @@ def world(tmp_path, store):
 
 def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     response = browser.press(path, "answer", "it_was_us")
     assert response.status_code == 303
     assert httpx2.URL("http://x" + path).join(response.headers["location"]).path == path
@@ -43,7 +43,7 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
 
 
 def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
-    path, browser = world.case_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
     page = text_of(browser.get(path).text)
@@ -53,7 +53,7 @@ def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
 
 
 def test_where_keys_are_mailed_the_page_says_so(world):
-    path, browser = world.case_path(world.case()), world.browser(deliver="mail")
+    path, browser = world.alert_path(world.case()), world.browser(deliver="mail")
     question = text_of(browser.get(path).text)
     assert "You get a mail with both new keys." in question
     assert "keeps working until 24 hours after your mail server took that mail, unless" in question
@@ -66,7 +66,7 @@ def test_where_keys_are_mailed_the_page_says_so(world):
 
 
 def test_leak_stops_the_old_pair_at_once(world):
-    path, browser = world.case_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "not_us", leaked="yes").status_code == 303
     pair = world.rows(KeyPair)[0]
     assert (pair["state"], pair["retired_at"]) == (PairState.RETIRED, utc(world.now))
@@ -78,7 +78,7 @@ def test_leak_stops_the_old_pair_at_once(world):
 
 
 def test_leak_box_has_no_effect_with_it_was_us(world):
-    path, browser = world.case_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
     assert world.rows(Confirmation)[0]["leaked"] is False
@@ -87,11 +87,11 @@ def test_leak_box_has_no_effect_with_it_was_us(world):
 
 def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     browser.press(path, "answer", "it_was_us")
     before, world.now = world.dump(), world.now + 60
     for button in ("not_us", "it_was_us"):
-        again = browser.post(path, form=world.links.token(Purpose.CASE_FORM, incident_id), answer=button, leaked="yes")
+        again = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, incident_id), answer=button, leaked="yes")
         assert again.status_code == 409
         assert f"Your answer: it was us Recorded on {ANSWERED_AT}." in text_of(again.text)
         assert "your click changed nothing" in again.text
@@ -105,12 +105,12 @@ def test_closed_case_is_409_and_says_how_it_ended(world):
     incident_id = world.case(
         state=IncidentState.CLOSED, resolution=Resolution.UNANSWERED, closed_at=utc(START) + timedelta(days=14)
     )
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     before = world.dump()
     page = browser.get(path)
     assert page.status_code == 200
     assert "<form" not in page.text
-    response = browser.post(path, form=world.links.token(Purpose.CASE_FORM, incident_id), answer="not_us")
+    response = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, incident_id), answer="not_us")
     assert response.status_code == 409
     assert "This case was closed without an answer It was closed on 2026-01-15 00:00:00 UTC" in text_of(response.text)
     assert world.dump() == before
@@ -118,7 +118,7 @@ def test_closed_case_is_409_and_says_how_it_ended(world):
 
 def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     world.now = START + 104 * 86_400  # extended as far as it can be
     assert "Waiting for your answer" in browser.get(path).text
     assert browser.press(path, "answer", "not_us").status_code == 303
@@ -156,7 +156,7 @@ def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_writ
     world.change(Confirmation, incident_id, answer=answer, answered_at=utc(START), answered_by="dan")
     before = world.dump()
     response = world.browser().post(
-        world.case_path(incident_id), form=world.links.token(Purpose.CASE_FORM, incident_id), answer="not_us"
+        world.alert_path(incident_id), form=world.links.token(Purpose.ALERT_FORM, incident_id), answer="not_us"
     )
     page = text_of(response.text)
     assert response.status_code == 409
@@ -184,9 +184,9 @@ def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_writ
 )
 def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     before = world.dump()
-    response = browser.post(path, **{"form": world.links.token(Purpose.CASE_FORM, incident_id), **fields})
+    response = browser.post(path, **{"form": world.links.token(Purpose.ALERT_FORM, incident_id), **fields})
     assert response.status_code == 400
     assert "Nothing was recorded" in response.text
     assert response.text.count("<button") == 2
@@ -195,7 +195,7 @@ def test_form_without_a_clear_answer_is_400_and_asks_again(world, fields):
 
 def test_enter_key_presses_a_button_that_answers_nothing_and_keeps_the_tick(world):
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
+    path, browser = world.alert_path(incident_id), world.browser()
     page, before = browser.get(path).text, world.dump()
     submits = re.findall(r'<(?:input type="submit"|button type="submit")[^>]*>', page)
     assert submits[0] == '<input type="submit" value="" hidden>'  # browsers press the first, for Enter on the box
@@ -210,28 +210,28 @@ def test_form_tokens_fit_their_own_case_and_purpose_only(world):
     browser = world.browser()
     before = world.dump()
     for token in (
-        world.links.token(Purpose.CASE_FORM, other),
-        world.links.token(Purpose.CASE, mine),
+        world.links.token(Purpose.ALERT_FORM, other),
+        world.links.token(Purpose.ALERT, mine),
         world.links.token(Purpose.REVEAL_FORM, mine),
     ):
-        assert browser.post(world.case_path(mine), form=token, answer="not_us").status_code == 400
+        assert browser.post(world.alert_path(mine), form=token, answer="not_us").status_code == 400
     assert world.dump() == before
 
 
 def test_links_and_forms_live_through_a_rotation_of_the_keys(world):
     incident_id = world.case()
     older = Links(Keychain({"k1": b"\x11" * 32}), world.settings.public_url)
-    path, browser = path_of(older.case_url(incident_id)), world.browser()
-    assert path != world.case_path(incident_id)
-    response = browser.post(path, form=older.token(Purpose.CASE_FORM, incident_id), answer="it_was_us")
+    path, browser = path_of(older.alert_url(incident_id)), world.browser()
+    assert path != world.alert_path(incident_id)
+    response = browser.post(path, form=older.token(Purpose.ALERT_FORM, incident_id), answer="it_was_us")
     assert response.headers["location"] == "./" + path.rpartition("/")[2]
     assert "Your answer: it was us" in text_of(browser.get(path).text)
 
 
 def test_fifty_racing_answers_leave_exactly_one(world):
     incident_id = world.case()
-    token = world.links.token(Purpose.CASE_FORM, incident_id)
-    path = world.case_path(incident_id)
+    token = world.links.token(Purpose.ALERT_FORM, incident_id)
+    path = world.alert_path(incident_id)
     with serving(world.pages()) as client, ThreadPoolExecutor(50) as threads:
 
         def click(number: int) -> tuple[str, httpx2.Response]:
@@ -252,27 +252,27 @@ def test_fifty_racing_answers_leave_exactly_one(world):
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"form": "", "answer": "not_us"}, "said=stale"),
-        ({"leaked": "yes"}, "said=none&leaked=yes"),
-        ({"answer": "it_was_us"}, "said=late"),
+        ({"form": "", "answer": "not_us"}, "problem=stale"),
+        ({"leaked": "yes"}, "problem=none&leaked=yes"),
+        ({"answer": "it_was_us"}, "problem=late"),
     ],
 )
 def test_no_page_of_a_case_is_the_answer_to_a_post(world, fields, said):
     """Chrome shows an error in place of such a page when the customer goes back to it."""
     incident_id = world.case()
-    path, browser = world.case_path(incident_id), world.browser()
-    if said == "said=late":
+    path, browser = world.alert_path(incident_id), world.browser()
+    if said == "problem=late":
         browser.press(path, "answer", "not_us")
-    response = browser.send("POST", path, data={"form": world.links.token(Purpose.CASE_FORM, incident_id), **fields})
+    response = browser.send("POST", path, data={"form": world.links.token(Purpose.ALERT_FORM, incident_id), **fields})
     assert (response.status_code, response.text) == (303, "")
     assert response.headers["location"] == f"./{path.rpartition('/')[2]}?{said}"
     first, second = browser.get(f"{path}?{said}"), browser.get(f"{path}?{said}")
     assert (first.status_code, first.text) == (second.status_code, second.text)
 
 
-@pytest.mark.parametrize("query", ["said=late", "said=%3Cb%3E", "said=", "leaked=yes", "other=1"])
+@pytest.mark.parametrize("query", ["problem=late", "problem=%3Cb%3E", "problem=", "leaked=yes", "other=1"])
 def test_an_open_case_says_nothing_that_strangers_put_into_its_address(world, query):
-    path, browser = world.case_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.case()), world.browser()
     page = browser.get(f"{path}?{query}")
     assert (page.status_code, page.text) == (200, browser.get(path).text)
 
@@ -283,8 +283,8 @@ def test_the_link_of_a_closed_case_shows_nothing_of_it_after_the_grace_period(wo
         state=IncidentState.CLOSED, resolution=Resolution.REGENERATED, closed_at=utc(START) + timedelta(days=3)
     )
     world.change(Confirmation, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
-    path, browser = world.case_path(incident_id), world.browser()
-    data = {"form": world.links.token(Purpose.CASE_FORM, incident_id), "answer": "not_us"}
+    path, browser = world.alert_path(incident_id), world.browser()
+    data = {"form": world.links.token(Purpose.ALERT_FORM, incident_id), "answer": "not_us"}
     world.now = START + 10 * 86_400 - 1
     assert browser.get(path).status_code == 200
     world.now += 1

@@ -22,7 +22,7 @@ def world(tmp_path, store):
 def test_page_tells_what_happened_and_what_each_answer_does(world):
     clients = (("192.0.2.7", 15, "curl/8.5"), ("2001:db8::7", 5, "python-requests/2.31"))
     incident_id = world.case(sources=clients)
-    response = world.browser().get(world.case_path(incident_id))
+    response = world.browser().get(world.alert_path(incident_id))
     text = text_of(response.text)
     assert response.status_code == 200
     for fact in (
@@ -48,44 +48,44 @@ def test_page_tells_what_happened_and_what_each_answer_does(world):
 
 def test_rule_of_a_source_names_its_network(world):
     incident_id = world.case(rule="source", network="192.0.2.0/24")
-    page = world.browser().get(world.case_path(incident_id)).text
+    page = world.browser().get(world.alert_path(incident_id)).text
     assert "20 requests in a row from one network (192.0.2.0/24)" in text_of(page)
 
 
 def test_rule_of_the_window_says_in_which_time(world):
-    page = text_of(world.browser().get(world.case_path(world.case(rule="window"))).text)
+    page = text_of(world.browser().get(world.alert_path(world.case(rule="window"))).text)
     assert "20 requests with your public key and a wrong secret key within" in page
     assert "accepted requests may have come in between" in page
 
 
 def test_many_sources_are_summed_up(world):
     sources = tuple((f"192.0.2.{number}", 100 - number, "curl") for number in range(7))
-    page = text_of(world.browser().get(world.case_path(world.case(sources=sources))).text)
+    page = text_of(world.browser().get(world.alert_path(world.case(sources=sources))).text)
     assert "192.0.2.4 curl 96" in page
     assert "192.0.2.5" not in page
     assert "and 189 attempts from 2 more addresses" in page
-    capped = text_of(world.browser().get(world.case_path(world.case(sources=(*sources, ("*", 7, ""))))).text)
+    capped = text_of(world.browser().get(world.alert_path(world.case(sources=(*sources, ("*", 7, ""))))).text)
     assert "and 196 attempts from at least 3 more addresses" in capped
 
 
 def test_sources_that_are_no_address_are_worded_as_in_mails(world):
     sources = (("*", 30, ""), ("unix", 20, "curl"), ("unknown", 10, ""))
-    page = text_of(world.browser().get(world.case_path(world.case(sources=sources))).text)
+    page = text_of(world.browser().get(world.alert_path(world.case(sources=sources))).text)
     assert "many other addresses not named 30" in page
     assert "a local connection curl 20" in page
     assert "an unknown address not named 10" in page
     local = world.case(rule="source", network="unix")
-    assert "from one network (a local connection)" in text_of(world.browser().get(world.case_path(local)).text)
+    assert "from one network (a local connection)" in text_of(world.browser().get(world.alert_path(local)).text)
 
 
 def test_case_whose_details_are_deleted_still_shows(world):
-    page = text_of(world.browser().get(world.case_path(world.case(sources=()))).text)
+    page = text_of(world.browser().get(world.alert_path(world.case(sources=()))).text)
     assert "No details are kept any more." in page
     assert "Last 2026-01-01 00:01:00 UTC" in page
 
 
 def test_hundred_gets_and_heads_change_nothing(world):
-    path, browser = world.case_path(world.case()), world.browser()
+    path, browser = world.alert_path(world.case()), world.browser()
     before = world.dump()
     responses = browser.send_all([("GET", path), ("HEAD", path)] * 100)
     assert [response.status_code for response in responses] == [200] * 200
@@ -103,7 +103,7 @@ def test_hundred_gets_and_heads_change_nothing(world):
 def test_answers_of_others_are_shown_without_their_names(world, values, words):
     incident_id = world.case()
     world.change(Confirmation, incident_id, answered_at=utc(START + 120), **values)
-    page = text_of(world.browser().get(world.case_path(incident_id)).text)
+    page = text_of(world.browser().get(world.alert_path(incident_id)).text)
     assert words in page
     assert "zoe" not in page
 
@@ -123,7 +123,7 @@ def test_answers_of_others_are_shown_without_their_names(world, values, words):
 def test_what_comes_next_follows_the_case(world, values, answer, words):
     incident_id = world.case(**values)
     world.change(Confirmation, incident_id, answer=answer, answered_at=utc(START), answered_by="customer")
-    assert words in text_of(world.browser().get(world.case_path(incident_id)).text)
+    assert words in text_of(world.browser().get(world.alert_path(incident_id)).text)
 
 
 def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
@@ -131,13 +131,13 @@ def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
     world.change(Confirmation, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
     pair_id = world.rows(KeyPair)[0]["id"]
     world.change(KeyPair, pair_id, state=PairState.RETIRING, retire_at=utc(START) + timedelta(days=2))
-    page = text_of(world.browser().get(world.case_path(incident_id)).text)
+    page = text_of(world.browser().get(world.alert_path(incident_id)).text)
     assert "keeps working until 2026-01-03 00:00:00 UTC" in page
 
 
 def test_pages_work_under_any_path_that_a_proxy_puts_before_them(world):
     incident_id = world.case()
-    app, path = world.pages(), world.case_path(incident_id)
+    app, path = world.pages(), world.alert_path(incident_id)
     page = world.browser().get(path).text
     assert "action=" not in page
 

@@ -26,7 +26,7 @@ def world(tmp_path, store):
 
 
 def test_sender_who_leaves_in_mid_body_is_no_fault(world, caplog):
-    path = world.case_path(world.case())
+    path = world.alert_path(world.case())
     sent: list[dict] = []
     messages = iter([{"type": "http.request", "body": b"form=", "more_body": True}, {"type": "http.disconnect"}])
     headers = [(name.encode(), value.encode()) for name, value in URLENCODED.items()]
@@ -47,11 +47,11 @@ def test_store_that_is_away_is_503_with_a_time_to_come_back(tmp_path, store, wor
     case, keys, notice = world.case(), world.regeneration(make_pair().secret), world.exposure()
     gone = Database(away_url(tmp_path, store))
     browser = Browser(build_pages(world.settings, gone, world.links, world.sealer, lambda: world.now))
-    for url in (world.links.case_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
+    for url in (world.links.alert_url(case), world.links.reveal_url(keys, 1), world.links.notice_url(notice)):
         response = browser.get(path_of(url))
         assert (response.status_code, response.headers["retry-after"]) == (503, "30")
         assert "Nothing was changed" in response.text
-    assert browser.get(f"/case/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
+    assert browser.get(f"/alert/{case}/{'A' * 32}").status_code == 404  # strangers never reach the store
 
 
 def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
@@ -68,19 +68,19 @@ def test_answer_while_the_store_is_locked_is_503_and_changes_nothing(world):
     holder = threading.Thread(target=hold)
     holder.start()
     locked.wait(10)
-    response = browser.press(world.case_path(case), "answer", "not_us")
+    response = browser.press(world.alert_path(case), "answer", "not_us")
     done.set()
     holder.join()
     assert response.status_code == 503
     assert "try again" in response.text
     assert world.dump() == before
-    assert browser.press(world.case_path(case), "answer", "not_us").status_code == 303
+    assert browser.press(world.alert_path(case), "answer", "not_us").status_code == 303
     busy.close()
 
 
 def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
     case = world.case()
-    path = world.case_path(case)
+    path = world.alert_path(case)
     with world.database.write() as connection:
         connection.exec_driver_sql(REFUSAL[world.store])
     response = world.browser().press(path, "answer", "not_us")
@@ -95,7 +95,7 @@ def test_fault_is_a_page_and_its_log_has_the_place_but_no_values(world, caplog):
 
 def test_addresses_can_not_write_lines_of_their_own_into_the_log(world, caplog):
     caplog.set_level(logging.DEBUG)
-    for kind in ("case", "keys", "notice"):
+    for kind in ("alert", "keys", "notice"):
         world.browser().get(f"/{kind}/x%0d%0aforged%20line%1b%5b31m/{'A' * 32}")
     ours = [record.getMessage() for record in caplog.records if record.name.startswith("octy_worker")]
     assert [line.isprintable() for line in ours] == [True, True, True]

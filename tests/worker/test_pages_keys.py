@@ -240,7 +240,7 @@ def test_a_reload_of_the_page_with_the_secret_says_that_it_was_shown(world):
 def test_a_stale_form_sends_the_browser_to_the_page(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     response = browser.send("POST", path, data={"form": "", "reveal": "once"})
-    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?said=stale")
+    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?problem=stale")
 
 
 def test_links_to_keys_show_nothing_personal_once_they_are_dead(world):

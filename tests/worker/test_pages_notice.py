@@ -267,7 +267,7 @@ def test_form_tokens_fit_their_own_notice_and_purpose_only(world):
     for token in (
         world.links.token(Purpose.NOTICE_FORM, other),
         world.links.token(Purpose.NOTICE, mine),
-        world.links.token(Purpose.CASE_FORM, mine),
+        world.links.token(Purpose.ALERT_FORM, mine),
     ):
         assert browser.post(path_to(world, mine), form=token, order="replace").status_code == 400
     assert world.dump() == before
@@ -440,8 +440,8 @@ def test_no_page_of_a_notice_is_the_answer_to_a_post(world, fields, said):
         browser.press(path, "order", "replace")
     data = {"form": world.links.token(Purpose.NOTICE_FORM, notice), "order": "replace", **fields}
     response = browser.send("POST", path, data=data)
-    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?said={said}")
-    assert browser.get(f"{path}?said=late").status_code == (409 if said == "late" else 200)
+    assert (response.status_code, response.headers["location"]) == (303, f"./{path.rpartition('/')[2]}?problem={said}")
+    assert browser.get(f"{path}?problem=late").status_code == (409 if said == "late" else 200)
 
 
 def test_the_page_of_a_notice_shows_nothing_personal_after_its_life(world):

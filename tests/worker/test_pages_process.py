@@ -199,7 +199,7 @@ def limited(world: World, limits: Limits, figures: list[float], certificate: Cer
     return web_server(pages.config.app, host="127.0.0.1", port=0, limits=limits, figures=figures, **files)
 
 
-POST = b"POST /case/x/y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
+POST = b"POST /alert/x/y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ ACTIVE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u200b-\u200f\u202
 def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
     world = World(tmp_path)  # what such a text looks like has nothing to do with the store
     incident_id = world.case(sources=((client[:64], 20, client),))
-    page = world.browser().get(world.case_path(incident_id)).text  # the browser has judged the HTML already
+    page = world.browser().get(world.alert_path(incident_id)).text  # the browser has judged the HTML already
     assert ACTIVE.search(page) is None
     assert "<script" not in page
     assert "<img" not in page
@@ -46,7 +46,7 @@ def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
 def test_every_printed_text_is_made_harmless_not_only_the_expected_ones(tmp_path):
     world = World(tmp_path)
     incident_id = world.case(rule="source", network="192.0.2.0\x1b[2J\u202e/24")
-    page = world.browser(product_name="Oc\u2066ty\x07").get(world.case_path(incident_id)).text
+    page = world.browser(product_name="Oc\u2066ty\x07").get(world.alert_path(incident_id)).text
     assert ACTIVE.search(page) is None
     assert "from one network (192.0.2.0��/24)" in page
     assert "Oc�ty�" in page

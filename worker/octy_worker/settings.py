@@ -124,7 +124,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     incident_remind_after: Times = (DAY, 3 * DAY)
     incident_staff_after: Time = 7 * DAY
     incident_close_after: Time = 14 * DAY
-    case_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed case for so long
+    alert_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed case for so long
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
     reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life

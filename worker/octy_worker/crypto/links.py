@@ -19,9 +19,9 @@ _TOKEN_BYTES = 24
 class Purpose(StrEnum):
     """What a token is good for."""
 
-    CASE = "case"  # answer an incident
+    ALERT = "alert"  # answer an incident
     REVEAL = "keys"  # collect a new secret
-    CASE_FORM = "case-form"  # the hidden field of the answer's form
+    ALERT_FORM = "alert-form"  # the hidden field of the answer's form
     REVEAL_FORM = "keys-form"
     NOTICE = "notice"  # have the keys replaced that a notice is about
     NOTICE_FORM = "notice-form"
@@ -50,9 +50,9 @@ class Links:
         ]
         return any(fits)
 
-    def case_url(self, incident_id: str) -> str:
+    def alert_url(self, incident_id: str) -> str:
         """Return the address of the page on which the customer answers."""
-        return f"{self._public_url}/case/{incident_id}/{self.token(Purpose.CASE, incident_id)}"
+        return f"{self._public_url}/alert/{incident_id}/{self.token(Purpose.ALERT, incident_id)}"
 
     def reveal_url(self, regeneration_id: str, generation: int) -> str:
         """Return the address of the page that shows the new secret once."""

@@ -80,9 +80,9 @@ class Customer:
             raise CustomerError("the page shows no public key that the mail names as well")
         return Keys(shown[-1], secret[0])
 
-    def answer_case(self, mail: ReceivedMail, answer: str, *, leaked: bool = False) -> None:
+    def answer_alert(self, mail: ReceivedMail, answer: str, *, leaked: bool = False) -> None:
         """Answer the mail's case: `it_was_us` or `not_us`, with the leak box ticked or not."""
-        self._press(_link(mail, "/case/"), ("answer", answer), ["leaked"] if leaked else [])
+        self._press(_link(mail, "/alert/"), ("answer", answer), ["leaked"] if leaked else [])
 
     def _press(self, url: str, button: tuple[str, str], ticked: Iterable[str] = ()) -> str:
         page = self._browser.get(url)

@@ -124,8 +124,8 @@ class _Demo:
     def _settle(self, opened: Sequence[Opened], alerts: dict[str, ReceivedMail]) -> list[Case]:
         """Let two customers answer and staff decide; then collect what is new, and try old and new pairs."""
         acts: tuple[Callable[[Opened], None], ...] = (
-            lambda case: self._customer.answer_case(alerts[case.incident_id], "not_us", leaked=True),
-            lambda case: self._customer.answer_case(alerts[case.incident_id], "it_was_us"),
+            lambda case: self._customer.answer_alert(alerts[case.incident_id], "not_us", leaked=True),
+            lambda case: self._customer.answer_alert(alerts[case.incident_id], "it_was_us"),
             self._decide_as_staff,
         )
         settled = list(zip(opened, acts, strict=False))

@@ -32,7 +32,7 @@ class Terms:
     incident_remind_after: tuple[float, ...]
     incident_staff_after: float
     incident_close_after: float
-    case_link_grace_period: float
+    alert_link_grace_period: float
     quiet_after_false_alarm: float
     reveal_life: float
     overlap: float

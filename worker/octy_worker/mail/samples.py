@@ -101,7 +101,7 @@ def _incidents(kind: MailKind, site: str) -> tuple[Facts, ...]:
         late_uses=(_late(_AT - _DAY), _late(None)),
         request_id=Harmless("req-7f3a9c1d"),
         name=_NAME,
-        url=f"{site}/case/SAMPLE",
+        url=f"{site}/alert/SAMPLE",
     )
     bare = replace(
         full,
@@ -129,21 +129,21 @@ def _other_keys(site: str) -> tuple[OtherKey, ...]:
         opened_at=_AT + timedelta(minutes=1),
         network=Harmless("203.0.113.0/24"),
         window=None,
-        url=f"{site}/case/SAMPLE-OTHER-ONE",
+        url=f"{site}/alert/SAMPLE-OTHER-ONE",
     )
     plain = replace(
         first,
         incident_id=_ID[:-1] + "3",
         public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExTWO"),
         network=Harmless(""),
-        url=f"{site}/case/SAMPLE-OTHER-TWO",
+        url=f"{site}/alert/SAMPLE-OTHER-TWO",
     )
     slow = replace(
         plain,
         incident_id=_ID[:-1] + "4",
         public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExSLOW"),
         window=2_400.0,
-        url=f"{site}/case/SAMPLE-OTHER-SLOW",
+        url=f"{site}/alert/SAMPLE-OTHER-SLOW",
     )
     return first, plain, slow
 

@@ -47,7 +47,7 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
     replacements = NoticePages(settings, database, links, renderer=renderer, clock=clock)
     app = Starlette(
         routes=[
-            link_route("case", cases.respond),
+            link_route("alert", cases.respond),
             link_route("keys", keys.respond),
             link_route("notice", replacements.respond),
             Route("/healthz", _healthz, methods=["GET"]),

@@ -57,7 +57,7 @@ class IncidentPages:
 
     def respond(self, incident_id: str, token: str, form: Form | None, query: Query) -> Response:
         """Answer one request."""
-        if not self._links.check(token, Purpose.CASE, incident_id):
+        if not self._links.check(token, Purpose.ALERT, incident_id):
             _log.info("case %s: a link that we did not make was refused", incident_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
         view = self._load(incident_id)
@@ -76,12 +76,12 @@ class IncidentPages:
             return load_case(session, incident_id)
 
     def _is_over(self, incident: Incident) -> bool:
-        grace_period = timedelta(seconds=self._settings.case_link_grace_period)
+        grace_period = timedelta(seconds=self._settings.alert_link_grace_period)
         return incident.closed_at is not None and utc(self._clock()) >= incident.closed_at + grace_period
 
     def _answer(self, view: CaseView, token: str, form: Form) -> Response:
         incident_id = view.incident.id
-        if not self._links.check(form.get("form", ""), Purpose.CASE_FORM, incident_id):
+        if not self._links.check(form.get("form", ""), Purpose.ALERT_FORM, incident_id):
             return redirect_to_page(token, _STALE)
         answer = _BUTTONS.get(form.get("answer", ""))
         leaked = read_checkbox(form, "leaked")
@@ -115,7 +115,7 @@ class IncidentPages:
             sources=shown,
             rest=_describe_other_sources(view.sources, shown),
             late_uses=view.late_uses[:SOURCES_SHOWN],
-            form_token=self._links.token(Purpose.CASE_FORM, incident.id),
+            form_token=self._links.token(Purpose.ALERT_FORM, incident.id),
             quiet=self._settings.quiet_after_false_alarm,
             overlap=self._settings.overlap,
         )

@@ -18,7 +18,7 @@ Query = Mapping[str, str]
 Respond = Callable[[str, str, Form | None, Query], Response]
 """Takes the subject's id, the link's token, the form of a POST (None for a GET or HEAD) and the query. May block."""
 
-_PROBLEM = "said"
+_PROBLEM = "problem"
 
 
 def redirect_to_page(token: str, said: str = "", *, ticked: bool = False) -> Response:

@@ -44,7 +44,7 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
         late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
         request_id=harmless(incident.request_id, ID_LIMIT),
         name=harmless_name(case.account.contact_name),
-        url=links.case_url(incident.id),
+        url=links.alert_url(incident.id),
     )
     addresses = security_addresses(case.account, now)
     others = AccountNoticeFacts(order.kind, incident.id, incident.opened_at)
@@ -70,7 +70,7 @@ def _other_key(links: Links, incident: Incident) -> OtherKey:
         opened_at=incident.opened_at,
         network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
         window=window_of(incident),
-        url=links.case_url(incident.id),
+        url=links.alert_url(incident.id),
     )
 
 
