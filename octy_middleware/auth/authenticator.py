@@ -106,7 +106,7 @@ class Authenticator:
             networks=settings.networks,
             clock=clock,
             window=WindowRule(settings.window_failures, settings.window),
-            beside=self._beat,
+            beside=self._write_heartbeat,
         )
         self._recorder = Recorder(
             self._outcome_writer.write,
@@ -325,8 +325,8 @@ class Authenticator:
         except DatabaseUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)
 
-    def _beat(self, connection: Connection) -> None:
-        self._heartbeat.beat(connection)
+    def _write_heartbeat(self, connection: Connection) -> None:
+        self._heartbeat.write_if_due(connection)
 
     def hasten(self) -> None:
         """From now on write everything before its answer: the process is about to end. Takes no lock."""

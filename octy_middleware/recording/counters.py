@@ -28,7 +28,7 @@ ADD_COUNTS = Batch(
     outcome="text",
     count="bigint",
 )
-PRESENT_SOURCES = Query(
+FIND_SOURCES = Query(
     ("input.public_key", "input.minute", "input.source"),
     "{input} WHERE EXISTS (SELECT 1 FROM outcome_minute o "
     "WHERE o.public_key = input.public_key AND o.minute = input.minute AND o.source = input.source)",
@@ -36,7 +36,7 @@ PRESENT_SOURCES = Query(
     minute="bigint",
     source="text",
 )
-"""Of `sources_of`: which are counted already. What `add_counts` must know."""
+"""Of `source_places`: which are counted already. What `add_counts` must know."""
 _COUNT_SOURCES = Batch(
     "SELECT input.public_key, input.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
     "WHERE o.public_key = input.public_key AND o.minute = input.minute) FROM {input}",
@@ -60,7 +60,7 @@ _NAMES = ", ".join(_ATTEMPT)
 ADD_ATTEMPTS = Batch(f"INSERT INTO attempt ({_NAMES}) SELECT {_NAMES} FROM {{input}}", **_ATTEMPT)  # noqa: S608
 _REPLACE_ATTEMPT = f"UPDATE attempt SET {', '.join(f'{name} = ?' for name in _ATTEMPT)} WHERE id = ?"  # noqa: S608
 _SAME_PLACE = "WHERE a.public_key = input.public_key AND a.minute = input.minute AND a.outcome = input.outcome"
-PRESENT_ATTEMPTS = Query(
+COUNT_ATTEMPTS = Query(
     (
         "input.public_key",
         "input.minute",
@@ -73,10 +73,10 @@ PRESENT_ATTEMPTS = Query(
     minute="bigint",
     outcome="text",
 )
-"""Of the places of `attempts_by_place`: how many are there, and the newest one. What `add_attempts` must know."""
+"""Of the places of `group_attempts`: how many are there, and the newest one. What `add_attempts` must know."""
 
 
-def counted(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
+def count_events(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
     """Return how often each key, minute, source and outcome was seen; each entry comes with how often it was."""
     seen: Counts = Counter()
     for event, count in uses:
@@ -84,20 +84,20 @@ def counted(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
     return seen
 
 
-def sources_of(counts: Counts) -> list[tuple[str, int, str]]:
+def source_places(counts: Counts) -> list[tuple[str, int, str]]:
     """Return which sources of which keys and minutes are counted."""
     return sorted({place[:3] for place in counts})
 
 
 def add_counts(
-    connection: Connection, counts: Counts, present: Iterable[Row], *beside: tuple[Batch, InputRows], sources: int
+    connection: Connection, counts: Counts, present: Iterable[Row], *additional: tuple[Batch, InputRows], sources: int
 ) -> None:
-    """Add to the exact counts. `present`: what `PRESENT_SOURCES` found; `beside`: inserts of the same message.
+    """Add to the exact counts. `present`: what `FIND_SOURCES` found; `additional`: inserts of the same message.
 
     At most `sources` a key and minute go by name; further ones count under `OVERFLOW`.
     """
-    kept = _bounded(connection, counts, present, sources)
-    execute_many(connection, *beside, (ADD_COUNTS, [(*place, count) for place, count in sorted(kept.items())]))
+    limited = _bounded(connection, counts, present, sources)
+    execute_many(connection, *additional, (ADD_COUNTS, [(*place, count) for place, count in sorted(limited.items())]))
 
 
 def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], most: int) -> Counts:
@@ -115,12 +115,12 @@ def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], mos
         )
     bounded: Counts = Counter()
     for (public_key, minute, source, outcome), count in counts.items():
-        kept = (public_key, minute, source) not in without_room
-        bounded[public_key, minute, source if kept else OVERFLOW, outcome] += count
+        limited = (public_key, minute, source) not in without_room
+        bounded[public_key, minute, source if limited else OVERFLOW, outcome] += count
     return bounded
 
 
-def attempts_by_place(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
+def group_attempts(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
     """Return what is described in detail, by key, minute and outcome."""
     places: defaultdict[tuple[str, int, str], list[AuthEvent]] = defaultdict(list)
     for event in refused:
@@ -137,7 +137,7 @@ def add_attempts(
 ) -> list[Row]:
     """Write attempts in detail, at most `limit` of each place: the first ones and the newest. Return new rows to add.
 
-    `present`: what `PRESENT_ATTEMPTS` found. Once there are so many, the newest takes the place of the last. So the
+    `present`: what `COUNT_ATTEMPTS` found. Once there are so many, the newest takes the place of the last. So the
     cost stays the same, and strangers, who share one limit, can't tell by time which keys have a limit of their own
     (T7).
     """
@@ -146,9 +146,9 @@ def add_attempts(
     for public_key, minute, outcome, known, newest in present:
         events = places[public_key, minute, outcome]
         room = max(0, limit - known)
-        kept = events if len(events) <= room else [*events[: max(0, room - 1)], events[-1]]
+        limited = events if len(events) <= room else [*events[: max(0, room - 1)], events[-1]]
         if room:
-            added.extend(map(_attempt_row, kept))
+            added.extend(map(_attempt_row, limited))
         else:
             replaced[newest] = events[-1]
     for newest, event in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows

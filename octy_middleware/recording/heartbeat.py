@@ -18,9 +18,9 @@ from octy_middleware.db.bulk_sql import execute
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import Health
 
-_EVERY = 10.0  # seconds
+_INTERVAL = 10.0  # seconds
 _ID_BYTES = 8
-_BEAT = (
+_UPSERT = (
     "INSERT INTO app_process (id, host, pid, release, seen_at, queued, lost, commit_micros, failures, last_error, "
     "failed_at) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET seen_at = excluded.seen_at, "
     "queued = excluded.queued, lost = excluded.lost, commit_micros = excluded.commit_micros, "
@@ -43,16 +43,16 @@ class Heartbeat:
         self._id = secrets.token_hex(_ID_BYTES)  # host and pid come again when a container is restarted
         self._due = self._monotonic()
 
-    def beat(self, connection: Connection) -> None:
+    def write_if_due(self, connection: Connection) -> None:
         """Write the row when it is time."""
         now = self._monotonic()
         if now < self._due:
             return
-        self._due = now + _EVERY
+        self._due = now + _INTERVAL
         health, seen_at = self._health(), self._clock()
         execute(
             connection,
-            _BEAT,
+            _UPSERT,
             self._id,
             socket.gethostname()[:100],
             os.getpid(),

@@ -64,9 +64,9 @@ ADD_SUMS = Batch(
     **_COLUMNS,
 )
 _OF_INCIDENTS = frozenset(str(outcome) for outcome in Outcome if outcome.counts)
-LIKE_WRONG = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
+SAME_COST_AS_WRONG_SECRET = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 """What must cost the same as a wrong secret of a live key."""
-_SUMMED_UP = _OF_INCIDENTS | frozenset(map(str, LIKE_WRONG))
+_SUMMED_UP = _OF_INCIDENTS | frozenset(map(str, SAME_COST_AS_WRONG_SECRET))
 _COUNTING = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.counts)
 _OF_KEY = f"FROM attempt a WHERE a.public_key = ? AND a.minute >= ? AND a.outcome IN ({_COUNTING})"
 _BEFORE = (

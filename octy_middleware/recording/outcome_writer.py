@@ -25,35 +25,41 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording import incident_counts
 from octy_middleware.recording.counters import (
     ADD_ATTEMPTS,
-    PRESENT_ATTEMPTS,
-    PRESENT_SOURCES,
+    COUNT_ATTEMPTS,
+    FIND_SOURCES,
     Counts,
     add_attempts,
     add_counts,
-    attempts_by_place,
-    counted,
-    sources_of,
+    count_events,
+    group_attempts,
+    source_places,
 )
-from octy_middleware.recording.incident_counts import LIKE_WRONG, OpenIncident
-from octy_middleware.recording.streak import POLICY, Crossing, Hit, Run, fold, next_notice
-from octy_middleware.recording.streak_table import STORED, bounded, loaded, places_of, store
-from octy_middleware.recording.window_rule import OFF, WindowRule, crossings
+from octy_middleware.recording.incident_counts import SAME_COST_AS_WRONG_SECRET, OpenIncident
+from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult, RuleMatch, Streak, fold, next_notify_at
+from octy_middleware.recording.streak_table import (
+    LOAD_STREAKS,
+    limit_networks,
+    streak_places,
+    streaks_by_key,
+    write_streaks,
+)
+from octy_middleware.recording.window_rule import OFF, WindowRule, find_window_matches
 from octy_middleware.states import PairState
 
 _BUCKETS = 64  # networks of the decoy
-_LOCKED = 128  # keys that a recorder locks one by one; with more it would wait for most other recorders
-_USAGE_EVERY = 60.0  # seconds between two notes of a pair's last use
+_MAX_LOCKED_KEYS = 128  # keys that a recorder locks one by one; with more it would wait for most other recorders
+_USAGE_INTERVAL = 60.0  # seconds between two notes of a pair's last use
 DECOY = ""
 """The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
-_CASES = Query(
+_KEY_STATES = Query(
     ("input.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
     "{input} LEFT JOIN key_pair p ON p.public_key = input.asked "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
     public_key="text",
     asked="text",
 )
-_NOTE_USAGE = Batch(
+_RECORD_USAGE = Batch(
     "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, input.at), last_used_at = input.at "
     "FROM {input} WHERE key_pair.id = input.id",
     id="text",
@@ -62,7 +68,7 @@ _NOTE_USAGE = Batch(
 
 
 @dataclass(frozen=True, slots=True)
-class _Case:
+class _KeyState:
     """A key's pair and its open incident, if there is one; times are stored microseconds."""
 
     public_key: str
@@ -76,12 +82,12 @@ class _Case:
 
 
 @dataclass(frozen=True, slots=True)
-class _Work:
+class _BatchEffects:
     """What a batch leads to, folded in memory before its transaction begins."""
 
     counts: Counts
     attempts: Mapping[tuple[str, int, str], Sequence[AuthEvent]]
-    failing: Mapping[str, Sequence[Hit]]  # of keys with a failure, in sorted order
+    failing: Mapping[str, Sequence[AttemptResult]]  # of keys with a failure, in sorted order
     ended: AbstractSet[tuple[str, str]]  # streaks that ended for certain, if they were there at all
     asked: Mapping[str, str]  # by failing key, whose case is read
     accepted: Sequence[AuthEvent]
@@ -107,186 +113,199 @@ class OutcomeWriter:
         """Have `beside` write into each transaction, too."""
         self._database = database
         self._pinned = database.pin_connection()
-        self._beside = beside
+        self._also_write = beside
         self._threshold = threshold
         self._window = window
         self._attempts_per_minute = attempts_per_minute
         self._sources_per_minute = sources_per_minute
         self._networks = networks
         self._clock = clock
-        self._used: dict[str, float] = {}
-        self._failed = DECOY  # the last known key with a failure
+        self._usage_recorded_at: dict[str, float] = {}
+        self._last_failed_key = DECOY  # the last known key with a failure
         self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
         self._decoy = f"{incident_counts.DECOY_PREFIX}{secrets.randbelow(incident_counts.DECOYS)}"
         self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
 
     def write(self, batch: Sequence[AuthEvent]) -> None:
         """Write the batch in one transaction. Raises DatabaseUnavailableError; then nothing of it is written."""
-        work, keys = self._worked_out(batch)
-        few = len(keys) <= _LOCKED
+        effects, keys = self._fold_batch(batch)
+        few = len(keys) <= _MAX_LOCKED_KEYS
         mode = WriteMode.RECORDER if few else WriteMode.BULK_RECORDER
         with self._database.write(mode=mode, pinned=self._pinned) as connection:
             if few:
                 self._database.lock_keys(connection, keys)
-            attempts, stored, cases, sources = fetch_many(
+            attempts, stored, key_states, sources = fetch_many(
                 connection,
-                (PRESENT_ATTEMPTS, sorted(work.attempts)),
-                (STORED, places_of(work.failing)),
-                (_CASES, sorted(work.asked.items())),
-                (PRESENT_SOURCES, sources_of(work.counts)),
+                (COUNT_ATTEMPTS, sorted(effects.attempts)),
+                (LOAD_STREAKS, streak_places(effects.failing)),
+                (_KEY_STATES, sorted(effects.asked.items())),
+                (FIND_SOURCES, source_places(effects.counts)),
             )
             # Before the attempts: an incident that this opens begins with those of earlier commits.
-            incidents = self._advance_streaks(connection, work, loaded(stored), [_Case(*row) for row in cases])
-            details = add_attempts(connection, work.attempts, attempts, limit=self._attempts_per_minute)
-            self._note_usage(connection, work.accepted)
-            for _, event in sorted(work.exposed.items()):
+            incidents = self._advance_streaks(
+                connection, effects, streaks_by_key(stored), [_KeyState(*row) for row in key_states]
+            )
+            details = add_attempts(connection, effects.attempts, attempts, limit=self._attempts_per_minute)
+            self._record_usage(connection, effects.accepted)
+            for _, event in sorted(effects.exposed.items()):
                 detail = {"source": event.source, "client": event.client, "request_id": event.request_id}
                 note_exposure(connection, event.pair_id, detail, event.at)
-            self._beside(connection)
+            self._also_write(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
-            sums = incident_counts.sums(work.counts, work.failed, incidents, self._decoy)
+            sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy)
             beside = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
-            add_counts(connection, work.counts, sources, *beside, sources=self._sources_per_minute)
-        for (_, _, _, outcome), count in work.counts.items():
+            add_counts(connection, effects.counts, sources, *beside, sources=self._sources_per_minute)
+        for (_, _, _, outcome), count in effects.counts.items():
             self.recorded[Outcome(outcome)] += count
 
-    def _worked_out(self, batch: Sequence[AuthEvent]) -> tuple[_Work, AbstractSet[str]]:
+    def _fold_batch(self, batch: Sequence[AuthEvent]) -> tuple[_BatchEffects, AbstractSet[str]]:
         """Return what a batch leads to, and the keys to lock for it."""
         # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
         events, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [event for event in events.values() if event.outcome is Outcome.ACCEPTED]
         described = [event for event in accepted if event.request_id]  # uses of pairs that will end
         refused = [] if len(accepted) == len(events) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
-        hits = _hits_by_key(batch if refused else accepted)  # among successes the order is all the same
+        results = _results_by_key(batch if refused else accepted)  # among successes the order is all the same
         exposed = {
             event.public_key: event for event in refused if event.outcome is Outcome.PLAIN_HTTP and event.pair_id
         }
-        failing = {key: some for key, some in sorted(hits.items()) if not all(hit.success for hit in some)}
-        work = _Work(
-            counts=counted((events[key], count) for key, count in seen.items()),
-            attempts=attempts_by_place([*refused, *described]),
+        failing = {key: some for key, some in sorted(results.items()) if not all(result.success for result in some)}
+        effects = _BatchEffects(
+            counts=count_events((events[key], count) for key, count in seen.items()),
+            attempts=group_attempts([*refused, *described]),
             failing=failing,
             ended={
-                (key, net) for key in hits.keys() - failing.keys() for hit in hits[key] for net in (POLICY, hit.network)
+                (key, net)
+                for key in results.keys() - failing.keys()
+                for result in results[key]
+                for net in (ALL_NETWORKS, result.network)
             },
             # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-            asked={key: self._failed if key == DECOY else key for key in failing},
+            asked={key: self._last_failed_key if key == DECOY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
-            failed=[event for event in refused if event.outcome.counts or event.outcome in LIKE_WRONG],
+            failed=[event for event in refused if event.outcome.counts or event.outcome in SAME_COST_AS_WRONG_SECRET],
         )
-        return work, (hits.keys() | exposed.keys()) - {DECOY} or {self._nobody}
+        return effects, (results.keys() | exposed.keys()) - {DECOY} or {self._nobody}
 
     def _advance_streaks(
         self,
         connection: Connection,
-        work: _Work,
-        before: Mapping[str, Mapping[str, Run]],
-        cases: Iterable[_Case],
+        effects: _BatchEffects,
+        before: Mapping[str, Mapping[str, Streak]],
+        key_states: Iterable[_KeyState],
     ) -> dict[str, OpenIncident]:
         """Write the streaks and act on what they lead to; return the incidents that are open then, by key."""
-        failing = bounded(connection, before, work.failing, most=self._networks)
+        failing = limit_networks(connection, before, effects.failing, most=self._networks)
         folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
-        store(connection, before, folded, work.ended)
-        filled = crossings(connection, failing, work.asked, self._window)
+        write_streaks(connection, before, folded, effects.ended)
+        filled = find_window_matches(connection, failing, effects.asked, self._window)
         incidents: dict[str, OpenIncident] = {}
-        for case in cases:
-            if case.public_key == DECOY:  # read for equal work: strangers have no case
+        for key_state in key_states:
+            if key_state.public_key == DECOY:  # read for equal work: strangers have no case
                 continue
-            self._failed = case.public_key
-            found = folded[case.public_key]
-            crossing = found.crossing or filled.get(case.public_key)
-            incident = self._open_or_grow(connection, case, crossing, found.longest)
+            self._last_failed_key = key_state.public_key
+            found = folded[key_state.public_key]
+            rule_match = found.rule_match or filled.get(key_state.public_key)
+            incident = self._update_incident(connection, key_state, rule_match, found.longest)
             if incident is not None:
-                incidents[case.public_key] = incident
+                incidents[key_state.public_key] = incident
         return incidents
 
-    def _open_or_grow(
-        self, connection: Connection, case: _Case, crossing: Crossing | None, longest: int
+    def _update_incident(
+        self, connection: Connection, key_state: _KeyState, rule_match: RuleMatch | None, longest: int
     ) -> OpenIncident | None:
         """Act on a rule that is fulfilled; return the incident that is open then.
 
         `longest`: a success in the same batch may have ended that streak since.
         """
-        incident = None if case.incident_id is None else OpenIncident(case.incident_id, (case.opened_at or 0) / 1e6)
-        if crossing is None:
+        incident = (
+            None
+            if key_state.incident_id is None
+            else OpenIncident(key_state.incident_id, (key_state.opened_at or 0) / 1e6)
+        )
+        if rule_match is None:
             return incident
         if incident is None:
-            quiet = case.quiet_until is not None and to_micros(crossing.at) < case.quiet_until
-            if case.state != PairState.ACTIVE or quiet:
+            quiet = key_state.quiet_until is not None and to_micros(rule_match.at) < key_state.quiet_until
+            if key_state.state != PairState.ACTIVE or quiet:
                 return None
-            incident = self._open(connection, case, crossing)
-            case = replace(case, notify_at=next_notice(crossing.length, self._threshold))
-        if case.notify_at is not None and longest >= case.notify_at:
-            self._grow(connection, incident.id, longest)
+            incident = self._open_incident(connection, key_state, rule_match)
+            key_state = replace(key_state, notify_at=next_notify_at(rule_match.length, self._threshold))
+        if key_state.notify_at is not None and longest >= key_state.notify_at:
+            self._update_failures(connection, incident.id, longest)
         return incident
 
-    def _open(self, connection: Connection, case: _Case, crossing: Crossing) -> OpenIncident:
+    def _open_incident(self, connection: Connection, key_state: _KeyState, rule_match: RuleMatch) -> OpenIncident:
         """Open the case and its outbox row; the partial unique index holds it to one per pair."""
         now = self._clock()
         incident_id = uuid7(now)
         connection.execute(
             insert(Incident).values(
                 id=incident_id,
-                key_pair_id=case.pair_id,
-                account_id=case.account_id,
-                public_key=case.public_key,
-                rule=crossing.rule,
-                network=crossing.network,
-                length=crossing.length,
-                request_id=crossing.request_id,
-                first_at=utc(crossing.first_at),
-                opened_at=utc(crossing.at),
-                failures=crossing.length,
-                notify_at=next_notice(crossing.length, self._threshold),
+                key_pair_id=key_state.pair_id,
+                account_id=key_state.account_id,
+                public_key=key_state.public_key,
+                rule=rule_match.rule,
+                network=rule_match.network,
+                length=rule_match.length,
+                request_id=rule_match.request_id,
+                first_at=utc(rule_match.first_at),
+                opened_at=utc(rule_match.at),
+                failures=rule_match.length,
+                notify_at=next_notify_at(rule_match.length, self._threshold),
             )
         )
         connection.execute(insert(Confirmation).values(incident_id=incident_id, leaked=False))
         outbox.put(connection, outbox.Event.INCIDENT_OPENED, incident_id, now)
-        before = incident_counts.sums_before(connection, incident_id, case.public_key, crossing.first_at)
-        return OpenIncident(incident_id, crossing.at, crossing.first_at, crossing.length, before)
+        before = incident_counts.sums_before(connection, incident_id, key_state.public_key, rule_match.first_at)
+        return OpenIncident(incident_id, rule_match.at, rule_match.first_at, rule_match.length, before)
 
-    def _grow(self, connection: Connection, incident_id: str, failures: int) -> None:
+    def _update_failures(self, connection: Connection, incident_id: str, failures: int) -> None:
         run(
             connection,
             "UPDATE incident SET failures = ?, notify_at = ? WHERE id = ?",
             failures,
-            next_notice(failures, self._threshold),
+            next_notify_at(failures, self._threshold),
             incident_id,
         )
         outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
-    def _note_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
+    def _record_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
         """Note first and last use, at most once a minute and pair: it is for people."""
         latest = {event.pair_id: event.at for event in accepted}
-        due = {pair_id: at for pair_id, at in latest.items() if at - self._used.get(pair_id, 0.0) >= _USAGE_EVERY}
+        due = {
+            pair_id: at
+            for pair_id, at in latest.items()
+            if at - self._usage_recorded_at.get(pair_id, 0.0) >= _USAGE_INTERVAL
+        }
         if not due:
             return
-        if len(self._used) > 100_000:  # noqa: PLR2004  # only a memory of what need not be written again
-            self._used.clear()
-        self._used.update(due)
-        _NOTE_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
+        if len(self._usage_recorded_at) > 100_000:  # noqa: PLR2004  # only a memory of what need not be written again
+            self._usage_recorded_at.clear()
+        self._usage_recorded_at.update(due)
+        _RECORD_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
 
 
-def _hits_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[Hit]]:
+def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]]:
     """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy.
 
     The same success again and again is one: accepted requests of a busy key are most of a batch.
     """
-    hits: defaultdict[str, list[Hit]] = defaultdict(list)
+    results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
     last: dict[str, AuthEvent] = {}
     for event in batch:
         key = event.public_key
         if event.outcome is Outcome.ACCEPTED:
             if last.get(key) is not event:
-                hits[key].append(Hit(True, event.network, event.at))
+                results[key].append(AttemptResult(True, event.network, event.at))
                 last[key] = event
         elif event.outcome.counts:
-            hits[key].append(Hit(False, event.network, event.at, event.request_id))
+            results[key].append(AttemptResult(False, event.network, event.at, event.request_id))
             last[key] = event
-        elif event.outcome in LIKE_WRONG:
-            hits[DECOY].append(Hit(False, _bucket(event.network), event.at))
-    return hits
+        elif event.outcome in SAME_COST_AS_WRONG_SECRET:
+            results[DECOY].append(AttemptResult(False, _bucket(event.network), event.at))
+    return results
 
 
 def _bucket(network: str) -> str:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
-POLICY = ""
+ALL_NETWORKS = ""
 """The network of the policy's own streak."""
 
 
@@ -25,21 +25,21 @@ class Rule(StrEnum):
     WINDOW = "window"
 
 
-class Run(NamedTuple):
+class Streak(NamedTuple):
     """A streak's length, and the Unix times of its first and last failure. Length 0 is no streak."""
 
     length: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
 
-    def after_failure(self, at: float) -> "Run":
+    def after_failure(self, at: float) -> "Streak":
         """One more failure. Times never run backwards, whatever the clock does."""
         if self.length == 0:
-            return Run(1, at, at)
-        return Run(self.length + 1, self.first_at, max(self.last_at, at))
+            return Streak(1, at, at)
+        return Streak(self.length + 1, self.first_at, max(self.last_at, at))
 
 
-class Hit(NamedTuple):
+class AttemptResult(NamedTuple):
     """One outcome of a known, live key that bears on its streaks."""
 
     success: bool
@@ -49,7 +49,7 @@ class Hit(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Crossing:
+class RuleMatch:
     """The first failure of a batch with which a rule was fulfilled: `length` failures since `first_at`."""
 
     rule: Rule
@@ -61,44 +61,44 @@ class Crossing:
 
 
 @dataclass(frozen=True, slots=True)
-class Folded:
+class FoldResult:
     """The streaks after a batch (ended ones have length 0), its first crossing, and the longest that any was."""
 
-    runs: Mapping[str, Run]
-    crossing: Crossing | None
+    streaks: Mapping[str, Streak]
+    rule_match: RuleMatch | None
     longest: int = 0
 
 
-NO_RUN = Run()
+NO_STREAK = Streak()
 
 
-def fold(runs: Mapping[str, Run], hits: Iterable[Hit], threshold: int) -> Folded:
+def fold(streaks: Mapping[str, Streak], results: Iterable[AttemptResult], threshold: int) -> FoldResult:
     """Fold one key's hits, in order, into its streaks."""
-    now = dict(runs)
-    crossing: Crossing | None = None
+    now = dict(streaks)
+    rule_match: RuleMatch | None = None
     longest = 0
-    for hit in hits:
-        if hit.success:
-            now[POLICY] = now[hit.network] = NO_RUN
+    for result in results:
+        if result.success:
+            now[ALL_NETWORKS] = now[result.network] = NO_STREAK
             continue
-        for network in (POLICY, hit.network):
-            now[network] = now.get(network, NO_RUN).after_failure(hit.at)
-        longest = max(longest, now[POLICY].length, now[hit.network].length)
-        if crossing is None:
-            crossing = _crossing(now, hit, threshold)
-    return Folded(now, crossing, longest)
+        for network in (ALL_NETWORKS, result.network):
+            now[network] = now.get(network, NO_STREAK).after_failure(result.at)
+        longest = max(longest, now[ALL_NETWORKS].length, now[result.network].length)
+        if rule_match is None:
+            rule_match = _match_rule(now, result, threshold)
+    return FoldResult(now, rule_match, longest)
 
 
-def _crossing(runs: Mapping[str, Run], hit: Hit, threshold: int) -> Crossing | None:
+def _match_rule(streaks: Mapping[str, Streak], result: AttemptResult, threshold: int) -> RuleMatch | None:
     """The policy's own streak goes first: when both stand at the threshold, the promise names the rule."""
-    for rule, network in ((Rule.KEY, POLICY), (Rule.SOURCE, hit.network)):
-        run = runs[network]
-        if run.length >= threshold:
-            return Crossing(rule, network, run.length, run.first_at, hit.at, hit.request_id)
+    for rule, network in ((Rule.KEY, ALL_NETWORKS), (Rule.SOURCE, result.network)):
+        streak = streaks[network]
+        if streak.length >= threshold:
+            return RuleMatch(rule, network, streak.length, streak.first_at, result.at, result.request_id)
     return None
 
 
-def next_notice(length: int, threshold: int) -> int:
+def next_notify_at(length: int, threshold: int) -> int:
     """Return the length at which the case is told next: 2, 4, 8, … times the threshold."""
     notice = threshold * 2
     while notice <= length:

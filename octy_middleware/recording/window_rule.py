@@ -12,7 +12,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.db.bulk_sql import Batch
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.recording.streak import POLICY, Crossing, Hit, Rule
+from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult, Rule, RuleMatch
 
 _COUNT = Batch(
     "SELECT input.public_key, SUM(o.count), MIN(o.minute) FROM {input} CROSS JOIN outcome_minute o "  # noqa: S608
@@ -36,27 +36,31 @@ class WindowRule(NamedTuple):
 OFF = WindowRule()
 
 
-def crossings(
-    connection: Connection, failing: Mapping[str, Sequence[Hit]], asked: Mapping[str, str], window: WindowRule
-) -> dict[str, Crossing]:
+def find_window_matches(
+    connection: Connection, failing: Mapping[str, Sequence[AttemptResult]], asked: Mapping[str, str], window: WindowRule
+) -> dict[str, RuleMatch]:
     """Return where a batch, which is not among the counts yet, crosses the window, by key.
 
     `asked` names the key whose counts are read for each: the decoy's are another one's, for equal work (T7).
     """
     if not window.failures:
         return {}
-    failed = {key: [hit for hit in hits if not hit.success] for key, hits in failing.items()}
-    since = {key: int(hits[-1].at - window.seconds) // 60 for key, hits in failed.items()}
+    failed = {key: [result for result in results if not result.success] for key, results in failing.items()}
+    since = {key: int(results[-1].at - window.seconds) // 60 for key, results in failed.items()}
     rows = _COUNT.fetch(connection, [(key, asked[key], since[key]) for key in sorted(failed)])
     before = {key: (int(count), minute * 60.0) for key, count, minute in rows}
-    found = {key: crossing(hits, *before.get(key, (0, hits[0].at)), window) for key, hits in failed.items()}
+    found = {
+        key: match_window(results, *before.get(key, (0, results[0].at)), window) for key, results in failed.items()
+    }
     return {key: there for key, there in found.items() if there is not None}
 
 
-def crossing(failed: Sequence[Hit], before: int, first_at: float, window: WindowRule) -> Crossing | None:
+def match_window(failed: Sequence[AttemptResult], before: int, first_at: float, window: WindowRule) -> RuleMatch | None:
     """Return the failure of a batch with which the window, which held `before` since `first_at`, is full."""
     if before + len(failed) < window.failures:
         return None
     place = max(0, window.failures - before - 1)
-    hit = failed[place]
-    return Crossing(Rule.WINDOW, POLICY, before + place + 1, min(first_at, failed[0].at), hit.at, hit.request_id)
+    result = failed[place]
+    return RuleMatch(
+        Rule.WINDOW, ALL_NETWORKS, before + place + 1, min(first_at, failed[0].at), result.at, result.request_id
+    )

@@ -19,7 +19,7 @@ from load.report import percentile
 from benchmarks import simulated_traffic as traffic
 from benchmarks.simulated_traffic import ACCEPTED, DEFAULTS, UNKNOWN, WRONG, Entry, Load
 from octy_middleware.recording import outcome_writer, recorder
-from octy_middleware.recording.streak import POLICY, next_notice
+from octy_middleware.recording.streak import ALL_NETWORKS, next_notify_at
 from octy_worker.domain.pace import MOST, Pace
 
 THRESHOLD, MOST_ATTEMPTS = DEFAULTS["threshold"], DEFAULTS["attempts_per_minute"]
@@ -136,21 +136,21 @@ class Books:
             source = entry.place & 8191
             if entry.kind == ACCEPTED:
                 if entry.key in self.streaks:
-                    for network in (POLICY, source):
+                    for network in (ALL_NETWORKS, source):
                         self.streaks[entry.key].pop(network, None)
                 continue
             failed.add(entry.key)
             mine = self.streaks[entry.key]
-            for network in (POLICY, source):
+            for network in (ALL_NETWORKS, source):
                 mine[network] = mine.get(network, 0) + 1
             if entry.kind == WRONG:
-                self._tell(entry.key, max(mine[POLICY], mine[source]))
+                self._tell(entry.key, max(mine[ALL_NETWORKS], mine[source]))
         return len(failed)
 
     def _tell(self, key: int, length: int) -> None:
         if length >= self.told.get(key, THRESHOLD):
             self.messages += 1
-            self.told[key] = next_notice(length, THRESHOLD)
+            self.told[key] = next_notify_at(length, THRESHOLD)
 
 
 @dataclass

@@ -9,8 +9,8 @@ from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.recording.outcome_writer import OutcomeWriter
-from octy_middleware.recording.streak import Hit, Rule
-from octy_middleware.recording.window_rule import WindowRule, crossing
+from octy_middleware.recording.streak import AttemptResult, Rule
+from octy_middleware.recording.window_rule import WindowRule, match_window
 
 NOW = 1_800_000_000.0
 LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
@@ -103,8 +103,8 @@ def test_a_pair_on_its_way_out_opens_no_case(world: World, state: str) -> None:
 def test_batches_cross_where_single_failures_do(failures: int, sizes: list[int]) -> None:
     window, before, found = WindowRule(failures, 600), 0, None
     for size in sizes:
-        hits = [Hit(False, "n", NOW, str(before + place)) for place in range(size)]
-        found = found or crossing(hits, before, NOW, window)
+        results = [AttemptResult(False, "n", NOW, str(before + place)) for place in range(size)]
+        found = found or match_window(results, before, NOW, window)
         before += size
     if before < failures:
         assert found is None
