@@ -189,8 +189,10 @@ class IncidentEvent(Table, table=True):
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
 
 
-class Confirmation(Table, table=True):
-    """The answer to a case. One conditional UPDATE decides who gave it."""
+class IncidentAnswer(Table, table=True):
+    """The answer of the customer or of staff to an incident. One conditional UPDATE decides who gave it."""
+
+    __tablename__ = "incident_answer"
 
     incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
     answer: str | None = Field(default=None, max_length=16)
@@ -290,10 +292,10 @@ class Webhook(Table, table=True):
     sent_at: datetime | None = time_or_none()
 
 
-class StaffOrder(Table, table=True):
+class StaffRequestRow(Table, table=True):
     """What staff ordered of a workflow; messages to it carry the id alone. Append only, but for its use."""
 
-    __tablename__ = "staff_order"
+    __tablename__ = "staff_request"
 
     id: str = Field(primary_key=True, max_length=64)  # a UUIDv7, or the id that staff gave to repeat it
     action: str = Field(max_length=16)

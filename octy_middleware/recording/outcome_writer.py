@@ -17,7 +17,7 @@ from octy_middleware.clock import Clock, to_micros, utc, uuid7
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import Batch, Query, fetch_many, run
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Confirmation, Incident
+from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import outbox
 from octy_middleware.domain.notices import note_exposure
 from octy_middleware.http.event import AuthEvent
@@ -256,7 +256,7 @@ class OutcomeWriter:
                 notify_at=next_notify_at(rule_match.length, self._threshold),
             )
         )
-        connection.execute(insert(Confirmation).values(incident_id=incident_id, leaked=False))
+        connection.execute(insert(IncidentAnswer).values(incident_id=incident_id, leaked=False))
         outbox.put(connection, outbox.Event.INCIDENT_OPENED, incident_id, now)
         before = incident_counts.sums_before(connection, incident_id, key_state.public_key, rule_match.first_at)
         return OpenIncident(incident_id, rule_match.at, rule_match.first_at, rule_match.length, before)

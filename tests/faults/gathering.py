@@ -29,7 +29,7 @@ from octy_worker.dev.inbox import ReceivedMail
 
 _INCIDENTS = """SELECT i.id, i.public_key, i.rule, i.network, i.length, i.request_id, i.first_at, i.opened_at,
     i.closed_at, i.resolution, i.regeneration_id, c.answer
-    FROM incident i JOIN confirmation c ON c.incident_id = i.id"""
+    FROM incident i JOIN incident_answer c ON c.incident_id = i.id"""
 _ORDERS = """SELECT r.id, r.account_id, r.cause, o.public_key, n.public_key, r.state, r.finished_at FROM regeneration r
     LEFT JOIN key_pair o ON o.id = r.old_pair_id LEFT JOIN key_pair n ON n.id = r.new_pair_id"""
 _RECORDED = """SELECT public_key, SUM(count) FROM outcome_minute

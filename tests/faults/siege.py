@@ -27,7 +27,7 @@ _PROGRESS = 5.0  # seconds between two lines
 _LISTING = 2.0  # seconds between two looks at the list of processes
 _UNSETTLED = (
     "SELECT (SELECT COUNT(*) FROM outbox WHERE delivered_at IS NULL) + (SELECT COUNT(*) FROM incident i "
-    "JOIN confirmation c ON c.incident_id = i.id WHERE i.closed_at IS NULL AND c.answer IS NOT NULL) + "
+    "JOIN incident_answer c ON c.incident_id = i.id WHERE i.closed_at IS NULL AND c.answer IS NOT NULL) + "
     "(SELECT COUNT(*) FROM regeneration WHERE finished_at IS NULL)"
 )
 

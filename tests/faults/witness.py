@@ -80,7 +80,9 @@ class Witness:
     def _look(self) -> None:
         with self._database.read() as connection:
             incidents = connection.execute(text("SELECT public_key, id, resolution, regeneration_id FROM incident"))
-            answers = connection.execute(text("SELECT incident_id, answer FROM confirmation WHERE answer IS NOT NULL"))
+            answers = connection.execute(
+                text("SELECT incident_id, answer FROM incident_answer WHERE answer IS NOT NULL")
+            )
             orders = connection.execute(
                 text(
                     "SELECT r.id, r.cause, r.collected_at, r.finished_at, a.reference FROM regeneration r "

@@ -41,7 +41,7 @@ def test_the_twentieth_failure_opens_one_incident_with_its_outbox_row(world: Wor
     )
     assert (rule, length, request_id, state) == ("key", 20, "20", "opening")
     assert world.rows("SELECT subject_id FROM outbox WHERE kind = 'incident_opened'") == [(incident,)]
-    assert world.rows("SELECT incident_id, answer FROM confirmation") == [(incident, None)]
+    assert world.rows("SELECT incident_id, answer FROM incident_answer") == [(incident, None)]
     outcome_writer.write([event(keys, number=n) for n in range(21, 40)])
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
 

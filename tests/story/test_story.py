@@ -105,4 +105,4 @@ def test_an_answer_stands_and_a_second_one_changes_nothing(crew: Crew, connect: 
     with pytest.raises(Exception, match=r"\b409\b|no form"):
         crew.customer.answer_alert(alert, "not_us" if answer == "it_was_us" else "it_was_us")
     [(incident, *_)] = crew.incidents()
-    assert crew.rows("SELECT answer FROM confirmation WHERE incident_id = :id", id=incident) == [(answer,)]
+    assert crew.rows("SELECT answer FROM incident_answer WHERE incident_id = :id", id=incident) == [(answer,)]

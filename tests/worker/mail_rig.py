@@ -13,8 +13,8 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import (
     Account,
     Attempt,
-    Confirmation,
     Incident,
+    IncidentAnswer,
     KeyPair,
     Mail,
     Notice,
@@ -127,7 +127,7 @@ class World:
             **fields,
         }
         incident = Incident(id=incident_id, key_pair_id=self.pair_id, account_id=self.account_id, **fields)
-        self.add(incident, Confirmation(incident_id=incident_id))
+        self.add(incident, IncidentAnswer(incident_id=incident_id))
         with self.database.write() as connection:
             for source, number, client, at in self._failed:
                 last = (number, to_micros(at))

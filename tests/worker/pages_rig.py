@@ -18,8 +18,8 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import (
     Account,
-    Confirmation,
     Incident,
+    IncidentAnswer,
     IncidentCount,
     KeyPair,
     Notice,
@@ -131,7 +131,7 @@ class World:
         incident = Incident(
             key_pair_id=pair.id, account_id=self.account_id, public_key=pair.public_key, request_id="req-20", **given
         )
-        self.insert(incident, Confirmation(incident_id=incident.id))
+        self.insert(incident, IncidentAnswer(incident_id=incident.id))
         for number, (source, count, client) in enumerate(sources):
             self._failures(incident, source, count, client, START + number)
         return incident.id

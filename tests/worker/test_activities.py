@@ -236,7 +236,7 @@ def test_a_case_that_joins_after_the_end_is_told_once(desk: Desk) -> None:
     desk.regenerations.finish_regeneration(FinishRegenerationInput(ordered, RegenerationFinalState.DONE, NOW))
     desk.answer(incident_id, Answer.NOT_US)
     with desk.world.database.write() as connection:
-        run(connection, "UPDATE confirmation SET leaked = ?", True)
+        run(connection, "UPDATE incident_answer SET leaked = ?", True)
     assert desk.told("regeneration_finished") == []
     assert twice(desk.incidents.open_regeneration, OpenRegenerationInput(incident_id, at=NOW)) == ordered
     assert desk.told("regeneration_finished") == [incident_id]
@@ -295,8 +295,8 @@ def test_after_a_superseded_one_the_case_joins_the_later_one(desk: Desk) -> None
 
 RESTS_ON = {
     Resolution.UNANSWERED: "",
-    Resolution.FALSE_ALARM: "UPDATE confirmation SET answer = 'it_was_us'",
-    Resolution.REGENERATED: "UPDATE confirmation SET answer = 'not_us'",
+    Resolution.FALSE_ALARM: "UPDATE incident_answer SET answer = 'it_was_us'",
+    Resolution.REGENERATED: "UPDATE incident_answer SET answer = 'not_us'",
 }
 
 
@@ -505,7 +505,7 @@ def test_an_end_is_told_to_the_waiting_cases_once_and_erases_the_secret(desk: De
     )  # the ending that it has
     assert desk.told("regeneration_finished") == [incident_id]
     assert desk.world.rows("SELECT COUNT(*) FROM sealed_secret WHERE sealed IS NOT NULL") == [(0,)]
-    assert desk.world.rows("SELECT answer FROM confirmation") == [(None,)]  # to be decided anew
+    assert desk.world.rows("SELECT answer FROM incident_answer") == [(None,)]  # to be decided anew
 
 
 @pytest.mark.parametrize("ending", [RegenerationFinalState.ABANDONED, RegenerationFinalState.SUPERSEDED])

@@ -81,12 +81,12 @@ def refused(world: World, incident_id: str, wish: Change) -> str:
 
 
 def everything(world: World) -> list[list[tuple]]:
-    tables = ("confirmation", "incident", "incident_event", "regeneration", "sealed_secret", "key_pair", "outbox")
+    tables = ("incident_answer", "incident", "incident_event", "regeneration", "sealed_secret", "key_pair", "outbox")
     return [world.rows(f"SELECT * FROM {table} ORDER BY 1, 2") for table in tables]
 
 
 def standing(world: World) -> tuple:
-    return world.rows("SELECT answer, leaked, answered_by FROM confirmation")[0]
+    return world.rows("SELECT answer, leaked, answered_by FROM incident_answer")[0]
 
 
 def pair_states(world: World) -> dict[str, str]:

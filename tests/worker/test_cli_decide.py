@@ -95,7 +95,7 @@ def test_a_customer_who_was_faster_is_found_in_sql_and_the_refusal_noted_once(of
     with office.world.database.write() as connection:  # the page's answer, before the workflow has heard of it
         run(
             connection,
-            "UPDATE confirmation SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
+            "UPDATE incident_answer SET answer = 'it_was_us', answered_by = 'customer', answered_at = 0 "
             "WHERE incident_id = ?",
             incident_id,
         )
@@ -145,7 +145,9 @@ def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(o
     assert set(done.json) == set(incidents_requests.CHANGE_JSON.split(", "))
     assert (done.json["closed"], done.json["ordered"]) == (False, None)
     office.wait_for_end(incident_id)
-    query = "SELECT resolution, answer, answered_by FROM incident JOIN confirmation ON incident_id = id WHERE id = :id"
+    query = (
+        "SELECT resolution, answer, answered_by FROM incident JOIN incident_answer ON incident_id = id WHERE id = :id"
+    )
     assert office.world.rows(query, id=incident_id) == [("false_alarm", "it_was_us", "ada")]
     states = "SELECT state FROM regeneration WHERE id = :id"
     assert office.world.rows(states, id=done.json["withdrawn"]) == [("superseded",)]

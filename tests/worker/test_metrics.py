@@ -276,6 +276,6 @@ def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> N
     assert "octy_alerts_held 0.0" in told
     [age] = [line.split()[1] for line in told.splitlines() if line.startswith("octy_alerts_unsent_oldest_seconds ")]
     assert 1300 <= float(age) < 1400
-    change(world, "UPDATE confirmation SET answer = 'it_was_us' WHERE incident_id = ?", incident_id)
+    change(world, "UPDATE incident_answer SET answer = 'it_was_us' WHERE incident_id = ?", incident_id)
     with world.database.read_session() as session:
         assert (unsent_alerts(session, time.time()).count, capped_by_kind(session, time.time())) == (0, {})

@@ -72,7 +72,7 @@ def test_an_order_says_what_its_row_says_and_a_retry_of_the_same_call_says_it_ag
         "", {"decision": "dismiss", "leaked": False, "actor": "dan", "reason": DAN.reason, "decision_id": "d-1"}
     )
     assert use(control, "d-1", case) == first
-    assert world.rows("SELECT result, used_at IS NOT NULL FROM staff_order") == [("used", True)]
+    assert world.rows("SELECT result, used_at IS NOT NULL FROM staff_request") == [("used", True)]
 
 
 REFUSED = {
@@ -98,18 +98,18 @@ def test_an_order_that_is_missing_foreign_or_used_is_refused_noted_and_counted( 
     use(control, "d-3", case, call="0")
     with world.database.write() as connection:
         staff_requests.withdraw(connection, "d-4", NOW)
-    before = world.rows("SELECT id, used_by, result FROM staff_order ORDER BY id")
+    before = world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id")
     refused = use(control, order_id, case, **more)
     assert (bool(refused.refused), refused.request) == (True, {})
     assert refusals(world, case) == [(more.get("what", "decision_refused"), "system", {"why": refused.refused})]
     assert counted == {why: 1}
-    assert world.rows("SELECT id, used_by, result FROM staff_order ORDER BY id") == before
+    assert world.rows("SELECT id, used_by, result FROM staff_request ORDER BY id") == before
 
 
 def test_a_row_that_was_edited_into_nonsense_is_refused(world, control, counted, case):
     staff_requests.write(world.database, StaffAction.DECIDE, case, DAN, NOW)
     with world.database.write() as connection:
-        run(connection, "UPDATE staff_order SET actor = 'system'")
+        run(connection, "UPDATE staff_request SET actor = 'system'")
     assert "actor must be a staff id" in use(control, "d-1", case).refused
     assert counted == {RefusalReason.ORDER_FAULTY: 1}
 
@@ -137,7 +137,7 @@ def test_the_same_order_is_written_once_and_another_of_its_id_not_at_all(world, 
             staff_requests.write(world.database, StaffAction.EXTEND, case, other, NOW)
     with pytest.raises(OrderRefusedError):
         staff_requests.write(world.database, StaffAction.EXTEND, "another", WEEK, NOW)
-    assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_order") == [
+    assert world.rows("SELECT action, subject_id, fields, actor, reason FROM staff_request") == [
         ("extend", case, '{"days": 7}', "eve", WEEK.reason)
     ]
 
@@ -178,7 +178,7 @@ def test_order_only_writes_the_order_and_prints_its_id_without_temporal(world, c
     done = octy("incidents", verb, case, *rest, "--reason", "by phone", "--order-only", "--json").must()
     assert done.json["update"] == action
     [(order_id, said, subject, given, actor)] = world.rows(
-        "SELECT id, action, subject_id, fields, actor FROM staff_order"
+        "SELECT id, action, subject_id, fields, actor FROM staff_request"
     )
     assert (order_id, said, subject, actor) == (done.json["order"], action, case, "ada")
     assert json.loads(given) == fields

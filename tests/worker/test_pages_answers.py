@@ -12,7 +12,7 @@ from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Confirmation, IncidentEvent, KeyChange, KeyPair, Outbox
+from octy_middleware.db.models import IncidentAnswer, IncidentEvent, KeyChange, KeyPair, Outbox
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import IncidentState, PairState, Resolution
 from octy_worker.crypto.links import Links, Purpose
@@ -31,9 +31,9 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
     response = browser.press(path, "answer", "it_was_us")
     assert response.status_code == 303
     assert httpx2.URL("http://x" + path).join(response.headers["location"]).path == path
-    confirmation = world.rows(Confirmation)[0]
-    assert (confirmation["answer"], confirmation["leaked"]) == ("it_was_us", False)
-    assert (confirmation["answered_by"], confirmation["answered_at"]) == ("customer", utc(world.now))
+    incident_answer = world.rows(IncidentAnswer)[0]
+    assert (incident_answer["answer"], incident_answer["leaked"]) == ("it_was_us", False)
+    assert (incident_answer["answered_by"], incident_answer["answered_at"]) == ("customer", utc(world.now))
     message = world.rows(Outbox)[0]
     assert (message["kind"], message["subject_id"]) == ("incident_answered", incident_id)
     assert message["detail"] == {"answer": "it_was_us", "leaked": False}
@@ -81,7 +81,7 @@ def test_leak_box_has_no_effect_with_it_was_us(world):
     path, browser = world.alert_path(world.case()), world.browser()
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
-    assert world.rows(Confirmation)[0]["leaked"] is False
+    assert world.rows(IncidentAnswer)[0]["leaked"] is False
     assert "Your keys stay as they are." in browser.get(path).text
 
 
@@ -122,7 +122,7 @@ def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
     world.now = START + 104 * 86_400  # extended as far as it can be
     assert "Waiting for your answer" in browser.get(path).text
     assert browser.press(path, "answer", "not_us").status_code == 303
-    assert world.rows(Confirmation)[0]["answer"] == "not_us"
+    assert world.rows(IncidentAnswer)[0]["answer"] == "not_us"
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,7 @@ def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_writ
     world, resolution, answer, shown, hidden
 ):
     incident_id = world.case(state=IncidentState.CLOSED, resolution=resolution, closed_at=utc(START))
-    world.change(Confirmation, incident_id, answer=answer, answered_at=utc(START), answered_by="dan")
+    world.change(IncidentAnswer, incident_id, answer=answer, answered_at=utc(START), answered_by="dan")
     before = world.dump()
     response = world.browser().post(
         world.alert_path(incident_id), form=world.links.token(Purpose.ALERT_FORM, incident_id), answer="not_us"
@@ -243,7 +243,7 @@ def test_fifty_racing_answers_leave_exactly_one(world):
     winner = next(button for button, response in clicks if response.status_code == 303)
     words = {"it_was_us": "Your answer: it was us", "not_us": "Your answer: it was not us"}[winner]
     assert all(words in text_of(response.text) for _, response in clicks if response.status_code == 409)
-    assert [row["answer"] for row in world.rows(Confirmation)] == [winner]
+    assert [row["answer"] for row in world.rows(IncidentAnswer)] == [winner]
     assert [row["detail"]["answer"] for row in world.rows(Outbox)] == [winner]
     assert [row["what"] for row in world.rows(IncidentEvent)] == ["answered"]
     assert world.rows(KeyPair)[0]["state"] == (PairState.RETIRED if winner == "not_us" else PairState.ACTIVE)
@@ -282,7 +282,7 @@ def test_the_link_of_a_closed_case_shows_nothing_of_it_after_the_grace_period(wo
     incident_id = world.case(
         state=IncidentState.CLOSED, resolution=Resolution.REGENERATED, closed_at=utc(START) + timedelta(days=3)
     )
-    world.change(Confirmation, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
+    world.change(IncidentAnswer, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
     path, browser = world.alert_path(incident_id), world.browser()
     data = {"form": world.links.token(Purpose.ALERT_FORM, incident_id), "answer": "not_us"}
     world.now = START + 10 * 86_400 - 1

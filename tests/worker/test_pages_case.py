@@ -10,7 +10,7 @@ from pages_rig import START, opened
 from pages_rules import text_of
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Confirmation, Incident, KeyPair
+from octy_middleware.db.models import Incident, IncidentAnswer, KeyPair
 from octy_middleware.states import PairState
 
 
@@ -102,7 +102,7 @@ def test_hundred_gets_and_heads_change_nothing(world):
 )
 def test_answers_of_others_are_shown_without_their_names(world, values, words):
     incident_id = world.case()
-    world.change(Confirmation, incident_id, answered_at=utc(START + 120), **values)
+    world.change(IncidentAnswer, incident_id, answered_at=utc(START + 120), **values)
     page = text_of(world.browser().get(world.alert_path(incident_id)).text)
     assert words in page
     assert "zoe" not in page
@@ -122,13 +122,13 @@ def test_answers_of_others_are_shown_without_their_names(world, values, words):
 )
 def test_what_comes_next_follows_the_case(world, values, answer, words):
     incident_id = world.case(**values)
-    world.change(Confirmation, incident_id, answer=answer, answered_at=utc(START), answered_by="customer")
+    world.change(IncidentAnswer, incident_id, answer=answer, answered_at=utc(START), answered_by="customer")
     assert words in text_of(world.browser().get(world.alert_path(incident_id)).text)
 
 
 def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
     incident_id = world.case()
-    world.change(Confirmation, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
+    world.change(IncidentAnswer, incident_id, answer="not_us", answered_at=utc(START), answered_by="customer")
     pair_id = world.rows(KeyPair)[0]["id"]
     world.change(KeyPair, pair_id, state=PairState.RETIRING, retire_at=utc(START) + timedelta(days=2))
     page = text_of(world.browser().get(world.alert_path(incident_id)).text)

@@ -15,8 +15,8 @@ from octy_worker.pages import build_pages
 
 URLENCODED = {"content-type": "application/x-www-form-urlencoded"}
 REFUSAL = {
-    "sqlite": "CREATE TRIGGER broken BEFORE UPDATE ON confirmation BEGIN SELECT RAISE(ABORT, 'out of order'); END",
-    "postgresql": 'ALTER TABLE confirmation ADD CONSTRAINT "out of order" CHECK (answer IS NULL)',
+    "sqlite": "CREATE TRIGGER broken BEFORE UPDATE ON incident_answer BEGIN SELECT RAISE(ABORT, 'out of order'); END",
+    "postgresql": 'ALTER TABLE incident_answer ADD CONSTRAINT "out of order" CHECK (answer IS NULL)',
 }
 
 

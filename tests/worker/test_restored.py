@@ -340,7 +340,7 @@ def test_answer_that_was_given_is_given_again_and_cuts_the_leaked_pair(world: Wo
     fact = KnownIncident(incident_id, True, "", Choice.REGENERATE, leaked=True, by="customer", regeneration_id="")
     assert repaired(world, fact) == repair.Repaired((keys.public_key,), changed=True)
     assert repaired(world, fact) == repair.Repaired()
-    said = "SELECT answer, leaked, answered_by FROM confirmation WHERE incident_id = :id"
+    said = "SELECT answer, leaked, answered_by FROM incident_answer WHERE incident_id = :id"
     assert world.rows(said, id=incident_id) == [("not_us", True, "customer")]
 
 

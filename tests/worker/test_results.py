@@ -56,7 +56,9 @@ def fail_alert(world: World) -> None:
 def answer(world: World) -> None:
     _, incident_id = open_case(world)
     at = int((time.time() - 660) * 1e6)
-    change(world, "UPDATE confirmation SET answer = 'not_us', answered_at = ? WHERE incident_id = ?", at, incident_id)
+    change(
+        world, "UPDATE incident_answer SET answer = 'not_us', answered_at = ? WHERE incident_id = ?", at, incident_id
+    )
 
 
 def refuse_keys(world: World) -> None:

@@ -202,7 +202,7 @@ def test_a_streak_that_waits_for_its_next_failure_for_months_keeps_its_beginning
     first, opened = NOW - 60.2 * DAY, NOW + 1 * DAY
     keys = attack(world, NOW - 10 * DAY, first=first)
     with world.database.write() as connection:
-        connection.execute(text("DELETE FROM confirmation"))
+        connection.execute(text("DELETE FROM incident_answer"))
         connection.execute(text("DELETE FROM incident"))
     prune(world)
     fail_often(world, keys, 1, at=opened)
@@ -235,7 +235,7 @@ def test_the_uses_of_a_retired_pair_stay_counted_as_long_as_they_go_on(world):
 
 def test_the_books_stay(world):
     keys = attack(world, NOW - 300 * DAY)
-    books = ("incident", "confirmation", "regeneration", "key_pair", "account", "streak")
+    books = ("incident", "incident_answer", "regeneration", "key_pair", "account", "streak")
     before = {table: world.rows(f"SELECT * FROM {table}") for table in books}
     with world.database.write() as connection:
         [(incident_id,)] = world.rows("SELECT id FROM incident")

@@ -322,7 +322,7 @@ class MissingSubject:
 
 
 class StaffAction(StrEnum):
-    """What staff can order of a workflow; the values of `staff_order.action`."""
+    """What staff can order of a workflow; the values of `staff_request.action`."""
 
     DECIDE = "decide"
     EXTEND = "extend"

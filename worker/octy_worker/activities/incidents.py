@@ -7,7 +7,7 @@ from sqlmodel import Session
 from temporalio import activity
 
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Confirmation, Incident
+from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import webhook_events
 from octy_middleware.states import Answer, Cause, IncidentState, Resolution
 from octy_worker.domain import incidents, regenerations, restart_state, staff_requests
@@ -132,16 +132,16 @@ class IncidentActivities:
             standing = incident.regeneration_id
             if standing is not None and standing != order.after:
                 return standing
-            confirmation = session.get_one(Confirmation, order.incident_id)
-            if confirmation.answer != Answer.NOT_US:
+            incident_answer = session.get_one(IncidentAnswer, order.incident_id)
+            if incident_answer.answer != Answer.NOT_US:
                 return ""
             opened = regenerations.open_regeneration(
                 session,
                 incident.account_id,
                 Cause.INCIDENT,
                 old_pair_id=incident.key_pair_id,
-                leaked=confirmation.leaked,
-                actor=confirmation.answered_by or incidents.SYSTEM,
+                leaked=incident_answer.leaked,
+                actor=incident_answer.answered_by or incidents.SYSTEM,
                 now=order.at,
             )
             incident.regeneration_id = opened.regeneration_id

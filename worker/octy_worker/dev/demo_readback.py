@@ -11,7 +11,7 @@ from datetime import datetime
 from sqlmodel import Session, col, func, select
 
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Account, Confirmation, Incident, IncidentEvent, OutcomeMinute, Regeneration
+from octy_middleware.db.models import Account, Incident, IncidentAnswer, IncidentEvent, OutcomeMinute, Regeneration
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, Cause
 from octy_worker.dev.demo_oracle import Alert
@@ -65,9 +65,9 @@ def opened_cases(database: Database) -> list[Opened]:
 def answer_of(database: Database, incident_id: str) -> tuple[str, bool]:
     """Return the answer that stands and whether the secret leaked."""
     with database.read_session() as session:
-        confirmation = session.get_one(Confirmation, incident_id)
-        by_staff = confirmation.answer == Answer.NOT_US and confirmation.answered_by != CUSTOMER
-        return (REGENERATE if by_staff else confirmation.answer or ""), confirmation.leaked
+        incident_answer = session.get_one(IncidentAnswer, incident_id)
+        by_staff = incident_answer.answer == Answer.NOT_US and incident_answer.answered_by != CUSTOMER
+        return (REGENERATE if by_staff else incident_answer.answer or ""), incident_answer.leaked
 
 
 def resolution_of(database: Database, incident_id: str) -> str | None:

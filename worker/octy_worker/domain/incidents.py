@@ -15,7 +15,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Account, Confirmation, Incident, IncidentEvent, KeyPair, Regeneration, Streak
+from octy_middleware.db.models import Account, Incident, IncidentAnswer, IncidentEvent, KeyPair, Regeneration, Streak
 from octy_middleware.domain import key_pairs, outbox, webhook_events
 from octy_middleware.recording.streak import Rule
 from octy_middleware.states import Answer, IncidentState, RegenerationState, Resolution
@@ -32,7 +32,7 @@ class CaseView:
     """All that pages, mails and support staff are shown of a case."""
 
     incident: Incident
-    confirmation: Confirmation
+    incident_answer: IncidentAnswer
     account: Account
     pair: KeyPair
     events: tuple[IncidentEvent, ...]
@@ -62,7 +62,7 @@ def load_case(session: Session, incident_id: str) -> CaseView | None:
     sources = sources_of(session, incident_id)
     return CaseView(
         incident=incident,
-        confirmation=session.get_one(Confirmation, incident_id),
+        incident_answer=session.get_one(IncidentAnswer, incident_id),
         account=session.get_one(Account, incident.account_id),
         pair=session.get_one(KeyPair, incident.key_pair_id),
         events=events_of(session, incident_id),
@@ -169,17 +169,17 @@ def _take(  # the columns of one UPDATE
 ) -> bool:
     still_open = select(Incident.id).where(Incident.id == incident_id, col(Incident.closed_at).is_(None))
     result = connection.execute(
-        update(Confirmation)
+        update(IncidentAnswer)
         .where(
-            col(Confirmation.incident_id) == incident_id,
-            col(Confirmation.answer).is_(None),
+            col(IncidentAnswer.incident_id) == incident_id,
+            col(IncidentAnswer.answer).is_(None),
             still_open.exists(),
             # A leak that was reported stays reported: nobody can call the same case a false alarm later.
-            or_(literal(answer is Answer.NOT_US), col(Confirmation.leaked).is_(False)),
+            or_(literal(answer is Answer.NOT_US), col(IncidentAnswer.leaked).is_(False)),
         )
         .values(
             answer=answer,
-            leaked=or_(literal(leaked), col(Confirmation.leaked)),
+            leaked=or_(literal(leaked), col(IncidentAnswer.leaked)),
             answered_at=utc(now),
             answered_by=by,
             decision_id=decision_id,
@@ -192,14 +192,14 @@ def standing(connection: Connection, incident_id: str, *, taken: bool = False, d
     """Return the answer that stands in a case that exists."""
     with Session(connection) as session:
         incident = session.get_one(Incident, incident_id)
-        confirmation = session.get_one(Confirmation, incident_id)
-    repeated = decision_id != "" and confirmation.decision_id == decision_id
+        incident_answer = session.get_one(IncidentAnswer, incident_id)
+    repeated = decision_id != "" and incident_answer.decision_id == decision_id
     return Standing(
         taken=taken or repeated,
-        answer=None if confirmation.answer is None else Answer(confirmation.answer),
-        leaked=confirmation.leaked,
-        answered_at=confirmation.answered_at,
-        answered_by=confirmation.answered_by,
+        answer=None if incident_answer.answer is None else Answer(incident_answer.answer),
+        leaked=incident_answer.leaked,
+        answered_at=incident_answer.answered_at,
+        answered_by=incident_answer.answered_by,
         closed=incident.closed_at is not None,
         resolution=None if incident.resolution is None else Resolution(incident.resolution),
     )
@@ -208,8 +208,8 @@ def standing(connection: Connection, incident_id: str, *, taken: bool = False, d
 def reopen_answer(connection: Connection, incident_id: str) -> None:
     """Let staff answer anew, after a regeneration was abandoned. The timeline keeps the first answer."""
     connection.execute(
-        update(Confirmation)
-        .where(col(Confirmation.incident_id) == incident_id)
+        update(IncidentAnswer)
+        .where(col(IncidentAnswer.incident_id) == incident_id)
         .values(answer=None, answered_at=None, answered_by="", decision_id="")
     )
 
@@ -287,18 +287,18 @@ def relieve_staff(connection: Connection, incident_id: str, state: IncidentState
 
 def _rests_on(resolution: Resolution) -> ColumnElement[bool]:
     """Return the condition of a case's end."""
-    answer = select(Confirmation.incident_id).where(col(Confirmation.incident_id) == col(Incident.id))
+    answer = select(IncidentAnswer.incident_id).where(col(IncidentAnswer.incident_id) == col(Incident.id))
     match resolution:
         case Resolution.UNANSWERED:
-            return answer.where(col(Confirmation.answer).is_(None)).exists()
+            return answer.where(col(IncidentAnswer.answer).is_(None)).exists()
         case Resolution.FALSE_ALARM:
-            return answer.where(col(Confirmation.answer) == Answer.IT_WAS_US).exists()
+            return answer.where(col(IncidentAnswer.answer) == Answer.IT_WAS_US).exists()
         case Resolution.REGENERATED:
             over = select(Regeneration.id).where(
                 col(Regeneration.id) == col(Incident.regeneration_id),
                 col(Regeneration.state).in_([RegenerationState.DONE, RegenerationState.SUPERSEDED]),
             )
-            return answer.where(col(Confirmation.answer) == Answer.NOT_US).exists() & over.exists()
+            return answer.where(col(IncidentAnswer.answer) == Answer.NOT_US).exists() & over.exists()
         case Resolution.COPIED:  # an operator's decision about a copied database
             return answer.exists()
         case unknown:

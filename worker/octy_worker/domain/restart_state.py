@@ -5,7 +5,7 @@ Here: two looks. Not here: what follows from them (`octy_workflows.incident`, `o
 
 from sqlmodel import Session, select
 
-from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Regeneration
+from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Regeneration
 from octy_middleware.states import Answer
 from octy_workflows.messages import (
     FINAL_REGENERATION_STATES,
@@ -31,7 +31,7 @@ def incident_facts(session: Session, incident_id: str) -> IncidentFacts | None:
     incident = session.get(Incident, incident_id)
     if incident is None:
         return None
-    said = session.get_one(Confirmation, incident_id)
+    said = session.get_one(IncidentAnswer, incident_id)
     newest = None if incident.regeneration_id is None else session.get(Regeneration, incident.regeneration_id)
     state = "" if newest is None or newest.finished_at is None else newest.state
     noted = select(IncidentEvent.what).where(IncidentEvent.incident_id == incident_id).distinct()

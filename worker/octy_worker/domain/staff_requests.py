@@ -1,6 +1,6 @@
 """Staff orders in the store: written before a message goes to a workflow, loaded and used by the workflow's activity.
 
-Here: every SQL step of the `staff_order` table. Not here: what follows from an order (`octy_workflows.staff_input`), the
+Here: every SQL step of the `staff_request` table. Not here: what follows from an order (`octy_workflows.staff_input`), the
 `octy` command (`cli.deciding`).
 
 Messages to workflows carry an order's id alone. Whoever reaches Temporal can send one, so the row decides: it must be
@@ -16,7 +16,7 @@ from sqlmodel import Session, col
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import StaffOrder
+from octy_middleware.db.models import StaffRequestRow
 from octy_worker.errors import OrderRefusedError
 from octy_workflows.messages import RefusalReason, StaffAction
 from octy_workflows.staff_requests import Choice, StaffDecision, StaffRequest
@@ -55,10 +55,10 @@ def write(database: Database, action: StaffAction, subject_id: str, said: StaffR
     same = {"action": str(action), "subject_id": subject_id, "fields": fields}
     same |= {"actor": said.actor}
     with database.write_session() as session:
-        there = session.get(StaffOrder, said.id)
+        there = session.get(StaffRequestRow, said.id)
         if there is None:
             session.connection().execute(
-                insert(StaffOrder).values(
+                insert(StaffRequestRow).values(
                     id=said.id, reason=said.reason, created_at=utc(now), used_by="", result="", **same
                 )
             )
@@ -68,20 +68,20 @@ def write(database: Database, action: StaffAction, subject_id: str, said: StaffR
 
 def use(
     connection: Connection, order_id: str, action: StaffAction, subject_id: str, *, by: str, now: float
-) -> StaffOrder:
+) -> StaffRequestRow:
     """Mark an order as used, by one conditional UPDATE, and return it. Raises UnusableError.
 
     `by` names the call: when it is repeated because its answer was lost, it finds its own mark.
     """
     with Session(connection, expire_on_commit=False) as session:
-        order = session.get(StaffOrder, order_id)
+        order = session.get(StaffRequestRow, order_id)
         if order is None:
             raise UnusableError(RefusalReason.ORDER_MISSING)
         if order.subject_id != subject_id or order.action != action:
             raise UnusableError(RefusalReason.ORDER_FOREIGN)
-        unused = (col(StaffOrder.id) == order_id, col(StaffOrder.used_at).is_(None))
+        unused = (col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
         marked = connection.execute(
-            update(StaffOrder).where(*unused).values(used_at=utc(now), used_by=by, result=Result.USED)
+            update(StaffRequestRow).where(*unused).values(used_at=utc(now), used_by=by, result=Result.USED)
         )
         if marked.rowcount != 1 and order.used_by != by:
             raise UnusableError(RefusalReason.ORDER_USED)
@@ -91,29 +91,29 @@ def use(
 def withdraw(connection: Connection, order_id: str, now: float) -> None:
     """Note that an order was refused, so that nobody can have it carried out later."""
     connection.execute(
-        update(StaffOrder)
-        .where(col(StaffOrder.id) == order_id, col(StaffOrder.used_at).is_(None))
+        update(StaffRequestRow)
+        .where(col(StaffRequestRow.id) == order_id, col(StaffRequestRow.used_at).is_(None))
         .values(used_at=utc(now), result=Result.REFUSED)
     )
 
 
-def request_of(order: StaffOrder, id_field: str) -> dict[str, Any]:
+def request_of(order: StaffRequestRow, id_field: str) -> dict[str, Any]:
     """Return the order as the workflows read it."""
     return {**order.fields, "actor": order.actor, "reason": order.reason, id_field: order.id}
 
 
-def used_decision(connection: Connection, order_id: str, incident_id: str) -> StaffOrder | None:
+def used_decision(connection: Connection, order_id: str, incident_id: str) -> StaffRequestRow | None:
     """Return a decision about this incident that its workflow has marked as used."""
-    query = select(col(StaffOrder.id)).where(
-        col(StaffOrder.id) == order_id,
-        col(StaffOrder.action) == StaffAction.DECIDE,
-        col(StaffOrder.subject_id) == incident_id,
-        col(StaffOrder.result) == Result.USED,
+    query = select(col(StaffRequestRow.id)).where(
+        col(StaffRequestRow.id) == order_id,
+        col(StaffRequestRow.action) == StaffAction.DECIDE,
+        col(StaffRequestRow.subject_id) == incident_id,
+        col(StaffRequestRow.result) == Result.USED,
     )
     if connection.execute(query).first() is None:
         return None
     with Session(connection, expire_on_commit=False) as session:
-        return session.get_one(StaffOrder, order_id)
+        return session.get_one(StaffRequestRow, order_id)
 
 
 def check_staff(actor: str, reason: str) -> None:

@@ -18,7 +18,7 @@ from sqlmodel import Session, col, func, select
 from sqlmodel.sql.expression import SelectOfScalar
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Confirmation, Incident, Mail
+from octy_middleware.db.models import Incident, IncidentAnswer, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.repository import FINAL, MailSpec, MailStatus, copy_pattern, lock_account, new_row, status_of
 from octy_workflows.messages import JOINED, MailKind
@@ -71,8 +71,8 @@ def alert_key_column() -> ColumnElement[str]:
 
 
 def is_unanswered() -> ColumnElement[bool]:
-    """Return what is true of an incident, joined with its confirmation, that waits for an answer."""
-    return col(Incident.closed_at).is_(None) & col(Confirmation.answer).is_(None)
+    """Return what is true of an incident, joined with its answer, that waits for an answer."""
+    return col(Incident.closed_at).is_(None) & col(IncidentAnswer.answer).is_(None)
 
 
 def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float) -> AlertSlot:
@@ -155,7 +155,9 @@ def _grouped_rows(session: Session, key: str) -> Iterable[Mail]:
 
 
 def _unanswered_incidents() -> SelectOfScalar[str]:
-    return select(Incident.id).join(Confirmation, col(Confirmation.incident_id) == Incident.id).where(is_unanswered())
+    return (
+        select(Incident.id).join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id).where(is_unanswered())
+    )
 
 
 def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import ColumnElement
 from sqlmodel import Session, col, func, or_, select
 
 from octy_middleware.clock import utc
-from octy_middleware.db.models import Confirmation, Incident, Mail
+from octy_middleware.db.models import Incident, IncidentAnswer, Mail
 from octy_middleware.states import MailState
 from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 from octy_workflows.messages import DAILY_CAP
@@ -31,7 +31,7 @@ def is_capped(now: float) -> ColumnElement[bool]:
     """Return what is true of the row of a mail that the daily cap withholds, and that somebody still waits for."""
     waiting = (
         select(Incident.id)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(Incident.id == Mail.incident_id, is_unanswered())
         .exists()
     )
@@ -59,7 +59,7 @@ def unsent_alerts(session: Session, now: float) -> UnsentAlerts:
     count, oldest = session.exec(
         select(func.count(), func.min(col(Incident.opened_at)))
         .select_from(Incident)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(is_unanswered(), ~done)
     ).one()
     return UnsentAlerts(count, _age(oldest, now))

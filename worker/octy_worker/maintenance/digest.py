@@ -14,7 +14,7 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Mail, Outbox, Regeneration
+from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Mail, Outbox, Regeneration
 from octy_middleware.domain.outbox import TRIES
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState, MailState
@@ -147,7 +147,7 @@ def _is_overdue(session: Session, settings: WorkerSettings, time: datetime) -> C
     """
     unanswered = timedelta(seconds=settings.incident_close_after)
     answered = unanswered + timedelta(seconds=settings.collect_abandon_after + settings.overlap)
-    answers = select(Confirmation.incident_id).where(col(Confirmation.answer).is_not(None))
+    answers = select(IncidentAnswer.incident_id).where(col(IncidentAnswer.answer).is_not(None))
     late, last = col(Incident.opened_at) < time - unanswered - _LATE, col(Incident.opened_at) < time - answered - _LATE
     extended = session.exec(
         select(IncidentEvent.incident_id)

@@ -87,7 +87,7 @@ class IncidentPages:
         leaked = read_checkbox(form, "leaked")
         if answer is None or leaked is None:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
-        if answer is Answer.IT_WAS_US and view.confirmation.leaked and view.confirmation.answer is None:
+        if answer is Answer.IT_WAS_US and view.incident_answer.leaked and view.incident_answer.answer is None:
             return redirect_to_page(token, _LEAKED)
         standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
         if standing is not None and standing.taken:
@@ -98,7 +98,7 @@ class IncidentPages:
     def _show(self, view: CaseView, query: Query) -> Response:
         status, problem = _problem(view, problem_code(query))
         leak_ticked = bool(problem) and query.get("leaked") == "yes"
-        incident, confirmation = view.incident, view.confirmation
+        incident, incident_answer = view.incident, view.incident_answer
         shown = view.sources.named[:SOURCES_SHOWN]
         return self._renderer.page(
             "case.html",
@@ -107,8 +107,8 @@ class IncidentPages:
             leak_ticked=leak_ticked,
             incident=incident,
             pair=view.pair,
-            confirmation=confirmation,
-            decided_by=_answered_by(confirmation.answered_by),
+            incident_answer=incident_answer,
+            decided_by=_answered_by(incident_answer.answered_by),
             failures=view.failures,
             last_at=view.sources.last_at or incident.opened_at,
             rule=_describe_rule(view),
@@ -123,7 +123,7 @@ class IncidentPages:
 
 def _problem(view: CaseView, said: str) -> tuple[int, str]:
     """Return the status of a page, and what it says of the click before. What no longer fits the case is not said."""
-    if view.confirmation.answer is None and view.incident.closed_at is None:
+    if view.incident_answer.answer is None and view.incident.closed_at is None:
         return (400, _RETRY_MESSAGES[said]) if said in _RETRY_MESSAGES else (200, "")
     return (200, "") if said != _CLOSED and said not in _RETRY_MESSAGES else (409, _ALREADY_ANSWERED)
 

@@ -18,8 +18,8 @@ from octy_middleware.clock import EPOCH, utc
 from octy_middleware.db.columns import Table
 from octy_middleware.db.models import (
     Account,
-    Confirmation,
     Incident,
+    IncidentAnswer,
     IncidentEvent,
     KeyPair,
     Mail,
@@ -189,9 +189,9 @@ def list_incidents(
 ) -> tuple[IncidentLine, ...]:
     """Return cases that fit these conditions, newest first."""
     query = (
-        select(Incident, Account.reference, Confirmation)
+        select(Incident, Account.reference, IncidentAnswer)
         .join(Account, col(Account.id) == Incident.account_id)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(*which)
         .order_by(col(Incident.opened_at).desc(), col(Incident.id).desc())
         .limit(limit)
@@ -209,14 +209,14 @@ def id_begins(column: Any, beginning: str) -> ColumnElement[bool]:
     return and_(within, func.substr(column, 1, len(beginning)) == beginning)
 
 
-def _incident_line(incident: Incident, reference: str, confirmation: Confirmation) -> IncidentLine:
+def _incident_line(incident: Incident, reference: str, incident_answer: IncidentAnswer) -> IncidentLine:
     return _shape(
         IncidentLine,
         incident,
         account=reference,
-        answer=confirmation.answer,
-        leaked=confirmation.leaked,
-        answered_by=confirmation.answered_by,
+        answer=incident_answer.answer,
+        leaked=incident_answer.leaked,
+        answered_by=incident_answer.answered_by,
     )
 
 
@@ -247,9 +247,9 @@ def show_incident(session: Session, incident_id: str) -> IncidentReport:
     return _shape(
         IncidentReport,
         incident,
-        incident=_incident_line(incident, case.account.reference, case.confirmation),
+        incident=_incident_line(incident, case.account.reference, case.incident_answer),
         failures=case.failures,
-        answered_at=case.confirmation.answered_at,
+        answered_at=case.incident_answer.answered_at,
         workflow_id=incident_workflow_id(read_installation_id(session.connection()), incident_id),
         regeneration=regeneration,
         plot=failures_over_time(session, incident),
@@ -267,7 +267,7 @@ def show_progress(session: Session, incident_id: str) -> tuple[IncidentLine, tup
     """Return where a case of an id that exists stands, and its timeline."""
     incident = session.get_one(Incident, incident_id)
     account = session.get_one(Account, incident.account_id)
-    line = _incident_line(incident, account.reference, session.get_one(Confirmation, incident_id))
+    line = _incident_line(incident, account.reference, session.get_one(IncidentAnswer, incident_id))
     mails = _mails(session, Mail.incident_id == incident_id)
     regenerations = _regenerations(session, Regeneration.id == incident.regeneration_id)
     return line, _timeline(events_of(session, incident_id), mails, regenerations[0] if regenerations else None)

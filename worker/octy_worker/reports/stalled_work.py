@@ -14,7 +14,7 @@ from sqlmodel import Session, col, func, or_, select
 
 from octy_middleware._version import __version__
 from octy_middleware.clock import utc
-from octy_middleware.db.models import AppProcess, Confirmation, Incident, KeyPair, Mail, Regeneration, Webhook
+from octy_middleware.db.models import AppProcess, Incident, IncidentAnswer, KeyPair, Mail, Regeneration, Webhook
 from octy_middleware.states import IncidentState, MailState, PairState, RegenerationState, WebhookState
 from octy_worker.mail.alert_grouping import alert_key_column, is_unanswered
 
@@ -102,7 +102,7 @@ def _alerts_failed(session: Session) -> int:
     query = (
         select(func.count())
         .select_from(Incident)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .join(Mail, col(Mail.key) == alert_key_column())
         .where(is_unanswered(), Mail.state == MailState.FAILED)
     )
@@ -110,7 +110,7 @@ def _alerts_failed(session: Session) -> int:
 
 
 def is_stalled(now: float) -> ColumnElement[bool]:
-    """Return what is true of an open incident, joined with its confirmation, whose next step is missing.
+    """Return what is true of an open incident, joined with its answer, whose next step is missing.
 
     It was answered and did not move, or the regeneration that it waits for has ended.
     """
@@ -120,7 +120,7 @@ def is_stalled(now: float) -> ColumnElement[bool]:
         .where(Regeneration.id == Incident.regeneration_id, col(Regeneration.finished_at) < late)
         .exists()
     )
-    answered = col(Confirmation.answered_at) < late
+    answered = col(IncidentAnswer.answered_at) < late
     return col(Incident.closed_at).is_(None) & or_(
         answered & col(Incident.state).in_(_MOVING), (col(Incident.state) == IncidentState.REGENERATING) & ended
     )
@@ -128,9 +128,9 @@ def is_stalled(now: float) -> ColumnElement[bool]:
 
 def _incidents_stalled(session: Session, now: float) -> Backlog:
     count, oldest = session.exec(
-        select(func.count(), func.min(Confirmation.answered_at))
+        select(func.count(), func.min(IncidentAnswer.answered_at))
         .select_from(Incident)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(is_stalled(now))
     ).one()
     return Backlog(count, _age(oldest, now))

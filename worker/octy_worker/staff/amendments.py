@@ -20,7 +20,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, KeyPair, Notice, Regeneration
+from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, KeyPair, Notice, Regeneration
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import Answer, Cause, PairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
@@ -62,14 +62,14 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
         raise OrderRefusedError(fault)
     with database.write_session() as session:
         incident = session.get_one(Incident, incident_id)
-        confirmation = session.get_one(Confirmation, incident_id)
+        incident_answer = session.get_one(IncidentAnswer, incident_id)
         closed = incident.closed_at is not None
         key = f"changed-{change.change_id}"
         if session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == f"{incident_id}/{key}")).first():
             return Changed(closed, repeated=True)
-        _refuse(incident, confirmation, change)
-        before = confirmation.answer
-        _write(session, confirmation, change, now)
+        _refuse(incident, incident_answer, change)
+        before = incident_answer.answer
+        _write(session, incident_answer, change, now)
         changed = _in_closed(session, incident, change, now) if closed else _in_open(session, incident, change, now)
         detail = {"was": before, "answer": str(change.answer), "leaked": change.leaked, "reason": change.reason}
         incidents.append_event(
@@ -81,21 +81,21 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
             detail=detail,
             now=now,
         )
-        leaked = confirmation.leaked or change.leaked
+        leaked = incident_answer.leaked or change.leaked
         webhook_events.incident_answered(
             session.connection(), incident_id, now, answer=change.answer, leaked=leaked, by=change.actor
         )
         return changed
 
 
-def _refuse(incident: Incident, confirmation: Confirmation, change: Change) -> None:
+def _refuse(incident: Incident, incident_answer: IncidentAnswer, change: Change) -> None:
     """Raise what is wrong with a change, whatever else is going on."""
     dismisses = change.answer is Answer.IT_WAS_US
-    if incident.closed_at is None and confirmation.answer is None:
+    if incident.closed_at is None and incident_answer.answer is None:
         raise OrderRefusedError(f"no answer stands → octy incidents decide {incident.id} … --reason …")
-    if dismisses and (confirmation.leaked or change.leaked):
+    if dismisses and (incident_answer.leaked or change.leaked):
         raise OrderRefusedError("a case whose secret leaked can't be dismissed")
-    if confirmation.answer == change.answer and (confirmation.leaked or not change.leaked):
+    if incident_answer.answer == change.answer and (incident_answer.leaked or not change.leaked):
         raise OrderRefusedError("this answer stands already; nothing would change")
     if incident.resolution == Resolution.REGENERATED:
         raise OrderRefusedError(
@@ -104,19 +104,23 @@ def _refuse(incident: Incident, confirmation: Confirmation, change: Change) -> N
         )
 
 
-def _write(session: Session, confirmation: Confirmation, change: Change, now: float) -> None:
+def _write(session: Session, incident_answer: IncidentAnswer, change: Change, now: float) -> None:
     """Let the new answer stand, if the one that was looked at still does."""
-    same = col(Confirmation.answer).is_(None) if confirmation.answer is None else col(Confirmation.answer).is_not(None)
+    same = (
+        col(IncidentAnswer.answer).is_(None)
+        if incident_answer.answer is None
+        else col(IncidentAnswer.answer).is_not(None)
+    )
     written = session.connection().execute(
-        update(Confirmation)
+        update(IncidentAnswer)
         .where(
-            col(Confirmation.incident_id) == confirmation.incident_id,
-            col(Confirmation.decision_id) == confirmation.decision_id,
+            col(IncidentAnswer.incident_id) == incident_answer.incident_id,
+            col(IncidentAnswer.decision_id) == incident_answer.decision_id,
             same,
         )
         .values(
             answer=change.answer,
-            leaked=confirmation.leaked or change.leaked,
+            leaked=incident_answer.leaked or change.leaked,
             answered_at=utc(now),
             answered_by=change.actor,
             decision_id=change.change_id,

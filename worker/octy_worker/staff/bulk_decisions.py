@@ -12,7 +12,7 @@ from uuid import NAMESPACE_URL, uuid5
 
 from sqlmodel import Session, col, select
 
-from octy_middleware.db.models import Confirmation, Incident
+from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_worker.mail.alert_grouping import is_unanswered
 
 
@@ -43,7 +43,7 @@ def open_since(session: Session, since: datetime) -> tuple[str, ...]:
     """Return the open, unanswered incidents that were opened since then, oldest first."""
     found = (
         select(Incident.id)
-        .join(Confirmation, col(Confirmation.incident_id) == Incident.id)
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == Incident.id)
         .where(is_unanswered(), col(Incident.opened_at) >= since)
         .order_by(col(Incident.opened_at), col(Incident.id))
     )

@@ -176,7 +176,7 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_table(
-        "staff_order",
+        "staff_request",
         sa.Column("id", sa.String(length=64), nullable=False),
         sa.Column("action", sa.String(length=16), nullable=False),
         sa.Column("subject_id", sa.String(length=36), nullable=False),
@@ -187,7 +187,7 @@ def upgrade() -> None:
         sa.Column("used_at", sa.BigInteger(), nullable=True),
         sa.Column("used_by", sa.String(length=120), nullable=False),
         sa.Column("result", sa.String(length=16), nullable=False),
-        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_order")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_staff_request")),
     )
     op.create_table(
         "streak",
@@ -349,15 +349,15 @@ def upgrade() -> None:
         postgresql_where=sa.text("collected_at IS NULL AND finished_at IS NULL"),
     )
     op.create_table(
-        "confirmation",
+        "incident_answer",
         sa.Column("incident_id", sa.String(length=36), nullable=False),
         sa.Column("answer", sa.String(length=16), nullable=True),
         sa.Column("leaked", sa.Boolean(), nullable=False),
         sa.Column("answered_at", sa.BigInteger(), nullable=True),
         sa.Column("answered_by", sa.String(length=100), nullable=False),
         sa.Column("decision_id", sa.String(length=100), nullable=False),
-        sa.ForeignKeyConstraint(["incident_id"], ["incident.id"], name=op.f("fk_confirmation_incident_id")),
-        sa.PrimaryKeyConstraint("incident_id", name=op.f("pk_confirmation")),
+        sa.ForeignKeyConstraint(["incident_id"], ["incident.id"], name=op.f("fk_incident_answer_incident_id")),
+        sa.PrimaryKeyConstraint("incident_id", name=op.f("pk_incident_answer")),
     )
     op.create_table(
         "incident_event",
@@ -389,7 +389,7 @@ def upgrade() -> None:
 def downgrade() -> None:
     op.drop_table("sealed_secret")
     op.drop_table("incident_event")
-    op.drop_table("confirmation")
+    op.drop_table("incident_answer")
     op.drop_table("regeneration")
     op.drop_table("notice")
     op.drop_table("incident")
@@ -398,7 +398,7 @@ def downgrade() -> None:
     op.drop_table("key_pair")
     op.drop_table("write_lock")
     op.drop_table("streak")
-    op.drop_table("staff_order")
+    op.drop_table("staff_request")
     op.drop_table("outcome_minute")
     op.drop_table("outbox")
     op.drop_table("key_check")

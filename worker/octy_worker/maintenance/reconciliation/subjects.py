@@ -16,7 +16,16 @@ from sqlmodel import Session, col, func, select
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
-from octy_middleware.db.models import Confirmation, Incident, IncidentEvent, Mail, Notice, Outbox, Regeneration, Webhook
+from octy_middleware.db.models import (
+    Incident,
+    IncidentAnswer,
+    IncidentEvent,
+    Mail,
+    Notice,
+    Outbox,
+    Regeneration,
+    Webhook,
+)
 from octy_middleware.domain import outbox
 from octy_middleware.domain.outbox import TRIES, Event
 from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
@@ -196,7 +205,7 @@ def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Messag
 
 
 def _answer(session: Session, incident_id: str) -> list[_Message]:
-    said = session.get_one(Confirmation, incident_id)
+    said = session.get_one(IncidentAnswer, incident_id)
     if said.answer is None:
         return []
     return [(Event.INCIDENT_ANSWERED, {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by})]
@@ -204,7 +213,7 @@ def _answer(session: Session, incident_id: str) -> list[_Message]:
 
 def _change(session: Session, incident_id: str) -> list[_Message]:
     """Return what staff has made of the answer, if that is what stands; a workflow that has heard it knows its id."""
-    said = session.get_one(Confirmation, incident_id)
+    said = session.get_one(IncidentAnswer, incident_id)
     key = f"{incident_id}/changed-{said.decision_id}"
     if said.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
         return []

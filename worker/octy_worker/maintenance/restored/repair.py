@@ -11,7 +11,7 @@ from sqlmodel import Session, col, select
 
 from octy_middleware.clock import utc
 from octy_middleware.db.database import mark_erased
-from octy_middleware.db.models import Account, Confirmation, Incident, KeyPair, Regeneration, SealedSecret, Streak
+from octy_middleware.db.models import Account, Incident, IncidentAnswer, KeyPair, Regeneration, SealedSecret, Streak
 from octy_middleware.domain import key_pairs, outbox
 from octy_middleware.states import Answer, IncidentState, PairState, RegenerationState, Resolution
 from octy_worker.domain import incidents, regenerations
@@ -167,11 +167,11 @@ def needs_keys(session: Session, account_id: str, after: str) -> bool:
         return False
     ordering = (
         select(Incident.id)
-        .join(Confirmation, col(Confirmation.incident_id) == col(Incident.id))
+        .join(IncidentAnswer, col(IncidentAnswer.incident_id) == col(Incident.id))
         .where(
             Incident.account_id == account_id,
             col(Incident.closed_at).is_(None),
-            Confirmation.answer == Answer.NOT_US,
+            IncidentAnswer.answer == Answer.NOT_US,
         )
     )
     return session.exec(ordering).first() is None
