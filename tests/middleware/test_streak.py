@@ -36,7 +36,7 @@ def lengths(results: list[AttemptResult]) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("name", "hits", "expected"),
+    ("name", "results", "expected"),
     [
         ("nothing", [], {}),
         ("one failure counts for key and source", [bad(A)], {ALL_NETWORKS: 1, A: 1}),

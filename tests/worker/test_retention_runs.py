@@ -163,10 +163,10 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
             entries = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
-            counts = counters.counted((entry, 2) for entry in entries)
+            counts = counters.count_events((entry, 2) for entry in entries)
             with database.write(mode=WriteMode.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
-                [present] = fetch_many(connection, (counters.PRESENT_SOURCES, counters.sources_of(counts)))
+                [present] = fetch_many(connection, (counters.FIND_SOURCES, counters.source_places(counts)))
                 counters.add_counts(connection, counts, present, sources=256)
             written["n"] += 1
 
