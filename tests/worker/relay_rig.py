@@ -9,7 +9,7 @@ from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import outbox
-from octy_worker.outbox.relay import Relay, Round
+from octy_worker.outbox.relay import DeliveryCounts, Relay
 from octy_worker.settings import WorkerSettings
 
 PATIENCE = 45.0  # seconds; a busy machine takes its time
@@ -52,9 +52,9 @@ def relay(world: World, client: object, clock: Callable[[], float] = time.time, 
     return Relay(world.database, client, settings(world, **options), clock)  # type: ignore[arg-type]
 
 
-def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> Round:
+def deliver(world: World, client: object, clock: Callable[[], float] = time.time) -> DeliveryCounts:
     """Have a relay deliver what it may take; each call is another relay."""
-    return asyncio.run(relay(world, client, clock).deliver_some())
+    return asyncio.run(relay(world, client, clock).deliver_pending())
 
 
 def put(world: World, event: str, subject: str, **detail: object) -> int:

@@ -39,9 +39,9 @@ def counter(name: str, labels: str) -> Case:
 def sends(deferred: str, accepted: str) -> dict[str, str]:
     name = "octy_mail_sends_total"
     return {
-        f'{name}{{verdict="{verdict}",{worker}}}': rate
+        f'{name}{{result="{result}",{worker}}}': rate
         for worker in WORKERS
-        for verdict, rate in (("deferred", deferred), ("accepted", accepted), ("refused", "0x800"))
+        for result, rate in (("deferred", deferred), ("accepted", accepted), ("refused", "0x800"))
     }
 
 
@@ -55,38 +55,40 @@ def finished(reconciliation: str, retention: str) -> dict[str, str]:
 
 
 UP = {f"up{{{worker}}}": "1x800" for worker in WORKERS}
-STORE = {f"octy_store_up{{{worker}}}": "1x800" for worker in WORKERS}
+STORE = {f"octy_database_up{{{worker}}}": "1x800" for worker in WORKERS}
 NOW = "0+60x8000"  # a task that is complete at each minute
 CASES = {
     "OctyWorkerDown": Case(dict.fromkeys(UP, "0x800"), UP),
-    "OctyStoreAway": gauge("octy_store_up", 0, 1),
+    "OctyDatabaseUnavailable": gauge("octy_database_up", 0, 1),
     "OctyOutboxStuck": gauge("octy_outbox_oldest_seconds", 301, 299),
-    "OctyMessagesSetAside": gauge("octy_outbox_set_aside", 1),
-    "OctyCasesNeedStaff": gauge("octy_incidents_open", 1, labels='state="needs_staff"', after="90m"),
+    "OctyDeadLetters": gauge("octy_outbox_dead_letters", 1),
+    "OctyIncidentsNeedStaff": gauge("octy_incidents_open", 1, labels='state="needs_staff"', after="90m"),
     "OctyAlertsHeld": gauge("octy_alerts_held", 1),
     "OctyAlertsUnsent": gauge("octy_alerts_unsent_oldest_seconds", 1201, 1199),
     "OctyMailsWithheld": gauge("octy_mails_withheld", 1, labels='kind="reminder"'),
     "OctyMailsRefused": Case(
-        {**sends("0x800", "0x800"), f'octy_mail_sends_total{{verdict="refused",{WORKERS[0]}}}': "0x20 1x800"},
+        {**sends("0x800", "0x800"), f'octy_mail_sends_total{{result="refused",{WORKERS[0]}}}': "0x20 1x800"},
         sends("0x800", "0x800"),
     ),
-    "OctyMailsDoNotLeave": Case(sends("0+1x800", "7x800"), sends("0+1x800", "0+1x800"), "60m"),
-    "OctyPagesDoNotStay": Case(
+    "OctyMailsNotSent": Case(sends("0+1x800", "7x800"), sends("0+1x800", "0+1x800"), "60m"),
+    "OctyPagesRestarting": Case(
         {f"octy_pages_starts_total{{{WORKERS[0]}}}": "0+1x800"}, {f"octy_pages_starts_total{{{WORKERS[0]}}}": "1x800"}
     ),
     "OctyOutcomesLost": gauge("octy_recorder_lost", 1, labels='host="h",process="p"'),
     "OctyRecorderBehind": gauge("octy_recorder_queued", 5001, 4999, labels='host="h",process="p"'),
     "OctyReconciliationLate": Case(finished("0x800", NOW), finished(NOW, NOW), "190m"),
     "OctyDatabaseRestored": gauge("octy_reconciliation_found", 1, labels='what="forgotten"'),
-    "OctyReconciliationMended": gauge("octy_reconciliation_found", 1, labels='what="restarted"'),
+    "OctyReconciliationDifferences": gauge("octy_reconciliation_found", 1, labels='what="restarted"'),
     "OctyRetentionLate": Case(finished("0x800", "0x800"), finished("0+600x800", "0+600x800"), "4400m", "10m"),
-    "OctyForgedMessages": counter("octy_workflow_messages_refused_total", 'workflow="incident",why="missing"'),
+    "OctyWorkflowMessagesRefused": counter(
+        "octy_workflow_messages_refused_total", 'workflow="incident",reason="missing"'
+    ),
     "OctySubjectsMissing": counter("octy_subjects_missing_total", 'workflow="incident"'),
     "OctyTaskNeverFinished": Case(STORE, {**STORE, **finished("0x800", "0x800")}, "190m"),
-    "OctyTaskFails": gauge("octy_task_faulty", 1, labels='task="retention"', after="190m"),
+    "OctyTaskFailing": gauge("octy_task_failing", 1, labels='task="retention"', after="190m"),
     "OctyAlertsFailed": gauge("octy_alerts_failed", 1),
     "OctyIncidentsStalled": gauge("octy_incidents_stalled", 1),
-    "OctyWorkflowTasksFail": Case(
+    "OctyWorkflowTasksFailing": Case(
         {'temporal_workflow_task_execution_failed_total{job="octy-worker-temporal"}': "0+1x800"},
         {'temporal_workflow_task_execution_failed_total{job="octy-worker-temporal"}': "3x800"},
     ),
@@ -94,12 +96,12 @@ CASES = {
     "OctyKeysUncollected": gauge("octy_keys_uncollected", 1),
     "OctyMailsRetrying": gauge("octy_mails_retrying_oldest_seconds", 3601, 3599),
     "OctyWebhooksRetrying": gauge("octy_webhooks_retrying", 1, after="370m"),
-    "OctyWebhooksFailed": gauge("octy_webhooks_failed_lately", 1),
+    "OctyWebhooksFailed": gauge("octy_webhooks_failed_recent", 1),
     "OctyDatabaseNotWritable": gauge("octy_database_writable", 0, 1),
     "OctyDatabaseSlow": gauge("octy_database_write_seconds", 1.1, 0.9),
     "OctyDiskNearlyFull": gauge("octy_database_free_bytes", 2e8, 3e8),
-    "OctyClockOff": gauge("octy_temporal_clock_offset_seconds", -3600, -1),
-    "OctyCommitsFail": gauge("octy_app_processes_failing", 1),
+    "OctyClockSkew": gauge("octy_temporal_clock_offset_seconds", -3600, -1),
+    "OctyCommitsFailing": gauge("octy_app_processes_failing", 1),
     "OctyReleasesDiffer": gauge("octy_app_processes_other_release", 1, after="1500m", interval="10m"),
 }
 

@@ -1,4 +1,4 @@
-"""`octy outbox`: what is undelivered, and the order to try again what was set aside."""
+"""`octy outbox`: listing undelivered messages, and retrying dead letters."""
 
 import re
 from collections.abc import Callable
@@ -10,7 +10,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.domain.outbox import Event
 from octy_worker.cli import outbox
-from octy_worker.outbox.relay import Round
+from octy_worker.outbox.relay import DeliveryCounts
 
 pytestmark = pytest.mark.usefixtures("no_system_log")
 
@@ -23,7 +23,7 @@ def octy(world: World) -> Octy:
     return octy_for(world)
 
 
-def set_aside(world: World, subject: str) -> int:
+def add_dead_letter(world: World, subject: str) -> int:
     number = put(world, Event.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5, last_error = 'RPCError DATA_LOSS' WHERE id = ?", number)
     return number
@@ -38,7 +38,7 @@ def mixed(world: World) -> dict[str, int]:
     leased = "UPDATE outbox SET leased_by = ?, leased_until = ? WHERE id = ?"
     change(world, leased, "host:1:dead", past, numbers["lapsed"])
     change(world, leased, "host:2:alive", far, numbers["held"])
-    return {**numbers, "aside": set_aside(world, "aside"), "waiting": put(world, Event.INCIDENT_GREW, "waiting")}
+    return {**numbers, "dead": add_dead_letter(world, "dead"), "waiting": put(world, Event.INCIDENT_GREW, "waiting")}
 
 
 def names(listed: list[dict]) -> list[str]:
@@ -50,13 +50,13 @@ def names(listed: list[dict]) -> list[str]:
 
 def test_an_empty_outbox_says_so(octy):
     assert octy("outbox", "list").must().stdout == "Every message is delivered.\n"
-    assert octy("outbox", "list", "--dead-letters").must().stdout == "No message is set aside.\n"
+    assert octy("outbox", "list", "--dead-letters").must().stdout == "There are no dead letters.\n"
     assert octy("outbox", "list", "--json").must().json == {"messages": [], "more": False, "total": 0}
 
 
 def test_the_list_has_pages_and_a_total(octy, mixed):
     pages = [octy("outbox", "list", "--limit", "3", "--page", page, "--json").must().json for page in "12"]
-    assert [names(page["messages"]) for page in pages] == [["waiting", "aside", "held"], ["lapsed"]]
+    assert [names(page["messages"]) for page in pages] == [["waiting", "dead", "held"], ["lapsed"]]
     assert [(page["more"], page["total"]) for page in pages] == [(True, 4), (False, 4)]
     assert octy("outbox", "list", "--dead-letters").must().stderr == "1 in total\n"
 
@@ -65,13 +65,13 @@ def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixe
     listed = octy("outbox", "list", "--json").must().json["messages"]
     assert [(line["id"], line["state"]) for line in listed] == [
         (mixed["waiting"], "waiting"),
-        (mixed["aside"], "set_aside"),
+        (mixed["dead"], "dead_letter"),
         (mixed["held"], "under_way"),
         (mixed["lapsed"], "waiting"),
     ]
     assert {line["subject_id"]: line["leased_by"] for line in listed}["held"] == "host:2:alive"
-    [aside] = octy("outbox", "list", "--dead-letters", "--json").must().json["messages"]
-    assert (aside["id"], aside["tries"], aside["last_error"]) == (mixed["aside"], 5, "RPCError DATA_LOSS")
+    [dead] = octy("outbox", "list", "--dead-letters", "--json").must().json["messages"]
+    assert (dead["id"], dead["tries"], dead["last_error"]) == (mixed["dead"], 5, "RPCError DATA_LOSS")
 
 
 def test_the_json_has_the_documented_names(octy, mixed):
@@ -81,7 +81,7 @@ def test_the_json_has_the_documented_names(octy, mixed):
 
 def test_the_table_shows_the_fault_and_the_words_of_each_state(octy, mixed):
     page = octy("outbox", "list").must().stdout
-    assert re.search(rf"{mixed['aside']} +incident opened +aside +set aside +5 +RPCError DATA_LOSS +\d{{4}}-", page)
+    assert re.search(rf"{mixed['dead']} +incident opened +dead +dead letter +5 +RPCError DATA_LOSS +\d{{4}}-", page)
     assert re.search(r"incident opened +held +under way +0 +–", page)
     assert "delivered" not in page
 
@@ -103,7 +103,7 @@ def test_every_command_documents_its_json_with_examples(name):
 
 
 def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
-    first, second, third = (set_aside(world, f"i{number}") for number in range(3))
+    first, second, third = (add_dead_letter(world, f"i{number}") for number in range(3))
     done = octy("outbox", "retry", str(third), str(first), *WHY, "--json").must()
     assert done.json == {"retried": [first, third], "actor": "ada"}
     assert set(done.json) == set(outbox.RETRY_JSON.split(", "))
@@ -111,21 +111,21 @@ def test_what_is_named_is_tried_again_and_nothing_else(world, octy):
     told = {"what": "messages_retried", "actor": "ada", "reason": "worker updated", "messages": f"{first}, {third}"}
     assert {name: line[name] for name in told} == told
     ear = Ear()
-    assert deliver(world, ear) == Round(2, 0)
+    assert deliver(world, ear) == DeliveryCounts(2, 0)
     assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i2"]
     assert row(world, second) == (False, 5, "RPCError DATA_LOSS")
 
 
-def test_all_that_is_set_aside_is_tried_again(octy, mixed):
+def test_retry_all_retries_every_dead_letter(octy, mixed):
     done = octy("outbox", "retry", "--all", *WHY).must()
-    assert f"To be tried again: {mixed['aside']}.\n" in done.stdout
+    assert f"To be retried: {mixed['dead']}.\n" in done.stdout
     states = {line["subject_id"]: line["state"] for line in octy("outbox", "list", "--json").json["messages"]}
-    assert states == {"waiting": "waiting", "aside": "waiting", "held": "under_way", "lapsed": "waiting"}
+    assert states == {"waiting": "waiting", "dead": "waiting", "held": "leased", "lapsed": "waiting"}
 
 
-def test_where_nothing_is_set_aside_nothing_is_done(octy):
+def test_retry_without_dead_letters_does_nothing(octy):
     done = octy("outbox", "retry", "--all", *WHY).must()
-    assert done.stdout == "No message is set aside.\n"
+    assert done.stdout == "There are no dead letters.\n"
     assert audited(done.stderr) == []
     assert octy("outbox", "retry", "--all", *WHY, "--json").must().json == {"retried": [], "actor": "ada"}
 
@@ -134,10 +134,14 @@ Words = Callable[[dict[str, int]], tuple[str, ...]]
 
 REFUSED: list[tuple[Words, int, str]] = [
     (lambda _: (), 2, "which messages? → give their ids, or --all"),
-    (lambda ids: (str(ids["aside"]), "--all"), 2, "which messages?"),
-    (lambda ids: (str(ids["aside"]), "4711"), 2, "the outbox has no message 4711"),
-    (lambda ids: (str(ids["aside"]), str(ids["delivered"])), 3, "not set aside, so delivered or still being tried: "),
-    (lambda ids: (str(ids["aside"]), str(ids["waiting"])), 3, "not set aside"),
+    (lambda ids: (str(ids["dead"]), "--all"), 2, "which messages?"),
+    (lambda ids: (str(ids["dead"]), "4711"), 2, "unknown outbox message 4711"),
+    (
+        lambda ids: (str(ids["dead"]), str(ids["delivered"])),
+        3,
+        "not a dead letter, so delivered or still being retried: ",
+    ),
+    (lambda ids: (str(ids["dead"]), str(ids["waiting"])), 3, "not a dead letter"),
     (lambda _: ("0",), 2, "see `octy outbox retry --help`"),
     (lambda _: (str(2**63),), 2, "see `octy outbox retry --help`"),
     (lambda _: ("first",), 2, "see `octy outbox retry --help`"),

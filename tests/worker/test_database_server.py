@@ -10,9 +10,9 @@ from octy_worker.cli.doctor.database_server import version_check
 from octy_worker.observability.database_server import (
     DatabaseVersion,
     postgresql_version,
+    read_version,
     sqlite_version,
     unsafe_settings,
-    version_of,
 )
 
 
@@ -35,7 +35,7 @@ def test_version_is_too_old_below_the_oldest_that_works(version: DatabaseVersion
 
 
 def test_version_is_asked_of_the_database(world: World) -> None:
-    found = version_of(world.database)
+    found = read_version(world.database)
     assert not found.is_too_old
     if world.store == "sqlite":
         assert (found.product, found.name) == ("SQLite", sqlite3.sqlite_version)

@@ -17,7 +17,7 @@ from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.cli.doctor import State, stalled_work
 from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.stalled_work import check_stalled_work
-from octy_worker.observability.database_probe import Room
+from octy_worker.observability.database_probe import DiskSpace
 
 _NEEDS_POSTGRESQL = {"clocks-differ"}
 
@@ -79,7 +79,7 @@ PROVOKED: dict[str, Callable[[World, pytest.MonkeyPatch], object]] = {
     "releases-differ": lambda world, _: RESULTS["apps_of_other_release"](world),
     "write-failed": fail_write,
     "write-slow": give("write_probe", 1.5),
-    "disk-nearly-full": give("room_of", Room(100_000_000, 10**12)),
+    "disk-nearly-full": give("disk_space", DiskSpace(100_000_000, 10**12)),
     "clocks-differ": move_clock,
 }
 

@@ -23,7 +23,7 @@ from octy_worker.dev.customer import Customer
 from octy_worker.dev.http_client import http_client
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.stack import Stack
-from octy_worker.observability.metrics.listener import Metrics
+from octy_worker.observability.metrics.metrics_server import Metrics
 from octy_worker.staff.registration import register
 
 _log = logging.getLogger(__name__)

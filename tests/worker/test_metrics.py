@@ -24,12 +24,12 @@ from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
-from octy_worker.observability.metrics import figures
-from octy_worker.observability.metrics.collector import Kept, StoreCollector
-from octy_worker.observability.metrics.counts import CountedMailer, Counts
-from octy_worker.observability.metrics.figures import Attempts, read_now, read_totals
-from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
-from octy_worker.outbox.leases import DeliveryResult, Fate, Message
+from octy_worker.observability.metrics import queries
+from octy_worker.observability.metrics.collector import CachedReading, DatabaseCollector
+from octy_worker.observability.metrics.counters import CountedMailer, WorkerCounters
+from octy_worker.observability.metrics.metrics_server import Metrics, sdk_runtime
+from octy_worker.observability.metrics.queries import AttemptCounter, read_current, read_totals
+from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Message
 
 
 def test_what_waits_is_told_apart(world: World) -> None:
@@ -39,13 +39,13 @@ def test_what_waits_is_told_apart(world: World) -> None:
         put(world, "incident_grew", "x", failures=40)
     change(world, "UPDATE outbox SET tries = 5 WHERE id = (SELECT MAX(id) FROM outbox)")
     change(world, "UPDATE outbox SET created_at = created_at - 60000000")
-    found = read_now(world.database, time.time()).outbox
-    assert (found.undelivered, found.set_aside) == (3, 1)
+    found = read_current(world.database, time.time()).outbox
+    assert (found.undelivered, found.dead_letters) == (3, 1)
     assert 60 <= found.oldest < 90
 
 
 def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_PROCESSES", 3)
+    monkeypatch.setattr(queries, "_MAX_PROCESSES", 3)
     now = int(time.time() * 1e6)
     with world.database.write() as connection:
         for number in range(6):
@@ -56,7 +56,7 @@ def test_processes_have_series_of_their_own_up_to_a_bound(world: World, monkeypa
                 "last_error) VALUES (?, 'h', ?, '1', ?, 4, 2, 1500, 3, '')",
                 *(f"{number}", number, seen - number),
             )
-    found = read_now(world.database, time.time())
+    found = read_current(world.database, time.time())
     assert found.process_count == 5
     assert [(app.id, app.queued, app.lost, app.failures, app.commit) for app in found.processes] == [
         (f"{number}", 4, 2, 3, 0.0015) for number in range(3)
@@ -74,7 +74,7 @@ def test_a_restarted_container_is_not_hidden_by_its_dead_predecessor(
             authenticator.decide(FakeRequest(keys.basic()))
     change(world, "UPDATE app_process SET queued = 7 WHERE id = (SELECT id FROM app_process ORDER BY seen_at LIMIT 1)")
     registry = CollectorRegistry()
-    registry.register(StoreCollector(world.database, time.time))
+    registry.register(DatabaseCollector(world.database, time.time))
     [family] = [family for family in registry.collect() if family.name == "octy_recorder_queued"]
     assert sorted(sample.value for sample in family.samples) == [0.0, 7.0]
     assert len({(sample.labels["host"], sample.labels["process"]) for sample in family.samples}) == 2
@@ -92,60 +92,56 @@ def test_whole_tables_are_counted_by_state(world: World) -> None:
 
 
 def test_attempts_are_counted_once_however_often_they_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(figures, "_ATTEMPTS", 7)
+    monkeypatch.setattr(queries, "_MAX_ATTEMPTS", 7)
     keys = world.register()
     fail(world, keys, 5)
-    attempts = Attempts(world.database)
+    attempts = AttemptCounter(world.database)
     attempts.read()
-    assert not +attempts.counted  # they were before us
+    assert not +attempts.counts  # they were before us
     fail(world, keys, 19)
-    seen = [attempts.counted["wrong_secret"]]
+    seen = [attempts.counts["wrong_secret"]]
     for _ in range(6):
         attempts.read()
-        seen.append(attempts.counted["wrong_secret"])
+        seen.append(attempts.counts["wrong_secret"])
     assert seen == [0, 0, 7, 14, 19, 19, 19]
     change(world, "DELETE FROM attempt")  # retention, or a restored backup: a counter never goes back
     attempts.read()
-    assert attempts.counted["wrong_secret"] == 19
+    assert attempts.counts["wrong_secret"] == 19
 
 
 def test_a_use_of_a_pair_that_will_end_is_no_refused_attempt(world: World) -> None:
     keys = world.register()
-    attempts = Attempts(world.database)
+    attempts = AttemptCounter(world.database)
     attempts.read()
     fail(world, keys, 2)
     change(world, "UPDATE attempt SET outcome = 'accepted' WHERE id = (SELECT MAX(id) FROM attempt)")
     attempts.read()  # sees where they end
     attempts.read()
-    assert +attempts.counted == {"wrong_secret": 1}
+    assert +attempts.counts == {"wrong_secret": 1}
 
 
-def test_scrapers_share_what_was_read_and_what_is_dear_is_read_seldom() -> None:
+def test_cached_reading_is_read_again_after_its_ttl() -> None:
     clock, reads = [0.0], Counter[str]()
 
     def read() -> int:
         reads["n"] += 1
-        clock[0] += cost
+        clock[0] += 0.1
         return reads["n"]
 
-    kept, cost = Kept(read, 10.0, lambda: clock[0]), 0.1
-    assert [kept.get(), kept.get()] == [1, 1]
+    reading = CachedReading(read, 10.0, lambda: clock[0])
+    assert [reading.get(), reading.get()] == [1, 1]
     clock[0] += 9.9
-    assert kept.get() == 1
-    clock[0], cost = clock[0] + 0.2, 2.0
-    assert kept.get() == 2
-    clock[0] += 99.0
-    assert kept.get() == 2  # it took two seconds: not again for a hundred
-    clock[0] += 2.0
-    assert kept.get() == 3
+    assert reading.get() == 1
+    clock[0] += 0.2
+    assert reading.get() == 2
 
 
-def test_a_scrape_reads_few_statements_and_a_second_one_none(world: World) -> None:
+def test_second_scrape_within_ttl_runs_no_statement(world: World) -> None:
     open_case(world)
     registry = CollectorRegistry()
     with listening(world.database) as statements:
-        registry.register(StoreCollector(world.database, time.time))
-        assert statements == []  # registering asks no store
+        registry.register(DatabaseCollector(world.database, time.time))
+        assert statements == []  # registering reads nothing
         generate_latest(registry)
         first = [said for said in statements if said.lstrip().startswith("SELECT")]
         generate_latest(registry)
@@ -153,36 +149,40 @@ def test_a_scrape_reads_few_statements_and_a_second_one_none(world: World) -> No
     assert len([said for said in statements if said.lstrip().startswith("SELECT")]) == len(first)
 
 
-def test_a_store_that_is_away_is_told_and_its_gauges_are_missing(tmp_path) -> None:
+def test_unavailable_database_is_reported_and_its_gauges_are_missing(tmp_path) -> None:
     registry = CollectorRegistry()
-    registry.register(StoreCollector(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}"), time.time))
+    registry.register(DatabaseCollector(Database(f"sqlite:///{tmp_path / 'none' / 'none.db'}"), time.time))
     text = generate_latest(registry).decode()
-    assert "octy_store_up 0.0" in text
+    assert "octy_database_up 0.0" in text
     assert "octy_outbox" not in text
 
 
-def test_no_label_has_a_name_that_prometheus_gives_to_targets(world: World) -> None:
-    """It would be renamed to `exported_job`, and rules and panels find nothing."""
+def test_no_label_has_the_name_of_a_target_label(world: World) -> None:
+    """Prometheus would rename it to `exported_job`, and rules and panels would not find it."""
     change(world, "INSERT INTO job VALUES ('retention', '', NULL, '', 1, 2, 0, '')")
     registry = CollectorRegistry()
-    registry.register(StoreCollector(world.database, time.time))
-    Counts(registry)
+    registry.register(DatabaseCollector(world.database, time.time))
+    WorkerCounters(registry)
     labels = {name for family in registry.collect() for sample in family.samples for name in sample.labels}
     assert "task" in labels
     assert labels.isdisjoint({"job", "instance"})
 
 
-def test_counters_take_names_of_ours_only_and_begin_at_zero() -> None:
+def test_counters_start_at_zero_and_accept_known_label_values_only() -> None:
     registry = CollectorRegistry()
-    counts = Counts(registry)
-    assert 'octy_mail_sends_total{verdict="deferred"} 0.0' in generate_latest(registry).decode()
-    counts.delivered(
-        DeliveryResult(Message(1, Priority.ALERT, "ann@customer.example", "x", "{}", 0), Fate.AT_FAULT, "ValueError")
+    counts = WorkerCounters(registry)
+    assert 'octy_mail_sends_total{result="deferred"} 0.0' in generate_latest(registry).decode()
+    counts.count_delivery(
+        DeliveryResult(
+            Message(1, Priority.ALERT, "ann@customer.example", "x", "{}", 0), DeliveryStatus.FAILED, "ValueError"
+        )
     )
-    counts.delivered(DeliveryResult(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), Fate.DELIVERED))
+    counts.count_delivery(
+        DeliveryResult(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), DeliveryStatus.DELIVERED)
+    )
     text = generate_latest(registry).decode()
-    assert 'octy_relay_messages_total{event="unknown",fate="at_fault"} 1.0' in text
-    assert 'octy_relay_messages_total{event="notice_given",fate="delivered"} 1.0' in text
+    assert 'octy_relay_messages_total{event="unknown",result="failed"} 1.0' in text
+    assert 'octy_relay_messages_total{event="notice_given",result="delivered"} 1.0' in text
     assert "customer" not in text
 
 
@@ -268,7 +268,7 @@ def test_withheld_mails_and_unsent_and_held_alerts_are_gauges(world: World) -> N
     ):
         change(world, put_mail, key, keys.account_id, incident_id, kind, f"<{key}>", why, now - age)
     registry = CollectorRegistry()
-    registry.register(StoreCollector(world.database, time.time))
+    registry.register(DatabaseCollector(world.database, time.time))
     told = generate_latest(registry).decode()
     assert 'octy_mails_withheld{kind="reminder"} 1.0' in told
     assert 'octy_mails_withheld{kind="exposed"} 0.0' in told

@@ -23,7 +23,7 @@ from octy_middleware.metrics import exposition
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.maintenance.reconciliation.run import JOB
 from octy_worker.observability.metrics import collector
-from octy_worker.observability.metrics.listener import sdk_runtime
+from octy_worker.observability.metrics.metrics_server import sdk_runtime
 from octy_worker.observability.tracing import Tracing
 from octy_worker.temporal.client import connect
 
@@ -49,8 +49,7 @@ def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(exporter))
     with open_temporal() as temporal, pytest.MonkeyPatch.context() as patch, world.authenticator() as authenticator:
-        patch.setattr(collector, "_TOTALS", 0.5)  # seconds, not a minute
-        patch.setattr(collector, "_SHARE", 0)
+        patch.setattr(collector, "_TOTALS_TTL", 0.5)  # seconds, not a minute
         ports = {"metrics_port": free_port(), "metrics_sdk_port": free_port()}
         works = Works(world, patch, temporal_address=temporal.address, **ports)
         works.parts.tracing = Tracing(provider)
@@ -141,7 +140,7 @@ def queries_of_the_dashboard() -> list[str]:
 def test_each_query_of_the_dashboard_has_data_of_a_running_stack(seen: Seen, tmp_path: Path) -> None:
     jobs = {"octy-worker": seen.worker, "octy-worker-temporal": seen.sdk, "octy-app": seen.app}
     series = [one for job, text in jobs.items() for one in series_of(text, job)]
-    wrong_label = 'sum by (verdict) (octy_mail_sends_total{outcome="accepted"})'
+    wrong_label = 'sum by (result) (octy_mail_sends_total{outcome="accepted"})'
     queries = [*queries_of_the_dashboard(), wrong_label]
     assert len(queries) > 30
     assert queries_without_data(queries, series, tmp_path) == [wrong_label]
@@ -156,7 +155,7 @@ def test_every_metric_of_ours_is_on_the_dashboard(seen: Seen) -> None:
     left = {name for name in families if not any(each.startswith(name) for each in shown)}
     created = {name for name in left if name.endswith("_created")}
     assert left - created == {
-        *("octy_store_read_seconds", "octy_app_recorder_commit_seconds"),
+        *("octy_database_read_seconds", "octy_app_recorder_commit_seconds"),
         *("octy_app_recorder_failures_total", "octy_app_recorder_lost_total", "octy_app_recorder_queued"),
         *("octy_app_recorder_waiting_seconds", "octy_app_database_set_back_total"),
         "octy_mails_refused_today",
@@ -167,16 +166,16 @@ def test_the_figures_are_those_of_the_case(seen: Seen) -> None:
     told = {
         'octy_incidents_open{state="waiting"}': 1,
         'octy_attempts_total{outcome="wrong_secret"}': 20,
-        'octy_relay_messages_total{event="incident_opened",fate="delivered"}': 1,
-        'octy_relay_messages_total{event="incident_opened",fate="at_fault"}': 0,
-        'octy_mail_sends_total{verdict="refused"}': 0,
+        'octy_relay_messages_total{event="incident_opened",result="delivered"}': 1,
+        'octy_relay_messages_total{event="incident_opened",result="failed"}': 0,
+        'octy_mail_sends_total{result="refused"}': 0,
         'octy_mails{kind="alert",state="sent"}': 1,
         "octy_outbox_undelivered": 0,
-        "octy_streak_longest": 20,
-        "octy_store_up": 1,
+        "octy_longest_streak": 20,
+        "octy_database_up": 1,
     }
     assert {series: value(seen.worker, series) for series in told} == told
-    assert value(seen.worker, 'octy_mail_sends_total{verdict="accepted"}') >= 1
+    assert value(seen.worker, 'octy_mail_sends_total{result="accepted"}') >= 1
 
 
 def test_a_trace_goes_from_the_outbox_to_the_mail(seen: Seen) -> None:
@@ -196,7 +195,7 @@ def test_a_trace_goes_from_the_outbox_to_the_mail(seen: Seen) -> None:
     ]
     assert deliver.context.trace_id == mail.context.trace_id
     assert deliver.attributes["octy.subject_id"] == seen.incident_id
-    assert mail.attributes["octy.verdict"] == "accepted"
+    assert mail.attributes["octy.result"] == "accepted"
 
 
 def test_nothing_of_a_customer_is_observed(seen: Seen) -> None:

@@ -1,4 +1,4 @@
-"""Temporal lost its state, or a message was set aside: what is open goes on, and nothing is sent twice."""
+"""Temporal lost its state, or a message is a dead letter: what is open goes on, and nothing is sent twice."""
 
 import asyncio
 import json
@@ -176,7 +176,7 @@ def messages(world: World) -> list[tuple]:
     return [(kind, subject, json.loads(detail)) for kind, subject, detail in rows]
 
 
-def set_aside(world: World, event: str, subject: str, **detail: object) -> None:
+def add_dead_letter(world: World, event: str, subject: str, **detail: object) -> None:
     number = put(world, event, subject, **detail)
     change(world, "UPDATE outbox SET tries = 5, last_error = 'ValueError' WHERE id = ?", number)
 
@@ -267,28 +267,28 @@ def test_a_delivery_that_does_not_run_is_started_again_as_it_stands(world: World
     assert messages(world) == [("regeneration_collected", ordered, {"again": True})]
 
 
-def test_what_was_set_aside_is_told_anew_and_put_away(world: World, case: tuple[str, str]) -> None:
+def test_dead_letters_are_replaced_by_current_state_messages(world: World, case: tuple[str, str]) -> None:
     incident_id, regeneration_id = case
     change(world, "UPDATE incident SET regeneration_id = ? WHERE id = ?", regeneration_id, incident_id)
     change(world, "UPDATE regeneration SET state = 'abandoned' WHERE id = ?", regeneration_id)
     incidents.answer_case(world.database, incident_id, Answer.IT_WAS_US, leaked=False, by="customer", now=time.time())
     messages(world)
-    set_aside(world, "incident_answered", incident_id, answer="it_was_us")
-    set_aside(world, "incident_grew", incident_id, failures=40)
+    add_dead_letter(world, "incident_answered", incident_id, answer="it_was_us")
+    add_dead_letter(world, "incident_grew", incident_id, failures=40)
     assert reconcile(world, Said(), dry=True).reminded == 1
-    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1, set_aside=1)  # the growth only it can tell
+    assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1, dead_letters=1)  # the growth only it can tell
     assert [kind for kind, *_ in messages(world)] == ["regeneration_finished", "incident_answered"]
     assert world.rows("SELECT kind FROM outbox WHERE delivered_at IS NULL") == [("incident_grew",)]
-    assert reconcile(world, Said()) == Findings(looked_at=1, set_aside=1)
+    assert reconcile(world, Said()) == Findings(looked_at=1, dead_letters=1)
 
 
-def test_a_changed_answer_that_was_set_aside_is_told_under_its_own_id(world: World, case: tuple[str, str]) -> None:
+def test_dead_letter_of_an_amendment_is_replaced_under_its_own_id(world: World, case: tuple[str, str]) -> None:
     incident_id, _ = case
     incidents.answer_case(world.database, incident_id, Answer.NOT_US, leaked=False, by="customer", now=time.time())
     changed = Change(Answer.IT_WAS_US, leaked=False, actor="dan", reason="they called", change_id="c-1")
     change_answer(world.database, incident_id, changed, time.time())
     messages(world)
-    set_aside(world, "incident_changed", incident_id)
+    add_dead_letter(world, "incident_changed", incident_id)
     assert reconcile(world, Said()) == Findings(looked_at=1, reminded=1)
     said = {"answer": "it_was_us", "leaked": False, "by": "dan"}
     assert messages(world) == [

@@ -18,7 +18,7 @@ from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox import relay as relaying
 from octy_worker.outbox.leases import Leases
-from octy_worker.outbox.relay import Round
+from octy_worker.outbox.relay import DeliveryCounts
 
 PAUSES = [0.5, 1, 2, 4]  # seconds between the tries of a message that is at fault
 _STARTED = EventType.EVENT_TYPE_WORKFLOW_EXECUTION_STARTED
@@ -48,13 +48,13 @@ def test_messages_go_out_once_the_oldest_first(world: World) -> None:
     for number in (3, 1, 2):
         put(world, Event.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
-    assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_some()) == Round(3, 0)
+    assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_pending()) == DeliveryCounts(3, 0)
     assert ear.ids == [
         f"octy-{INSTALLATION}-incident-i3",
         f"octy-{INSTALLATION}-incident-i1",
         f"octy-{INSTALLATION}-incident-i2",
     ]
-    assert deliver(world, ear) == Round(0, 0)
+    assert deliver(world, ear) == DeliveryCounts(0, 0)
 
 
 def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> None:
@@ -63,7 +63,7 @@ def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> No
     ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
         f"octy-{INSTALLATION}-incident-i1", "KeyIncidentWorkflow"
     )
-    assert deliver(world, ear) == Round(1, 0)
+    assert deliver(world, ear) == DeliveryCounts(1, 0)
     assert row(world, number) == (True, 1, "")
 
 
@@ -85,16 +85,16 @@ def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries
     bad = put(world, event, "nobody", **detail)
     good = put(world, Event.INCIDENT_OPENED, "i1")
     ear, clock = Ear(), FakeClock()
-    assert deliver(world, ear, clock) == Round(1, 1)
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert (row(world, bad), row(world, good)) == ((False, 1, fault), (True, 1, ""))
     for pause in PAUSES:
         clock.now += pause - 0.01
-        assert deliver(world, ear, clock) == Round(0, 0)
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
         clock.now += 0.01
-        assert deliver(world, ear, clock) == Round(0, 1)
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
     clock.now += 3600
-    assert deliver(world, ear, clock) == Round(0, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
     assert row(world, bad) == (False, 5, fault)
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert f"message {bad} " in told
@@ -108,10 +108,10 @@ def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(wor
     put(world, Event.INCIDENT_GREW, "i1", failures=40)
     ear, clock = Ear(), FakeClock()
     for _ in range(4):
-        assert deliver(world, ear, clock) == Round(0, 1)
+        assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
         clock.now += PAUSES[-1]
     assert ear.heard == []
-    assert deliver(world, ear, clock) == Round(1, 1)
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
     assert [heard[3] for heard in ear.heard] == ["attempts_grew"]
     assert row(world, bad) == (False, 5, "KeyError")
 
@@ -123,7 +123,7 @@ def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> 
     put(world, Event.INCIDENT_OPENED, "i1")
     change(world, "UPDATE outbox SET detail = 'no JSON' WHERE id = ?", bad)
     ear = Ear()
-    assert deliver(world, ear) == Round(1, 1)
+    assert deliver(world, ear) == DeliveryCounts(1, 1)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
     assert row(world, bad) == (False, 1, "JSONDecodeError")
 
@@ -131,7 +131,7 @@ def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> 
 def test_a_message_that_is_no_object_is_at_fault(world: World) -> None:
     bad = put(world, Event.WEBHOOK_DUE, "i0")
     change(world, "UPDATE outbox SET detail = '[1]'")
-    assert deliver(world, Ear()) == Round(0, 1)
+    assert deliver(world, Ear()) == DeliveryCounts(0, 1)
     assert row(world, bad) == (False, 1, "TypeError")
 
 
@@ -150,7 +150,7 @@ def test_what_temporal_has_against_one_message_is_that_messages_fault(world: Wor
     bad, good = put(world, Event.INCIDENT_OPENED, "i0"), put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
-    assert deliver(world, ear) == Round(1, 1)
+    assert deliver(world, ear) == DeliveryCounts(1, 1)
     assert row(world, bad) == (False, 1, f"RPCError {status.name}")
     assert row(world, good) == (True, 1, "")
 
@@ -167,7 +167,7 @@ def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -
     assert {row(world, first), row(world, second)} <= {(False, 0, told), (False, 0, "")}
     assert told in {row(world, first)[2], row(world, second)[2]}
     ear.says.clear()
-    assert deliver(world, ear) == Round(2, 0)
+    assert deliver(world, ear) == DeliveryCounts(2, 0)
     assert sorted(ear.ids) == [f"octy-{INSTALLATION}-incident-i0", f"octy-{INSTALLATION}-incident-i1"]
 
 
@@ -176,7 +176,7 @@ def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> N
     ear = Ear()
     ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
     with pytest.raises(RPCError):
-        asyncio.run(relay(world, ear, relay_concurrency=3).deliver_some())
+        asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
     told = [row(world, number)[2] for number in numbers]
     assert 1 <= told.count("RPCError UNAVAILABLE") <= 3
     assert told.count("") == 20 - told.count("RPCError UNAVAILABLE")
@@ -190,7 +190,7 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
     ear.says[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
     for _ in range(20):
         with pytest.raises(RPCError):
-            asyncio.run(relay(world, ear, relay_concurrency=3).deliver_some())
+            asyncio.run(relay(world, ear, relay_concurrency=3).deliver_pending())
     assert len(set(ear.ids)) == len(ear.ids) == 20
     assert row(world, ill) == (False, 0, "RPCError INTERNAL")
 
@@ -212,10 +212,10 @@ def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
     number = put(world, Event.INCIDENT_OPENED, "i1")
     deaf = Deaf()
     with pytest.raises(TimeoutError):
-        asyncio.run(relay(world, deaf, relay_lease=10).deliver_some())
+        asyncio.run(relay(world, deaf, relay_lease=10).deliver_pending())
     assert 0 < deaf.patience < 7.5
     assert row(world, number) == (False, 0, "TimeoutError")
-    assert deliver(world, Ear()) == Round(1, 0)
+    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
 
 
 @pytest.mark.parametrize("trouble", [rpc_error(RPCStatusCode.UNAVAILABLE), ValueError("ann@customer.example")])
@@ -290,12 +290,12 @@ def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event
     put(world, Event.INCIDENT_GREW, incident_id, failures=40)
     put(world, Event.INCIDENT_ANSWERED, incident_id, answer="not_us", leaked=True)
     runs = relay(world, temporal.client)
-    assert temporal.run(runs.deliver_some()) == Round(3, 0)
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(3, 0)
     first = temporal.run(_runs(temporal.client, name))
     assert temporal.run(_history(temporal.client, name)) == ["start", "attempts_grew", "customer_answered"]
     # As after a crash between the call and the note.
     change(world, "UPDATE outbox SET delivered_at = NULL WHERE kind = ?", str(event))
-    assert temporal.run(runs.deliver_some()) == Round(1, 0)
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
     again = {Event.INCIDENT_OPENED: [], Event.INCIDENT_GREW: ["attempts_grew"]}[event]
     told = temporal.run(_history(temporal.client, name))
     assert told == ["start", "attempts_grew", "customer_answered", *again]
@@ -308,11 +308,11 @@ def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: 
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
     put(world, Event.INCIDENT_OPENED, incident_id)
     runs = relay(world, temporal.client)
-    temporal.run(runs.deliver_some())
+    temporal.run(runs.deliver_pending())
     temporal.run(temporal.client.get_workflow_handle(name).terminate())
     before = temporal.run(_runs(temporal.client, name))
     number = put(world, event, incident_id, **detail)
-    assert temporal.run(runs.deliver_some()) == Round(1, 0)
+    assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
     assert row(world, number) == (True, 1, "")
     assert temporal.run(_runs(temporal.client, name)) == before
 
@@ -322,7 +322,7 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
     put(world, Event.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5")
     put(world, Event.INCIDENT_GREW, subject, failures=40)
-    assert temporal.run(relay(world, temporal.client).deliver_some()) == Round(1, 0)
+    assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 0)
     assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [
         "start",
         "attempts_grew",
@@ -333,7 +333,7 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
 def test_the_server_refuses_one_message_and_takes_the_next(world: World, temporal: Temporal) -> None:
     """A server's column would take no such id."""
     bad, good = put(world, Event.INCIDENT_OPENED, "x" * 2000), put(world, Event.INCIDENT_OPENED, "taken")
-    assert temporal.run(relay(world, temporal.client).deliver_some()) == Round(1, 1)
+    assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 1)
     assert row(world, bad) == (False, 1, "RPCError INVALID_ARGUMENT")
     assert row(world, good) == (True, 1, "")
 
@@ -342,5 +342,5 @@ def test_a_namespace_that_is_missing_costs_no_message(world: World, temporal: Te
     number = put(world, Event.INCIDENT_OPENED, "i1")
     nowhere = temporal.run(Client.connect(temporal.address, namespace="nowhere"))
     with pytest.raises(RPCError):
-        temporal.run(relay(world, nowhere).deliver_some())
+        temporal.run(relay(world, nowhere).deliver_pending())
     assert row(world, number) == (False, 0, "RPCError NOT_FOUND")

@@ -31,7 +31,7 @@ from temporalio.service import RPCStatusCode
 
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import Event
-from octy_worker.outbox.relay import Relay, Round
+from octy_worker.outbox.relay import DeliveryCounts, Relay
 from octy_workflows.messages import Signal
 
 SIGNALS = {
@@ -171,7 +171,7 @@ def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> No
 
 async def _abandon(relay_: Relay, client: Stuck) -> None:
     """Let a relay claim and call, and then do nothing more, not even give anything back."""
-    asyncio.get_running_loop().create_task(relay_.deliver_some())
+    asyncio.get_running_loop().create_task(relay_.deliver_pending())
     await client.reached.wait()
 
 
@@ -182,12 +182,12 @@ def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: W
     put(world, Event.INCIDENT_GREW, "i1", failures=40)
     put(world, Event.INCIDENT_OPENED, "i2")
     ear = Ear()
-    assert deliver(world, ear, clock) == Round(1, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i2"]
     clock.now += LEASE - 0.01
-    assert deliver(world, ear, clock) == Round(0, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
     clock.now += 0.01
-    assert deliver(world, ear, clock) == Round(2, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(2, 0)
     assert [heard[3] for heard in ear.heard] == [None, None, "attempts_grew"]
     assert row(world, first) == (True, 1, "")
 
@@ -202,9 +202,9 @@ def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(worl
     [(holder,)] = world.rows("SELECT leased_by FROM outbox")
     assert f":{process.pid}:" in holder
     ear, clock = Ear(), FakeClock()
-    assert deliver(world, ear, clock) == Round(0, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(0, 0)
     clock.now += LEASE
-    assert deliver(world, ear, clock) == Round(1, 0)
+    assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
     assert world.rows("SELECT leased_by, leased_until FROM outbox") == [("", None)]
 
 
@@ -217,7 +217,7 @@ def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World
     put(world, Event.INCIDENT_OPENED, "i1")
     asyncio.run(begin_and_stop())
     assert world.rows("SELECT leased_by, leased_until, tries FROM outbox") == [("", None, 0)]
-    assert deliver(world, Ear()) == Round(1, 0)
+    assert deliver(world, Ear()) == DeliveryCounts(1, 0)
 
 
 def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world: World) -> None:
@@ -238,14 +238,14 @@ def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(worl
     ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
     ahead.now += LEASE + 1
 
-    async def overlap() -> tuple[Round, Round]:
-        slow = asyncio.create_task(relay(world, stuck, FakeClock()).deliver_some())
+    async def overlap() -> tuple[DeliveryCounts, DeliveryCounts]:
+        slow = asyncio.create_task(relay(world, stuck, FakeClock()).deliver_pending())
         await stuck.reached.wait()
-        second = await relay(world, ear, ahead).deliver_some()
+        second = await relay(world, ear, ahead).deliver_pending()
         stuck.free.set()
         return await slow, second
 
-    assert asyncio.run(overlap()) == (Round(1, 0), Round(1, 0))
+    assert asyncio.run(overlap()) == (DeliveryCounts(1, 0), DeliveryCounts(1, 0))
     assert stuck.ids == ear.ids
     assert row(world, number) == (True, 1, "")
 
@@ -256,7 +256,7 @@ def test_a_fault_that_is_told_after_the_lease_was_lost_is_no_try(world: World) -
     stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
 
     async def lose() -> None:
-        late = asyncio.create_task(relay(world, stuck, clock).deliver_some())
+        late = asyncio.create_task(relay(world, stuck, clock).deliver_pending())
         await stuck.reached.wait()
         change(world, "UPDATE outbox SET leased_by = 'another'")
         stuck.free.set()

@@ -12,7 +12,7 @@ from support.world import FakeRequest, World
 
 from octy_middleware._version import __version__
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_worker.observability.database_probe import PROBE, Room, clock_offset, room_of, write_probe
+from octy_worker.observability.database_probe import PROBE_JOB, DiskSpace, clock_offset, disk_space, write_probe
 from octy_worker.observability.metrics import collector
 from octy_worker.reports.stalled_work import Backlog, StalledWork, read_stalled_work
 
@@ -125,7 +125,7 @@ def test_a_failed_commit_is_told_with_its_time(world: World) -> None:
 
 def test_probe_commits_a_row_and_leaves_none(world: World) -> None:
     assert 0 < write_probe(world.database, time.time()) < 30
-    assert world.rows("SELECT COUNT(*) FROM job WHERE name = :name", name=PROBE) == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM job WHERE name = :name", name=PROBE_JOB) == [(0,)]
 
 
 def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,13 +133,13 @@ def test_a_database_that_takes_no_write_is_told(world: World, monkeypatch: pytes
         raise DatabaseUnavailableError("database or disk is full")
 
     monkeypatch.setattr(collector, "write_probe", full)
-    told = {metric.name: metric for metric in collector._of_probe(collector._probe(world.database, time.time))}
+    told = {metric.name: metric for metric in collector._of_probe(collector._run_probe(world.database, time.time))}
     assert told["octy_database_writable"].samples[0].value == 0
     assert "octy_database_write_seconds" not in told
 
 
 def test_room_and_clock_are_told_where_they_can_be(world: World) -> None:
-    room, offset = room_of(world.database), clock_offset(world.database, lambda: time.time() + 3600)
+    room, offset = disk_space(world.database), clock_offset(world.database, lambda: time.time() + 3600)
     if world.store == "sqlite":
         assert room is not None
         assert 0 < room.free <= room.size
@@ -148,5 +148,5 @@ def test_room_and_clock_are_told_where_they_can_be(world: World) -> None:
         assert room is None
         assert offset is not None
         assert 3590 < offset < 3610
-    assert Room(199 * 1024 * 1024, 10**12).is_scarce
-    assert not Room(201 * 1024 * 1024, 10**12).is_scarce
+    assert DiskSpace(199 * 1024 * 1024, 10**12).is_low
+    assert not DiskSpace(201 * 1024 * 1024, 10**12).is_low

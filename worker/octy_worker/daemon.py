@@ -33,9 +33,9 @@ from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.mail.mailer import Mailer, SmtpMailer
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.template_check import check_templates
-from octy_worker.observability.metrics.clock import ClockInterceptor
-from octy_worker.observability.metrics.counts import CountedMailer
-from octy_worker.observability.metrics.listener import Metrics, sdk_runtime
+from octy_worker.observability.metrics.clock_offset import ClockOffsetInterceptor
+from octy_worker.observability.metrics.counters import CountedMailer
+from octy_worker.observability.metrics.metrics_server import Metrics, sdk_runtime
 from octy_worker.observability.tracing import Tracing
 from octy_worker.outbox.relay import Relay
 from octy_worker.pages.process import check_certificate, supervise
@@ -77,19 +77,21 @@ class Parts:
         self.sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
         self.hasher = KeyHasher(settings.peppers)
         self.metrics = Metrics(self.database, time.time)
-        self.tracing = Tracing.start(wanted=settings.tracing)
+        self.tracing = Tracing.start(enabled=settings.tracing)
         self.webhooks = WebhookActivities(self.database, WebhookClient(settings, time.time), time.time)
 
     def interceptors(self) -> Sequence[Interceptor]:
         """Return what sees each activity: spans, and the difference of clocks."""
-        return (*self.tracing.interceptors(), ClockInterceptor(self.metrics.counts.clock_seen))
+        return (*self.tracing.interceptors(), ClockOffsetInterceptor(self.metrics.counters.set_clock_offset))
 
     def activities(self, client: Client) -> Activities:
         """Return what the worker does for workflows."""
         settings = self.settings
-        mailer = CountedMailer(self.tracing.mailer(self.mailer), self.metrics.counts.sent)
+        mailer = CountedMailer(self.tracing.trace_mailer(self.mailer), self.metrics.counters.count_send)
         return Activities(
-            control=WorkflowMessageActivities(self.database, self.metrics.counts.refused, self.metrics.counts.missing),
+            control=WorkflowMessageActivities(
+                self.database, self.metrics.counters.count_refused, self.metrics.counters.count_missing
+            ),
             incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
                 self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
@@ -142,9 +144,17 @@ class Parts:
 
     def relay(self, client: Client) -> Relay:
         """Return the relay, whose deliveries are counted and traced."""
-        heard = self.metrics.counts.delivered
+        on_result = self.metrics.counters.count_delivery
         database, tracing, alerts = self.alert_database, self.tracing, self.alerts
-        return Relay(database, client, self.settings, time.time, heard=heard, span_of=tracing.delivery, alerts=alerts)
+        return Relay(
+            database,
+            client,
+            self.settings,
+            time.time,
+            on_result=on_result,
+            span_of=tracing.delivery_span,
+            alerts=alerts,
+        )
 
     def close(self) -> None:
         """Close the connections to the database."""

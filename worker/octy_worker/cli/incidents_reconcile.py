@@ -29,7 +29,7 @@ _WORDS = {
     "unknown": "that run and that the database does not know",
     "forgotten": "that are missing or earlier in the database: a backup was restored; see `octy db restored`",
     "mails_late": "mails that no server has taken for an hour",
-    "set_aside": "messages that are set aside",
+    "dead_letters": "dead letters in the outbox",
 }
 RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
 RECONCILE_HELP = help_text(

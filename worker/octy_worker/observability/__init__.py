@@ -1,1 +1,1 @@
-"""Logs, metrics and traces of the worker."""
+"""Metrics, traces and probes of the worker."""

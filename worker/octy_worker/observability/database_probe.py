@@ -1,6 +1,6 @@
-"""A real write to the database, what it took, and how much room there is: a lock alone proves no disk.
+"""Probes of the database: duration of a committed write, free disk space, clock offset.
 
-Here: one row of the table of jobs, committed and taken away again. Not here: who asks (`metrics`, `cli.checks`).
+The write probe commits a row: taking a lock alone would not show whether the disk is writable.
 """
 
 import os
@@ -13,49 +13,49 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Job
 
-PROBE = "write-probe"  # the row's name; a job of this name is never run
+PROBE_JOB = "write-probe"  # name of the row in the table `job`; no job has this name
 SLOW = 1.0  # seconds for one commit
-LEAST_FREE = 200 * 1024 * 1024  # bytes; a day of counters and the log of a long read fit in
+LEAST_FREE = 200 * 1024 * 1024  # bytes: enough for a day of counters, and for the WAL during a long read
 _FILL = 300  # characters
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
-    """Free bytes of the file system, and its size."""
+class DiskSpace:
+    """Free and total bytes of the database's file system."""
 
     free: int
     size: int
 
     @property
-    def is_scarce(self) -> bool:
-        """Tell whether it will soon be full."""
+    def is_low(self) -> bool:
+        """Whether it will soon be full."""
         return self.free < LEAST_FREE
 
 
 def write_probe(database: Database, now: float, monotonic: Clock = time.monotonic) -> float:
-    """Commit a row, take it away again, and return the seconds that the slower commit took. Raises OctyError."""
-    begun = monotonic()
+    """Commit a row, delete it, and return the seconds of the slower commit. Raises OctyError."""
+    started = monotonic()
     with database.write_session() as session:
-        session.merge(Job(name=PROBE, cursor=os.urandom(_FILL // 2).hex(), started_at=utc(now)))
+        session.merge(Job(name=PROBE_JOB, cursor=os.urandom(_FILL // 2).hex(), started_at=utc(now)))
     written = monotonic()
     with database.write() as connection:
-        run(connection, "DELETE FROM job WHERE name = ?", PROBE)
-    return max(written - begun, monotonic() - written)
+        run(connection, "DELETE FROM job WHERE name = ?", PROBE_JOB)
+    return max(written - started, monotonic() - written)
 
 
-def room_of(database: Database) -> Room | None:
-    """Return the room beside the file; None for a server, whose disk is out of sight."""
+def disk_space(database: Database) -> DiskSpace | None:
+    """Return the disk space of a database file; None for a server, whose disk we can't see."""
     if database.url.get_backend_name() != "sqlite":
         return None
     try:
-        found = os.statvfs(Path(database.backend.place).parent)
+        stat = os.statvfs(Path(database.backend.place).parent)
     except OSError:
         return None
-    return Room(found.f_bavail * found.f_frsize, found.f_blocks * found.f_frsize)
+    return DiskSpace(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)
 
 
 def clock_offset(database: Database, clock: Clock) -> float | None:
-    """Return how many seconds this host's clock is ahead of the database server's; None where both are one host."""
+    """Return how many seconds this host's clock is ahead of the database server's; None for SQLite."""
     if database.url.get_backend_name() == "sqlite":
         return None
     with database.read() as connection:

@@ -1,10 +1,7 @@
-"""Spans as they leave this process: of an error its kind, neither its text nor its trace.
+"""Span redaction: an exporter that removes error messages and stack traces, and keeps the type of the exception.
 
-Here: an exporter around another one. Not here: which spans there are (`tracing`, and the Temporal SDK's interceptor,
-which puts texts and traces of failures into its own). A database's words may repeat values, and on the way to Temporal
-the same texts are encrypted.
-
-Loaded only where tracing is on.
+The Temporal SDK's interceptor records messages and stack traces of failures in its spans. They may repeat values of
+rows, and in Temporal the same texts are encrypted. Imported only if tracing is on.
 """
 
 from collections.abc import Sequence
@@ -13,36 +10,36 @@ from opentelemetry.sdk.trace import Event, ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.trace import Status
 
-_KIND = "exception.type"
+_EXCEPTION_TYPE = "exception.type"
 
 
 class RedactingExporter(SpanExporter):
-    """Hands spans on without the words of errors."""
+    """Exports spans without error messages and stack traces."""
 
     def __init__(self, exporter: SpanExporter) -> None:
         self._exporter = exporter
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
-        """Hand them on."""
-        return self._exporter.export([_without_words(span) for span in spans])
+        """Export the redacted spans."""
+        return self._exporter.export([_redact(span) for span in spans])
 
     def shutdown(self) -> None:
-        """End the exporter within."""
+        """Shut the wrapped exporter down."""
         self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Have the exporter within send what it holds."""
+        """Flush the wrapped exporter."""
         return self._exporter.force_flush(timeout_millis)
 
 
-def _without_words(span: ReadableSpan) -> ReadableSpan:
+def _redact(span: ReadableSpan) -> ReadableSpan:
     return ReadableSpan(
         name=span.name,
         context=span.context,
         parent=span.parent,
         resource=span.resource,
         attributes=span.attributes,
-        events=[_kind_of(event) for event in span.events],
+        events=[_redact_event(event) for event in span.events],
         links=span.links,
         kind=span.kind,
         status=Status(span.status.status_code),
@@ -52,6 +49,10 @@ def _without_words(span: ReadableSpan) -> ReadableSpan:
     )
 
 
-def _kind_of(event: Event) -> Event:
+def _redact_event(event: Event) -> Event:
     attributes = event.attributes or {}
-    return Event(event.name, {_KIND: attributes[_KIND]} if _KIND in attributes else {}, event.timestamp)
+    return Event(
+        event.name,
+        {_EXCEPTION_TYPE: attributes[_EXCEPTION_TYPE]} if _EXCEPTION_TYPE in attributes else {},
+        event.timestamp,
+    )

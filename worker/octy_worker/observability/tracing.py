@@ -1,12 +1,12 @@
-"""Spans of the worker by OpenTelemetry, for installations that switch them on (OCTY_TRACING).
+"""OpenTelemetry spans of the worker, if OCTY_TRACING is on: deliveries of the relay and sends of mails.
 
-Here: the set-up, and spans around deliveries of the relay and sends of mails; the Temporal SDK's own interceptor adds
-workflows and activities. Not here: where spans go: OTEL_EXPORTER_OTLP_ENDPOINT and the other OTEL_* variables say that.
-OpenTelemetry is loaded only when the setting says so.
+The Temporal SDK's interceptor adds workflows and activities. OTEL_EXPORTER_OTLP_ENDPOINT and the other OTEL_* variables
+say where spans are exported. OpenTelemetry is imported only if tracing is on.
 
-A trace goes from the relay's delivery over the workflow to the mail. What came before it, the request, is found by ids:
-a case holds its request's id, which is an attribute of the middleware's span, and spans here hold the case's id.
-Attributes are ids, kinds and codes: no key, no address, no link. Of an error only its kind leaves (`reticence`).
+A trace leads from the relay's delivery through the workflow to the mail. The request that caused it is found by ids: an
+incident stores the request id, which is an attribute of the middleware's span, and spans here have the incident's id.
+Attributes are ids, kinds and codes: no key, no address, no link. Of an error only its type is exported
+(`span_redaction`).
 """
 
 from collections.abc import Callable, Sequence
@@ -28,16 +28,16 @@ _SCOPE = "octy_worker"
 
 
 class Tracing:
-    """What traces, or nothing: `provider` is None when tracing is off."""
+    """The tracer of this process; `provider` is None if tracing is off."""
 
     def __init__(self, provider: "TracerProvider | None" = None) -> None:
         self._provider = provider
         self._tracer = None if provider is None else provider.get_tracer(_SCOPE)
 
     @classmethod
-    def start(cls, *, wanted: bool) -> "Tracing":
-        """Set OpenTelemetry up where it is wanted. Raises ConfigurationError when it is not installed."""
-        if not wanted:
+    def start(cls, *, enabled: bool) -> "Tracing":
+        """Set OpenTelemetry up if tracing is enabled. Raises ConfigurationError if it is not installed."""
+        if not enabled:
             return cls()
         try:
             from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter  # noqa: PLC0415
@@ -55,33 +55,33 @@ class Tracing:
         return cls(provider)
 
     def interceptors(self) -> Sequence[Interceptor]:
-        """Return what a Temporal client takes; workers made with that client have it too."""
+        """Return the interceptors for a Temporal client; its workers use them, too."""
         if self._tracer is None:
             return ()
         from temporalio.contrib.opentelemetry import TracingInterceptor  # noqa: PLC0415
 
         return (TracingInterceptor(self._tracer),)
 
-    def delivery(self, message: Message) -> AbstractContextManager[Any]:
-        """Return the span of one message's delivery: the start or the signal of a workflow is within it."""
+    def delivery_span(self, message: Message) -> AbstractContextManager[Any]:
+        """Return the span of one delivery, which includes the start or signal of the workflow."""
         return self._span(
             "octy.deliver",
-            {"octy.event": message.kind, "octy.subject_id": message.subject_id, "octy.message": message.number},
+            {"octy.event": message.kind, "octy.subject_id": message.subject_id, "octy.message": message.id},
         )
 
-    def mailer(self, mailer: Mailer) -> Mailer:
-        """Return a mailer whose sends leave spans, or this one."""
+    def trace_mailer(self, mailer: Mailer) -> Mailer:
+        """Return a mailer that records a span of each send; the same mailer if tracing is off."""
         return mailer if self._tracer is None else _TracedMailer(mailer, self._span)
 
     def close(self) -> None:
-        """Send what has gathered."""
+        """Export the spans that are buffered."""
         if self._provider is not None:
             self._provider.shutdown()
 
     def _span(self, name: str, attributes: dict[str, str | int]) -> AbstractContextManager[Any]:
         if self._tracer is None:
             return nullcontext()
-        # An error's text may repeat what a message holds; the relay's rows and log tell its kind.
+        # The text of an error may repeat personal data; the outbox row and the log have its type.
         return self._tracer.start_as_current_span(
             name, attributes=attributes, record_exception=False, set_status_on_exception=False
         )
@@ -99,7 +99,7 @@ class _TracedMailer:
 
         with self._span("octy.mail", {"octy.message_id": envelope.message_id}) as span:
             delivery = self._mailer.send(envelope)
-            span.set_attributes({"octy.verdict": delivery.status.value, "octy.code": delivery.code})
+            span.set_attributes({"octy.result": delivery.status.value, "octy.code": delivery.code})
             if delivery.status is not SmtpStatus.ACCEPTED:
                 span.set_status(StatusCode.ERROR)
             return delivery

@@ -1,7 +1,6 @@
-"""The undelivered messages of the outbox, as support staff sees them, and the order to try those set aside again.
+"""Undelivered outbox messages for support staff: listing them, and retrying dead letters.
 
-Here: the list with its shape, and the order as one transaction with its refusals. Not here: delivery (`relay`), the
-`octy` command and its audit line (`cli.outbox`).
+A dead letter is a message that failed for good: the relay does not try it again.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -20,12 +19,12 @@ from octy_middleware.errors import InvalidInputError
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import OrderRefusedError
 
-_NAMED = 5  # messages that a refusal names
+_MAX_IDS = 5  # ids that an error text lists
 
 
 @dataclass(frozen=True, slots=True)
 class MessageLine:
-    """One undelivered message. `state`: set_aside, under_way (by `leased_by`) or waiting."""
+    """One undelivered message. `state`: dead_letter, leased (by the relay `leased_by`) or waiting."""
 
     id: int
     kind: str
@@ -39,9 +38,9 @@ class MessageLine:
 
 
 def list_undelivered(
-    database: Database, now: float, *, aside: bool = False, limit: int | None = None, offset: int = 0
+    database: Database, now: float, *, dead_letters: bool = False, limit: int | None = None, offset: int = 0
 ) -> tuple[MessageLine, ...]:
-    """Return undelivered messages, newest first; with `aside` only those that are tried no more."""
+    """Return undelivered messages, newest first; with `dead_letters` only these."""
     columns = (
         Outbox.id,
         Outbox.kind,
@@ -52,61 +51,61 @@ def list_undelivered(
         Outbox.leased_by,
         Outbox.leased_until,
     )
-    wanted = select(*map(col, columns)).where(_set_aside() if aside else _undelivered())
+    query = select(*map(col, columns)).where(_is_dead_letter() if dead_letters else _is_undelivered())
     with database.read() as connection:
-        rows = connection.execute(wanted.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)).mappings().all()
+        rows = connection.execute(query.order_by(col(Outbox.id).desc()).limit(limit).offset(offset)).mappings().all()
     return tuple(
         MessageLine(state=_state(row["tries"], row["leased_by"], row["leased_until"], now), **row) for row in rows
     )
 
 
-def count_undelivered(database: Database, *, aside: bool = False) -> int:
-    """Return how many messages `list_undelivered` has in all."""
-    query = select(func.count()).select_from(Outbox).where(_set_aside() if aside else _undelivered())
+def count_undelivered(database: Database, *, dead_letters: bool = False) -> int:
+    """Return the total number of messages of `list_undelivered`."""
+    query = select(func.count()).select_from(Outbox).where(_is_dead_letter() if dead_letters else _is_undelivered())
     with database.read() as connection:
         return int(connection.execute(query).scalar_one())
 
 
 def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float) -> str:
     if tries >= TRIES:
-        return "set_aside"
-    return "under_way" if leased_by and leased_until and leased_until > utc(now) else "waiting"
+        return "dead_letter"
+    return "leased" if leased_by and leased_until and leased_until > utc(now) else "waiting"
 
 
-def retry(database: Database, numbers: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
-    """Have messages that were set aside tried again, these or all; return their ids. All of them, or nothing.
+def retry_dead_letters(database: Database, ids: Collection[int] | None, *, actor: str, reason: str) -> Sequence[int]:
+    """Reset the tries of dead letters, these or all (None), so that the relay tries them again; return their ids.
 
-    Raises InvalidInputError for an id that there is not, OrderRefusedError for a message that is not set aside.
+    All or nothing. Raises InvalidInputError for an unknown id, OrderRefusedError for a message that is no dead letter.
     """
     check_staff(actor, reason)
     with database.write() as connection:
-        if numbers is not None:
-            _refuse_others(connection, numbers)
-        which = _set_aside() if numbers is None else col(Outbox.id).in_(numbers)
-        fresh = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
-        retried = sorted(row.id for row in connection.execute(fresh.returning(col(Outbox.id))))
+        if ids is not None:
+            _check_dead_letters(connection, ids)
+        which = _is_dead_letter() if ids is None else col(Outbox.id).in_(ids)
+        reset = update(Outbox).where(which).values(tries=0, leased_by="", leased_until=None)
+        retried = sorted(row.id for row in connection.execute(reset.returning(col(Outbox.id))))
         if retried:
             notify(connection)
     return retried
 
 
-def _refuse_others(connection: Connection, numbers: Collection[int]) -> None:
-    found: Iterable[Any] = connection.execute(select(col(Outbox.id), _set_aside()).where(col(Outbox.id).in_(numbers)))
-    aside = {number: bool(is_aside) for number, is_aside in found}
-    if unknown := sorted(set(numbers) - aside.keys()):
-        raise InvalidInputError(f"the outbox has no message {_names(unknown)} → `octy outbox list` shows what waits")
-    if others := sorted(number for number, is_aside in aside.items() if not is_aside):
-        raise OrderRefusedError(f"not set aside, so delivered or still being tried: {_names(others)}")
+def _check_dead_letters(connection: Connection, ids: Collection[int]) -> None:
+    rows: Iterable[Any] = connection.execute(select(col(Outbox.id), _is_dead_letter()).where(col(Outbox.id).in_(ids)))
+    found = {message_id: bool(is_dead_letter) for message_id, is_dead_letter in rows}
+    if unknown := sorted(set(ids) - found.keys()):
+        raise InvalidInputError(f"unknown outbox message {_join(unknown)} → `octy outbox list` shows the messages")
+    if others := sorted(message_id for message_id, is_dead_letter in found.items() if not is_dead_letter):
+        raise OrderRefusedError(f"not a dead letter, so delivered or still being retried: {_join(others)}")
 
 
-def _names(numbers: Sequence[int]) -> str:
-    named = ", ".join(map(str, numbers[:_NAMED]))
-    return f"{named} and {len(numbers) - _NAMED} more" if len(numbers) > _NAMED else named
+def _join(ids: Sequence[int]) -> str:
+    listed = ", ".join(map(str, ids[:_MAX_IDS]))
+    return f"{listed} and {len(ids) - _MAX_IDS} more" if len(ids) > _MAX_IDS else listed
 
 
-def _undelivered() -> ColumnElement[bool]:
+def _is_undelivered() -> ColumnElement[bool]:
     return col(Outbox.delivered_at).is_(None)
 
 
-def _set_aside() -> ColumnElement[bool]:
-    return _undelivered() & (col(Outbox.tries) >= TRIES)
+def _is_dead_letter() -> ColumnElement[bool]:
+    return _is_undelivered() & (col(Outbox.tries) >= TRIES)

@@ -1,8 +1,4 @@
-"""What each message of the outbox is to a workflow: which one runs, with what, and the signal that it hears.
-
-Here: the table of events, and what it takes from the database. Not here: calling Temporal (`relay`), claiming messages
-(`claims`).
-"""
+"""Translation of outbox messages into workflow calls: which workflow to start, with which input and which signal."""
 
 import json
 import time
@@ -45,31 +41,31 @@ _Past = TypeVar("_Past", IncidentRestart, RegenerationRestart)
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
-    """One message in Temporal's terms: the workflow that is to run, and the signal that it is to hear, if any.
+class WorkflowCall:
+    """One message in Temporal's terms: the workflow to start, and the signal to send it, if any.
 
-    `again`: it is to run although one of its id has ended; SQL says that its work is not done (`reconciliation`).
+    `restart`: start it even if a workflow of this id is closed; SQL says that its work is not done (`reconciliation`).
     """
 
     run: Any
     argument: IncidentInput | RegenerationInput | NoticeInput | WebhookInput
     workflow_id: str
     task_queue: str
-    signal: Signal | None = None  # without content: it says that there is something to be read in SQL
-    summary: str = ""  # as the Web UI shows it in lists and heads; ids only
+    signal: Signal | None = None  # without arguments: the workflow reads the news from SQL
+    summary: str = ""  # shown in the Web UI's list and title; ids only
     details: str = ""
-    again: bool = False
+    restart: bool = False
 
     @property
     def start_signal(self) -> dict[str, Any]:
-        """The signal as the client takes it beside a start."""
+        """The arguments of `Client.start_workflow` for a signal-with-start."""
         if self.signal is None:
             return {}
         return {"start_signal": str(self.signal), "start_signal_args": []}
 
 
 class MessageDispatch:
-    """Turns messages into calls. Raises whatever a message at fault runs into."""
+    """Turns messages into workflow calls. Raises any exception for a message that can't be translated."""
 
     def __init__(self, database: Database, settings: WorkerSettings, installation: str | None = None) -> None:
         self._database = database
@@ -78,37 +74,37 @@ class MessageDispatch:
         self._settings = settings
         self._searchable = settings.temporal_search_attributes == "auto"
 
-    def call_for(self, message: Message) -> Call:  # noqa: C901, PLR0911  # a row for each event
-        """Return what the message asks of Temporal."""
+    def call_for(self, message: Message) -> WorkflowCall:  # noqa: C901, PLR0911  # a row for each event
+        """Return the call for a message."""
         event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
-        again = "again" in detail  # put by a reconciliation
+        restart = "again" in detail  # put by a reconciliation
         match event:
             case Event.INCIDENT_OPENED:
-                return self._incident(subject, again=again)
+                return self._incident(subject, restart=restart)
             case Event.INCIDENT_GREW:
                 return self._incident(subject, Signal.ATTEMPTS_GREW)
             case Event.INCIDENT_ANSWERED:
-                return self._incident(subject, Signal.CUSTOMER_ANSWERED, again=again)
+                return self._incident(subject, Signal.CUSTOMER_ANSWERED, restart=restart)
             case Event.INCIDENT_CHANGED:
                 return self._incident(subject, Signal.ANSWER_CHANGED)
             case Event.REGENERATION_FINISHED:
                 return self._incident(subject, Signal.REGENERATION_FINISHED)
             case Event.REGENERATION_OPENED:
-                return self._regeneration(subject, again=again)
+                return self._regeneration(subject, restart=restart)
             case Event.REGENERATION_COLLECTED:
-                return self._regeneration(subject, Signal.KEYS_COLLECTED, again=again)
+                return self._regeneration(subject, Signal.KEYS_COLLECTED, restart=restart)
             case Event.REGENERATION_SUPERSEDED:
                 return self._regeneration(subject, Signal.SUPERSEDED)
             case Event.NOTICE_GIVEN:
-                return self._notice(subject, again=again)
+                return self._notice(subject, restart=restart)
             case Event.WEBHOOK_DUE:
-                return self._webhook(subject, int(detail["order"]), again=again)
+                return self._webhook(subject, int(detail["order"]), restart=restart)
             case unknown:
                 assert_never(unknown)
 
-    def _incident(self, incident_id: str, signal: Signal | None = None, *, again: bool = False) -> Call:
+    def _incident(self, incident_id: str, signal: Signal | None = None, *, restart: bool = False) -> WorkflowCall:
         settings = self._settings
-        past = self._read(past_of_incident, incident_id) if again else None
+        past = self._read(past_of_incident, incident_id) if restart else None
         with self._database.read_session() as session:
             case = IncidentInput(
                 incident_id,
@@ -119,21 +115,23 @@ class MessageDispatch:
                 numbers=earlier_orders.numbers_given(session, incident_id),
                 past=past or IncidentRestart(),
             )
-        return Call(
+        return WorkflowCall(
             KeyIncidentWorkflow.run,
             case,
             incident_workflow_id(self._installation, incident_id),
             incident_task_queue(self._task_queue),
             signal,
-            summary=f"Case {incident_id}",
-            details=f"Wrong secrets for one key pair. `octy incidents show {incident_id}` tells the whole case.",
-            again=past is not None,
+            summary=f"Incident {incident_id}",
+            details=f"Repeated failed attempts against one key pair. Details: `octy incidents show {incident_id}`.",
+            restart=past is not None,
         )
 
-    def _regeneration(self, regeneration_id: str, signal: Signal | None = None, *, again: bool = False) -> Call:
+    def _regeneration(
+        self, regeneration_id: str, signal: Signal | None = None, *, restart: bool = False
+    ) -> WorkflowCall:
         with self._database.read_session() as session:
             row = session.get_one(Regeneration, regeneration_id)
-        past = self._read(past_of_regeneration, regeneration_id) if again else None
+        past = self._read(past_of_regeneration, regeneration_id) if restart else None
         case = RegenerationInput(
             regeneration_id,
             leaked=row.leaked,
@@ -145,43 +143,43 @@ class MessageDispatch:
             account_id=row.account_id,
             old_pair_id=row.old_pair_id or "",
         )
-        return Call(
+        return WorkflowCall(
             KeyRegenerationWorkflow.run,
             case,
             regeneration_workflow_id(self._installation, regeneration_id),
             self._task_queue,
             signal,
-            summary=f"New keys {regeneration_id}",
-            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of all its keys.",
-            again=past is not None,
+            summary=f"Regeneration {regeneration_id}",
+            details=f"For account {row.account_id}. All its keys: `octy accounts show {row.account_id}`.",
+            restart=past is not None,
         )
 
-    def _notice(self, notice_id: str, *, again: bool = False) -> Call:
+    def _notice(self, notice_id: str, *, restart: bool = False) -> WorkflowCall:
         with self._database.read_session() as session:
             row = session.get_one(Notice, notice_id)
-        began = row.at.timestamp() if again else 0.0
+        began = row.at.timestamp() if restart else 0.0
         case = NoticeInput(notice_id, NoticeKind(row.kind), self._settings.incident_close_after, began)
-        return Call(
+        return WorkflowCall(
             KeyNoticeWorkflow.run,
             case,
             notice_workflow_id(self._installation, notice_id),
             background_task_queue(self._task_queue),
             summary=f"Notice {notice_id}: {row.kind}",
-            details=f"For account {row.account_id}. `octy accounts show {row.account_id}` tells of its mails.",
-            again=again,
+            details=f"For account {row.account_id}. Its mails: `octy accounts show {row.account_id}`.",
+            restart=restart,
         )
 
-    def _webhook(self, webhook_id: str, order: int, *, again: bool = False) -> Call:
+    def _webhook(self, webhook_id: str, order: int, *, restart: bool = False) -> WorkflowCall:
         with self._database.read_session() as session:
             row = session.get_one(Webhook, webhook_id)
-        return Call(
+        return WorkflowCall(
             KeyWebhookWorkflow.run,
             WebhookInput(webhook_id, row.event, self._settings.webhook_life),
             webhook_workflow_id(self._installation, webhook_id, order),
             background_task_queue(self._task_queue),
             summary=f"Webhook {webhook_id}: {row.event}",
-            details=f"For account {row.account_id}. `octy webhooks list` tells of its deliveries.",
-            again=again,
+            details=f"For account {row.account_id}. Its deliveries: `octy webhooks list`.",
+            restart=restart,
         )
 
     def _read(self, past_of: Callable[[Session, str, float], _Past | None], subject_id: str) -> _Past | None:

@@ -1,23 +1,19 @@
-"""One relay's claims on the outbox: which messages it delivers now, and what became of them.
+"""Leases on outbox messages: which messages this relay delivers now, and recording their results.
 
-Here: leases, in SQL. Not here: delivery (`relay`), what a message means (`meanings`), messages as support staff sees
-them (`undelivered`).
+Messages are leased by priority, and within one by `place`, which gives each account its share (`domain.outbox`).
+Several relays share one outbox. Each leases a few messages at a time; when a relay is killed, its leases expire and
+the others take its messages. Of each subject only the oldest undelivered message can be leased, so the messages of
+one subject are delivered in order, and no subject waits for another. A dead letter blocks nothing.
 
-Messages are claimed by priority, and within one by place, so that each account has its share (`outbox`).
-Several relays share one outbox. Each takes a few messages at a time by a lease that ends by itself: what a killed
-relay held is taken by the others after that. Of each subject only the oldest undelivered message can be taken, so
-messages of one subject go out in their order, whoever takes them, and no subject waits for another. A message that is
-set aside holds nothing back.
-
-Leases are compared with each relay's own clock. One that is ahead by more than a lease takes messages that are under
-way, and one that is behind comes as much later; both are harmless, for a message that is delivered twice is the same
-workflow, and a signal that it has heard.
+Each relay compares leases with its own clock. A relay whose clock is ahead by more than a lease takes messages that
+are being delivered, and one whose clock is behind takes them later. Both are harmless: delivering a message twice
+finds the same workflow, which ignores a signal that it has already received.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from enum import Enum
+from enum import StrEnum
 from itertools import groupby
 
 from sqlalchemy import ColumnElement, Connection, Text, cast, func, or_, select, update
@@ -30,16 +26,16 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
 from octy_middleware.domain.outbox import TRIES, Priority
 
-_PAUSE = timedelta(seconds=0.5)  # after the first try of a message that is at fault; doubles with each try
-_LAST_PATIENCE = 1.0  # seconds for other writers at the end: leases end by themselves, too
-_FREE = {"leased_by": "", "leased_until": None}
+_RETRY_DELAY = timedelta(seconds=0.5)  # after the first failed try of a message; doubles with each try
+_RELEASE_TIMEOUT = 1.0  # seconds to wait for other writers when the relay stops: leases expire anyway
+_NOT_LEASED = {"leased_by": "", "leased_until": None}
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A claimed message. `detail` is still JSON: one that can't be read is that message's fault alone."""
+    """A leased message. `detail` is still JSON: if it can't be parsed, only this message fails."""
 
-    number: int
+    id: int
     priority: Priority
     kind: str
     subject_id: str
@@ -47,122 +43,124 @@ class Message:
     tries: int
 
 
-class Fate(Enum):
-    """What became of a claimed message."""
+class DeliveryStatus(StrEnum):
+    """How one delivery ended."""
 
     DELIVERED = "delivered"
-    AT_FAULT = "at fault"  # a try of its own; the next one after a pause
-    HELD_BACK = "held back"  # by an outage: no try
+    FAILED = "failed"  # because of the message itself: counts as a try, repeated after a delay
+    DEFERRED = "deferred"  # because of an outage: does not count as a try
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryResult:
-    """What became of one message, and its fault, if that is known."""
+    """The result of one delivery. `error`: type and code of what went wrong, if known."""
 
     message: Message
-    fate: Fate
-    fault: str = ""
+    status: DeliveryStatus
+    error: str = ""
 
 
 class Leases:
-    """The claims of one holder, who has a name of its own."""
+    """The leases of one relay, whose name is `holder`. `duration`: seconds."""
 
-    def __init__(self, database: Database, clock: Clock, holder: str, lease: float) -> None:
+    def __init__(self, database: Database, clock: Clock, holder: str, duration: float) -> None:
         self._database = database
         self._clock = clock
         self._holder = holder
-        self._lease = lease
+        self._duration = duration
 
-    def take(self, ends: Sequence[DeliveryResult], limits: Mapping[Priority, int]) -> list[Message]:
-        """Write down what became of messages, then claim so many others of each priority: one transaction.
+    def take(self, results: Sequence[DeliveryResult], limits: Mapping[Priority, int]) -> list[Message]:
+        """Record results, then lease up to `limits` messages of each priority, in one transaction.
 
-        With nothing to write down, nothing is locked until there is something to claim.
+        Without results nothing is locked until there is a message to lease.
         """
         wanted = {priority: limit for priority, limit in sorted(limits.items()) if limit}
-        if not ends and not self._is_any_waiting(wanted):
+        if not results and not self._is_any_deliverable(wanted):
             return []
         with self._database.write(mode=WriteMode.RECORDER) as connection:
             now = self._clock()
-            self._write_down(connection, ends, now)
+            self._record(connection, results, now)
             return [
                 message
                 for priority, limit in wanted.items()
-                for message in self._claim(connection, priority, limit, now)
+                for message in self._lease(connection, priority, limit, now)
             ]
 
-    def _is_any_waiting(self, priorities: Iterable[Priority]) -> bool:
+    def _is_any_deliverable(self, priorities: Iterable[Priority]) -> bool:
         with self._database.read() as connection:
             now = self._clock()
             return any(
-                connection.execute(select(col(Outbox.id)).where(_claimable(priority, now)).limit(1)).first()
+                connection.execute(select(col(Outbox.id)).where(_deliverable(priority, now)).limit(1)).first()
                 for priority in priorities
             )
 
-    def leave(self, ends: Sequence[DeliveryResult]) -> None:
-        """Write down what became of messages, and give all others back."""
-        with self._database.write(mode=WriteMode.RECORDER, timeout=_LAST_PATIENCE) as connection:
-            self._write_down(connection, ends, self._clock())
-            connection.execute(update(Outbox).where(self._held()).values(_FREE))
+    def release(self, results: Sequence[DeliveryResult]) -> None:
+        """Record results, and give all other leases of this relay back."""
+        with self._database.write(mode=WriteMode.RECORDER, timeout=_RELEASE_TIMEOUT) as connection:
+            self._record(connection, results, self._clock())
+            connection.execute(update(Outbox).where(self._leased_by_us()).values(_NOT_LEASED))
 
-    def _claim(self, connection: Connection, priority: Priority, limit: int, now: float) -> list[Message]:
+    def _lease(self, connection: Connection, priority: Priority, limit: int, now: float) -> list[Message]:
         detail = cast(col(Outbox.detail), Text).label("detail")
-        wanted = (
+        query = (
             select(col(Outbox.id), col(Outbox.kind), col(Outbox.subject_id), detail, col(Outbox.tries))
-            .where(_claimable(priority, now))
+            .where(_deliverable(priority, now))
             .order_by(col(Outbox.place), col(Outbox.id))
             .limit(limit)
-            .with_for_update(skip_locked=True)  # SQLite has one writer, and knows no such words
+            .with_for_update(skip_locked=True)  # ignored by SQLite, which has one writer
         )
-        rows = connection.execute(wanted)
-        found = [Message(row.id, priority, row.kind, row.subject_id, row.detail, row.tries) for row in rows]
-        if found:
-            until = utc(now + self._lease)
-            self._set(connection, found, leased_by=self._holder, leased_until=until)
-        return found
+        rows = connection.execute(query)
+        messages = [Message(row.id, priority, row.kind, row.subject_id, row.detail, row.tries) for row in rows]
+        if messages:
+            until = utc(now + self._duration)
+            self._update(connection, messages, leased_by=self._holder, leased_until=until)
+        return messages
 
-    def _write_down(self, connection: Connection, ends: Sequence[DeliveryResult], now: float) -> None:
-        """Mark whatever was delivered, also when the lease was lost meanwhile; the rest only while it is ours."""
-        delivered = [end.message for end in ends if end.fate is Fate.DELIVERED]
+    def _record(self, connection: Connection, results: Sequence[DeliveryResult], now: float) -> None:
+        """Record every delivery, even if the lease was lost meanwhile; other results only while we hold the lease."""
+        delivered = [result.message for result in results if result.status is DeliveryStatus.DELIVERED]
         if delivered:
-            told = {"tries": Outbox.tries + 1, "delivered_at": utc(now), **_FREE}
-            self._set(connection, delivered, col(Outbox.delivered_at).is_(None), **told)
-        for end in ends:
-            if end.fate is Fate.AT_FAULT:
-                until = utc(now) + _PAUSE * 2**end.message.tries
-                told = {"tries": Outbox.tries + 1, "last_error": end.fault, "leased_by": "", "leased_until": until}
-                self._set(connection, [end.message], self._held(), **told)
-        held_back = sorted((end for end in ends if end.fate is Fate.HELD_BACK), key=lambda end: end.fault)
-        for fault, some in groupby(held_back, key=lambda end: end.fault):
-            told = {**_FREE, **({"last_error": fault} if fault else {})}
-            self._set(connection, (end.message for end in some), self._held(), **told)
+            values = {"tries": Outbox.tries + 1, "delivered_at": utc(now), **_NOT_LEASED}
+            self._update(connection, delivered, col(Outbox.delivered_at).is_(None), **values)
+        for result in results:
+            if result.status is DeliveryStatus.FAILED:
+                until = utc(now) + _RETRY_DELAY * 2**result.message.tries
+                values = {"tries": Outbox.tries + 1, "last_error": result.error, "leased_by": "", "leased_until": until}
+                self._update(connection, [result.message], self._leased_by_us(), **values)
+        deferred = sorted(
+            (result for result in results if result.status is DeliveryStatus.DEFERRED), key=lambda result: result.error
+        )
+        for error, group in groupby(deferred, key=lambda result: result.error):
+            values = {**_NOT_LEASED, **({"last_error": error} if error else {})}
+            self._update(connection, (result.message for result in group), self._leased_by_us(), **values)
 
     @staticmethod
-    def _set(
+    def _update(
         connection: Connection, messages: Iterable[Message], *conditions: ColumnElement[bool], **values: object
     ) -> None:
-        numbers = [message.number for message in messages]
-        connection.execute(update(Outbox).where(col(Outbox.id).in_(numbers), *conditions).values(values))
+        ids = [message.id for message in messages]
+        connection.execute(update(Outbox).where(col(Outbox.id).in_(ids), *conditions).values(values))
 
-    def _held(self) -> ColumnElement[bool]:
+    def _leased_by_us(self) -> ColumnElement[bool]:
         return (col(Outbox.leased_by) == self._holder) & col(Outbox.delivered_at).is_(None)
 
 
-def _claimable(priority: Priority, now: float) -> ColumnElement[bool]:
-    """Return the condition of a message of this priority that anybody may take.
+def _deliverable(priority: Priority, now: float) -> ColumnElement[bool]:
+    """Return the condition of a message of this priority that any relay may lease.
 
-    For each message that is met from the outbox's front on, the subject's oldest is looked up: a few steps in an index
-    for each that is claimed. A grouping or an anti-join would go through the whole outbox, however many are claimed.
+    The correlated subquery looks up the oldest message of the subject: a few index steps for each leased message.
+    A GROUP BY or an anti-join would scan the whole outbox, however few messages are leased.
     """
     older = aliased(Outbox)
     oldest = (
         select(func.min(col(older.id)))
-        .where(_waits(older), col(older.subject_id) == col(Outbox.subject_id))
+        .where(_is_pending(older), col(older.subject_id) == col(Outbox.subject_id))
         .correlate(Outbox)
         .scalar_subquery()
     )
     free = or_(col(Outbox.leased_until).is_(None), col(Outbox.leased_until) <= utc(now))
-    return _waits(Outbox) & (col(Outbox.priority) == priority) & free & (col(Outbox.id) == oldest)
+    return _is_pending(Outbox) & (col(Outbox.priority) == priority) & free & (col(Outbox.id) == oldest)
 
 
-def _waits(message: type[Outbox]) -> ColumnElement[bool]:
+def _is_pending(message: type[Outbox]) -> ColumnElement[bool]:
     return col(message.delivered_at).is_(None) & (col(message.tries) < TRIES)

@@ -1,7 +1,4 @@
-"""The outbox's alarm as an event of the relay's loop.
-
-Here: the thread that waits for it. Not here: what rings it (`octy_middleware.domain.outbox`), what is done then (`relay`).
-"""
+"""Waking the relay: a thread waits for the database's notification and sets an event of the relay's loop."""
 
 import asyncio
 import logging
@@ -11,24 +8,25 @@ from octy_middleware.db.backend import Listener
 
 _logger = logging.getLogger(__name__)
 
-_SLICE = 0.1  # seconds that one wait lasts, and so a stop at most
-_PAUSE = 1.0  # seconds after an alarm that failed: whoever waits looks by itself, too
+_WAIT_TIMEOUT = 0.1  # seconds of one wait, and so the longest time that `stop` takes
+_RETRY_INTERVAL = 1.0  # seconds; meanwhile the relay polls
 
 
 class OutboxListener:
-    """Sets the event whenever the alarm goes off. Nothing that befalls the alarm ends it but `stop`."""
+    """Sets the event whenever a message was put into the outbox. Errors are logged and retried until `stop`."""
 
-    def __init__(self, alarm: Listener, rung: asyncio.Event) -> None:
-        """Begin to listen; needs a running loop."""
-        self._alarm = alarm
-        self._rung = rung
+    def __init__(self, notifier: Listener, notified: asyncio.Event, *, poll_interval: float) -> None:
+        """Start listening. Needs a running loop. `poll_interval`: seconds between two polls of the relay, for the log."""
+        self._notifier = notifier
+        self._notified = notified
+        self._poll_interval = poll_interval
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
-        self._thread = threading.Thread(target=self._listen, name="octy-bell", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="octy-listener", daemon=True)
         self._thread.start()
 
     async def stop(self) -> None:
-        """Stop listening, and wait for the thread: it uses the loop."""
+        """Stop listening, and wait for the thread, which uses the loop."""
         self._stopping.set()
         await asyncio.to_thread(self._thread.join)
 
@@ -36,12 +34,16 @@ class OutboxListener:
         failing = False
         while not self._stopping.is_set():
             try:
-                if self._alarm.wait(_SLICE):
-                    self._loop.call_soon_threadsafe(self._rung.set)
+                if self._notifier.wait(_WAIT_TIMEOUT):
+                    self._loop.call_soon_threadsafe(self._notified.set)
                 failing = False
-            except Exception as error:  # noqa: BLE001  # an outage of the store, or a fault of ours: polling goes on
+            except Exception as error:  # noqa: BLE001  # an outage or a bug of ours: the relay polls meanwhile
                 if not failing:
-                    _logger.warning("relay: no wake-up for new messages, looking by itself: %s", type(error).__name__)
+                    _logger.warning(
+                        "relay: LISTEN connection lost (%s); polling every %g s until it is back",
+                        type(error).__name__,
+                        self._poll_interval,
+                    )
                 failing = True
-                self._stopping.wait(_PAUSE)
-        self._alarm.close()
+                self._stopping.wait(_RETRY_INTERVAL)
+        self._notifier.close()

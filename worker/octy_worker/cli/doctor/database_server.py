@@ -6,7 +6,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import OctyError
 from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.observability.database_server import DatabaseVersion, unsafe_settings, version_of
+from octy_worker.observability.database_server import DatabaseVersion, read_version, unsafe_settings
 
 VERSION, DURABILITY = "database version", "durability"
 
@@ -21,14 +21,14 @@ def check_database_server(database: Database) -> Iterator[Check]:
 
 
 def _check_version(database: Database) -> Check:
-    return version_check(version_of(database))
+    return version_check(read_version(database))
 
 
 def version_check(found: DatabaseVersion) -> Check:
     """Return the check whether Octy supports this version."""
     if found.is_too_old:
-        least = ".".join(map(str, found.least))
-        return problem("database-too-old", product=found.product, version=found.name, least=least)
+        minimum = ".".join(map(str, found.minimum))
+        return problem("database-too-old", product=found.product, version=found.name, least=minimum)
     return passed(VERSION, f"{found.product} {found.name}")
 
 

@@ -28,7 +28,7 @@ def _check_metrics(settings: WorkerSettings, *, worker_runs: bool) -> Check:
         return unchecked("metrics", "no worker is running")
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:  # http and our own address
-            served = b"octy_store_up" in response.read()
+            served = b"octy_database_up" in response.read()
     except (OSError, ValueError) as error:
         reason = error.reason if isinstance(error, urllib.error.URLError) else error
         return problem("metrics-unreachable", url=url, error=reason)

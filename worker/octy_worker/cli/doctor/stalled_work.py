@@ -13,7 +13,7 @@ from octy_worker.cli.doctor.problems import problem
 from octy_worker.cli.output import format_time
 from octy_worker.mail.alert_hold import current_hold
 from octy_worker.mail.unsent import capped_by_kind, unsent_alerts
-from octy_worker.observability.database_probe import SLOW, clock_offset, room_of, write_probe
+from octy_worker.observability.database_probe import SLOW, clock_offset, disk_space, write_probe
 from octy_worker.reports.stalled_work import ALERT_LATE, count_waiting_for_staff, read_stalled_work
 from octy_worker.settings import WorkerSettings
 
@@ -96,8 +96,8 @@ def _database_problems(database: Database) -> Iterator[Check]:
     else:
         if seconds > SLOW:
             yield problem("write-slow", seconds=f"{seconds:.1f}")
-    room, offset = room_of(database), clock_offset(database, now)
-    if room is not None and room.is_scarce:
+    room, offset = disk_space(database), clock_offset(database, now)
+    if room is not None and room.is_low:
         yield problem("disk-nearly-full", free=room.free // 1_000_000)
     if offset is not None and abs(offset) > _CLOCKS_DIFFER:
         yield problem("clocks-differ", seconds=round(abs(offset)))

@@ -1,4 +1,4 @@
-"""Undelivered messages, drawn."""
+"""The table of undelivered messages."""
 
 from collections.abc import Sequence
 
@@ -9,14 +9,14 @@ from octy_worker.outbox.dead_letters import MessageLine
 
 
 def list_table(found: Sequence[MessageLine]) -> Table:
-    """Return a line a message."""
+    """Return a table with one row a message."""
     columns = (
         Column("id", whole=True),
         Column("message"),
         Column("about", whole=True),
         Column("state"),
         Column("tries"),
-        Column("fault"),
+        Column("last error"),
         Column("since"),
     )
     rows = (

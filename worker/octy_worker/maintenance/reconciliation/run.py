@@ -39,7 +39,7 @@ class Findings:
     unknown: int = 0  # what runs and SQL does not know
     forgotten: int = 0  # what Temporal knows further than SQL: a backup was restored
     mails_late: int = 0
-    set_aside: int = 0  # messages, after the run
+    dead_letters: int = 0  # messages, after the run
 
     @property
     def differences(self) -> int:
@@ -111,7 +111,7 @@ class Reconciliation:
             await self._keep()
         self._found.forgotten = (await find_forgotten(self._database, self._histories)).total
         late = await asyncio.to_thread(subjects.count_late, self._database, self._clock())
-        self._found.mails_late, self._found.set_aside = late
+        self._found.mails_late, self._found.dead_letters = late
 
     async def _look_at_open(self, kind: Subject) -> None:
         after = subjects.first_id(kind, self._clock(), self._notice_life)

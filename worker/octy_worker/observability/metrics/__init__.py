@@ -1,11 +1,13 @@
-"""Metrics for Prometheus, served on a listener of their own.
+"""Prometheus metrics of the worker, served on a port of their own.
 
-    counts      counters of this process: deliveries of the relay, sends of mails
-    figures     SQL: what stands in the store, read when Prometheus asks
-    collector   figures -> metrics, each read no oftener than it may cost
-    listener    the listener, and the Temporal SDK's own beside it
+    counters          counters of this process: deliveries of the relay, sends of mails
+    queries           SQL: figures of the database, read when Prometheus scrapes
+    collector         queries → gauges, cached for a fixed time
+    page_connections  connections of the process that serves the pages
+    clock_offset      offset between this host's clock and Temporal's
+    metrics_server    the port that Prometheus scrapes, and the Temporal SDK's own
 
-Counters end in `_total` and begin with the process, as Prometheus expects; what is read from the store is a gauge,
+Counters end in `_total` and start with the process, as Prometheus expects. What is read from the database is a gauge,
 because rows come and go (retention, restored backups). Labels are states, kinds and outcomes: names of this code,
 never keys, addresses or ids. Host apps have `octy_middleware.metrics`.
 """

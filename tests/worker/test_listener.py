@@ -12,7 +12,7 @@ from octy_middleware.db.backend import Listener
 from octy_middleware.db.database import Database
 from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import DatabaseUnavailableError
-from octy_worker.outbox.dead_letters import retry
+from octy_worker.outbox.dead_letters import retry_dead_letters
 
 NEVER = 60.0  # seconds between two looks: the most that the setting takes, and more than PATIENCE
 OFTEN = 0.05
@@ -48,11 +48,11 @@ async def _deliver_one_by_one(world: World, interval: float, between: Callable[[
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]
 
 
-def test_a_message_is_delivered_as_soon_as_it_is_put_down(world: World) -> None:
+def test_new_message_is_delivered_at_once(world: World) -> None:
     asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
 
 
-def test_an_alarm_that_is_cut_off_is_heard_again(world: World) -> None:
+def test_relay_is_notified_again_after_the_listen_connection_was_cut(world: World) -> None:
     def cut() -> None:
         if world.store == "sqlite":
             (world.folder / "octy.db.wake-up").unlink()
@@ -64,40 +64,40 @@ def test_an_alarm_that_is_cut_off_is_heard_again(world: World) -> None:
 
 
 @pytest.mark.parametrize("error", [DatabaseUnavailableError("away"), ValueError("ann@customer.example")])
-def test_an_alarm_that_fails_for_a_while_ends_nothing_and_is_told_once(
+def test_lost_listen_connection_is_logged_once_and_delivery_goes_on(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, error: Exception
 ) -> None:
     real = Database.listen
     monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 2, error))
     asyncio.run(_deliver_one_by_one(world, NEVER, lambda: None))
     [told] = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
-    assert told == f"relay: no wake-up for new messages, looking by itself: {type(error).__name__}"
+    assert told == f"relay: LISTEN connection lost ({type(error).__name__}); polling every {NEVER:g} s until it is back"
 
 
-def test_without_an_alarm_the_relay_looks_by_itself(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_relay_polls_without_notifications(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     real = Database.listen
     away = DatabaseUnavailableError("away")
     monkeypatch.setattr(Database, "listen", lambda database: Broken(real(database), 1_000_000, away))
     asyncio.run(_deliver_one_by_one(world, OFTEN, lambda: None))
 
 
-def test_a_message_that_is_retried_by_staff_is_delivered_at_once(world: World) -> None:
+def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
     async def retried() -> list[str]:
         ear = Ear()
         running = asyncio.create_task(relay(world, ear, relay_interval=NEVER).run())
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
         await until(lambda: undelivered(world) == 1, running)
-        await asyncio.to_thread(retry, world.database, None, actor="ada", reason="worker updated")
+        await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
         await until(lambda: undelivered(world) == 0, running)
         await stop(running)
         return ear.ids
 
-    put(world, Event.INCIDENT_OPENED, "aside")
+    put(world, Event.INCIDENT_OPENED, "dead")
     change(world, "UPDATE outbox SET tries = 5")
-    assert sorted(asyncio.run(retried())) == [f"octy-{INSTALLATION}-incident-aside", f"octy-{INSTALLATION}-incident-i1"]
+    assert sorted(asyncio.run(retried())) == [f"octy-{INSTALLATION}-incident-dead", f"octy-{INSTALLATION}-incident-i1"]
 
 
-def test_a_relay_at_rest_stops_at_once(world: World) -> None:
+def test_idle_relay_stops_at_once(world: World) -> None:
     async def rest_and_stop() -> None:
         running = asyncio.create_task(relay(world, Ear(), relay_interval=NEVER).run())
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")

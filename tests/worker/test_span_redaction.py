@@ -52,7 +52,7 @@ def test_what_the_sdk_says_of_an_error_is_cut_and_the_rest_stays(out: InMemorySp
 
 def test_our_own_spans_hold_no_words_of_errors_either(out: InMemorySpanExporter) -> None:
     tracing = Tracing(provider(out, reticent=False))
-    with pytest.raises(ValueError, match="exists"), tracing.delivery(MESSAGE):
+    with pytest.raises(ValueError, match="exists"), tracing.delivery_span(MESSAGE):
         fail()
     [span] = out.get_finished_spans()
     assert ADDRESS not in span.to_json()
@@ -60,7 +60,7 @@ def test_our_own_spans_hold_no_words_of_errors_either(out: InMemorySpanExporter)
 
 def test_what_is_set_up_exports_reticently(out: InMemorySpanExporter, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trace_exporter, "OTLPSpanExporter", lambda: out)
-    tracing = Tracing.start(wanted=True)
+    tracing = Tracing.start(enabled=True)
     [interceptor] = tracing.interceptors()
     with pytest.raises(ValueError, match="exists"), interceptor.tracer.start_as_current_span("RunActivity:x"):
         fail()

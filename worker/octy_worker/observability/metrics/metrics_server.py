@@ -1,9 +1,7 @@
-"""The listener that Prometheus reads, and the Temporal SDK's own beside it.
+"""The port that Prometheus scrapes, and the Temporal SDK's own beside it.
 
-Here: what is registered and where it is served. Not here: any metric (`counts`, `collector`).
-
-The SDK's metrics come from its core, which serves them itself: a buffer between it and one common page would have to
-be emptied in time, and drops what does not fit.
+The SDK's metrics are served by its core: a common page would need a buffer between the two, which loses metrics when it
+is not emptied in time.
 """
 
 import asyncio
@@ -19,15 +17,15 @@ from temporalio.runtime import PrometheusConfig, Runtime, TelemetryConfig
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
-from octy_worker.observability.metrics.collector import StoreCollector
-from octy_worker.observability.metrics.counts import Counts
-from octy_worker.observability.metrics.pages import PagesCollector
+from octy_worker.observability.metrics.collector import DatabaseCollector
+from octy_worker.observability.metrics.counters import WorkerCounters
+from octy_worker.observability.metrics.page_connections import PageConnectionsCollector
 from octy_worker.pages.process import new_figures
 from octy_worker.settings import WorkerSettings
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import serve_until, web_server
 
-_LIMITS = Limits(connections=16, per_address=8)  # readers are few, and this is the process that sends the alerts
+_LIMITS = Limits(connections=16, per_address=8)  # few servers scrape, and this process sends the alerts
 
 
 class Metrics:
@@ -35,34 +33,34 @@ class Metrics:
 
     def __init__(self, database: Database, clock: Clock) -> None:
         self.registry = CollectorRegistry()
-        self.counts = Counts(self.registry)
-        self.registry.register(StoreCollector(database, clock))
+        self.counters = WorkerCounters(self.registry)
+        self.registry.register(DatabaseCollector(database, clock))
         self.pages = new_figures()
-        self.registry.register(PagesCollector(self.pages))
+        self.registry.register(PageConnectionsCollector(self.pages))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)
 
     async def serve(self, settings: WorkerSettings, stop: asyncio.Event) -> None:
-        """Serve them until told to stop. Raises OSError when the port is taken."""
+        """Serve the metrics until `stop` is set. Raises OSError if the port is in use."""
         app = Starlette(routes=[Route("/metrics", self._exposition), Route("/", self._exposition)])
         server = web_server(app, host=settings.metrics_host, port=settings.metrics_port, limits=_LIMITS)
         await serve_until(stop, server, "the metrics")
 
     def _exposition(self, request: Request) -> Response:
-        """Return all metrics. It is no coroutine, so Starlette runs it in a thread: it asks the store."""
+        """Return all metrics. No coroutine, so Starlette runs it in a thread: it reads the database."""
         encode, content_type = choose_encoder(request.headers.get("accept", ""))
         return Response(encode(self.registry), headers={"Content-Type": content_type})
 
 
 def sdk_runtime(settings: WorkerSettings) -> Runtime | None:
-    """Return the SDK's core with a listener of its own, or None for the common one. One a process."""
+    """Return an SDK runtime with its own metrics port, or None for the default runtime. At most one per process."""
     if not settings.metrics_sdk_port:
         return None
-    place = f"{settings.metrics_host}:{settings.metrics_sdk_port}"
+    address = f"{settings.metrics_host}:{settings.metrics_sdk_port}"
     prometheus = PrometheusConfig(
-        bind_address=place, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
+        bind_address=address, counters_total_suffix=True, unit_suffix=True, durations_as_seconds=True
     )
     try:
         return Runtime(telemetry=TelemetryConfig(metrics=prometheus))
     except (ValueError, RuntimeError) as error:
-        raise ConfigurationError(f"OCTY_METRICS_SDK_PORT: can't listen on {place}: {error}") from None
+        raise ConfigurationError(f"OCTY_METRICS_SDK_PORT: can't listen on {address}: {error}") from None

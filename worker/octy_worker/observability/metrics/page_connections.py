@@ -1,4 +1,4 @@
-"""Connections to the customers' pages as metrics, counted by their process in shared memory."""
+"""Metrics of the pages process: its connections, counted in shared memory."""
 
 from collections.abc import Iterator, Sequence
 
@@ -7,7 +7,7 @@ from prometheus_client.registry import Collector
 
 from octy_worker.web.connections import Figure
 
-_ENDS = {
+_LIMITS = {
     "evicted": Figure.EVICTED,
     "refused": Figure.REFUSED,
     "timed_out": Figure.TIMED_OUT,
@@ -15,28 +15,28 @@ _ENDS = {
 }
 
 
-class PagesCollector(Collector):
-    """The counts of one process of pages; zeros where this worker runs none."""
+class PageConnectionsCollector(Collector):
+    """The counters of the pages process; zeros if this worker runs none."""
 
     def __init__(self, figures: Sequence[float]) -> None:
         self._figures = figures
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what was counted."""
+        """Yield the metrics."""
         yield GaugeMetricFamily(
-            "octy_pages_connections", "Connections to the pages now.", value=self._figures[Figure.OPEN]
+            "octy_pages_connections", "Open connections to the pages.", value=self._figures[Figure.OPEN]
         )
         yield CounterMetricFamily(
             "octy_pages_connections_accepted",
-            "Connections to the pages that were accepted.",
+            "Accepted connections to the pages.",
             value=self._figures[Figure.ACCEPTED],
         )
         dropped = CounterMetricFamily(
             "octy_pages_connections_dropped",
-            "Connections to the pages that were closed by a limit, by limit.",
+            "Connections to the pages that a limit closed, by limit.",
             labels=["limit"],
         )
-        for name, figure in _ENDS.items():
+        for name, figure in _LIMITS.items():
             dropped.add_metric([name], self._figures[figure])
         yield dropped
         yield CounterMetricFamily(

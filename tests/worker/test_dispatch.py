@@ -18,7 +18,7 @@ from octy_middleware.domain.outbox import Event
 from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.states import Cause, NoticeKind
 from octy_worker.domain import incidents, regenerations
-from octy_worker.outbox.relay import Round
+from octy_worker.outbox.relay import DeliveryCounts
 from octy_workflows import messages
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
@@ -91,7 +91,7 @@ def test_a_message_starts_its_workflow_and_brings_its_signal(world: World, event
         connection.exec_driver_sql("DELETE FROM outbox")
     number = put(world, event, subject, **detail)
     ear = Ear()
-    assert deliver(world, ear) == Round(1, 0)
+    assert deliver(world, ear) == DeliveryCounts(1, 0)
     assert ear.heard == [(room.run, case, name, signal, content)]
     assert signal is None or workflow._Definition.must_from_class(room).signals[None].dynamic_vararg is False
     assert subject in ear.options.pop("static_summary")
@@ -122,7 +122,7 @@ def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: 
     keys = world.register()
     put(world, Event.INCIDENT_OPENED, "i1")
     ear = Ear()
-    asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_some())
+    asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_pending())
     assert {argument.searchable for _, argument, *_ in ear.heard} == {False}
     assert {heard[2] for heard in ear.heard} == {
         f"octy-{INSTALLATION}-incident-i1",
