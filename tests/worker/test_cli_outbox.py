@@ -49,7 +49,7 @@ def names(listed: list[dict]) -> list[str]:
 
 
 def test_an_empty_outbox_says_so(octy):
-    assert octy("outbox", "list").must().stdout == "Every message is delivered.\n"
+    assert octy("outbox", "list").must().stdout == "All messages are delivered.\n"
     assert octy("outbox", "list", "--dead-letters").must().stdout == "There are no dead letters.\n"
     assert octy("outbox", "list", "--json").must().json == {"messages": [], "more": False, "total": 0}
 
@@ -66,7 +66,7 @@ def test_the_list_has_what_is_undelivered_newest_first_with_its_state(octy, mixe
     assert [(line["id"], line["state"]) for line in listed] == [
         (mixed["waiting"], "waiting"),
         (mixed["dead"], "dead_letter"),
-        (mixed["held"], "under_way"),
+        (mixed["held"], "leased"),
         (mixed["lapsed"], "waiting"),
     ]
     assert {line["subject_id"]: line["leased_by"] for line in listed}["held"] == "host:2:alive"
@@ -79,10 +79,10 @@ def test_the_json_has_the_documented_names(octy, mixed):
     assert all(set(line) == set(documented) for line in octy("outbox", "list", "--json").must().json["messages"])
 
 
-def test_the_table_shows_the_fault_and_the_words_of_each_state(octy, mixed):
+def test_table_shows_last_error_and_state(octy, mixed):
     page = octy("outbox", "list").must().stdout
     assert re.search(rf"{mixed['dead']} +incident opened +dead +dead letter +5 +RPCError DATA_LOSS +\d{{4}}-", page)
-    assert re.search(r"incident opened +held +under way +0 +–", page)
+    assert re.search(r"incident opened +held +leased +0 +–", page)
     assert "delivered" not in page
 
 
@@ -166,4 +166,4 @@ def test_an_order_without_a_reason_is_refused(octy, mixed):
 
 def test_many_unknown_messages_are_told_in_few_words(octy):
     done = octy("outbox", "retry", *map(str, range(1, 21)), *WHY).must(2)
-    assert "the outbox has no message 1, 2, 3, 4, 5 and 15 more → `octy outbox list`" in done.stderr
+    assert "unknown outbox message 1, 2, 3, 4, 5 and 15 more → `octy outbox list`" in done.stderr

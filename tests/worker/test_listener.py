@@ -1,4 +1,4 @@
-"""The relay is woken at once: intervals here are longer than any test waits, so that a look by the clock comes late."""
+"""The relay is notified at once: poll intervals here are longer than a test waits."""
 
 import asyncio
 import logging
@@ -14,12 +14,12 @@ from octy_middleware.domain.outbox import Event
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox.dead_letters import retry_dead_letters
 
-NEVER = 60.0  # seconds between two looks: the most that the setting takes, and more than PATIENCE
+NEVER = 60.0  # seconds between two polls: the longest interval that settings allow, and longer than tests wait
 OFTEN = 0.05
 
 
 class Broken:
-    """An alarm that fails a few times, then is the real one."""
+    """A listener that fails a few times, then is the real one."""
 
     def __init__(self, real: Listener, failures: int, error: Exception) -> None:
         self._real = real
@@ -37,12 +37,13 @@ class Broken:
 
 
 async def _deliver_one_by_one(world: World, interval: float, between: Callable[[], None]) -> None:
-    """Put each message only when the one before it is delivered and the relay rests."""
+    """Put each message when the one before it is delivered and the relay is idle."""
     ear = Ear()
     running = asyncio.create_task(relay(world, ear, relay_interval=interval).run())
     for number in range(4):
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, f"i{number}")
-        await until(lambda: undelivered(world) == 0, running)
+        async with asyncio.timeout(NEVER / 2):
+            await until(lambda: undelivered(world) == 0, running)
         await asyncio.to_thread(between)
     await stop(running)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i{number}" for number in range(4)]

@@ -19,7 +19,7 @@ from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain.outbox import Priority
 from octy_middleware.states import Resolution
 from octy_worker import daemon
-from octy_worker.cli.doctor import State, observation
+from octy_worker.cli.doctor import State, observability
 from octy_worker.cli.doctor.observability import check_observability
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
@@ -247,7 +247,7 @@ def test_the_doctor_says_what_tracing_lacks(tmp_path: Path, monkeypatch: pytest.
     states = []
     for missing in (False, True):
         if missing:
-            monkeypatch.setattr(observation, "find_spec", lambda _name: None)
+            monkeypatch.setattr(observability, "find_spec", lambda _name: None)
         _, found = check_observability(settings_of(world, tracing=True), worker_runs=True)
         states.append((found.state, found.to_do))
     assert states == [(State.OK, ""), (State.PROBLEM, "pip install 'octy-middleware[telemetry]'")]
