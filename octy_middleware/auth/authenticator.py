@@ -3,9 +3,10 @@
 Here: the order of the questions and what each answer means. Not here: HTTP (`asgi`, `wsgi`, `refusal`), the
 questions' own details (`credentials`, `network`, `key_cache`, `keys`), what each end writes (`endings`).
 
-`decide_from_memory` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret of a
-remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through `decide_from_database`:
-one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its time.
+`decide_from_memory` answers without any I/O what memory can answer: exempt paths, malformed input, and the right secret
+of a remembered pair. Everything else, right or wrong, known or unknown, takes one and the same way through
+`decide_from_database`: one look-up, one digest, one commit. A stranger learns nothing from its bytes, nor from its
+time.
 """
 
 import logging
@@ -55,7 +56,7 @@ from octy_middleware.states import PairState
 _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T", bound=CommitWaiter)
-_CLIENTS = 10_000  # connections' ends whose client is kept
+_MAX_CLIENT_ADDRESSES = 10_000  # connections' ends whose client is kept
 _RENEWAL_PATIENCE = 0.05  # seconds that a right key waits for its digest's renewal, which has time
 
 
@@ -135,7 +136,7 @@ class Authenticator:
             patience=settings.commit_timeout,
         )
         self._header_cache = HeaderCache(settings.header_cache, self._key_cache.memory, self._recorder, clock)
-        self._clients: dict[tuple[str | None, str], ClientAddress] = {}
+        self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
         self._nobody = nobody(self._hasher.decoy)
         self.restart()
         restart_after_fork(self)
@@ -163,28 +164,30 @@ class Authenticator:
         if self._exempts and self._exemptions.cover(request.method, request.path):
             return OPEN
         end = request.peer, request.scheme
-        client = None if self._proxied else self._clients.get(end)
-        if client is None:
-            client = self.client(request)
-        plain = self._https_only and client.scheme != "https"
+        client_address = None if self._proxied else self._client_addresses.get(end)
+        if client_address is None:
+            client_address = self.client_address(request)
+        plain = self._https_only and client_address.scheme != "https"
         values = request.header(b"authorization")
         if not plain and len(values) == 1:
-            decision = self._header_cache.get(values[0], client.source)
+            decision = self._header_cache.get(values[0], client_address.source)
             if decision is not None:
                 return decision
-        return self._read(request, client, values, plain=plain)
+        return self._read(request, client_address, values, plain=plain)
 
     def _read(
-        self, request: Request, client: ClientAddress, values: Sequence[bytes], *, plain: bool
+        self, request: Request, client_address: ClientAddress, values: Sequence[bytes], *, plain: bool
     ) -> AuthDecision | PendingCredentials:
         """Read the header; decide by memory whether it is right."""
         credentials = read_credentials(values, schemeless=self.settings.schemeless, limit=self.settings.header_limit)
         if isinstance(credentials, Outcome):
             if self.settings.optional and credentials is Outcome.MISSING and not plain:
                 return OPEN
-            return self._decisions.refuse_uncounted(Outcome.PLAIN_HTTP if plain else credentials, request, client)
+            return self._decisions.refuse_uncounted(
+                Outcome.PLAIN_HTTP if plain else credentials, request, client_address
+            )
         if plain:
-            return PendingCredentials(credentials, client, plain=True)
+            return PendingCredentials(credentials, client_address, plain=True)
         packed = self._key_cache.get_packed(credentials.public_key.encode())
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
@@ -193,11 +196,11 @@ class Authenticator:
         right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
         if right and live and packed is not None:
             record = unpack(credentials.public_key, packed)
-            decision = self._decisions.accept(record, request, client)
+            decision = self._decisions.accept(record, request, client_address)
             if record.state != PairState.RETIRING:  # whose uses are described one by one
                 self._header_cache.add(values[0], record, packed, decision.committed())
             return decision
-        return PendingCredentials(credentials, client, cached=packed)
+        return PendingCredentials(credentials, client_address, cached=packed)
 
     def decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
@@ -280,14 +283,14 @@ class Authenticator:
 
     def transport_headers(self, request: Request) -> Headers:
         """Return what every answer to this request carries: HSTS, if configured, over HTTPS only (RFC 6797 7.2)."""
-        if not self._hsts or self.client(request).scheme != "https":
+        if not self._hsts or self.client_address(request).scheme != "https":
             return ()
         return self._hsts
 
-    def client(self, request: Request) -> ClientAddress:
+    def client_address(self, request: Request) -> ClientAddress:
         """Return source and scheme of a request, behind the proxies that we were told to trust."""
         if self._proxied:
-            return self._proxies.client(
+            return self._proxies.resolve(
                 request.peer,
                 request.scheme,
                 request.header(b"x-forwarded-for"),
@@ -295,12 +298,12 @@ class Authenticator:
                 request.header(b"forwarded"),
             )
         end = request.peer, request.scheme
-        client = self._clients.get(end)
-        if client is None:
-            if len(self._clients) >= _CLIENTS:
-                self._clients.clear()
-            client = self._clients[end] = self._proxies.client(*end, (), (), ())
-        return client
+        client_address = self._client_addresses.get(end)
+        if client_address is None:
+            if len(self._client_addresses) >= _MAX_CLIENT_ADDRESSES:
+                self._client_addresses.clear()
+            client_address = self._client_addresses[end] = self._proxies.resolve(*end, (), (), ())
+        return client_address
 
     def health(self) -> Health:
         """Return how the recorder is doing."""

@@ -12,7 +12,7 @@ from octy_middleware.auth.rate_limit import RateLimit
 from octy_middleware.clock import Clock
 from octy_middleware.http.client_address import ClientAddress, counted_source, network_of
 from octy_middleware.http.decision import AuthDecision, Principal
-from octy_middleware.http.event import AuthEvent, describe
+from octy_middleware.http.event import AuthEvent, build_event
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.keys.key_record import KeyRecord
@@ -32,17 +32,22 @@ class Decisions:
         self._clock = clock
         self._throttle = RateLimit(throttle) if throttle else None
 
-    def accept(self, record: KeyRecord, request: Request, client: ClientAddress) -> AuthDecision:
-        """Let the request pass. Its entry lingers for company, and nobody waits for it.
+    def accept(self, record: KeyRecord, request: Request, client_address: ClientAddress) -> AuthDecision:
+        """Let the request pass. Its event lingers for company, and nobody waits for it.
 
         One with a pair that will end is described as a refused one is: its owner is told who still uses it.
         """
         now, key, pair_id = self._clock(), record.public_key, record.pair_id
         if record.state == PairState.RETIRING:
-            event = describe(Outcome.ACCEPTED, request, client, now, public_key=key, pair_id=pair_id)
+            event = build_event(Outcome.ACCEPTED, request, client_address, now, public_key=key, pair_id=pair_id)
         else:
             event = AuthEvent(
-                Outcome.ACCEPTED, now, counted_source(client.source), network_of(client.source), key, pair_id
+                Outcome.ACCEPTED,
+                now,
+                counted_source(client_address.source),
+                network_of(client_address.source),
+                key,
+                pair_id,
             )
         principal = Principal(record.reference, record.account_id, record.public_key)
         return self._recorded(AuthDecision(Outcome.ACCEPTED, principal), event)
@@ -56,8 +61,10 @@ class Decisions:
         """
         key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
-        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(pending.client.source))
-        event = describe(outcome, request, pending.client, self._clock(), public_key=public_key, key_hash=key_hash)
+        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(pending.client_address.source))
+        event = build_event(
+            outcome, request, pending.client_address, self._clock(), public_key=public_key, key_hash=key_hash
+        )
         if not wait:
             return AuthDecision(outcome, event=event)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
@@ -69,10 +76,10 @@ class Decisions:
     ) -> AuthDecision:
         """Refuse plain HTTP. A live pair with its right secret is exposed: the ledger has its customer told."""
         known = record if record is not None and record.is_known else None
-        event = describe(
+        event = build_event(
             Outcome.PLAIN_HTTP,
             request,
-            pending.client,
+            pending.client_address,
             self._clock(),
             public_key=known.public_key if known else "",
             pair_id=known.pair_id if known and exposed else "",
@@ -87,18 +94,18 @@ class Decisions:
         self, pending: PendingCredentials, request: Request, public_key: str
     ) -> AuthDecision:
         """Answer 503 for a secret that is wrong by what is remembered of a live key, and record it as what it is."""
-        event = describe(Outcome.WRONG_SECRET, request, pending.client, self._clock(), public_key=public_key)
+        event = build_event(Outcome.WRONG_SECRET, request, pending.client_address, self._clock(), public_key=public_key)
         return self._recorded(AuthDecision(Outcome.DATABASE_UNAVAILABLE), event)
 
     def unavailable_after_commit(self, pending: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503 like `unavailable_and_recorded`, at the time at which a judged secret is answered (T7)."""
         outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
-        return AuthDecision(outcome, event=describe(outcome, request, pending.client, self._clock()))
+        return AuthDecision(outcome, event=build_event(outcome, request, pending.client_address, self._clock()))
 
     def unavailable_and_recorded(self, pending: PendingCredentials, request: Request) -> AuthDecision:
         """Answer 503: nobody knows whether the secret is right. Plain HTTP is refused whether it is or not."""
         outcome = Outcome.PLAIN_HTTP if pending.plain else Outcome.DATABASE_UNAVAILABLE
-        return self.refuse_uncounted(outcome, request, pending.client)
+        return self.refuse_uncounted(outcome, request, pending.client_address)
 
     def unverifiable(self, record: KeyRecord, request: Request, pending: PendingCredentials) -> AuthDecision:
         """Answer 503 where this host lacks what the digest needs: even its owner's secret would be called wrong."""
@@ -112,10 +119,10 @@ class Decisions:
             return f"OCTY_PEPPERS lacks the key {self._hasher.pepper_of(record.digest)!r}, or the digest is damaged"
         return "its imported hash needs `pip install 'octy-middleware[imports]'`, or it is damaged or costs too much"
 
-    def refuse_uncounted(self, outcome: Outcome, request: Request, client: ClientAddress) -> AuthDecision:
-        """Refuse what touches no streak; its entry is written soon."""
-        return self._recorded(AuthDecision(outcome), describe(outcome, request, client, self._clock()))
+    def refuse_uncounted(self, outcome: Outcome, request: Request, client_address: ClientAddress) -> AuthDecision:
+        """Refuse what touches no streak; its event is written soon."""
+        return self._recorded(AuthDecision(outcome), build_event(outcome, request, client_address, self._clock()))
 
     def _recorded(self, decision: AuthDecision, event: AuthEvent) -> AuthDecision:
-        """Have the entry written soon; when too much waits, only after its commit: the store sets the pace."""
+        """Have the event written soon; when too much waits, only after its commit: the store sets the pace."""
         return decision if self._recorder.record(event) else decision._replace(event=event)

@@ -105,9 +105,9 @@ class HashLimiter:
         with self._changed:
             while not self._waiting:
                 self._idle += 1
-                told = self._changed.wait(_IDLE)
+                public_outcome = self._changed.wait(_IDLE)
                 self._idle -= 1
-                if not told and not self._waiting:
+                if not public_outcome and not self._waiting:
                     self._threads -= 1
                     return None
             key, jobs = self._waiting.popitem(last=False)

@@ -22,11 +22,11 @@ from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import Recorder
 
 _EVICTED = 64  # headers that make room at once
-_SOURCES = 64  # sources of one header whose entries are kept for the second
+_SOURCES = 64  # sources of one header whose events are kept for the second
 
 
 class _Known:
-    """A right header: what it was proven by, and this second's entries by source."""
+    """A right header: what it was proven by, and this second's events by source."""
 
     __slots__ = ("decision", "events", "key", "packed", "record", "until")
 
@@ -35,7 +35,7 @@ class _Known:
         self.key = record.public_key.encode()
         self.packed = packed
         self.decision = decision
-        self.until = 0.0  # when entries get stale, or the pair ends
+        self.until = 0.0  # when events get stale, or the pair ends
         self.events: dict[str, AuthEvent] = {}
 
 
@@ -59,7 +59,7 @@ class HeaderCache:
     def get(self, value: bytes, source: str) -> AuthDecision | None:
         """Return the decision of a value that is known, byte for byte, or None; its use is noted.
 
-        A decision with an entry waits for its commit, as `Recorder.record` says.
+        A decision with an event waits for its commit, as `Recorder.record` says.
         """
         state = self._state.copy()
         state.update(value)
@@ -100,7 +100,7 @@ class HeaderCache:
 
     @staticmethod
     def _event(known: _Known, source: str, now: float) -> AuthEvent:
-        """Return the entry that stands for each use from this source in this second: counted, not copied."""
+        """Return the event that stands for each use from this source in this second: counted, not copied."""
         record = known.record
         event = AuthEvent(
             Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id

@@ -16,7 +16,7 @@ class PendingCredentials(NamedTuple):
     """
 
     credentials: Credentials
-    client: ClientAddress
+    client_address: ClientAddress
     plain: bool = False
     cached: bytes | None = None
 

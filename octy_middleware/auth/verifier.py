@@ -71,7 +71,7 @@ class Verifier:
         try:
             fits = self._hash_limiter.run(
                 lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
-                who=network_of(slow.pending.client.source),
+                who=network_of(slow.pending.client_address.source),
                 key=slow.pending.credentials.public_key if slow.right is None else _DECOYS,
             )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
@@ -138,7 +138,7 @@ class Verifier:
             return self._decisions.refuse(Outcome.WRONG_SECRET, pending, request, record)
         if self._hasher.needs_upgrade(record.digest):
             self._renew(record, pending.credentials.secret)
-        return self._decisions.accept(record, request, pending.client)
+        return self._decisions.accept(record, request, pending.client_address)
 
     def _report_forged(self, record: KeyRecord) -> None:
         """Log once that a stored hash is none that an import has put there; nothing fits it."""
@@ -152,7 +152,7 @@ class Verifier:
 
     def _is_plain(self, pending: PendingCredentials, request: Request) -> bool:
         """Tell whether the request is known to have come over plain HTTP."""
-        if pending.client.scheme == "unknown":
+        if pending.client_address.scheme == "unknown":
             if not self._warned:
                 self._warned = True
                 _logger.error(
@@ -177,7 +177,7 @@ class Verifier:
         return True
 
     def _warn_of_proxy(self, request: Request) -> None:
-        source = self._proxies.client(request.peer, request.scheme, (), (), ()).source
+        source = self._proxies.resolve(request.peer, request.scheme, (), (), ()).source
         if request.has_replaced_peer or source in _named_in(request):
             _logger.error(
                 "requests are refused as plain HTTP although their headers speak of TLS, and the address of the proxy "

@@ -112,7 +112,7 @@ class Attempt(Table, table=True):
     minute: int = Field(sa_type=BigInteger)
     outcome: str = Field(max_length=32)
     source: str = Field(max_length=64)
-    client: str = Field(max_length=200)
+    user_agent: str = Field(max_length=200)
     method: str = Field(max_length=16)
     path: str = Field(max_length=200)
     request_id: str = Field(max_length=100)
@@ -129,7 +129,7 @@ class IncidentCount(Table, table=True):
     source: str = Field(primary_key=True, max_length=64)
     count: int = Field(sa_type=BigInteger)
     last_at: datetime = time_column()
-    client: str = Field(max_length=200)  # the last one that this source claimed to be
+    user_agent: str = Field(max_length=200)  # the last one that this source claimed to be
 
 
 class Streak(Table, table=True):

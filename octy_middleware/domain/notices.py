@@ -4,7 +4,7 @@ Here: the kinds, what each one's row says, and how often. Not here: mail, pages 
 what is a failed attempt (`ledger`).
 
 `Notice.detail` holds, by kind:
-  exposed          source, client, request_id
+  exposed          source, user_agent, request_id
   contact_changed  old (the security address), new, others (the further addresses of the last 14 days);
                    actor, reason: of the support staff who changed it, and only then
   keys_added       public_keys (the first ones, separated by spaces), count

@@ -71,7 +71,7 @@ class TrustedProxies:
         self._trusts = lru_cache(maxsize=4096)(self._look_up)
         self._resolve_cached = lru_cache(maxsize=1024)(self._resolve)
 
-    def client(
+    def resolve(
         self,
         peer: str | None,
         peer_scheme: str,
@@ -79,7 +79,7 @@ class TrustedProxies:
         x_forwarded_proto: Sequence[bytes],
         forwarded: Sequence[bytes],
     ) -> ClientAddress:
-        """Return the client of a request. The headers are all values of each, raw. Never raises.
+        """Return the address of the client of a request. The headers are all values of each, raw. Never raises.
 
         `peer` and `peer_scheme` must be the server's own view, not one that it took from the same headers.
         """
@@ -104,13 +104,13 @@ class TrustedProxies:
 
     def _walk(self, direct: ClientAddress, hops: bytes) -> ClientAddress:
         read = _read_forwarded if self._forwarded else _read_forwarded_for
-        client = direct
+        address = direct
         for piece in reversed(hops.rsplit(b",", _MAX_HOPS) if hops else ()):
             source, scheme = read(piece)
-            client = ClientAddress(source or client.source, scheme or direct.scheme)
+            address = ClientAddress(source or address.source, scheme or direct.scheme)
             if source is None or not self._trusts(source):
                 break
-        return client
+        return address
 
     def _look_up(self, source: str) -> bool:
         if source in (UNIX, UNKNOWN):

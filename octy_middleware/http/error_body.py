@@ -42,8 +42,8 @@ def failure(status: int, text: str, help_text: str = "") -> dict[str, Any]:
 def fault(error: Exception, status: int | None = None) -> tuple[dict[str, Any], int, dict[str, str]]:
     """Return body, status and headers of the answer to an exception in a host app's view.
 
-    `status` is that of a framework's own HTTP exception. Without it a DatabaseUnavailableError is 503, and all else 422:
-    InvalidInputError, and what JSON can go wrong with (ValueError; RecursionError when it is nested without end).
+    `status` is that of a framework's own HTTP exception. Without it a DatabaseUnavailableError is 503, and all else
+    422: InvalidInputError, and what JSON can go wrong with (ValueError; RecursionError when it is nested without end).
     """
     if isinstance(error, DatabaseUnavailableError):
         body = failure(503, "The service is unavailable for the moment.", "Nothing was changed. Try again.")

@@ -1,6 +1,6 @@
 """What is recorded of a request: its words made harmless, its length bounded.
 
-Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`authenticator`), and how entries are written
+Here: `AuthEvent`, and request → `AuthEvent`. Not here: the outcome (`authenticator`), and how events are written
 (`tallies`, `ledger`).
 """
 
@@ -16,7 +16,7 @@ from octy_middleware.process.fork import restart_after_fork
 
 _UNPRINTABLE = re.compile(r"[^\x20-\x7e]")
 _is_request_id = re.compile(r"[A-Za-z0-9._-]{1,64}").fullmatch
-_CLIENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
+_USER_AGENT_LIMIT, _PATH_LIMIT, _METHOD_LIMIT = 200, 200, 16
 
 OVERFLOW = "*"
 """The source or network under which all go for which there is no room: attackers choose theirs freely."""
@@ -53,33 +53,33 @@ class AuthEvent(NamedTuple):
     public_key: str = ""
     pair_id: str = ""
     key_hash: str = ""
-    client: str = ""
+    user_agent: str = ""
     method: str = ""
     path: str = ""
     request_id: str = ""
 
 
-def describe(  # what is known of the key beside what the request says of itself
+def build_event(  # what is known of the key beside what the request says of itself
     outcome: Outcome,
     request: Request,
-    client: ClientAddress,
+    client_address: ClientAddress,
     now: float,
     *,
     public_key: str = "",
     pair_id: str = "",
     key_hash: str = "",
 ) -> AuthEvent:
-    """Return the entry of a request in detail: of a refused one, or of one with a pair that will end."""
+    """Return the event of a request in detail: of a refused one, or of one with a pair that will end."""
     # An id must be unique, not unguessable: the system's random bytes would cost a change of threads for each refusal.
     return AuthEvent(
         outcome,
         now,
-        counted_source(client.source),
-        network_of(client.source),
+        counted_source(client_address.source),
+        network_of(client_address.source),
         public_key=public_key,
         pair_id=pair_id,
         key_hash=key_hash,
-        client=_printable(_first(request, b"user-agent"), _CLIENT_LIMIT),
+        user_agent=_printable(_first(request, b"user-agent"), _USER_AGENT_LIMIT),
         method=_printable(request.method, _METHOD_LIMIT),
         path=_printable(request.path, _PATH_LIMIT),
         request_id=given_request_id(request) or uuid7(now, _id_bytes),

@@ -51,7 +51,7 @@ _ATTEMPT = {
     "minute": "bigint",
     "outcome": "text",
     "source": "text",
-    "client": "text",
+    "user_agent": "text",
     "method": "text",
     "path": "text",
     "request_id": "text",
@@ -77,7 +77,7 @@ COUNT_ATTEMPTS = Query(
 
 
 def count_events(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
-    """Return how often each key, minute, source and outcome was seen; each entry comes with how often it was."""
+    """Return how often each key, minute, source and outcome was seen; each event comes with how often it was."""
     seen: Counts = Counter()
     for event, count in uses:
         seen[event.public_key, int(event.at) // 60, event.source, str(event.outcome)] += count
@@ -164,7 +164,7 @@ def _attempt_row(event: AuthEvent) -> tuple[object, ...]:
         int(event.at) // 60,
         str(event.outcome),
         event.source,
-        event.client,
+        event.user_agent,
         event.method,
         event.path,
         event.request_id,

@@ -40,7 +40,7 @@ _COLUMNS = {
     "source": "text",
     "count": "bigint",
     "last_at": "bigint",
-    "client": "text",
+    "user_agent": "text",
 }
 _SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = input.subject AND c.bucket = {ALL_TIME}"
 # CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room. No EXISTS:
@@ -50,17 +50,17 @@ _SOURCE = (
     f"THEN input.source WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
     f"OR (SELECT COUNT(*) {_SAME_SUBJECT}) >= {NAMED_SOURCES} THEN '{OVERFLOW}' ELSE input.source END"
 )
-_INTO = "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) SELECT subject, bucket, "
+_INTO = "INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent) SELECT subject, bucket, "
 _ON_CONFLICT = (
     "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count, "
-    "last_at = excluded.last_at, client = excluded.client"
+    "last_at = excluded.last_at, user_agent = excluded.user_agent"
 )
 # SQLite adds row by row, and takes five times as long to group them first; PostgreSQL takes no place twice.
 ADD_SUMS = Batch(
-    f"{_INTO} {_SOURCE}, count, last_at, client FROM {{input}} WHERE true {_ON_CONFLICT}",
-    f"{_INTO} source, SUM(count), MAX(last_at), MAX(client) FROM ("  # noqa: S608
-    f"SELECT input.subject, input.bucket, input.count, input.last_at, input.client, {_SOURCE} AS source FROM {{input}}"
-    f") AS kept GROUP BY subject, bucket, source ORDER BY subject, bucket, source {_ON_CONFLICT}",
+    f"{_INTO} {_SOURCE}, count, last_at, user_agent FROM {{input}} WHERE true {_ON_CONFLICT}",
+    f"{_INTO} source, SUM(count), MAX(last_at), MAX(user_agent) FROM ("  # noqa: S608
+    f"SELECT input.subject, input.bucket, input.count, input.last_at, input.user_agent, {_SOURCE} AS source "
+    f"FROM {{input}}) AS kept GROUP BY subject, bucket, source ORDER BY subject, bucket, source {_ON_CONFLICT}",
     **_COLUMNS,
 )
 _OF_INCIDENTS = frozenset(str(outcome) for outcome in Outcome if outcome.counts)
@@ -74,7 +74,7 @@ _BEFORE = (
     f"ORDER BY a.minute DESC LIMIT {_FIRST_MINUTES}) AS failing CROSS JOIN outcome_minute o "
     f"WHERE o.public_key = ? AND o.minute = failing.minute AND o.outcome IN ({_COUNTING})"
 )
-_DETAILS = f"SELECT a.minute, a.source, a.at, a.client {_OF_KEY} ORDER BY a.minute DESC, a.id DESC LIMIT ?"
+_DETAILS = f"SELECT a.minute, a.source, a.at, a.user_agent {_OF_KEY} ORDER BY a.minute DESC, a.id DESC LIMIT ?"
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +107,9 @@ def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, Op
             continue
         subject, bucket = _place(public_key, minute, outcome, incidents, decoy)
         at = to_micros(event.at)
-        for place, client in (((subject, ALL_TIME, source), event.client), ((subject, bucket, ""), "")):
+        for place, user_agent in (((subject, ALL_TIME, source), event.user_agent), ((subject, bucket, ""), "")):
             known = rows.get(place, (0, 0, ""))
-            rows[place] = known[0] + count, max(known[1], at), client
+            rows[place] = known[0] + count, max(known[1], at), user_agent
     added: list[Row] = [(*place, *row) for place, row in sorted(rows.items())]
     for incident in incidents.values():
         if incident.since:
@@ -153,7 +153,7 @@ def sums_before(connection: Connection, incident_id: str, public_key: str, since
     if len(in_first) == sum(count for (minute, _), count in by_place.items() if minute == first):
         for _, source, at, _ in in_first:
             by_place[first, source] -= at < to_micros(since)
-    latest = {source: (at, client) for _, source, at, client in reversed(details)}
+    latest = {source: (at, user_agent) for _, source, at, user_agent in reversed(details)}
     return tuple(_rows_of(incident_id, by_place, latest))
 
 
@@ -181,7 +181,7 @@ def _rows_of(
             by_minute[minute] += count
             last_minute[source] = max(minute, last_minute[source])
     for place, (source, count) in enumerate(by_source.most_common()):
-        at, client = latest.get(source, (last_minute[source] * 60_000_000, ""))
-        yield incident_id, ALL_TIME, source if place < NAMED_SOURCES else OVERFLOW, count, at, client
+        at, user_agent = latest.get(source, (last_minute[source] * 60_000_000, ""))
+        yield incident_id, ALL_TIME, source if place < NAMED_SOURCES else OVERFLOW, count, at, user_agent
     for minute, count in by_minute.items():
         yield incident_id, minute, "", count, minute * 60_000_000, ""

@@ -148,7 +148,7 @@ class OutcomeWriter:
             details = add_attempts(connection, effects.attempts, attempts, limit=self._attempts_per_minute)
             self._record_usage(connection, effects.accepted)
             for _, event in sorted(effects.exposed.items()):
-                detail = {"source": event.source, "client": event.client, "request_id": event.request_id}
+                detail = {"source": event.source, "user_agent": event.user_agent, "request_id": event.request_id}
                 note_exposure(connection, event.pair_id, detail, event.at)
             self._also_write(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
@@ -160,7 +160,7 @@ class OutcomeWriter:
 
     def _fold_batch(self, batch: Sequence[AuthEvent]) -> tuple[_BatchEffects, AbstractSet[str]]:
         """Return what a batch leads to, and the keys to lock for it."""
-        # Accepted requests of one header and second stand in the batch as one shared entry: it is looked at once.
+        # Accepted requests of one header and second stand in the batch as one shared event: it is looked at once.
         events, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [event for event in events.values() if event.outcome is Outcome.ACCEPTED]
         described = [event for event in accepted if event.request_id]  # uses of pairs that will end

@@ -1,12 +1,12 @@
 """Group commit: whatever queued up during the last commit is written in one transaction.
 
-Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`batch_queue`), what
-one transaction writes (`ledger`).
+Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`batch_queue`),
+what one transaction writes (`ledger`).
 
 Refusals are urgent: their client waits for the commit. Accepted outcomes linger a moment for company. Both stand in
 one queue, so that outcomes of one process commit in the order in which they were decided.
 
-An entry is written with the outcome that was judged, whatever its client was told: a wrong secret whose commit failed
+An event is written with the outcome that was judged, whatever its client was told: a wrong secret whose commit failed
 was told 503, where the right one is told 200, so it counts as soon as it can be written.
 """
 
@@ -28,7 +28,7 @@ from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 
 _logger = logging.getLogger(__name__)
 
-_BATCH = 2000  # entries a transaction, so that no commit takes long
+_BATCH = 2000  # events a transaction, so that no commit takes long
 _JUDGED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
 _LEAST_RESERVE = 256  # refused secrets beyond a full queue
 _SHARES = 8  # of the reserve: one key's attempts leave room for those on other keys
@@ -54,7 +54,7 @@ class Health(NamedTuple):
 
 
 class _Awaited(NamedTuple):
-    """An entry whose client waits for the commit."""
+    """An event whose client waits for the commit."""
 
     event: AuthEvent
     decision: AuthDecision
@@ -65,7 +65,7 @@ _Item: TypeAlias = AuthEvent | _Awaited
 
 
 class Recorder:
-    """Writes entries by `write`, at most `limit` of them waiting. Safe for threads; starts anew in a forked child.
+    """Writes events by `write`, at most `limit` of them waiting. Safe for threads; starts anew in a forked child.
 
     A commit that has lasted for `patience` seconds counts as a store that is away: nobody is made to wait behind it.
     """
@@ -110,9 +110,9 @@ class Recorder:
         self._warned = False  # of refused secrets that are given up
 
     def record(self, event: AuthEvent) -> bool:
-        """Write the entry soon; nobody need wait for it, unless it returns False: then `submit` it.
+        """Write the event soon; nobody need wait for it, unless it returns False: then `submit` it.
 
-        That is so when the queue is full: the store sets the pace. When it is full because the store is away, the entry
+        That is so when the queue is full: the store sets the pace. When it is full because the store is away, the event
         is given up and counted, for the host app must go on. What nobody judged gets half of the queue: it comes
         fast, and what was accepted ends streaks. Refused secrets are given up last: they have a reserve of their own.
         """
@@ -125,7 +125,7 @@ class Recorder:
         return self._record_when_half_full(event)
 
     def _record_when_half_full(self, event: AuthEvent) -> bool:
-        """Note an entry when half of the queue is full, or nothing may be written later; here nothing lingers."""
+        """Note an event when half of the queue is full, or nothing may be written later; here nothing lingers."""
         if self._before_answer:
             if not self._is_away() and self._room() > 0:
                 return False
@@ -166,18 +166,18 @@ class Recorder:
                 if self._reserved[event.public_key] > 0 and event.outcome in _JUDGED:
                     self._reserved[event.public_key] -= 1
                     self._reserved_all -= 1
-            self._reserved += Counter()  # drops keys without entries
+            self._reserved += Counter()  # drops keys without events
 
     def _room(self) -> int:
-        """Return how many entries the queue still takes beside the reserve."""
+        """Return how many events the queue still takes beside the reserve."""
         return self._limit - len(self._batch_queue) + self._reserved_all
 
     def commit(self, decision: AuthDecision, waiter: CommitWaiter) -> None:
-        """Write the decision's entry now, and settle the ticket with the decision after its commit.
+        """Write the decision's event now, and settle the ticket with the decision after its commit.
 
         Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond
         the limit. Until the commit begins the ticket can be withdrawn. While the store is away the ticket is settled at
-        once, so that refusals don't use up the threads that right keys need. In each case the entry is written all the
+        once, so that refusals don't use up the threads that right keys need. In each case the event is written all the
         same; what is queued is tried again and again, and finds out when the store is back.
         """
         event = decision.event
@@ -257,7 +257,7 @@ class Recorder:
         return []
 
     def _commit_singly(self, batch: list[_Item], error: Exception) -> list[_Item]:
-        """Find the entry that can't be written, so that it takes no other with it, and give it up."""
+        """Find the event that can't be written, so that it takes no other with it, and give it up."""
         if len(batch) > 1:
             return [left for item in batch for left in self._write_batch([item])]
         [item] = batch

@@ -101,7 +101,7 @@ def _id(number: int) -> str:
 _KEY = "'pk_0000000000' || substr(CAST(1000000000000000000 + {0} AS TEXT), 2)"
 _SOURCE = "'203.' || (i * 7 % 32) || '.' || (i * 31 % 256) || '.' || (i * 17 % 256)"
 _ATTEMPTS = f"""
-INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, client, method, path, request_id)
+INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, user_agent, method, path, request_id)
 SELECT ({{minute}}) * 60000000 + i % 60 * 1000000, {_KEY.format(f"(i / {_BURST} * 7919) % {{keys}}")}, '', {{minute}},
   'wrong_secret', {_SOURCE}, 'client/1.0', 'GET', '/v1/account/authenticate',
   '01890000-0000-7000-8' || substr(CAST(1000000000000000000 + i AS TEXT), 4)

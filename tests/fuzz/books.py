@@ -86,6 +86,6 @@ def _texts(world: World) -> Iterator[str]:
     for (source,) in world.rows("SELECT DISTINCT source FROM outcome_minute UNION SELECT DISTINCT source FROM attempt"):
         if source != "*" and not is_counted(source):
             yield f"a source in no canonical form: {source!r}"
-    for row in world.rows("SELECT client, method, path, request_id, key_hash FROM attempt"):
+    for row in world.rows("SELECT user_agent, method, path, request_id, key_hash FROM attempt"):
         if not all(text.isascii() and text.isprintable() for text in row):
             yield f"a recorded text that a terminal would act on: {row!r}"

@@ -87,7 +87,7 @@ class Campaign:
         authenticator, request, expected = self._gates[given.around.site], Bare(given), expect(given, self._pairs)
         lane = GATE
         try:
-            self._check(given, lane, checks.client(authenticator.client(request), origin_of(given)))
+            self._check(given, lane, checks.client_address(authenticator.client_address(request), origin_of(given)))
             found = decide_from_memory(authenticator, request)
             if isinstance(found, PendingCredentials):
                 self._check(given, lane, checks.check_pending(found, expected))

@@ -39,7 +39,9 @@ def parsers(given: Input, authenticator: Authenticator) -> tuple[str, Fault]:
         return name, f"problem+json: {not preferred}, expected {preferred} of {accept!r}"
     if authenticator._exemptions.cover(around.method, around.path) != is_exempt(around.method, around.path):
         return name, f"exempt: {not is_exempt(around.method, around.path)}"
-    return name, _reading(got, wanted, given.values) or client(authenticator.client(Bare(given)), origin_of(given))
+    return name, _reading(got, wanted, given.values) or client_address(
+        authenticator.client_address(Bare(given)), origin_of(given)
+    )
 
 
 def _reading(got: object, wanted: tuple[str, str] | frozenset[str], values: tuple[bytes, ...]) -> Fault:
@@ -71,7 +73,7 @@ def check_pending(found: PendingCredentials, expected: Expected) -> Fault:
     return None
 
 
-def client(found: ClientAddress, wanted: Origin) -> Fault:
+def client_address(found: ClientAddress, wanted: Origin) -> Fault:
     """Sources have one form each; nobody but a trusted proxy says where a request comes from, or that it is safe."""
     if not is_canonical(found.source):
         return f"the source {found.source!r} is in no canonical form"

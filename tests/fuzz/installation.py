@@ -56,7 +56,7 @@ def options(site: Site) -> dict[str, Any]:
 
 
 class Listener:
-    """Looks at each entry on its way into a recorder: words made harmless, lengths bounded, one form of address."""
+    """Looks at each event on its way into a recorder: words made harmless, lengths bounded, one form of address."""
 
     def __init__(self, recorder: Recorder) -> None:
         self.faults: list[str] = []
@@ -86,13 +86,13 @@ class Listener:
     def _look_at(self, event: AuthEvent) -> None:
         texts = event.client + event.method + event.path
         if not (texts.isascii() and texts.isprintable()):
-            self.faults.append(f"an entry holds what a terminal would act on: {event!r}")
+            self.faults.append(f"an event holds what a terminal would act on: {event!r}")
         if len(event.client) > 200 or len(event.path) > 200 or len(event.method) > 16 or len(event.request_id) > 64:
-            self.faults.append(f"an entry is longer than it may be: {event!r}")
+            self.faults.append(f"an event is longer than it may be: {event!r}")
         if not _REQUEST_ID.issuperset(event.request_id):
-            self.faults.append(f"an entry's request id is none: {event!r}")
+            self.faults.append(f"an event's request id is none: {event!r}")
         if not is_counted(event.source) or network_of(event.source) != event.network:
-            self.faults.append(f"an entry's source or network is in no canonical form: {event!r}")
+            self.faults.append(f"an event's source or network is in no canonical form: {event!r}")
 
 
 HeardGate = tuple[Authenticator, Listener]

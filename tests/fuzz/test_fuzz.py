@@ -165,7 +165,7 @@ PLANTED = {
     shows_secrets: "credentials show their secret",
     follows_dots: "exempt: True",
     believes_everybody: "it is said to come from",
-    records_raw_words: "an entry holds what a terminal would act on",
+    records_raw_words: "an event holds what a terminal would act on",
     tells_unknown_keys: "the answer says 'missing', expected 'invalid'",
     crashes_in_the_door: "IndexError",
 }

@@ -81,7 +81,13 @@ def _record(world: World, keys: Keys, attempts: int, sources: int, at: float) ->
             request_id = f"r{number}"
             batch.append(
                 AuthEvent(
-                    Outcome.WRONG_SECRET, at, source, network, keys.public_key, client="curl/8", request_id=request_id
+                    Outcome.WRONG_SECRET,
+                    at,
+                    source,
+                    network,
+                    keys.public_key,
+                    user_agent="curl/8",
+                    request_id=request_id,
                 )
             )
         ledger.write(batch)
@@ -111,21 +117,22 @@ def _fill(world: World, public_key: str, incident_id: str, rest: Rest) -> None:
         )
         run(
             connection,
-            f"{_NUMBERS} INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, client, method, path, "
+            f"{_NUMBERS} INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, user_agent, method, path, "
             f"request_id) SELECT (? + n / {_DETAILS_A_MINUTE}) * 60000000, ?, '', ? + n / {_DETAILS_A_MINUTE}, "
             f"'wrong_secret', {_SOURCE}, 'curl/8', 'GET', '/', 'r' FROM numbers",
             *(minutes * _DETAILS_A_MINUTE - 1, first + 1, public_key, first + 1),
         )
         run(
             connection,
-            "INSERT INTO incident_count (subject, bucket, source, count, last_at, client) VALUES (?, ?, ?, ?, ?, ?) "
+            "INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent) "
+            "VALUES (?, ?, ?, ?, ?, ?) "
             "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count",
             *(incident_id, ALL_TIME, OVERFLOW, attempts, last, "curl/8"),
         )
         # The first day by the minute, then by the hour.
         run(
             connection,
-            f"{_NUMBERS} INSERT INTO incident_count (subject, bucket, source, count, last_at, client) "
+            f"{_NUMBERS} INSERT INTO incident_count (subject, bucket, source, count, last_at, user_agent) "
             "SELECT ?, bucket, '', SUM(part), ?, '' FROM (SELECT CASE WHEN n < 1439 THEN ? + n "
             "ELSE (? + n) - (? + n) % 60 END AS bucket, CASE WHEN n = 0 THEN ? ELSE ? END AS part FROM numbers) AS m "
             "WHERE true GROUP BY bucket "

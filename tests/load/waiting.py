@@ -44,14 +44,14 @@ def attack(world: World, cases: int) -> list[str]:
     )
     pairs = dict(world.rows("SELECT public_key, id FROM key_pair"))
     for keys in customers:
-        entry = AuthEvent(
+        event = AuthEvent(
             *(Outcome.WRONG_SECRET, now, "203.0.113.9", "203.0.113.0/24", keys.public_key),
             pair_id=pairs[keys.public_key],
-            client="curl/8.5",
+            user_agent="curl/8.5",
             method="GET",
             path="/v1",
         )
-        ledger.write([entry._replace() for _ in range(20)])  # one object is one request, however often it is given
+        ledger.write([event._replace() for _ in range(20)])  # one object is one request, however often it is given
     return [row[0] for row in world.rows("SELECT id FROM incident ORDER BY id")]
 
 

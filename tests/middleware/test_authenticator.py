@@ -231,8 +231,12 @@ def test_what_is_kept_of_a_request_can_do_nothing_in_a_terminal_or_mail(world: W
     headers = {b"user-agent": [hostile], b"x-request-id": [hostile]}
     with world.authenticator() as authenticator:
         decide(authenticator, basic(KNOWN_SHAPE, "x"), headers=headers, path="/\x1b]0;title\x07" + "p" * 500)
-    [(client, path, request_id)] = world.rows("SELECT client, path, request_id FROM attempt")
-    for text, length in ((client, 200), (path, 200), (request_id, 36)):  # an id of ours takes the place of free text
+    [(user_agent, path, request_id)] = world.rows("SELECT user_agent, path, request_id FROM attempt")
+    for text, length in (
+        (user_agent, 200),
+        (path, 200),
+        (request_id, 36),
+    ):  # an id of ours takes the place of free text
         assert text.isascii()
         assert text.isprintable()
         assert len(text) == length

@@ -26,7 +26,7 @@ def event(
     keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, *, at: float = NOW, source: str = "203.0.113.9"
 ) -> AuthEvent:
     network = source.rsplit(".", 1)[0] + ".0/24"
-    return AuthEvent(outcome, at, source, network, keys.public_key, client="curl/8.5", request_id="r")
+    return AuthEvent(outcome, at, source, network, keys.public_key, user_agent="curl/8.5", request_id="r")
 
 
 def many(number: int, keys: Keys, outcome: Outcome = Outcome.WRONG_SECRET, **what: object) -> list[AuthEvent]:

@@ -27,11 +27,11 @@ def ask(
     raw = [hop if isinstance(hop, bytes) else hop.encode() for hop in hops]
     proxies = TrustedProxies(trusted, forwarded_header=family)
     if family == "forwarded":
-        client = proxies.client(peer, scheme, [LIE.encode()], [b"https"], raw)
+        address = proxies.resolve(peer, scheme, [LIE.encode()], [b"https"], raw)
     else:
         lie = f"for={LIE};proto=https".encode()
-        client = proxies.client(peer, scheme, raw, [value.encode() for value in proto], [lie])
-    return client.source, client.scheme
+        address = proxies.resolve(peer, scheme, raw, [value.encode() for value in proto], [lie])
+    return address.source, address.scheme
 
 
 PEERS = {
@@ -60,7 +60,7 @@ def test_an_untrusted_peer_is_the_source_whatever_it_sends(peer, source, trusted
 
 
 def test_nobody_is_trusted_by_default():
-    assert TrustedProxies().client("127.0.0.1", "http", [b"1.2.3.4"], [b"https"], []) == ClientAddress(
+    assert TrustedProxies().resolve("127.0.0.1", "http", [b"1.2.3.4"], [b"https"], []) == ClientAddress(
         "127.0.0.1", "http"
     )
 
@@ -284,15 +284,15 @@ peers = st.one_of(st.none(), st.text(max_size=20), st.sampled_from([PROXY, PROXY
 @given(peers, st.text(max_size=6), st.tuples(headers, headers, headers))
 @pytest.mark.parametrize("family", ["x-forwarded", "forwarded"])
 def test_no_input_raises_and_every_source_is_canonical(family, peer, scheme, sent):
-    client = TrustedProxies(TRUSTED, forwarded_header=family).client(peer, scheme, *sent)
-    assert client.scheme in {"http", "https", "unknown"}
-    assert client.source in {"unix", "unknown"} or str(ip_address(client.source)) == client.source
+    address = TrustedProxies(TRUSTED, forwarded_header=family).resolve(peer, scheme, *sent)
+    assert address.scheme in {"http", "https", "unknown"}
+    assert address.source in {"unix", "unknown"} or str(ip_address(address.source)) == address.source
 
 
 @given(headers, headers, headers, st.sampled_from(["x-forwarded", "forwarded"]))
 def test_no_header_moves_an_untrusted_peer(hops, protos, forwarded, family):
     proxies = TrustedProxies(TRUSTED, forwarded_header=family)
-    assert proxies.client(USER, "http", hops, protos, forwarded) == ClientAddress(USER, "http")
+    assert proxies.resolve(USER, "http", hops, protos, forwarded) == ClientAddress(USER, "http")
 
 
 @given(st.lists(st.binary(max_size=40), max_size=5))
@@ -304,7 +304,7 @@ def test_what_the_client_wrote_never_moves_the_hop_that_a_proxy_appended(lies):
 def test_long_headers_are_not_kept():
     proxies = TrustedProxies(TRUSTED)
     for size in (1_000, 10_000):
-        assert proxies.client(PROXY, "http", [b"x" * size + b"," + USER.encode()], [], []).source == USER
+        assert proxies.resolve(PROXY, "http", [b"x" * size + b"," + USER.encode()], [], []).source == USER
     assert proxies._resolve_cached.cache_info().currsize == 0
 
 
@@ -325,8 +325,8 @@ def test_long_headers_are_not_kept():
     ],
 )
 def test_nat64_and_mapped_addresses_are_their_ipv4_address(peer: str, source: str, counted: str) -> None:
-    client = TrustedProxies().client(peer, "https", (), (), ())
-    assert (client.source, counted_source(client.source)) == (source, counted)
+    address = TrustedProxies().resolve(peer, "https", (), (), ())
+    assert (address.source, counted_source(address.source)) == (source, counted)
 
 
 def test_a_private_address_behind_nat64_is_no_trusted_proxy() -> None:

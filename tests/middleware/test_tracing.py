@@ -86,7 +86,8 @@ def test_tracing_off_loads_no_opentelemetry(world):
     with world.authenticator() as authenticator:
         assert vars(authenticator).keys().isdisjoint({"decide_from_memory", "decide_from_database"})
     code = (
-        "import sys; from octy_middleware import Authenticator, Settings; from octy_middleware.keys.keychain import Keychain; "
+        "import sys; from octy_middleware import Authenticator, Settings; "
+        "from octy_middleware.keys.keychain import Keychain; "
         f"Authenticator(Settings.build(database_url={world.url!r}, peppers=Keychain.generate())); "
         "sys.exit('opentelemetry' in sys.modules)"
     )

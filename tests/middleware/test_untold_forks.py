@@ -19,7 +19,7 @@ from support.world import FakeRequest, World
 
 from octy_middleware import Authenticator
 from octy_middleware.http.client_address import ClientAddress
-from octy_middleware.http.event import describe
+from octy_middleware.http.event import build_event
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.process.fork import notice_fork
 from octy_worker.dev.processes import LOOPBACK, ProcessGroup, free_port, listens
@@ -80,7 +80,7 @@ def test_a_child_decides_and_records_by_connections_of_its_own(world: World, *, 
 def test_request_ids_of_two_children_differ(tmp_path: Path) -> None:
     def work(name: str) -> None:
         notice_fork()
-        event = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
+        event = build_event(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0)
         (tmp_path / name).write_text(event.request_id)
 
     assert [fork_untold(partial(work, name)) for name in ("one", "two")] == [0, 0]
@@ -91,7 +91,7 @@ def test_request_ids_ignore_a_host_that_seeds_pythons_generator() -> None:
     def seeded() -> str:
         random.seed(1)
         before = random.getstate()
-        request_id = describe(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0).request_id
+        request_id = build_event(Outcome.MALFORMED, FakeRequest(), ClientAddress("192.0.2.1", "https"), 0.0).request_id
         assert random.getstate() == before
         return request_id
 

@@ -108,7 +108,7 @@ def fail(
     count: int = 20,
     *,
     source: str = "203.0.113.9",
-    client: str = "curl/8.5",
+    user_agent: str = "curl/8.5",
     at: float | None = None,
     outcome: Outcome = Outcome.WRONG_SECRET,
 ) -> None:
@@ -119,10 +119,10 @@ def fail(
     )
     pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
     network = source.rsplit(".", 1)[0] + ".0/24"
-    entry = AuthEvent(
-        outcome, now, source, network, keys.public_key, pair_id=pair_id, client=client, method="GET", path="/v1"
+    event = AuthEvent(
+        outcome, now, source, network, keys.public_key, pair_id=pair_id, user_agent=user_agent, method="GET", path="/v1"
     )
-    batch = [entry._replace() for _ in range(count)]  # one object is one request, however often it is given
+    batch = [event._replace() for _ in range(count)]  # one object is one request, however often it is given
     try:
         ledger.write(batch)
     except DatabaseUnavailableError:  # nothing of it is written: a busy machine kept us from the server for too long

@@ -129,17 +129,17 @@ class World:
         incident = Incident(id=incident_id, key_pair_id=self.pair_id, account_id=self.account_id, **fields)
         self.add(incident, IncidentAnswer(incident_id=incident_id))
         with self.database.write() as connection:
-            for source, number, client, at in self._failed:
+            for source, number, user_agent, at in self._failed:
                 last = (number, to_micros(at))
-                sums = [(incident_id, ALL_TIME, source, *last, client), (incident_id, int(at) // 60, "", *last, "")]
+                sums = [(incident_id, ALL_TIME, source, *last, user_agent), (incident_id, int(at) // 60, "", *last, "")]
                 ADD_SUMS.run(connection, sums)
         return incident_id
 
-    def failures(self, source, number, client="curl/8.5.0", outcome=Outcome.WRONG_SECRET, ago=60.0):
+    def failures(self, source, number, user_agent="curl/8.5.0", outcome=Outcome.WRONG_SECRET, ago=60.0):
         at = self.now - ago
         minute = int(at) // 60
         if outcome is Outcome.WRONG_SECRET:
-            self._failed.append((source, number, client, at))
+            self._failed.append((source, number, user_agent, at))
         self.add(
             OutcomeMinute(public_key=PUBLIC_KEY, minute=minute, source=source, outcome=outcome, count=number),
             Attempt(
@@ -148,7 +148,7 @@ class World:
                 minute=minute,
                 outcome=outcome,
                 source=source,
-                client=client,
+                user_agent=user_agent,
                 method="GET",
                 path="/",
                 request_id="r",
@@ -179,9 +179,9 @@ class World:
         )
         return regeneration_id
 
-    def exposure(self, source="203.0.113.7", client="curl/8.5.0", request_id="req-7f3a9c1d"):
+    def exposure(self, source="203.0.113.7", user_agent="curl/8.5.0", request_id="req-7f3a9c1d"):
         """The pair came over plain HTTP; return the notice's id."""
-        detail = {"source": source, "client": client, "request_id": request_id}
+        detail = {"source": source, "user_agent": user_agent, "request_id": request_id}
         with self.database.write() as connection:
             return give(connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id)
 

@@ -115,7 +115,7 @@ class World:
         return row
 
     def case(self, *, sources=(("192.0.2.7", 20, "curl/8.5"),), **values: object) -> str:
-        """Put an open, unanswered case down and return its id. A source is (address, count, client)."""
+        """Put an open, unanswered case down and return its id. A source is (address, count, user_agent)."""
         pair = self.pair()
         given = {
             "id": self.fresh_id(),
@@ -132,12 +132,12 @@ class World:
             key_pair_id=pair.id, account_id=self.account_id, public_key=pair.public_key, request_id="req-20", **given
         )
         self.insert(incident, IncidentAnswer(incident_id=incident.id))
-        for number, (source, count, client) in enumerate(sources):
-            self._failures(incident, source, count, client, START + number)
+        for number, (source, count, user_agent) in enumerate(sources):
+            self._failures(incident, source, count, user_agent, START + number)
         return incident.id
 
-    def _failures(self, incident: Incident, source: str, count: int, client: str, at: float) -> None:
-        last = {"count": count, "last_at": utc(at), "client": client}
+    def _failures(self, incident: Incident, source: str, count: int, user_agent: str, at: float) -> None:
+        last = {"count": count, "last_at": utc(at), "user_agent": user_agent}
         self.insert(IncidentCount(subject=incident.id, bucket=ALL_TIME, source=source, **last))
 
     def regeneration(self, secret: Secret, *, old: KeyPair | None = None, generation: int = 1) -> str:
@@ -165,7 +165,7 @@ class World:
 
     def exposure(self, pair: KeyPair | None = None, **detail: str) -> str:
         """A pair came over plain HTTP an hour before now; return the notice's id."""
-        told = {"source": "192.0.2.7", "client": "curl/8.5", "request_id": "req-1", **detail}
+        told = {"source": "192.0.2.7", "user_agent": "curl/8.5", "request_id": "req-1", **detail}
         pair_id = (pair or self.pair()).id
         with self.database.write() as connection:
             return give(connection, NoticeKind.EXPOSED, self.account_id, START, told, key_pair_id=pair_id)

@@ -73,7 +73,7 @@ def add_attempts(world: World, *times: float) -> None:
         {"at": utc(at), "public_key": f"pk_{number % 3}", "minute": int(at) // 60, "outcome": "wrong_secret"}
         for number, at in enumerate(times)
     ]
-    words = dict.fromkeys(("source", "client", "method", "path", "request_id", "key_hash"), "x")
+    words = dict.fromkeys(("source", "user_agent", "method", "path", "request_id", "key_hash"), "x")
     _insert(world, Attempt, [row | words for row in rows])
 
 

@@ -30,7 +30,12 @@ def fail(world: World, keys: Keys, times: int, now: float) -> None:
     ledger = OutcomeWriter(world.database, **limits, clock=lambda: now)
     hits = [
         AuthEvent(
-            Outcome.WRONG_SECRET, now, f"198.51.100.{n % 3}", "198.51.100.0/24", keys.public_key, client=f"curl/{n % 3}"
+            Outcome.WRONG_SECRET,
+            now,
+            f"198.51.100.{n % 3}",
+            "198.51.100.0/24",
+            keys.public_key,
+            user_agent=f"curl/{n % 3}",
         )
         for n in range(times)
     ]
@@ -59,7 +64,7 @@ def test_a_case_shows_what_pages_mails_and_staff_need(world: World) -> None:
         view = incidents.load_case(session, incident_id)
     assert view is not None
     assert (view.account.reference, view.pair.public_key, view.failures) == ("acme", keys.public_key, 20)
-    assert [(source.source, source.count, source.client) for source in view.sources.named] == [
+    assert [(source.source, source.count, source.user_agent) for source in view.sources.named] == [
         ("198.51.100.0", 7, "curl/0"),
         ("198.51.100.1", 7, "curl/1"),
         ("198.51.100.2", 6, "curl/2"),

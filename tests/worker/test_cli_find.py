@@ -31,7 +31,7 @@ def references(octy: Octy, *words: str) -> list[str]:
 
 
 def put_refused(world: World, *keys: str, request_id: str = REQUEST) -> None:
-    row = {"minute": 0, "outcome": "wrong_secret", "client": "", "method": "GET", "path": "/", "at": utc(60.0)}
+    row = {"minute": 0, "outcome": "wrong_secret", "user_agent": "", "method": "GET", "path": "/", "at": utc(60.0)}
     with world.database.write_session() as session:
         for number, key in enumerate(keys):
             session.add(Attempt(public_key=key, source=f"192.0.2.{number}", request_id=request_id, **row))
@@ -76,7 +76,9 @@ def test_account_is_found_by_the_request_id_in_its_notice_of_plain_http(world, o
     pair = world.register("third")
     [(pair_id,)] = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=pair.public_key)
     with world.database.write() as connection:
-        note_exposure(connection, pair_id, {"source": "192.0.2.1", "client": "", "request_id": REQUEST}, time.time())
+        note_exposure(
+            connection, pair_id, {"source": "192.0.2.1", "user_agent": "", "request_id": REQUEST}, time.time()
+        )
     assert references(octy, f"The request that set it off: {REQUEST}") == ["third"]
 
 

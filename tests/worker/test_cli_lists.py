@@ -81,7 +81,7 @@ def expose(world: World, public_key: str) -> str:
     """A pair came over plain HTTP, and its customer was told; return the notice's id."""
     [(pair_id, account_id)] = world.rows("SELECT id, account_id FROM key_pair WHERE public_key = :key", key=public_key)
     with world.database.write() as connection:
-        note_exposure(connection, pair_id, {"source": "192.0.2.1", "client": "curl/8.5", "request_id": "r"}, NOW)
+        note_exposure(connection, pair_id, {"source": "192.0.2.1", "user_agent": "curl/8.5", "request_id": "r"}, NOW)
     [(notice_id,)] = world.rows("SELECT id FROM notice WHERE key_pair_id = :id", id=pair_id)
     put_mail(world, account_id, f"{notice_id}/exposed", MailState.SENT)
     return notice_id

@@ -32,7 +32,7 @@ def octy(world: World) -> Octy:
 
 def test_hostile_text_is_shown_harmless(world, octy):
     """A database may hold what today's checks would refuse: imports, older releases."""
-    pair, incident_id = open_case(world, client=HOSTILE)
+    pair, incident_id = open_case(world, user_agent=HOSTILE)
     with world.database.write_session() as session:
         account = find_account(session, "acme")
         account.reference = HOSTILE

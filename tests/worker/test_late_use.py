@@ -36,10 +36,10 @@ def renewed(world: World, keys: Keys) -> Keys:
     return world.complete(order.regeneration_id)
 
 
-def send(world: World, keys: Keys, client: str, source: str, *, times: int, secret: str | None = None) -> None:
+def send(world: World, keys: Keys, user_agent: str, source: str, *, times: int, secret: str | None = None) -> None:
     with world.authenticator() as authenticator:
         for _ in range(times):
-            request = FakeRequest(keys.basic(secret), peer=source, headers={b"user-agent": [client.encode()]})
+            request = FakeRequest(keys.basic(secret), peer=source, headers={b"user-agent": [user_agent.encode()]})
             assert authenticator.decide(request).outcome in (Outcome.RETIRED, Outcome.RETIRED_WRONG, Outcome.ACCEPTED)
 
 
@@ -56,7 +56,7 @@ def new(world: World, old: Keys) -> Keys:
 def found(world: World, account_id: str, at: float | None = None) -> list[tuple[str, str, str, int]]:
     with world.database.read_session() as session:
         uses = late_uses(session, account_id, utc(time.time() if at is None else at))
-    return [(use.public_key, use.used_by.client, use.used_by.source, use.used_by.count) for use in uses]
+    return [(use.public_key, use.used_by.user_agent, use.used_by.source, use.used_by.count) for use in uses]
 
 
 def test_who_sends_a_retired_pair_with_its_own_secret_is_named(world: World, old: Keys, new: Keys) -> None:

@@ -67,7 +67,7 @@ def both(rendered):
 @pytest.fixture
 def alerted(world):
     world.failures("203.0.113.7", 14)
-    world.failures("198.51.100.23", 6, client="python-requests/2.31.0", ago=30)
+    world.failures("198.51.100.23", 6, user_agent="python-requests/2.31.0", ago=30)
     return world.rendered(alert(world.incident()))
 
 
@@ -167,7 +167,7 @@ def test_five_sources_and_the_rest(world):
     [("*", "many other addresses"), ("unknown", "an unknown address"), ("unix", "a local connection")],
 )
 def test_sources_that_are_no_address(world, source, words):
-    world.failures(source, 20, client="")
+    world.failures(source, 20, user_agent="")
     for form in both(world.rendered(alert(world.incident()))):
         assert words in form
         assert "not named" in form
@@ -364,7 +364,7 @@ def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_addr
 
 @pytest.mark.parametrize("kind", sorted(set(MailKind) - {MailKind.ACCOUNT_NOTICE}))
 def test_lines_are_short_and_pages_load_nothing(world, kind):
-    world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, client="Mozilla/5.0 " + "long.words." * 30)
+    world.failures("2001:db8:85a3:8d3:1319:8a2e:370:7348", 20, user_agent="Mozilla/5.0 " + "long.words." * 30)
     case = kind in (MailKind.ALERT, MailKind.REMINDER)
     subject = world.incident(public_key="pk_" + "0a" * 32) if case else world.subject(kind)
     rendered = world.rendered(SendMailInput(subject, kind, 1, START))
@@ -394,8 +394,8 @@ def test_lines_are_short_and_pages_load_nothing(world, kind):
 @pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
-    world.failures("203.0.113.7", 3, client=hostile)
-    world.failures(hostile, 9, client=hostile, ago=30)
+    world.failures("203.0.113.7", 3, user_agent=hostile)
+    world.failures(hostile, 9, user_agent=hostile, ago=30)
     incident = world.incident(request_id=hostile, rule="source", network=hostile)
     world.rename(hostile)
     plain = world.rendered(alert(incident, 1, kind))
@@ -417,7 +417,7 @@ def test_nothing_from_outside_does_more_than_stand_there(world, kind, hostile):
 
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_nothing_from_outside_does_more_than_stand_in_a_notice(world, hostile):
-    notice = world.exposure(source=hostile, client=hostile, request_id=hostile)
+    notice = world.exposure(source=hostile, user_agent=hostile, request_id=hostile)
     world.rename(hostile)
     rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     page, url = Page(rendered.html), world.links.notice_url(notice)

@@ -45,10 +45,10 @@ def both(rendered):
 # Who still uses it
 
 
-def use(world: World, keys: Keys, source: str, *, times: int = 1, client: str = "") -> None:
+def use(world: World, keys: Keys, source: str, *, times: int = 1, user_agent: str = "") -> None:
     with world.authenticator() as authenticator:
         for _ in range(times):
-            request = FakeRequest(keys.basic(), peer=source, headers={b"user-agent": [client.encode()]})
+            request = FakeRequest(keys.basic(), peer=source, headers={b"user-agent": [user_agent.encode()]})
             assert authenticator.decide(request).outcome is Outcome.ACCEPTED
 
 
@@ -70,15 +70,15 @@ def old_uses(world: World, regeneration_id: str) -> list[tuple[str, int, str]]:
     with world.database.read_session() as session:
         view = regenerations.load_regeneration(session, regeneration_id)
         assert view is not None
-        return [(found.source, found.count, found.client) for found in regenerations.old_uses(session, view)]
+        return [(found.source, found.count, found.user_agent) for found in regenerations.old_uses(session, view)]
 
 
 def test_uses_of_the_old_pair_since_the_collection_are_found_by_source(world: World) -> None:
     old = world.register()
-    use(world, old, "192.0.2.8", times=2, client="app/1")  # before the overlap: counted, and not described
+    use(world, old, "192.0.2.8", times=2, user_agent="app/1")  # before the overlap: counted, and not described
     regeneration_id = replaced(world, old, time.time() - 2 * HOUR)
-    use(world, old, "192.0.2.7", client="nightly/1.2")
-    use(world, old, "192.0.2.7", times=2, client="nightly/1.3")
+    use(world, old, "192.0.2.7", user_agent="nightly/1.2")
+    use(world, old, "192.0.2.7", times=2, user_agent="nightly/1.3")
     with world.authenticator() as authenticator:
         authenticator.decide(FakeRequest(old.basic("sk_wrong"), peer="198.51.100.9"))
     assert old_uses(world, regeneration_id) == [("192.0.2.7", 3, "nightly/1.3"), ("192.0.2.8", 2, "")]
@@ -94,7 +94,7 @@ def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memo
             request = FakeRequest(old.basic(), headers={b"user-agent": [f"app/{number}".encode()]})
             assert authenticator.decide(request).outcome is Outcome.ACCEPTED
     assert world.recorded(old.public_key) == {"accepted": 21}
-    details = world.rows("SELECT client, outcome FROM attempt ORDER BY id")
+    details = world.rows("SELECT user_agent, outcome FROM attempt ORDER BY id")
     assert 3 <= len(details) <= 6  # of one minute, or of two
     assert details[-1] == ("app/19", "accepted")
 
@@ -132,7 +132,7 @@ def test_uses_before_the_collection_and_of_an_ended_pair_are_nobody_s(world: Wor
 def test_the_warning_says_who_how_often_when_last_and_until_when(books):
     sources = [(f"203.0.113.{number}", number * 100) for number in range(1, 8)]
     regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
-    books.failures("203.0.113.7", 1, client="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
+    books.failures("203.0.113.7", 1, user_agent="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
     rendered = books.rendered(order(regeneration_id))
     assert rendered.subject == "Octy: your old API keys are still in use, and end soon"
     for form in both(rendered):

@@ -111,7 +111,7 @@ def test_hundred_gets_and_heads_change_nothing(world, told):
     "hostile", ["<script>alert(1)</script>", "\x1b[31mred\x1b[0m", "a\u202eb\u2066c", "{{ 70007 * 3 }}", "x" * 5000]
 )
 def test_strangers_text_is_shown_as_harmless_text(world, hostile):
-    page = world.browser().get(path_to(world, world.exposure(source=hostile, client=hostile))).text
+    page = world.browser().get(path_to(world, world.exposure(source=hostile, user_agent=hostile))).text
     assert "<script" not in page
     assert "210021" not in page
     assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u206f]", page)

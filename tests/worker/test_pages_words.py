@@ -29,10 +29,10 @@ HOSTILE = [
 ACTIVE = re.compile(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u00a0\u00ad\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]")
 
 
-@pytest.mark.parametrize("client", HOSTILE)
-def test_strangers_text_is_shown_as_harmless_text(tmp_path, client):
+@pytest.mark.parametrize("user_agent", HOSTILE)
+def test_strangers_text_is_shown_as_harmless_text(tmp_path, user_agent):
     world = World(tmp_path)  # what such a text looks like has nothing to do with the store
-    incident_id = world.case(sources=((client[:64], 20, client),))
+    incident_id = world.case(sources=((user_agent[:64], 20, user_agent),))
     page = world.browser().get(world.alert_path(incident_id)).text  # the browser has judged the HTML already
     assert ACTIVE.search(page) is None
     assert "<script" not in page

@@ -52,7 +52,7 @@ def case(desk: Desk, keys: Keys) -> str:
 
 def exposure(desk: Desk, keys: Keys) -> str:
     ((pair_id,),) = desk.world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)
-    detail = {"source": "203.0.113.9", "client": "", "request_id": "r"}
+    detail = {"source": "203.0.113.9", "user_agent": "", "request_id": "r"}
     with desk.world.database.write() as connection:
         notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair_id)
     return on_its_page(desk, notice)

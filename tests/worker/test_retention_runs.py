@@ -162,8 +162,8 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
     def write() -> None:
         while not stop.is_set():
             at = (minute + written["n"] % 7) * 60.0
-            entries = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
-            counts = counters.count_events((entry, 2) for entry in entries)
+            events = (AuthEvent(Outcome.WRONG_SECRET, at, "10.0.0.1", "10.0.0.0/24", key) for key in ("", "pk_1"))
+            counts = counters.count_events((event, 2) for event in events)
             with database.write(mode=WriteMode.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
                 [present] = fetch_many(connection, (counters.FIND_SOURCES, counters.source_places(counts)))

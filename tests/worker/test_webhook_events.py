@@ -191,7 +191,7 @@ def test_a_changed_answer_is_told_once_and_names_no_staff(world: World, case: tu
 
 def test_an_exposed_pair_and_a_changed_address_without_their_details(world: World, keys: Keys) -> None:
     [(pair_id,)] = world.rows("SELECT id FROM key_pair")
-    detail = {"source": "198.51.100.7", "client": "curl/8.5.0", "request_id": "req-1"}
+    detail = {"source": "198.51.100.7", "user_agent": "curl/8.5.0", "request_id": "req-1"}
     for _ in range(2):
         with world.database.write() as connection:
             notices.note_exposure(connection, pair_id, detail, NOW)

@@ -56,7 +56,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
     subscribe(world, "https://hooks.acme.example/")
     orders = [tell(world, keys.account_id, f"n{number}") for number in range(SLOTS + 1)]
     with world.database.write() as connection:
-        detail = {"source": "198.51.100.7", "client": "curl", "request_id": "r1"}
+        detail = {"source": "198.51.100.7", "user_agent": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
         notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair)
     parts = daemon.Parts(settings(world, temporal_task_queue="silent"))

@@ -43,7 +43,7 @@ class Contender:
 
 def without_recording(authenticator: Authenticator) -> Authenticator:
     """Let an authenticator verify and not record. Only here: the product has no such switch, and must have none."""
-    authenticator._recorder.record = lambda _entry: True  # taken, it says
+    authenticator._recorder.record = lambda _event: True  # taken, it says
     return authenticator
 
 

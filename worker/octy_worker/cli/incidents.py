@@ -39,8 +39,8 @@ LIST_JSON = (
 SHOW_JSON = (
     "incident{as in list}, failures, request_id, first_at, answered_at, workflow_id, regeneration, "
     "plot{seconds, bins[at, count]}, "
-    "sources[source, count, client, last_at], source_count, sources_complete, "
-    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], late_uses_total, "
+    "sources[source, count, user_agent, last_at], source_count, sources_complete, "
+    "late_uses[public_key, retired_at, used_by[source, count, user_agent, last_at]], late_uses_total, "
     "mails, timeline[at, actor, what, detail]"
 )
 DECIDE_JSON = "incident_id, decision_id, decision, leaked, actor, accepted, why"

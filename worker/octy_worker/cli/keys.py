@@ -37,7 +37,7 @@ LIST_JSON = (
 )
 SHOW_JSON = (
     "pair{as in list}, open_incident, since, uses[source, outcome, count, last_at], uses_total, "
-    "late_uses[public_key, retired_at, used_by[source, count, client, last_at]], late_uses_total"
+    "late_uses[public_key, retired_at, used_by[source, count, user_agent, last_at]], late_uses_total"
 )
 REGENERATE_JSON = (
     "account, regeneration_id, joined, leaked, old_public_key, "

@@ -1,7 +1,7 @@
 """Where requests with a key came from, and when: counted by source with the client last claimed, and over time.
 
-Here: these queries, over sums that are kept at each commit (`octy_middleware.recording.incident_counts`): what is read doesn't
-grow with what attackers send. Not here: which incident or key (`cases`, `reports`).
+Here: these queries, over sums that are kept at each commit (`octy_middleware.recording.incident_counts`): what is read
+doesn't grow with what attackers send. Not here: which incident or key (`cases`, `reports`).
 """
 
 from dataclasses import dataclass
@@ -36,7 +36,7 @@ class SourceCount:
 
     source: str
     count: int
-    client: str
+    user_agent: str
     last_at: datetime | None
 
 
@@ -46,7 +46,7 @@ class SourceUse:
 
     source: str
     count: int
-    client: str
+    user_agent: str
     last_minute: datetime
 
 
@@ -92,7 +92,7 @@ def sources_of(session: Session, incident_id: str) -> Sources:
         .limit(_NAMED)
     )
     return Sources(
-        tuple(SourceCount(row.source, row.count, row.client, row.last_at) for row in named),
+        tuple(SourceCount(row.source, row.count, row.user_agent, row.last_at) for row in named),
         int(number),
         int(total),
         complete=not merged,
@@ -126,7 +126,9 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
         )
         .group_by(Attempt.source)
     )
-    clients = {each.source: each.client for each in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))}
+    clients = {
+        each.source: each.user_agent for each in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))
+    }
     return tuple(
         SourceUse(source, int(count), clients.get(source, ""), EPOCH + timedelta(minutes=minute))
         for source, count, minute in counts
@@ -209,7 +211,7 @@ def _late(which: ColumnElement[bool], at: datetime) -> tuple[ColumnElement[bool]
 
 def _as_uses(session: Session, query: Select[KeyPair, IncidentCount]) -> tuple[LateUse, ...]:
     return tuple(
-        LateUse(pair.public_key, pair.retired_at, SourceCount(row.source, row.count, row.client, row.last_at))
+        LateUse(pair.public_key, pair.retired_at, SourceCount(row.source, row.count, row.user_agent, row.last_at))
         for pair, row in session.exec(query)
         if pair.retired_at is not None
     )

@@ -160,12 +160,12 @@ def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
         ("198.51.100.23", 31, "curl/8.5.0"),
         ("192.0.2.144", 9, ""),
     ]
-    return plot, tuple(SourceLine(Harmless(source), count, Harmless(client)) for source, count, client in named)
+    return plot, tuple(SourceLine(Harmless(source), count, Harmless(user_agent)) for source, count, user_agent in named)
 
 
 def _late(last_at: datetime | None) -> LateUseLine:
-    client = Harmless("nightly-export/2.1" if last_at else "")
-    return LateUseLine(_OLD_KEY, Harmless("192.0.2.80"), client, 12 if last_at else 1, last_at)
+    user_agent = Harmless("nightly-export/2.1" if last_at else "")
+    return LateUseLine(_OLD_KEY, Harmless("192.0.2.80"), user_agent, 12 if last_at else 1, last_at)
 
 
 def _new_keys(site: str) -> tuple[Facts, ...]:
@@ -237,12 +237,12 @@ def _exposed(site: str) -> tuple[Facts, ...]:
         public_key=_KEY,
         at=_AT,
         source=Harmless("192.0.2.80"),
-        client=Harmless("nightly-export/2.1"),
+        user_agent=Harmless("nightly-export/2.1"),
         request_id=Harmless("req-7f3a9c1d"),
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )
-    return full, replace(full, client=Harmless(""), request_id=Harmless(""), name=_NO_NAME)
+    return full, replace(full, user_agent=Harmless(""), request_id=Harmless(""), name=_NO_NAME)
 
 
 def _keys_added(site: str) -> tuple[Facts, ...]:

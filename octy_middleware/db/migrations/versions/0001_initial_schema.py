@@ -66,7 +66,7 @@ def upgrade() -> None:
         sa.Column("minute", sa.BigInteger(), nullable=False),
         sa.Column("outcome", sa.String(length=32), nullable=False),
         sa.Column("source", sa.String(length=64), nullable=False),
-        sa.Column("client", sa.String(length=200), nullable=False),
+        sa.Column("user_agent", sa.String(length=200), nullable=False),
         sa.Column("method", sa.String(length=16), nullable=False),
         sa.Column("path", sa.String(length=200), nullable=False),
         sa.Column("request_id", sa.String(length=100), nullable=False),
@@ -83,7 +83,7 @@ def upgrade() -> None:
         sa.Column("source", sa.String(length=64), nullable=False),
         sa.Column("count", sa.BigInteger(), nullable=False),
         sa.Column("last_at", sa.BigInteger(), nullable=False),
-        sa.Column("client", sa.String(length=200), nullable=False),
+        sa.Column("user_agent", sa.String(length=200), nullable=False),
         sa.PrimaryKeyConstraint("subject", "bucket", "source", name=op.f("pk_incident_count")),
         sqlite_with_rowid=False,
     )

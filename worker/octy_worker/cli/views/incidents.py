@@ -100,8 +100,8 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
 
 
 def _sources(report: IncidentReport) -> Table:
-    columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("client"))
-    rows = [(origin(line.source), line.count, line.last_at, line.client) for line in report.sources]
+    columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("user agent"))
+    rows = [(origin(line.source), line.count, line.last_at, line.user_agent) for line in report.sources]
     more = report.source_count - len(rows)
     if more:
         rest = report.failures - sum(line.count for line in report.sources)

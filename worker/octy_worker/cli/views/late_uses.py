@@ -19,7 +19,7 @@ def late_uses_table(uses: Sequence[LateUse]) -> Table:
         Column("last"),
     )
     rows = (
-        (use.public_key, use.used_by.client, origin(use.used_by.source), use.used_by.count, use.used_by.last_at)
+        (use.public_key, use.used_by.user_agent, origin(use.used_by.source), use.used_by.count, use.used_by.last_at)
         for use in uses
     )
     return table(columns, rows, title="Retired, and still used with the right secret: refused, not counted")

@@ -75,14 +75,14 @@ def _other_key(links: Links, incident: Incident) -> OtherKey:
 
 
 def _source_line(found: SourceCount) -> SourceLine:
-    return SourceLine(harmless_source(found.source), found.count, harmless(found.client, USER_AGENT_LIMIT))
+    return SourceLine(harmless_source(found.source), found.count, harmless(found.user_agent, USER_AGENT_LIMIT))
 
 
 def _late_line(use: LateUse) -> LateUseLine:
     return LateUseLine(
         public_key=harmless(use.public_key, KEY_LIMIT),
         source=harmless_source(use.used_by.source),
-        client=harmless(use.used_by.client, USER_AGENT_LIMIT),
+        user_agent=harmless(use.used_by.user_agent, USER_AGENT_LIMIT),
         count=use.used_by.count,
         last_at=use.used_by.last_at,
     )

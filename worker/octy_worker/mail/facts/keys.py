@@ -131,7 +131,7 @@ def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded
 
 
 def _use_line(use: SourceUse) -> UseLine:
-    return UseLine(harmless_source(use.source), use.count, harmless(use.client, USER_AGENT_LIMIT), use.last_minute)
+    return UseLine(harmless_source(use.source), use.count, harmless(use.user_agent, USER_AGENT_LIMIT), use.last_minute)
 
 
 def _retired(view: RegenerationView) -> _Loaded | None:

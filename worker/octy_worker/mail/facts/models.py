@@ -22,7 +22,7 @@ class SourceLine:
 
     source: Harmless
     count: int
-    client: Harmless
+    user_agent: Harmless
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class LateUseLine:
 
     public_key: Harmless
     source: Harmless
-    client: Harmless
+    user_agent: Harmless
     count: int
     last_at: datetime | None
 
@@ -128,7 +128,7 @@ class UseLine:
 
     source: Harmless
     count: int
-    client: Harmless
+    user_agent: Harmless
     last_minute: datetime
 
 
@@ -174,7 +174,7 @@ class ExposedFacts:
     public_key: Harmless
     at: datetime
     source: Harmless
-    client: Harmless
+    user_agent: Harmless
     request_id: Harmless
     name: Harmless = field(repr=False)
     url: str = field(repr=False)

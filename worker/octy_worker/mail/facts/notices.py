@@ -65,7 +65,7 @@ def _exposed(view: NoticeView, links: Links) -> ExposedFacts:
         public_key=harmless(view.pair.public_key if view.pair else "", KEY_LIMIT),
         at=notice.at,
         source=harmless_source(detail["source"]),
-        client=harmless(detail["client"], USER_AGENT_LIMIT),
+        user_agent=harmless(detail["user_agent"], USER_AGENT_LIMIT),
         request_id=harmless(detail["request_id"], ID_LIMIT),
         name=harmless_name(view.account.contact_name),
         url=links.notice_url(notice.id),
