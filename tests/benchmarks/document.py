@@ -12,13 +12,13 @@ from benchmarks.presentation import Plot, Table, shown
 
 _HEAD = """# Benchmarks
 
-`make bench` made this page and its plots; it measures everything anew, in one run. Each comparison is made in
-interleaved rounds in random order, with a second copy of the bare app as a control (A/A): what that differs by is
-noise. Figures are medians of rounds with the quartiles in brackets, ratios are taken within a round.
+`make bench` wrote this page and its plots; it measures everything anew, in one run. Each comparison is made in
+interleaved rounds in random order, with a second copy of the bare app as a control (A/A): the control's difference is
+noise. Figures are medians of rounds with the quartiles in brackets; ratios are taken within a round.
 
-The load generator is a process of its own with plain sockets and epoll, kept connections, no pipelining
-(`tests/benchmarks/generator.py`). It shares the cores below with the servers; where it is what limits throughput, the
-ratio by CPU still tells what a request costs.
+The load generator is a process of its own with plain sockets and epoll, keep-alive connections, no pipelining
+(`tests/benchmarks/generator.py`). It shares the cores below with the servers. Where it limits throughput, the ratio by
+CPU still tells what a request costs.
 """
 
 
