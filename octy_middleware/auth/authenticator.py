@@ -33,6 +33,7 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.schema_version import check_schema_if_available
 from octy_middleware.domain import key_pairs
 from octy_middleware.domain.key_checks import PepperCheck
+from octy_middleware.equal_work import dummy_record
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.http.client_address import ClientAddress, TrustedProxies
 from octy_middleware.http.credentials import Secret, read_credentials
@@ -41,7 +42,7 @@ from octy_middleware.http.exempt_paths import ExemptPaths
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
 from octy_middleware.http.response import ErrorResponse, Headers, Shape, check_realm, hsts_header, refuse, shaped
-from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, row_of, unpack
+from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, row_of, unpack
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.process.fork import notice_fork, restart_after_fork
 from octy_middleware.process.hosts import refuse_without_threads, stops_between_requests
@@ -137,7 +138,7 @@ class Authenticator:
         )
         self._header_cache = HeaderCache(settings.header_cache, self._key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
-        self._nobody = nobody(self._hasher.decoy)
+        self._dummy = dummy_record(self._hasher.decoy_digest)
         self.restart()
         restart_after_fork(self)
         self._instrumentation: Instrumentation | None = OpenTelemetryInstrumentation() if settings.tracing else None
@@ -191,7 +192,7 @@ class Authenticator:
         packed = self._key_cache.get_packed(credentials.public_key.encode())
         # One stands in where there is none, both questions are asked whatever the other says, and only what passes is
         # taken apart whole: equal work.
-        found = packed or self._nobody
+        found = packed or self._dummy
         row = row_of(credentials.public_key, found)
         right, live = self._hasher.verify(credentials.secret, digest_of(found), row), lives(found, self._clock())
         if right and live and packed is not None:

@@ -17,6 +17,7 @@ from octy_middleware.clock import Clock, elapsed
 from octy_middleware.db.bulk_sql import Batch, Row
 from octy_middleware.db.database import Database
 from octy_middleware.domain.key_checks import PepperCheck
+from octy_middleware.equal_work import SELECT_DUMMY_KEY
 from octy_middleware.errors import ForeignKeysError, OctyError, StandbyError
 from octy_middleware.keys.key_record import KeyRecord, Memory, pack, unpack
 from octy_middleware.process.fork import restart_after_fork
@@ -27,12 +28,11 @@ _logger = logging.getLogger(__name__)
 _LOOK_UP = Batch(
     "SELECT {standby}, input.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
     "p.retire_at FROM {input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
-    "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = input.public_key), input.stand_in) "
+    "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = input.public_key), input.dummy_key) "
     "AND a.id = p.account_id",
     public_key="text",
-    stand_in="text",
+    dummy_key="text",
 )
-_STAND_IN = text("SELECT public_key FROM key_pair ORDER BY id LIMIT 1")
 _CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
 # One hash of each imported scheme, by a loose scan of the partial index: a million imports cost a few look-ups.
 _IMPORTED = text(
@@ -94,7 +94,7 @@ class KeyCache:
         self._seq: int | None = None
         self._imported_hashes: tuple[str, ...] = ()
         self._renewed: set[str] = set()
-        self._stand_in = ""  # some key that exists, once there is one
+        self._dummy_key = ""  # some key that exists, once there is one
         self._stop = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -125,8 +125,8 @@ class KeyCache:
         Raises DatabaseUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
         """
         self._ensure_reader()
-        epoch, stand_in = self._epoch, self._stand_in
-        asked_for = [(public_key, stand_in) for public_key in public_keys]
+        epoch, dummy_key = self._epoch, self._dummy_key
+        asked_for = [(public_key, dummy_key) for public_key in public_keys]
 
         def question(connection: Connection) -> list[Row]:
             rows = _LOOK_UP.fetch(connection, asked_for)
@@ -281,7 +281,7 @@ class KeyCache:
                 self._peppers.confirm(connection, anew=known is None or torn)
             if known is None or rows or torn:
                 self._imported_hashes = tuple(row[0] for row in connection.execute(_IMPORTED))
-                self._stand_in = str(connection.execute(_STAND_IN).scalar() or "")
+                self._dummy_key = str(connection.execute(SELECT_DUMMY_KEY).scalar() or "")
         if torn:
             self._forget_all(known or 0, last)
         self._seq = last

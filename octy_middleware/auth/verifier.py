@@ -12,18 +12,18 @@ from octy_middleware.auth.hash_limiter import HashLimiter
 from octy_middleware.auth.key_cache import KeyCache
 from octy_middleware.auth.pending import DecisionOrPending, PendingCredentials, PendingSlowHash
 from octy_middleware.clock import Clock
+from octy_middleware.equal_work import DECOY_HASH_QUEUE, decoy_hash, dummy_record, dummy_row
 from octy_middleware.errors import DatabaseUnavailableError, ForeignKeysError
 from octy_middleware.http.client_address import TrustedProxies, claims_tls, network_of
 from octy_middleware.http.credentials import Secret
 from octy_middleware.http.decision import AuthDecision
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
-from octy_middleware.keys.key_record import NIL, KeyRecord, nobody, unpack
-from octy_middleware.keys.secret import KeyHasher, bound_to, has_valid_checksum
+from octy_middleware.keys.key_record import KeyRecord, unpack
+from octy_middleware.keys.secret import KeyHasher
 
 _logger = logging.getLogger(__name__)
 
-_DECOYS = ""  # the share of all hashes that are computed in vain
 _REPORTED = 1000  # forged hashes, each once
 
 Renew = Callable[[KeyRecord, Secret], None]
@@ -50,7 +50,7 @@ class Verifier:
         self._proxies = proxies
         self._renew = renew
         self._clock = clock
-        self._nobody = nobody(hasher.decoy)
+        self._dummy = dummy_record(hasher.decoy_digest)
         self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
         self._warned = False  # of a proxy that nobody told us to trust
 
@@ -58,10 +58,14 @@ class Verifier:
         """Verify a claim by its record, or return the slow claim that `verify_slow_hash` takes."""
         if record is not None and self._hasher.is_sealed(record.digest, record.row):
             return PendingSlowHash(pending, record, record.digest, right=None)
-        row = bound_to(NIL, pending.credentials.public_key) if record is None else record.row
+        row = dummy_row(pending.credentials.public_key) if record is None else record.row
         right = self._hasher.verify(pending.credentials.secret, None if record is None else record.digest, row)
         live = record is not None and record.is_live(self._clock())  # asked of all: equal work
-        decoy = None if right and live else self._decoy(pending.credentials.public_key)
+        decoy = (
+            None
+            if right and live
+            else decoy_hash(self._hasher, pending.credentials.public_key, self._key_cache.imported_hashes)
+        )
         if decoy is not None:
             return PendingSlowHash(pending, record, decoy, right=right)
         return self._decide(pending, request, record, right=right)
@@ -72,7 +76,7 @@ class Verifier:
             fits = self._hash_limiter.run(
                 lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
                 who=network_of(slow.pending.client_address.source),
-                key=slow.pending.credentials.public_key if slow.right is None else _DECOYS,
+                key=slow.pending.credentials.public_key if slow.right is None else DECOY_HASH_QUEUE,
             )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
@@ -110,7 +114,7 @@ class Verifier:
 
         Where memory holds the live pair its right secret is accepted, so this secret was judged wrong: it counts.
         """
-        found = pending.cached or self._nobody
+        found = pending.cached or self._dummy
         record = unpack(pending.credentials.public_key, found)
         right = self._hasher.verify(pending.credentials.secret, record.digest, record.row)
         if pending.cached is None or pending.plain or right or not record.is_live(self._clock()):
@@ -120,7 +124,7 @@ class Verifier:
     def _decide(
         self, pending: PendingCredentials, request: Request, record: KeyRecord | None, *, right: bool
     ) -> AuthDecision:
-        stored, row = (self._hasher.decoy, b"") if record is None else (record.digest, record.row)
+        stored, row = (self._hasher.decoy_digest, b"") if record is None else (record.digest, record.row)
         judged, forged = self._hasher.can_judge(stored, row), self._hasher.is_forged(stored, row)  # equal work
         if record is not None and not judged:
             return self._decisions.unverifiable(record, request, pending)
@@ -192,13 +196,6 @@ class Verifier:
             "set OCTY_TRUSTED_PROXIES to it",
             source,
         )
-
-    def _decoy(self, public_key: str) -> str | None:
-        """Return the hash to verify in vain for a key that might be an imported one; the same for the same key."""
-        imported_hashes = self._key_cache.imported_hashes
-        if not imported_hashes or has_valid_checksum(public_key):
-            return None
-        return imported_hashes[int(self._hasher.key_hash(public_key), 16) % len(imported_hashes)]
 
 
 def _named_in(request: Request) -> list[str]:

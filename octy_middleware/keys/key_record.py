@@ -17,7 +17,6 @@ _LENGTHS = Struct(">HH")
 _STATES = tuple(PairState)
 _PLACES: dict[str, int] = {state.value: place for place, state in enumerate(_STATES)}
 _ID = 16  # bytes of a UUID
-NIL = str(UUID(int=0))
 
 
 class KeyRecord(NamedTuple):
@@ -92,11 +91,6 @@ def _halves(stored: str) -> tuple[bytes, bytes]:
     except ValueError:
         return stored.encode(), b""
     return ((prefix + dollar).encode(), raw) if raw.hex() == digest else (stored.encode(), b"")
-
-
-def nobody(digest: str) -> bytes:
-    """Return a packed record that stands in where there is none."""
-    return pack(KeyRecord(NIL, NIL, "", "", digest, PairState.RETIRED, None))
 
 
 def lives(packed: bytes, now: float) -> bool:

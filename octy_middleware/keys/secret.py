@@ -121,7 +121,7 @@ class KeyHasher:
             default="octy_b2",
             deprecated="auto",
         )
-        self.decoy = self.digest(Secret(""), b"")  # what stands in where there is no digest; bound to no row
+        self.decoy_digest = self.digest(Secret(""), b"")  # what stands in where there is no digest; bound to no row
 
     def __repr__(self) -> str:
         return f"KeyHasher({', '.join(self._states)})"
@@ -140,7 +140,7 @@ class KeyHasher:
         Raises MemoryError when an imported hash needs more memory than there is now: then nobody knows.
         """
         text = secret.reveal()
-        known = stored if stored is not None else self.decoy
+        known = stored if stored is not None else self.decoy_digest
         if known.startswith(_DIGEST_PREFIX):
             pepper_id, _, digest = known[len(_DIGEST_PREFIX) :].partition("$")
             computed = self._digest(text, pepper_id, row)

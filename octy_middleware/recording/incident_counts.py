@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.clock import to_micros
 from octy_middleware.db.bulk_sql import Batch, Row, run
+from octy_middleware.equal_work import SAME_COST_AS_WRONG_SECRET
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.counters import Counts
@@ -26,9 +27,6 @@ NAMED_SOURCES = 1_000
 """Once a subject has so many sources by name, new ones go under `OVERFLOW`. One commit may overshoot by its batch."""
 NOT_KEPT = ""
 """The source of attempts before the incident was opened whose sources were not kept."""
-DECOY_PREFIX = "decoy-"
-DECOYS = 64
-"""Each process has one of so many decoys, so that processes seldom wait for each other's rows."""
 
 _DAY = 1_440  # minutes
 _FIRST_MINUTES = 200  # minutes with failures before the opening that are added up, newest first
@@ -64,8 +62,6 @@ ADD_SUMS = Batch(
     **_COLUMNS,
 )
 _OF_INCIDENTS = frozenset(str(outcome) for outcome in Outcome if outcome.counts)
-SAME_COST_AS_WRONG_SECRET = frozenset({Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
-"""What must cost the same as a wrong secret of a live key."""
 _SUMMED_UP = _OF_INCIDENTS | frozenset(map(str, SAME_COST_AS_WRONG_SECRET))
 _COUNTING = ", ".join(f"'{outcome}'" for outcome in Outcome if outcome.counts)
 _OF_KEY = f"FROM attempt a WHERE a.public_key = ? AND a.minute >= ? AND a.outcome IN ({_COUNTING})"

@@ -4,12 +4,10 @@ Here: the SQL of what outcomes lead to, folded in memory first. Not here: counts
 is written and who waits (`recorder`), the transitions of a streak (`streak`).
 """
 
-import secrets
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, replace
-from zlib import crc32
 
 from sqlalchemy import Connection, insert
 
@@ -20,6 +18,13 @@ from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import outbox
 from octy_middleware.domain.notices import note_exposure
+from octy_middleware.equal_work import (
+    DECOY_KEY,
+    SAME_COST_AS_WRONG_SECRET,
+    decoy_network,
+    make_decoy_lock,
+    make_decoy_subject,
+)
 from octy_middleware.http.event import AuthEvent
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording import incident_counts
@@ -34,7 +39,7 @@ from octy_middleware.recording.counters import (
     group_attempts,
     source_places,
 )
-from octy_middleware.recording.incident_counts import SAME_COST_AS_WRONG_SECRET, OpenIncident
+from octy_middleware.recording.incident_counts import OpenIncident
 from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult, RuleMatch, Streak, fold, next_notify_at
 from octy_middleware.recording.streak_table import (
     LOAD_STREAKS,
@@ -46,11 +51,8 @@ from octy_middleware.recording.streak_table import (
 from octy_middleware.recording.window_rule import OFF, WindowRule, find_window_matches
 from octy_middleware.states import PairState
 
-_BUCKETS = 64  # networks of the decoy
 _MAX_LOCKED_KEYS = 128  # keys that a recorder locks one by one; with more it would wait for most other recorders
 _USAGE_INTERVAL = 60.0  # seconds between two notes of a pair's last use
-DECOY = ""
-"""The key under which unknown and retired keys go. Their streaks mean nothing and are kept for equal work (T7)."""
 
 _KEY_STATES = Query(
     ("input.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
@@ -121,10 +123,10 @@ class OutcomeWriter:
         self._networks = networks
         self._clock = clock
         self._usage_recorded_at: dict[str, float] = {}
-        self._last_failed_key = DECOY  # the last known key with a failure
+        self._last_failed_key = DECOY_KEY  # the last known key with a failure
         self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
-        self._decoy = f"{incident_counts.DECOY_PREFIX}{secrets.randbelow(incident_counts.DECOYS)}"
-        self._nobody = f"nobody {secrets.token_hex(8)}"  # the lock of a batch without a key: equal work, no waiting
+        self._decoy_subject = make_decoy_subject()
+        self._decoy_lock = make_decoy_lock()
 
     def write(self, batch: Sequence[AuthEvent]) -> None:
         """Write the batch in one transaction. Raises DatabaseUnavailableError; then nothing of it is written."""
@@ -152,7 +154,7 @@ class OutcomeWriter:
                 note_exposure(connection, event.pair_id, detail, event.at)
             self._also_write(connection)
             # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
-            sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy)
+            sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy_subject)
             beside = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
             add_counts(connection, effects.counts, sources, *beside, sources=self._sources_per_minute)
         for (_, _, _, outcome), count in effects.counts.items():
@@ -181,12 +183,12 @@ class OutcomeWriter:
                 for net in (ALL_NETWORKS, result.network)
             },
             # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-            asked={key: self._last_failed_key if key == DECOY else key for key in failing},
+            asked={key: self._last_failed_key if key == DECOY_KEY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
             failed=[event for event in refused if event.outcome.counts or event.outcome in SAME_COST_AS_WRONG_SECRET],
         )
-        return effects, (results.keys() | exposed.keys()) - {DECOY} or {self._nobody}
+        return effects, (results.keys() | exposed.keys()) - {DECOY_KEY} or {self._decoy_lock}
 
     def _advance_streaks(
         self,
@@ -202,7 +204,7 @@ class OutcomeWriter:
         filled = find_window_matches(connection, failing, effects.asked, self._window)
         incidents: dict[str, OpenIncident] = {}
         for key_state in key_states:
-            if key_state.public_key == DECOY:  # read for equal work: strangers have no case
+            if key_state.public_key == DECOY_KEY:  # read for equal work: strangers have no case
                 continue
             self._last_failed_key = key_state.public_key
             found = folded[key_state.public_key]
@@ -304,10 +306,5 @@ def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]
             results[key].append(AttemptResult(False, event.network, event.at, event.request_id))
             last[key] = event
         elif event.outcome in SAME_COST_AS_WRONG_SECRET:
-            results[DECOY].append(AttemptResult(False, _bucket(event.network), event.at))
+            results[DECOY_KEY].append(AttemptResult(False, decoy_network(event.network), event.at))
     return results
-
-
-def _bucket(network: str) -> str:
-    """Return one of a few names for a network: the decoy's streaks are as many as those of a key under attack."""
-    return f"decoy-{crc32(network.encode()) % _BUCKETS}"

@@ -14,8 +14,9 @@ from support.world import FakeRequest, Keys, World, basic
 from octy_middleware import Authenticator, Outcome
 from octy_middleware.auth.pending import PendingCredentials
 from octy_middleware.db.bulk_sql import run
+from octy_middleware.equal_work import dummy_record
 from octy_middleware.http.decision import AuthDecision
-from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, nobody, pack, unpack
+from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, pack, unpack
 from octy_middleware.recording.commit_waiter import TaskWaiter, ThreadWaiter, settle
 from octy_middleware.states import PairState
 
@@ -290,6 +291,6 @@ def test_a_packed_record_lives_as_long_as_the_record(state: PairState, ends_at: 
 
 
 def test_what_stands_in_for_nobody_has_its_digest_and_never_lives() -> None:
-    packed = nobody("$octy-b2$k1$00")
+    packed = dummy_record("$octy-b2$k1$00")
     assert digest_of(packed) == "$octy-b2$k1$00"
     assert not lives(packed, 0.0)

@@ -8,9 +8,10 @@ from sqlalchemy import text
 from support.world import Keys, World, listening
 
 from octy_middleware import Outcome
+from octy_middleware.equal_work import DECOY_SUBJECT_PREFIX
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 from octy_middleware.recording import incident_counts
-from octy_middleware.recording.incident_counts import ALL_TIME, DECOY_PREFIX, NAMED_SOURCES, NOT_KEPT
+from octy_middleware.recording.incident_counts import ALL_TIME, NAMED_SOURCES, NOT_KEPT
 from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 NOW = 1_800_000_000.0
@@ -203,9 +204,9 @@ def added_rows() -> Iterator[list[int]]:
 def test_attempts_without_an_incident_are_summed_up_under_a_decoy_only(world: World) -> None:
     keys, outcome_writer = world.register(), make_outcome_writer(world)
     outcome_writer.write([*many(19, keys), *many(40, UNKNOWN, Outcome.UNKNOWN_KEY)])
-    assert {subject.startswith(DECOY_PREFIX) for (subject,) in world.rows("SELECT subject FROM incident_count")} == {
-        True
-    }
+    assert {
+        subject.startswith(DECOY_SUBJECT_PREFIX) for (subject,) in world.rows("SELECT subject FROM incident_count")
+    } == {True}
 
 
 def test_uses_of_a_retired_pair_with_its_own_secret_are_summed_up_under_its_key(world: World) -> None:

@@ -9,8 +9,9 @@ from support.world import FakeRequest, Keys, World
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.db.models import Outbox
+from octy_middleware.equal_work import DECOY_KEY
 from octy_middleware.http.event import OVERFLOW, AuthEvent
-from octy_middleware.recording.outcome_writer import DECOY, OutcomeWriter
+from octy_middleware.recording.outcome_writer import OutcomeWriter
 
 NOW = 1_800_000_000.0
 
@@ -69,7 +70,7 @@ def test_the_case_is_told_at_doublings_only(world: World) -> None:
 def test_outcomes_that_do_not_count_touch_no_streak(world: World, outcome: Outcome) -> None:
     keys = world.register()
     make_outcome_writer(world).write([event(keys, outcome, n) for n in range(30)])
-    assert world.rows("SELECT COUNT(*) FROM streak WHERE public_key <> :decoy", decoy=DECOY) == [(0,)]
+    assert world.rows("SELECT COUNT(*) FROM streak WHERE public_key <> :decoy", decoy=DECOY_KEY) == [(0,)]
     assert world.rows("SELECT COUNT(*) FROM incident") == [(0,)]
     assert world.recorded(keys.public_key) == {str(outcome): 30}
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection
 
 from octy_middleware.db.bulk_sql import Batch, Row, run
-from octy_middleware.recording.incident_counts import DECOY_PREFIX
+from octy_middleware.equal_work import DECOY_SUBJECT_PREFIX
 from octy_worker.maintenance.retention.limits import Limits
 from octy_worker.maintenance.retention.parts import Found
 
@@ -22,7 +22,9 @@ _NEXT_SUBJECTS = (
     f" FROM found WHERE found.subject IS NOT NULL AND number < {_SUBJECTS}) "
     "SELECT subject FROM found WHERE subject IS NOT NULL ORDER BY number"
 )
-_DUE = f"c.last_at < CASE WHEN c.subject LIKE '{DECOY_PREFIX}%' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END"
+_DUE = (
+    f"c.last_at < CASE WHEN c.subject LIKE '{DECOY_SUBJECT_PREFIX}%' THEN CAST(? AS BIGINT) ELSE CAST(? AS BIGINT) END"
+)
 _WHICH = f"FROM {{given}} CROSS JOIN incident_count c WHERE c.subject = given.subject AND {_DUE}"
 _PLACE = {"subject": "text", "bucket": "bigint", "source": "text"}
 _NAMES = ", ".join(_PLACE)
