@@ -119,7 +119,7 @@ def test_new_keys_go_by_link_unless_mail_is_asked_for(value: str, deliver: str |
 
 
 @pytest.mark.parametrize("value", ["nan", "inf", "-1", "soon"])
-@pytest.mark.parametrize("name", ["OCTY_REVEAL_LIFE", "OCTY_OVERLAP", "OCTY_RESEND_AFTER", "OCTY_SMTP_TIMEOUT"])
+@pytest.mark.parametrize("name", ["OCTY_REVEAL_LINK_TTL", "OCTY_OVERLAP", "OCTY_RESEND_AFTER", "OCTY_SMTP_TIMEOUT"])
 def test_a_time_that_is_none_is_refused(name: str, value: str) -> None:
     environ = {**PEPPERS, "OCTY_SEALING_KEYS": f"s1:{KEY}", "OCTY_LINK_KEYS": f"l1:{KEY}", name: value}
     with pytest.raises(ConfigurationError, match=name):

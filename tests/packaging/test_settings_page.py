@@ -14,8 +14,8 @@ import octy_middleware
 import octy_worker
 from octy_middleware.settings import PREFIX, BaseSettings, Settings
 from octy_worker.settings import RetentionSettings, WebhookSettings, WorkerSettings
+from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.codec_server import CodecSettings
-from octy_worker.temporal.place import TemporalPlace
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "settings.md").read_text("utf-8")
@@ -27,7 +27,7 @@ READERS: dict[str, tuple[type[BaseSettings], ...]] = {
     "app": (Settings,),
     "worker": (WorkerSettings,),
     "codec-server": (CodecSettings,),
-    "commands": (TemporalPlace, RetentionSettings, WebhookSettings),
+    "commands": (TemporalAccess, RetentionSettings, WebhookSettings),
 }
 READ_BY_COMMANDS = {"database_url", "peppers", "sealing_keys", "link_keys", "incident_close_after", "actor"}
 # Defaults that depend on the machine or on the release, in the page's words.

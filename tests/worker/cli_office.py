@@ -25,7 +25,7 @@ PATIENCE = 90.0  # a busy machine takes its time
 _START = """
 import asyncio, os, sys
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.place import TemporalPlace
+from octy_worker.temporal.access import TemporalPlace
 from octy_worker.temporal.client import connect
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import IncidentCase, incident_workflow_id

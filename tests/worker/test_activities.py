@@ -63,7 +63,7 @@ class Desk:
     def __post_init__(self) -> None:
         world = self.world
         self.incidents = IncidentActivities(world.database, quiet=HOUR)
-        self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_life=LIFE)
+        self.regenerations = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=LIFE)
 
     def case(self, keys: Keys) -> str:
         with self.world.authenticator() as authenticator:

@@ -21,7 +21,7 @@ from octy_middleware.loopback import is_loopback
 from octy_worker.cli.doctor import State
 from octy_worker.cli.doctor.configuration import KEYS, check_packages, read_settings, variable_name
 from octy_worker.cli.doctor.database import check_database
-from octy_worker.identity import claim_installation
+from octy_worker.identity import verify_installation
 from octy_worker.settings import WorkerSettings
 
 SECRET = "ab" * 32
@@ -42,7 +42,7 @@ def looked_at(world: World, **values: object) -> dict[str, tuple[State, str]]:
 def registered(world: World) -> World:
     """Return the world after its worker's first start."""
     chains = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": LINK_KEYS}
-    claim_installation(world.database, chains, 0.0)
+    verify_installation(world.database, chains, 0.0)
     return world
 
 

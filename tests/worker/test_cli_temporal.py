@@ -15,7 +15,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import RELEASE, WorkerSettings
 from octy_worker.temporal.client import main_queue
-from octy_worker.temporal.deployment import deployment_of
+from octy_worker.temporal.deployment import deployment_config
 from octy_workflows import activities
 from octy_workflows.notice import KeyNoticeWorkflow
 
@@ -62,7 +62,7 @@ def while_a_worker_runs(temporal: Temporal, octy: Octy, *commands: tuple[str, ..
             workflows=[KeyNoticeWorkflow],
             activities=[activities.send_mail],
             activity_executor=executor,
-            deployment_config=deployment_of(SETTINGS),
+            deployment_config=deployment_config(SETTINGS),
         )
         async with worker:
             return [await asyncio.to_thread(octy.shell, *words) for words in commands]

@@ -26,10 +26,10 @@ from octy_worker.cli.doctor.check import State
 from octy_worker.cli.doctor.network import check_codec_server
 from octy_worker.dev.processes import free_port, listens
 from octy_worker.dev.temporal_server import find_temporal
+from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_worker.temporal.codec import EncryptionCodec
 from octy_worker.temporal.codec_server import CodecSettings, build_codec_server
-from octy_worker.temporal.place import TemporalPlace
 from octy_worker.web.web_server import serve_until, web_server
 
 KEYS = Keychain({"k1": b"\x01" * 32, "k2": b"\x02" * 32})
@@ -184,7 +184,7 @@ def test_settings_that_would_let_everybody_in_are_refused(settings, said):
 def test_the_temporal_command_writes_and_reads_through_it(locked):
     """As the Web UI does, too: what is typed leaves as it is, what is shown was decrypted here."""
     with open_temporal() as temporal:
-        place = TemporalPlace(temporal_address=temporal.address, temporal_keys=KEYS)
+        place = TemporalAccess(temporal_address=temporal.address, temporal_keys=KEYS)
         client = temporal.run(connect(place))
         case = temporal.run(client.start_workflow("Case", {"id": "i1"}, id="case", task_queue="nobody-works-here"))
         server = ["--address", temporal.address, "--workflow-id", "case"]

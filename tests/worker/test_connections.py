@@ -4,7 +4,15 @@ from ipaddress import ip_network
 
 import pytest
 
-from octy_worker.web.connections import FIGURES, Connection, Connections, Figure, Limits, Phase, client_network
+from octy_worker.web.connections import (
+    COUNTERS,
+    Connection,
+    ConnectionCounter,
+    ConnectionTable,
+    Limits,
+    Phase,
+    client_network,
+)
 
 
 class Rig:
@@ -12,9 +20,9 @@ class Rig:
 
     def __init__(self, **limits) -> None:
         self.now = 0.0
-        self.figures = [0.0] * FIGURES
+        self.counters = [0.0] * COUNTERS
         self.closed: list[str] = []
-        self.table = Connections(Limits(**limits), lambda: self.now, self.figures)
+        self.table = ConnectionTable(Limits(**limits), lambda: self.now, self.counters)
 
     def admit(self, name: str, peer: str, phase: Phase = Phase.HEADER) -> Connection | None:
         connection = self.table.admit(peer)
@@ -31,7 +39,7 @@ def test_an_address_at_its_limit_loses_its_own_oldest_waiting_connection():
         rig.now = second
         rig.admit(name, "192.0.2.7")
     assert rig.closed == ["first"]
-    assert (rig.figures[Figure.OPEN], rig.figures[Figure.EVICTED]) == (3, 1)
+    assert (rig.counters[ConnectionCounter.OPEN], rig.counters[ConnectionCounter.EVICTED]) == (3, 1)
 
 
 def test_a_full_table_loses_the_connection_that_waits_longest_for_its_client():
@@ -51,7 +59,7 @@ def test_a_connection_whose_answer_is_under_way_is_never_closed_for_another():
         rig.admit(name, "192.0.2.1", Phase.RESPONSE)
     assert rig.admit("same address", "192.0.2.1") is None
     assert rig.admit("another address", "192.0.2.2") is None
-    assert (rig.closed, rig.figures[Figure.REFUSED]) == ([], 2)
+    assert (rig.closed, rig.counters[ConnectionCounter.REFUSED]) == ([], 2)
 
 
 @pytest.mark.parametrize("exempt", [None, (ip_network("192.0.2.0/24"),)])
@@ -59,7 +67,7 @@ def test_proxies_have_no_limit_for_each(exempt):
     rig = Rig(connections=10, per_address=1, exempt=exempt)
     for name in "abcde":
         rig.admit(name, "192.0.2.9")
-    assert (rig.closed, rig.figures[Figure.OPEN]) == ([], 5)
+    assert (rig.closed, rig.counters[ConnectionCounter.OPEN]) == ([], 5)
 
 
 @pytest.mark.parametrize("phase", list(Phase))
@@ -72,7 +80,11 @@ def test_each_phase_has_its_time_however_often_it_is_told(phase):
     assert rig.closed == []
     rig.now += 0.001
     rig.table.expire()
-    assert (rig.closed, rig.figures[Figure.OPEN], rig.figures[Figure.TIMED_OUT]) == (["late"], 0, 1)
+    assert (rig.closed, rig.counters[ConnectionCounter.OPEN], rig.counters[ConnectionCounter.TIMED_OUT]) == (
+        ["late"],
+        0,
+        1,
+    )
 
 
 def test_a_released_connection_is_forgotten_for_good():

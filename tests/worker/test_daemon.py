@@ -17,7 +17,7 @@ from octy_middleware import ConfigurationError
 from octy_worker import daemon
 from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import executors, workers
-from octy_worker.temporal.deployment import deployment_of
+from octy_worker.temporal.deployment import deployment_config
 from octy_workflows import activities
 from octy_workflows.task_queues import (
     TaskQueueKind,
@@ -40,12 +40,12 @@ def settings(world: World, **options: object) -> WorkerSettings:
     return WorkerSettings(database_url=world.url, **keys, **options)  # type: ignore[arg-type]
 
 
-def configurations(parts: daemon.Parts, temporal: Temporal) -> dict[str, dict]:
+def configurations(parts: daemon.WorkerComponents, temporal: Temporal) -> dict[str, dict]:
     """Return what each worker is made from, by its task queue."""
 
     async def build() -> dict[str, dict]:
         threads, main = executors(), parts.task_queue
-        activities, deployment = parts.activities(temporal.client), deployment_of(parts.settings)
+        activities, deployment = parts.activities(temporal.client), deployment_config(parts.settings)
         made = workers(temporal.client, main, activities, threads, deployment, alerts=parts.alerts)
         for executor in threads.values():
             executor.shutdown()
@@ -56,7 +56,7 @@ def configurations(parts: daemon.Parts, temporal: Temporal) -> dict[str, dict]:
 
 def test_the_worker_registers_exactly_what_workflows_may_ask_for(world: World, temporal: Temporal) -> None:
     own = settings(world).model_copy(update={"temporal_task_queue": f"registers-{world.store}"})
-    parts = daemon.Parts(own)
+    parts = daemon.WorkerComponents(own)
     found = configurations(parts, temporal)
     assert sorted(found) == sorted(all_task_queues(parts.task_queue))
     done = {
@@ -104,7 +104,7 @@ def test_workers_with_workflows_have_a_version_only_where_a_deployment_is_named(
     world: World, temporal: Temporal
 ) -> None:
     def versions(**options: object) -> dict[str, str]:
-        found = configurations(daemon.Parts(settings(world, **options)), temporal)
+        found = configurations(daemon.WorkerComponents(settings(world, **options)), temporal)
         return {
             name: config["deployment_config"].version.to_canonical_string()
             for name, config in found.items()
@@ -116,22 +116,22 @@ def test_workers_with_workflows_have_a_version_only_where_a_deployment_is_named(
     assert named == dict.fromkeys(workflow_task_queues(f"named-{INSTALLATION}"), "octy.1.4.0")
 
 
-async def _idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+async def _idle(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
     await stop.wait()
 
 
-async def _end(_parts: daemon.Parts, _stop: asyncio.Event) -> None: ...
+async def _end(_parts: daemon.WorkerComponents, _stop: asyncio.Event) -> None: ...
 
 
-async def _fall(_parts: daemon.Parts, _stop: asyncio.Event) -> None:
+async def _fall(_parts: daemon.WorkerComponents, _stop: asyncio.Event) -> None:
     raise ValueError("namespace nowhere is not found\n[parameters: ('ann@customer.example',)]")
 
 
-async def _be_stopped(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+async def _be_stopped(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
     stop.set()
 
 
-Part = Callable[[daemon.Parts, asyncio.Event], Coroutine[None, None, None]]
+Part = Callable[[daemon.WorkerComponents, asyncio.Event], Coroutine[None, None, None]]
 
 
 @pytest.mark.parametrize(
@@ -198,7 +198,7 @@ def test_a_certificate_that_can_not_serve_is_named_before_anything_starts(
         "pages_private_key": str(world.folder / key),
     }
     with pytest.raises(ConfigurationError, match="OCTY_PAGES_CERTIFICATE"):
-        daemon.Parts(settings(world, **paths))
+        daemon.WorkerComponents(settings(world, **paths))
 
 
 @pytest.mark.parametrize(

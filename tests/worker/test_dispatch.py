@@ -73,7 +73,7 @@ def addressed(world: World, event: Event) -> tuple:
         with world.database.write() as connection:
             webhook_events.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
         [(webhook,)] = world.rows("SELECT id FROM webhook")
-        due = WebhookInput(webhook, "contact.changed", known.webhook_life)
+        due = WebhookInput(webhook, "contact.changed", known.webhook_retry_period)
         return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
     if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
         subject = keys.regeneration_id

@@ -55,7 +55,7 @@ from octy_worker.cli.doctor.problems import PROBLEMS
 from octy_worker.cli.doctor.retention import check_retention
 from octy_worker.cli.doctor.scheduled_jobs import check_scheduled_jobs
 from octy_worker.domain.job_lease import Lease
-from octy_worker.identity import claim_installation
+from octy_worker.identity import verify_installation
 from octy_worker.maintenance import digest
 from octy_worker.maintenance.reconciliation import run
 from octy_worker.maintenance.retention import JOB
@@ -130,14 +130,14 @@ def at(url: str) -> Callable[[Ground], list[Check]]:
 
 
 def copied(ground: Ground) -> list[Check]:
-    claim_installation(ground.world.database, {"peppers": ground.world.peppers}, 0.0)
+    verify_installation(ground.world.database, {"peppers": ground.world.peppers}, 0.0)
     ground.world.database.close()
     shutil.copy(ground.world.folder / "octy.db", ground.folder / "copy.db")
     return at("sqlite:///{folder}/copy.db")(ground)
 
 
 def registered(ground: Ground) -> None:
-    claim_installation(
+    verify_installation(
         ground.world.database,
         dict.fromkeys(("peppers", "link_keys"), ground.world.peppers) | {"sealing_keys": ground.world.sealing_keys},
         0.0,

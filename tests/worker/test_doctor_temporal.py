@@ -35,10 +35,16 @@ from octy_worker.domain.job_lease import Lease
 from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB
 from octy_worker.settings import WorkerSettings
+from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import main_queue, worker_identity, worker_release
 from octy_worker.temporal.deployment import Version
-from octy_worker.temporal.place import TemporalPlace
-from octy_worker.temporal.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
+from octy_worker.temporal.pollers import (
+    TaskQueuePollers,
+    clock_difference,
+    fetch_pollers,
+    other_releases,
+    queues_without_pollers,
+)
 from octy_worker.temporal.schedules import ensure_schedules
 from octy_workflows.messages import MaintenanceTask, maintenance_schedule_id
 from octy_workflows.task_queues import all_task_queues
@@ -98,7 +104,7 @@ async def other_types(_request: object) -> ListSearchAttributesResponse:
 
 
 def silent_server(ground: Ground) -> list[Check]:
-    ground.patch.setattr(looks, "pollers_of", fails(RPCStatusCode.UNAVAILABLE))
+    ground.patch.setattr(looks, "fetch_pollers", fails(RPCStatusCode.UNAVAILABLE))
     return ground.look()
 
 
@@ -113,7 +119,7 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
         asking = asyncio.create_task(ground.temporal.client.workflow_service.poll_activity_task_queue(request))
         try:
             async with asyncio.timeout(30):
-                while not any(each.pollers for each in await pollers_of(ground.temporal.client, queue)):  # noqa: ASYNC110
+                while not any(each.pollers for each in await fetch_pollers(ground.temporal.client, queue)):  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
             return await looks._check_workers(ground.temporal.client, queue)
         finally:
@@ -123,11 +129,13 @@ def poll_with_another_release(ground: Ground) -> list[Check]:
     return ground.temporal.run(act())
 
 
-def polled(seen: float, queues: int = 0, identity: str = "") -> list[Polled]:
+def polled(seen: float, queues: int = 0, identity: str = "") -> list[TaskQueuePollers]:
     """Return what Temporal says of workers that asked for work at this time, on so many queues or on all."""
     names = all_task_queues("octy-x")
     alive = ((identity or worker_identity(), seen),)
-    return [Polled(name, alive if number < (queues or len(names)) else ()) for number, name in enumerate(names)]
+    return [
+        TaskQueuePollers(name, alive if number < (queues or len(names)) else ()) for number, name in enumerate(names)
+    ]
 
 
 def other_clock(ground: Ground) -> list[Check]:
@@ -199,7 +207,7 @@ def version(*known: Version) -> Callable[[Ground], list[Check]]:
 
     def provoke(ground: Ground) -> list[Check]:
         ground.patch.setattr(looks, "known_versions", tell)
-        place = TemporalPlace.of(ground.settings(temporal_deployment="octy"))
+        place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
         return [asyncio.run(looks._check_version(ground.temporal.client, place))]
 
     return provoke
@@ -252,7 +260,7 @@ def failing_list(ground: Ground) -> list[Check]:
 
 def failing_versions(ground: Ground) -> list[Check]:
     ground.patch.setattr(looks, "known_versions", fails(RPCStatusCode.UNAVAILABLE))
-    place = TemporalPlace.of(ground.settings(temporal_deployment="octy"))
+    place = TemporalAccess.of(ground.settings(temporal_deployment="octy"))
     return [asyncio.run(looks._check_version(ground.temporal.client, place))]
 
 
@@ -298,8 +306,12 @@ def test_problem_at_temporal_is_found_in_its_words(
 def test_a_worker_names_its_release_and_a_live_one_of_this_release_is_no_problem() -> None:
     assert worker_release() in worker_identity()
     alive = polled(NOW - 60)
-    assert (silent_queues(alive, NOW), other_releases(alive, NOW), clock_difference(alive, NOW)) == ([], {}, 0.0)
+    assert (queues_without_pollers(alive, NOW), other_releases(alive, NOW), clock_difference(alive, NOW)) == (
+        [],
+        {},
+        0.0,
+    )
     dead = polled(NOW - 80, identity="1@h")
-    assert len(silent_queues(dead, NOW)) == len(dead)
+    assert len(queues_without_pollers(dead, NOW)) == len(dead)
     assert other_releases(dead, NOW) == {}
     assert other_releases(polled(NOW, identity="1@h"), NOW) == {"1@h": "unknown"}

@@ -11,7 +11,7 @@ from temporalio.api.common.v1 import Payload
 from temporalio.converter import ActivitySerializationContext, SerializationContext, WorkflowSerializationContext
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.codec import EncryptionCodec, UndecipherableError
+from octy_worker.temporal.codec import DecryptionError, EncryptionCodec
 
 OLD, NEW = b"\x01" * 32, b"\x02" * 32
 ROTATED = Keychain({"k1": OLD, "k2": NEW})
@@ -22,7 +22,7 @@ CASE = WorkflowSerializationContext(namespace="default", workflow_id="octy-incid
 def codec(
     keys: Keychain | None = ROTATED, context: SerializationContext = CASE, *, worker: bool = False
 ) -> EncryptionCodec:
-    return EncryptionCodec(keys, secrets.token_bytes, refuse_quietly=worker).with_context(context)
+    return EncryptionCodec(keys, secrets.token_bytes, reject_silently=worker).with_context(context)
 
 
 def of(workflow_id: str) -> WorkflowSerializationContext:
@@ -69,7 +69,7 @@ def test_newest_key_encrypts_and_older_ones_still_decrypt():
     ],
 )
 def test_a_key_that_is_missing_or_another_one_is_named_and_nothing_is_dropped(keys, said):
-    with pytest.raises(UndecipherableError, match=said):
+    with pytest.raises(DecryptionError, match=said):
         decoded(encoded([PLAIN], codec(Keychain({"k1": OLD}))), codec(keys))
 
 
@@ -78,7 +78,7 @@ def test_a_changed_payload_does_not_decrypt(place, bit):
     [sealed] = encoded([PLAIN], codec())
     changed = bytearray(sealed.data)
     changed[place % len(changed)] ^= 1 << bit
-    with pytest.raises(UndecipherableError, match="'k2' does not decrypt"):
+    with pytest.raises(DecryptionError, match="'k2' does not decrypt"):
         decoded([Payload(metadata=sealed.metadata, data=bytes(changed))], codec())
 
 
@@ -89,7 +89,7 @@ def test_rubbish_that_claims_to_be_encrypted_is_a_fault_not_a_crash(data):
         "encryption-key-id": b"k2",
         "encryption-workflow-id": b"octy-incident-1",
     }
-    with pytest.raises(UndecipherableError, match="does not decrypt"):
+    with pytest.raises(DecryptionError, match="does not decrypt"):
         decoded([Payload(metadata=metadata, data=data)], codec())
 
 
@@ -141,7 +141,7 @@ def test_a_forged_payload_to_a_workflow_becomes_unreadable_and_stops_nothing(pay
 @pytest.mark.parametrize("payload", [payload for payload, _ in FORGERIES.values()], ids=list(FORGERIES))
 def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
     for reader in (codec(context=MAIL, worker=True), codec()):
-        with pytest.raises(UndecipherableError):
+        with pytest.raises(DecryptionError):
             decoded([payload], reader)
 
 
@@ -149,7 +149,7 @@ def test_a_forged_payload_is_an_error_to_activities_and_clients(payload):
 def test_an_order_id_is_taken_in_plaintext_by_workflows_and_by_nobody_else(data):
     typed = Payload(metadata={"encoding": b"json/plain"}, data=data)
     assert decoded([typed], codec(worker=True)) == [typed]
-    with pytest.raises(UndecipherableError):
+    with pytest.raises(DecryptionError):
         decoded([typed], codec(context=MAIL, worker=True))
 
 
@@ -174,7 +174,7 @@ def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
     sealed = ciphertext("octy-upkeep-octy-digest")
     for workflow_id in ("octy-upkeep-octy-digest", "octy-upkeep-octy-digest-2026-11-29T07:00:00Z"):
         assert decoded([sealed], codec(context=of(workflow_id))) == [PLAIN]
-    with pytest.raises(UndecipherableError):
+    with pytest.raises(DecryptionError):
         decoded([sealed], codec(context=of("octy-upkeep-octy-digest-other")))
 
 
@@ -182,7 +182,7 @@ def test_an_input_that_a_schedule_gives_is_taken_by_each_of_its_workflows():
 def test_whoever_reads_without_a_workflow_opens_what_authenticates_with_its_own_id(context):
     reader = codec() if context else EncryptionCodec(ROTATED, secrets.token_bytes)
     assert decoded([ciphertext()], reader) == [PLAIN]
-    with pytest.raises(UndecipherableError):
+    with pytest.raises(DecryptionError):
         decoded([ciphertext("octy-incident-2", encryption_workflow_id=b"octy-incident-1")], reader)
 
 

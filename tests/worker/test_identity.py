@@ -40,7 +40,7 @@ def chains(world: World) -> dict[str, Keychain]:
 
 def start(url: str, keys: dict[str, Keychain]) -> str:
     """Do what a worker does before it connects to anything; return its installation."""
-    parts = daemon.Parts(WorkerSettings.build(database_url=url, **keys))
+    parts = daemon.WorkerComponents(WorkerSettings.build(database_url=url, **keys))
     parts.database.close()
     return parts.installation
 

@@ -39,7 +39,7 @@ class Broken:
 async def _deliver_one_by_one(world: World, interval: float, between: Callable[[], None]) -> None:
     """Put each message when the one before it is delivered and the relay is idle."""
     ear = Ear()
-    running = asyncio.create_task(relay(world, ear, relay_interval=interval).run())
+    running = asyncio.create_task(relay(world, ear, relay_poll_interval=interval).run())
     for number in range(4):
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, f"i{number}")
         async with asyncio.timeout(NEVER / 2):
@@ -85,7 +85,7 @@ def test_relay_polls_without_notifications(world: World, monkeypatch: pytest.Mon
 def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
     async def retried() -> list[str]:
         ear = Ear()
-        running = asyncio.create_task(relay(world, ear, relay_interval=NEVER).run())
+        running = asyncio.create_task(relay(world, ear, relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
         await until(lambda: undelivered(world) == 1, running)
         await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
@@ -100,7 +100,7 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
 
 def test_idle_relay_stops_at_once(world: World) -> None:
     async def rest_and_stop() -> None:
-        running = asyncio.create_task(relay(world, Ear(), relay_interval=NEVER).run())
+        running = asyncio.create_task(relay(world, Ear(), relay_poll_interval=NEVER).run())
         await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
         await until(lambda: undelivered(world) == 0, running)
         async with asyncio.timeout(PATIENCE):

@@ -32,7 +32,7 @@ from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
 from octy_worker.staff.key_orders import regenerate
 from octy_worker.staff.registration import register
-from octy_worker.temporal.search_attributes import make_known
+from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_workflows.messages import DeliveryMethod, MailKind, SendMailInput, SendMailResult, regeneration_workflow_id
 
 REFUSED = SmtpResult(SmtpStatus.REFUSED, "rcpt-550")
@@ -248,7 +248,7 @@ SHAPE = re.compile(r"\bsk_[0-9A-Za-z]{49}\b")
 @pytest.fixture(scope="module")
 def temporal() -> Iterator[Temporal]:
     with open_temporal() as opened:
-        opened.run(make_known(opened.client))
+        opened.run(add_missing_attributes(opened.client))
         yield opened
 
 
@@ -310,7 +310,7 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
         smtp_port=relay.port,
         smtp_ca_file=str(relay.authority.file),
         mail_from="Octy <security@octy.example>",
-        relay_interval=0.05,
+        relay_poll_interval=0.05,
         deliver=DeliveryMethod.MAIL,
         overlap=3.0,
         overlap_warn_before=2.99,  # so the look is taken at once; the server's timers strike the second
@@ -336,7 +336,7 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
 
 async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, settings: WorkerSettings) -> list[bytes]:
     """Run the worker until the first keys are mailed, then replaced; return the histories as they are."""
-    parts = daemon.Parts(settings)
+    parts = daemon.WorkerComponents(settings)
     async with parts.working(temporal.client):
         relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
         await until(lambda: finished(world) == ["done"], relaying)

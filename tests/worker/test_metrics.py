@@ -202,7 +202,7 @@ def test_a_send_is_timed_whatever_its_end() -> None:
 def test_a_port_that_is_taken_is_named(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    async def idle(_parts: daemon.Parts, stop: asyncio.Event) -> None:
+    async def idle(_parts: daemon.WorkerComponents, stop: asyncio.Event) -> None:
         await stop.wait()
 
     world = World(tmp_path)

@@ -24,7 +24,7 @@ from octy_worker.domain import incidents, regenerations, staff_requests
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
 from octy_worker.outbox.relay import Relay
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.search_attributes import make_known
+from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import StaffAction, incident_workflow_id, regeneration_workflow_id
 from octy_workflows.regeneration import KeyRegenerationWorkflow
@@ -41,7 +41,7 @@ DISMISS = StaffDecision(Choice.DISMISS, "eve", "called them", decision_id="d-2")
 def temporal() -> Iterator[Temporal]:
     # A timer fires at once: by default up to a second later.
     with open_temporal("--dynamic-config-value", 'history.timerProcessorMaxTimeShift="1ms"') as opened:
-        opened.run(make_known(opened.client))
+        opened.run(add_missing_attributes(opened.client))
         yield opened
 
 
@@ -149,7 +149,7 @@ class Office:
         world = self.world
         waits = {"incident_remind_after": (), "resend_after": (), "overlap": LONG, "collect_staff_after": LONG}
         keys = {"peppers": world.peppers, "sealing_keys": world.sealing_keys, "link_keys": world.peppers}
-        names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_interval": 0.02}
+        names = {"database_url": world.url, "temporal_task_queue": "needs-staff", "relay_poll_interval": 0.02}
         return WorkerSettings(**{**keys, **names, **waits, **times})  # type: ignore[arg-type]
 
     def plays(self, story: Callable[[Case], Awaitable[None]], *, closed: bool = False, **times: object) -> None:
@@ -174,7 +174,7 @@ def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iter
     office = Office(temporal, World(tmp_path_factory.mktemp("office")), PostOffice())
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
-        parts = daemon.Parts(office.settings())
+        parts = daemon.WorkerComponents(office.settings())
         working = parts.working(temporal.client)
         temporal.run(working.__aenter__())
         yield office

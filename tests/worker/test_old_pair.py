@@ -101,7 +101,7 @@ def test_each_use_of_a_pair_that_will_end_is_described_while_the_pair_is_in_memo
 
 def test_activity_counts_uses_of_the_old_pair_and_raises_for_an_unknown_regeneration(tmp_path) -> None:
     world = World(tmp_path)
-    activities = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_life=DAY)
+    activities = RegenerationActivities(world.database, world.hasher, world.sealer, reveal_link_ttl=DAY)
     old = world.register()
     use(world, old, "192.0.2.7", times=3)
     use(world, old, "192.0.2.8", times=2)

@@ -25,7 +25,7 @@ from octy_worker.log_output import RepeatFilter
 from octy_worker.pages import process as pages_process
 from octy_worker.settings import WorkerSettings
 from octy_worker.web import accepting
-from octy_worker.web.connections import FIGURES, Figure, Limits
+from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, web_server
 
 HALF = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n"
@@ -97,17 +97,17 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
-    port, figures = free_port(), pages_process.new_figures()
+    port, counters = free_port(), pages_process.new_counters()
     own = settings(world, pages_port=port, smtp_password="canary-of-the-password")
 
     async def act() -> list[bytes]:
         stop = asyncio.Event()
-        watching = asyncio.create_task(pages_process.supervise(own, stop, figures))
+        watching = asyncio.create_task(pages_process.supervise(own, stop, counters))
         await until_healthy(port)
         [child] = process_ids(os.getpid())
         arguments = command_line(child)
         os.kill(child, signal.SIGKILL)
-        while figures[Figure.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
+        while counters[ConnectionCounter.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
             await asyncio.sleep(0.01)
         await until_healthy(port)
         [second] = process_ids(os.getpid())
@@ -119,7 +119,7 @@ def test_pages_run_in_a_child_are_restarted_and_end_with_the_worker(
     [arguments] = asyncio.run(act())
     assert process_ids(os.getpid()) == []
     assert not healthy(port)
-    assert figures[Figure.ACCEPTED] >= 2
+    assert counters[ConnectionCounter.ACCEPTED] >= 2
     assert "pages: their process ended with status -9" in caplog.text
     for secret in (b"canary", world.peppers.export().encode(), world.sealing_keys.export().encode()):
         assert secret not in arguments
@@ -129,13 +129,13 @@ def test_pages_whose_port_is_taken_do_not_stop_the_worker(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(pages_process, "_FIRST_BACKOFF", 0.05)
-    figures = pages_process.new_figures()
+    counters = pages_process.new_counters()
 
     async def act(own: WorkerSettings, taken: socket.socket) -> None:
         stop = asyncio.Event()
-        watching = asyncio.create_task(pages_process.supervise(own, stop, figures))
+        watching = asyncio.create_task(pages_process.supervise(own, stop, counters))
         async with asyncio.timeout(60):
-            while figures[Figure.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
+            while counters[ConnectionCounter.STARTS] < 2:  # noqa: ASYNC110  # memory calls nobody
                 await asyncio.sleep(0.01)
         taken.close()
         await until_healthy(own.pages_port)
@@ -193,10 +193,10 @@ async def serving(server: WebServer):
         await task
 
 
-def limited(world: World, limits: Limits, figures: list[float], certificate: Certificate | None = None) -> WebServer:
+def limited(world: World, limits: Limits, counters: list[float], certificate: Certificate | None = None) -> WebServer:
     pages = pages_process.pages_server(settings(world), world.database)
     files = {} if certificate is None else {"certificate": str(certificate.chain), "private_key": str(certificate.key)}
-    return web_server(pages.config.app, host="127.0.0.1", port=0, limits=limits, figures=figures, **files)
+    return web_server(pages.config.app, host="127.0.0.1", port=0, limits=limits, counters=counters, **files)
 
 
 POST = b"POST /alert/x/y HTTP/1.1\r\nHost: x\r\nContent-Type: application/x-www-form-urlencoded\r\n"
@@ -217,10 +217,10 @@ def test_a_connection_that_keeps_us_waiting_is_closed(
     world: World, certificate: Certificate, sent: bytes, tls: bool
 ) -> None:
     limits = Limits(handshake_timeout=0.3, header_timeout=0.3, body_timeout=0.3)
-    figures = [0.0] * FIGURES
+    counters = [0.0] * COUNTERS
 
     async def act() -> float:
-        async with serving(limited(world, limits, figures, certificate if tls else None)) as port:
+        async with serving(limited(world, limits, counters, certificate if tls else None)) as port:
             begun = time.monotonic()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             writer.write(sent)
@@ -229,7 +229,7 @@ def test_a_connection_that_keeps_us_waiting_is_closed(
             writer.close()
             took = time.monotonic() - begun
             async with asyncio.timeout(5):
-                while figures[Figure.OPEN]:  # noqa: ASYNC110  # figures call nobody
+                while counters[ConnectionCounter.OPEN]:  # noqa: ASYNC110  # figures call nobody
                     await asyncio.sleep(0.01)
             return took
 
@@ -238,7 +238,7 @@ def test_a_connection_that_keeps_us_waiting_is_closed(
 
 def test_bytes_that_trickle_in_buy_no_time(world: World) -> None:
     async def act() -> float:
-        async with serving(limited(world, Limits(header_timeout=0.5), [0.0] * FIGURES)) as port:
+        async with serving(limited(world, Limits(header_timeout=0.5), [0.0] * COUNTERS)) as port:
             begun = time.monotonic()
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             closed = asyncio.create_task(reader.read())
@@ -267,7 +267,7 @@ def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
             return super().accept()
 
     async def act(listener: Listener) -> bool:
-        server = limited(world, Limits(), [0.0] * FIGURES)
+        server = limited(world, Limits(), [0.0] * COUNTERS)
 
         async def listen(_host: str, _port: int) -> list[socket.socket]:
             return [listener]

@@ -101,7 +101,7 @@ async def relays(world: World, clients: Sequence[object]) -> AsyncIterator[list[
     databases = [Database(world.url) for _ in clients]
     made = zip(databases, clients, strict=True)
     running = [
-        asyncio.create_task(Relay(database, client, settings(world, relay_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
+        asyncio.create_task(Relay(database, client, settings(world, relay_poll_interval=0.05), FakeClock()).run())  # type: ignore[arg-type]
         for database, client in made
     ]
     yield running

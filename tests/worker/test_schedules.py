@@ -15,9 +15,9 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import schedules
 from octy_worker.temporal.client import connect, main_queue
-from octy_worker.temporal.codec import key_of
-from octy_worker.temporal.schedules import ensure_schedules, keep_schedules, planned
-from octy_worker.temporal.search_attributes import TYPES, missing
+from octy_worker.temporal.codec import key_id_of
+from octy_worker.temporal.schedules import ensure_schedules, maintain_schedules, planned_schedules
+from octy_worker.temporal.search_attributes import TYPES, missing_attributes
 from octy_workflows.messages import MaintenanceTask, maintenance_schedule_id
 
 DIGEST_TO = "support@octy.example"
@@ -68,10 +68,10 @@ def test_search_attributes_are_made_known_with_them(temporal: Temporal, settings
     """Without them no task of a workflow ends: a Temporal that lost its state learns them while the worker runs."""
 
     async def act() -> None:
-        assert await missing(temporal.client) == list(TYPES)
-        keeping = asyncio.create_task(keep_schedules(temporal.client, settings, INSTALLATION))
+        assert await missing_attributes(temporal.client) == list(TYPES)
+        keeping = asyncio.create_task(maintain_schedules(temporal.client, settings, INSTALLATION))
         async with asyncio.timeout(10):
-            while await missing(temporal.client):  # noqa: ASYNC110  # the server calls nobody
+            while await missing_attributes(temporal.client):  # noqa: ASYNC110  # the server calls nobody
                 await asyncio.sleep(0.02)
         keeping.cancel()
         await asyncio.gather(keeping, return_exceptions=True)
@@ -116,7 +116,7 @@ def test_its_input_is_encrypted_anew_when_keys_come_and_change(temporal: Tempora
             own = settings.model_copy(update={"temporal_keys": keys, "temporal_address": temporal.address})
             await ensure_schedules(await connect(own), own, INSTALLATION)
             found = await described(temporal, settings, MaintenanceTask.RECONCILIATION)
-            assert [key_of(payload) for payload in found.schedule.action.args] == [name]
+            assert [key_id_of(payload) for payload in found.schedule.action.args] == [name]
 
     temporal.run(act())
 
@@ -127,7 +127,7 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         off = settings.model_copy(update={"support_digest_to": ""})
-        keeping = asyncio.create_task(keep_schedules(temporal.client, off, INSTALLATION, look=0.05))
+        keeping = asyncio.create_task(maintain_schedules(temporal.client, off, INSTALLATION, look=0.05))
         await is_gone(MaintenanceTask.DIGEST)
         lost = maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RECONCILIATION)
         await temporal.client.get_schedule_handle(lost).delete()
@@ -167,7 +167,7 @@ def test_an_outage_is_told_once_and_waited_out(
 
     monkeypatch.setattr(schedules, "make_ready", away)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(keep_schedules(None, settings, INSTALLATION, look=0.0))  # type: ignore[arg-type]
+        asyncio.run(maintain_schedules(None, settings, INSTALLATION, look=0.0))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == ["schedules: UNAVAILABLE; next look in 0 s"]
 
 
@@ -176,6 +176,6 @@ def test_the_address_of_the_digest_is_checked(tmp_path) -> None:
     with pytest.raises(ValueError, match="needs a mail address") as fault:
         settings_of(world, support_digest_to="nobody at home")
     assert "nobody at home" not in str(fault.value)
-    assert planned(settings_of(world))[MaintenanceTask.DIGEST] is None
+    assert planned_schedules(settings_of(world))[MaintenanceTask.DIGEST] is None
     assert DIGEST_TO not in repr(settings_of(world, support_digest_to=DIGEST_TO))
     world.close()

@@ -17,7 +17,7 @@ from octy_worker import daemon
 from octy_worker.cli.doctor.temporal import check_temporal
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import TemporalUnavailableError
-from octy_worker.temporal.search_attributes import TYPES, how_to_add, make_known, missing
+from octy_worker.temporal.search_attributes import TYPES, add_missing_attributes, create_command, missing_attributes
 
 NAMES = ["OctyState", "OctyNeedsStaff", "OctyFailures"]
 
@@ -61,10 +61,10 @@ def test_they_are_made_known_once_and_the_doctor_tells(temporal: Temporal, tmp_p
 
     state, found, to_do = told()
     assert (state, found) == ("problem", f"the namespace lacks the search attributes {', '.join(NAMES)}")
-    assert how_to_add("default", NAMES) in to_do
+    assert create_command("default", NAMES) in to_do
     for _ in range(2):
-        temporal.run(make_known(temporal.client))
-    assert temporal.run(missing(temporal.client)) == []
+        temporal.run(add_missing_attributes(temporal.client))
+    assert temporal.run(missing_attributes(temporal.client)) == []
     assert told() == ("ok", ", ".join(NAMES), "")
     world.close()
 
@@ -76,7 +76,7 @@ def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_pa
     )
     temporal.run(temporal.client.operator_service.add_search_attributes(taken))
     with pytest.raises(ConfigurationError, match="OctyState is there, but not as Keyword: or set OCTY_TEMPORAL"):
-        temporal.run(make_known(temporal.client))
+        temporal.run(add_missing_attributes(temporal.client))
     checks = check_temporal(settings(world, temporal_address=temporal.address), INSTALLATION)
     assert [str(check.state) for check in checks if check.name == "search attributes"] == ["problem"]
     world.close()
@@ -86,16 +86,16 @@ def test_a_name_that_is_taken_by_another_type_is_told(temporal: Temporal, tmp_pa
 def test_a_worker_that_may_not_add_them_says_what_to_do(at: str) -> None:
     for status in (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED):
         with pytest.raises(ConfigurationError, match="OCTY_TEMPORAL_SEARCH_ATTRIBUTES=off") as caught:
-            asyncio.run(make_known(Server(status, at=at)))  # type: ignore[arg-type]
+            asyncio.run(add_missing_attributes(Server(status, at=at)))  # type: ignore[arg-type]
         assert "temporal operator search-attribute create --namespace octy --name OctyState --type Keyword" in str(
             caught.value
         )
 
 
 def test_another_worker_that_was_faster_and_an_outage_are_told_apart() -> None:
-    asyncio.run(make_known(Server(RPCStatusCode.ALREADY_EXISTS)))  # type: ignore[arg-type]
+    asyncio.run(add_missing_attributes(Server(RPCStatusCode.ALREADY_EXISTS)))  # type: ignore[arg-type]
     with pytest.raises(TemporalUnavailableError):
-        asyncio.run(make_known(Server(RPCStatusCode.UNAVAILABLE)))  # type: ignore[arg-type]
+        asyncio.run(add_missing_attributes(Server(RPCStatusCode.UNAVAILABLE)))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(("setting", "known"), [("auto", True), ("off", False)])
@@ -105,12 +105,12 @@ def test_the_worker_makes_them_known_before_it_starts_anything_unless_told_not_t
     world = World(tmp_path)
     own = settings(world, temporal_address=temporal.address, temporal_search_attributes=setting)
 
-    parts = daemon.Parts(own)
+    parts = daemon.WorkerComponents(own)
 
     async def reach() -> list[str]:
         client = await daemon._reach_temporal(parts, asyncio.Event())
         assert client is not None
-        return await missing(client)
+        return await missing_attributes(client)
 
     assert temporal.run(reach()) == ([] if known else NAMES)
     states = [str(check.state) for check in check_temporal(own, INSTALLATION) if check.name == "search attributes"]

@@ -13,7 +13,7 @@ from upkeep_rig import Works, until
 
 from octy_middleware.domain.installation import new_installation_id
 from octy_worker.maintenance.reconciliation.run import Findings, Reconciliation
-from octy_worker.temporal.place import has_worker
+from octy_worker.temporal.access import has_worker
 
 INCIDENTS = 6  # of each installation
 

@@ -59,7 +59,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
         detail = {"source": "198.51.100.7", "user_agent": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
         notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair)
-    parts = daemon.Parts(settings(world, temporal_task_queue="silent"))
+    parts = daemon.WorkerComponents(settings(world, temporal_task_queue="silent"))
     parts.webhooks = WebhookActivities(world.database, silent, lambda: NOW)
 
     async def play() -> None:

@@ -15,7 +15,7 @@ from octy_middleware.states import Answer
 from octy_worker import daemon
 from octy_worker.domain import incidents
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.schedules import keep_schedules, make_ready
+from octy_worker.temporal.schedules import ensure_search_attributes_and_schedules, maintain_schedules
 
 PATIENCE = 90.0  # a busy machine takes its time
 
@@ -33,14 +33,16 @@ class Works:
         self.settings = settings_of(world, **options)
         self.told = Told()
         monkeypatch.setattr(daemon, "SmtpMailer", lambda _settings: self.told)
-        self.parts = daemon.Parts(self.settings)
+        self.parts = daemon.WorkerComponents(self.settings)
 
     @contextlib.asynccontextmanager
     async def run(self, client: Client) -> AsyncIterator[None]:
-        await make_ready(client, self.settings, self.parts.installation)  # as the daemon does before it begins
+        await ensure_search_attributes_and_schedules(
+            client, self.settings, self.parts.installation
+        )  # as the daemon does before it begins
         relay = self.parts.relay(client)
         async with self.parts.working(client):
-            going = [relay.run(), keep_schedules(client, self.settings, self.parts.installation, look=0.1)]
+            going = [relay.run(), maintain_schedules(client, self.settings, self.parts.installation, look=0.1)]
             tasks = [asyncio.create_task(one) for one in going]
             try:
                 yield

@@ -19,7 +19,7 @@ from workflow_books import Books
 from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.codec import UndecipherableError, converter
+from octy_worker.temporal.codec import DecryptionError, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import IncidentInput
 from octy_workflows.staff_requests import STAFF_DECISION, Choice, StaffDecision
@@ -42,7 +42,7 @@ class Theatre:
     def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
         return Client(
             self.stage.env.client.service_client,
-            data_converter=converter(keys, secrets.token_bytes, refuse_quietly=for_worker),
+            data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
         )
 
     def case(self, keys: Keychain | None) -> WorkflowHandle:
@@ -141,7 +141,7 @@ async def test_plaintext_to_an_encrypted_case_is_refused_but_for_an_order_s_id(s
         why = "it came in plaintext: what is taken so is an order's id only, from `octy incidents`"
         refused = f"0h refused decision_refused: {why}"
         await theatre.tells(refused)
-        with pytest.raises(UndecipherableError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):
+        with pytest.raises(DecryptionError, match="OCTY_TEMPORAL_KEYS lacks the key 'k1'"):
             await typed.execute_update(Case.decide, DAN)  # refused, in words that are encrypted
         await theatre.tells(refused)
         await typed.signal(STAFF_DECISION, theatre.books.order(DAN))
@@ -208,6 +208,6 @@ async def failed_task(case: WorkflowHandle, keys: Keychain | None) -> str:
             for event in (await case.fetch_history()).events:
                 if event.HasField("workflow_task_failed_event_attributes"):
                     failure = event.workflow_task_failed_event_attributes.failure
-                    await converter(keys, secrets.token_bytes).payload_codec.decode_failure(failure)
+                    await encrypting_converter(keys, secrets.token_bytes).payload_codec.decode_failure(failure)
                     return f"{failure} {failure.encoded_attributes.data} {failure.cause.encoded_attributes.data}"
             await asyncio.sleep(0.02)

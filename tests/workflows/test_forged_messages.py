@@ -24,7 +24,7 @@ from workflow_books import Books
 from workflow_stage import WORKFLOWS, Play, Stage, eventually, played, working_beside
 
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.codec import EncryptionCodec, converter
+from octy_worker.temporal.codec import EncryptionCodec, encrypting_converter
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import (
@@ -185,7 +185,7 @@ class Target:
     def client(self, keys: Keychain | None, *, for_worker: bool = False) -> Client:
         return Client(
             self.stage.env.client.service_client,
-            data_converter=converter(keys, secrets.token_bytes, refuse_quietly=for_worker),
+            data_converter=encrypting_converter(keys, secrets.token_bytes, reject_silently=for_worker),
         )
 
     @asynccontextmanager

@@ -12,7 +12,7 @@ from temporalio.worker import Worker
 from workflow_books import Books
 from workflow_stage import PATIENCE, WORKFLOWS, Play, Stage, played, working_beside
 
-from octy_worker.temporal.deployment import NotReadyError, Version, deployment_of, known_versions, make_current
+from octy_worker.temporal.deployment import NotReadyError, Version, deployment_config, known_versions, make_current
 from octy_workflows.incident import KeyIncidentWorkflow as Case
 from octy_workflows.messages import DAY, HOUR, IncidentInput, WebhookInput
 from octy_workflows.staff_requests import StaffDecision
@@ -47,7 +47,7 @@ class Site:
             task_queue=self.queue,
             workflows=WORKFLOWS,
             activities=self.stage.recorder.activities(),
-            deployment_config=deployment_of(Release(self.queue if build_id else "", build_id)),
+            deployment_config=deployment_config(Release(self.queue if build_id else "", build_id)),
         )
         others = working_beside(self.client, self.queue, self.stage.recorder) if beside else nullcontext()
         async with worker, others:
@@ -195,8 +195,8 @@ async def test_a_release_without_a_worker_is_not_promoted(stage: Stage) -> None:
 
 
 def test_a_release_has_a_version_only_where_it_is_wanted() -> None:
-    assert deployment_of(Release("", "1")) is None
-    config = deployment_of(Release("octy", "1.4.0"))
+    assert deployment_config(Release("", "1")) is None
+    config = deployment_config(Release("octy", "1.4.0"))
     assert config is not None
     assert config.version.to_canonical_string() == "octy.1.4.0"
     assert (config.use_worker_versioning, config.default_versioning_behavior) == (True, VersioningBehavior.AUTO_UPGRADE)

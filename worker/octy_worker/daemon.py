@@ -28,7 +28,7 @@ from octy_worker.activities.webhooks import WebhookActivities
 from octy_worker.activities.workflow_messages import WorkflowMessageActivities
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.identity import chains_of, claim_installation
+from octy_worker.identity import keychains_of, verify_installation
 from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.mail.mailer import Mailer, SmtpMailer
 from octy_worker.mail.renderer import MailRenderer
@@ -42,9 +42,9 @@ from octy_worker.pages.process import check_certificate, supervise
 from octy_worker.settings import WorkerSettings
 from octy_worker.task_queue_workers import Activities, executors, workers
 from octy_worker.temporal.client import TemporalUnavailableError, connect, main_queue
-from octy_worker.temporal.deployment import deployment_of
-from octy_worker.temporal.schedules import keep_schedules
-from octy_worker.temporal.search_attributes import make_known
+from octy_worker.temporal.deployment import deployment_config
+from octy_worker.temporal.schedules import maintain_schedules
+from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_worker.web.web_server import stop_on_signals
 from octy_worker.webhooks.client import WebhookClient
 
@@ -53,7 +53,7 @@ _logger = logging.getLogger(__name__)
 _RECONNECT = 1.0
 
 
-class Parts:
+class WorkerComponents:
     """What the parts of one worker share."""
 
     def __init__(self, settings: WorkerSettings) -> None:
@@ -67,7 +67,7 @@ class Parts:
         self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
         try:
             check_schema(self.database)
-            self.installation = claim_installation(self.database, chains_of(settings), time.time())
+            self.installation = verify_installation(self.database, keychains_of(settings), time.time())
         except BaseException:
             self.close()
             raise
@@ -94,7 +94,7 @@ class Parts:
             ),
             incidents=IncidentActivities(self.alert_database, quiet=settings.quiet_after_false_alarm),
             regenerations=RegenerationActivities(
-                self.database, self.hasher, self.sealer, reveal_life=settings.reveal_life
+                self.database, self.hasher, self.sealer, reveal_link_ttl=settings.reveal_link_ttl
             ),
             alerts=self._mail(self.alert_database, mailer),
             mail=self._mail(self.database, mailer),
@@ -131,7 +131,7 @@ class Parts:
         with contextlib.ExitStack() as stack:
             for executor in threads.values():
                 stack.enter_context(executor)
-            activities, deployment = self.activities(client), deployment_of(self.settings)
+            activities, deployment = self.activities(client), deployment_config(self.settings)
             running = workers(client, self.task_queue, activities, threads, deployment, alerts=self.alerts)
             try:
                 async with asyncio.TaskGroup() as group:
@@ -164,14 +164,14 @@ class Parts:
 
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
     """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
-    parts = Parts(settings)
+    parts = WorkerComponents(settings)
     try:
         return asyncio.run(_serve(parts, pages=pages))
     finally:
         parts.close()  # now that the loop's threads have ended: none holds a connection any more
 
 
-async def _serve(parts: Parts, *, pages: bool) -> int:
+async def _serve(parts: WorkerComponents, *, pages: bool) -> int:
     stop = stop_on_signals()
     tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
     if parts.settings.metrics_port:
@@ -200,11 +200,11 @@ def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
     return "it ended by itself" if unasked else ""
 
 
-async def _show_pages(parts: Parts, stop: asyncio.Event) -> None:
+async def _show_pages(parts: WorkerComponents, stop: asyncio.Event) -> None:
     await supervise(parts.settings, stop, parts.metrics.pages)
 
 
-async def _work(parts: Parts, stop: asyncio.Event) -> None:
+async def _work(parts: WorkerComponents, stop: asyncio.Event) -> None:
     client = await _reach_temporal(parts, stop)
     if client is None:
         return
@@ -212,7 +212,7 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
     async with parts.working(client):
         _logger.info("worker: polling %s at %s", parts.task_queue, parts.temporal.address)
         relaying = asyncio.create_task(relay.run())
-        keeping = asyncio.create_task(keep_schedules(client, parts.settings, parts.installation))
+        keeping = asyncio.create_task(maintain_schedules(client, parts.settings, parts.installation))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -226,14 +226,14 @@ async def _work(parts: Parts, stop: asyncio.Event) -> None:
                 await relaying
 
 
-async def _reach_temporal(parts: Parts, stop: asyncio.Event) -> Client | None:
+async def _reach_temporal(parts: WorkerComponents, stop: asyncio.Event) -> Client | None:
     """Return a client as soon as Temporal answers, or None when told to stop before."""
     said, runtime = "", sdk_runtime(parts.settings)
     while not stop.is_set():
         try:
             client = await connect(parts.settings, runtime=runtime, interceptors=parts.interceptors(), for_worker=True)
             if parts.settings.temporal_search_attributes == "auto":
-                await make_known(client)
+                await add_missing_attributes(client)
             return client  # noqa: TRY300  # what fails is tried again
         except (TemporalUnavailableError, OctyError) as error:
             if str(error) != said:

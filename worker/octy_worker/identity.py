@@ -21,13 +21,13 @@ _COPIED = (
 )
 
 
-def chains_of(settings: WorkerSettings) -> dict[str, Keychain]:
+def keychains_of(settings: WorkerSettings) -> dict[str, Keychain]:
     """Return the keys that are set, by purpose."""
     chains = {purpose: getattr(settings, purpose) for purpose in PURPOSES}
     return {purpose: chain for purpose, chain in chains.items() if chain is not None}
 
 
-def chains_in(variables: Mapping[str, str], *purposes: str) -> dict[str, Keychain]:
+def keychains_from_environment(variables: Mapping[str, str], *purposes: str) -> dict[str, Keychain]:
     """Return the keys that OCTY_* variables hold, by purpose; all of them, unless purposes are given.
 
     Raises ConfigurationError for one that can't be read.
@@ -38,7 +38,7 @@ def chains_in(variables: Mapping[str, str], *purposes: str) -> dict[str, Keychai
     }
 
 
-def claim_installation(database: Database, chains: Mapping[str, Keychain], now: float) -> str:
+def verify_installation(database: Database, chains: Mapping[str, Keychain], now: float) -> str:
     """Return the installation's id, and register what is not registered yet: the id, and the first keys of a purpose.
 
     Raises ConfigurationError for a copied database, and ForeignKeysError for keys of another one; nothing is
@@ -47,7 +47,7 @@ def claim_installation(database: Database, chains: Mapping[str, Keychain], now: 
     with database.write() as connection:
         found = register_installation(database, connection, now)
         if not found.is_in_place:
-            raise ConfigurationError(copied(found))
+            raise ConfigurationError(copied_message(found))
         if found.recorded != found.found:  # renamed, or its device has another number since a reboot
             record_place(connection, found.id, found.found)
         for purpose, chain in chains.items():
@@ -55,7 +55,7 @@ def claim_installation(database: Database, chains: Mapping[str, Keychain], now: 
     return found.id
 
 
-def refuse_foreign_keys(database: Database, purpose: str, chain: Keychain) -> None:
+def check_registered_keys(database: Database, purpose: str, chain: Keychain) -> None:
     """Raise ForeignKeysError when the database is used with other keys; none registered yet is fine."""
     with database.read() as connection:
         registered = load_check_values(connection, purpose)
@@ -63,6 +63,6 @@ def refuse_foreign_keys(database: Database, purpose: str, chain: Keychain) -> No
         raise ForeignKeysError(describe_foreign(purpose, chain, registered))
 
 
-def copied(found: Installation) -> str:
+def copied_message(found: Installation) -> str:
     """Return what to say of a database that is in another place than recorded."""
     return _COPIED.format(id=found.id)

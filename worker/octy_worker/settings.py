@@ -66,7 +66,7 @@ class WebhookSettings(BaseSettings):
 
     webhook_keys: Keys | None = None  # each account's secret is derived from these; not set: webhooks are off
     webhook_timeout: float = Field(default=10.0, gt=0, le=30)  # of one try, from the name's look-up to the answer
-    webhook_life: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
+    webhook_retry_period: float = Field(default=3 * DAY, ge=60)  # tried for so long, after 1 s, 2 s, 4 s … at most 1 h
     webhook_ca_file: str = ""  # extra authority to trust, a PEM file; empty: the system's own
     webhook_allow_http: bool = False  # for development only
     webhook_allow_private: bool = False  # private addresses, any port: where customers sit in the same intranet
@@ -87,7 +87,9 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     temporal_deployment: str = Field(default="", pattern=r"^[^.:]{0,200}$")  # its name switches worker versioning on
     temporal_build_id: str = Field(default=RELEASE, max_length=200)  # which version of the deployment this worker is
     temporal_search_attributes: Literal["auto", "off"] = "auto"  # off: where no worker may make them known
-    relay_interval: float = Field(default=1.0, gt=0, le=60)  # between two looks at an outbox whose alarm says nothing
+    relay_poll_interval: float = Field(
+        default=1.0, gt=0, le=60
+    )  # between two looks at an outbox whose alarm says nothing
     relay_concurrency: int = Field(default=8, ge=1, le=100)  # alerts at a time; a quarter as many notices a second
     relay_lease: float = Field(default=30.0, ge=10, le=3600)  # after that others take what a killed worker had claimed
 
@@ -127,7 +129,7 @@ class WorkerSettings(RetentionSettings, WebhookSettings, TemporalSettings):
     alert_link_grace_period: Time = 7 * DAY  # the alert's link shows a closed case for so long
     regenerate_on_silence: bool = False
     quiet_after_false_alarm: Time = DAY
-    reveal_life: Time = DAY  # a one-time link; re-sent links get a fresh life
+    reveal_link_ttl: Time = DAY  # a one-time link; re-sent links get a fresh life
     deliver: DeliveryMethod = DeliveryMethod.LINK  # "mail": the new secret stands in the mail itself
     overlap: Time = DAY  # old pair lives on after the new secret was collected
     overlap_warn_before: Time = 6 * HOUR  # its end, a mail says that the old pair is still in use; 0: none

@@ -32,13 +32,13 @@ def _check(session: Session, regeneration_id: str) -> None:
 
 
 class RegenerationActivities:
-    """The activities about key pairs; `reveal_life` is a link's life in seconds."""
+    """The activities about key pairs; `reveal_link_ttl` is a link's life in seconds."""
 
-    def __init__(self, database: Database, hasher: KeyHasher, sealer: Sealer, *, reveal_life: float) -> None:
+    def __init__(self, database: Database, hasher: KeyHasher, sealer: Sealer, *, reveal_link_ttl: float) -> None:
         self._database = database
         self._hasher = hasher
         self._sealer = sealer
-        self._reveal_life = reveal_life
+        self._reveal_life = reveal_link_ttl
 
     @activity.defn(name="look_at_regeneration", no_thread_cancel_exception=True)
     def look_at_regeneration(self, look: LoadFactsInput) -> RegenerationFacts:

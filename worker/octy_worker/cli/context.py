@@ -21,7 +21,7 @@ from octy_worker.staff.actor import login_name
 
 if TYPE_CHECKING:  # slow to load; see `app`
     from octy_middleware.db.database import Database
-    from octy_worker.temporal.place import TemporalPlace
+    from octy_worker.temporal.access import TemporalAccess
 
 Variables = Mapping[str, str]
 _PREFIXES = ("OCTY_", "TEMPORAL_")
@@ -119,11 +119,11 @@ def require_database_file(database: "Database") -> None:
         ) from None
 
 
-def temporal_place(context: typer.Context) -> "TemporalPlace":
+def temporal_place(context: typer.Context) -> "TemporalAccess":
     """Return where Temporal is; nothing else must be set."""
-    from octy_worker.temporal.place import TemporalPlace  # noqa: PLC0415
+    from octy_worker.temporal.access import TemporalAccess  # noqa: PLC0415
 
-    return TemporalPlace.from_environment(variables_of(context))
+    return TemporalAccess.from_environment(variables_of(context))
 
 
 def staff_actor(context: typer.Context, given: str | None) -> str:

@@ -69,14 +69,14 @@ def upgrade(context: typer.Context) -> None:
     from octy_middleware.db.database import Database
     from octy_middleware.db.migrations import upgrade as migrate
     from octy_middleware.db.schema_version import read_schema_version
-    from octy_worker.identity import chains_in, claim_installation
+    from octy_worker.identity import keychains_from_environment, verify_installation
 
-    chains = chains_in(variables_of(context))
+    chains = keychains_from_environment(variables_of(context))
     opened = Database(database_url(variables_of(context)))
     try:
         before = migrate(opened)
         after = read_schema_version(opened)
-        claim_installation(opened, chains, now())
+        verify_installation(opened, chains, now())
     finally:
         opened.close()
     if before == after:

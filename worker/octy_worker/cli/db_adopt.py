@@ -49,7 +49,7 @@ def adopt(  # one option for each way
 ) -> None:
     """Do it in one transaction for each option."""
     from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.identity import PURPOSES, chains_in
+    from octy_worker.identity import PURPOSES, keychains_from_environment
     from octy_worker.maintenance import adoption
     from octy_worker.staff.audit import record
 
@@ -57,7 +57,7 @@ def adopt(  # one option for each way
     if moved == copy and not (wanted and not moved):
         raise UsageError("give either --moved or --copy, or --keys", "`octy db adopt --help` says which is which")
     check_staff(who, reason)
-    chains = chains_in(variables_of(context))
+    chains = keychains_from_environment(variables_of(context))
     for purpose in wanted:
         if purpose not in PURPOSES:
             raise UsageError(f"no setting of keys is called {purpose!r}", f"give one of {', '.join(PURPOSES)}")

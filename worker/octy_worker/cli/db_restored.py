@@ -22,7 +22,7 @@ from octy_worker.errors import RefusedError, UnavailableError, UsageError
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_worker.staff.restore import Report
-    from octy_worker.temporal.place import TemporalPlace
+    from octy_worker.temporal.access import TemporalAccess
 
 RESTORED_JSON = (
     "dry_run, cut[public_key], updated, terminated, lost_keys[account_id, account, regeneration_id], "
@@ -99,20 +99,20 @@ def _lines(audit_log: str) -> list[str]:
     return text.splitlines()
 
 
-async def _run(database: "Database", place: "TemporalPlace", options: _Options) -> "Report":
+async def _run(database: "Database", place: "TemporalAccess", options: _Options) -> "Report":
     from temporalio.service import RPCError
 
     from octy_worker.maintenance.restored.histories import Histories
     from octy_worker.staff.audit import record
     from octy_worker.staff.restore import RestoredBackup
-    from octy_worker.temporal.place import reach
+    from octy_worker.temporal.access import open_client
 
     def tell_cut(public_key: str) -> None:
         """Write a line as `octy keys revoke` does, so that the next restored backup finds it."""
         record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
 
     installation = _installation_in_place(database)
-    histories = Histories(await reach(place), installation, trust=options.trust)
+    histories = Histories(await open_client(place), installation, trust=options.trust)
     run = RestoredBackup(
         database,
         histories,
@@ -133,14 +133,14 @@ def _installation_in_place(database: "Database") -> str:
     """Return the installation's id; refuse a copy, which must not terminate the original's workflows."""
     from octy_middleware.domain.installation import load_installation
     from octy_middleware.errors import ConfigurationError
-    from octy_worker.identity import copied
+    from octy_worker.identity import copied_message
 
     with database.read() as connection:
         found = load_installation(database, connection)
     if found is None:
         raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
     if not found.is_in_place:
-        wrong, _, to_do = copied(found).partition(" → ")
+        wrong, _, to_do = copied_message(found).partition(" → ")
         raise RefusedError(wrong, to_do)
     return found.id
 

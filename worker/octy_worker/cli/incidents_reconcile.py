@@ -19,7 +19,7 @@ from octy_worker.errors import RefusedError, UnavailableError
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_worker.maintenance.reconciliation.run import Findings
-    from octy_worker.temporal.place import TemporalPlace
+    from octy_worker.temporal.access import TemporalAccess
 
 _WORDS = {
     "looked_at": "open cases, deliveries and notices looked at",
@@ -79,16 +79,16 @@ def _notice_life(context: typer.Context) -> float:
     return Life.from_environment(variables_of(context)).incident_close_after
 
 
-async def _run(database: "Database", place: "TemporalPlace", *, notice_life: float, dry: bool) -> "Findings | None":
+async def _run(database: "Database", place: "TemporalAccess", *, notice_life: float, dry: bool) -> "Findings | None":
     from temporalio.service import RPCError
 
     from octy_middleware.domain.installation import installation_id
     from octy_worker.maintenance.reconciliation.run import Reconciliation
+    from octy_worker.temporal.access import open_client
     from octy_worker.temporal.client import main_queue
-    from octy_worker.temporal.place import reach
 
     installation = installation_id(database)
-    client = await reach(place)
+    client = await open_client(place)
     run = Reconciliation(
         database,
         client,

@@ -80,7 +80,7 @@ def import_pairs(
     from octy_middleware.domain.key_checks import PEPPERS
     from octy_middleware.keys.secret import KeyHasher
     from octy_worker.domain.staff_requests import check_staff
-    from octy_worker.identity import chains_in, claim_installation, refuse_foreign_keys
+    from octy_worker.identity import check_registered_keys, keychains_from_environment, verify_installation
     from octy_worker.imports.planner import carry_out, plan_import
     from octy_worker.imports.report import fault_lines, report, sentences, verdict
     from octy_worker.imports.writer import clear_interrupted
@@ -89,11 +89,11 @@ def import_pairs(
     who, at = staff_actor(context, actor), now()
     if not dry_run:
         check_staff(who, reason)
-    chains = chains_in(variables_of(context), PEPPERS)
+    chains = keychains_from_environment(variables_of(context), PEPPERS)
     hasher = KeyHasher(chains[PEPPERS]) if chains else None  # a host of support staff has none, and can only try out
     with _opened(file) as source, open_database(context) as database, _progress() as progress:
         for purpose, chain in chains.items():
-            refuse_foreign_keys(database, purpose, chain)
+            check_registered_keys(database, purpose, chain)
         if not dry_run and clear_interrupted(database, now):
             print_note("an import that was interrupted left rows behind: they are removed")
         plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
@@ -101,7 +101,7 @@ def import_pairs(
         if imported and hasher is None:
             raise UsageError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
         if imported:
-            claim_installation(database, chains, at)
+            verify_installation(database, chains, at)
             carry_out(database, plan, now=at, progress=progress)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}

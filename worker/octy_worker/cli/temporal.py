@@ -16,7 +16,7 @@ from octy_worker.cli.output import print_json, print_lines, print_page, printing
 from octy_worker.errors import UnavailableError, UsageError
 
 if TYPE_CHECKING:
-    from octy_worker.temporal.place import TemporalPlace
+    from octy_worker.temporal.access import TemporalAccess
 
 app = typer.Typer(no_args_is_help=True, help="Releases of the worker, where OCTY_TEMPORAL_DEPLOYMENT versions them.")
 
@@ -45,10 +45,10 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     import asyncio
 
     from octy_worker.cli.views import versions as view
-    from octy_worker.temporal.place import versions_of
+    from octy_worker.temporal.access import fetch_versions
 
     place = _versioned(context)
-    found = asyncio.run(versions_of(place))
+    found = asyncio.run(fetch_versions(place))
     if as_json:
         print_json({"deployment": place.temporal_deployment, "versions": found})
     elif found:
@@ -86,13 +86,13 @@ def promote(
     import asyncio
 
     from octy_worker.staff.audit import record
-    from octy_worker.temporal.place import promote_in
+    from octy_worker.temporal.access import promote_version
 
     if unversioned and build_id:
         raise UsageError("which one?", "give --build-id or --unversioned")
     place, who = _versioned(context), staff_actor(context, actor)
     chosen = "" if unversioned else build_id or place.temporal_build_id
-    asyncio.run(promote_in(place, chosen, identity=f"octy temporal promote by {who}", patience=timeout))
+    asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", patience=timeout))
     name = chosen or "workers without a version"
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
     with printing_result(f"{name} is current"):
@@ -102,7 +102,7 @@ def promote(
             print_lines(f"All workflows of {place.temporal_deployment} go to {name} now.")
 
 
-def _versioned(context: typer.Context) -> "TemporalPlace":
+def _versioned(context: typer.Context) -> "TemporalAccess":
     place = temporal_place(context)
     if not place.temporal_deployment:
         raise UsageError(

@@ -111,7 +111,7 @@ def retry_some(
 )
 def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
     """Print it, and nothing else, so that it can be piped."""
-    from octy_worker.identity import refuse_foreign_keys
+    from octy_worker.identity import check_registered_keys
     from octy_worker.reports.queries import account_of
     from octy_worker.staff.audit import record
     from octy_worker.webhooks.signing import Signer
@@ -119,7 +119,7 @@ def secret(context: typer.Context, account: _Account, actor: Actor = None) -> No
     keys = _settings(context).webhook_keys
     assert keys is not None
     with open_database(context) as database:
-        refuse_foreign_keys(database, "webhook_keys", keys)
+        check_registered_keys(database, "webhook_keys", keys)
         with database.read_session() as session:
             found = account_of(session, account)
             account_id, version = found.id, found.webhook_secret_version
@@ -176,7 +176,7 @@ def send_test(context: typer.Context, account: _Account, actor: Actor = None, as
     """Post it once."""
     from octy_middleware.clock import utc, uuid7
     from octy_middleware.domain.webhook_events import WebhookEvent
-    from octy_worker.identity import refuse_foreign_keys
+    from octy_worker.identity import check_registered_keys
     from octy_worker.reports.queries import account_of
     from octy_worker.staff.audit import record
     from octy_worker.webhooks.client import WebhookClient
@@ -187,7 +187,7 @@ def send_test(context: typer.Context, account: _Account, actor: Actor = None, as
     assert settings.webhook_keys is not None
     client = WebhookClient(settings, now)
     with open_database(context) as database, database.read_session() as session:
-        refuse_foreign_keys(database, "webhook_keys", settings.webhook_keys)
+        check_registered_keys(database, "webhook_keys", settings.webhook_keys)
         found = account_of(session, account)
         message = WebhookMessage(
             uuid7(now()),

@@ -34,7 +34,7 @@ class Terms:
     incident_close_after: float
     alert_link_grace_period: float
     quiet_after_false_alarm: float
-    reveal_life: float
+    reveal_link_ttl: float
     overlap: float
     overlap_warn_before: float
     resend_after: tuple[float, ...]

@@ -174,7 +174,7 @@ class MessageDispatch:
             row = session.get_one(Webhook, webhook_id)
         return WorkflowCall(
             KeyWebhookWorkflow.run,
-            WebhookInput(webhook_id, row.event, self._settings.webhook_life),
+            WebhookInput(webhook_id, row.event, self._settings.webhook_retry_period),
             webhook_workflow_id(self._installation, webhook_id, order),
             background_task_queue(self._task_queue),
             summary=f"Webhook {webhook_id}: {row.event}",

@@ -35,7 +35,7 @@ from octy_worker.outbox.dispatch import MessageDispatch, WorkflowCall
 from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus, Leases, Message
 from octy_worker.outbox.listener import OutboxListener
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.client import refusal_of
+from octy_worker.temporal.client import permission_advice
 
 _logger = logging.getLogger(__name__)
 
@@ -113,7 +113,9 @@ class Relay:
     async def run(self) -> None:
         """Deliver until cancelled. Errors that concern all messages are logged and retried with backoff."""
         delay = 0.0
-        listener = OutboxListener(self._database.listen(), self._notified, poll_interval=self._settings.relay_interval)
+        listener = OutboxListener(
+            self._database.listen(), self._notified, poll_interval=self._settings.relay_poll_interval
+        )
         try:
             while True:
                 before = self._delivered
@@ -191,7 +193,7 @@ class Relay:
         if any(result.message.priority not in full for result in self._results):  # came while messages were leased
             return
         notified = asyncio.create_task(self._notified.wait())
-        until = asyncio.get_running_loop().time() + self._settings.relay_interval
+        until = asyncio.get_running_loop().time() + self._settings.relay_poll_interval
         try:
             while not notified.done() and (left := until - asyncio.get_running_loop().time()) > 0:
                 of_full: set[asyncio.Task[Any]] = {task for task, each in self._deliveries.items() if each in full}
@@ -322,6 +324,6 @@ def _error_code(error: Exception) -> str:
 
 def _describe(error: Exception) -> str:
     """Return the text for the log: that of an outage is about servers, not about customers."""
-    advice = isinstance(error, RPCError) and refusal_of(error)
+    advice = isinstance(error, RPCError) and permission_advice(error)
     text = f": {advice or error}" if isinstance(error, RPCError | OctyError) and _is_outage(error) else ""
     return f"{_error_code(error)}{text}"[:300]

@@ -28,11 +28,11 @@ from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
-from octy_worker.identity import chains_of, claim_installation
+from octy_worker.identity import keychains_of, verify_installation
 from octy_worker.log_output import log_to_stderr
 from octy_worker.pages.app import build_pages
 from octy_worker.settings import WorkerSettings
-from octy_worker.web.connections import FIGURES, Figure, Limits
+from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
 
 _FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a process that ended is started again
@@ -43,10 +43,10 @@ _logger = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
 
 
-def new_figures() -> MutableSequence[float]:
+def new_counters() -> MutableSequence[float]:
     """Return zeroed counts that a child process can share."""
-    figures: MutableSequence[float] = _spawn.RawArray("d", FIGURES)
-    return figures
+    counters: MutableSequence[float] = _spawn.RawArray("d", COUNTERS)
+    return counters
 
 
 def limits_of(settings: WorkerSettings) -> Limits:
@@ -70,7 +70,7 @@ def check_certificate(settings: WorkerSettings) -> None:
 
 
 def pages_server(
-    settings: WorkerSettings, database: Database, figures: MutableSequence[float] | None = None
+    settings: WorkerSettings, database: Database, counters: MutableSequence[float] | None = None
 ) -> WebServer:
     """Return the web server of the pages. It doesn't listen yet."""
     links = Links(settings.link_keys, settings.public_url)
@@ -82,18 +82,18 @@ def pages_server(
         certificate=settings.pages_certificate,
         private_key=settings.pages_private_key,
         limits=limits_of(settings),
-        figures=figures,
+        counters=counters,
     )
 
 
-def serve(settings: WorkerSettings, figures: MutableSequence[float] | None = None) -> int:
+def serve(settings: WorkerSettings, counters: MutableSequence[float] | None = None) -> int:
     """Serve the pages in this process until SIGTERM or SIGINT. Return the exit code."""
     check_certificate(settings)
     database = Database(settings.database_url)
     try:
         check_schema(database)
-        claim_installation(database, chains_of(settings), time.time())
-        asyncio.run(_serve(pages_server(settings, database, figures)))
+        verify_installation(database, keychains_of(settings), time.time())
+        asyncio.run(_serve(pages_server(settings, database, counters)))
     except (OctyError, OSError) as error:
         _logger.error("pages: %s", str(error).partition("\n")[0])  # noqa: TRY400  # its words are the report
         return 1
@@ -106,16 +106,16 @@ async def _serve(server: WebServer) -> None:
     await serve_until(stop_on_signals(), server, "the pages")
 
 
-async def supervise(settings: WorkerSettings, stop: asyncio.Event, figures: MutableSequence[float]) -> None:
+async def supervise(settings: WorkerSettings, stop: asyncio.Event, counters: MutableSequence[float]) -> None:
     """Keep a process with the pages running until told to stop. Pages that can't start never stop the worker."""
     backoff = _FIRST_BACKOFF
     while not stop.is_set():
-        process, begun = _start(settings, figures), time.monotonic()
+        process, begun = _start(settings, counters), time.monotonic()
         await _wait_until_ended(process, stop)
         if stop.is_set():
             await asyncio.to_thread(_stop, process)
             return
-        status, figures[Figure.OPEN] = process.exitcode, 0
+        status, counters[ConnectionCounter.OPEN] = process.exitcode, 0
         process.close()
         if time.monotonic() - begun >= _HEALTHY_AFTER:
             backoff = _FIRST_BACKOFF
@@ -125,11 +125,11 @@ async def supervise(settings: WorkerSettings, stop: asyncio.Event, figures: Muta
         backoff = min(2 * backoff, _LAST_BACKOFF)
 
 
-def _start(settings: WorkerSettings, figures: MutableSequence[float]) -> multiprocessing.context.SpawnProcess:
+def _start(settings: WorkerSettings, counters: MutableSequence[float]) -> multiprocessing.context.SpawnProcess:
     level = logging.getLogger().getEffectiveLevel()
-    process = _spawn.Process(target=_run, args=(_serialize(settings), figures, level), name="octy-pages")
+    process = _spawn.Process(target=_run, args=(_serialize(settings), counters, level), name="octy-pages")
     process.start()
-    figures[Figure.STARTS] += 1
+    counters[ConnectionCounter.STARTS] += 1
     _logger.info("pages: serving in process %s", process.pid)
     return process
 
@@ -169,12 +169,12 @@ def _reveal(value: Any) -> Any:
     return value.get_secret_value() if isinstance(value, SecretStr) else value
 
 
-def _run(values: dict[str, Any], figures: MutableSequence[float], level: int) -> None:
+def _run(values: dict[str, Any], counters: MutableSequence[float], level: int) -> None:
     """Be the process of the pages. Ctrl-C reaches the whole group: the worker stops us in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stderr(level, bounded=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    raise SystemExit(serve(WorkerSettings.build(**values), figures))
+    raise SystemExit(serve(WorkerSettings.build(**values), counters))
 
 
 def _end_with_parent() -> None:

@@ -23,8 +23,8 @@ from octy_worker.domain import incidents, staff_requests
 from octy_worker.errors import CommandError, OrderRefusedError, RefusedError, UnavailableError, UsageError
 from octy_worker.staff.actor import login_name
 from octy_worker.staff.audit import record
+from octy_worker.temporal.access import TemporalAccess, has_worker, open_client
 from octy_worker.temporal.client import main_queue
-from octy_worker.temporal.place import TemporalPlace, has_worker, reach
 from octy_workflows.incident import KeyIncidentWorkflow
 from octy_workflows.messages import (
     ExtendedDeadlines,
@@ -42,14 +42,14 @@ _RECORDED = {StaffDecision: "case_decided", StaffExtension: "case_extended", Sta
 
 
 def decide(
-    database: Database, place: TemporalPlace, incident_id: str, decision: StaffDecision, *, timeout: float
+    database: Database, place: TemporalAccess, incident_id: str, decision: StaffDecision, *, timeout: float
 ) -> None:
     """Return once the decision stands. Raises RefusedError, after auditing it, or UnavailableError."""
     _ask(database, place, incident_id, decision, timeout)
 
 
 def extend(
-    database: Database, place: TemporalPlace, incident_id: str, extension: StaffExtension, *, timeout: float
+    database: Database, place: TemporalAccess, incident_id: str, extension: StaffExtension, *, timeout: float
 ) -> ExtendedDeadlines:
     """Return the case's new deadlines. Raises as `decide`."""
     extended: ExtendedDeadlines = _ask(database, place, incident_id, extension, timeout)
@@ -57,7 +57,7 @@ def extend(
 
 
 def resend(
-    database: Database, place: TemporalPlace, incident_id: str, order: StaffResend, *, timeout: float
+    database: Database, place: TemporalAccess, incident_id: str, order: StaffResend, *, timeout: float
 ) -> ResendResult:
     """Return which mail was sent again, and what became of it. Raises as `decide`."""
     resent: ResendResult = _ask(database, place, incident_id, order, timeout)
@@ -66,7 +66,7 @@ def resend(
 
 def resend_keys(  # who, what and why of one order
     database: Database,
-    place: TemporalPlace,
+    place: TemporalAccess,
     incident_id: str | None,
     regeneration_id: str,
     order: StaffResend,
@@ -107,7 +107,7 @@ def _note_resent_keys(database: Database, incident_id: str, order: StaffResend, 
         )
 
 
-def _ask(database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, timeout: float) -> Any:
+def _ask(database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, timeout: float) -> Any:
     try:
         _refuse_faults(said)
         _write(database, _ACTIONS[type(said)], incident_id, said)
@@ -172,10 +172,10 @@ def _update_of(said: StaffRequest) -> Any:
 
 
 async def _ask_case(
-    database: Database, place: TemporalPlace, incident_id: str, said: StaffRequest, *, patience: float
+    database: Database, place: TemporalAccess, incident_id: str, said: StaffRequest, *, patience: float
 ) -> Any:
     installation = installation_id(database)
-    client = await reach(place)
+    client = await open_client(place)
     handle = client.get_workflow_handle_for(KeyIncidentWorkflow.run, incident_workflow_id(installation, incident_id))
     try:
         return await handle.execute_update(
@@ -191,7 +191,7 @@ async def _ask_case(
 
 async def _ask_for_keys(
     database: Database,
-    place: TemporalPlace,
+    place: TemporalAccess,
     incident_id: str | None,
     regeneration_id: str,
     order: StaffResend,
@@ -199,7 +199,7 @@ async def _ask_for_keys(
     patience: float,
 ) -> int:
     installation = installation_id(database)
-    client = await reach(place)
+    client = await open_client(place)
     workflow_id = regeneration_workflow_id(installation, regeneration_id)
     handle = client.get_workflow_handle_for(KeyRegenerationWorkflow.run, workflow_id)
     try:

@@ -19,7 +19,7 @@ from octy_middleware._version import __version__
 from octy_middleware.db.schema_version import SCHEMA_VERSION
 from octy_middleware.errors import ConfigurationError, OctyError
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.codec import converter
+from octy_worker.temporal.codec import encrypting_converter
 from octy_worker.temporal_connection import TemporalConnection
 from octy_workflows.messages import main_task_queue
 
@@ -35,7 +35,7 @@ class TemporalUnavailableError(OctyError):
         self.to_do = to_do
 
 
-class QueueName(Protocol):
+class TaskQueueSettings(Protocol):
     """What names the installation's task queues; worker settings are one."""
 
     @property
@@ -43,12 +43,12 @@ class QueueName(Protocol):
         """The beginning of their names."""
 
 
-def main_queue(settings: QueueName, installation: str) -> str:
+def main_queue(settings: TaskQueueSettings, installation: str) -> str:
     """Return the name of the main task queue of this installation, which no other installation uses."""
     return main_task_queue(settings.temporal_task_queue, installation)
 
 
-class Place(Protocol):
+class ConnectionSettings(Protocol):
     """Where Temporal is; worker settings are one."""
 
     def temporal_connection(self) -> TemporalConnection:
@@ -60,7 +60,7 @@ class Place(Protocol):
 
 
 async def connect(
-    settings: Place,
+    settings: ConnectionSettings,
     *,
     runtime: Runtime | None = None,
     interceptors: Sequence[Interceptor] = (),
@@ -80,7 +80,9 @@ async def connect(
             api_key=found.api_key,
             tls=found.tls,
             rpc_metadata=found.metadata,
-            data_converter=converter(settings.temporal_keys, secrets.token_bytes, refuse_quietly=for_worker),
+            data_converter=encrypting_converter(
+                settings.temporal_keys, secrets.token_bytes, reject_silently=for_worker
+            ),
             runtime=runtime,
             interceptors=interceptors,
             identity=worker_identity() if for_worker else None,
@@ -101,20 +103,20 @@ def worker_identity() -> str:
     return f"{os.getpid()}@{socket.gethostname()} ({worker_release()})"
 
 
-def release_of(identity: str) -> str:
+def parse_release(identity: str) -> str:
     """Return the release that a worker's identity names."""
     _, found, release = identity.rstrip(")").partition(" (")
     return release if found else "unknown"
 
 
-def refusal_of(error: RPCError) -> str:
+def permission_advice(error: RPCError) -> str:
     """Return what to do about a call that Temporal refused to this client, or nothing for any other error."""
     return _REFUSALS.get(error.status, "")
 
 
-def unavailable(error: RPCError, what: str) -> TemporalUnavailableError:
+def unavailable_error(error: RPCError, what: str) -> TemporalUnavailableError:
     """Return what a call that failed means for a client that is connected."""
-    wrong, _, to_do = (refusal_of(error) or f"{error.message} → look at Temporal's log").partition(" → ")
+    wrong, _, to_do = (permission_advice(error) or f"{error.message} → look at Temporal's log").partition(" → ")
     return TemporalUnavailableError(f"{what}: {wrong}", to_do)
 
 

@@ -49,7 +49,7 @@ _LARGEST_ORDER = 200  # bytes of JSON that hold an order's id
 _logger = logging.getLogger(__name__)
 
 
-class UndecipherableError(ConfigurationError):
+class DecryptionError(ConfigurationError):
     """A payload can't be decrypted with the keys that are set; the text names the key that is wanted."""
 
     encoding = REFUSED_NO_KEY
@@ -59,19 +59,19 @@ class UndecipherableError(ConfigurationError):
         self.encoding = self.encoding + (f":{key_id}".encode() if key_id else b"")
 
 
-class DamagedError(UndecipherableError):
+class InvalidCiphertextError(DecryptionError):
     """The key is there and the payload does not authenticate."""
 
     encoding = REFUSED_DAMAGED
 
 
-class ForeignError(UndecipherableError):
+class WrongWorkflowError(DecryptionError):
     """The payload belongs to another workflow."""
 
     encoding = REFUSED_FOREIGN
 
 
-class PlaintextError(UndecipherableError):
+class PlaintextError(DecryptionError):
     """The payload is not encrypted, and should be."""
 
     encoding = REFUSED_PLAINTEXT
@@ -81,7 +81,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     """Encrypts under the newest key, decrypts under any; `keys` None switches encryption off.
 
     What comes to a workflow from outside (its input, signals, updates) and can't be taken becomes a payload that
-    nothing can read, where `refuse_quietly` is set, as workers have it: raising would fail the workflow's task, which
+    nothing can read, where `reject_silently` is set, as workers have it: raising would fail the workflow's task, which
     Temporal retries for ever, so one forged signal would stop the workflow. Inputs that can't be read fail the task
     all the same when they are converted. Everything else raises: results of activities, and all that clients read.
     An order's id is taken in plaintext, too: people type it, and it is no secret.
@@ -92,12 +92,12 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         keys: Keychain | None,
         random_bytes: RandomBytes,
         *,
-        refuse_quietly: bool = False,
+        reject_silently: bool = False,
         context: SerializationContext | None = None,
     ) -> None:
         self._keys = keys
         self._random_bytes = random_bytes
-        self._refuse_quietly = refuse_quietly
+        self._reject_silently = reject_silently
         self._context = context
         self._workflow_id: str | None = None
         if isinstance(context, WorkflowSerializationContext | ActivitySerializationContext):
@@ -108,7 +108,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
 
     def with_context(self, context: SerializationContext) -> Self:
         """Return a codec that knows whose payloads these are."""
-        return type(self)(self._keys, self._random_bytes, refuse_quietly=self._refuse_quietly, context=context)
+        return type(self)(self._keys, self._random_bytes, reject_silently=self._reject_silently, context=context)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
         """Encrypt each payload as a whole, its metadata too."""
@@ -128,8 +128,8 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
     def _taken(self, payload: Payload) -> Payload:
         try:
             return self._plain(payload)
-        except UndecipherableError as error:
-            if not self._refuse_quietly or not isinstance(self._context, WorkflowSerializationContext):
+        except DecryptionError as error:
+            if not self._reject_silently or not isinstance(self._context, WorkflowSerializationContext):
                 raise
             _logger.warning("temporal: a payload for %s is refused: %s", self._workflow_id, error)
             return Payload(metadata={"encoding": error.encoding})
@@ -150,13 +150,13 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         bound = payload.metadata.get(_WORKFLOW_ID, b"").decode("utf-8", "replace")
         rest = self._workflow_id.removeprefix(bound) if bound and self._workflow_id.startswith(bound) else None
         if rest is None or (rest and not _BY_SCHEDULE.fullmatch(rest)):
-            raise ForeignError("it was encrypted for another workflow")
+            raise WrongWorkflowError("it was encrypted for another workflow")
 
     def _opened(self, payload: Payload) -> Payload:
-        key_id = key_of(payload) or ""
+        key_id = key_id_of(payload) or ""
         key = None if self._keys is None else self._keys.get(key_id)
         if key is None:
-            raise UndecipherableError(
+            raise DecryptionError(
                 f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} that a workflow's payload is encrypted with: put it back",
                 key_id,
             )
@@ -165,7 +165,7 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         try:
             return Payload.FromString(AESGCM(key).decrypt(nonce, text, bound_to))
         except (InvalidTag, DecodeError, ValueError):  # ValueError: a nonce that is too short
-            raise DamagedError(
+            raise InvalidCiphertextError(
                 f"OCTY_TEMPORAL_KEYS: the key {key_id!r} does not decrypt a workflow's payload"
             ) from None
 
@@ -180,16 +180,18 @@ def _is_order(payload: Payload) -> bool:
         return False
 
 
-def key_of(payload: Payload) -> str | None:
+def key_id_of(payload: Payload) -> str | None:
     """Return the id of the key that a payload is encrypted with; None for plaintext."""
     if payload.metadata.get("encoding") != ENCRYPTED:
         return None
     return payload.metadata.get(_KEY_ID, b"").decode("ascii", "replace")[:16]
 
 
-def converter(keys: Keychain | None, random_bytes: RandomBytes, *, refuse_quietly: bool = False) -> DataConverter:
+def encrypting_converter(
+    keys: Keychain | None, random_bytes: RandomBytes, *, reject_silently: bool = False
+) -> DataConverter:
     """Return what every client is given. With keys, texts and traces of failures are encrypted, too."""
-    codec = EncryptionCodec(keys, random_bytes, refuse_quietly=refuse_quietly)
+    codec = EncryptionCodec(keys, random_bytes, reject_silently=reject_silently)
     ours = replace(DataConverter.default, payload_codec=codec)
     if keys is None:
         return ours

@@ -27,7 +27,7 @@ from temporalio.converter import PayloadCodec
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.settings import Keys
-from octy_worker.temporal.codec import EncryptionCodec, UndecipherableError
+from octy_worker.temporal.codec import DecryptionError, EncryptionCodec
 from octy_worker.temporal_connection import TemporalSettings
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import serve_until, stop_on_signals, web_server
@@ -64,7 +64,7 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class RefusalError(Exception):
+class RequestRejectedError(Exception):
     """The request is refused with this status, for the reason that the text gives."""
 
     def __init__(self, status: int, why: str) -> None:
@@ -87,12 +87,12 @@ def build_codec_server(settings: CodecSettings) -> Starlette:
                 max_age=600,
             )
         ],
-        exception_handlers={RefusalError: _refuse, UndecipherableError: _undecipherable},
+        exception_handlers={RequestRejectedError: _refuse, DecryptionError: _undecipherable},
     )
 
 
 async def _refuse(_request: Request, error: Exception) -> Response:
-    assert isinstance(error, RefusalError)
+    assert isinstance(error, RequestRejectedError)
     challenge = {"WWW-Authenticate": "Bearer"} if error.status == _UNKNOWN else None
     return PlainTextResponse(f"{error}\n", error.status, challenge)
 
@@ -128,23 +128,25 @@ class _Desk:
         async for part in request.stream():
             body += part
             if len(body) > _LIMIT:
-                raise RefusalError(_TOO_LARGE, f"at most {_LIMIT} bytes at once")
+                raise RequestRejectedError(_TOO_LARGE, f"at most {_LIMIT} bytes at once")
         try:
             return Parse(bytes(body).decode(), Payloads())
         except (ParseError, UnicodeDecodeError, RecursionError):
-            raise RefusalError(_BAD, "the body must be payloads as JSON") from None
+            raise RequestRejectedError(_BAD, "the body must be payloads as JSON") from None
 
     def _check(self, request: Request) -> None:
         """Refuse other pages' scripts, those without the token, and other namespaces, whose keys are others."""
         settings, headers = self._settings, request.headers
         if headers.get("origin", settings.codec_ui_origin) != settings.codec_ui_origin:
-            raise RefusalError(_FORBIDDEN, "this origin is not the Web UI's; OCTY_CODEC_UI_ORIGIN names that one")
+            raise RequestRejectedError(
+                _FORBIDDEN, "this origin is not the Web UI's; OCTY_CODEC_UI_ORIGIN names that one"
+            )
         token = settings.codec_token.get_secret_value()
         given = headers.get("authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RefusalError(_UNKNOWN, "the bearer token is missing or wrong")
+            raise RequestRejectedError(_UNKNOWN, "the bearer token is missing or wrong")
         if headers.get("x-namespace") != self._namespace:
-            raise RefusalError(_FORBIDDEN, f"X-Namespace must be {self._namespace}")
+            raise RequestRejectedError(_FORBIDDEN, f"X-Namespace must be {self._namespace}")
 
 
 def _answer(payloads: Payloads) -> Response:

@@ -19,7 +19,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from temporalio.worker import WorkerDeploymentConfig
 
 
-class Deployment(Protocol):
+class DeploymentSettings(Protocol):
     """The deployment that a worker belongs to; worker settings are one."""
 
     @property
@@ -44,7 +44,7 @@ class NotReadyError(Exception):
     """Temporal does not make the version current yet; the text is its reason."""
 
 
-def deployment_of(settings: Deployment) -> WorkerDeploymentConfig | None:
+def deployment_config(settings: DeploymentSettings) -> WorkerDeploymentConfig | None:
     """Return what the worker is started with; None when workers are not versioned.
 
     The behaviour is the worker's, not the workflows': one that names its own hangs on a worker without versions.

@@ -28,8 +28,8 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import main_queue
-from octy_worker.temporal.codec import key_of
-from octy_worker.temporal.search_attributes import make_known
+from octy_worker.temporal.codec import key_id_of
+from octy_worker.temporal.search_attributes import add_missing_attributes
 from octy_workflows.maintenance import KeyMaintenanceWorkflow
 from octy_workflows.messages import MaintenanceInput, MaintenanceTask, maintenance_schedule_id
 from octy_workflows.task_queues import background_task_queue
@@ -41,7 +41,7 @@ _DAY = timedelta(days=1)
 _CATCH_UP = timedelta(hours=1)  # of what was missed while Temporal was away, no more than that
 
 
-def planned(settings: WorkerSettings) -> dict[MaintenanceTask, ScheduleIntervalSpec | None]:
+def planned_schedules(settings: WorkerSettings) -> dict[MaintenanceTask, ScheduleIntervalSpec | None]:
     """Return when each task is due; None for one that is switched off. Intervals count from 1970, UTC."""
     digest = ScheduleIntervalSpec(every=_DAY, offset=timedelta(hours=settings.support_digest_hour))
     return {
@@ -51,12 +51,12 @@ def planned(settings: WorkerSettings) -> dict[MaintenanceTask, ScheduleIntervalS
     }
 
 
-async def keep_schedules(client: Client, settings: WorkerSettings, installation: str, look: float = _LOOK) -> None:
+async def maintain_schedules(client: Client, settings: WorkerSettings, installation: str, look: float = _LOOK) -> None:
     """Make and mend them until cancelled; nothing else ends it, for cases go on without them."""
     said = ""
     while True:
         try:
-            await make_ready(client, settings, installation)
+            await ensure_search_attributes_and_schedules(client, settings, installation)
             said = ""
         except Exception as error:  # noqa: BLE001  # an outage, which the relay tells of too, or a fault of ours
             fault = error.status.name if isinstance(error, RPCError) else type(error).__name__
@@ -66,17 +66,17 @@ async def keep_schedules(client: Client, settings: WorkerSettings, installation:
         await asyncio.sleep(look)
 
 
-async def make_ready(client: Client, settings: WorkerSettings, installation: str) -> None:
+async def ensure_search_attributes_and_schedules(client: Client, settings: WorkerSettings, installation: str) -> None:
     """Have Temporal know the search attributes, without which no task of a workflow ends, then the schedules."""
     if settings.temporal_search_attributes == "auto":
-        await make_known(client)
+        await add_missing_attributes(client)
     await ensure_schedules(client, settings, installation)
 
 
 async def ensure_schedules(client: Client, settings: WorkerSettings, installation: str) -> None:
     """Have each schedule as planned. A new one is due at once, but for the digest, which has its hour."""
     task_queue = main_queue(settings, installation)
-    for task, due in planned(settings).items():
+    for task, due in planned_schedules(settings).items():
         schedule_id = maintenance_schedule_id(task_queue, task)
         if due is None:
             await _remove(client, schedule_id)
@@ -129,7 +129,7 @@ def _is_sealed_anew(there: Schedule, keys: Keychain | None) -> bool:
     """Tell whether its input is encrypted with the newest key: each round is started with it, long after a rotation."""
     assert isinstance(there.action, ScheduleActionStartWorkflow)
     newest = None if keys is None else keys.newest[0]
-    return all(key_of(payload) == newest for payload in there.action.args)
+    return all(key_id_of(payload) == newest for payload in there.action.args)
 
 
 def _said(schedule: Schedule) -> tuple[object, ...]:

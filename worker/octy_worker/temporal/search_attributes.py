@@ -10,7 +10,7 @@ from temporalio.client import Client
 from temporalio.service import RPCError, RPCStatusCode
 
 from octy_middleware.errors import ConfigurationError
-from octy_worker.temporal.client import unavailable
+from octy_worker.temporal.client import unavailable_error
 from octy_workflows.search_attributes import ATTRIBUTES
 
 TYPES = {attribute.name: IndexedValueType.ValueType(attribute.indexed_value_type) for attribute in ATTRIBUTES}
@@ -20,7 +20,7 @@ _NOT_OURS = (RPCStatusCode.ALREADY_EXISTS, RPCStatusCode.NOT_FOUND)
 _FORBIDDEN = (RPCStatusCode.PERMISSION_DENIED, RPCStatusCode.UNIMPLEMENTED, RPCStatusCode.UNAUTHENTICATED)
 
 
-def how_to_add(namespace: str, names: list[str]) -> str:
+def create_command(namespace: str, names: list[str]) -> str:
     """Return the command by which an operator adds what is missing."""
     words = (f"--name {name} --type {_word(name)}" for name in names)
     return f"temporal operator search-attribute create --namespace {namespace} {' '.join(words)}"
@@ -30,7 +30,7 @@ def _word(name: str) -> str:
     return IndexedValueType.Name(TYPES[name]).removeprefix("INDEXED_VALUE_TYPE_").capitalize()
 
 
-async def missing(client: Client) -> list[str]:
+async def missing_attributes(client: Client) -> list[str]:
     """Return the names that the client's namespace does not know yet. Raises RPCError, or ConfigurationError.
 
     The latter when a name is taken for values of another type: no workflow could set it.
@@ -45,11 +45,11 @@ async def missing(client: Client) -> list[str]:
     return [name for name in TYPES if name not in known]
 
 
-async def make_known(client: Client) -> None:
+async def add_missing_attributes(client: Client) -> None:
     """Add what is missing. Raises TemporalUnavailableError, or ConfigurationError with what to do."""
     names: list[str] = list(TYPES)
     try:
-        names = await missing(client)
+        names = await missing_attributes(client)
         if names:
             await client.operator_service.add_search_attributes(
                 AddSearchAttributesRequest(
@@ -61,6 +61,6 @@ async def make_known(client: Client) -> None:
             return
         if error.status in _FORBIDDEN:
             raise ConfigurationError(
-                f"this worker may not add search attributes: {how_to_add(client.namespace, names)}, {OFF}"
+                f"this worker may not add search attributes: {create_command(client.namespace, names)}, {OFF}"
             ) from None
-        raise unavailable(error, "Temporal did not tell its search attributes") from None
+        raise unavailable_error(error, "Temporal did not tell its search attributes") from None

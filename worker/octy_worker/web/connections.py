@@ -24,7 +24,7 @@ class Phase(Enum):
     CLOSING = "closing"
 
 
-class Figure(IntEnum):
+class ConnectionCounter(IntEnum):
     """What is counted, as a position in the figures."""
 
     OPEN = 0  # connections now
@@ -36,7 +36,7 @@ class Figure(IntEnum):
     STARTS = 6  # of the process, counted by whoever starts it
 
 
-FIGURES = len(Figure)
+COUNTERS = len(ConnectionCounter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,17 +82,17 @@ class Connection:
     abort: Callable[[], None] = field(default=lambda: None)
 
 
-class Connections:
+class ConnectionTable:
     """The open connections of one server, oldest first. For one thread."""
 
-    def __init__(self, limits: Limits, clock: Callable[[], float], figures: MutableSequence[float]) -> None:
+    def __init__(self, limits: Limits, clock: Callable[[], float], counters: MutableSequence[float]) -> None:
         self._limits = limits
         self._clock = clock
-        self._figures = figures
+        self._counters = counters
         self._open: dict[Connection, None] = {}
         self._waiting: dict[Connection, None] = {}  # for their clients, since longest first
         self._by_address: dict[str, dict[Connection, None]] = {}
-        figures[Figure.OPEN] = 0
+        counters[ConnectionCounter.OPEN] = 0
 
     def __iter__(self) -> Iterator[Connection]:
         return iter(tuple(self._open))
@@ -101,18 +101,18 @@ class Connections:
         """Take a new connection, if need be in place of an older one; None when there is no room."""
         address = client_network(peer)
         ours = self._by_address.get(address, {})
-        limited = self._limits.exempt is not None and not is_in(peer, self._limits.exempt)
+        limited = self._limits.exempt is not None and not is_in_networks(peer, self._limits.exempt)
         if limited and len(ours) >= self._limits.per_address and not self._evict(_oldest_waiting(ours)):
-            self._count(Figure.REFUSED)
+            self._count(ConnectionCounter.REFUSED)
             return None
         if len(self._open) >= self._limits.connections and not self.evict_oldest():
-            self._count(Figure.REFUSED)
+            self._count(ConnectionCounter.REFUSED)
             return None
         connection = Connection(address, self._clock())
         self._open[connection] = self._waiting[connection] = None
         self._by_address.setdefault(address, {})[connection] = None
-        self._count(Figure.ACCEPTED)
-        self._figures[Figure.OPEN] = len(self._open)
+        self._count(ConnectionCounter.ACCEPTED)
+        self._counters[ConnectionCounter.OPEN] = len(self._open)
         return connection
 
     def move(self, connection: Connection, phase: Phase) -> None:
@@ -134,7 +134,7 @@ class Connections:
         del ours[connection]
         if not ours:
             del self._by_address[connection.address]
-        self._figures[Figure.OPEN] = len(self._open)
+        self._counters[ConnectionCounter.OPEN] = len(self._open)
 
     def evict_oldest(self) -> bool:
         """Close the connection that waits longest for its client; False when there is none."""
@@ -145,17 +145,17 @@ class Connections:
         now = self._clock()
         for connection in self:
             if now - connection.since > self._limits.timeout(connection.phase):
-                self._count(Figure.TIMED_OUT)
+                self._count(ConnectionCounter.TIMED_OUT)
                 self._close(connection)
 
     def count_accept_error(self) -> None:
         """Count a connection that the system could not give us."""
-        self._count(Figure.ACCEPT_ERRORS)
+        self._count(ConnectionCounter.ACCEPT_ERRORS)
 
     def _evict(self, connection: Connection | None) -> bool:
         if connection is None:
             return False
-        self._count(Figure.EVICTED)
+        self._count(ConnectionCounter.EVICTED)
         self._close(connection)
         return True
 
@@ -163,8 +163,8 @@ class Connections:
         self.release(connection)
         connection.abort()
 
-    def _count(self, figure: Figure) -> None:
-        self._figures[figure] += 1
+    def _count(self, figure: ConnectionCounter) -> None:
+        self._counters[figure] += 1
 
 
 def _oldest_waiting(connections: dict[Connection, None]) -> Connection | None:
@@ -183,7 +183,7 @@ def client_network(peer: str) -> str:
     return str(address.ipv4_mapped if address.version == 6 else address)  # noqa: PLR2004
 
 
-def is_in(peer: str, networks: Sequence[Network]) -> bool:
+def is_in_networks(peer: str, networks: Sequence[Network]) -> bool:
     """Tell whether a peer lies in one of the networks."""
     if not networks:
         return False

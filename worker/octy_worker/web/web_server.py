@@ -19,8 +19,8 @@ from types import FrameType
 import uvicorn
 from starlette.applications import Starlette
 
-from octy_worker.web.accepting import Acceptor, LimitedProtocol, listen
-from octy_worker.web.connections import FIGURES, Connections, Limits, Phase
+from octy_worker.web.acceptor import Acceptor, LimitedProtocol, listen
+from octy_worker.web.connections import COUNTERS, ConnectionTable, Limits, Phase
 
 _GRACE = 5  # seconds for answers under way; a request that never ends must not hold up the stop of a worker
 _RESERVED = 64  # descriptors that connections never take: database, log, files of an answer
@@ -31,10 +31,10 @@ _logger = logging.getLogger(__name__)
 class WebServer(uvicorn.Server):
     """uvicorn without signal handlers of its own, and with limits on connections."""
 
-    def __init__(self, config: uvicorn.Config, limits: Limits, figures: MutableSequence[float] | None = None) -> None:
+    def __init__(self, config: uvicorn.Config, limits: Limits, counters: MutableSequence[float] | None = None) -> None:
         super().__init__(config)
         self._limits = limits
-        self._figures = [0.0] * FIGURES if figures is None else figures
+        self._counters = [0.0] * COUNTERS if counters is None else counters
         self._acceptor: Acceptor | None = None
 
     @contextlib.contextmanager
@@ -70,7 +70,7 @@ class WebServer(uvicorn.Server):
                 app_state=self.lifespan.state,
             )
 
-        connections = Connections(limits, time.monotonic, self._figures)
+        connections = ConnectionTable(limits, time.monotonic, self._counters)
         self._acceptor = Acceptor(listening, connections, limits, protocol=protocol, context=config.ssl)
         self.started = True
         _logger.info("listening on %s port %d%s", config.host or "*", self.port, " (TLS)" if config.ssl else "")
@@ -90,7 +90,7 @@ def web_server(
     certificate: str = "",
     private_key: str = "",
     limits: Limits = Limits(),  # noqa: B008  # frozen
-    figures: MutableSequence[float] | None = None,
+    counters: MutableSequence[float] | None = None,
 ) -> WebServer:
     """Return a server that doesn't listen yet. No access log: addresses hold the links' tokens."""
     config = uvicorn.Config(
@@ -109,7 +109,7 @@ def web_server(
         timeout_keep_alive=int(limits.idle_timeout),
         timeout_graceful_shutdown=_GRACE,
     )
-    return WebServer(config, limits, figures)
+    return WebServer(config, limits, counters)
 
 
 async def serve_until(stop: asyncio.Event, server: WebServer, name: str) -> None:

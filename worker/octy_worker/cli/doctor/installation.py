@@ -12,7 +12,7 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.doctor.check import Check, passed
 from octy_worker.cli.doctor.configuration import NO_KEY, variable_name
 from octy_worker.cli.doctor.problems import problem
-from octy_worker.identity import chains_of, copied
+from octy_worker.identity import copied_message, keychains_of
 from octy_worker.settings import WorkerSettings
 
 INSTALLATION, KEYS = "installation", "keys of this database"
@@ -22,7 +22,7 @@ def check_identity(database: Database, settings: WorkerSettings) -> Iterator[Che
     """Check the installation's row and the check values of all keys that are set."""
     try:
         with database.read() as connection:
-            checks = [_check_location(database, connection), _check_keys(connection, chains_of(settings))]
+            checks = [_check_location(database, connection), _check_keys(connection, keychains_of(settings))]
     except OctyError as error:
         checks = [problem("identity-unreadable", name=name, error=error) for name in (INSTALLATION, KEYS)]
     yield from checks
@@ -33,7 +33,7 @@ def _check_location(database: Database, connection: Connection) -> Check:
     if found is None:
         return problem("installation-missing")
     if not found.is_in_place:
-        error, _, to_do = copied(found).partition(" → ")
+        error, _, to_do = copied_message(found).partition(" → ")
         return problem("installation-copied", error=error, to_do=to_do)
     return passed(INSTALLATION, f"{found.id}, not a copy")
 

@@ -16,7 +16,7 @@ from octy_worker.errors import UnavailableError
 from octy_worker.maintenance.restored.detection import JOB, find_forgotten
 from octy_worker.maintenance.restored.histories import Histories
 from octy_worker.settings import WorkerSettings
-from octy_worker.temporal.place import TemporalPlace, reach
+from octy_worker.temporal.access import TemporalAccess, open_client
 
 _NAME = "restored backup"
 
@@ -43,7 +43,7 @@ async def _check(database: Database, settings: WorkerSettings, installation: str
         found_at = load_installation(database, connection)
     if found_at is None or not found_at.is_in_place:  # a copy rightly lacks what the original did since
         return unchecked(_NAME, "the database is a copy")
-    client = await reach(TemporalPlace.of(settings))
+    client = await open_client(TemporalAccess.of(settings))
     found = await find_forgotten(database, Histories(client, installation))
     if found.total:
         return problem("database-restored", missing=found.missing, earlier=found.earlier)

@@ -16,11 +16,17 @@ from octy_worker.cli.doctor.problems import problem
 from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal import search_attributes
-from octy_worker.temporal.client import main_queue, refusal_of, worker_release
+from octy_worker.temporal.access import TemporalAccess, open_client
+from octy_worker.temporal.client import main_queue, permission_advice, worker_release
 from octy_worker.temporal.deployment import known_versions
-from octy_worker.temporal.place import TemporalPlace, reach
-from octy_worker.temporal.pollers import Polled, clock_difference, other_releases, pollers_of, silent_queues
-from octy_worker.temporal.schedules import planned
+from octy_worker.temporal.pollers import (
+    TaskQueuePollers,
+    clock_difference,
+    fetch_pollers,
+    other_releases,
+    queues_without_pollers,
+)
+from octy_worker.temporal.schedules import planned_schedules
 from octy_worker.temporal_connection import TemporalConnection
 from octy_workflows.messages import maintenance_schedule_id
 
@@ -43,14 +49,14 @@ def check_temporal(settings: WorkerSettings, installation: str | None) -> list[C
 
 
 async def _check_temporal(settings: WorkerSettings, installation: str | None) -> list[Check]:
-    place = TemporalPlace.of(settings)
+    place = TemporalAccess.of(settings)
     unavailable = [unchecked(name, "Temporal is not available") for name in ("namespace", *_OF_NAMESPACE)]
     try:
         connection = place.temporal_connection()
     except ConfigurationError as error:
         return [_refused_problem("temporal-refused", str(error)), *unavailable]
     try:
-        client = await reach(place)
+        client = await open_client(place)
     except UnavailableError as error:
         return [_unreachable_problem(connection, error), *unavailable]
     except ConfigurationError as error:
@@ -96,20 +102,22 @@ async def _check_namespace(client: Client, name: str) -> Check:
     except RPCError as error:
         if error.status is RPCStatusCode.NOT_FOUND:
             return problem("namespace-missing", namespace=name)
-        return _refused_problem("namespace-refused", refusal_of(error) or f"{error.message} → read Temporal's log")
+        return _refused_problem(
+            "namespace-refused", permission_advice(error) or f"{error.message} → read Temporal's log"
+        )
     return passed("namespace", name)
 
 
 async def _check_search_attributes(client: Client) -> Check:
     try:
-        names = await search_attributes.missing(client)
+        names = await search_attributes.missing_attributes(client)
     except ConfigurationError as error:
         return problem("search-attributes-refused", error=error)
     except RPCError as error:
         to_do = search_attributes.OFF.removeprefix("or ")
         return problem("search-attributes-unreadable", error=error.message, to_do=to_do)
     if names:
-        command = search_attributes.how_to_add(client.namespace, names)
+        command = search_attributes.create_command(client.namespace, names)
         return problem("search-attributes-missing", names=", ".join(names), command=command)
     return passed(_ATTRIBUTES, ", ".join(search_attributes.TYPES))
 
@@ -130,15 +138,15 @@ async def _check_installation(client: Client, settings: WorkerSettings, installa
 
 async def _check_workers(client: Client, queue: str) -> list[Check]:
     try:
-        polled = await pollers_of(client, queue)
+        polled = await fetch_pollers(client, queue)
     except RPCError as error:
         call = problem("temporal-call-failed", name=_WORKER, error=error.message)
         return [call, *(unchecked(name, "the workers could not be read") for name in (_RELEASES, _CLOCK))]
     return [_queue_check(polled, queue), _release_check(polled), _clock_check(polled)]
 
 
-def _queue_check(polled: Sequence[Polled], queue: str) -> Check:
-    missing = silent_queues(polled, now())
+def _queue_check(polled: Sequence[TaskQueuePollers], queue: str) -> Check:
+    missing = queues_without_pollers(polled, now())
     if not missing:
         return passed(_WORKER, f"task queue {queue!r} and its sibling queues are polled")
     if queue in missing:
@@ -146,7 +154,7 @@ def _queue_check(polled: Sequence[Polled], queue: str) -> Check:
     return problem("task-queues-not-polled", queues=", ".join(map(repr, missing)))
 
 
-def _release_check(polled: Sequence[Polled]) -> Check:
+def _release_check(polled: Sequence[TaskQueuePollers]) -> Check:
     others = other_releases(polled, now())
     if others:
         releases = ", ".join(sorted(set(others.values())))
@@ -154,7 +162,7 @@ def _release_check(polled: Sequence[Polled]) -> Check:
     return passed(_RELEASES, f"all polling workers run {worker_release()}")
 
 
-def _clock_check(polled: Sequence[Polled]) -> Check:
+def _clock_check(polled: Sequence[TaskQueuePollers]) -> Check:
     """Compare the clocks by the time of a worker's last poll: no call of Temporal returns its time."""
     difference = clock_difference(polled, now())
     if abs(difference) <= _CLOCKS_DIFFER:
@@ -166,7 +174,7 @@ def _clock_check(polled: Sequence[Polled]) -> Check:
 async def _check_schedules(client: Client, settings: WorkerSettings, queue: str) -> Check:
     """Check that each exists and is not paused."""
     missing, paused = [], []
-    for task in (task for task, due in planned(settings).items() if due is not None):
+    for task in (task for task, due in planned_schedules(settings).items() if due is not None):
         try:
             found = await client.get_schedule_handle(maintenance_schedule_id(queue, task)).describe()
         except RPCError as error:
@@ -209,7 +217,7 @@ async def _check_workflow_tasks(client: Client, installation: str) -> Check:
     return passed(_TASKS, f"none fails in the {len(running)} newest running workflows")
 
 
-async def _check_version(client: Client, place: TemporalPlace) -> Check:
+async def _check_version(client: Client, place: TemporalAccess) -> Check:
     """Check that this build is the current one, where worker versioning is on."""
     deployment, ours = place.temporal_deployment, place.temporal_build_id
     try:

@@ -20,7 +20,7 @@ from octy_middleware.errors import ConfigurationError
 from octy_worker.observability.metrics.collector import DatabaseCollector
 from octy_worker.observability.metrics.counters import WorkerCounters
 from octy_worker.observability.metrics.page_connections import PageConnectionsCollector
-from octy_worker.pages.process import new_figures
+from octy_worker.pages.process import new_counters
 from octy_worker.settings import WorkerSettings
 from octy_worker.web.connections import Limits
 from octy_worker.web.web_server import serve_until, web_server
@@ -35,7 +35,7 @@ class Metrics:
         self.registry = CollectorRegistry()
         self.counters = WorkerCounters(self.registry)
         self.registry.register(DatabaseCollector(database, clock))
-        self.pages = new_figures()
+        self.pages = new_counters()
         self.registry.register(PageConnectionsCollector(self.pages))
         ProcessCollector(registry=self.registry)
         PlatformCollector(registry=self.registry)

@@ -5,31 +5,31 @@ from collections.abc import Iterator, Sequence
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from octy_worker.web.connections import Figure
+from octy_worker.web.connections import ConnectionCounter
 
 _LIMITS = {
-    "evicted": Figure.EVICTED,
-    "refused": Figure.REFUSED,
-    "timed_out": Figure.TIMED_OUT,
-    "accept_error": Figure.ACCEPT_ERRORS,
+    "evicted": ConnectionCounter.EVICTED,
+    "refused": ConnectionCounter.REFUSED,
+    "timed_out": ConnectionCounter.TIMED_OUT,
+    "accept_error": ConnectionCounter.ACCEPT_ERRORS,
 }
 
 
 class PageConnectionsCollector(Collector):
     """The counters of the pages process; zeros if this worker runs none."""
 
-    def __init__(self, figures: Sequence[float]) -> None:
-        self._figures = figures
+    def __init__(self, counters: Sequence[float]) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         """Yield the metrics."""
         yield GaugeMetricFamily(
-            "octy_pages_connections", "Open connections to the pages.", value=self._figures[Figure.OPEN]
+            "octy_pages_connections", "Open connections to the pages.", value=self._counters[ConnectionCounter.OPEN]
         )
         yield CounterMetricFamily(
             "octy_pages_connections_accepted",
             "Accepted connections to the pages.",
-            value=self._figures[Figure.ACCEPTED],
+            value=self._counters[ConnectionCounter.ACCEPTED],
         )
         dropped = CounterMetricFamily(
             "octy_pages_connections_dropped",
@@ -37,8 +37,10 @@ class PageConnectionsCollector(Collector):
             labels=["limit"],
         )
         for name, figure in _LIMITS.items():
-            dropped.add_metric([name], self._figures[figure])
+            dropped.add_metric([name], self._counters[figure])
         yield dropped
         yield CounterMetricFamily(
-            "octy_pages_starts", "Starts of the process that serves the pages.", value=self._figures[Figure.STARTS]
+            "octy_pages_starts",
+            "Starts of the process that serves the pages.",
+            value=self._counters[ConnectionCounter.STARTS],
         )

@@ -17,7 +17,7 @@ from typing import Any
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-from octy_worker.web.connections import Connection, Connections, Limits, Phase
+from octy_worker.web.connections import Connection, ConnectionTable, Limits, Phase
 
 _BATCH = 64  # connections accepted before others have their turn
 _BACKLOG = 512
@@ -71,7 +71,7 @@ class Acceptor:
     def __init__(
         self,
         sockets: list[socket.socket],
-        connections: Connections,
+        connections: ConnectionTable,
         limits: Limits,
         *,
         protocol: Callable[[Callable[[Phase], None], Callable[[], None]], LimitedProtocol],

@@ -15,7 +15,7 @@ from octy_worker.errors import UnavailableError
 from octy_worker.settings import WorkerSettings
 from octy_worker.temporal.client import TemporalUnavailableError, connect
 from octy_worker.temporal.deployment import NotReadyError, Version, known_versions, make_current
-from octy_worker.temporal.pollers import pollers_of, silent_queues
+from octy_worker.temporal.pollers import fetch_pollers, queues_without_pollers
 from octy_worker.temporal_connection import TemporalSettings
 
 _CONNECT_TIMEOUT = 10.0  # seconds
@@ -26,7 +26,7 @@ def _default(name: str) -> str:
     return str(WorkerSettings.model_fields[name].default)
 
 
-class TemporalPlace(TemporalSettings):
+class TemporalAccess(TemporalSettings):
     """What a staff command must know of Temporal; the defaults are the worker's."""
 
     temporal_task_queue: str = _default("temporal_task_queue")
@@ -42,7 +42,7 @@ class TemporalPlace(TemporalSettings):
         )
 
 
-async def reach(place: TemporalPlace) -> Client:
+async def open_client(place: TemporalAccess) -> Client:
     """Return a connected client; raise UnavailableError or ConfigurationError with what to do."""
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
@@ -58,21 +58,21 @@ async def reach(place: TemporalPlace) -> Client:
 
 async def has_worker(client: Client, task_queue: str, now: float) -> bool:
     """Tell whether workers asked for work on every task queue just now."""
-    return not silent_queues(await pollers_of(client, task_queue), now)
+    return not queues_without_pollers(await fetch_pollers(client, task_queue), now)
 
 
-async def versions_of(place: TemporalPlace) -> list[Version]:
+async def fetch_versions(place: TemporalAccess) -> list[Version]:
     """Return the worker's versions that Temporal knows; raise UnavailableError when it doesn't answer."""
-    client = await reach(place)
+    client = await open_client(place)
     try:
         return await known_versions(client, place.temporal_deployment)
     except RPCError as error:
         raise UnavailableError(f"Temporal did not tell: {error.message}", "`octy doctor` looks closer") from None
 
 
-async def promote_in(place: TemporalPlace, build_id: str, *, identity: str, patience: float) -> None:
+async def promote_version(place: TemporalAccess, build_id: str, *, identity: str, patience: float) -> None:
     """Make the version current as soon as Temporal lets us; raise UnavailableError when that takes too long."""
-    client = await reach(place)
+    client = await open_client(place)
     until = asyncio.get_running_loop().time() + patience
     while True:
         try:
