@@ -48,7 +48,7 @@ class Backend(Protocol):
 
     url: URL
     """How it is reached. Its text hides the password, wherever that was given."""
-    place: str
+    display_name: str
     """Where it is, in an error's words, without a password."""
     closes_inherited: bool
     """Whether a forked child may, and must, close idle connections that it has inherited open."""

@@ -141,7 +141,7 @@ class Database:
                     if retried or not self._is_standby(error):
                         raise
                     retried = True
-        raise DatabaseUnavailableError(f"{self.backend.place} closes every connection")
+        raise DatabaseUnavailableError(f"{self.backend.display_name} closes every connection")
 
     def _is_disconnect(self, error: Exception, driver: "DBAPIConnection | None") -> bool:
         return driver is not None and self.engine.dialect.is_disconnect(error, driver, None)  # type: ignore[arg-type]
@@ -245,7 +245,7 @@ class Database:
         try:
             return self.engine.connect()
         except InvalidRequestError as error:  # the pool gave up: the file changed at every try
-            raise DatabaseUnavailableError(f"{self.backend.place} is being replaced: {error}") from error
+            raise DatabaseUnavailableError(f"{self.backend.display_name} is being replaced: {error}") from error
 
     def _begin(self, connection: Connection, mode: WriteMode | None, timeout: float) -> None:
         """Begin on an open connection to the primary. Others are replaced first: nothing was run on them yet."""
@@ -262,7 +262,7 @@ class Database:
                 connection.invalidate(error)
             else:
                 return
-        raise DatabaseUnavailableError(f"{self.backend.place} closes every connection")
+        raise DatabaseUnavailableError(f"{self.backend.display_name} closes every connection")
 
     @contextmanager
     def _translate_errors(self) -> Iterator[None]:
@@ -281,7 +281,7 @@ class Database:
             message = " ".join(str(cause).split())  # some drivers use several lines
             if self.backend.is_standby(cause):
                 self.backend.discard_connections()
-                raise StandbyError(f"{self.backend.place} takes no writes: {message}") from error
+                raise StandbyError(f"{self.backend.display_name} takes no writes: {message}") from error
             if hint := self.backend.setup_hint(cause):
                 raise DatabaseSetupError(f"the database refuses: {type(cause).__name__}: {message} → {hint}") from error
             if not lost and not self.backend.is_outage(cause):

@@ -24,7 +24,7 @@ def check_foreign_tables(connection: Connection, backend: Backend) -> None:
     shown = ", ".join(found[:_MAX_NAMES])
     more = f" and {len(found) - _MAX_NAMES} more" if len(found) > _MAX_NAMES else ""
     raise SchemaError(
-        f"{backend.place} has tables of others with the names of Octy's tables ({shown}{more}), and no table "
+        f"{backend.display_name} has tables of others with the names of Octy's tables ({shown}{more}), and no table "
         f"{VERSION_TABLE} → {backend.separation_hint}"
     )
 

@@ -255,7 +255,7 @@ class Mail(Table, table=True):
     created_at: datetime = time_column()
     tried_at: datetime | None = time_or_none()  # when a try began last
     sent_at: datetime | None = time_or_none()
-    carried_by: str = Field(
+    joined_mail: str = Field(
         default="", max_length=100, sa_column_kwargs={"server_default": ""}
     )  # key of the mail that this alert joined; empty: its own
 
@@ -270,7 +270,7 @@ class AlertHold(Table, table=True):
     accounts: int  # that were refused at their own addresses
     began_at: datetime = time_column()
     ends_at: datetime = time_column()
-    told_at: datetime | None = time_or_none()  # the mail to support staff was accepted
+    staff_notified_at: datetime | None = time_or_none()  # the mail to support staff was accepted
     released_at: datetime | None = time_or_none()
     released_by: str = Field(default="", max_length=100)
     reason: str = ""
@@ -328,7 +328,7 @@ class Outbox(Table, table=True):
         Index(
             "ix_outbox_undelivered",
             "priority",
-            "place",
+            "position",
             "id",
             sqlite_where=text("delivered_at IS NULL"),
             postgresql_where=text("delivered_at IS NULL"),
@@ -344,7 +344,7 @@ class Outbox(Table, table=True):
             "ix_outbox_account",
             "account_id",
             "priority",
-            "place",
+            "position",
             sqlite_where=text("delivered_at IS NULL"),
             postgresql_where=text("delivered_at IS NULL"),
         ),
@@ -354,7 +354,7 @@ class Outbox(Table, table=True):
     id: int | None = Field(default=None, primary_key=True, sa_type=BIG)
     kind: str = Field(max_length=40)
     priority: int = 1  # `outbox.Priority`
-    place: int = Field(default=0, sa_type=BIG)  # within the priority: Unix microseconds, later for busy accounts
+    position: int = Field(default=0, sa_type=BIG)  # within the priority: Unix microseconds, later for busy accounts
     account_id: str = Field(default="", max_length=36)  # whose share it takes; may be empty
     subject_id: str = Field(max_length=36)
     detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
@@ -406,7 +406,7 @@ class InstallationRow(Table, table=True):
 
     slot: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})  # always 1
     id: str = Field(max_length=32)
-    place: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # where the database was when last confirmed
+    location: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # where the database was when last confirmed
     created_at: datetime = time_column()
 
 

@@ -158,7 +158,7 @@ class PostgresBackend:
         self.separation_hint = f"give Octy a schema of its own: {_ADD_SCHEMA}"
         if self.schema:
             self.separation_hint = f"give Octy another schema than {self.schema}, or a database of its own"
-        self.place = url.set(drivername="postgresql", password=None, query=message).render_as_string()
+        self.display_name = url.set(drivername="postgresql", password=None, query=message).render_as_string()
 
     def make_engine(self) -> Engine:
         """See `Backend`."""
@@ -228,7 +228,7 @@ class PostgresBackend:
             while answer.nextset():
                 pass
             if answer.fetchone() != (False,):
-                raise StandbyError(f"{self.place} is a standby: only the primary is used")
+                raise StandbyError(f"{self.display_name} is a standby: only the primary is used")
             return
         statements = (
             _WRITE,

@@ -75,7 +75,7 @@ def _check_why_no_tables(database: Database) -> None:
         check_foreign_tables(connection, database.backend)
         if hidden := database.backend.schemas_without_usage(connection):
             raise SchemaError(
-                f"this role has no USAGE right on the schema {hidden} of {database.backend.place} → "
+                f"this role has no USAGE right on the schema {hidden} of {database.backend.display_name} → "
                 f"GRANT USAGE ON SCHEMA {hidden} to it, and the rights that it needs on the tables"
             )
 

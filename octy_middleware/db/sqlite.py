@@ -48,7 +48,7 @@ class SqliteBackend:
         self._busy_timeout = busy_timeout
         self._erased = False  # a secret may still stand in the log
         self.path = Path(str(url.database)).absolute()  # the host may change its folder later
-        self.place = str(self.path)
+        self.display_name = str(self.path)
         self.separation_hint = "give Octy a file of its own: OCTY_DATABASE_URL=sqlite:///octy.db"
         self._lock = FileLock(self._beside(".lock-file"), model=self.path)
         self._wake_up_file = self._beside(".wake-up")
@@ -58,14 +58,16 @@ class SqliteBackend:
 
     def make_engine(self) -> Engine:
         """See `Backend`. Each connection knows which file it has open, and is given up when that is another one."""
-        path, place, timeout = self.path, self.place, self._busy_timeout
+        path, display_name, timeout = self.path, self.display_name, self._busy_timeout
 
         def connect(_dialect: object, record: ConnectionPoolEntry, *_: object) -> sqlite3.Connection:
-            record.info[_FILE] = _identity(place)  # before it is opened: a change meanwhile shows at the checkout
+            record.info[_FILE] = _identity(
+                display_name
+            )  # before it is opened: a change meanwhile shows at the checkout
             return _open(path, timeout)
 
         def check(_connection: object, record: ConnectionPoolEntry, _proxy: object) -> None:
-            if record.info[_FILE] != _identity(place):
+            if record.info[_FILE] != _identity(display_name):
                 raise DisconnectionError("the file was removed or replaced")
 
         # Parameters hold digests, sealed secrets and reasons: no error text may show them.
@@ -87,7 +89,7 @@ class SqliteBackend:
 
     def is_current(self, connection: Connection) -> bool:
         """See `Backend`. The file may have been removed or replaced."""
-        return not connection.invalidated and bool(connection.info[_FILE] == _identity(self.place))
+        return not connection.invalidated and bool(connection.info[_FILE] == _identity(self.display_name))
 
     def lock_keys(self, connection: Connection, public_keys: Sequence[str]) -> None:
         """See `Backend`. The writer is alone already."""
@@ -108,7 +110,7 @@ class SqliteBackend:
 
     def check_committed(self, connection: Connection) -> None:
         """See `Backend`. SQLite goes on in an unlinked file."""
-        if connection.info[_FILE] != _identity(self.place):
+        if connection.info[_FILE] != _identity(self.display_name):
             raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
 
     def after_commit(self, connection: Connection) -> None:
@@ -208,11 +210,11 @@ class SqliteBackend:
 
     def location(self, connection: Connection) -> dict[str, object]:  # noqa: ARG002  # the file system tells
         """See `Backend`. A copy of a file has another inode."""
-        identity = _identity(self.place)
+        identity = _identity(self.display_name)
         if identity is None:
             raise DatabaseUnavailableError(f"{self.path} was removed or replaced")
         device, inode = identity
-        return {"kind": "sqlite", "device": device, "inode": inode, "path": self.place}
+        return {"kind": "sqlite", "device": device, "inode": inode, "path": self.display_name}
 
     def restart(self) -> None:
         """See `Backend`. flock belongs to a descriptor, and a child must have its own."""

@@ -21,11 +21,11 @@ from octy_middleware.db.database import Database
 from octy_middleware.errors import ConfigurationError
 
 _ID_BYTES = 8
-_ROW = text("SELECT id, place FROM installation")
-_INSERT = "INSERT INTO installation (slot, id, place, created_at) VALUES (1, ?, ?, ?)"
-_MOVE = "UPDATE installation SET id = ?, place = ?"
+_ROW = text("SELECT id, location FROM installation")
+_INSERT = "INSERT INTO installation (slot, id, location, created_at) VALUES (1, ?, ?, ?)"
+_UPDATE = "UPDATE installation SET id = ?, location = ?"
 
-Place = Mapping[str, Any]
+Location = Mapping[str, Any]
 """Where a database is, as `Backend.location` tells it: plain JSON."""
 
 
@@ -34,13 +34,13 @@ class Installation:
     """The row, and where the database is now."""
 
     id: str
-    recorded: Place
-    found: Place
+    recorded_location: Location
+    current_location: Location
 
     @property
-    def is_in_place(self) -> bool:
+    def is_at_recorded_location(self) -> bool:
         """Whether the database is where it was when its place was last recorded."""
-        return is_same_place(self.recorded, self.found)
+        return is_same_location(self.recorded_location, self.current_location)
 
 
 def new_installation_id(random_hex: Callable[[int], str] = secrets.token_hex) -> str:
@@ -48,7 +48,7 @@ def new_installation_id(random_hex: Callable[[int], str] = secrets.token_hex) ->
     return random_hex(_ID_BYTES)
 
 
-def is_same_place(recorded: Place, found: Place) -> bool:
+def is_same_location(recorded: Location, found: Location) -> bool:
     """Tell whether two locations are of one database.
 
     A file is the same when its inode is, and its path or its device: devices are numbered anew at a reboot, and a file
@@ -67,12 +67,16 @@ def is_same_place(recorded: Place, found: Place) -> bool:
 def load_installation(database: Database, connection: Connection) -> Installation | None:
     """Return the installation of this database, or None before it has one."""
     row = connection.execute(_ROW).first()
-    return None if row is None else Installation(str(row[0]), _read(row[1]), database.backend.location(connection))
+    return (
+        None
+        if row is None
+        else Installation(str(row[0]), _parse_location(row[1]), database.backend.location(connection))
+    )
 
 
-def _read(place: Any) -> Place:
+def _parse_location(location: Any) -> Location:
     """Return JSON as a mapping: only a driver of PostgreSQL reads it for us."""
-    loaded: Place = json.loads(place) if isinstance(place, str) else place
+    loaded: Location = json.loads(location) if isinstance(location, str) else location
     return loaded
 
 
@@ -97,12 +101,12 @@ def register_installation(
     found = load_installation(database, connection)
     if found is not None:
         return found
-    place = database.backend.location(connection)
-    made = Installation(new_id(), place, place)
-    run(connection, _INSERT, made.id, json.dumps(place), to_micros(now))
+    location = database.backend.location(connection)
+    made = Installation(new_id(), location, location)
+    run(connection, _INSERT, made.id, json.dumps(location), to_micros(now))
     return made
 
 
-def record_place(connection: Connection, installation_id: str, place: Place) -> None:
+def record_location(connection: Connection, installation_id: str, location: Location) -> None:
     """Write down the id and where the database is."""
-    run(connection, _MOVE, installation_id, json.dumps(place))
+    run(connection, _UPDATE, installation_id, json.dumps(location))

@@ -84,21 +84,21 @@ def put(
             created_at=utc(now),
             priority=priority,
             account_id=account_id,
-            place=_place(connection, priority, account_id, now),
+            position=_position(connection, priority, account_id, now),
         )
     )
     notify(connection)
 
 
-def _place(connection: Connection, priority: Priority, account_id: str, now: float) -> int:
+def _position(connection: Connection, priority: Priority, account_id: str, now: float) -> int:
     """Return the message's place in its priority: the time, or behind the account's last one that still waits."""
-    place = int(now * 1_000_000)
+    position = int(now * 1_000_000)
     if not account_id:
-        return place
+        return position
     waiting = (
         col(Outbox.account_id) == account_id,
         col(Outbox.priority) == priority,
         col(Outbox.delivered_at).is_(None),
     )
-    last = connection.execute(select(func.max(col(Outbox.place))).where(*waiting)).scalar()
-    return place if last is None else max(place, last + _SHARE)
+    last = connection.execute(select(func.max(col(Outbox.position))).where(*waiting)).scalar()
+    return position if last is None else max(position, last + _SHARE)

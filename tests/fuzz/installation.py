@@ -84,10 +84,10 @@ class Listener:
         self._look_at(event)
 
     def _look_at(self, event: AuthEvent) -> None:
-        texts = event.client + event.method + event.path
+        texts = event.user_agent + event.method + event.path
         if not (texts.isascii() and texts.isprintable()):
             self.faults.append(f"an event holds what a terminal would act on: {event!r}")
-        if len(event.client) > 200 or len(event.path) > 200 or len(event.method) > 16 or len(event.request_id) > 64:
+        if len(event.user_agent) > 200 or len(event.path) > 200 or len(event.method) > 16 or len(event.request_id) > 64:
             self.faults.append(f"an event is longer than it may be: {event!r}")
         if not _REQUEST_ID.issuperset(event.request_id):
             self.faults.append(f"an event's request id is none: {event!r}")

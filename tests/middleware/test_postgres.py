@@ -287,7 +287,7 @@ def test_no_error_no_log_and_no_text_shows_the_password(url: str, caplog: pytest
     settings = Settings.build(database_url=full, peppers=keys)
     worker = WorkerSettings.build(database_url=full, peppers=keys, sealing_keys=keys, link_keys=keys)
     shown = [repr(settings), str(settings), repr(worker), repr(database), repr(database.engine), repr(database.url)]
-    shown += [str(database.url), database.backend.place, database.url.render_as_string()]
+    shown += [str(database.url), database.backend.display_name, database.url.render_as_string()]
     for use in (database.read, database.write, partial(check_schema, database), lambda: database.listen().wait(0.1)):
         with pytest.raises(DatabaseUnavailableError) as caught:
             getattr(use(), "__enter__", list)()

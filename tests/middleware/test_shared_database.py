@@ -97,7 +97,7 @@ def test_everything_works_in_a_schema_of_our_own_beside_tables_of_the_same_names
         found = inspect(connection)
         assert set(found.get_table_names("octy_data")) == TABLE_NAMES
         assert all(len(found.get_columns(name, "public")) == 1 for name in TABLE_NAMES)
-    assert "schema=octy_data" in ours.backend.place
+    assert "schema=octy_data" in ours.backend.display_name
     host.close()
     ours.close()
     remove_database(url)

@@ -141,7 +141,7 @@ def test_collapse_of_all_customers_holds_alerts_tells_staff_once_and_ends_after_
         assert said in " ".join(notice.rendered.text.split())
         assert said.split(" --")[0] in notice.rendered.html
     [hold] = holds(world)
-    assert (hold.evidence, hold.told_at) == ("successes_stopped", utc(START))
+    assert (hold.evidence, hold.staff_notified_at) == ("successes_stopped", utc(START))
     world.now += MAX_HOLD - 1
     assert activities.send_mail(order(incidents[0], MAX_HOLD - 1)).state == "delayed"
     world.now += 1

@@ -13,7 +13,7 @@ from support.world import INSTALLATION, FakeRequest, World, basic
 from octy_middleware import Authenticator, Database, Outcome, Settings
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail, Webhook
-from octy_middleware.domain.installation import installation_id, is_same_place
+from octy_middleware.domain.installation import installation_id, is_same_location
 from octy_middleware.domain.notices import give
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.keys.keychain import Keychain
@@ -151,7 +151,7 @@ SERVED = {"kind": "postgresql", "database": 16384, "system": "7"}
     ],
 )
 def test_which_places_are_of_one_database(recorded: dict, found: dict, same: bool) -> None:
-    assert is_same_place(recorded, found) is same
+    assert is_same_location(recorded, found) is same
 
 
 @pytest.mark.sqlite
@@ -163,9 +163,9 @@ def test_a_renamed_file_is_the_same_database_and_its_new_place_is_recorded(world
     assert start(f"sqlite:///{moved}", keys) == INSTALLATION
     database = Database(f"sqlite:///{moved}")
     with database.read() as connection:
-        [(place,)] = connection.exec_driver_sql("SELECT place FROM installation").all()
+        [(location,)] = connection.exec_driver_sql("SELECT location FROM installation").all()
     database.close()
-    assert str(moved) in place
+    assert str(moved) in location
 
 
 def test_every_new_database_has_an_id_of_its_own(tmp_path: Path) -> None:

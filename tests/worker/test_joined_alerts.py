@@ -86,7 +86,7 @@ def test_four_pairs_attacked_one_after_the_other_make_a_first_alert_at_once_and_
     ]
     assert mailer.envelopes[1].rendered.subject == "Octy security alert: failed attempts with 3 of your API keys"
     rows = [world.mail(f"{incident_id}/alert/1") for incident_id, _ in later]
-    assert [(row.state, row.carried_by, row.sent_at) for row in rows] == [
+    assert [(row.state, row.joined_mail, row.sent_at) for row in rows] == [
         (MailState.SENT, by, utc(world.now)) for by in ("", carrier, carrier)
     ]
     assert [activities.send_mail(order(incident_id)).state for incident_id, _ in later] == ["sent"] * 3
@@ -204,7 +204,7 @@ def test_alert_whose_carrier_is_tried_no_more_is_sent_by_itself(world, answered,
     world.now += 2
     assert activities.send_mail(order(second[0])) == SendMailResult("sent")
     assert named(mailer.envelopes[1], world, [first, second]) == [second[0]]
-    assert world.mail(f"{second[0]}/alert/1").carried_by == ""
+    assert world.mail(f"{second[0]}/alert/1").joined_mail == ""
 
 
 def test_refused_mail_fails_each_alert_that_it_carries(world):

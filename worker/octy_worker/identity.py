@@ -7,7 +7,7 @@ Here: what is registered at the first start, and what is refused. Not here: the 
 from collections.abc import Mapping
 
 from octy_middleware.db.database import Database
-from octy_middleware.domain.installation import Installation, record_place, register_installation
+from octy_middleware.domain.installation import Installation, record_location, register_installation
 from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.keys.keychain import Keychain
@@ -46,10 +46,12 @@ def verify_installation(database: Database, chains: Mapping[str, Keychain], now:
     """
     with database.write() as connection:
         found = register_installation(database, connection, now)
-        if not found.is_in_place:
+        if not found.is_at_recorded_location:
             raise ConfigurationError(copied_message(found))
-        if found.recorded != found.found:  # renamed, or its device has another number since a reboot
-            record_place(connection, found.id, found.found)
+        if (
+            found.recorded_location != found.current_location
+        ):  # renamed, or its device has another number since a reboot
+            record_location(connection, found.id, found.current_location)
         for purpose, chain in chains.items():
             register_keys(connection, purpose, chain, now)
     return found.id

@@ -104,7 +104,7 @@ def require_database_file(database: "Database") -> None:
     """Raise UsageFaultError when the store is a file that is not there; a server says by itself what it lacks."""
     if database.url.get_backend_name() != "sqlite":
         return
-    place = database.backend.place
+    place = database.backend.display_name
     try:
         Path(place).stat()
     except (FileNotFoundError, NotADirectoryError):

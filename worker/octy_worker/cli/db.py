@@ -110,7 +110,7 @@ def downgrade(
         if not yes:
             target = "the schema before" if revision == "-1" else f"schema {revision}"
             found = read_schema_version(opened) or "none"
-            print_lines(f"This takes {opened.backend.place} from schema {found} back to {target}.")
+            print_lines(f"This takes {opened.backend.display_name} from schema {found} back to {target}.")
             typer.confirm("What is newer in its tables is lost. Go on?", abort=True)
         before = migrate_back(opened, revision)
         after = read_schema_version(opened)

@@ -139,7 +139,7 @@ def _installation_in_place(database: "Database") -> str:
         found = load_installation(database, connection)
     if found is None:
         raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
-    if not found.is_in_place:
+    if not found.is_at_recorded_location:
         wrong, _, to_do = copied_message(found).partition(" → ")
         raise RefusedError(wrong, to_do)
     return found.id

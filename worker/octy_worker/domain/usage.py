@@ -126,11 +126,11 @@ def uses_by_source(session: Session, public_key: str, first_minute: int, last_mi
         )
         .group_by(Attempt.source)
     )
-    clients = {
+    user_agents = {
         each.source: each.user_agent for each in session.exec(select(Attempt).where(col(Attempt.id).in_(newest)))
     }
     return tuple(
-        SourceUse(source, int(count), clients.get(source, ""), EPOCH + timedelta(minutes=minute))
+        SourceUse(source, int(count), user_agents.get(source, ""), EPOCH + timedelta(minutes=minute))
         for source, count, minute in counts
     )
 

@@ -79,11 +79,11 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
     """Begin to send an alert with all that join it, or find out what became of it, or how long it waits."""
     lock_account(session, spec.account_id)
     mail, time = session.get(Mail, spec.key), utc(now)
-    if mail is not None and mail.carried_by:
+    if mail is not None and mail.joined_mail:
         if mail.state in FINAL:
-            return AlertSlot(replace(status_of(mail), code=mail.last_error or f"in {mail.carried_by}"), own=False)
+            return AlertSlot(replace(status_of(mail), code=mail.last_error or f"in {mail.joined_mail}"), own=False)
         if _is_being_sent(session, mail, time):
-            return AlertSlot(MailStatus(MailState.PENDING, f"in {mail.carried_by}"), own=False)
+            return AlertSlot(MailStatus(MailState.PENDING, f"in {mail.joined_mail}"), own=False)
     elif mail is not None and mail.state in FINAL:
         return AlertSlot(status_of(mail), _incidents(_grouped_rows(session, mail.key)))
     if mail is None:
@@ -93,7 +93,7 @@ def claim_alert(session: Session, spec: MailSpec, waiting: GroupWait, now: float
         mail, carried = new_row(spec, time), _create_grouped(session, spec, time)
     else:
         carried = _grouped_pending(session, spec.key)
-    mail.carried_by = ""
+    mail.joined_mail = ""
     for each in (mail, *carried):
         each.tries, each.tried_at, each.last_error = each.tries + 1, time, ""
         session.add(each)
@@ -128,7 +128,7 @@ def _create_grouped(session: Session, spec: MailSpec, time: datetime) -> Sequenc
             kind=MailKind.ALERT,
             message_id=f"<{incident_id}.{MailKind.ALERT}.1@{domain}>",
             created_at=time,
-            carried_by=spec.key,
+            joined_mail=spec.key,
         )
         for incident_id in session.exec(unalerted.order_by(col(Incident.opened_at), col(Incident.id)))
     ]
@@ -150,7 +150,7 @@ def _grouped_pending(session: Session, key: str) -> Sequence[Mail]:
 def _grouped_rows(session: Session, key: str) -> Iterable[Mail]:
     account = select(Mail.account_id).where(Mail.key == key).scalar_subquery()
     return session.exec(
-        select(Mail).where(Mail.account_id == account, Mail.carried_by == key).order_by(col(Mail.key))
+        select(Mail).where(Mail.account_id == account, Mail.joined_mail == key).order_by(col(Mail.key))
     ).all()
 
 
@@ -162,7 +162,7 @@ def _unanswered_incidents() -> SelectOfScalar[str]:
 
 def _is_being_sent(session: Session, mail: Mail, time: datetime) -> bool:
     """Tell whether somebody still tries the mail that carries this alert; else it goes by itself."""
-    carrier = session.get(Mail, mail.carried_by)
+    carrier = session.get(Mail, mail.joined_mail)
     if carrier is None or carrier.state in FINAL or mail.tried_at is None:
         return False
     waits = session.exec(_unanswered_incidents().where(Incident.id == carrier.incident_id)).first() is not None

@@ -60,7 +60,7 @@ class HoldNotice:
         now = self._clock()
         with self._database.read_session() as session:
             hold = current_hold(session, now)
-            if hold is None or hold.told_at is not None:
+            if hold is None or hold.staff_notified_at is not None:
                 return None
             unsent = unsent_alerts(session, now).count
             return hold.id, HoldFacts(hold.evidence, hold.accounts, unsent, hold.began_at, hold.ends_at)
@@ -80,6 +80,6 @@ class HoldNotice:
             if delivery.status is SmtpStatus.DEFERRED:
                 _log.warning("mail hold/%s: %s", hold_id, delivery.code)
                 return
-        told = update(AlertHold).where(col(AlertHold.id) == hold_id).values(told_at=utc(self._clock()))
+        told = update(AlertHold).where(col(AlertHold.id) == hold_id).values(staff_notified_at=utc(self._clock()))
         with self._database.write() as connection:
             connection.execute(told)

@@ -26,7 +26,7 @@ from octy_middleware.db.models import (
     SealedSecret,
     Webhook,
 )
-from octy_middleware.domain.installation import load_installation, new_installation_id, record_place
+from octy_middleware.domain.installation import load_installation, new_installation_id, record_location
 from octy_middleware.domain.key_checks import register_keys
 from octy_middleware.errors import ConfigurationError, InvalidInputError
 from octy_middleware.keys.keychain import Keychain
@@ -52,7 +52,7 @@ def adopt(
         if found is None:
             raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
         installation, closed = found.id, {}
-        if way == "copy" and found.is_in_place and not in_place:
+        if way == "copy" and found.is_at_recorded_location and not in_place:
             raise InvalidInputError(
                 "the database is where its installation has it, so this is the original → a copy of a server's files "
                 "or of a disk looks the same: only for such a copy add --snapshot"
@@ -61,7 +61,7 @@ def adopt(
             installation = new_installation_id()
             closed = _end_what_was_open(connection, now)
         if way is not None:
-            record_place(connection, installation, found.found)
+            record_location(connection, installation, found.current_location)
         for purpose, chain in keys.items():
             connection.execute(delete(KeyCheck).where(col(KeyCheck.purpose) == purpose))
             register_keys(connection, purpose, chain, now)

@@ -48,7 +48,7 @@ def disk_space(database: Database) -> DiskSpace | None:
     if database.url.get_backend_name() != "sqlite":
         return None
     try:
-        stat = os.statvfs(Path(database.backend.place).parent)
+        stat = os.statvfs(Path(database.backend.display_name).parent)
     except OSError:
         return None
     return DiskSpace(stat.f_bavail * stat.f_frsize, stat.f_blocks * stat.f_frsize)

@@ -1,6 +1,6 @@
 """Leases on outbox messages: which messages this relay delivers now, and recording their results.
 
-Messages are leased by priority, and within one by `place`, which gives each account its share (`domain.outbox`).
+Messages are leased by priority, and within one by `position`, which gives each account its share (`domain.outbox`).
 Several relays share one outbox. Each leases a few messages at a time; when a relay is killed, its leases expire and
 the others take its messages. Of each subject only the oldest undelivered message can be leased, so the messages of
 one subject are delivered in order, and no subject waits for another. A dead letter blocks nothing.
@@ -105,7 +105,7 @@ class Leases:
         query = (
             select(col(Outbox.id), col(Outbox.kind), col(Outbox.subject_id), detail, col(Outbox.tries))
             .where(_deliverable(priority, now))
-            .order_by(col(Outbox.place), col(Outbox.id))
+            .order_by(col(Outbox.position), col(Outbox.id))
             .limit(limit)
             .with_for_update(skip_locked=True)  # ignored by SQLite, which has one writer
         )

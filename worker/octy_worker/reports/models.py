@@ -75,7 +75,7 @@ class MailLine:
     last_error: str
     created_at: datetime
     sent_at: datetime | None
-    carried_by: str = ""  # the mail that this alert joined
+    joined_mail: str = ""  # the mail that this alert joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -98,10 +98,10 @@ def _unchecked() -> Iterator[Check]:
 
 def _check_location(database: Database) -> Check:
     is_file = database.url.get_backend_name() == "sqlite"
-    network = network_file_system(Path(database.backend.place)) if is_file else ""
+    network = network_file_system(Path(database.backend.display_name)) if is_file else ""
     if network:
-        return problem("database-on-network-file-system", file=database.backend.place, kind=network)
-    return passed("database", f"{database.backend.place} at schema {SCHEMA_VERSION}")
+        return problem("database-on-network-file-system", file=database.backend.display_name, kind=network)
+    return passed("database", f"{database.backend.display_name} at schema {SCHEMA_VERSION}")
 
 
 def _check_write_lock(database: Database) -> Check:

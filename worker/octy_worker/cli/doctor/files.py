@@ -40,7 +40,7 @@ def _database(settings: WorkerSettings) -> Path | None:
     except OctyError:
         return None
     try:
-        return Path(database.backend.place) if database.url.get_backend_name() == "sqlite" else None
+        return Path(database.backend.display_name) if database.url.get_backend_name() == "sqlite" else None
     finally:
         database.close()
 

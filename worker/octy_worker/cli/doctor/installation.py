@@ -32,7 +32,7 @@ def _check_location(database: Database, connection: Connection) -> Check:
     found = load_installation(database, connection)
     if found is None:
         return problem("installation-missing")
-    if not found.is_in_place:
+    if not found.is_at_recorded_location:
         error, _, to_do = copied_message(found).partition(" → ")
         return problem("installation-copied", error=error, to_do=to_do)
     return passed(INSTALLATION, f"{found.id}, not a copy")

@@ -41,7 +41,7 @@ def check_restored_backup(settings: WorkerSettings, installation: str | None) ->
 async def _check(database: Database, settings: WorkerSettings, installation: str) -> Check:
     with database.read() as connection:
         found_at = load_installation(database, connection)
-    if found_at is None or not found_at.is_in_place:  # a copy rightly lacks what the original did since
+    if found_at is None or not found_at.is_at_recorded_location:  # a copy rightly lacks what the original did since
         return unchecked(_NAME, "the database is a copy")
     client = await open_client(TemporalAccess.of(settings))
     found = await find_forgotten(database, Histories(client, installation))

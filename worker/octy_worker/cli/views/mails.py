@@ -19,4 +19,4 @@ def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
 def _state(mail: MailLine) -> str:
     if mail.last_error == DAILY_CAP:
         return "withheld until tomorrow"
-    return f"{mail.state} in {mail.carried_by}" if mail.carried_by else mail.state
+    return f"{mail.state} in {mail.joined_mail}" if mail.joined_mail else mail.state
