@@ -105,10 +105,10 @@ class Authenticator:
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
             sources_per_minute=settings.sources_per_minute,
-            networks=settings.networks,
+            max_networks=settings.networks,
             clock=clock,
             window=WindowRule(settings.window_failures, settings.window),
-            beside=self._write_heartbeat,
+            also_write=self._write_heartbeat,
         )
         self._recorder = Recorder(
             self._outcome_writer.write,

@@ -1,7 +1,6 @@
-"""Counts of every outcome and details of refused attempts, both bounded: attackers choose keys and sources freely.
+"""Counts of all outcomes (`outcome_minute`) and details of refused attempts (`attempt`).
 
-Here: the SQL of two tables, `outcome_minute` and `attempt`. Not here: what outcomes lead to (`ledger`). What is written
-for a stranger costs the same as for a key that exists (T7).
+Both are limited a key and minute, because attackers choose keys and source addresses freely.
 """
 
 from collections import Counter, defaultdict
@@ -14,9 +13,9 @@ from octy_middleware.clock import to_micros
 from octy_middleware.db.bulk_sql import Batch, InputRows, Query, Row, execute, execute_many
 from octy_middleware.http.event import OVERFLOW, AuthEvent
 
-_Place = tuple[str, int]  # of a key and a minute
+_KeyMinute = tuple[str, int]
 Counts: TypeAlias = Counter[tuple[str, int, str, str]]
-"""How often each key, minute, source and outcome was seen."""
+"""Number of events by public key, minute since 1970, source and outcome."""
 
 ADD_COUNTS = Batch(
     "INSERT INTO outcome_minute (public_key, minute, source, outcome, count) "
@@ -36,7 +35,7 @@ FIND_SOURCES = Query(
     minute="bigint",
     source="text",
 )
-"""Of `source_places`: which are counted already. What `add_counts` must know."""
+"""Input: `source_places`. Returns those that are counted already, for `add_counts`."""
 _COUNT_SOURCES = Batch(
     "SELECT input.public_key, input.minute, (SELECT COUNT(DISTINCT o.source) FROM outcome_minute o "
     "WHERE o.public_key = input.public_key AND o.minute = input.minute) FROM {input}",
@@ -73,11 +72,11 @@ COUNT_ATTEMPTS = Query(
     minute="bigint",
     outcome="text",
 )
-"""Of the places of `group_attempts`: how many are there, and the newest one. What `add_attempts` must know."""
+"""Input: the groups of `group_attempts`. Returns how many rows each has, and the newest id, for `add_attempts`."""
 
 
 def count_events(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
-    """Return how often each key, minute, source and outcome was seen; each event comes with how often it was."""
+    """Return the counts of events; each event comes with how often it occurred."""
     seen: Counts = Counter()
     for event, count in uses:
         seen[event.public_key, int(event.at) // 60, event.source, str(event.outcome)] += count
@@ -85,43 +84,47 @@ def count_events(uses: Iterable[tuple[AuthEvent, int]]) -> Counts:
 
 
 def source_places(counts: Counts) -> list[tuple[str, int, str]]:
-    """Return which sources of which keys and minutes are counted."""
+    """Return the distinct (public key, minute, source)."""
     return sorted({place[:3] for place in counts})
 
 
 def add_counts(
-    connection: Connection, counts: Counts, present: Iterable[Row], *additional: tuple[Batch, InputRows], sources: int
+    connection: Connection,
+    counts: Counts,
+    present: Iterable[Row],
+    *additional: tuple[Batch, InputRows],
+    max_sources: int,
 ) -> None:
-    """Add to the exact counts. `present`: what `FIND_SOURCES` found; `additional`: inserts of the same message.
+    """Add to the counts. `present`: the result of `FIND_SOURCES`; `additional`: inserts to send in the same message.
 
-    At most `sources` a key and minute go by name; further ones count under `OVERFLOW`.
+    At most `max_sources` a key and minute are counted by name, all others as `OVERFLOW`.
     """
-    limited = _bounded(connection, counts, present, sources)
+    limited = _limit_sources(connection, counts, present, max_sources)
     execute_many(connection, *additional, (ADD_COUNTS, [(*place, count) for place, count in sorted(limited.items())]))
 
 
-def _bounded(connection: Connection, counts: Counts, present: Iterable[Row], most: int) -> Counts:
-    """Gather what has no room of its own. All sources of a minute are read only when a new one comes."""
+def _limit_sources(connection: Connection, counts: Counts, present: Iterable[Row], max_sources: int) -> Counts:
+    """Move counts of sources beyond the limit to `OVERFLOW`. The sources of a minute are counted only for a new one."""
     new = {place[:3] for place in counts} - set(map(tuple, present))
     if not new:
         return counts
-    newcomers: defaultdict[_Place, list[str]] = defaultdict(list)
+    new_sources: defaultdict[_KeyMinute, list[str]] = defaultdict(list)
     for public_key, minute, source in sorted(new):
-        newcomers[public_key, minute].append(source)
-    without_room: set[tuple[str, int, str]] = set()
-    for public_key, minute, known in _COUNT_SOURCES.fetch(connection, sorted(newcomers)):
-        without_room.update(
-            (public_key, minute, source) for source in newcomers[public_key, minute][max(0, most - known) :]
+        new_sources[public_key, minute].append(source)
+    overflowing: set[tuple[str, int, str]] = set()
+    for public_key, minute, known in _COUNT_SOURCES.fetch(connection, sorted(new_sources)):
+        overflowing.update(
+            (public_key, minute, source) for source in new_sources[public_key, minute][max(0, max_sources - known) :]
         )
-    bounded: Counts = Counter()
+    limited: Counts = Counter()
     for (public_key, minute, source, outcome), count in counts.items():
-        limited = (public_key, minute, source) not in without_room
-        bounded[public_key, minute, source if limited else OVERFLOW, outcome] += count
-    return bounded
+        by_name = (public_key, minute, source) not in overflowing
+        limited[public_key, minute, source if by_name else OVERFLOW, outcome] += count
+    return limited
 
 
 def group_attempts(refused: Iterable[AuthEvent]) -> dict[tuple[str, int, str], list[AuthEvent]]:
-    """Return what is described in detail, by key, minute and outcome."""
+    """Return the events to be written in detail, by public key, minute and outcome."""
     places: defaultdict[tuple[str, int, str], list[AuthEvent]] = defaultdict(list)
     for event in refused:
         places[event.public_key, int(event.at) // 60, str(event.outcome)].append(event)
@@ -135,11 +138,11 @@ def add_attempts(
     *,
     limit: int,
 ) -> list[Row]:
-    """Write attempts in detail, at most `limit` of each place: the first ones and the newest. Return new rows to add.
+    """Return the `attempt` rows to insert; overwrite rows of groups that are full.
 
-    `present`: what `COUNT_ATTEMPTS` found. Once there are so many, the newest takes the place of the last. So the
-    cost stays the same, and strangers, who share one limit, can't tell by time which keys have a limit of their own
-    (T7).
+    `present`: the result of `COUNT_ATTEMPTS`. Each group keeps its first rows and its newest, `limit` in all. A full
+    group has its newest row overwritten, so the cost is the same: unknown keys, which share one group, take no less
+    time than a key with a group of its own (`equal_work`).
     """
     added: list[tuple[object, ...]] = []
     replaced: dict[int, AuthEvent] = {}
@@ -151,7 +154,7 @@ def add_attempts(
             added.extend(map(_attempt_row, limited))
         else:
             replaced[newest] = events[-1]
-    for newest, event in sorted(replaced.items()):  # in one order everywhere: recorders share the strangers' rows
+    for newest, event in sorted(replaced.items()):  # in one order everywhere: recorders share the rows of unknown keys
         execute(connection, _REPLACE_ATTEMPT, *_attempt_row(event), newest)
     return added
 

@@ -1,7 +1,6 @@
-"""How each process of a host app is doing, in a row of its own: what `octy doctor` and metrics see from elsewhere.
+"""The heartbeat of a host-app process: its row in `app_process`, for `octy doctor` and the worker's metrics.
 
-Here: the row, and how often it is written, beside outcomes that are written anyway. A process without requests says
-nothing. Not here: the figures (`recorder`), who reads them (the worker).
+It is written together with outcomes, so a process without requests writes none.
 """
 
 import os
@@ -29,7 +28,7 @@ _UPSERT = (
 
 
 class Heartbeat:
-    """Writes this process's row, at most every ten seconds, in a transaction of the recorder's."""
+    """Writes the row of this process, at most every ten seconds, in transactions of the recorder."""
 
     def __init__(self, health: Callable[[], Health], clock: Clock, monotonic: Clock = time.monotonic) -> None:
         self._health = health
@@ -39,12 +38,12 @@ class Heartbeat:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Be another process."""
-        self._id = secrets.token_hex(_ID_BYTES)  # host and pid come again when a container is restarted
+        """Take a new id, in a forked child."""
+        self._id = secrets.token_hex(_ID_BYTES)  # host name and pid may repeat after a container restart
         self._due = self._monotonic()
 
     def write_if_due(self, connection: Connection) -> None:
-        """Write the row when it is time."""
+        """Write the row if the last write was ten seconds ago."""
         now = self._monotonic()
         if now < self._due:
             return

@@ -1,11 +1,11 @@
-"""How many failed attempts of an incident came from each source and in each minute, added up at each commit.
+"""Counts of an incident's failed attempts by source and by time, added up at each commit.
 
-Attackers choose how many attempts they send and from how many sources. Pages, mails and the CLI therefore read these
-bounded rows instead of `outcome_minute`: two sums of the same attempts, one by source (bucket `ALL_TIME`), one by time
-(no source). A retired pair that is sent with its own secret is summed up the same way, under its public key.
+Attackers choose the number of attempts and of sources. Pages, mails and the CLI therefore read these limited rows
+instead of `outcome_minute`. Each attempt is counted twice: by source (bucket `ALL_TIME`) and by time (empty source).
+Uses of a retired key pair with its own secret are counted the same way, under its public key.
 
-Attempts that belong to no open incident are summed up under a decoy: a wrong secret of a live key, an unknown key and a
-retired key write the same rows, whether an incident is open or not (T7).
+Attempts without an open incident are counted under a decoy subject: a wrong secret of a live key, an unknown key and a
+retired key write the same rows, whether an incident is open or not (`equal_work`).
 """
 
 from collections import Counter, defaultdict
@@ -22,15 +22,15 @@ from octy_middleware.http.outcome import Outcome
 from octy_middleware.recording.counters import Counts
 
 ALL_TIME = -1
-"""The bucket of the sums by source. Other buckets are minutes since 1970, with the empty source."""
+"""The bucket of the counts by source. Other buckets are minutes since 1970, with the empty source."""
 NAMED_SOURCES = 1_000
-"""Once a subject has so many sources by name, new ones go under `OVERFLOW`. One commit may overshoot by its batch."""
+"""How many sources of a subject are counted by name; others are `OVERFLOW`. One commit may exceed it by its batch."""
 NOT_KEPT = ""
-"""The source of attempts before the incident was opened whose sources were not kept."""
+"""The source of attempts from before the incident whose sources are no longer known."""
 
 _DAY = 1_440  # minutes
-_FIRST_MINUTES = 200  # minutes with failures before the opening that are added up, newest first
-_FIRST_DETAILS = 3_000  # details of them, for clients and exact times
+_FIRST_MINUTES = 200  # minutes with failures before the incident that are counted, newest first
+_FIRST_DETAILS = 3_000  # rows of `attempt` for them, for user agents and exact times
 
 _COLUMNS = {
     "subject": "text",
@@ -41,8 +41,8 @@ _COLUMNS = {
     "user_agent": "text",
 }
 _SAME_SUBJECT = f"FROM incident_count c WHERE c.subject = input.subject AND c.bucket = {ALL_TIME}"
-# CASE asks in this order and stops: known sources cost one look, and so do new ones once there is no room. No EXISTS:
-# PostgreSQL would read the whole table into a hash for it.
+# CASE stops at the first match: a known source costs one index lookup, and so does a new one once the limit is reached.
+# No EXISTS: PostgreSQL would read the whole table into a hash for it.
 _SOURCE = (
     f"CASE WHEN input.bucket <> {ALL_TIME} OR (SELECT 1 {_SAME_SUBJECT} AND c.source = input.source) = 1 "
     f"THEN input.source WHEN (SELECT 1 {_SAME_SUBJECT} AND c.source = '{OVERFLOW}') = 1 "
@@ -53,7 +53,7 @@ _ON_CONFLICT = (
     "ON CONFLICT (subject, bucket, source) DO UPDATE SET count = incident_count.count + excluded.count, "
     "last_at = excluded.last_at, user_agent = excluded.user_agent"
 )
-# SQLite adds row by row, and takes five times as long to group them first; PostgreSQL takes no place twice.
+# SQLite takes five times as long to group the rows first; PostgreSQL accepts each key only once in an upsert.
 ADD_SUMS = Batch(
     f"{_INTO} {_SOURCE}, count, last_at, user_agent FROM {{input}} WHERE true {_ON_CONFLICT}",
     f"{_INTO} source, SUM(count), MAX(last_at), MAX(user_agent) FROM ("  # noqa: S608
@@ -75,7 +75,7 @@ _DETAILS = f"SELECT a.minute, a.source, a.at, a.user_agent {_OF_KEY} ORDER BY a.
 
 @dataclass(frozen=True, slots=True)
 class OpenIncident:
-    """The open incident of a key. `before`: sums of earlier commits, when this commit opens it; times in seconds."""
+    """The open incident of a key; times in seconds. `before`: counts of earlier commits, if this commit opens it."""
 
     id: str
     opened_at: float
@@ -84,15 +84,12 @@ class OpenIncident:
     before: tuple[Row, ...] = ()
 
     def bucket(self, minute: int) -> int:
-        """Return where attempts of a minute are added: by the minute on the first day, then by the hour."""
+        """Return the bucket of a minute: the minute itself on the first day, then the hour."""
         return minute if minute < self.opened_at // 60 + _DAY else minute - minute % 60
 
 
 def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, OpenIncident], decoy: str) -> list[Row]:
-    """Return the rows that a commit adds to `ADD_SUMS`.
-
-    `counts` and `failed` are those of the commit; `incidents` are the open ones by public key.
-    """
+    """Return the rows for `ADD_SUMS`. `counts`, `failed`: of this commit; `incidents`: the open ones by public key."""
     latest = {(event.public_key, event.source): event for event in failed}
     if any(incident.since for incident in incidents.values()):
         counts = _since_openings(failed, incidents)
@@ -110,12 +107,12 @@ def sums(counts: Counts, failed: Sequence[AuthEvent], incidents: Mapping[str, Op
     for incident in incidents.values():
         if incident.since:
             added.extend(incident.before)
-            added.extend(_unknown_beginning(incident, added))
+            added.extend(_deleted_attempts(incident, added))
     return added
 
 
 def _since_openings(failed: Iterable[AuthEvent], incidents: Mapping[str, OpenIncident]) -> Counts:
-    """Count anew in a commit that opens incidents: what came before them is not theirs."""
+    """Return the counts of a commit that opens incidents, without attempts from before their streaks."""
     counts: Counts = Counter()
     for event in failed:
         incident = incidents.get(event.public_key)
@@ -125,17 +122,17 @@ def _since_openings(failed: Iterable[AuthEvent], incidents: Mapping[str, OpenInc
     return counts
 
 
-def _unknown_beginning(incident: OpenIncident, added: Iterable[Row]) -> Iterable[Row]:
-    """Yield how many attempts of the streak are kept nowhere any more."""
+def _deleted_attempts(incident: OpenIncident, added: Iterable[Row]) -> Iterable[Row]:
+    """Yield the number of attempts of the streak whose rows are already deleted."""
     known = sum(row[3] for row in added if row[0] == incident.id and row[1] == ALL_TIME)
     if known < incident.length:
         yield incident.id, ALL_TIME, NOT_KEPT, incident.length - known, to_micros(incident.since), ""
 
 
 def sums_before(connection: Connection, incident_id: str, public_key: str, since: float) -> tuple[Row, ...]:
-    """Return the sums of a key's failures from a time on, as earlier commits have recorded them; a bounded number.
+    """Return the counts of a key's failures since a time, from rows of earlier commits; a limited number.
 
-    Failures of the first minute from before `since` are left out where all of that minute are kept in detail.
+    Failures of the first minute from before `since` are left out if all of that minute are kept in detail.
     """
     first = int(since) // 60
     counts = run(connection, _BEFORE, public_key, first, public_key).all()
@@ -167,7 +164,7 @@ def _place(
 def _rows_of(
     incident_id: str, by_place: Mapping[tuple[int, str], int], latest: Mapping[str, tuple[int, str]]
 ) -> Iterable[Row]:
-    """Yield the sums by source, the most frequent ones by name, and by minute."""
+    """Yield the rows by source, the most frequent ones by name, and by minute."""
     by_source: Counter[str] = Counter()
     by_minute: Counter[int] = Counter()
     last_minute: defaultdict[str, int] = defaultdict(int)

@@ -1,7 +1,6 @@
-"""What one transaction writes about a batch of outcomes: streaks, the incident with its outbox row, uses of pairs.
+"""What one transaction writes for a batch of events: counts, streaks, incidents with their outbox messages, last uses.
 
-Here: the SQL of what outcomes lead to, folded in memory first. Not here: counts and details (`tallies`), when a batch
-is written and who waits (`recorder`), the transitions of a streak (`streak`).
+The batch is reduced in memory first, so the transaction is short whatever the size of the batch.
 """
 
 from collections import Counter, defaultdict
@@ -51,15 +50,15 @@ from octy_middleware.recording.streak_table import (
 from octy_middleware.recording.window_rule import OFF, WindowRule, find_window_matches
 from octy_middleware.states import PairState
 
-_MAX_LOCKED_KEYS = 128  # keys that a recorder locks one by one; with more it would wait for most other recorders
-_USAGE_INTERVAL = 60.0  # seconds between two notes of a pair's last use
+_MAX_LOCKED_KEYS = 128  # with more keys it would wait for most other recorders anyway, so it takes one lock for all
+_USAGE_INTERVAL = 60.0  # seconds between two writes of a key pair's last use
 
 _KEY_STATES = Query(
     ("input.public_key", "p.id", "p.account_id", "p.state", "p.quiet_until", "i.id", "i.notify_at", "i.opened_at"),
-    "{input} LEFT JOIN key_pair p ON p.public_key = input.asked "
+    "{input} LEFT JOIN key_pair p ON p.public_key = input.lookup_key "
     "LEFT JOIN incident i ON i.key_pair_id = p.id AND i.closed_at IS NULL",
     public_key="text",
-    asked="text",
+    lookup_key="text",
 )
 _RECORD_USAGE = Batch(
     "UPDATE key_pair SET first_used_at = COALESCE(first_used_at, input.at), last_used_at = input.at "
@@ -71,7 +70,7 @@ _RECORD_USAGE = Batch(
 
 @dataclass(frozen=True, slots=True)
 class _KeyState:
-    """A key's pair and its open incident, if there is one; times are stored microseconds."""
+    """The key pair of a public key and its open incident, if any; times in Unix microseconds."""
 
     public_key: str
     pair_id: str | None
@@ -85,16 +84,16 @@ class _KeyState:
 
 @dataclass(frozen=True, slots=True)
 class _BatchEffects:
-    """What a batch leads to, folded in memory before its transaction begins."""
+    """What a batch changes, worked out before its transaction begins."""
 
     counts: Counts
     attempts: Mapping[tuple[str, int, str], Sequence[AuthEvent]]
-    failing: Mapping[str, Sequence[AttemptResult]]  # of keys with a failure, in sorted order
-    ended: AbstractSet[tuple[str, str]]  # streaks that ended for certain, if they were there at all
-    asked: Mapping[str, str]  # by failing key, whose case is read
+    failing: Mapping[str, Sequence[AttemptResult]]  # of keys with a failure, by public key in sorted order
+    ended: AbstractSet[tuple[str, str]]  # (public key, network) of streaks that a success ended
+    lookup_keys: Mapping[str, str]  # by failing key: the key whose incident is loaded
     accepted: Sequence[AuthEvent]
     exposed: Mapping[str, AuthEvent]
-    failed: Sequence[AuthEvent]  # and what must look like it
+    failed: Sequence[AuthEvent]  # counted failures, and outcomes of the same cost
 
 
 class OutcomeWriter:
@@ -107,24 +106,24 @@ class OutcomeWriter:
         threshold: int,
         attempts_per_minute: int,
         sources_per_minute: int,
-        networks: int,
+        max_networks: int,
         clock: Clock,
         window: WindowRule = OFF,
-        beside: Callable[[Connection], None] = lambda _connection: None,
+        also_write: Callable[[Connection], None] = lambda _connection: None,
     ) -> None:
-        """Have `beside` write into each transaction, too."""
+        """`also_write` is called in each transaction."""
         self._database = database
         self._pinned = database.pin_connection()
-        self._also_write = beside
+        self._also_write = also_write
         self._threshold = threshold
         self._window = window
         self._attempts_per_minute = attempts_per_minute
         self._sources_per_minute = sources_per_minute
-        self._networks = networks
+        self._max_networks = max_networks
         self._clock = clock
         self._usage_recorded_at: dict[str, float] = {}
-        self._last_failed_key = DECOY_KEY  # the last known key with a failure
-        self.recorded: Counter[Outcome] = Counter()  # since this process began, for its metrics
+        self._last_failed_key = DECOY_KEY  # the last live key with a failure: its incident is loaded for the decoy key
+        self.recorded: Counter[Outcome] = Counter()  # since the process started, for metrics
         self._decoy_subject = make_decoy_subject()
         self._decoy_lock = make_decoy_lock()
 
@@ -140,10 +139,10 @@ class OutcomeWriter:
                 connection,
                 (COUNT_ATTEMPTS, sorted(effects.attempts)),
                 (LOAD_STREAKS, streak_places(effects.failing)),
-                (_KEY_STATES, sorted(effects.asked.items())),
+                (_KEY_STATES, sorted(effects.lookup_keys.items())),
                 (FIND_SOURCES, source_places(effects.counts)),
             )
-            # Before the attempts: an incident that this opens begins with those of earlier commits.
+            # Before the attempts are written: an incident that opens here is given the counts of earlier commits only.
             incidents = self._advance_streaks(
                 connection, effects, streaks_by_key(stored), [_KeyState(*row) for row in key_states]
             )
@@ -153,21 +152,21 @@ class OutcomeWriter:
                 detail = {"source": event.source, "user_agent": event.user_agent, "request_id": event.request_id}
                 note_exposure(connection, event.pair_id, detail, event.at)
             self._also_write(connection)
-            # Last, because recorders share the strangers' counts: nobody else's commit waits longer than for ours.
+            # Last, because recorders share the rows of unknown keys: others then wait for no more than this commit.
             sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy_subject)
-            beside = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
-            add_counts(connection, effects.counts, sources, *beside, sources=self._sources_per_minute)
+            additional = (ADD_ATTEMPTS, details), (incident_counts.ADD_SUMS, sums)
+            add_counts(connection, effects.counts, sources, *additional, max_sources=self._sources_per_minute)
         for (_, _, _, outcome), count in effects.counts.items():
             self.recorded[Outcome(outcome)] += count
 
     def _fold_batch(self, batch: Sequence[AuthEvent]) -> tuple[_BatchEffects, AbstractSet[str]]:
-        """Return what a batch leads to, and the keys to lock for it."""
-        # Accepted requests of one header and second stand in the batch as one shared event: it is looked at once.
+        """Return what a batch changes, and the keys to lock for it."""
+        # Accepted requests of one header and second are one shared event object in the batch: process it once.
         events, seen = dict(zip(map(id, batch), batch, strict=True)), Counter(map(id, batch))
         accepted = [event for event in events.values() if event.outcome is Outcome.ACCEPTED]
-        described = [event for event in accepted if event.request_id]  # uses of pairs that will end
+        described = [event for event in accepted if event.request_id]  # uses of retiring key pairs
         refused = [] if len(accepted) == len(events) else [e for e in batch if e.outcome is not Outcome.ACCEPTED]
-        results = _results_by_key(batch if refused else accepted)  # among successes the order is all the same
+        results = _results_by_key(batch if refused else accepted)  # the order of successes alone does not matter
         exposed = {
             event.public_key: event for event in refused if event.outcome is Outcome.PLAIN_HTTP and event.pair_id
         }
@@ -182,8 +181,8 @@ class OutcomeWriter:
                 for result in results[key]
                 for net in (ALL_NETWORKS, result.network)
             },
-            # Before the threshold and for the decoy too, by way of the last key that failed: equal work.
-            asked={key: self._last_failed_key if key == DECOY_KEY else key for key in failing},
+            # Loaded before the threshold is reached, and for the decoy key too, as the last failed key: equal work.
+            lookup_keys={key: self._last_failed_key if key == DECOY_KEY else key for key in failing},
             accepted=accepted,
             exposed=exposed,
             failed=[event for event in refused if event.outcome.counts or event.outcome in SAME_COST_AS_WRONG_SECRET],
@@ -197,18 +196,18 @@ class OutcomeWriter:
         before: Mapping[str, Mapping[str, Streak]],
         key_states: Iterable[_KeyState],
     ) -> dict[str, OpenIncident]:
-        """Write the streaks and act on what they lead to; return the incidents that are open then, by key."""
-        failing = limit_networks(connection, before, effects.failing, most=self._networks)
+        """Write the streaks, open or update incidents; return the incidents that are open then, by public key."""
+        failing = limit_networks(connection, before, effects.failing, max_networks=self._max_networks)
         folded = {key: fold(before.get(key, {}), some, self._threshold) for key, some in failing.items()}
         write_streaks(connection, before, folded, effects.ended)
-        filled = find_window_matches(connection, failing, effects.asked, self._window)
+        window_matches = find_window_matches(connection, failing, effects.lookup_keys, self._window)
         incidents: dict[str, OpenIncident] = {}
         for key_state in key_states:
-            if key_state.public_key == DECOY_KEY:  # read for equal work: strangers have no case
+            if key_state.public_key == DECOY_KEY:  # loaded for equal work only: unknown keys have no incident
                 continue
             self._last_failed_key = key_state.public_key
             found = folded[key_state.public_key]
-            rule_match = found.rule_match or filled.get(key_state.public_key)
+            rule_match = found.rule_match or window_matches.get(key_state.public_key)
             incident = self._update_incident(connection, key_state, rule_match, found.longest)
             if incident is not None:
                 incidents[key_state.public_key] = incident
@@ -217,9 +216,9 @@ class OutcomeWriter:
     def _update_incident(
         self, connection: Connection, key_state: _KeyState, rule_match: RuleMatch | None, longest: int
     ) -> OpenIncident | None:
-        """Act on a rule that is fulfilled; return the incident that is open then.
+        """Open the incident or note its growth if a rule matched; return the incident that is open then.
 
-        `longest`: a success in the same batch may have ended that streak since.
+        `longest`: the greatest length in this batch, even if a success in it has ended that streak.
         """
         incident = (
             None
@@ -239,7 +238,7 @@ class OutcomeWriter:
         return incident
 
     def _open_incident(self, connection: Connection, key_state: _KeyState, rule_match: RuleMatch) -> OpenIncident:
-        """Open the case and its outbox row; the partial unique index holds it to one per pair."""
+        """Insert the incident and its outbox message. A partial unique index allows one open incident a key pair."""
         now = self._clock()
         incident_id = uuid7(now)
         connection.execute(
@@ -274,7 +273,7 @@ class OutcomeWriter:
         outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
     def _record_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
-        """Note first and last use, at most once a minute and pair: it is for people."""
+        """Write first and last use, at most once a minute and key pair; it is for display only."""
         latest = {event.pair_id: event.at for event in accepted}
         due = {
             pair_id: at
@@ -283,16 +282,16 @@ class OutcomeWriter:
         }
         if not due:
             return
-        if len(self._usage_recorded_at) > 100_000:  # noqa: PLR2004  # only a memory of what need not be written again
+        if len(self._usage_recorded_at) > 100_000:  # noqa: PLR2004  # after that, last uses are written once more than needed
             self._usage_recorded_at.clear()
         self._usage_recorded_at.update(due)
         _RECORD_USAGE.execute(connection, [(pair_id, to_micros(at)) for pair_id, at in sorted(due.items())])
 
 
 def _results_by_key(batch: Iterable[AuthEvent]) -> dict[str, list[AttemptResult]]:
-    """Return what bears on streaks, by key. Refusals of unknown and retired keys stand under the decoy.
+    """Return the results that change streaks, by public key; those of unknown and retired keys under the decoy key.
 
-    The same success again and again is one: accepted requests of a busy key are most of a batch.
+    Repeated uses of one shared event are one result: accepted requests of a busy key are most of a batch.
     """
     results: defaultdict[str, list[AttemptResult]] = defaultdict(list)
     last: dict[str, AuthEvent] = {}

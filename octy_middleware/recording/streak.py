@@ -1,11 +1,8 @@
-"""PURE. Consecutive failures: every transition of a streak, and the fold of a batch of outcomes into streaks.
+"""Streaks of consecutive failures and the rules that open an incident. Pure: no I/O.
 
-Here: what counts up, what ends, and where the threshold is crossed (POLICY). Not here: where streaks are kept and
-whether a crossing opens an incident (`recorder`, which knows the open ones).
-
-A key has one streak of the policy (the empty network) and one for each source network. A failure adds one to the
-first and to that of its own network; a success ends the first, and of the others only that of its own network.
-Folding a batch gives exactly what one-by-one processing in the same order gives.
+A key has one streak over all networks and one for each source network. A failure adds one to the first and to that of
+its own network. A success ends the first, and of the others only that of its own network. Folding a batch gives exactly
+what processing its results one by one in the same order gives.
 """
 
 from collections.abc import Iterable, Mapping
@@ -14,11 +11,11 @@ from enum import StrEnum
 from typing import NamedTuple
 
 ALL_NETWORKS = ""
-"""The network of the policy's own streak."""
+"""The network of the streak that counts failures from any network."""
 
 
 class Rule(StrEnum):
-    """What opened an incident: the key's own streak, that of one source network, or a full window (`window`)."""
+    """What opened an incident: the streak over all networks, that of one network, or the window (`window_rule`)."""
 
     KEY = "key"
     SOURCE = "source"
@@ -26,21 +23,21 @@ class Rule(StrEnum):
 
 
 class Streak(NamedTuple):
-    """A streak's length, and the Unix times of its first and last failure. Length 0 is no streak."""
+    """Consecutive failures: how many, and the Unix times of the first and the last. Length 0 is no streak."""
 
     length: int = 0
     first_at: float = 0.0
     last_at: float = 0.0
 
     def after_failure(self, at: float) -> "Streak":
-        """One more failure. Times never run backwards, whatever the clock does."""
+        """Return the streak with one more failure. `last_at` never decreases, even if the clock is set back."""
         if self.length == 0:
             return Streak(1, at, at)
         return Streak(self.length + 1, self.first_at, max(self.last_at, at))
 
 
 class AttemptResult(NamedTuple):
-    """One outcome of a known, live key that bears on its streaks."""
+    """The result of one attempt with a live key, as far as it matters to streaks."""
 
     success: bool
     network: str
@@ -50,7 +47,7 @@ class AttemptResult(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class RuleMatch:
-    """The first failure of a batch with which a rule was fulfilled: `length` failures since `first_at`."""
+    """The first failure of a batch that met a rule, at `at`: `length` failures since `first_at`."""
 
     rule: Rule
     network: str
@@ -62,7 +59,7 @@ class RuleMatch:
 
 @dataclass(frozen=True, slots=True)
 class FoldResult:
-    """The streaks after a batch (ended ones have length 0), its first crossing, and the longest that any was."""
+    """The streaks after a batch by network (length 0: ended), the first rule met, and the greatest length reached."""
 
     streaks: Mapping[str, Streak]
     rule_match: RuleMatch | None
@@ -73,7 +70,7 @@ NO_STREAK = Streak()
 
 
 def fold(streaks: Mapping[str, Streak], results: Iterable[AttemptResult], threshold: int) -> FoldResult:
-    """Fold one key's hits, in order, into its streaks."""
+    """Apply the results of one key, in order, to its streaks."""
     now = dict(streaks)
     rule_match: RuleMatch | None = None
     longest = 0
@@ -90,7 +87,7 @@ def fold(streaks: Mapping[str, Streak], results: Iterable[AttemptResult], thresh
 
 
 def _match_rule(streaks: Mapping[str, Streak], result: AttemptResult, threshold: int) -> RuleMatch | None:
-    """The policy's own streak goes first: when both stand at the threshold, the promise names the rule."""
+    """Return the rule that this failure meets, if any; when both do, the one over all networks."""
     for rule, network in ((Rule.KEY, ALL_NETWORKS), (Rule.SOURCE, result.network)):
         streak = streaks[network]
         if streak.length >= threshold:
@@ -99,8 +96,8 @@ def _match_rule(streaks: Mapping[str, Streak], result: AttemptResult, threshold:
 
 
 def next_notify_at(length: int, threshold: int) -> int:
-    """Return the length at which the case is told next: 2, 4, 8, … times the threshold."""
-    notice = threshold * 2
-    while notice <= length:
-        notice *= 2
-    return notice
+    """Return the length at which the incident's workflow is notified next: 2, 4, 8, … times the threshold."""
+    notify_at = threshold * 2
+    while notify_at <= length:
+        notify_at *= 2
+    return notify_at

@@ -1,7 +1,4 @@
-"""Where streaks are kept: the SQL of one table, many keys in one statement.
-
-Here: loading, bounding and storing runs. Not here: their transitions (`streak`), what a crossing leads to (`ledger`).
-"""
+"""Loads and writes streaks: many keys in one statement, with a limit on networks per key."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -14,20 +11,22 @@ from octy_middleware.recording.streak import ALL_NETWORKS, NO_STREAK, AttemptRes
 
 _MICROS = 1_000_000
 
-_PLACE = {"public_key": "text", "network": "text"}
+_STREAK_KEY = {"public_key": "text", "network": "text"}
 LOAD_STREAKS = Query(
     ("s.public_key", "s.network", "s.length", "s.first_at", "s.last_at"),
     "{input} CROSS JOIN streak s WHERE s.public_key = input.public_key AND s.network = input.network",
-    **_PLACE,
+    **_STREAK_KEY,
 )
-"""Of the places of `streak_places`: what is stored there. `loaded` reads it."""
-_DELETE = Batch("DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {input})", **_PLACE)
+"""Input: `streak_places`. Output: `streaks_by_key`."""
+_DELETE = Batch(
+    "DELETE FROM streak WHERE (public_key, network) IN (SELECT public_key, network FROM {input})", **_STREAK_KEY
+)
 _UPSERT = Batch(
     "INSERT INTO streak (public_key, network, length, first_at, last_at) "
     "SELECT public_key, network, length, first_at, last_at FROM {input} WHERE true "
     "ON CONFLICT (public_key, network) DO UPDATE SET "
     "length = excluded.length, first_at = excluded.first_at, last_at = excluded.last_at",
-    **_PLACE,
+    **_STREAK_KEY,
     length="bigint",
     first_at="bigint",
     last_at="bigint",
@@ -39,18 +38,18 @@ _COUNT_NETWORKS = Batch(
 
 
 def streak_places(results: Mapping[str, Sequence[AttemptResult]]) -> list[tuple[str, str]]:
-    """Return where the runs stand that these hits may change: by key and network."""
+    """Return the (public key, network) of each streak that these results may change."""
     return sorted(
         {
             (key, network)
             for key, some in results.items()
-            for network in (ALL_NETWORKS, OVERFLOW, *(h.network for h in some))
+            for network in (ALL_NETWORKS, OVERFLOW, *(result.network for result in some))
         }
     )
 
 
 def streaks_by_key(rows: Iterable[Row]) -> dict[str, dict[str, Streak]]:
-    """Return the runs that `LOAD_STREAKS` has found, by key and network."""
+    """Return the rows of `LOAD_STREAKS` as streaks, by public key and network."""
     streaks: dict[str, dict[str, Streak]] = {}
     for public_key, network, length, first_at, last_at in rows:
         streaks.setdefault(public_key, {})[network] = Streak(length, first_at / _MICROS, last_at / _MICROS)
@@ -63,21 +62,21 @@ def write_streaks(
     folded: Mapping[str, FoldResult],
     ended: Iterable[tuple[str, str]],
 ) -> None:
-    """Write what changed; `ended` are streaks that ended for certain, if they were there at all."""
-    over, grown = set(ended), []
+    """Write what changed. `ended`: streaks to delete without having loaded them; they may not exist."""
+    deleted, written = set(ended), []
     for public_key, found in folded.items():
         known = stored.get(public_key, {})
         for network, now in found.streaks.items():
             if now == known.get(network, NO_STREAK):
                 continue
             if now.length == 0:
-                over.add((public_key, network))
+                deleted.add((public_key, network))
             else:
-                grown.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
-    if over:
-        _DELETE.execute(connection, sorted(over))
-    if grown:
-        _UPSERT.execute(connection, sorted(grown))
+                written.append((public_key, network, now.length, to_micros(now.first_at), to_micros(now.last_at)))
+    if deleted:
+        _DELETE.execute(connection, sorted(deleted))
+    if written:
+        _UPSERT.execute(connection, sorted(written))
 
 
 def limit_networks(
@@ -85,25 +84,25 @@ def limit_networks(
     stored: Mapping[str, Mapping[str, Streak]],
     results: Mapping[str, Sequence[AttemptResult]],
     *,
-    most: int,
+    max_networks: int,
 ) -> dict[str, Sequence[AttemptResult]]:
-    """Let failures of networks beyond the cap share one streak; attackers choose their networks freely.
+    """Move failures of networks beyond `max_networks` a key into one shared streak, since attackers choose networks.
 
-    A success ends what its own network has, but never the shared streak: others stand in it.
+    A success ends the streak of its own network, never the shared one, which counts failures of other networks too.
     """
-    within = dict(results)
+    limited = dict(results)
     new = {
         key: {result.network for result in some if not result.success} - stored.get(key, {}).keys()
         for key, some in results.items()
     }
-    newcomers = sorted((key,) for key, networks in new.items() if networks)
-    if not newcomers:
-        return within
-    for key, present in _COUNT_NETWORKS.fetch(connection, newcomers):
-        shared = set(sorted(new[key])[max(0, most - present) :])
+    keys_with_new = sorted((key,) for key, networks in new.items() if networks)
+    if not keys_with_new:
+        return limited
+    for key, present in _COUNT_NETWORKS.fetch(connection, keys_with_new):
+        shared = set(sorted(new[key])[max(0, max_networks - present) :])
         if shared:
-            within[key] = [
+            limited[key] = [
                 result._replace(network=OVERFLOW) if not result.success and result.network in shared else result
                 for result in results[key]
             ]
-    return within
+    return limited

@@ -1,8 +1,7 @@
-"""The third rule: so many failures in a window, whatever succeeds in between. Off by default (POLICY).
+"""The window rule: so many failures of a key within a window open an incident, even with successes in between.
 
-Here: what stands in the counts of a window, and where a batch crosses it. Not here: streaks (`streak`), what a crossing
-leads to (`ledger`). Counts are kept by the minute, so a window reaches up to a minute further back than it says, which
-errs towards an alert. What an earlier case of the pair has told of is not counted again.
+Off by default. Failures are counted by the minute, so a window may begin up to a minute early: rather one alert too
+many. Failures before the end of the key pair's last incident are not counted again.
 """
 
 from collections.abc import Mapping, Sequence
@@ -16,18 +15,18 @@ from octy_middleware.recording.streak import ALL_NETWORKS, AttemptResult, Rule, 
 
 _COUNT = Batch(
     "SELECT input.public_key, SUM(o.count), MIN(o.minute) FROM {input} CROSS JOIN outcome_minute o "  # noqa: S608
-    "WHERE o.public_key = input.asked AND o.minute >= input.since "
+    "WHERE o.public_key = input.lookup_key AND o.minute >= input.since "
     f"AND o.outcome = '{Outcome.WRONG_SECRET}' AND o.minute > (SELECT COALESCE(MAX(i.closed_at), 0) / 60000000 "
-    "FROM incident i JOIN key_pair p ON p.id = i.key_pair_id WHERE p.public_key = input.asked) "
+    "FROM incident i JOIN key_pair p ON p.id = i.key_pair_id WHERE p.public_key = input.lookup_key) "
     "GROUP BY input.public_key",
     public_key="text",
-    asked="text",
+    lookup_key="text",
     since="bigint",
 )
 
 
 class WindowRule(NamedTuple):
-    """So many failures within so many seconds open an incident; none do when `failures` is 0."""
+    """How many failures within how many seconds open an incident. `failures` 0: the rule is off."""
 
     failures: int = 0
     seconds: float = 3600.0
@@ -37,26 +36,29 @@ OFF = WindowRule()
 
 
 def find_window_matches(
-    connection: Connection, failing: Mapping[str, Sequence[AttemptResult]], asked: Mapping[str, str], window: WindowRule
+    connection: Connection,
+    failing: Mapping[str, Sequence[AttemptResult]],
+    lookup_keys: Mapping[str, str],
+    window: WindowRule,
 ) -> dict[str, RuleMatch]:
-    """Return where a batch, which is not among the counts yet, crosses the window, by key.
+    """Return the rule matches of a batch that is not counted yet, by public key.
 
-    `asked` names the key whose counts are read for each: the decoy's are another one's, for equal work (T7).
+    `lookup_keys`: whose counts are read for each key; those of the decoy key are another key's (`equal_work`).
     """
     if not window.failures:
         return {}
     failed = {key: [result for result in results if not result.success] for key, results in failing.items()}
     since = {key: int(results[-1].at - window.seconds) // 60 for key, results in failed.items()}
-    rows = _COUNT.fetch(connection, [(key, asked[key], since[key]) for key in sorted(failed)])
+    rows = _COUNT.fetch(connection, [(key, lookup_keys[key], since[key]) for key in sorted(failed)])
     before = {key: (int(count), minute * 60.0) for key, count, minute in rows}
     found = {
         key: match_window(results, *before.get(key, (0, results[0].at)), window) for key, results in failed.items()
     }
-    return {key: there for key, there in found.items() if there is not None}
+    return {key: match for key, match in found.items() if match is not None}
 
 
 def match_window(failed: Sequence[AttemptResult], before: int, first_at: float, window: WindowRule) -> RuleMatch | None:
-    """Return the failure of a batch with which the window, which held `before` since `first_at`, is full."""
+    """Return the failure of a batch that meets the rule. `before`: failures already counted, since `first_at`."""
     if before + len(failed) < window.failures:
         return None
     place = max(0, window.failures - before - 1)

@@ -46,7 +46,7 @@ def test_it_counts_what_the_real_ledger_writes(world: World, monkeypatch):
         threshold=20,
         attempts_per_minute=30,
         sources_per_minute=40,
-        networks=10_000,
+        max_networks=10_000,
         clock=lambda: 1e9,
     )
     books, rows = Books(), 0

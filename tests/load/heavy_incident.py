@@ -70,7 +70,7 @@ def _record(world: World, keys: Keys, attempts: int, sources: int, at: float) ->
         threshold=20,
         attempts_per_minute=_DETAILS_A_MINUTE,
         sources_per_minute=_SOURCES_A_MINUTE,
-        networks=1000,
+        max_networks=1000,
         clock=lambda: at,
     )
     for start in range(0, attempts, 64):

@@ -25,7 +25,12 @@ def _event(keys: Keys, number: int, *, right: bool) -> AuthEvent:
 def _told(world: World, events: list[AuthEvent], sizes: list[int]) -> tuple[list[tuple], list[int]]:
     """Write the events in batches of these sizes; return the rows of the cases, and what the oracle has told."""
     ledger = OutcomeWriter(
-        world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: 1e9
+        world.database,
+        threshold=20,
+        attempts_per_minute=60,
+        sources_per_minute=256,
+        max_networks=1000,
+        clock=lambda: 1e9,
     )
     oracle = Oracle()
     for size in sizes:

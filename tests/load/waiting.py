@@ -40,7 +40,12 @@ def attack(world: World, cases: int) -> list[str]:
         connection.exec_driver_sql("DELETE FROM outbox")  # their first keys are an old story
     now = time.time()
     ledger = OutcomeWriter(
-        world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: now
+        world.database,
+        threshold=20,
+        attempts_per_minute=60,
+        sources_per_minute=256,
+        max_networks=1000,
+        clock=lambda: now,
     )
     pairs = dict(world.rows("SELECT public_key, id FROM key_pair"))
     for keys in customers:

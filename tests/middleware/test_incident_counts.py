@@ -19,7 +19,7 @@ UNKNOWN = Keys("", "", "", "", "sk_guess")
 
 
 def make_outcome_writer(world: World, **options: int) -> OutcomeWriter:
-    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
+    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
     return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 

@@ -17,7 +17,7 @@ NOW = 1_800_000_000.0
 
 
 def make_outcome_writer(world: World, **options: int) -> OutcomeWriter:
-    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
+    defaults = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
     return OutcomeWriter(world.database, clock=lambda: NOW, **{**defaults, **options})
 
 
@@ -143,7 +143,7 @@ def test_first_and_last_use_are_noted(world: World) -> None:
 
 
 def test_networks_beyond_the_cap_share_one_streak_and_can_still_cross(world: World) -> None:
-    keys, outcome_writer = world.register(), make_outcome_writer(world, networks=5)
+    keys, outcome_writer = world.register(), make_outcome_writer(world, max_networks=5)
     outcome_writer.write([event(keys, number=n, source=f"10.0.{n}.1") for n in range(19)])
     outcome_writer.write([event(keys, Outcome.ACCEPTED, source="192.0.2.1")])
     lengths = dict(world.rows("SELECT network, length FROM streak"))

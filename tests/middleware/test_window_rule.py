@@ -13,7 +13,7 @@ from octy_middleware.recording.streak import AttemptResult, Rule
 from octy_middleware.recording.window_rule import WindowRule, match_window
 
 NOW = 1_800_000_000.0
-LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "networks": 1000}
+LIMITS = {"threshold": 20, "attempts_per_minute": 60, "sources_per_minute": 256, "max_networks": 1000}
 
 
 def make_outcome_writer(world: World, window: WindowRule) -> OutcomeWriter:

@@ -115,7 +115,12 @@ def fail(
     """Record so many requests as the middleware does; the twentieth wrong one in a row opens a case."""
     now = time.time() if at is None else at
     ledger = OutcomeWriter(
-        world.database, threshold=20, attempts_per_minute=60, sources_per_minute=256, networks=1000, clock=lambda: now
+        world.database,
+        threshold=20,
+        attempts_per_minute=60,
+        sources_per_minute=256,
+        max_networks=1000,
+        clock=lambda: now,
     )
     pair_id = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)[0][0]
     network = source.rsplit(".", 1)[0] + ".0/24"

@@ -167,7 +167,7 @@ def test_a_clock_that_jumps_loses_no_count(world, minute):
             with database.write(mode=WriteMode.RECORDER) as connection:
                 database.lock_keys(connection, ["pk_1"])
                 [present] = fetch_many(connection, (counters.FIND_SOURCES, counters.source_places(counts)))
-                counters.add_counts(connection, counts, present, sources=256)
+                counters.add_counts(connection, counts, present, max_sources=256)
             written["n"] += 1
 
     thread = threading.Thread(target=write)
