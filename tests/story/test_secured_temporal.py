@@ -106,20 +106,20 @@ def test_story_with_client_certificate_and_refusal_without_one(tmp_path: Path) -
             assert end.seen >= 2  # the worker's and the command's
             assert f"{end.address}, TLS, client certificate" in octy(stack, "doctor").stdout
 
-            assert "wants a client certificate that it trusts → set TEMPORAL_TLS_CLIENT_CERT_PATH" in refused(
+            assert "requires a client certificate that it trusts → set TEMPORAL_TLS_CLIENT_CERT_PATH" in refused(
                 stack, **without(stack, "TEMPORAL_TLS_CLIENT")
             )
             foreign = Certificates.make(tmp_path / "foreign")
-            assert "wants a client certificate that it trusts" in refused(
+            assert "requires a client certificate that it trusts" in refused(
                 stack,
                 TEMPORAL_TLS_CLIENT_CERT_PATH=str(foreign.client),
                 TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key),
             )
             assert (
-                "not trusted here → give that authority's certificate in TEMPORAL_TLS_SERVER_CA_CERT_PATH"
+                "signed by an untrusted authority → set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of that authority"
                 in refused(stack, TEMPORAL_TLS_SERVER_CA_CERT_PATH=str(foreign.ca))
             )
-            assert "not of one pair" in refused(stack, TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key))
+            assert "don't match" in refused(stack, TEMPORAL_TLS_CLIENT_KEY_PATH=str(foreign.client_key))
 
 
 def test_story_with_api_key_from_a_profile_and_refusal_of_a_wrong_one(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_story_with_api_key_from_a_profile_and_refusal_of_a_wrong_one(tmp_path: 
             assert end.seen >= 2
             assert f"{end.address}, TLS, API key" in octy(stack, "doctor").stdout
 
-            assert "does not accept the API key, or wants one → set TEMPORAL_API_KEY" in refused(
+            assert "rejects the API key, or requires one → set TEMPORAL_API_KEY" in refused(
                 stack, TEMPORAL_API_KEY="wrong-key"
             )
             assert end.refused >= 1
@@ -144,7 +144,7 @@ def test_story_with_api_key_from_a_profile_and_refusal_of_a_wrong_one(tmp_path: 
             stack.processes["worker"].stop(30)
             stack.start_worker()
             worker = stack.folder / "logs" / "worker.log"
-            said = "does not accept the API key, or wants one → set TEMPORAL_API_KEY to a valid key; trying on"
+            said = "rejects the API key, or requires one → set TEMPORAL_API_KEY to a valid key; trying on"
             stack.processes["worker"].wait_until(lambda: said in worker.read_text(), 30)
             end.api_key = API_KEY  # an outage, as any other: it goes on by itself
             with Customer(stack.tls_context()) as customer:

@@ -25,16 +25,16 @@ PATIENCE = 90.0  # a busy machine takes its time
 _START = """
 import asyncio, os, sys
 from octy_middleware.keys.keychain import Keychain
-from octy_worker.temporal.access import TemporalPlace
+from octy_worker.temporal.access import TemporalAccess
 from octy_worker.temporal.client import connect
 from octy_workflows.incident import KeyIncidentWorkflow
-from octy_workflows.messages import IncidentCase, incident_workflow_id
+from octy_workflows.messages import IncidentInput, incident_workflow_id
 from octy_workflows.task_queues import incident_task_queue
 
 async def start(address, keys, installation, incident_id):
-    place = TemporalPlace(temporal_address=address, temporal_keys=Keychain.parse(keys, name="keys"))
+    place = TemporalAccess(temporal_address=address, temporal_keys=Keychain.parse(keys, name="keys"))
     client = await connect(place)
-    case, workflow_id = IncidentCase(incident_id), incident_workflow_id(installation, incident_id)
+    case, workflow_id = IncidentInput(incident_id), incident_workflow_id(installation, incident_id)
     queue = incident_task_queue(f"octy-{installation}")
     await client.start_workflow(KeyIncidentWorkflow.run, case, id=workflow_id, task_queue=queue)
 

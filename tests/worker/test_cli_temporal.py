@@ -111,7 +111,7 @@ def test_another_release_than_the_current_one_is_found_by_the_doctor(octy: Octy)
         f"deployment octy: build {RELEASE} is current, this is build 9.9.9",
     )
     refused = octy.shell("temporal", "promote", "--build-id", "9.9.9", "--timeout", "0").must(4)
-    assert "9.9.9 is not made current" in refused.stderr
+    assert "9.9.9 was not made current" in refused.stderr
 
 
 @pytest.mark.parametrize("name", ["octy.eu", "octy:1", "x" * 201])

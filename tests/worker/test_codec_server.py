@@ -144,9 +144,9 @@ def test_the_keys_are_those_of_one_namespace(opened, namespace):
 @pytest.mark.parametrize(
     ("body", "status", "said"),
     [
-        ("no json", 400, "payloads as JSON"),
-        ('{"payloads": 1}', 400, "payloads as JSON"),
-        ("[" * 5000, 400, "payloads as JSON"),
+        ("no json", 400, "not a JSON list of payloads"),
+        ('{"payloads": 1}', 400, "not a JSON list of payloads"),
+        ("[" * 5000, 400, "not a JSON list of payloads"),
         ('{"payloads": [' + " " * 4_200_000 + "]}", 413, "at most"),
         (
             '{"payloads": [{"metadata": {"encoding": "YmluYXJ5L2VuY3J5cHRlZA==", "encryption-key-id": "azk="}}]}',

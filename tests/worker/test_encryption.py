@@ -63,8 +63,8 @@ def test_newest_key_encrypts_and_older_ones_still_decrypt():
 @pytest.mark.parametrize(
     ("keys", "said"),
     [
-        (Keychain({"k2": NEW}), "OCTY_TEMPORAL_KEYS lacks the key 'k1'.*put it back"),
-        (None, "OCTY_TEMPORAL_KEYS lacks the key 'k1'.*put it back"),
+        (Keychain({"k2": NEW}), "OCTY_TEMPORAL_KEYS lacks the key 'k1'.*add it again"),
+        (None, "OCTY_TEMPORAL_KEYS lacks the key 'k1'.*add it again"),
         (Keychain({"k1": NEW}), "OCTY_TEMPORAL_KEYS: the key 'k1' does not decrypt"),
     ],
 )

@@ -165,10 +165,12 @@ def test_an_outage_is_told_once_and_waited_out(
             raise asyncio.CancelledError
         raise RPCError("connection refused", RPCStatusCode.UNAVAILABLE, b"")
 
-    monkeypatch.setattr(schedules, "make_ready", away)
+    monkeypatch.setattr(schedules, "ensure_search_attributes_and_schedules", away)
     with pytest.raises(asyncio.CancelledError):
         asyncio.run(maintain_schedules(None, settings, INSTALLATION, look=0.0))  # type: ignore[arg-type]
-    assert [record.getMessage() for record in caplog.records] == ["schedules: UNAVAILABLE; next look in 0 s"]
+    assert [record.getMessage() for record in caplog.records] == [
+        "schedules: not checked: UNAVAILABLE; next try in 0 s"
+    ]
 
 
 def test_the_address_of_the_digest_is_checked(tmp_path) -> None:

@@ -193,7 +193,8 @@ async def test_a_missing_key_is_named_and_what_was_said_meanwhile_is_heard_when_
         said = await failed_task(case, keys)
     assert "refused/unknown-key:k1" in said
     assert (
-        "OCTY_TEMPORAL_KEYS lacks the key 'k1' that a workflow's payload is encrypted with: put it back" in caplog.text
+        "OCTY_TEMPORAL_KEYS lacks the key 'k1' with which a workflow's payload is encrypted: add it again"
+        in caplog.text
     )
     assert theatre.books.story == OPENED
     async with theatre.worker(K1_K2):

@@ -126,7 +126,7 @@ async def _run(database: "Database", place: "TemporalAccess", options: _Options)
     try:
         return await run.go()
     except RPCError as error:
-        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` looks at everything") from None
+        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` checks everything") from None
 
 
 def _installation_in_place(database: "Database") -> str:

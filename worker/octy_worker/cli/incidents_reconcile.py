@@ -101,7 +101,7 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_life: fl
     try:
         return await run.go()
     except RPCError as error:
-        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` looks at everything") from None
+        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` checks everything") from None
 
 
 def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:

@@ -92,7 +92,7 @@ def promote(
         raise UsageError("which one?", "give --build-id or --unversioned")
     place, who = _versioned(context), staff_actor(context, actor)
     chosen = "" if unversioned else build_id or place.temporal_build_id
-    asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", patience=timeout))
+    asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", timeout=timeout))
     name = chosen or "workers without a version"
     record("version_promoted", who, deployment=place.temporal_deployment, build_id=chosen)
     with printing_result(f"{name} is current"):

@@ -1,7 +1,6 @@
-"""Temporal, as staff commands reach it: an address, a namespace, and the keys of payloads where these are encrypted.
+"""Access to Temporal for staff commands: connecting, checking for a running worker, worker versions.
 
-Here: connecting, and finding out whether a worker is there to listen. Not here: what is said to it (`deciding`).
-Loading this loads the Temporal SDK: commands import it on use, and `octy_worker.cli.leave` ends the process.
+Importing this imports the Temporal SDK, which is slow: commands import it only when they need it.
 """
 
 import asyncio
@@ -19,7 +18,7 @@ from octy_worker.temporal.pollers import fetch_pollers, queues_without_pollers
 from octy_worker.temporal_connection import TemporalSettings
 
 _CONNECT_TIMEOUT = 10.0  # seconds
-_PAUSE = 0.25  # seconds between two tries
+_RETRY_INTERVAL = 0.25  # seconds
 
 
 def _default(name: str) -> str:
@@ -27,7 +26,7 @@ def _default(name: str) -> str:
 
 
 class TemporalAccess(TemporalSettings):
-    """What a staff command must know of Temporal; the defaults are the worker's."""
+    """The settings that a staff command needs for Temporal; defaults as in the worker's settings."""
 
     temporal_task_queue: str = _default("temporal_task_queue")
     temporal_keys: Keys | None = None
@@ -36,54 +35,56 @@ class TemporalAccess(TemporalSettings):
 
     @classmethod
     def of(cls, settings: WorkerSettings) -> Self:
-        """Return that part of a worker's settings."""
+        """Return this part of a worker's settings."""
         return cls(**{name: getattr(settings, name) for name in cls.model_fields}).with_temporal(
             settings.temporal_variables
         )
 
 
-async def open_client(place: TemporalAccess) -> Client:
+async def open_client(access: TemporalAccess) -> Client:
     """Return a connected client; raise UnavailableError or ConfigurationError with what to do."""
     try:
         async with asyncio.timeout(_CONNECT_TIMEOUT):
-            return await connect(place)
+            return await connect(access)
     except TemporalUnavailableError as error:
         raise UnavailableError(error.wrong, error.to_do) from None
     except TimeoutError:
-        where = place.temporal_connection().address
+        where = access.temporal_connection().address
         raise UnavailableError(
-            f"Temporal at {where} did not answer within {_CONNECT_TIMEOUT:g} s", "`octy doctor` looks at everything"
+            f"Temporal at {where} did not answer within {_CONNECT_TIMEOUT:g} s", "`octy doctor` checks everything"
         ) from None
 
 
 async def has_worker(client: Client, task_queue: str, now: float) -> bool:
-    """Tell whether workers asked for work on every task queue just now."""
+    """Whether workers polled every task queue just now."""
     return not queues_without_pollers(await fetch_pollers(client, task_queue), now)
 
 
-async def fetch_versions(place: TemporalAccess) -> list[Version]:
-    """Return the worker's versions that Temporal knows; raise UnavailableError when it doesn't answer."""
-    client = await open_client(place)
+async def fetch_versions(access: TemporalAccess) -> list[Version]:
+    """Return the worker versions that Temporal knows. Raises UnavailableError."""
+    client = await open_client(access)
     try:
-        return await known_versions(client, place.temporal_deployment)
+        return await known_versions(client, access.temporal_deployment)
     except RPCError as error:
-        raise UnavailableError(f"Temporal did not tell: {error.message}", "`octy doctor` looks closer") from None
+        raise UnavailableError(f"Temporal did not list worker versions: {error.message}", "run `octy doctor`") from None
 
 
-async def promote_version(place: TemporalAccess, build_id: str, *, identity: str, patience: float) -> None:
-    """Make the version current as soon as Temporal lets us; raise UnavailableError when that takes too long."""
-    client = await open_client(place)
-    until = asyncio.get_running_loop().time() + patience
+async def promote_version(access: TemporalAccess, build_id: str, *, identity: str, timeout: float) -> None:
+    """Make the version current, retrying for `timeout` seconds. Raises UnavailableError."""
+    client = await open_client(access)
+    deadline = asyncio.get_running_loop().time() + timeout
     while True:
         try:
-            await make_current(client, place.temporal_deployment, build_id, identity)
+            await make_current(client, access.temporal_deployment, build_id, identity)
         except NotReadyError as error:
-            if asyncio.get_running_loop().time() >= until:
+            if asyncio.get_running_loop().time() >= deadline:
                 raise UnavailableError(
-                    f"{build_id or 'unversioned'} is not made current: {error}", "start its `octy worker`, then repeat"
+                    f"{build_id or 'unversioned'} was not made current: {error}", "start its `octy worker`, then repeat"
                 ) from None
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_RETRY_INTERVAL)
         except RPCError as error:
-            raise UnavailableError(f"Temporal did not do it: {error.message}", "`octy doctor` looks closer") from None
+            raise UnavailableError(
+                f"Temporal did not promote the version: {error.message}", "run `octy doctor`"
+            ) from None
         else:
             return

@@ -1,8 +1,4 @@
-"""Connecting to Temporal: the one place that makes a client, and that says in words why there is none.
-
-Here: connecting, and what TLS and authentication errors mean. Not here: which settings there are
-(`temporal_connection`), what is started or signalled (`relay`, `cli`), what runs (`daemon`).
-"""
+"""Connecting to Temporal, and error texts for failed connections and missing permissions."""
 
 import logging
 import os
@@ -27,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class TemporalUnavailableError(OctyError):
-    """Temporal can't be used; `wrong` says where it was looked for and why it failed, `to_do` what to set."""
+    """Temporal can't be used. `wrong`: its address and the error; `to_do`: what to set."""
 
     def __init__(self, wrong: str, to_do: str) -> None:
         super().__init__(f"{wrong} → {to_do}")
@@ -36,11 +32,11 @@ class TemporalUnavailableError(OctyError):
 
 
 class TaskQueueSettings(Protocol):
-    """What names the installation's task queues; worker settings are one."""
+    """The setting for the names of task queues; worker settings have it."""
 
     @property
     def temporal_task_queue(self) -> str:
-        """The beginning of their names."""
+        """The prefix of their names."""
 
 
 def main_queue(settings: TaskQueueSettings, installation: str) -> str:
@@ -49,14 +45,14 @@ def main_queue(settings: TaskQueueSettings, installation: str) -> str:
 
 
 class ConnectionSettings(Protocol):
-    """Where Temporal is; worker settings are one."""
+    """The settings of a connection to Temporal; worker settings have them."""
 
     def temporal_connection(self) -> TemporalConnection:
         """Return address, namespace, TLS and API key; raise ConfigurationError."""
 
     @property
     def temporal_keys(self) -> Keychain | None:
-        """What payloads are encrypted with; None: they are not."""
+        """The keys that encrypt payloads; None: payloads are not encrypted."""
 
 
 async def connect(
@@ -66,11 +62,11 @@ async def connect(
     interceptors: Sequence[Interceptor] = (),
     for_worker: bool = False,
 ) -> Client:
-    """Return a connected client; raise TemporalUnavailableError after the SDK's own short tries.
+    """Return a connected client; raise TemporalUnavailableError after the SDK's retries.
 
     Raises ConfigurationError for settings that can't be used, before anything is sent.
 
-    `for_worker`: workflows run with it, which no message that can't be decrypted may stop (see `encryption`).
+    `for_worker`: payloads that can't be decrypted must not fail workflow tasks (see `codec`).
     """
     found = settings.temporal_connection()
     try:
@@ -88,68 +84,68 @@ async def connect(
             identity=worker_identity() if for_worker else None,
         )
     except ValueError as error:
-        raise ConfigurationError(f"{found.source}: no client can be made for {found.address!r}: {error}") from None
+        raise ConfigurationError(f"{found.source}: invalid connection to {found.address!r}: {error}") from None
     except RuntimeError as error:
-        raise _unavailable(found, str(error)) from None
+        raise _connection_error(found, str(error)) from None
 
 
 def worker_release() -> str:
-    """Return what a worker says of its release, in words that Temporal's Web UI shows, too."""
+    """Return release and schema version, as shown in Temporal's Web UI."""
     return f"octy {__version__}, schema {SCHEMA_VERSION}"
 
 
 def worker_identity() -> str:
-    """Return under which name this process asks for work: the SDK's own, and its release."""
+    """Return the identity of this worker: the SDK's default, and the release."""
     return f"{os.getpid()}@{socket.gethostname()} ({worker_release()})"
 
 
 def parse_release(identity: str) -> str:
-    """Return the release that a worker's identity names."""
+    """Return the release in a worker's identity."""
     _, found, release = identity.rstrip(")").partition(" (")
     return release if found else "unknown"
 
 
 def permission_advice(error: RPCError) -> str:
-    """Return what to do about a call that Temporal refused to this client, or nothing for any other error."""
+    """Return what to do about an authentication or permission error; an empty text for other errors."""
     return _REFUSALS.get(error.status, "")
 
 
 def unavailable_error(error: RPCError, what: str) -> TemporalUnavailableError:
-    """Return what a call that failed means for a client that is connected."""
-    wrong, _, to_do = (permission_advice(error) or f"{error.message} → look at Temporal's log").partition(" → ")
+    """Return the error for a failed call of a connected client."""
+    wrong, _, to_do = (permission_advice(error) or f"{error.message} → check Temporal's log").partition(" → ")
     return TemporalUnavailableError(f"{what}: {wrong}", to_do)
 
 
 _REFUSALS = {
-    RPCStatusCode.UNAUTHENTICATED: "Temporal does not accept the API key or client certificate → set TEMPORAL_API_KEY, "
+    RPCStatusCode.UNAUTHENTICATED: "Temporal rejects the API key or client certificate → set TEMPORAL_API_KEY, "
     "or TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH, to valid ones",
-    RPCStatusCode.PERMISSION_DENIED: "Temporal knows this client and does not let it do this → give its API key or "
-    "certificate rights on the namespace, or set TEMPORAL_NAMESPACE to the one it has rights on",
+    RPCStatusCode.PERMISSION_DENIED: "Temporal denies this client permission → grant its API key or certificate "
+    "access to the namespace, or set TEMPORAL_NAMESPACE to one that it has access to",
 }
 
 
-def _unavailable(place: TemporalConnection, told: str) -> TemporalUnavailableError:
-    """Return the error in our words: the SDK's text is the inside of its libraries."""
-    where = f"{place.address} (namespace {place.namespace})"
-    for marks, wrong, to_do in _TLS_ERRORS if place.tls else _PLAIN_ERRORS:
-        if any(mark in told for mark in marks):
+def _connection_error(connection: TemporalConnection, text: str) -> TemporalUnavailableError:
+    """Return the error with a text of ours: the SDK's text comes from inside its libraries."""
+    where = f"{connection.address} (namespace {connection.namespace})"
+    for marks, wrong, to_do in _TLS_ERRORS if connection.tls else _PLAIN_ERRORS:
+        if any(mark in text for mark in marks):
             return TemporalUnavailableError(f"Temporal at {where}: {wrong}", to_do)
-    _logger.debug("temporal: %s", told)
+    _logger.debug("temporal: %s", text)
     return TemporalUnavailableError(f"Temporal can't be reached at {where}", _START)
 
 
-_START = "start it, or set TEMPORAL_ADDRESS; `octy doctor` looks at everything"
+_START = "start it, or set TEMPORAL_ADDRESS; `octy doctor` checks everything"
 _AUTHENTICATION = (
     ("Unauthenticated",),
-    "it does not accept the API key, or wants one",
+    "it rejects the API key, or requires one",
     "set TEMPORAL_API_KEY to a valid key",
 )
 _PERMISSION = (
     ("PermissionDenied",),
-    "this API key or certificate has no rights there",
-    "give it rights on the namespace, or set TEMPORAL_NAMESPACE to the one that it has rights on",
+    "this API key or certificate has no permission there",
+    "grant it access to the namespace, or set TEMPORAL_NAMESPACE to one that it has access to",
 )
-# A server that misses a client certificate just closes, in TLS 1.3 after the handshake: at which step shows, is chance.
+# A server that requires a client certificate closes the connection, in TLS 1.3 after the handshake; the error varies.
 _CLOSED = (
     "CertificateRequired",
     "fatal alert",
@@ -159,34 +155,34 @@ _CLOSED = (
     "Reset",
     "losed",
 )
-_TLS_ERRORS = (  # what rustls and tonic call it, our words, what to do
+_TLS_ERRORS = (  # markers in texts of rustls and tonic, what is wrong, what to do
     (
         ("UnknownIssuer",),
-        "its certificate is of an authority that is not trusted here",
-        "give that authority's certificate in TEMPORAL_TLS_SERVER_CA_CERT_PATH",
+        "its certificate is signed by an untrusted authority",
+        "set TEMPORAL_TLS_SERVER_CA_CERT_PATH to the certificate of that authority",
     ),
     (
         ("NotValidForName",),
         "its certificate is for another name",
-        "set TEMPORAL_ADDRESS to a name that it is for, or TEMPORAL_TLS_SERVER_NAME",
+        "set TEMPORAL_ADDRESS to a name in the certificate, or set TEMPORAL_TLS_SERVER_NAME",
     ),
     (("InvalidCertificate(Expired", "NotValidYet"), "its certificate has expired or is not valid yet", "renew it"),
-    (("InvalidCertificate",), "its certificate can't be verified", "look at it with `openssl s_client`"),
+    (("InvalidCertificate",), "its certificate can't be verified", "inspect it with `openssl s_client`"),
     (
         ("KeyMismatch", "PrivateKeyParse", "CertificateParse", "InvalidClientCertificate"),
-        "our client certificate and its key can't be read, or are not of one pair",
-        "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH to PEM files of one pair",
+        "our client certificate and its key can't be read, or don't match",
+        "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH to matching PEM files",
     ),
     (
         ("InvalidContentType", "HandshakeNotComplete", "corrupt message"),
         "it does not speak TLS",
-        "name another port, or a server that does",
+        "use another port, or a server that speaks TLS",
     ),
     _AUTHENTICATION,
     _PERMISSION,
     (
         _CLOSED,
-        "it ended the connection after the TLS handshake: it wants a client certificate that it trusts",
+        "it closed the connection after the TLS handshake: it requires a client certificate that it trusts",
         "set TEMPORAL_TLS_CLIENT_CERT_PATH and TEMPORAL_TLS_CLIENT_KEY_PATH",
     ),
 )
@@ -195,7 +191,7 @@ _PLAIN_ERRORS = (
     _PERMISSION,
     (
         ("after connection",),
-        "it is open, but does not answer as Temporal does without TLS",
-        "set TEMPORAL_TLS=true where it speaks TLS, or another address",
+        "the port is open, but does not answer like Temporal without TLS",
+        "set TEMPORAL_TLS=true if it speaks TLS, or use another address",
     ),
 )

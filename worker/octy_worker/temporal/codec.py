@@ -1,14 +1,11 @@
-"""Payloads of Temporal, encrypted before they leave this process: AES-256-GCM under a keychain, bound to a workflow.
+"""Encryption of Temporal payloads: AES-256-GCM under a keychain, bound to a workflow.
 
-Here: what stands in a history instead of a payload, and what becomes of one that can't be taken. Not here: clients
-(`temporal`), the Web UI's way in (`codec_server`).
+The metadata of a payload has the workflow id in clear; it is authenticated, and compared with the id of the workflow
+that gets the payload, so a ciphertext can't be moved to another workflow. The codec is always installed: without keys
+it changes nothing, but its error names the key that an encrypted payload needs.
 
-A payload names its workflow in its clear metadata; the name is authenticated, and compared with the workflow that the
-payload has come to. So a ciphertext can't be moved to another workflow. The codec is always there: without keys it
-changes nothing, but tells which key an encrypted payload wants.
-
-Ids, names of workflows and activities, times and search attributes stay readable; the histories hold no personal data
-and no secret anyway.
+Ids, names of workflows and activities, times and search attributes stay readable. Histories hold no personal data and
+no secrets anyway.
 """
 
 import json
@@ -42,15 +39,17 @@ ENCRYPTED = b"binary/encrypted"
 _KEY_ID = "encryption-key-id"
 _WORKFLOW_ID = "encryption-workflow-id"
 _NONCE_BYTES = 12  # NIST SP 800-38D, 8.2: 96 random bits, far below 2**32 payloads a key
-_PURPOSE = b"octy temporal payload\0"  # authenticated: no ciphertext of another purpose opens here
-_BY_SCHEDULE = re.compile(r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")  # what Temporal puts behind the id in a schedule
-_LARGEST_ORDER = 200  # bytes of JSON that hold an order's id
+_PURPOSE = b"octy temporal payload\0"  # authenticated: a ciphertext of another purpose is not accepted
+_BY_SCHEDULE = re.compile(
+    r"-\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ"
+)  # the suffix that Temporal adds to the workflow id of a schedule
+_MAX_REQUEST_ID = 200  # bytes of JSON with the id of a staff request
 
 _logger = logging.getLogger(__name__)
 
 
 class DecryptionError(ConfigurationError):
-    """A payload can't be decrypted with the keys that are set; the text names the key that is wanted."""
+    """A payload can't be decrypted with the configured keys; the text names the missing key."""
 
     encoding = REFUSED_NO_KEY
 
@@ -60,31 +59,31 @@ class DecryptionError(ConfigurationError):
 
 
 class InvalidCiphertextError(DecryptionError):
-    """The key is there and the payload does not authenticate."""
+    """The key is known, but the payload does not authenticate."""
 
     encoding = REFUSED_DAMAGED
 
 
 class WrongWorkflowError(DecryptionError):
-    """The payload belongs to another workflow."""
+    """The payload was encrypted for another workflow."""
 
     encoding = REFUSED_FOREIGN
 
 
 class PlaintextError(DecryptionError):
-    """The payload is not encrypted, and should be."""
+    """The payload is not encrypted, but must be."""
 
     encoding = REFUSED_PLAINTEXT
 
 
 class EncryptionCodec(PayloadCodec, WithSerializationContext):
-    """Encrypts under the newest key, decrypts under any; `keys` None switches encryption off.
+    """Encrypts with the newest key, decrypts with any; `keys` None switches encryption off.
 
-    What comes to a workflow from outside (its input, signals, updates) and can't be taken becomes a payload that
-    nothing can read, where `reject_silently` is set, as workers have it: raising would fail the workflow's task, which
-    Temporal retries for ever, so one forged signal would stop the workflow. Inputs that can't be read fail the task
-    all the same when they are converted. Everything else raises: results of activities, and all that clients read.
-    An order's id is taken in plaintext, too: people type it, and it is no secret.
+    With `reject_silently`, as in workers, a payload from outside (input, signal, update of a workflow) that can't be
+    accepted is replaced by one that no converter can read. An exception would fail the workflow task, which Temporal
+    retries forever, so one forged signal would block the workflow. Inputs that can't be read fail the task when they
+    are converted. Everything else raises: results of activities, and all that clients read. The id of a staff request
+    is accepted in plaintext, too: people type it, and it is no secret.
     """
 
     def __init__(
@@ -107,57 +106,57 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
         return f"EncryptionCodec({self._keys!r})"
 
     def with_context(self, context: SerializationContext) -> Self:
-        """Return a codec that knows whose payloads these are."""
+        """Return a codec for the payloads of one workflow."""
         return type(self)(self._keys, self._random_bytes, reject_silently=self._reject_silently, context=context)
 
     async def encode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Encrypt each payload as a whole, its metadata too."""
-        return list(payloads) if self._keys is None else [self._sealed(payload, self._keys) for payload in payloads]
+        """Encrypt each payload with its metadata."""
+        return list(payloads) if self._keys is None else [self._encrypt(payload, self._keys) for payload in payloads]
 
     async def decode(self, payloads: Sequence[Payload]) -> list[Payload]:
-        """Decrypt. Raises UndecipherableError, unless what can't be taken is to be refused quietly."""
-        return [self._taken(payload) for payload in payloads]
+        """Decrypt. Raises DecryptionError, unless `reject_silently` applies."""
+        return [self._decode(payload) for payload in payloads]
 
-    def _sealed(self, payload: Payload, keys: Keychain) -> Payload:
+    def _encrypt(self, payload: Payload, keys: Keychain) -> Payload:
         key_id, key = keys.newest
         nonce, workflow_id = self._random_bytes(_NONCE_BYTES), (self._workflow_id or "").encode()
         text = AESGCM(key).encrypt(nonce, payload.SerializeToString(), _PURPOSE + workflow_id)
         metadata = {"encoding": ENCRYPTED, _KEY_ID: key_id.encode(), _WORKFLOW_ID: workflow_id}
         return Payload(metadata=metadata, data=nonce + text)
 
-    def _taken(self, payload: Payload) -> Payload:
+    def _decode(self, payload: Payload) -> Payload:
         try:
-            return self._plain(payload)
+            return self._decrypt_or_accept(payload)
         except DecryptionError as error:
             if not self._reject_silently or not isinstance(self._context, WorkflowSerializationContext):
                 raise
-            _logger.warning("temporal: a payload for %s is refused: %s", self._workflow_id, error)
+            _logger.warning("temporal: rejected a payload for workflow %s: %s", self._workflow_id, error)
             return Payload(metadata={"encoding": error.encoding})
 
-    def _plain(self, payload: Payload) -> Payload:
+    def _decrypt_or_accept(self, payload: Payload) -> Payload:
         if payload.metadata.get("encoding") == ENCRYPTED:
             self._check_workflow(payload)
-            return self._opened(payload)
-        typed = isinstance(self._context, WorkflowSerializationContext) and _is_order(payload)
+            return self._decrypt(payload)
+        typed = isinstance(self._context, WorkflowSerializationContext) and _is_request_id(payload)
         if self._keys is None or self._workflow_id is None or typed:
             return payload
-        raise PlaintextError("it came in plaintext, and payloads are encrypted here")
+        raise PlaintextError("it is in plaintext, but payloads must be encrypted")
 
     def _check_workflow(self, payload: Payload) -> None:
         """Raise ForeignError for one of another workflow; a schedule's are bound to the id without its time."""
-        if self._workflow_id is None:  # asked by a reader of histories, who has the ciphertext of any
+        if self._workflow_id is None:  # called by a reader of histories
             return
         bound = payload.metadata.get(_WORKFLOW_ID, b"").decode("utf-8", "replace")
         rest = self._workflow_id.removeprefix(bound) if bound and self._workflow_id.startswith(bound) else None
         if rest is None or (rest and not _BY_SCHEDULE.fullmatch(rest)):
             raise WrongWorkflowError("it was encrypted for another workflow")
 
-    def _opened(self, payload: Payload) -> Payload:
+    def _decrypt(self, payload: Payload) -> Payload:
         key_id = key_id_of(payload) or ""
         key = None if self._keys is None else self._keys.get(key_id)
         if key is None:
             raise DecryptionError(
-                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} that a workflow's payload is encrypted with: put it back",
+                f"OCTY_TEMPORAL_KEYS lacks the key {key_id!r} with which a workflow's payload is encrypted: add it again",
                 key_id,
             )
         nonce, text = payload.data[:_NONCE_BYTES], payload.data[_NONCE_BYTES:]
@@ -170,9 +169,9 @@ class EncryptionCodec(PayloadCodec, WithSerializationContext):
             ) from None
 
 
-def _is_order(payload: Payload) -> bool:
-    """Tell whether it holds an order's id and nothing else."""
-    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _LARGEST_ORDER:
+def _is_request_id(payload: Payload) -> bool:
+    """Whether it holds the id of a staff request and nothing else."""
+    if payload.metadata.get("encoding") != b"json/plain" or len(payload.data) > _MAX_REQUEST_ID:
         return False
     try:
         return parse_request_id(json.loads(payload.data)) is not None
@@ -190,7 +189,7 @@ def key_id_of(payload: Payload) -> str | None:
 def encrypting_converter(
     keys: Keychain | None, random_bytes: RandomBytes, *, reject_silently: bool = False
 ) -> DataConverter:
-    """Return what every client is given. With keys, texts and traces of failures are encrypted, too."""
+    """Return the data converter of every client. With keys, messages and traces of failures are encrypted, too."""
     codec = EncryptionCodec(keys, random_bytes, reject_silently=reject_silently)
     ours = replace(DataConverter.default, payload_codec=codec)
     if keys is None:

@@ -1,11 +1,9 @@
-"""The codec server: Temporal's Web UI and command line send payloads here to be read.
+"""The codec server: decrypts payloads for Temporal's Web UI and command line.
 
-Here: the app, its settings, and who may ask. Not here: encryption itself (`encryption`), the command that runs it.
-
-It reads no history: who asks has the ciphertext already. It is told no workflow's id, so it encrypts nothing: what
-people type is an order's id at most, which is no secret, and which workers take in plaintext. A browser on another
-page must not make it a machine that reads for everybody, so a request that names an origin must name the Web UI's; one
-without is no browser's.
+It reads no histories: the client has the ciphertext already. It does not know the workflow id, so it encrypts nothing;
+people type at most the id of a staff request, which is no secret and which workers accept in plaintext. A request with
+an Origin header must name the Web UI's origin, so that no other web page can decrypt; a request without one does not
+come from a browser.
 """
 
 import asyncio
@@ -35,7 +33,7 @@ from octy_worker.web.web_server import serve_until, stop_on_signals, web_server
 _LIMIT = 4 * 1024 * 1024  # bytes of a request; Temporal's own limit for a payload is 2 MiB
 
 
-_LIMITS = Limits(connections=64, per_address=32, body_timeout=60.0)  # a body may be a thousand times a page's form
+_LIMITS = Limits(connections=64, per_address=32, body_timeout=60.0)  # bodies can be large
 
 
 class CodecSettings(TemporalSettings):
@@ -45,14 +43,14 @@ class CodecSettings(TemporalSettings):
     codec_host: str = "127.0.0.1"
     codec_port: int = Field(default=8081, ge=0, le=65_535)
     codec_ui_origin: str = Field(default="http://127.0.0.1:8233", pattern=r"^https?://[^/?#*]+$")  # where the Web UI is
-    codec_token: SecretStr = SecretStr("")  # asked for as `Authorization: Bearer …`; empty: loopback only
+    codec_token: SecretStr = SecretStr("")  # required as `Authorization: Bearer …`; empty: loopback only
 
     @model_validator(mode="after")
-    def _shut_without_token(self) -> Self:
+    def _require_token(self) -> Self:
         if not self.codec_token.get_secret_value() and not _is_loopback(self.codec_host):
             raise ConfigurationError(
-                f"OCTY_CODEC_TOKEN is not set, and {self.codec_host} is not only this machine: everybody there could "
-                "decrypt. Set a token, or listen on 127.0.0.1"
+                f"OCTY_CODEC_TOKEN is not set, and {self.codec_host} is not a loopback address, so anybody could decrypt "
+                "payloads. Set a token, or listen on 127.0.0.1"
             )
         return self
 
@@ -65,18 +63,21 @@ def _is_loopback(host: str) -> bool:
 
 
 class RequestRejectedError(Exception):
-    """The request is refused with this status, for the reason that the text gives."""
+    """The request is rejected with this status; the text is the reason."""
 
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
+    def __init__(self, status: int, reason: str) -> None:
+        super().__init__(reason)
         self.status = status
 
 
 def build_codec_server(settings: CodecSettings) -> Starlette:
-    """Return the app with `POST /encode` and `POST /decode`, as Temporal's tools speak to it."""
-    desk = _Desk(settings)
+    """Return the app with `POST /encode` and `POST /decode`, the protocol of Temporal's remote codecs."""
+    codec_routes = _CodecRoutes(settings)
     return Starlette(
-        routes=[Route("/encode", desk.encode, methods=["POST"]), Route("/decode", desk.decode, methods=["POST"])],
+        routes=[
+            Route("/encode", codec_routes.encode, methods=["POST"]),
+            Route("/decode", codec_routes.decode, methods=["POST"]),
+        ],
         middleware=[
             Middleware(
                 CORSMiddleware,
@@ -87,25 +88,25 @@ def build_codec_server(settings: CodecSettings) -> Starlette:
                 max_age=600,
             )
         ],
-        exception_handlers={RequestRejectedError: _refuse, DecryptionError: _undecipherable},
+        exception_handlers={RequestRejectedError: _reject, DecryptionError: _not_decrypted},
     )
 
 
-async def _refuse(_request: Request, error: Exception) -> Response:
+async def _reject(_request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestRejectedError)
-    challenge = {"WWW-Authenticate": "Bearer"} if error.status == _UNKNOWN else None
+    challenge = {"WWW-Authenticate": "Bearer"} if error.status == _UNAUTHORIZED else None
     return PlainTextResponse(f"{error}\n", error.status, challenge)
 
 
-async def _undecipherable(_request: Request, error: Exception) -> Response:
+async def _not_decrypted(_request: Request, error: Exception) -> Response:
     return PlainTextResponse(f"{error}\n", _BAD)
 
 
-_BAD, _UNKNOWN, _FORBIDDEN, _TOO_LARGE = 400, 401, 403, 413
+_BAD, _UNAUTHORIZED, _FORBIDDEN, _TOO_LARGE = 400, 401, 403, 413
 
 
-class _Desk:
-    """Both routes. Payloads of no workflow in particular: plaintext is shown as it is."""
+class _CodecRoutes:
+    """Both routes. Payloads are not bound to a workflow, and plaintext is returned unchanged."""
 
     def __init__(self, settings: CodecSettings) -> None:
         self._settings = settings
@@ -113,43 +114,41 @@ class _Desk:
         self._codec: PayloadCodec = EncryptionCodec(settings.temporal_keys, secrets.token_bytes)
 
     async def encode(self, request: Request) -> Response:
-        """Return what a person typed as it is: it can't be bound to a workflow that is not named."""
-        return _answer(await self._payloads(request))
+        """Return the payloads unchanged: without a workflow id they can't be bound to a workflow."""
+        return _response(await self._payloads(request))
 
     async def decode(self, request: Request) -> Response:
-        """Decrypt what a person wants to read, if it authenticates with the workflow's id that it names itself."""
+        """Decrypt payloads, which authenticate with the workflow id in their metadata."""
         payloads = await self._payloads(request)
         await self._codec.decode_wrapper(payloads)
-        return _answer(payloads)
+        return _response(payloads)
 
     async def _payloads(self, request: Request) -> Payloads:
         self._check(request)
         body = bytearray()
-        async for part in request.stream():
-            body += part
+        async for chunk in request.stream():
+            body += chunk
             if len(body) > _LIMIT:
-                raise RequestRejectedError(_TOO_LARGE, f"at most {_LIMIT} bytes at once")
+                raise RequestRejectedError(_TOO_LARGE, f"the body is larger than {_LIMIT} bytes")
         try:
             return Parse(bytes(body).decode(), Payloads())
         except (ParseError, UnicodeDecodeError, RecursionError):
-            raise RequestRejectedError(_BAD, "the body must be payloads as JSON") from None
+            raise RequestRejectedError(_BAD, "the body is not a JSON list of payloads") from None
 
     def _check(self, request: Request) -> None:
-        """Refuse other pages' scripts, those without the token, and other namespaces, whose keys are others."""
+        """Reject other origins, missing tokens, and other namespaces, which have other keys."""
         settings, headers = self._settings, request.headers
         if headers.get("origin", settings.codec_ui_origin) != settings.codec_ui_origin:
-            raise RequestRejectedError(
-                _FORBIDDEN, "this origin is not the Web UI's; OCTY_CODEC_UI_ORIGIN names that one"
-            )
+            raise RequestRejectedError(_FORBIDDEN, "this origin is not the Web UI's; set OCTY_CODEC_UI_ORIGIN")
         token = settings.codec_token.get_secret_value()
         given = headers.get("authorization", "")
         if token and not hmac.compare_digest(given.encode(), f"Bearer {token}".encode()):
-            raise RequestRejectedError(_UNKNOWN, "the bearer token is missing or wrong")
+            raise RequestRejectedError(_UNAUTHORIZED, "the bearer token is missing or wrong")
         if headers.get("x-namespace") != self._namespace:
             raise RequestRejectedError(_FORBIDDEN, f"X-Namespace must be {self._namespace}")
 
 
-def _answer(payloads: Payloads) -> Response:
+def _response(payloads: Payloads) -> Response:
     return Response(MessageToJson(payloads), media_type="application/json", headers={"Cache-Control": "no-store"})
 
 

@@ -1,12 +1,9 @@
-"""Worker versions: which release of the worker Temporal gives workflow tasks to, where that is wanted.
+"""Worker versioning (optional): this worker's version, listing versions, making one current.
 
-Here: a worker's own version, the versions that Temporal knows, and making one current. Not here: the command (`cli`),
-what a worker does (`daemon`).
-
-Without a deployment's name workers are not versioned: whoever asks for work gets it, and a release that replays what
-the one before has written, as ours do, is just started in its place. With one, a release gets nothing until it is made
-current; then waiting cases go on with it, too. Pinning each case to the release that opened it would keep every
-release of the last four weeks running, for a case may wait so long.
+Without OCTY_TEMPORAL_DEPLOYMENT workers are not versioned: a new release replays the histories of the one before, and is
+started in its place. With it, a release gets no workflow tasks until it is made current; open incidents then continue
+with it, too. Pinning each incident to the release that opened it would keep every release of the last four weeks
+running, because an incident can be open that long.
 """
 
 from dataclasses import dataclass
@@ -20,7 +17,7 @@ from temporalio.worker import WorkerDeploymentConfig
 
 
 class DeploymentSettings(Protocol):
-    """The deployment that a worker belongs to; worker settings are one."""
+    """The settings of a worker's deployment; worker settings have them."""
 
     @property
     def temporal_deployment(self) -> str:
@@ -33,7 +30,7 @@ class DeploymentSettings(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Version:
-    """One version that has asked for work. `drainage`: whether workflows are still bound to one that was current."""
+    """One version that has polled for work. `drainage`: "draining" or "drained" once it is no longer current."""
 
     build_id: str
     current: bool
@@ -41,13 +38,13 @@ class Version:
 
 
 class NotReadyError(Exception):
-    """Temporal does not make the version current yet; the text is its reason."""
+    """Temporal does not make the version current yet; the text is the reason."""
 
 
 def deployment_config(settings: DeploymentSettings) -> WorkerDeploymentConfig | None:
-    """Return what the worker is started with; None when workers are not versioned.
+    """Return the deployment of a worker; None when workers are not versioned.
 
-    The behaviour is the worker's, not the workflows': one that names its own hangs on a worker without versions.
+    The versioning behaviour is set here and not in the workflows: such a workflow hangs on a worker without versioning.
     """
     if not settings.temporal_deployment:
         return None
@@ -59,7 +56,7 @@ def deployment_config(settings: DeploymentSettings) -> WorkerDeploymentConfig | 
 
 
 async def known_versions(client: Client, deployment: str) -> list[Version]:
-    """Return the versions that Temporal knows, newest first; none before the first worker of the deployment came."""
+    """Return the versions that Temporal knows, newest first; none before the first worker of the deployment has started."""
     request = DescribeWorkerDeploymentRequest(namespace=client.namespace, deployment_name=deployment)
     try:
         answer = await client.workflow_service.describe_worker_deployment(request)
@@ -81,9 +78,9 @@ async def known_versions(client: Client, deployment: str) -> list[Version]:
 
 
 async def make_current(client: Client, deployment: str, build_id: str, identity: str) -> None:
-    """Give all workflow tasks to this version from now on; an empty build id: to workers without a version.
+    """Give all workflow tasks to this version from now on; an empty build id means unversioned workers.
 
-    Raises NotReadyError while Temporal has seen no worker of the version, or none on each task queue of the one before.
+    Raises NotReadyError while no worker of the version polls, or not all task queues of the current version.
     """
     request = SetWorkerDeploymentCurrentVersionRequest(
         namespace=client.namespace, deployment_name=deployment, build_id=build_id, identity=identity

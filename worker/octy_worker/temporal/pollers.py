@@ -1,7 +1,4 @@
-"""Who asks Temporal for this installation's work: on which task queues, of which release, and seen when.
-
-Here: the question, and what follows from the answer. Not here: who is told (`cli`).
-"""
+"""Pollers of this installation's task queues: which workers, of which release, and when they polled last."""
 
 import asyncio
 from collections.abc import Iterator, Sequence
@@ -16,27 +13,27 @@ from temporalio.client import Client
 from octy_worker.temporal.client import parse_release, worker_release
 from octy_workflows.task_queues import all_task_queues, workflow_task_queues
 
-_ALIVE = 75.0  # seconds; a long poll is renewed after 60
-_REMEMBERED = 300.0  # seconds for which the server remembers who does not ask any more, by its own clock
+_RECENT = 75.0  # seconds; a long poll is renewed after 60
+_POLLER_TTL = 300.0  # seconds for which the server lists a poller that has stopped
 
 
 @dataclass(frozen=True, slots=True)
 class TaskQueuePollers:
-    """One task queue, for workflows or for activities, and when who asked for its work last, by the server's clock."""
+    """One task queue, for workflows or for activities, with (identity, last poll) of its pollers; server clock."""
 
     queue: str
     pollers: tuple[tuple[str, float], ...]
 
 
 async def fetch_pollers(client: Client, task_queue: str) -> list[TaskQueuePollers]:
-    """Return who asks for work on each queue that begins with this one. Raises RPCError."""
+    """Return the pollers of each task queue of the installation. Raises RPCError."""
     activity, task = TaskQueueType.TASK_QUEUE_TYPE_ACTIVITY, TaskQueueType.TASK_QUEUE_TYPE_WORKFLOW
     wanted = [(queue, activity) for queue in all_task_queues(task_queue)]
     wanted += [(queue, task) for queue in workflow_task_queues(task_queue)]
-    return list(await asyncio.gather(*(_polled(client, queue, kind) for queue, kind in wanted)))
+    return list(await asyncio.gather(*(_describe(client, queue, kind) for queue, kind in wanted)))
 
 
-async def _polled(client: Client, queue: str, kind: TaskQueueType.ValueType) -> TaskQueuePollers:
+async def _describe(client: Client, queue: str, kind: TaskQueueType.ValueType) -> TaskQueuePollers:
     request = DescribeTaskQueueRequest(
         namespace=client.namespace, task_queue=TaskQueue(name=queue), task_queue_type=kind
     )
@@ -49,13 +46,13 @@ def _seen(poller: PollerInfo) -> float:
 
 
 def queues_without_pollers(polled: Sequence[TaskQueuePollers], now: float) -> list[str]:
-    """Return the queues for which nobody asked for work just now, of either kind, workflows and activities."""
-    return sorted({each.queue for each in polled if all(seen < now - _ALIVE for _, seen in each.pollers)})
+    """Return the queues, for workflows or activities, that no worker polled just now."""
+    return sorted({each.queue for each in polled if all(seen < now - _RECENT for _, seen in each.pollers)})
 
 
 def other_releases(polled: Sequence[TaskQueuePollers], now: float) -> dict[str, str]:
-    """Return the workers that asked just now and run another release or schema than this one, and which."""
-    alive = {identity for identity, seen in _all(polled) if seen >= now - _ALIVE}
+    """Return the workers that polled just now and run another release or schema: identity to release."""
+    alive = {identity for identity, seen in _all(polled) if seen >= now - _RECENT}
     releases = {identity: parse_release(identity) for identity in alive}
     return {identity: release for identity, release in releases.items() if release != worker_release()}
 
@@ -63,11 +60,10 @@ def other_releases(polled: Sequence[TaskQueuePollers], now: float) -> dict[str, 
 def clock_difference(polled: Sequence[TaskQueuePollers], now: float) -> float:
     """Return how many seconds the server's clock is certainly ahead of `now`, negative when behind; 0 if not seen.
 
-    Who was seen in the future tells that it is ahead; who is remembered for longer than the server does, that it is
-    behind.
+    A poll in the future shows that it is ahead; a poll older than the server lists shows that it is behind.
     """
     newest = max((seen for _, seen in _all(polled)), default=now)
-    if newest < now - _REMEMBERED:
+    if newest < now - _POLLER_TTL:
         return newest - now
     return max(0.0, newest - now)
 

@@ -1,9 +1,7 @@
-"""Temporal's schedules of what recurs, made and kept as the settings say.
+"""Temporal schedules of the periodic jobs: created, and updated when the settings change.
 
-Here: when each task is due, and that its schedule is there and right; looked at every minute, for a Temporal that lost
-its state has lost these too, and our search attributes with them. Not here: the tasks (`activities.maintenance`).
-
-One that somebody has paused stays paused, also when its times change.
+They are checked every minute, because a Temporal server that lost its state has lost the schedules and our search
+attributes, too. A schedule that somebody paused stays paused, also when its times change.
 """
 
 import asyncio
@@ -36,13 +34,13 @@ from octy_workflows.task_queues import background_task_queue
 
 _logger = logging.getLogger(__name__)
 
-_LOOK = 60.0  # seconds between two looks
+_CHECK_INTERVAL = 60.0  # seconds
 _DAY = timedelta(days=1)
-_CATCH_UP = timedelta(hours=1)  # of what was missed while Temporal was away, no more than that
+_CATCH_UP = timedelta(hours=1)  # runs that were missed longer ago are skipped
 
 
 def planned_schedules(settings: WorkerSettings) -> dict[MaintenanceTask, ScheduleIntervalSpec | None]:
-    """Return when each task is due; None for one that is switched off. Intervals count from 1970, UTC."""
+    """Return the interval of each job; None: it is switched off. Intervals count from 1970, UTC."""
     digest = ScheduleIntervalSpec(every=_DAY, offset=timedelta(hours=settings.support_digest_hour))
     return {
         MaintenanceTask.RETENTION: ScheduleIntervalSpec(every=timedelta(seconds=settings.retention_interval)),
@@ -51,42 +49,44 @@ def planned_schedules(settings: WorkerSettings) -> dict[MaintenanceTask, Schedul
     }
 
 
-async def maintain_schedules(client: Client, settings: WorkerSettings, installation: str, look: float = _LOOK) -> None:
-    """Make and mend them until cancelled; nothing else ends it, for cases go on without them."""
-    said = ""
+async def maintain_schedules(
+    client: Client, settings: WorkerSettings, installation: str, interval: float = _CHECK_INTERVAL
+) -> None:
+    """Create and update the schedules until cancelled. Errors are logged and retried: incidents go on without schedules."""
+    logged = ""
     while True:
         try:
             await ensure_search_attributes_and_schedules(client, settings, installation)
-            said = ""
-        except Exception as error:  # noqa: BLE001  # an outage, which the relay tells of too, or a fault of ours
-            fault = error.status.name if isinstance(error, RPCError) else type(error).__name__
-            if fault != said:
-                said = fault
-                _logger.warning("schedules: %s; next look in %g s", said, look)
-        await asyncio.sleep(look)
+            logged = ""
+        except Exception as error:  # noqa: BLE001  # an outage, which the relay logs, too, or a bug of ours
+            reason = error.status.name if isinstance(error, RPCError) else type(error).__name__
+            if reason != logged:
+                logged = reason
+                _logger.warning("schedules: not checked: %s; next try in %g s", reason, interval)
+        await asyncio.sleep(interval)
 
 
 async def ensure_search_attributes_and_schedules(client: Client, settings: WorkerSettings, installation: str) -> None:
-    """Have Temporal know the search attributes, without which no task of a workflow ends, then the schedules."""
+    """Add missing search attributes, without which workflow tasks fail, then create or update the schedules."""
     if settings.temporal_search_attributes == "auto":
         await add_missing_attributes(client)
     await ensure_schedules(client, settings, installation)
 
 
 async def ensure_schedules(client: Client, settings: WorkerSettings, installation: str) -> None:
-    """Have each schedule as planned. A new one is due at once, but for the digest, which has its hour."""
+    """Create or update each schedule. A new one runs at once, except the digest, which has a fixed hour."""
     task_queue = main_queue(settings, installation)
     for task, due in planned_schedules(settings).items():
         schedule_id = maintenance_schedule_id(task_queue, task)
         if due is None:
-            await _remove(client, schedule_id)
+            await _delete(client, schedule_id)
             continue
         schedule = _schedule(task_queue, task, due)
         try:
             await client.create_schedule(schedule_id, schedule, trigger_immediately=task is not MaintenanceTask.DIGEST)
-            _logger.info("schedules: %s made", schedule_id)
+            _logger.info("schedules: %s created", schedule_id)
         except ScheduleAlreadyRunningError:
-            await _mend(client, schedule_id, schedule, settings.temporal_keys)
+            await _update(client, schedule_id, schedule, settings.temporal_keys)
 
 
 def _schedule(task_queue: str, task: MaintenanceTask, due: ScheduleIntervalSpec) -> Schedule:
@@ -103,36 +103,36 @@ def _schedule(task_queue: str, task: MaintenanceTask, due: ScheduleIntervalSpec)
     )
 
 
-async def _mend(client: Client, schedule_id: str, wanted: Schedule, keys: Keychain | None) -> None:
+async def _update(client: Client, schedule_id: str, wanted: Schedule, keys: Keychain | None) -> None:
     handle = client.get_schedule_handle(schedule_id)
     if not _differs((await handle.describe()).schedule, wanted, keys):
         return
 
-    def update(said: ScheduleUpdateInput) -> ScheduleUpdate | None:
-        there: ScheduleDescription = said.description
-        if not _differs(there.schedule, wanted, keys):  # another worker was faster
+    def update(current_input: ScheduleUpdateInput) -> ScheduleUpdate | None:
+        current: ScheduleDescription = current_input.description
+        if not _differs(current.schedule, wanted, keys):  # another worker has updated it
             return None
         return ScheduleUpdate(
-            Schedule(action=wanted.action, spec=wanted.spec, policy=wanted.policy, state=there.schedule.state)
+            Schedule(action=wanted.action, spec=wanted.spec, policy=wanted.policy, state=current.schedule.state)
         )
 
     await handle.update(update)
-    _logger.info("schedules: %s mended", schedule_id)
+    _logger.info("schedules: %s updated", schedule_id)
 
 
-def _differs(there: Schedule, wanted: Schedule, keys: Keychain | None) -> bool:
-    """Compare what is ours to say; its state, paused or not, is for people."""
-    return _said(there) != _said(wanted) or not _is_sealed_anew(there, keys)
+def _differs(current: Schedule, wanted: Schedule, keys: Keychain | None) -> bool:
+    """Compare everything but the state: people pause schedules."""
+    return _definition(current) != _definition(wanted) or not _has_newest_key(current, keys)
 
 
-def _is_sealed_anew(there: Schedule, keys: Keychain | None) -> bool:
-    """Tell whether its input is encrypted with the newest key: each round is started with it, long after a rotation."""
-    assert isinstance(there.action, ScheduleActionStartWorkflow)
+def _has_newest_key(schedule: Schedule, keys: Keychain | None) -> bool:
+    """Whether the input is encrypted with the newest key: it starts every run, also long after a key rotation."""
+    assert isinstance(schedule.action, ScheduleActionStartWorkflow)
     newest = None if keys is None else keys.newest[0]
-    return all(key_id_of(payload) == newest for payload in there.action.args)
+    return all(key_id_of(payload) == newest for payload in schedule.action.args)
 
 
-def _said(schedule: Schedule) -> tuple[object, ...]:
+def _definition(schedule: Schedule) -> tuple[object, ...]:
     action, spec = schedule.action, schedule.spec
     assert isinstance(action, ScheduleActionStartWorkflow)
     due = [(each.every, each.offset or timedelta()) for each in spec.intervals]
@@ -141,10 +141,10 @@ def _said(schedule: Schedule) -> tuple[object, ...]:
     return (*own, due, others, schedule.policy.overlap, schedule.policy.catchup_window)
 
 
-async def _remove(client: Client, schedule_id: str) -> None:
+async def _delete(client: Client, schedule_id: str) -> None:
     try:
         await client.get_schedule_handle(schedule_id).delete()
-        _logger.info("schedules: %s removed", schedule_id)
+        _logger.info("schedules: %s deleted", schedule_id)
     except RPCError as error:
         if error.status is not RPCStatusCode.NOT_FOUND:
             raise

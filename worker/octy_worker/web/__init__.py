@@ -1,1 +1,1 @@
-"""Web servers inside a worker's process, with limits on connections."""
+"""Web servers of the worker, with limits on connections."""

@@ -1,8 +1,8 @@
 """Accepting connections for uvicorn, within limits (`connections`).
 
-uvicorn leaves accepting to asyncio, which knows no limit: a connection without a finished TLS handshake is seen by
-nobody, one with half a header stays for ever, and when descriptors run out asyncio logs once for each place in the
-backlog. Here connections are counted from `accept` on, and each phase has a timeout.
+uvicorn leaves accepting to asyncio, which has no limits: connections in a TLS handshake are not counted, one with half
+a header stays open forever, and when file descriptors run out asyncio logs once for each entry of the backlog. Here
+connections are counted from `accept` on, and each phase has a timeout.
 """
 
 import asyncio
@@ -19,42 +19,42 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from octy_worker.web.connections import Connection, ConnectionTable, Limits, Phase
 
-_BATCH = 64  # connections accepted before others have their turn
+_BATCH = 64  # connections accepted before the loop runs other callbacks
 _BACKLOG = 512
-_NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_ACCEPT_DELAY = 1.0  # seconds after an accept error, and so between two lines of the log
-_SWEEP = 0.5  # seconds between two looks for connections whose time is over
-_SHUTDOWN_TIMEOUT = 2.0  # of TLS's own goodbye
+_OUT_OF_RESOURCES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+_ACCEPT_DELAY = 1.0  # seconds after an accept error, which also limits log lines
+_EXPIRE_INTERVAL = 0.5  # seconds
+_SHUTDOWN_TIMEOUT = 2.0  # of the TLS close_notify exchange
 
 _logger = logging.getLogger(__name__)
 
 
 class LimitedProtocol(H11Protocol):
-    """uvicorn's protocol for HTTP/1.1, which tells the phase of its connection."""
+    """uvicorn's protocol for HTTP/1.1, which reports the phase of its connection."""
 
-    def __init__(self, *, tell: Callable[[Phase], None], lost: Callable[[], None], **values: Any) -> None:
+    def __init__(self, *, on_phase: Callable[[Phase], None], on_lost: Callable[[], None], **values: Any) -> None:
         super().__init__(**values)
-        self._tell = tell
-        self._lost = lost
+        self._on_phase = on_phase
+        self._on_lost = on_lost
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Wait for a request from now on."""
+        """A new connection waits for a request."""
         super().connection_made(transport)
-        self._tell(Phase.HEADER)
+        self._on_phase(Phase.HEADER)
 
     def data_received(self, data: bytes) -> None:
-        """Take bytes of the client."""
+        """Bytes may change the phase."""
         super().data_received(data)
-        self._tell(self._phase())
+        self._on_phase(self._phase())
 
     def on_response_complete(self) -> None:
-        """Wait for the next request."""
+        """The connection waits for the next request."""
         super().on_response_complete()
-        self._tell(self._phase())
+        self._on_phase(self._phase())
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Give the place to others."""
-        self._lost()
+        """Release the connection."""
+        self._on_lost()
         super().connection_lost(exc)
 
     def _phase(self) -> Phase:
@@ -66,7 +66,7 @@ class LimitedProtocol(H11Protocol):
 
 
 class Acceptor:
-    """Accepts on listening sockets, until closed."""
+    """Accepts connections on listening sockets, until closed."""
 
     def __init__(
         self,
@@ -83,16 +83,16 @@ class Acceptor:
         self._protocol = protocol
         self._context = context
         self._loop = asyncio.get_running_loop()
-        self._beginning: set[asyncio.Task[None]] = set()
+        self._starting: set[asyncio.Task[None]] = set()
         self._delays: dict[socket.socket, asyncio.TimerHandle] = {}
-        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self._expire_timer = self._loop.call_later(_EXPIRE_INTERVAL, self._expire)
         for listener in sockets:
             listener.setblocking(False)
             self._loop.add_reader(listener, self._accept, listener)
 
     def close(self) -> None:
-        """Accept no more, and drop those that have no request yet."""
-        self._sweeper.cancel()
+        """Stop accepting, and abort connections in a TLS handshake."""
+        self._expire_timer.cancel()
         for delay in self._delays.values():
             delay.cancel()
         for listener in self.sockets:
@@ -109,41 +109,41 @@ class Acceptor:
             except (BlockingIOError, InterruptedError, ConnectionAbortedError):
                 return
             except OSError as error:
-                if error.errno not in _NO_ROOM:
+                if error.errno not in _OUT_OF_RESOURCES:
                     raise
-                self._rest(listener, error)
+                self._pause(listener, error)
                 return
-            self._take(accepted, str(peer[0]))
+            self._admit(accepted, str(peer[0]))
 
-    def _rest(self, listener: socket.socket, error: OSError) -> None:
-        """Make room and wait: the listener stays readable, so trying again at once would never end."""
+    def _pause(self, listener: socket.socket, error: OSError) -> None:
+        """Evict a connection and wait: the listener stays readable, so retrying at once would loop forever."""
         self._connections.count_accept_error()
         self._connections.evict_oldest()
-        _logger.error("connections can't be accepted: %s; trying again in %g s", error.strerror, _ACCEPT_DELAY)
+        _logger.error("can't accept connections: %s; next try in %g s", error.strerror, _ACCEPT_DELAY)
         self._loop.remove_reader(listener)
         self._delays[listener] = self._loop.call_later(
             _ACCEPT_DELAY, self._loop.add_reader, listener, self._accept, listener
         )
 
-    def _take(self, accepted: socket.socket, peer: str) -> None:
+    def _admit(self, accepted: socket.socket, peer: str) -> None:
         connection = self._connections.admit(peer)
         if connection is None:
             accepted.close()
             return
         accepted.setblocking(False)
-        connection.abort = accepted.close  # until the task has begun: a task cancelled before that runs no line
-        task = self._loop.create_task(self._begin(accepted, connection))
-        self._beginning.add(task)
-        task.add_done_callback(self._beginning.discard)
+        connection.abort = accepted.close  # until the task runs: one that is cancelled before that executes nothing
+        task = self._loop.create_task(self._start(accepted, connection))
+        self._starting.add(task)
+        task.add_done_callback(self._starting.discard)
 
-    async def _begin(self, accepted: socket.socket, connection: Connection) -> None:
-        """Shake hands and hand over to the protocol. A handshake that fails is the client's own affair."""
+    async def _start(self, accepted: socket.socket, connection: Connection) -> None:
+        """Do the TLS handshake and pass the connection to the protocol. A failed handshake is not logged."""
         if accepted.fileno() < 0:  # closed by `abort` above
             return
         task = asyncio.current_task()
         assert task is not None
         connection.abort = partial(_cancel, task)
-        tls = self._context is not None  # asyncio takes these timeouts with TLS only
+        tls = self._context is not None  # asyncio accepts these timeouts with TLS only
         try:
             transport, _ = await self._loop.connect_accepted_socket(
                 lambda: self._protocol(
@@ -160,9 +160,9 @@ class Acceptor:
             return
         connection.abort = transport.abort
 
-    def _sweep(self) -> None:
+    def _expire(self) -> None:
         self._connections.expire()
-        self._sweeper = self._loop.call_later(_SWEEP, self._sweep)
+        self._expire_timer = self._loop.call_later(_EXPIRE_INTERVAL, self._expire)
 
 
 def _cancel(task: asyncio.Task[None]) -> None:
@@ -170,7 +170,7 @@ def _cancel(task: asyncio.Task[None]) -> None:
 
 
 async def listen(host: str, port: int) -> list[socket.socket]:
-    """Return sockets that listen on every address of a host. Raises OSError when one can't be had."""
+    """Return sockets that listen on every address of a host. Raises OSError if one is not available."""
     found = await asyncio.get_running_loop().getaddrinfo(
         host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )

@@ -1,7 +1,7 @@
-"""PURE. Which connections of a web server may stay: limits in number and in time.
+"""PURE. Limits on the connections of a web server: their number, and how long each phase may take.
 
-No newcomer is turned away while a connection can be closed that waits for its client's bytes: the oldest of the same
-address goes, or the oldest of all. So neither one address nor many can keep a customer out by holding connections.
+When a limit is reached, a new connection replaces the oldest one that waits for its client: of the same address, or of
+all. So neither one address nor many can block customers by holding connections open.
 """
 
 from collections.abc import Callable, Iterator, MutableSequence, Sequence
@@ -19,21 +19,21 @@ class Phase(Enum):
     HANDSHAKE = "handshake"  # TLS
     HEADER = "header"  # the rest of a request's header
     BODY = "body"  # the rest of its body
-    RESPONSE = "response"  # our answer, or the client to read it
+    RESPONSE = "response"  # our response, or the client reading it
     IDLE = "idle"  # the next request
     CLOSING = "closing"
 
 
 class ConnectionCounter(IntEnum):
-    """What is counted, as a position in the figures."""
+    """What is counted: the index in the array of counters."""
 
     OPEN = 0  # connections now
     ACCEPTED = 1  # the rest: since the start
-    EVICTED = 2  # closed for a newer connection
-    REFUSED = 3  # not taken, since none could be closed for it
+    EVICTED = 2  # closed in favour of a newer connection
+    REFUSED = 3  # rejected, because no other connection could be closed
     TIMED_OUT = 4
     ACCEPT_ERRORS = 5
-    STARTS = 6  # of the process, counted by whoever starts it
+    STARTS = 6  # of the process, counted by its supervisor
 
 
 COUNTERS = len(ConnectionCounter)
@@ -43,7 +43,7 @@ COUNTERS = len(ConnectionCounter)
 class Limits:
     """Limits of one web server. Times are seconds.
 
-    `exempt`: peers without a limit for each, since one of them speaks for many clients; None: all peers.
+    `exempt`: peers without a limit per address, such as proxies, which connect for many clients; None: all peers.
     """
 
     connections: int = 256
@@ -57,17 +57,17 @@ class Limits:
     closing_timeout: float = 5.0
 
     def timeout(self, phase: Phase) -> float:
-        """Return how long a connection may stay in a phase, however many bytes trickle in meanwhile."""
+        """Return how long a connection may stay in a phase, whether or not bytes arrive meanwhile."""
         return _TIMEOUTS[phase](self)
 
 
-_LATE = 2.0  # seconds after which we end what uvicorn's own timer for idle connections has not closed
+_IDLE_GRACE = 2.0  # seconds; uvicorn's own timer for idle connections comes first
 _TIMEOUTS: dict[Phase, Callable[[Limits], float]] = {
     Phase.HANDSHAKE: lambda limits: limits.handshake_timeout,
     Phase.HEADER: lambda limits: limits.header_timeout,
     Phase.BODY: lambda limits: limits.body_timeout,
     Phase.RESPONSE: lambda limits: limits.response_timeout,
-    Phase.IDLE: lambda limits: limits.idle_timeout + _LATE,
+    Phase.IDLE: lambda limits: limits.idle_timeout + _IDLE_GRACE,
     Phase.CLOSING: lambda limits: limits.closing_timeout,
 }
 
@@ -83,14 +83,14 @@ class Connection:
 
 
 class ConnectionTable:
-    """The open connections of one server, oldest first. For one thread."""
+    """The open connections of one server, oldest first. Not thread-safe."""
 
     def __init__(self, limits: Limits, clock: Callable[[], float], counters: MutableSequence[float]) -> None:
         self._limits = limits
         self._clock = clock
         self._counters = counters
         self._open: dict[Connection, None] = {}
-        self._waiting: dict[Connection, None] = {}  # for their clients, since longest first
+        self._waiting: dict[Connection, None] = {}  # for their clients, longest wait first
         self._by_address: dict[str, dict[Connection, None]] = {}
         counters[ConnectionCounter.OPEN] = 0
 
@@ -98,7 +98,7 @@ class ConnectionTable:
         return iter(tuple(self._open))
 
     def admit(self, peer: str) -> Connection | None:
-        """Take a new connection, if need be in place of an older one; None when there is no room."""
+        """Accept a new connection, if necessary in place of an older one; None when the limit is reached."""
         address = client_network(peer)
         ours = self._by_address.get(address, {})
         limited = self._limits.exempt is not None and not is_in_networks(peer, self._limits.exempt)
@@ -116,7 +116,7 @@ class ConnectionTable:
         return connection
 
     def move(self, connection: Connection, phase: Phase) -> None:
-        """Note the phase of a connection. Its time runs from the beginning of the phase."""
+        """Set the phase of a connection, which restarts its timeout."""
         if connection not in self._open or connection.phase is phase:
             return
         connection.phase, connection.since = phase, self._clock()
@@ -125,7 +125,7 @@ class ConnectionTable:
             self._waiting[connection] = None
 
     def release(self, connection: Connection) -> None:
-        """Forget a connection that is closed. Repeats are harmless."""
+        """Remove a closed connection. Idempotent."""
         if connection not in self._open:
             return
         del self._open[connection]
@@ -137,11 +137,11 @@ class ConnectionTable:
         self._counters[ConnectionCounter.OPEN] = len(self._open)
 
     def evict_oldest(self) -> bool:
-        """Close the connection that waits longest for its client; False when there is none."""
+        """Close the connection that has waited longest for its client; False if there is none."""
         return self._evict(next(iter(self._waiting), None))
 
     def expire(self) -> None:
-        """Close every connection that is in its phase for too long."""
+        """Close every connection whose phase has timed out."""
         now = self._clock()
         for connection in self:
             if now - connection.since > self._limits.timeout(connection.phase):
@@ -149,7 +149,7 @@ class ConnectionTable:
                 self._close(connection)
 
     def count_accept_error(self) -> None:
-        """Count a connection that the system could not give us."""
+        """Count a failed `accept`."""
         self._count(ConnectionCounter.ACCEPT_ERRORS)
 
     def _evict(self, connection: Connection | None) -> bool:
@@ -173,7 +173,7 @@ def _oldest_waiting(connections: dict[Connection, None]) -> Connection | None:
 
 @lru_cache(maxsize=4096)
 def client_network(peer: str) -> str:
-    """Return what counts as one client: an IPv4 address, a /64 of IPv6."""
+    """Return what counts as one client: an IPv4 address, or a /64 of IPv6."""
     try:
         address = ip_address(peer.partition("%")[0])
     except ValueError:
@@ -184,7 +184,7 @@ def client_network(peer: str) -> str:
 
 
 def is_in_networks(peer: str, networks: Sequence[Network]) -> bool:
-    """Tell whether a peer lies in one of the networks."""
+    """Whether a peer is in one of the networks."""
     if not networks:
         return False
     try:

@@ -1,8 +1,4 @@
-"""uvicorn as a part of a process: somebody else decides when it stops, and it stops in time.
-
-Here: how our web servers are set up, listen and end. Not here: what they serve (`pages`, `codec_server`, `metrics`),
-how many connections they keep (`connections`, `accepting`).
-"""
+"""uvicorn embedded in a process of ours: no signal handlers, limits on connections, a bounded shutdown."""
 
 import asyncio
 import contextlib
@@ -22,14 +18,14 @@ from starlette.applications import Starlette
 from octy_worker.web.acceptor import Acceptor, LimitedProtocol, listen
 from octy_worker.web.connections import COUNTERS, ConnectionTable, Limits, Phase
 
-_GRACE = 5  # seconds for answers under way; a request that never ends must not hold up the stop of a worker
-_RESERVED = 64  # descriptors that connections never take: database, log, files of an answer
+_SHUTDOWN_TIMEOUT = 5  # seconds for open requests: one that never ends must not block the stop of a worker
+_RESERVED = 64  # file descriptors for everything but connections: database, log, files
 
 _logger = logging.getLogger(__name__)
 
 
 class WebServer(uvicorn.Server):
-    """uvicorn without signal handlers of its own, and with limits on connections."""
+    """uvicorn without signal handlers, and with limits on connections."""
 
     def __init__(self, config: uvicorn.Config, limits: Limits, counters: MutableSequence[float] | None = None) -> None:
         super().__init__(config)
@@ -39,11 +35,11 @@ class WebServer(uvicorn.Server):
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
-        """Leave signals to whoever runs this."""
+        """Do nothing: the process handles signals."""
         yield
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """Leave signals to whoever runs this."""
+        """Do nothing: the process handles signals."""
 
     @property
     def port(self) -> int:
@@ -52,19 +48,19 @@ class WebServer(uvicorn.Server):
         return int(self._acceptor.sockets[0].getsockname()[1])
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Listen, and accept within the limits. Raises OSError when the address can't be had."""
+        """Listen, and accept within the limits. Raises OSError if the address is not available."""
         config = self.config
         await self.lifespan.startup()
-        self.servers = []  # uvicorn's own, which have no limits
+        self.servers = []  # uvicorn's own servers, which have no limits
         listening = sockets or await listen(config.host, config.port)
         limits = replace(self._limits, connections=min(self._limits.connections, _free_descriptors()))
         if limits.connections < self._limits.connections:
-            _logger.warning("at most %d connections: the limit of open files allows no more", limits.connections)
+            _logger.warning("connections limited to %d by the limit of open files (ulimit -n)", limits.connections)
 
-        def protocol(tell: Callable[[Phase], None], lost: Callable[[], None]) -> LimitedProtocol:
+        def protocol(on_phase: Callable[[Phase], None], on_lost: Callable[[], None]) -> LimitedProtocol:
             return LimitedProtocol(
-                tell=tell,
-                lost=lost,
+                on_phase=on_phase,
+                on_lost=on_lost,
                 config=config,
                 server_state=self.server_state,
                 app_state=self.lifespan.state,
@@ -76,7 +72,7 @@ class WebServer(uvicorn.Server):
         _logger.info("listening on %s port %d%s", config.host or "*", self.port, " (TLS)" if config.ssl else "")
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Accept no more, end answers under way in time, and close what is left."""
+        """Stop accepting, wait for open requests for a bounded time, and close the rest."""
         if self._acceptor is not None:
             self._acceptor.close()
         await super().shutdown(sockets)
@@ -92,14 +88,14 @@ def web_server(
     limits: Limits = Limits(),  # noqa: B008  # frozen
     counters: MutableSequence[float] | None = None,
 ) -> WebServer:
-    """Return a server that doesn't listen yet. No access log: addresses hold the links' tokens."""
+    """Return a server that doesn't listen yet. No access log: URLs contain the tokens of links."""
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
         ssl_certfile=certificate or None,
         ssl_keyfile=private_key or None,
-        http="h11",  # the same parser wherever we run; uvicorn would take httptools where it is installed
+        http="h11",  # always the same parser; uvicorn would use httptools where it is installed
         ws="none",
         lifespan="off",
         access_log=False,
@@ -107,13 +103,13 @@ def web_server(
         server_header=False,
         log_config=None,
         timeout_keep_alive=int(limits.idle_timeout),
-        timeout_graceful_shutdown=_GRACE,
+        timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
     )
     return WebServer(config, limits, counters)
 
 
 async def serve_until(stop: asyncio.Event, server: WebServer, name: str) -> None:
-    """Listen until told to stop; raise OSError when the address can't be had."""
+    """Serve until `stop` is set. Raises OSError if the address is not available."""
     serving = asyncio.create_task(_listen(server, name))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -131,7 +127,7 @@ async def _listen(server: WebServer, name: str) -> None:
 
 
 def _free_descriptors() -> int:
-    """Return how many connections the limit of open files allows beside what is open and what is reserved."""
+    """Return how many connections the limit of open files allows, minus open and reserved descriptors."""
     soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft == resource.RLIM_INFINITY:
         return 1_000_000
@@ -147,7 +143,7 @@ def _open_descriptors() -> int:
 
 
 def stop_on_signals() -> asyncio.Event:
-    """Return an event that SIGTERM and SIGINT set in the running loop. A second signal changes nothing."""
+    """Return an event that SIGTERM and SIGINT set in the running loop. A second signal has no effect."""
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
