@@ -9,7 +9,7 @@ from octy_middleware.auth.sharing import close_authenticator, open_authenticator
 from octy_middleware.http.decision import UNAUTHENTICATED, AuthDecision
 from octy_middleware.http.hidden_credentials import hide_in_scope
 from octy_middleware.http.lifespan import App, Message, Receive, Scope, Send, pass_lifespan
-from octy_middleware.http.response import ErrorResponse, Headers, Shape
+from octy_middleware.http.response import ErrorResponse, Headers, RefusalHook
 from octy_middleware.process.async_libraries import run_in
 from octy_middleware.recording.async_waiters import make_waiter
 from octy_middleware.settings import Options, Settings
@@ -106,7 +106,7 @@ class _Transport(Protocol):
 class OctyASGIMiddleware:
     """Authenticate every request of an ASGI app by its Octy key pair, and record how each one ended.
 
-    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `on_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success `scope["user"]`
     is a `Principal`, `scope["auth"]` its scopes, and the Authorization header is removed (`hide_credentials`); where no
     credentials are needed the user is a `Stranger` without scopes, unless somebody before us has set one. At the end
@@ -120,11 +120,11 @@ class OctyASGIMiddleware:
         *,
         settings: Settings | None = None,
         authenticator: Authenticator | None = None,
-        shape_refusal: Shape | None = None,
+        on_refusal: RefusalHook | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.authenticator = open_authenticator(self, authenticator, settings, shape_refusal, options)
+        self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
         self._grants = Grants(list(self.authenticator.settings.scopes))
         self._hsts = self.authenticator.settings.hsts > 0
         self._hides = self.authenticator.settings.hide_credentials
@@ -153,7 +153,7 @@ class OctyASGIMiddleware:
                 hide_in_scope(scope)
                 scope[_ACCEPTED_BY] = self.authenticator
         elif not decision.passes:
-            await self._refuse(self.authenticator.answer(decision, request), scope, receive, send)
+            await self._refuse(self.authenticator.error_response(decision, request), scope, receive, send)
             return
         elif "user" not in scope:
             scope["user"] = UNAUTHENTICATED
@@ -178,7 +178,9 @@ class OctyASGIMiddleware:
                 step = next(story)
                 if isinstance(step, PendingSlowHash):
                     # goes on when the client has gone: what was judged is recorded
-                    await run_in(self.authenticator.slow_threads, self.authenticator.verify_slow_hash, step, request)
+                    await run_in(
+                        self.authenticator.slow_hash_threads, self.authenticator.verify_slow_hash, step, request
+                    )
                 else:
                     await step.wait(self.authenticator.settings.commit_timeout)
         except StopIteration as end:

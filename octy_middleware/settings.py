@@ -105,23 +105,23 @@ class Settings(BaseSettings):
     trusted_proxies: Texts = ()  # networks whose forwarding headers are believed; none by default
     forwarded_header: Literal["x-forwarded", "forwarded"] = "x-forwarded"  # which family those proxies write
 
-    cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
-    header_cache: int = Field(default=10_000, ge=1)  # right Authorization headers kept, as keyed digests
-    grace: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
+    key_cache_size: int = Field(default=100_000, ge=1)  # key records kept in memory
+    header_cache_size: int = Field(default=10_000, ge=1)  # right Authorization headers kept, as keyed digests
+    grace_period: float = Field(default=60.0, ge=0)  # store down: known pairs are accepted for so long
     feed_interval: float = Field(default=0.25, gt=0, le=0.5)  # a revoked pair stops within a second
-    throttle: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
+    rate_limit: int = Field(default=0, ge=0, le=1_000_000)  # wrong attempts a minute and source before 429; 0: any
     # imported hashes verified at once, each may take 0.3 s: half of the processors are left to requests
-    slow_checks: int = Field(default_factory=_half_of_the_processors, ge=1, le=64)
-    slow_queue: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
+    max_slow_hashes: int = Field(default_factory=_half_of_the_processors, ge=1, le=64)
+    max_waiting_hashes: int = Field(default=64, ge=1)  # and waiting for that; more are answered 503
     queue_limit: int = Field(default=10_000, ge=1)  # outcomes waiting for their commit
     commit_timeout: float = Field(default=5.0, gt=0)  # a refusal not on disk by then is answered 503
     batch_delay: float = Field(default=0.2, ge=0, le=1.0)  # accepted outcomes wait so long for company
-    write_at_sigterm: bool = True  # what is queued is written when the process is told to end
+    flush_on_sigterm: bool = True  # what is queued is written when the process is told to end
     # Accepted outcomes, too, are committed before the answer: for hosts that stop the process between requests.
-    commit_before_answer: bool | None = None  # None: where the host is known to (see `hosts`)
+    commit_before_response: bool | None = None  # None: where the host is known to (see `hosts`)
     attempts_per_minute: int = Field(default=60, ge=1)  # detail rows a key; the rest stays counted
     sources_per_minute: int = Field(default=256, ge=1)  # sources a key and minute; the rest count as "*"
-    networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"
+    max_networks: int = Field(default=1000, ge=1)  # streaks a key, one a network; the rest share the streak "*"
     tracing: bool = False  # spans by OpenTelemetry, which the host sets up
 
 
@@ -144,19 +144,19 @@ class Options(TypedDict, total=False):
     hsts: int
     trusted_proxies: tuple[str, ...] | str
     forwarded_header: Literal["x-forwarded", "forwarded"]
-    cache_size: int
-    header_cache: int
-    grace: float
+    key_cache_size: int
+    header_cache_size: int
+    grace_period: float
     feed_interval: float
-    throttle: int
-    slow_checks: int
-    slow_queue: int
+    rate_limit: int
+    max_slow_hashes: int
+    max_waiting_hashes: int
     queue_limit: int
     commit_timeout: float
     batch_delay: float
-    write_at_sigterm: bool
-    commit_before_answer: bool | None
+    flush_on_sigterm: bool
+    commit_before_response: bool | None
     attempts_per_minute: int
     sources_per_minute: int
-    networks: int
+    max_networks: int
     tracing: bool

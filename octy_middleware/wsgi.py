@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Unpack
 from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.auth.sharing import close_authenticator, open_authenticator
 from octy_middleware.http.hidden_credentials import hide_in_environ
-from octy_middleware.http.response import Headers, Shape
+from octy_middleware.http.response import Headers, RefusalHook
 from octy_middleware.settings import Options, Settings
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ _VARIABLES = {
 class OctyWSGIMiddleware:
     """Authenticate every request of a WSGI app by its Octy key pair, and record how each one ended.
 
-    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `shape_refusal`, the host's
+    Options are those of `octy_middleware.Settings`, by keyword or as OCTY_* variables, and `on_refusal`, the host's
     own form of a refusal. Raises ConfigurationError at once when one is missing or wrong. On success
     `environ["octy.principal"]` is a `Principal`, `REMOTE_USER` the account's reference, and HTTP_AUTHORIZATION is
     removed (`hide_credentials`); where no credentials are needed neither of the two is there.
@@ -113,11 +113,11 @@ class OctyWSGIMiddleware:
         *,
         settings: Settings | None = None,
         authenticator: Authenticator | None = None,
-        shape_refusal: Shape | None = None,
+        on_refusal: RefusalHook | None = None,
         **options: Unpack[Options],
     ) -> None:
         self.app = app
-        self.authenticator = open_authenticator(self, authenticator, settings, shape_refusal, options)
+        self.authenticator = open_authenticator(self, authenticator, settings, on_refusal, options)
 
     def __call__(self, environ: Environ, start_response: "StartResponse") -> Iterable[bytes]:
         """Answer a refused request; hand every other one on to the app."""
@@ -129,7 +129,7 @@ class OctyWSGIMiddleware:
         if self.authenticator.settings.hsts:
             start_response = _adding(self.authenticator.transport_headers(request), start_response)
         if not decision.passes:
-            refusal = self.authenticator.answer(decision, request)
+            refusal = self.authenticator.error_response(decision, request)
             start_response(f"{refusal.status} {HTTPStatus(refusal.status).phrase}", _as_text(refusal.headers))
             return [] if request.method == "HEAD" else [refusal.body]
         if decision.principal is not None:

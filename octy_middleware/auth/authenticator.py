@@ -41,7 +41,15 @@ from octy_middleware.http.decision import OPEN, AuthDecision
 from octy_middleware.http.exempt_paths import ExemptPaths
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.http.request import Request
-from octy_middleware.http.response import ErrorResponse, Headers, Shape, check_realm, hsts_header, refuse, shaped
+from octy_middleware.http.response import (
+    ErrorResponse,
+    Headers,
+    RefusalHook,
+    apply_refusal_hook,
+    build_error_response,
+    check_realm,
+    hsts_header,
+)
 from octy_middleware.keys.key_record import KeyRecord, digest_of, lives, row_of, unpack
 from octy_middleware.keys.secret import KeyHasher
 from octy_middleware.process.fork import notice_fork, restart_after_fork
@@ -68,7 +76,7 @@ class Authenticator:
         self,
         settings: Settings,
         *,
-        shape_refusal: Shape | None = None,
+        on_refusal: RefusalHook | None = None,
         database: Database | None = None,
         clock: Clock = time.time,
     ) -> None:
@@ -91,12 +99,12 @@ class Authenticator:
         self._exemptions = ExemptPaths(settings.exempt_paths)
         self._exempts = bool(self._exemptions)
         self._hsts = hsts_header(settings.hsts)
-        self._shape = shape_refusal
+        self._on_refusal = on_refusal
         self._key_cache = KeyCache(
             self.database,
-            size=settings.cache_size,
+            size=settings.key_cache_size,
             interval=settings.feed_interval,
-            grace=settings.grace,
+            grace_period=settings.grace_period,
             keep=lambda digest: not self._hasher.needs_upgrade(digest),
             peppers=PepperCheck(settings.peppers),
         )
@@ -105,7 +113,7 @@ class Authenticator:
             threshold=settings.threshold,
             attempts_per_minute=settings.attempts_per_minute,
             sources_per_minute=settings.sources_per_minute,
-            max_networks=settings.networks,
+            max_networks=settings.max_networks,
             clock=clock,
             window=WindowRule(settings.window_failures, settings.window),
             also_write=self._write_heartbeat,
@@ -118,12 +126,12 @@ class Authenticator:
             before_answer=_commits_before_answer(settings),
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
-        self._decisions = Decisions(self._recorder, self._hasher, clock, throttle=settings.throttle)
+        self._decisions = Decisions(self._recorder, self._hasher, clock, rate_limit=settings.rate_limit)
         self._verifier = Verifier(
             self._key_cache,
             self._hasher,
             self._decisions,
-            HashLimiter(width=settings.slow_checks, queue=settings.slow_queue, rest=self._hashes.trim),
+            HashLimiter(width=settings.max_slow_hashes, queue=settings.max_waiting_hashes, rest=self._hashes.trim),
             self._proxies,
             renew=self._renew,
             clock=clock,
@@ -136,7 +144,7 @@ class Authenticator:
             self._decisions.unavailable,
             patience=settings.commit_timeout,
         )
-        self._header_cache = HeaderCache(settings.header_cache, self._key_cache.memory, self._recorder, clock)
+        self._header_cache = HeaderCache(settings.header_cache_size, self._key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
         self._dummy = dummy_record(self._hasher.decoy_digest)
         self.restart()
@@ -146,8 +154,8 @@ class Authenticator:
     def restart(self) -> None:
         """Have threads of this process's own."""
         # One more than the slow lane has places: it finds the lane full, and says so at once.
-        self.slow_threads = ThreadPoolExecutor(
-            self.settings.slow_checks + self.settings.slow_queue + 1, thread_name_prefix="octy-slow-check"
+        self.slow_hash_threads = ThreadPoolExecutor(
+            self.settings.max_slow_hashes + self.settings.max_waiting_hashes + 1, thread_name_prefix="octy-slow-hash"
         )
 
     def decide_from_memory(self, request: Request) -> AuthDecision | PendingCredentials:
@@ -272,15 +280,15 @@ class Authenticator:
             else:  # here, not where the client waits, who may have gone: what was judged is recorded
                 self._recorder.commit(decision, waiter)
 
-    def answer(self, decision: AuthDecision, request: Request) -> ErrorResponse:
-        """Return what a refused client gets, in the host's shape if it has one."""
-        refusal = refuse(
+    def error_response(self, decision: AuthDecision, request: Request) -> ErrorResponse:
+        """Return what a refused client gets, in the form of the host's `on_refusal` hook if there is one."""
+        response = build_error_response(
             decision.public_outcome or decision.outcome or Outcome.DATABASE_UNAVAILABLE,
             realm=self.settings.realm,
             accept=next(iter(request.header(b"accept")), None),
             retry_after=decision.retry_after,
         )
-        return refusal if self._shape is None else shaped(refusal, request, self._shape)
+        return response if self._on_refusal is None else apply_refusal_hook(response, request, self._on_refusal)
 
     def transport_headers(self, request: Request) -> Headers:
         """Return what every answer to this request carries: HSTS, if configured, over HTTPS only (RFC 6797 7.2)."""
@@ -350,7 +358,7 @@ class Authenticator:
 
 
 def _commits_before_answer(settings: Settings) -> bool:
-    given = settings.commit_before_answer
+    given = settings.commit_before_response
     return stops_between_requests(os.environ) if given is None else given
 
 

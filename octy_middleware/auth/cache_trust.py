@@ -19,10 +19,10 @@ _PAUSED = 0.75  # seconds without a tick that are a pause of the process
 class CacheTrust:
     """Sets `Memory.trusted_until`. Safe for threads. All times are seconds of one clock that counts suspended time."""
 
-    def __init__(self, memory: Memory, grace: float) -> None:
-        """`grace`: seconds since the last successful read after which a failing database is not bridged any longer."""
+    def __init__(self, memory: Memory, grace_period: float) -> None:
+        """`grace_period`: seconds since the last successful read for which a failing database is bridged."""
         self._memory = memory
-        self._grace = grace
+        self._grace_period = grace_period
         self._lock = threading.Lock()
         self._read_at = -inf  # when the last successful read began
         self._begun: float | None = None  # when the read under way began; None once a pause has made it worthless
@@ -41,7 +41,7 @@ class CacheTrust:
         with self._lock:
             self._begun = None
             self._read_at = begun
-            self._memory.trusted_until = begun + min(_TRUSTED, self._grace)
+            self._memory.trusted_until = begun + min(_TRUSTED, self._grace_period)
 
     def fail(self, now: float) -> None:
         """Bridge the outage for a moment, unless the process was paused during the read: that may be why it failed."""
@@ -68,4 +68,4 @@ class CacheTrust:
             self._paused += since
 
     def _bridge(self, now: float) -> None:
-        self._memory.trusted_until = min(self._read_at + self._grace, now + _TRUSTED)
+        self._memory.trusted_until = min(self._read_at + self._grace_period, now + _TRUSTED)

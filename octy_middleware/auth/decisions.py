@@ -24,13 +24,13 @@ _logger = logging.getLogger(__name__)
 
 
 class Decisions:
-    """One per authenticator. `throttle`: the rate of wrong attempts a minute and source; 0 for any."""
+    """One per authenticator. `rate_limit`: the rate of wrong attempts a minute and source; 0 for any."""
 
-    def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, throttle: int) -> None:
+    def __init__(self, recorder: Recorder, hasher: KeyHasher, clock: Clock, *, rate_limit: int) -> None:
         self._recorder = recorder
         self._hasher = hasher
         self._clock = clock
-        self._throttle = RateLimit(throttle) if throttle else None
+        self._rate_limit = RateLimit(rate_limit) if rate_limit else None
 
     def accept(self, record: KeyRecord, request: Request, client_address: ClientAddress) -> AuthDecision:
         """Let the request pass. Its event lingers for company, and nobody waits for it.
@@ -61,14 +61,14 @@ class Decisions:
         """
         key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
-        wait = 0.0 if self._throttle is None else self._throttle.wait(network_of(pending.client_address.source))
+        wait = 0.0 if self._rate_limit is None else self._rate_limit.wait(network_of(pending.client_address.source))
         event = build_event(
             outcome, request, pending.client_address, self._clock(), public_key=public_key, key_hash=key_hash
         )
         if not wait:
             return AuthDecision(outcome, event=event)
         # Octy's own clients know no 429: a wrong key is 401 to them, whatever else is going on.
-        public_outcome = outcome if pending.credentials.schemeless else Outcome.THROTTLED
+        public_outcome = outcome if pending.credentials.schemeless else Outcome.RATE_LIMITED
         return AuthDecision(outcome, event=event, public_outcome=public_outcome, retry_after=ceil(wait))
 
     def refuse_plain(

@@ -58,7 +58,7 @@ class KeyCache:
         *,
         size: int,
         interval: float,
-        grace: float,
+        grace_period: float,
         keep: Callable[[str], bool] = lambda _digest: True,
         peppers: PepperCheck | None = None,
         monotonic: Clock = elapsed,
@@ -71,7 +71,7 @@ class KeyCache:
         self._pinned = database.pin_connection()
         self._size = size
         self._interval = interval
-        self._grace = grace
+        self._grace_period = grace_period
         self._keep = keep
         self._peppers = peppers
         self._monotonic = monotonic
@@ -85,7 +85,7 @@ class KeyCache:
     def restart(self) -> None:
         """Remember nothing and follow nothing, yet."""
         self.memory.records = {}
-        self._trust = CacheTrust(self.memory, self._grace)
+        self._trust = CacheTrust(self.memory, self._grace_period)
         if self._peppers is not None:
             self._peppers.restart()
         self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
@@ -238,7 +238,10 @@ class KeyCache:
                     continue
                 if not silent:
                     _logger.warning(
-                        "key feed: %s: %s; known pairs are accepted for %g s", type(error).__name__, error, self._grace
+                        "key feed: %s: %s; known pairs are accepted for %g s",
+                        type(error).__name__,
+                        error,
+                        self._grace_period,
                     )
                 silent = True
                 continue

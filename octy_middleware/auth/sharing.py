@@ -12,10 +12,10 @@ from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
 from octy_middleware.auth.authenticator import Authenticator
 from octy_middleware.errors import ConfigurationError
-from octy_middleware.http.response import Shape
+from octy_middleware.http.response import RefusalHook
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.process.fork import restart_after_fork
-from octy_middleware.process.signals import write_at_sigterm
+from octy_middleware.process.signals import flush_on_sigterm
 from octy_middleware.settings import Settings
 
 
@@ -35,13 +35,13 @@ class SharedAuthenticators:
         """Have a lock that no thread of the parent holds. The authenticators restart by themselves."""
         self._lock = threading.RLock()
 
-    def open(self, door: object, settings: Settings, shape: Shape | None) -> Authenticator:
+    def open(self, door: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
         """Return the authenticator for these settings. Raises what `Authenticator` raises."""
-        key = _identity(settings), shape
+        key = _identity(settings), on_refusal
         with self._lock:
             authenticator = self._by_settings.get(key)
             if authenticator is None:
-                authenticator = self._by_settings[key] = Authenticator(settings, shape_refusal=shape)
+                authenticator = self._by_settings[key] = Authenticator(settings, on_refusal=on_refusal)
             self._doors.setdefault(authenticator, WeakSet()).add(door)
             return authenticator
 
@@ -81,20 +81,20 @@ def open_authenticator(
     door: object,
     authenticator: Authenticator | None,
     settings: Settings | None,
-    shape: Shape | None,
+    on_refusal: RefusalHook | None,
     options: Mapping[str, Any],
 ) -> Authenticator:
     """Return an adapter's authenticator: the given one, or that for settings, or for options and OCTY_* variables."""
     if authenticator is not None:
-        if settings is not None or shape is not None or options:
-            raise ConfigurationError("give an authenticator alone: settings, options and shape_refusal are its own")
+        if settings is not None or on_refusal is not None or options:
+            raise ConfigurationError("give an authenticator alone: settings, options and on_refusal are its own")
         opened = authenticator
     else:
         if settings is not None and options:
             raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
-        opened = _shared.open(door, settings or Settings.from_environment(**options), shape)
-    if opened.settings.write_at_sigterm:
-        write_at_sigterm(opened)
+        opened = _shared.open(door, settings or Settings.from_environment(**options), on_refusal)
+    if opened.settings.flush_on_sigterm:
+        flush_on_sigterm(opened)
     return opened
 
 

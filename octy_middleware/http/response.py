@@ -47,14 +47,14 @@ class ErrorResponse:
     help_text: str = ""
 
 
-Shape = Callable[[ErrorResponse, Request], ErrorResponse]
+RefusalHook = Callable[[ErrorResponse, Request], ErrorResponse]
 """A host's own form of an answer: it gets ours and the request, and returns what is sent.
 
 It does not learn more than the client does: whether a key was unknown, wrong or retired is not for it to show.
 """
 
 
-def refuse(
+def build_error_response(
     outcome: Outcome, *, realm: str, accept: bytes | None = None, retry_after: int | None = None
 ) -> ErrorResponse:
     """Return the answer to a refused request: `accept` is the raw header, `retry_after` seconds (429, 503).
@@ -63,34 +63,34 @@ def refuse(
     """
     if outcome is Outcome.ACCEPTED:
         raise ValueError("an accepted request is not refused")
-    return _refusal(outcome, realm, prefers_problem(accept), retry_after)
+    return _cached_response(outcome, realm, prefers_problem(accept), retry_after)
 
 
 @lru_cache(maxsize=1024)
-def _refusal(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> ErrorResponse:  # noqa: FBT001
-    body, meaning = _BODIES[outcome], outcome.meaning
-    headers = _headers(meaning.status, realm, len(body), problem=problem, retry_after=retry_after)
-    return ErrorResponse(meaning.status, headers, body, meaning.public_text, meaning.help_text)
+def _cached_response(outcome: Outcome, realm: str, problem: bool, retry_after: int | None) -> ErrorResponse:  # noqa: FBT001
+    body, spec = _BODIES[outcome], outcome.spec
+    headers = _headers(spec.status, realm, len(body), problem=problem, retry_after=retry_after)
+    return ErrorResponse(spec.status, headers, body, spec.public_text, spec.help_text)
 
 
-def shaped(refusal: ErrorResponse, request: Request, shape: Shape) -> ErrorResponse:
+def apply_refusal_hook(refusal: ErrorResponse, request: Request, hook: RefusalHook) -> ErrorResponse:
     """Return the host's form of an answer, with the headers that it can't do without; ours, if that fails.
 
     A 401 names its challenge (RFC 9110 11.6.1), nothing is stored, the length is that of the body. Never raises:
     a fault of the host's must let nobody in, and no refusal become a 500.
     """
     try:
-        answer = shape(refusal, request)
-        _check_shape(answer, refusal.status)
+        answer = hook(refusal, request)
+        _check_response(answer, refusal.status)
     except Exception:
-        _logger.exception("shape_refusal failed; the answer goes out as it was")
+        _logger.exception("on_refusal failed; the answer goes out as it was")
         return refusal
     kept = {name: value for name, value in refusal.headers if name in _ALWAYS}
     headers = {**dict(answer.headers), **kept, b"content-length": b"%d" % len(answer.body)}
     return replace(answer, headers=tuple(headers.items()))
 
 
-def _check_shape(answer: ErrorResponse, status: int) -> None:
+def _check_response(answer: ErrorResponse, status: int) -> None:
     """Raise for what can't be sent; the status stays, for clients act on it."""
     if answer.status != status:
         raise ValueError(f"the status must stay {status}, it became {answer.status!r}")
@@ -158,10 +158,8 @@ def _headers(status: int, realm: str, length: int, *, problem: bool, retry_after
     return tuple(headers)
 
 
-def _body(meaning: OutcomeSpec) -> bytes:
-    return json.dumps(failure(meaning.status, meaning.public_text, meaning.help_text)).encode("ascii")
+def _body(spec: OutcomeSpec) -> bytes:
+    return json.dumps(failure(spec.status, spec.public_text, spec.help_text)).encode("ascii")
 
 
-_BODIES: dict[Outcome, bytes] = {
-    outcome: _body(outcome.meaning) for outcome in Outcome if outcome is not Outcome.ACCEPTED
-}
+_BODIES: dict[Outcome, bytes] = {outcome: _body(outcome.spec) for outcome in Outcome if outcome is not Outcome.ACCEPTED}

@@ -39,7 +39,7 @@ _ending: WeakSet[Ending] = WeakSet()
 _previous: Handler = None
 
 
-def write_at_sigterm(item: Ending) -> None:
+def flush_on_sigterm(item: Ending) -> None:
     """Have the item written at SIGTERM, where that can be had without harm.
 
     That is: in the main thread, and where the signal is Python's. uWSGI and Apache handle it in C, and a handler of

@@ -69,8 +69,8 @@ class _Apps:
     """Two apps on one database: one that remembers, one that may remember a single record."""
 
     def __init__(self, world: World, size: int, rng: Random, requests: int) -> None:
-        self.warm = app(world.settings(cache_size=size))
-        self.cold = app(world.settings(cache_size=1))
+        self.warm = app(world.settings(key_cache_size=size))
+        self.cold = app(world.settings(key_cache_size=1))
         self._rng, self._requests, self._size = rng, requests, size
 
     def turn(self) -> dict[str, float]:
@@ -130,7 +130,7 @@ def _memory_of(world: World, size: int) -> dict[str, Any]:
 
 def remember(url: str, peppers: str, size: int) -> dict[str, Any]:
     """Ask once with every pair; return megabytes, and microseconds for pairs at random."""
-    settings = Settings.build(database_url=url, peppers=peppers, cache_size=size)
+    settings = Settings.build(database_url=url, peppers=peppers, key_cache_size=size)
     arm = app(settings)
     without_recording(arm.app.authenticator)
     try:

@@ -102,7 +102,7 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
     """Return what one load does, second by second and day by day."""
     load, people, books = played.load, crowds(played.load), played.books
     minutes = load.seconds / 60
-    counters, size = len(books.rows) / minutes, DEFAULTS["cache_size"]
+    counters, size = len(books.rows) / minutes, DEFAULTS["key_cache_size"]
     daily = 1440 * MEAN_OF_PEAK
     by_day = distinct(people, load.requests * 86_400 * MEAN_OF_PEAK)
     bytes_ = prices.bytes

@@ -11,7 +11,7 @@ from conformance.wire import Answer
 WHO = '200 {"account": "acme"}'
 OPEN = '200 {"open": true}'
 MISSING, MALFORMED, INVALID = "401 missing", "401 malformed", "401 invalid"
-AMBIGUOUS, OVERSIZE, PLAIN, THROTTLED = "400 ambiguous", "431 oversize", "403 plain_http", "429 throttled"
+AMBIGUOUS, OVERSIZE, PLAIN, RATE_LIMITED = "400 ambiguous", "431 oversize", "403 plain_http", "429 rate_limited"
 HSTS = " for https only, max-age=31536000"
 CLOSED, SILENT, GARBLED = "closed", "silent", "garbled"
 SERVER = "400 by the server"
@@ -41,7 +41,7 @@ _TEXTS = {
         "Send the header once, without commas, and without control characters such as line ends in the keys.",
     ),
     OVERSIZE: ("The Authorization header is too long.", "Send one pair of API keys and nothing else."),
-    THROTTLED: (
+    RATE_LIMITED: (
         "Too many failed attempts.",
         "Wait as long as Retry-After says. Requests with the right keys are not affected.",
     ),

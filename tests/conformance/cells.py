@@ -41,7 +41,7 @@ FURTHER_FRAMEWORKS = {
     "REST framework": ("wsgi", "rest_framework_app"),
     "django-ninja": ("wsgi", "ninja_app"),
 }
-FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "throttle", "shaped refusals", STOP)
+FEW = ("keys", "source", "plain HTTP", "nobody trusted", "optional", "HSTS", "rate limit", "shaped refusals", STOP)
 
 
 @dataclass(frozen=True)

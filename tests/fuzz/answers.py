@@ -10,7 +10,7 @@ from functools import lru_cache
 from conformance.answers import describe
 from conformance.wire import Answer
 
-from fuzz.reference import THROTTLED
+from fuzz.reference import RATE_LIMITED
 
 INVALID = "invalid"
 PASSED = "passed"
@@ -52,4 +52,4 @@ def _read_throttled(headers: dict[str, str], answer: Answered) -> Said:
     problem = headers.pop("content-type") == "application/problem+json"
     fits = headers == {"cache-control": "no-store", "content-length": str(len(answer.body))} and 1 <= wait <= 60
     says = json.loads(answer.body)["error"]["errors"][0]["error_message"]
-    return Said(THROTTLED if fits and says == _TOO_MANY else f"throttled with other headers: {headers}", problem)
+    return Said(RATE_LIMITED if fits and says == _TOO_MANY else f"rate_limited with other headers: {headers}", problem)

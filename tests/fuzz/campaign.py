@@ -60,10 +60,10 @@ class Campaign:
             lane.close()
 
     def _send(self, given: Input, waiting: list[Waiting]) -> None:
-        turn, throttled = given.number % 1000, given.around.site == len(self._gates) - 1
+        turn, rate_limited = given.number % 1000, given.around.site == len(self._gates) - 1
         if turn % 10 < _PARSED:
             self._ask_parsers(given)
-        elif throttled:  # the authenticator alone tells whether it was throttled
+        elif rate_limited:  # the authenticator alone tells whether it was rate_limited
             self._ask_authenticator(given, decided=True)
         elif turn % 10 == 8:
             self._keep_for_asgi(given, waiting[given.around.site])

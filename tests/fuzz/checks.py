@@ -12,7 +12,7 @@ from fuzz.installation import SITES
 from fuzz.lanes import Bare, Input
 from fuzz.origin import Origin, is_canonical
 from fuzz.pairs import Pairs
-from fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, THROTTLED, Expected, is_exempt, prefers_problem
+from fuzz.reference import ACCEPTED, INVALID, OPEN, PLAIN, RATE_LIMITED, Expected, is_exempt, prefers_problem
 from fuzz.reference import read as read_header
 from octy_middleware import Authenticator
 from octy_middleware.auth.pending import PendingCredentials
@@ -92,7 +92,7 @@ def decision(
     if found.passes:
         reference = "" if found.principal is None else found.principal.reference
         return _passed(reference, outcome, expected, pairs)
-    sent = authenticator.answer(found, request)
+    sent = authenticator.error_response(found, request)
     told = str(found.public_outcome or found.outcome)
     accept = next(iter(request.header(b"accept")), None)
     return _refused(Answered(sent.status, sent.headers, sent.body), _WORDS.get(told, told), accept)
@@ -129,6 +129,6 @@ def _refused(found: Answered, word: str, accept: bytes | None) -> Fault:
     preferred = prefers_problem(accept)
     if preferred not in (None, said.problem):
         return f"problem+json: {said.problem}, expected {preferred} of {accept!r}"
-    if found.status == 429 and word != THROTTLED:
-        return "429 for what is not throttled"
+    if found.status == 429 and word != RATE_LIMITED:
+        return "429 for what is not rate_limited"
     return None

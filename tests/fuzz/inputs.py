@@ -14,7 +14,7 @@ from fuzz.lanes import Input
 from fuzz.mutations import pick
 from fuzz.origin import Origin, trace
 from fuzz.pairs import Pairs
-from fuzz.reference import INVALID, MISSING, OPEN, PLAIN, THROTTLED, Expected, Site, is_exempt, judge, read
+from fuzz.reference import INVALID, MISSING, OPEN, PLAIN, RATE_LIMITED, Expected, Site, is_exempt, judge, read
 from fuzz.surroundings import Weather
 
 CHUNK = 1000
@@ -59,4 +59,4 @@ def _over_https(found: tuple[str, str] | frozenset[str], site: Site, pairs: Pair
     if isinstance(found, frozenset):
         return frozenset({OPEN}) if site.optional and found == {MISSING} else found
     outcome = judge(found, pairs.secrets, pairs.retired[0])
-    return frozenset({outcome, THROTTLED}) if site.throttled and outcome in INVALID else frozenset({outcome})
+    return frozenset({outcome, RATE_LIMITED}) if site.rate_limited and outcome in INVALID else frozenset({outcome})

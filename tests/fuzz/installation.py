@@ -32,7 +32,7 @@ EXEMPT = ("/health", "/static/*", "GET /v1/versions", "OPTIONS *")
 SITES = (
     Site(_PROXIES),
     Site(_PROXIES, forwarded=True, schemeless=False, limit=256, optional=True),
-    Site(_PROXIES[:1], throttled=True),
+    Site(_PROXIES[:1], rate_limited=True),
 )
 Written = TypeVar("Written")
 _REQUEST_ID = frozenset("0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz._-")
@@ -46,10 +46,10 @@ def options(site: Site) -> dict[str, Any]:
         "schemeless": site.schemeless,
         "header_limit": site.limit,
         "optional": site.optional,
-        "throttle": int(site.throttled),
+        "rate_limit": int(site.rate_limited),
         "exempt_paths": EXEMPT,
         "commit_timeout": 60.0,  # a slow disk is no finding
-        "grace": 3600.0,
+        "grace_period": 3600.0,
         "batch_delay": 1.0,  # whole batches: fewer commits, more headers
         "queue_limit": 20_000,
     }
@@ -144,5 +144,5 @@ def environment(world: World) -> dict[str, str]:
         "OCTY_TRUSTED_PROXIES": ",".join(SITES[0].trusted),
         "OCTY_EXEMPT_PATHS": ",".join(EXEMPT),
         "OCTY_COMMIT_TIMEOUT": "60",
-        "OCTY_GRACE": "3600",
+        "OCTY_GRACE_PERIOD": "3600",
     }

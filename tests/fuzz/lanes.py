@@ -120,7 +120,7 @@ class AsgiLane:
             return error
 
     def close(self) -> None:
-        self._door.authenticator.slow_threads.shutdown()
+        self._door.authenticator.slow_hash_threads.shutdown()
 
 
 async def _receive() -> Any:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 OPEN, ACCEPTED = "open", "accepted"
 MISSING, MALFORMED, AMBIGUOUS, OVERSIZE = "missing", "malformed", "ambiguous", "oversize"
 UNKNOWN, WRONG, RETIRED, RETIRED_WRONG = "unknown_key", "wrong_secret", "retired", "retired_wrong"
-PLAIN, THROTTLED = "plain_http", "throttled"
+PLAIN, RATE_LIMITED = "plain_http", "rate_limited"
 INVALID = frozenset({UNKNOWN, WRONG, RETIRED, RETIRED_WRONG})
 ALL = (
     OPEN,
@@ -26,7 +26,7 @@ ALL = (
     RETIRED,
     RETIRED_WRONG,
     PLAIN,
-    THROTTLED,
+    RATE_LIMITED,
 )
 
 _CONTROLS = bytes({*range(32), 127} - {9})
@@ -42,7 +42,7 @@ class Site:
     schemeless: bool = True
     limit: int = 1024
     optional: bool = False
-    throttled: bool = False
+    rate_limited: bool = False
 
 
 @dataclass(frozen=True, slots=True)

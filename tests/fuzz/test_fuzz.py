@@ -143,12 +143,12 @@ def records_raw_words(patch):
 
 def tells_unknown_keys(patch):
     """A refusal that differs for keys that were never issued."""
-    refuse = authenticator.refuse
+    refuse = authenticator.build_error_response
 
     def telling(outcome, **words):
         return refuse(Outcome.MISSING if outcome is Outcome.UNKNOWN_KEY else outcome, **words)
 
-    patch.setattr(authenticator, "refuse", telling)
+    patch.setattr(authenticator, "build_error_response", telling)
 
 
 def crashes_in_the_door(patch):

@@ -99,7 +99,7 @@ def measure(world: World, requests: int, seed: int = 1) -> Report:
     report = Report(f"{world.store}, {requests} random public keys (seed {seed})")
     known = [world.register(f"customer-{number}") for number in range(KNOWN)]
     begun, before = time.monotonic(), _resident()
-    with world.authenticator(cache_size=KNOWN) as authenticator:
+    with world.authenticator(key_cache_size=KNOWN) as authenticator:
         flood = Flood(authenticator, known, seed)
         flood.send(requests // 10)
         settled = _resident()

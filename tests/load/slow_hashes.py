@@ -152,7 +152,7 @@ def measure(
             told += crowd.statuses
             if controls:
                 again += probe(server, fast, seconds)[0]
-                with unrelated(Settings.model_fields["slow_checks"].get_default(call_default_factory=True), stored):
+                with unrelated(Settings.model_fields["max_slow_hashes"].get_default(call_default_factory=True), stored):
                     unbidden += probe(server, fast, seconds)[0]
         fleet.stop()
     report.figure("without strangers", in_ms(alone))

@@ -41,7 +41,7 @@ class Limits:
         What is answered 503 beyond half of the queue is given up. A fast machine's crowd fills the default's half in
         seconds, and these books are kept to the last request.
         """
-        times = {"OCTY_GRACE": str(self.grace), "OCTY_COMMIT_TIMEOUT": str(self.commit_timeout)}
+        times = {"OCTY_GRACE_PERIOD": str(self.grace), "OCTY_COMMIT_TIMEOUT": str(self.commit_timeout)}
         return {**times, "OCTY_QUEUE_LIMIT": "1000000"}
 
     def options(self) -> list[str]:

@@ -19,9 +19,9 @@ GRACE = 60.0
 class Clocked:
     """Memory, and a process whose time is moved by hand."""
 
-    def __init__(self, grace: float = GRACE) -> None:
+    def __init__(self, grace_period: float = GRACE) -> None:
         self.memory = Memory()
-        self.trust = CacheTrust(self.memory, grace)
+        self.trust = CacheTrust(self.memory, grace_period)
         self.now = 1000.0
 
     @property
@@ -79,7 +79,7 @@ def test_a_read_that_hangs_counts_as_failed_and_is_bridged_without_a_gap() -> No
 
 
 def test_a_grace_period_of_zero_trusts_nothing() -> None:
-    process = Clocked(grace=0.0)
+    process = Clocked(grace_period=0.0)
     process.read()
     process.run(0.25, failing=True)
     assert not process.trusted

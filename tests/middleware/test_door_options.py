@@ -88,7 +88,7 @@ def plain_text(refusal: ErrorResponse, request: Request) -> ErrorResponse:
 
 
 def shaping(world: World, shape: Callable[[ErrorResponse, Request], ErrorResponse], **options: object) -> Authenticator:
-    return Authenticator(world.settings(**options), shape_refusal=shape)
+    return Authenticator(world.settings(**options), on_refusal=shape)
 
 
 def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: Any) -> None:
@@ -146,7 +146,7 @@ def test_a_shape_that_fails_lets_nobody_in_and_sends_ours(
     authenticator.close()
     assert answer.status == 401
     assert json.loads(answer.body)["error"]["code"] == 401
-    assert "shape_refusal failed" in caplog.text
+    assert "on_refusal failed" in caplog.text
 
 
 def refusals(ask: Ask, header: str, number: int) -> list[int]:
@@ -155,7 +155,7 @@ def refusals(ask: Ask, header: str, number: int) -> list[int]:
 
 def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, door: Any) -> None:
     keys = world.register()
-    with world.authenticator(throttle=5) as authenticator, door(authenticator) as ask:
+    with world.authenticator(rate_limit=5) as authenticator, door(authenticator) as ask:
         assert refusals(ask, keys.basic("no"), 8) == [401] * 5 + [429] * 3
         assert refusals(ask, basic(UNKNOWN, "x"), 2) == [429] * 2
         assert refusals(ask, keys.basic(), 3) == [200] * 3
@@ -171,7 +171,7 @@ def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(worl
 
 def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door: Any) -> None:
     keys = world.register()
-    with world.authenticator(throttle=2) as authenticator, door(authenticator) as ask:
+    with world.authenticator(rate_limit=2) as authenticator, door(authenticator) as ask:
         refusals(ask, keys.basic("no"), 3)
         theirs = ask("/who", keys.basic("no").removeprefix("Basic "))
         plain = ask("/who", basic(UNKNOWN, "x").removeprefix("Basic "))
@@ -184,7 +184,7 @@ def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door
 def test_another_source_is_not_throttled(world: World, door: Any) -> None:
     keys = world.register()
     with (
-        world.authenticator(throttle=1, trusted_proxies=("127.0.0.1",)) as authenticator,
+        world.authenticator(rate_limit=1, trusted_proxies=("127.0.0.1",)) as authenticator,
         door(authenticator, peer="127.0.0.1") as ask,
     ):
 
@@ -203,7 +203,7 @@ def test_another_source_is_not_throttled(world: World, door: Any) -> None:
 @pytest.mark.parametrize("middleware", [OctyASGIMiddleware, OctyWSGIMiddleware])
 def test_options_that_would_be_ignored_are_refused(world: World, middleware: Any) -> None:
     with world.authenticator() as authenticator:
-        for more in ({"optional": True}, {"settings": world.settings()}, {"shape_refusal": plain_text}):
+        for more in ({"optional": True}, {"settings": world.settings()}, {"on_refusal": plain_text}):
             with pytest.raises(ConfigurationError, match="give an authenticator alone"):
                 middleware(None, authenticator=authenticator, **more)
     with pytest.raises(ConfigurationError, match="not both: optionl, require_https"):

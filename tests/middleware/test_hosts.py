@@ -51,7 +51,7 @@ def test_hosts_that_freeze_processes_are_known_by_their_variables(name: str) -> 
 
 def test_every_outcome_is_on_disk_when_its_answer_is_given_on_such_a_host(world: World) -> None:
     keys = world.register()
-    with world.authenticator(commit_before_answer=True, batch_delay=1.0) as authenticator:
+    with world.authenticator(commit_before_response=True, batch_delay=1.0) as authenticator:
         for asked in range(1, 4):
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
             assert world.recorded() == {"accepted": asked}
@@ -66,7 +66,7 @@ def test_a_process_frozen_between_requests_holds_no_lock(world: World) -> None:
     """Stopped after each answer, as Lambda does. What lingers would be written in the middle of the next request."""
     keys = world.register()
     other = Database(world.url, busy_timeout=0.5)
-    with served(world, commit_before_answer=1, batch_delay=0.05) as app:
+    with served(world, commit_before_response=1, batch_delay=0.05) as app:
         for _ in range(FREEZES):
             ask_and_freeze(app, keys.basic())
             with other.write() as connection:

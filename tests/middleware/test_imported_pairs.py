@@ -243,7 +243,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         assert await asyncio.gather(*slow_ones) == [401] * 6
         assert await status(middleware, old.basic()) == 200
 
-    with world.authenticator(slow_checks=2, slow_queue=4) as authenticator:
+    with world.authenticator(max_slow_hashes=2, max_waiting_hashes=4) as authenticator:
         asyncio.run(story(authenticator))
     assert world.recorded(old.public_key)["wrong_secret"] == 6
     assert world.recorded("") == {"database_unavailable": 1}

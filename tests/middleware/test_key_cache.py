@@ -17,7 +17,7 @@ from octy_middleware.states import PairState
 
 
 def make_key_cache(database: Database, **options: float) -> KeyCache:
-    return KeyCache(database, **{"size": 10, "interval": 0.05, "grace": 60.0, **options})  # type: ignore[arg-type]
+    return KeyCache(database, **{"size": 10, "interval": 0.05, "grace_period": 60.0, **options})  # type: ignore[arg-type]
 
 
 def retire(world: World, keys: Keys) -> None:
@@ -119,7 +119,7 @@ def test_a_revoked_pair_is_dropped_by_another_process_within_a_second(world: Wor
 
 def test_a_silent_store_is_bridged_for_the_grace_and_no_longer(world: World) -> None:
     keys = world.register()
-    key_cache = make_key_cache(world.database, interval=0.25, grace=3.0)
+    key_cache = make_key_cache(world.database, interval=0.25, grace_period=3.0)
     key_cache.load(keys.public_key)
     with taken_away(world.url):
         begun, trusted = time.monotonic(), []

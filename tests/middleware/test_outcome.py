@@ -15,14 +15,14 @@ STATUS = {
     Outcome.RETIRED: 401,
     Outcome.RETIRED_WRONG: 401,
     Outcome.PLAIN_HTTP: 403,
-    Outcome.THROTTLED: 429,
+    Outcome.RATE_LIMITED: 429,
     Outcome.DATABASE_UNAVAILABLE: 503,
 }
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_every_outcome_has_its_status(outcome):
-    assert outcome.status == outcome.meaning.status == STATUS[outcome]
+    assert outcome.status == outcome.spec.status == STATUS[outcome]
 
 
 def test_only_a_wrong_secret_counts():
@@ -31,20 +31,20 @@ def test_only_a_wrong_secret_counts():
 
 def test_a_stranger_sees_one_answer_for_unknown_wrong_and_retired():
     same = (Outcome.UNKNOWN_KEY, Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG)
-    faces = {(o.status, o.meaning.public_text, o.meaning.help_text) for o in same}
+    faces = {(o.status, o.spec.public_text, o.spec.help_text) for o in same}
     assert len(faces) == 1
-    assert len({o.meaning.internal_text for o in same}) == len(same)
+    assert len({o.spec.internal_text for o in same}) == len(same)
 
 
 @pytest.mark.parametrize("outcome", Outcome)
 def test_texts_can_be_shown_by_octys_clients(outcome):
-    meaning = outcome.meaning
-    for text in (meaning.public_text, meaning.help_text, meaning.internal_text):
+    spec = outcome.spec
+    for text in (spec.public_text, spec.help_text, spec.internal_text):
         assert "::" not in text
         assert text.isascii()
         assert text == "" or text.isprintable()
-    assert meaning.public_text
-    assert meaning.internal_text
+    assert spec.public_text
+    assert spec.internal_text
 
 
 @pytest.mark.parametrize("outcome", Outcome)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from octy_middleware.errors import ConfigurationError
 from octy_middleware.http.outcome import Outcome
-from octy_middleware.http.response import check_realm, prefers_problem, refuse
+from octy_middleware.http.response import build_error_response, check_realm, prefers_problem
 
 REFUSED = [outcome for outcome in Outcome if outcome is not Outcome.ACCEPTED]
 SAME = [Outcome.UNKNOWN_KEY, Outcome.WRONG_SECRET, Outcome.RETIRED, Outcome.RETIRED_WRONG]
@@ -24,7 +24,7 @@ PROBLEM = b"application/problem+json"
 
 
 def answer(outcome=Outcome.WRONG_SECRET, *, realm="Octy API", accept=None, retry_after=None):
-    return refuse(outcome, realm=realm, accept=accept, retry_after=retry_after)
+    return build_error_response(outcome, realm=realm, accept=accept, retry_after=retry_after)
 
 
 @pytest.mark.parametrize("outcome", REFUSED)
@@ -32,7 +32,7 @@ def test_octys_clients_can_read_the_body(outcome):
     """Their decoder wants exactly these types; an empty list of errors would be taken for success."""
     refusal = answer(outcome)
     body = json.loads(refusal.body.decode("utf-8"))
-    assert body["request_meta"] == {"request_status": "Failed", "message": outcome.meaning.public_text}
+    assert body["request_meta"] == {"request_status": "Failed", "message": outcome.spec.public_text}
     assert set(body["error"]) == {"code", "reason", "errors"}
     assert body["error"]["code"] == refusal.status == outcome.status
     assert body["error"]["reason"] == REASONS[refusal.status]
@@ -51,7 +51,7 @@ def test_the_same_body_is_a_problem(outcome):
     assert body["type"] == "about:blank"
     assert body["title"] == REASONS[outcome.status]
     assert body["status"] == outcome.status
-    assert body["detail"] == outcome.meaning.public_text
+    assert body["detail"] == outcome.spec.public_text
     assert len({name.lower() for name in body}) == len(body)
     assert answer(outcome, accept=PROBLEM).body == answer(outcome).body
 
@@ -75,9 +75,9 @@ def test_headers(outcome, accept):
 @pytest.mark.parametrize(
     ("outcome", "given_s", "sent"),
     [
-        (Outcome.THROTTLED, None, b"60"),
-        (Outcome.THROTTLED, 17, b"17"),
-        (Outcome.THROTTLED, -3, b"0"),
+        (Outcome.RATE_LIMITED, None, b"60"),
+        (Outcome.RATE_LIMITED, 17, b"17"),
+        (Outcome.RATE_LIMITED, -3, b"0"),
         (Outcome.DATABASE_UNAVAILABLE, None, b"5"),
         (Outcome.DATABASE_UNAVAILABLE, 0, b"0"),
         (Outcome.WRONG_SECRET, 17, None),

@@ -28,7 +28,7 @@ def test_slow_hashes_leave_half_of_the_processors_to_requests(
     monkeypatch: pytest.MonkeyPatch, processors: int | None, expected: int
 ) -> None:
     monkeypatch.setattr("os.cpu_count", lambda: processors)
-    assert Settings.from_environment(PEPPERS).slow_checks == expected
+    assert Settings.from_environment(PEPPERS).max_slow_hashes == expected
 
 
 def test_the_doors_keywords_are_the_settings() -> None:

@@ -94,15 +94,15 @@ def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: 
     [
         {"threshold": 21},
         {"peppers": Keychain({"k1": b"1" * 32})},
-        {"shape_refusal": lambda refusal, _request: refusal},
+        {"on_refusal": lambda refusal, _request: refusal},
     ],
     ids=["a setting", "peppers", "refusals"],
 )
 def test_other_settings_have_another_authenticator(world: World, other: dict[str, Any]) -> None:
     others = dict(other)
-    shape = others.pop("shape_refusal", None)
+    shape = others.pop("on_refusal", None)
     first = OctyWSGIMiddleware(list, settings=world.settings())
-    second = OctyWSGIMiddleware(list, settings=world.settings(**others), shape_refusal=shape)
+    second = OctyWSGIMiddleware(list, settings=world.settings(**others), on_refusal=shape)
     assert first.authenticator is not second.authenticator
     first.close()
     second.close()

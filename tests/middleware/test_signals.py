@@ -82,7 +82,7 @@ def test_what_lingers_is_written_at_sigterm(world: World, parts: dict[str, str],
 def test_a_host_can_have_its_signals_left_alone(world: World) -> None:
     keys = world.register()
     check = "assert signal.getsignal(signal.SIGTERM) is signal.SIG_DFL"
-    with host(world, keys.basic(), options=", write_at_sigterm=False", after=check) as child:
+    with host(world, keys.basic(), options=", flush_on_sigterm=False", after=check) as child:
         child.terminate()
         assert child.wait(20) == -signal.SIGTERM
     assert world.recorded() == {}

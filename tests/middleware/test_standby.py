@@ -91,7 +91,7 @@ def test_a_pair_revoked_while_the_address_led_to_a_standby_is_refused_once_it_le
     """Open connections stay: whoever made one to the standby would read its old state for ever."""
     keys, other = world.register(), world.register("other")
     catch_up(world, standby, other)
-    with served(world, by_way_of(world, proxy.port), grace=2.0, commit_timeout=2.0) as app:
+    with served(world, by_way_of(world, proxy.port), grace_period=2.0, commit_timeout=2.0) as app:
         assert [asked(app, some) for some in (keys, other) for _ in range(2)] == [200] * 4
         fail_over(proxy, standby.port)
         retire(world, keys)
@@ -108,7 +108,7 @@ def test_a_standby_is_neither_read_nor_written(world: World, standby: PostgresSe
     keys = world.register()
     catch_up(world, standby, keys)
     database = Database(by_way_of(world, standby.port, options))
-    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
     pinned = database.pin_connection()
     for use in (
         lambda: database.read().__enter__(),
@@ -137,7 +137,7 @@ def test_open_connections_to_what_turns_out_to_be_a_standby_are_given_up_at_once
     catch_up(world, standby, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
     raw = [database.engine.connect() for _ in range(4)]
     for connection in raw:
         connection.exec_driver_sql("SELECT 1")
@@ -161,7 +161,7 @@ def test_a_kept_connection_to_what_turns_out_to_be_a_standby_is_given_up_at_once
     retire(world, keys)
     proxy.lead_to(standby.port)
     database = Database(by_way_of(world, proxy.port, "?target_session_attrs=any"))
-    key_cache = KeyCache(database, size=10, interval=0.05, grace=60.0)
+    key_cache = KeyCache(database, size=10, interval=0.05, grace_period=60.0)
     database.query(key_cache._pinned, lambda connection: connection.exec_driver_sql("SELECT 1"))
     proxy.lead_to(primary.port)
     record = key_cache.load(keys.public_key)

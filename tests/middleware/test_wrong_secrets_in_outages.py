@@ -36,12 +36,12 @@ def told(authenticator: Authenticator, header: str) -> Outcome | None:
 
 def test_wrong_secrets_beyond_the_rate_limit_are_429_and_all_counted(world: World) -> None:
     keys = world.register()
-    with world.authenticator(throttle=60) as authenticator:
+    with world.authenticator(rate_limit=60) as authenticator:
         for _ in range(60):
             told(authenticator, basic(make_pair().public_key, "x"))
         with ThreadPoolExecutor(8) as threads:
             answers = list(threads.map(lambda _: told(authenticator, keys.basic("sk_wrong")), range(3000)))
-        assert answers.count(Outcome.THROTTLED) > 2900
+        assert answers.count(Outcome.RATE_LIMITED) > 2900
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 3000, "accepted": 1}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]
@@ -70,7 +70,7 @@ def test_wrong_secrets_whose_commit_fails_are_503_and_counted_when_it_succeeds(
 def test_wrong_secrets_of_a_remembered_pair_are_counted_when_the_database_is_back(world: World) -> None:
     """Its right secret is 200 meanwhile: the 503 tells that the other one is wrong."""
     keys = world.register()
-    with world.authenticator(commit_timeout=1.0, grace=60.0) as authenticator:
+    with world.authenticator(commit_timeout=1.0, grace_period=60.0) as authenticator:
         assert told(authenticator, keys.basic()) is Outcome.ACCEPTED
         until(lambda: authenticator.health().queued == 0)
         if world.store == "sqlite":  # a server cuts connections itself

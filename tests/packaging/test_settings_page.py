@@ -32,7 +32,7 @@ READERS: dict[str, tuple[type[BaseSettings], ...]] = {
 READ_BY_COMMANDS = {"database_url", "peppers", "sealing_keys", "link_keys", "incident_close_after", "actor"}
 # Defaults that depend on the machine or on the release, in the page's words.
 COMPUTED = {
-    "slow_checks": "half of the processors",
+    "max_slow_hashes": "half of the processors",
     "temporal_build_id": "the release",
     "actor": "the log-in name",
 }

@@ -8,7 +8,7 @@ from typing import Any
 
 from octy_middleware import Outcome, Settings
 from octy_middleware.http.credentials import Credentials, read_credentials
-from octy_middleware.http.response import refuse
+from octy_middleware.http.response import build_error_response
 from octy_middleware.keys.secret import KeyHasher
 
 CONTROL = "refuses, records nothing"
@@ -30,7 +30,7 @@ class Unrecorded:
             await self._app(scope, receive, send)
             return
         accept = next((value for name, value in scope["headers"] if name == b"accept"), None)
-        refusal = refuse(outcome, realm=self._settings.realm, accept=accept)
+        refusal = build_error_response(outcome, realm=self._settings.realm, accept=accept)
         await send({"type": "http.response.start", "status": refusal.status, "headers": list(refusal.headers)})
         await send({"type": "http.response.body", "body": refusal.body})
 

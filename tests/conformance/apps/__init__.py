@@ -7,7 +7,7 @@
     optional.example   requests without credentials pass as strangers
     methods.example    exempt entries that name a method
     hsts.example       answers over https say Strict-Transport-Security
-    throttled.example  one wrong attempt a minute and source, then 429
+    rate-limited.example  one wrong attempt a minute and source, then 429
     shaped.example     refusals in the host's own form
 
 Each site's app is there once more under /mounted. Here: these words and the mounting. Not here: any framework.
@@ -37,8 +37,8 @@ def variants() -> dict[str, dict[str, Any]]:
         "optional.example": {"optional": True},
         "methods.example": {"exempt_paths": ("GET /open", "OPTIONS *")},
         "hsts.example": {"hsts": 31_536_000},
-        "throttled.example": {"throttle": 1},
-        "shaped.example": {"shape_refusal": shape},
+        "rate-limited.example": {"rate_limit": 1},
+        "shaped.example": {"on_refusal": shape},
     }
 
 

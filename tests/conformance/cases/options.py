@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 
-from conformance.answers import HSTS, INVALID, MALFORMED, MISSING, OPEN, PLAIN, THROTTLED, WHO
+from conformance.answers import HSTS, INVALID, MALFORMED, MISSING, OPEN, PLAIN, RATE_LIMITED, WHO
 from conformance.cases import ID, NOTHING, SOURCE, THEN, Case, case, each_anew, http
 from conformance.pairs import Pairs
 
 _OPTIONAL, _METHODS, _HSTS = b"optional.example", b"methods.example", b"hsts.example"
-_THROTTLED, _SHAPED = b"throttled.example", b"shaped.example"
+_RATE_LIMITED, _SHAPED = b"rate-limited.example", b"shaped.example"
 _STRANGER = '200 {"account": ""}'
 
 
@@ -70,11 +70,11 @@ def _hsts(pairs: Pairs, wrong: bytes) -> Iterator[Case]:
 
 
 def _throttled(pairs: Pairs, wrong: bytes) -> Case:
-    """Return one story of one source: throttled where it is wrong, never where it is right.
+    """Return one story of one source: 429 where it is wrong, never where it is right.
 
     Octy's own clients, which send no scheme, know no 429: to them a wrong key stays 401.
     """
     lines = (wrong, wrong, wrong.replace(b"Basic ", b""), pairs.basic)
-    request = THEN.join(http(line, host=_THROTTLED) for line in lines)
-    answers, recorded = (INVALID, THROTTLED, INVALID, WHO), "accepted, 3 × wrong_secret"
-    return case("throttle", "wrong, wrong, wrong without a scheme, right", request, answers, recorded, play=each_anew)
+    request = THEN.join(http(line, host=_RATE_LIMITED) for line in lines)
+    answers, recorded = (INVALID, RATE_LIMITED, INVALID, WHO), "accepted, 3 × wrong_secret"
+    return case("rate limit", "wrong, wrong, wrong without a scheme, right", request, answers, recorded, play=each_anew)
