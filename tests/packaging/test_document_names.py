@@ -104,3 +104,9 @@ def module_exists(name: str) -> bool:
 def test_commands_on_page_exist_with_their_options(page: str) -> None:
     lines = [span for span in spans(page) if re.match(r"octy (--env-file \S+ )?[a-z]", span)]
     assert [problem for problem in map(problem_of, lines) if problem] == []
+
+
+def test_class_names_in_the_glossary_exist() -> None:
+    named = {span for span in spans("docs/glossary.md") if re.fullmatch(r"([A-Z][a-z]+)+|[a-z]+(_[a-z]+)+", span)}
+    assert len(named) >= 20
+    assert named - words() == set()
