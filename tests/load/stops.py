@@ -138,7 +138,7 @@ def stop_once(place: Site, kind: str, mails: int) -> tuple[int | None, float]:
         worker = place.start_worker()
         place.order_mails(mails)
         if kind == "waiting":
-            worker.wait_until(lambda: "trying on" in worker.log_tail(), _PATIENCE)
+            worker.wait_until(lambda: "retrying" in worker.log_tail(), _PATIENCE)
         else:
             worker.wait_until(place.mail.begun.is_set, _PATIENCE)
         if kind == "half":

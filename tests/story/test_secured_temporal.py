@@ -144,7 +144,7 @@ def test_story_with_api_key_from_a_profile_and_refusal_of_a_wrong_one(tmp_path: 
             stack.processes["worker"].stop(30)
             stack.start_worker()
             worker = stack.folder / "logs" / "worker.log"
-            said = "rejects the API key, or requires one → set TEMPORAL_API_KEY to a valid key; trying on"
+            said = "rejects the API key, or requires one → set TEMPORAL_API_KEY to a valid key; retrying"
             stack.processes["worker"].wait_until(lambda: said in worker.read_text(), 30)
             end.api_key = API_KEY  # an outage, as any other: it goes on by itself
             with Customer(stack.tls_context()) as customer:

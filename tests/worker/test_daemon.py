@@ -137,16 +137,16 @@ Part = Callable[[daemon.WorkerComponents, asyncio.Event], Coroutine[None, None, 
 @pytest.mark.parametrize(
     ("work", "pages", "why"),
     [
-        (_fall, _idle, "stopped by its part 'worker': ValueError: namespace nowhere is not found"),
-        (_idle, _fall, "stopped by its part 'pages': ValueError: namespace nowhere is not found"),
-        (_idle, _end, "stopped by its part 'pages': it ended by itself"),
+        (_fall, _idle, "stopping because component 'worker' failed: ValueError: namespace nowhere is not found"),
+        (_idle, _fall, "stopping because component 'pages' failed: ValueError: namespace nowhere is not found"),
+        (_idle, _end, "stopping because component 'pages' failed: it ended unexpectedly"),
     ],
 )
 def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  # fixtures and a row of the table
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, work: Part, pages: Part, why: str
 ) -> None:
-    monkeypatch.setattr(daemon, "_work", work)
-    monkeypatch.setattr(daemon, "_show_pages", pages)
+    monkeypatch.setattr(daemon, "_run_worker", work)
+    monkeypatch.setattr(daemon, "_serve_pages", pages)
     assert daemon.serve(settings(world), pages=True) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
     assert line == f"worker: {why}"
@@ -155,8 +155,8 @@ def test_a_worker_that_stops_by_itself_says_why_in_one_line(  # noqa: PLR0917  #
 def test_a_worker_that_is_told_to_stop_says_nothing(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(daemon, "_work", _be_stopped)
-    monkeypatch.setattr(daemon, "_show_pages", _idle)
+    monkeypatch.setattr(daemon, "_run_worker", _be_stopped)
+    monkeypatch.setattr(daemon, "_serve_pages", _idle)
     assert daemon.serve(settings(world), pages=True) == 0
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
 
@@ -164,7 +164,7 @@ def test_a_worker_that_is_told_to_stop_says_nothing(
 @pytest.mark.sqlite
 def test_a_worker_that_waits_for_temporal_stops_at_once(world: World, caplog: pytest.LogCaptureFixture) -> None:
     def terminate() -> None:
-        while "trying on" not in caplog.text:
+        while "retrying" not in caplog.text:
             time.sleep(0.01)
         os.kill(os.getpid(), signal.SIGTERM)
 
@@ -182,7 +182,7 @@ def test_a_worker_that_temporal_does_not_take_stops_with_the_reason(
     asked = settings(world, temporal_address=temporal.address, temporal_namespace="nowhere")
     assert daemon.serve(asked, pages=False) == 1
     [line] = [record.getMessage() for record in caplog.records if record.levelno == logging.ERROR]
-    assert line.startswith("worker: stopped by its part 'worker': ")
+    assert line.startswith("worker: stopping because component 'worker' failed: ")
     assert "nowhere" in line
 
 

@@ -337,7 +337,7 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
 async def _from_order_to_end(world: World, relay: Server, temporal: Temporal, settings: WorkerSettings) -> list[bytes]:
     """Run the worker until the first keys are mailed, then replaced; return the histories as they are."""
     parts = daemon.WorkerComponents(settings)
-    async with parts.working(temporal.client):
+    async with parts.run_workers(temporal.client):
         relaying = asyncio.create_task(Relay(parts.database, temporal.client, settings, time.time).run())
         await until(lambda: finished(world) == ["done"], relaying)
         [text] = mails(relay, "new_keys_inside")

@@ -206,13 +206,16 @@ def test_a_port_that_is_taken_is_named(
         await stop.wait()
 
     world = World(tmp_path)
-    monkeypatch.setattr(daemon, "_work", idle)
+    monkeypatch.setattr(daemon, "_run_worker", idle)
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         with pytest.raises(ConfigurationError, match=f"OCTY_METRICS_SDK_PORT.*{port}"):
             sdk_runtime(settings_of(world, metrics_sdk_port=port))
         assert daemon.serve(settings_of(world, metrics_port=port), pages=False) == 1
-    assert f"stopped by its part 'metrics': OSError: the metrics can't listen on 127.0.0.1:{port}" in caplog.text
+    assert (
+        f"stopping because component 'metrics' failed: OSError: the metrics can't listen on 127.0.0.1:{port}"
+        in caplog.text
+    )
     world.close()
 
 

@@ -175,7 +175,7 @@ def office(temporal: Temporal, tmp_path_factory: pytest.TempPathFactory) -> Iter
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(daemon, "SmtpMailer", lambda _settings: office.post)
         parts = daemon.WorkerComponents(office.settings())
-        working = parts.working(temporal.client)
+        working = parts.run_workers(temporal.client)
         temporal.run(working.__aenter__())
         yield office
         temporal.run(working.__aexit__(None, None, None))

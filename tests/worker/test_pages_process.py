@@ -21,7 +21,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from octy_middleware.db.database import Database
 from octy_worker.dev.certificates import Certificate, provide
 from octy_worker.dev.processes import free_port
-from octy_worker.log_output import RepeatFilter
+from octy_worker.log_output import RateLimitFilter
 from octy_worker.pages import process as pages_process
 from octy_worker.settings import WorkerSettings
 from octy_worker.web import accepting
@@ -289,17 +289,17 @@ def test_accept_errors_are_logged_once_a_second_and_end_by_themselves(
 
 def test_a_line_that_strangers_cause_is_written_ten_times_a_second_at_most() -> None:
     now = [0.0]
-    bounded = RepeatFilter(lambda: now[0])
+    limited = RateLimitFilter(lambda: now[0])
 
     def record(text: str) -> logging.LogRecord:
         return logging.LogRecord("uvicorn.error", logging.WARNING, "", 0, text, None, None)
 
-    assert sum(bounded.filter(record("Invalid HTTP request received.")) for _ in range(1000)) == 10
-    assert bounded.filter(record("another"))
+    assert sum(limited.filter(record("Invalid HTTP request received.")) for _ in range(1000)) == 10
+    assert limited.filter(record("another"))
     now[0] = 1.0
     later = record("Invalid HTTP request received.")
-    assert bounded.filter(later)
-    assert later.getMessage() == "Invalid HTTP request received. [and 990 more like this not written]"
+    assert limited.filter(later)
+    assert later.getMessage() == "Invalid HTTP request received. [990 more lines of this kind were dropped]"
 
 
 def test_database_of_another_release_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:

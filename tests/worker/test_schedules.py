@@ -127,7 +127,7 @@ def test_a_task_that_is_switched_off_has_none_and_a_lost_one_comes_back(
     async def act() -> None:
         await ensure_schedules(temporal.client, settings, INSTALLATION)
         off = settings.model_copy(update={"support_digest_to": ""})
-        keeping = asyncio.create_task(maintain_schedules(temporal.client, off, INSTALLATION, look=0.05))
+        keeping = asyncio.create_task(maintain_schedules(temporal.client, off, INSTALLATION, interval=0.05))
         await is_gone(MaintenanceTask.DIGEST)
         lost = maintenance_schedule_id(main_queue(settings, INSTALLATION), MaintenanceTask.RECONCILIATION)
         await temporal.client.get_schedule_handle(lost).delete()
@@ -167,7 +167,7 @@ def test_an_outage_is_told_once_and_waited_out(
 
     monkeypatch.setattr(schedules, "ensure_search_attributes_and_schedules", away)
     with pytest.raises(asyncio.CancelledError):
-        asyncio.run(maintain_schedules(None, settings, INSTALLATION, look=0.0))  # type: ignore[arg-type]
+        asyncio.run(maintain_schedules(None, settings, INSTALLATION, interval=0.0))  # type: ignore[arg-type]
     assert [record.getMessage() for record in caplog.records] == [
         "schedules: not checked: UNAVAILABLE; next try in 0 s"
     ]

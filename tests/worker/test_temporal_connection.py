@@ -89,7 +89,7 @@ def test_faults_of_a_profile_are_told_without_its_content(tmp_path: Path) -> Non
     file.write_text('[profile.default]\napi_kay = "canary"\n')  # the SDK would go on without a key, and in clear
     assert "line 2" in refusal(TEMPORAL_CONFIG_FILE=str(file))
     assert "Profile 'x' not found" in refusal(TEMPORAL_PROFILE="x")
-    assert "there is no file" in refusal(TEMPORAL_CONFIG_FILE=str(tmp_path / "missing.toml"))
+    assert "does not exist" in refusal(TEMPORAL_CONFIG_FILE=str(tmp_path / "missing.toml"))
     assert "missing.pem can't be read" in refusal(TEMPORAL_TLS_CLIENT_CERT_PATH=str(tmp_path / "missing.pem"))
 
 

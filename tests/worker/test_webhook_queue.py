@@ -68,7 +68,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
                 run, case, id=name, task_queue=background_task_queue(parts.task_queue)
             )
 
-        async with parts.working(temporal.client):
+        async with parts.run_workers(temporal.client):
             try:
                 posts = [
                     await start(KeyWebhookWorkflow.run, WebhookInput(order.webhook_id, "x"), order.webhook_id)

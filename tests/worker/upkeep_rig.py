@@ -41,8 +41,8 @@ class Works:
             client, self.settings, self.parts.installation
         )  # as the daemon does before it begins
         relay = self.parts.relay(client)
-        async with self.parts.working(client):
-            going = [relay.run(), maintain_schedules(client, self.settings, self.parts.installation, look=0.1)]
+        async with self.parts.run_workers(client):
+            going = [relay.run(), maintain_schedules(client, self.settings, self.parts.installation, interval=0.1)]
             tasks = [asyncio.create_task(one) for one in going]
             try:
                 yield

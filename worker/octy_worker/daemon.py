@@ -1,9 +1,7 @@
-"""The composition root: builds the parts of a worker from its settings, and runs them until told to stop.
+"""The worker process: builds its components from the settings, and runs them until SIGTERM or SIGINT.
 
-Here: what is built from what, start, stop, exit code. Not here: what any part does.
-
-The pages run in a process of their own (`pages_process`) and need no Temporal: a customer's answer is taken while it is
-down. Relay and workflows begin as soon as it can be reached.
+The pages run in a process of their own (`pages.process`) and need no Temporal: customers can answer during an outage of
+it. The relay and the workflows start as soon as Temporal can be reached.
 """
 
 import asyncio
@@ -50,21 +48,21 @@ from octy_worker.webhooks.client import WebhookClient
 
 _logger = logging.getLogger(__name__)
 
-_RECONNECT = 1.0
+_RECONNECT_INTERVAL = 1.0  # seconds
 
 
 class WorkerComponents:
-    """What the parts of one worker share."""
+    """The components of one worker, built from its settings."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         self.settings = settings
         check_certificate(settings)
-        self.temporal = settings.temporal_connection()  # refused here, before anything is started
+        self.temporal = settings.temporal_connection()  # invalid settings fail here, before anything is started
         self.mailer = SmtpMailer(settings)
         self.renderer = MailRenderer(settings)
         check_templates(self.renderer, settings.public_url)
         self.database = Database(settings.database_url)
-        self.alert_database = Database(settings.database_url)  # a pool that nothing but alerts can empty
+        self.alert_database = Database(settings.database_url)  # a connection pool for alerts only
         try:
             check_schema(self.database)
             self.installation = verify_installation(self.database, keychains_of(settings), time.time())
@@ -81,11 +79,11 @@ class WorkerComponents:
         self.webhooks = WebhookActivities(self.database, WebhookClient(settings, time.time), time.time)
 
     def interceptors(self) -> Sequence[Interceptor]:
-        """Return what sees each activity: spans, and the difference of clocks."""
+        """Return the interceptors of activities: spans and the clock offset."""
         return (*self.tracing.interceptors(), ClockOffsetInterceptor(self.metrics.counters.set_clock_offset))
 
     def activities(self, client: Client) -> Activities:
-        """Return what the worker does for workflows."""
+        """Return the activities of the worker."""
         settings = self.settings
         mailer = CountedMailer(self.tracing.trace_mailer(self.mailer), self.metrics.counters.count_send)
         return Activities(
@@ -122,10 +120,10 @@ class WorkerComponents:
         )
 
     @contextlib.asynccontextmanager
-    async def working(self, client: Client) -> AsyncIterator[list[Worker]]:
-        """Run a Temporal worker for each task queue, with threads of its own. What ends one ends all, with its error.
+    async def run_workers(self, client: Client) -> AsyncIterator[list[Worker]]:
+        """Run a Temporal worker for each task queue, with its own threads. When one fails, all stop with its error.
 
-        Not by the workers' own `async with`: several that fail cancel this task several times, also in its clean-up.
+        The workers' own `async with` is not used: several that fail cancel this task several times, also in clean-up.
         """
         threads = executors()
         with contextlib.ExitStack() as stack:
@@ -138,12 +136,12 @@ class WorkerComponents:
                     for worker in running:
                         group.create_task(worker.run())
                     yield running
-                    await asyncio.gather(*(worker.shutdown() for worker in running))  # one grace for all
+                    await asyncio.gather(*(worker.shutdown() for worker in running))  # all at the same time
             except BaseExceptionGroup as errors:
                 raise errors.exceptions[0] from None
 
     def relay(self, client: Client) -> Relay:
-        """Return the relay, whose deliveries are counted and traced."""
+        """Return the relay, with metrics and tracing."""
         on_result = self.metrics.counters.count_delivery
         database, tracing, alerts = self.alert_database, self.tracing, self.alerts
         return Relay(
@@ -163,56 +161,58 @@ class WorkerComponents:
 
 
 def serve(settings: WorkerSettings, *, pages: bool) -> int:
-    """Run relay, workflows, activities and by option the pages until SIGTERM or SIGINT. Return the exit code."""
-    parts = WorkerComponents(settings)
+    """Run relay, workflows, activities and optionally the pages until SIGTERM or SIGINT. Return the exit code."""
+    components = WorkerComponents(settings)
     try:
-        return asyncio.run(_serve(parts, pages=pages))
+        return asyncio.run(_serve(components, pages=pages))
     finally:
-        parts.close()  # now that the loop's threads have ended: none holds a connection any more
+        components.close()  # after the loop's threads have ended, so that none uses a connection
 
 
-async def _serve(parts: WorkerComponents, *, pages: bool) -> int:
+async def _serve(components: WorkerComponents, *, pages: bool) -> int:
     stop = stop_on_signals()
-    tasks = [asyncio.create_task(_work(parts, stop), name="worker")]
-    if parts.settings.metrics_port:
-        tasks.append(asyncio.create_task(parts.metrics.serve(parts.settings, stop), name="metrics"))
+    tasks = [asyncio.create_task(_run_worker(components, stop), name="worker")]
+    if components.settings.metrics_port:
+        tasks.append(asyncio.create_task(components.metrics.serve(components.settings, stop), name="metrics"))
     if pages:
-        tasks.append(asyncio.create_task(_show_pages(parts, stop), name="pages"))
+        tasks.append(asyncio.create_task(_serve_pages(components, stop), name="pages"))
     stopping = asyncio.create_task(stop.wait())
     await asyncio.wait([stopping, *tasks], return_when=asyncio.FIRST_COMPLETED)
-    unasked = [] if stop.is_set() else [task for task in tasks if task.done()]
+    unexpected = [] if stop.is_set() else [task for task in tasks if task.done()]
     stop.set()
     await asyncio.wait([stopping, *tasks])
-    faults = [(task.get_name(), why) for task in tasks if (why := _why(task, unasked=task in unasked))]
-    for name, why in faults:
-        _logger.error("worker: stopped by its part %r: %s", name, why)
-    parts.tracing.close()
-    return 1 if faults else 0
+    failures = [
+        (task.get_name(), reason) for task in tasks if (reason := _failure_reason(task, unexpected=task in unexpected))
+    ]
+    for name, reason in failures:
+        _logger.error("worker: stopping because component %r failed: %s", name, reason)
+    components.tracing.close()
+    return 1 if failures else 0
 
 
-def _why(task: asyncio.Task[None], *, unasked: bool) -> str:
-    """Return in one line why a part ended, or nothing when it was told to. An error's further lines hold values."""
+def _failure_reason(task: asyncio.Task[None], *, unexpected: bool) -> str:
+    """Return in one line why a task ended, or "" if it was told to. Further lines of an error may contain values."""
     if task.cancelled():
         return "it was cancelled"
     error = task.exception()
     if error is not None:
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"[:300]
-    return "it ended by itself" if unasked else ""
+    return "it ended unexpectedly" if unexpected else ""
 
 
-async def _show_pages(parts: WorkerComponents, stop: asyncio.Event) -> None:
-    await supervise(parts.settings, stop, parts.metrics.pages)
+async def _serve_pages(components: WorkerComponents, stop: asyncio.Event) -> None:
+    await supervise(components.settings, stop, components.metrics.pages)
 
 
-async def _work(parts: WorkerComponents, stop: asyncio.Event) -> None:
-    client = await _reach_temporal(parts, stop)
+async def _run_worker(components: WorkerComponents, stop: asyncio.Event) -> None:
+    client = await _connect_with_retry(components, stop)
     if client is None:
         return
-    relay = parts.relay(client)
-    async with parts.working(client):
-        _logger.info("worker: polling %s at %s", parts.task_queue, parts.temporal.address)
+    relay = components.relay(client)
+    async with components.run_workers(client):
+        _logger.info("worker: polling %s at %s", components.task_queue, components.temporal.address)
         relaying = asyncio.create_task(relay.run())
-        keeping = asyncio.create_task(maintain_schedules(client, parts.settings, parts.installation))
+        keeping = asyncio.create_task(maintain_schedules(client, components.settings, components.installation))
         stopping = asyncio.create_task(stop.wait())
         try:
             await asyncio.wait([relaying, stopping], return_when=asyncio.FIRST_COMPLETED)
@@ -226,19 +226,21 @@ async def _work(parts: WorkerComponents, stop: asyncio.Event) -> None:
                 await relaying
 
 
-async def _reach_temporal(parts: WorkerComponents, stop: asyncio.Event) -> Client | None:
-    """Return a client as soon as Temporal answers, or None when told to stop before."""
-    said, runtime = "", sdk_runtime(parts.settings)
+async def _connect_with_retry(components: WorkerComponents, stop: asyncio.Event) -> Client | None:
+    """Return a client as soon as Temporal can be reached, or None if `stop` is set before."""
+    logged, runtime = "", sdk_runtime(components.settings)
     while not stop.is_set():
         try:
-            client = await connect(parts.settings, runtime=runtime, interceptors=parts.interceptors(), for_worker=True)
-            if parts.settings.temporal_search_attributes == "auto":
+            client = await connect(
+                components.settings, runtime=runtime, interceptors=components.interceptors(), for_worker=True
+            )
+            if components.settings.temporal_search_attributes == "auto":
                 await add_missing_attributes(client)
-            return client  # noqa: TRY300  # what fails is tried again
+            return client  # noqa: TRY300  # a failure is retried
         except (TemporalUnavailableError, OctyError) as error:
-            if str(error) != said:
-                said = str(error)
-                _logger.warning("worker: %s; trying on", error)
+            if str(error) != logged:
+                logged = str(error)
+                _logger.warning("worker: %s; retrying", error)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stop.wait(), _RECONNECT)
+                await asyncio.wait_for(stop.wait(), _RECONNECT_INTERVAL)
     return None

@@ -1,7 +1,6 @@
-"""A worker's start: the database is its installation's own, still where it was, and used with these keys.
+"""Checks at a worker's start: the database is at its recorded location, and is used with the registered keys.
 
-Here: what is registered at the first start, and what is refused. Not here: the rows (`octy_middleware.domain.installation`,
-`octy_middleware.domain.key_checks`), confirming another place (`adoption`).
+The first start registers both. `adoption` confirms another location.
 """
 
 from collections.abc import Mapping
@@ -14,23 +13,23 @@ from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
 
 PURPOSES = (PEPPERS, "sealing_keys", "link_keys", "webhook_keys", "temporal_keys")
-"""The settings that hold keys, each of which has check values in the database."""
+"""The settings with keys; each has check values in the database."""
 _COPIED = (
-    "this database is not where installation {id} had it, and a copy must not act for the original → if the original "
-    "is gone and this is its new place, run `octy db adopt --moved`; if this is a copy, run `octy db adopt --copy`"
+    "this database is not at the location recorded for installation {id}, and a copy must not act for the original → "
+    "if the database was moved, run `octy db adopt --moved`; if this is a copy, run `octy db adopt --copy`"
 )
 
 
 def keychains_of(settings: WorkerSettings) -> dict[str, Keychain]:
-    """Return the keys that are set, by purpose."""
+    """Return the keychains that are set, by purpose."""
     chains = {purpose: getattr(settings, purpose) for purpose in PURPOSES}
     return {purpose: chain for purpose, chain in chains.items() if chain is not None}
 
 
 def keychains_from_environment(variables: Mapping[str, str], *purposes: str) -> dict[str, Keychain]:
-    """Return the keys that OCTY_* variables hold, by purpose; all of them, unless purposes are given.
+    """Return the keychains of OCTY_* variables, by purpose; all purposes, unless some are given.
 
-    Raises ConfigurationError for one that can't be read.
+    Raises ConfigurationError for one that can't be parsed.
     """
     names = {purpose: f"OCTY_{purpose.upper()}" for purpose in purposes or PURPOSES}
     return {
@@ -39,7 +38,7 @@ def keychains_from_environment(variables: Mapping[str, str], *purposes: str) -> 
 
 
 def verify_installation(database: Database, chains: Mapping[str, Keychain], now: float) -> str:
-    """Return the installation's id, and register what is not registered yet: the id, and the first keys of a purpose.
+    """Return the installation's id; register the id and the first keys of each purpose if they are new.
 
     Raises ConfigurationError for a copied database, and ForeignKeysError for keys of another one; nothing is
     registered then.
@@ -48,9 +47,7 @@ def verify_installation(database: Database, chains: Mapping[str, Keychain], now:
         found = register_installation(database, connection, now)
         if not found.is_at_recorded_location:
             raise ConfigurationError(copied_message(found))
-        if (
-            found.recorded_location != found.current_location
-        ):  # renamed, or its device has another number since a reboot
+        if found.recorded_location != found.current_location:  # renamed, or another device number after a reboot
             record_location(connection, found.id, found.current_location)
         for purpose, chain in chains.items():
             register_keys(connection, purpose, chain, now)
@@ -58,7 +55,7 @@ def verify_installation(database: Database, chains: Mapping[str, Keychain], now:
 
 
 def check_registered_keys(database: Database, purpose: str, chain: Keychain) -> None:
-    """Raise ForeignKeysError when the database is used with other keys; none registered yet is fine."""
+    """Raise ForeignKeysError if other keys are registered; no registered keys are fine."""
     with database.read() as connection:
         registered = load_check_values(connection, purpose)
     if compare(purpose, chain, registered) is Fit.FOREIGN:
@@ -66,5 +63,5 @@ def check_registered_keys(database: Database, purpose: str, chain: Keychain) -> 
 
 
 def copied_message(found: Installation) -> str:
-    """Return what to say of a database that is in another place than recorded."""
+    """Return the error text for a database that is not at its recorded location."""
     return _COPIED.format(id=found.id)

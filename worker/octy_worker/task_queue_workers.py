@@ -1,8 +1,4 @@
-"""One Temporal worker for each task queue, with threads that nothing else can use.
-
-Here: which workflows and activities each task queue has, and how many at once. Not here: the names of the task queues
-(`octy_workflows.task_queues`), what an activity does, start and stop of the process (`daemon`).
-"""
+"""One Temporal worker for each task queue, with its own threads: its workflows, activities and concurrency limits."""
 
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -28,19 +24,21 @@ from octy_workflows.regeneration import KeyRegenerationWorkflow
 from octy_workflows.task_queues import TaskQueueKind, task_queue_name
 from octy_workflows.webhook import KeyWebhookWorkflow
 
-GRACE = 20.0  # seconds for activities under way when we are told to stop
+GRACE_PERIOD = 20.0  # seconds for running activities when the process stops
 
-ALERT_THREADS = 64  # waiting for a mail server costs a thread 10 s; so many alerts may wait, and the next still leaves
+ALERT_THREADS = 64  # a hanging mail server blocks a thread for 10 s; the next alert must find a free one
 _RETRY_THREADS = 32
-_FEW = 2  # polls and workflow tasks at once of what nobody waits for: a small Temporal server has room for alerts
+_LOW = (
+    2  # concurrent polls and workflow tasks of low-priority queues, so that a small Temporal server is free for alerts
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Slots:
-    """How much of one kind of work is done at once."""
+    """Concurrency limits of one task queue."""
 
-    threads: int  # as many activities at once: one that waits for a thread would lose its time there
-    workflow_tasks: int | None = None  # None: the SDK's own number
+    threads: int  # also the limit of concurrent activities, so that none waits for a thread while its timeout runs
+    workflow_tasks: int | None = None  # None: the SDK's default
     polls: int = 5
 
 
@@ -49,16 +47,16 @@ _SLOTS: dict[TaskQueueKind | None, _Slots] = {
     TaskQueueKind.INCIDENTS: _Slots(8),
     TaskQueueKind.ALERTS: _Slots(ALERT_THREADS),
     TaskQueueKind.MAILS: _Slots(16),
-    TaskQueueKind.NOTICES: _Slots(4, polls=_FEW),
-    TaskQueueKind.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_FEW),
-    TaskQueueKind.BACKGROUND: _Slots(4, workflow_tasks=_FEW, polls=_FEW),
-    TaskQueueKind.WEBHOOKS: _Slots(SLOTS, polls=_FEW),  # one account has a share of these,
+    TaskQueueKind.NOTICES: _Slots(4, polls=_LOW),
+    TaskQueueKind.MAIL_RETRIES: _Slots(_RETRY_THREADS, polls=_LOW),
+    TaskQueueKind.BACKGROUND: _Slots(4, workflow_tasks=_LOW, polls=_LOW),
+    TaskQueueKind.WEBHOOKS: _Slots(SLOTS, polls=_LOW),  # each account has a share of these,
 }
 
 
 @dataclass(frozen=True, slots=True)
 class Activities:
-    """What a worker can do. `alerts` does what `mail` does, with database connections of its own."""
+    """The activities of a worker. `alerts` is like `mail`, with its own database connections."""
 
     control: WorkflowMessageActivities
     incidents: IncidentActivities
@@ -68,8 +66,8 @@ class Activities:
     upkeep: MaintenanceActivities
     webhooks: WebhookActivities
 
-    def of(self, work: TaskQueueKind | None) -> list[Callable[..., Any]]:
-        """Return the activities of a task queue; None: of the main one."""
+    def of(self, kind: TaskQueueKind | None) -> list[Callable[..., Any]]:
+        """Return the activities of a task queue; None: the main one."""
         found: dict[TaskQueueKind | None, list[Callable[..., Any]]] = {
             None: [
                 *self._of_messages(),
@@ -105,7 +103,7 @@ class Activities:
             ],
             TaskQueueKind.WEBHOOKS: [self.webhooks.post_webhook],
         }
-        return found[work]
+        return found[kind]
 
     def _of_messages(self) -> list[Callable[..., Any]]:
         return [self.control.note_ignored, self.control.note_missing, self.control.use_order]
@@ -119,10 +117,10 @@ _WORKFLOWS: dict[TaskQueueKind | None, Sequence[type]] = {
 
 
 def executors() -> dict[TaskQueueKind | None, ThreadPoolExecutor]:
-    """Return the threads of each task queue; None: of the main one. The caller shuts them down."""
+    """Return the threads of each task queue; None: the main one. The caller shuts them down."""
     return {
-        work: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{work or 'keys'}")
-        for work, slots in _SLOTS.items()
+        kind: ThreadPoolExecutor(slots.threads, thread_name_prefix=f"octy-{kind or 'keys'}")
+        for kind, slots in _SLOTS.items()
     }
 
 
@@ -135,21 +133,21 @@ def workers(
     *,
     alerts: AlertsInProgress,
 ) -> list[Worker]:
-    """Return one worker for each task queue. Those without workflows have no version."""
+    """Return one worker for each task queue. Those without workflows are not versioned."""
     return [
         Worker(
             client,
-            task_queue=main if work is None else task_queue_name(main, work),
-            workflows=_WORKFLOWS.get(work, ()),
-            activities=activities.of(work),
-            activity_executor=threads[work],
+            task_queue=main if kind is None else task_queue_name(main, kind),
+            workflows=_WORKFLOWS.get(kind, ()),
+            activities=activities.of(kind),
+            activity_executor=threads[kind],
             max_concurrent_activities=slots.threads,
-            max_concurrent_workflow_tasks=slots.workflow_tasks if work in _WORKFLOWS else None,
+            max_concurrent_workflow_tasks=slots.workflow_tasks if kind in _WORKFLOWS else None,
             max_concurrent_workflow_task_polls=slots.polls,
             max_concurrent_activity_task_polls=slots.polls,
-            interceptors=interceptors(alerts, work),
-            graceful_shutdown_timeout=timedelta(seconds=GRACE),
-            deployment_config=deployment if work in _WORKFLOWS else None,
+            interceptors=interceptors(alerts, kind),
+            graceful_shutdown_timeout=timedelta(seconds=GRACE_PERIOD),
+            deployment_config=deployment if kind in _WORKFLOWS else None,
         )
-        for work, slots in _SLOTS.items()
+        for kind, slots in _SLOTS.items()
     ]

@@ -1,8 +1,8 @@
-"""How Temporal is reached: address, namespace, TLS and API key, by the Temporal SDK's own environment configuration.
+"""Settings of the connection to Temporal: address, namespace, TLS and API key.
 
-`TEMPORAL_*` variables and TOML profiles are read as every Temporal tool reads them. `OCTY_TEMPORAL_ADDRESS` names a
-server without TLS in their place, as the embedded one is. A connection in clear leads to this machine only, unless
-`OCTY_TEMPORAL_PLAINTEXT=allowed` says that it may leave it.
+`TEMPORAL_*` variables and TOML profiles are read by the Temporal SDK, as by every Temporal tool. `OCTY_TEMPORAL_ADDRESS`
+overrides them with a server without TLS, such as the embedded one. Connections without TLS are limited to this machine,
+unless `OCTY_TEMPORAL_PLAINTEXT=allowed`.
 """
 
 import os
@@ -29,7 +29,7 @@ _find_line = re.compile(r"at line ([0-9]+)").search
 
 @dataclass(frozen=True, slots=True)
 class TemporalConnection:
-    """What a client is made from. `source` names the setting that gave the address."""
+    """The parameters of a client. `source`: the setting that the address comes from."""
 
     address: str
     namespace: str
@@ -45,17 +45,17 @@ class TemporalConnection:
 
     @property
     def setting(self) -> str:
-        """The variable that names another address."""
+        """The variable to set for another address."""
         return self.source if self.source.isupper() else "TEMPORAL_ADDRESS"
 
     @property
     def leaves_in_clear(self) -> bool:
-        """Tell whether what is sent leaves this machine without TLS."""
+        """Whether data leaves this machine without TLS."""
         return not self.tls and not is_loopback(self.host)
 
     @property
     def security(self) -> str:
-        """Return in a few words how the connection is protected."""
+        """A short description of the protection of the connection."""
         if not self.tls:
             return "without TLS"
         with_certificate = ", client certificate" if self.tls.client_cert else ""
@@ -63,7 +63,7 @@ class TemporalConnection:
 
 
 class TemporalSettings(BaseSettings):
-    """That part of the worker's settings which says where Temporal is."""
+    """The part of the worker's settings that is about the connection to Temporal."""
 
     temporal_address: str = ""  # a server without TLS; empty: what TEMPORAL_* and their profile say
     temporal_namespace: str = ""  # empty: TEMPORAL_NAMESPACE, the profile's, or "default"
@@ -72,7 +72,7 @@ class TemporalSettings(BaseSettings):
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str] | None = None, **overrides: Any) -> Self:
-        """Build from OCTY_* variables, and keep the TEMPORAL_* ones for the connection."""
+        """Build from OCTY_* variables, and keep the TEMPORAL_* variables for the connection."""
         return super().from_environment(environ, **overrides).with_temporal(os.environ if environ is None else environ)
 
     def with_temporal(self, environ: Mapping[str, str]) -> Self:
@@ -86,13 +86,13 @@ class TemporalSettings(BaseSettings):
         return self._variables
 
     def namespace(self) -> str:
-        """Return the namespace alone, for who needs no connection. Raises ConfigurationError."""
+        """Return the namespace without checking the connection. Raises ConfigurationError."""
         if self.temporal_address or self.temporal_namespace:
             return self.temporal_namespace or _DEFAULT_NAMESPACE
         return _from_profile(self._variables, "").namespace
 
     def temporal_connection(self) -> TemporalConnection:
-        """Return how Temporal is reached. Raises ConfigurationError, which says what to set."""
+        """Return the parameters of the connection. Raises ConfigurationError with what to set."""
         if self.temporal_address:
             namespace = self.temporal_namespace or _DEFAULT_NAMESPACE
             found = TemporalConnection(self.temporal_address, namespace, "OCTY_TEMPORAL_ADDRESS")
@@ -100,21 +100,21 @@ class TemporalSettings(BaseSettings):
             found = _from_profile(self._variables, self.temporal_namespace)
         if not _match_address(found.address):
             raise ConfigurationError(
-                f"{found.source}: {found.address!r} is not host:port → name both, as in localhost:7233"
+                f"{found.source}: {found.address!r} is not host:port → set both, as in localhost:7233"
             )
         if found.leaves_in_clear and not self.temporal_plaintext:
             raise ConfigurationError(
                 f"Temporal at {found.address} ({found.source}) would be reached without TLS → set TEMPORAL_ADDRESS "
-                "with TEMPORAL_TLS=true or TEMPORAL_API_KEY in its place, or OCTY_TEMPORAL_PLAINTEXT=allowed where the "
-                "network itself is protected"
+                "with TEMPORAL_TLS=true or TEMPORAL_API_KEY, or OCTY_TEMPORAL_PLAINTEXT=allowed if the network is "
+                "protected"
             )
         return found
 
 
 def _from_profile(variables: Mapping[str, str], namespace: str) -> TemporalConnection:
     file = variables.get("TEMPORAL_CONFIG_FILE")
-    if file and not Path(file).exists():  # the SDK takes a missing file for an empty one, which means: without TLS
-        raise ConfigurationError(f"TEMPORAL_CONFIG_FILE: there is no file {file}")
+    if file and not Path(file).exists():  # the SDK would treat it as empty, which means no TLS
+        raise ConfigurationError(f"TEMPORAL_CONFIG_FILE: the file {file} does not exist")
     try:
         profile = ClientConfigProfile.load(override_env_vars=variables, config_file_strict=True)
         options = profile.to_client_connect_config()
@@ -134,11 +134,11 @@ def _from_profile(variables: Mapping[str, str], namespace: str) -> TemporalConne
 
 
 def _reason(error: RuntimeError) -> str:
-    """Return what is wrong with a profile, without the line that the SDK quotes: it may hold the API key."""
-    told = str(error)
-    if "TOML" in told:
-        line = _find_line(told)
+    """Return what is wrong with a profile, without the line that the SDK quotes: it may contain the API key."""
+    text = str(error)
+    if "TOML" in text:
+        line = _find_line(text)
         where = f", line {line[1]}" if line else ""
-        return f"the Temporal configuration file{where}: this is no TOML, or no setting that Temporal knows"
-    first = told.partition("\n")[0].removeprefix("Invalid configuration: ")
-    return f"TEMPORAL_*: {first[:200]}; `temporal env` and the profiles of TEMPORAL_CONFIG_FILE say which there are"
+        return f"the Temporal configuration file{where}: invalid TOML, or a setting that Temporal does not know"
+    first = text.partition("\n")[0].removeprefix("Invalid configuration: ")
+    return f"TEMPORAL_*: {first[:200]}; see `temporal env` and the profiles of TEMPORAL_CONFIG_FILE"

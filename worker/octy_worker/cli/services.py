@@ -92,7 +92,7 @@ def pages(
     settings = WorkerSettings.from_environment(variables_of(context))
     with closing(Database(settings.database_url)) as database:
         require_database_file(database)
-    log_to_stderr(log_level.upper(), bounded=True)
+    log_to_stderr(log_level.upper(), rate_limited=True)
     from octy_worker.pages import process
 
     raise typer.Exit(process.serve(settings))

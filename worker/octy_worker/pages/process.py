@@ -172,7 +172,7 @@ def _reveal(value: Any) -> Any:
 def _run(values: dict[str, Any], counters: MutableSequence[float], level: int) -> None:
     """Be the process of the pages. Ctrl-C reaches the whole group: the worker stops us in order."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    log_to_stderr(level, bounded=True)
+    log_to_stderr(level, rate_limited=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
     raise SystemExit(serve(WorkerSettings.build(**values), counters))
 
