@@ -30,8 +30,13 @@ def exposition(authenticator: Authenticator) -> str:
             [("", authenticator.set_back)],
         ),
         ("octy_app_recorder_queued", "gauge", "Outcomes that wait for their commit.", [("", health.queued)]),
-        ("octy_app_recorder_commit_seconds", "gauge", "What the last commit took.", [("", health.commit)]),
-        ("octy_app_recorder_waiting_seconds", "gauge", "How long the present commit lasts.", [("", health.waiting)]),
+        ("octy_app_recorder_commit_seconds", "gauge", "What the last commit took.", [("", health.last_commit_seconds)]),
+        (
+            "octy_app_recorder_waiting_seconds",
+            "gauge",
+            "How long the present commit lasts.",
+            [("", health.current_commit_seconds)],
+        ),
     )
     return "".join(line for family in families for line in _lines(*family))
 

@@ -57,7 +57,7 @@ from octy_middleware.process.hosts import refuse_without_threads, stops_between_
 from octy_middleware.recording.commit_waiter import CommitWaiter, ThreadWaiter, settle
 from octy_middleware.recording.heartbeat import Heartbeat
 from octy_middleware.recording.outcome_writer import OutcomeWriter
-from octy_middleware.recording.recorder import Health, Recorder
+from octy_middleware.recording.recorder import Recorder, RecorderHealth
 from octy_middleware.recording.window_rule import WindowRule
 from octy_middleware.settings import Settings
 from octy_middleware.states import PairState
@@ -120,10 +120,10 @@ class Authenticator:
         )
         self._recorder = Recorder(
             self._outcome_writer.write,
-            limit=settings.queue_limit,
+            queue_limit=settings.queue_limit,
             batch_delay=settings.batch_delay,
-            patience=settings.commit_timeout,
-            before_answer=_commits_before_answer(settings),
+            commit_timeout=settings.commit_timeout,
+            commit_before_response=_commit_before_response(settings),
         )
         self._heartbeat = Heartbeat(self._recorder.health, clock)
         self._decisions = Decisions(self._recorder, self._hasher, clock, rate_limit=settings.rate_limit)
@@ -142,7 +142,7 @@ class Authenticator:
             self._verifier.verify,
             self._verifier.verify_without_database,
             self._decisions.unavailable,
-            patience=settings.commit_timeout,
+            timeout=settings.commit_timeout,
         )
         self._header_cache = HeaderCache(settings.header_cache_size, self._key_cache.memory, self._recorder, clock)
         self._client_addresses: dict[tuple[str | None, str], ClientAddress] = {}
@@ -233,20 +233,20 @@ class Authenticator:
             pending, waiter = found, make_waiter()
             self._key_loader.submit(LoadRequest(pending, request, waiter))
             yield from _waited_for(waiter)
-            answer = waiter.answer or self._decisions.unavailable(pending)
-            if isinstance(answer, PendingSlowHash):
+            result = waiter.result or self._decisions.unavailable(pending)
+            if isinstance(result, PendingSlowHash):
                 waiter = make_waiter()
-                yield answer._replace(waiter=waiter)
+                yield result._replace(waiter=waiter)
                 yield from _waited_for(waiter)
-                answer = waiter.answer or self._decisions.unavailable(pending)
-            assert isinstance(answer, AuthDecision)
-            found = answer
+                result = waiter.result or self._decisions.unavailable(pending)
+            assert isinstance(result, AuthDecision)
+            found = result
         if found.event is None:
             return found
         waiter = make_waiter()
         self._recorder.commit(found, waiter)
         yield from _waited_for(waiter)
-        return waiter.answer if isinstance(waiter.answer, AuthDecision) else found.uncommitted()
+        return waiter.result if isinstance(waiter.result, AuthDecision) else found.uncommitted()
 
     def decide(self, request: Request) -> AuthDecision:
         """Decide and wait for the commit: the whole story, for a door that may block."""
@@ -314,7 +314,7 @@ class Authenticator:
             client_address = self._client_addresses[end] = self._proxies.resolve(*end, (), (), ())
         return client_address
 
-    def health(self) -> Health:
+    def health(self) -> RecorderHealth:
         """Return how the recorder is doing."""
         return self._recorder.health()
 
@@ -340,9 +340,9 @@ class Authenticator:
     def _write_heartbeat(self, connection: Connection) -> None:
         self._heartbeat.write_if_due(connection)
 
-    def hasten(self) -> None:
+    def commit_before_response(self) -> None:
         """From now on write everything before its answer: the process is about to end. Takes no lock."""
-        self._recorder.hasten()
+        self._recorder.commit_before_response()
 
     def flush(self, timeout: float = 10.0) -> None:
         """Write what is queued, and go on."""
@@ -357,7 +357,7 @@ class Authenticator:
         self.database.close()
 
 
-def _commits_before_answer(settings: Settings) -> bool:
+def _commit_before_response(settings: Settings) -> bool:
     given = settings.commit_before_response
     return stops_between_requests(os.environ) if given is None else given
 
@@ -365,5 +365,5 @@ def _commits_before_answer(settings: Settings) -> bool:
 def _waited_for(waiter: _T) -> Generator[_T, object, None]:
     """Have a ticket waited for; one whose commit has begun once more, for only its end says how the request ends."""
     yield waiter
-    if waiter.answer is None and not waiter.withdraw():
+    if waiter.result is None and not waiter.cancel():
         yield waiter

@@ -58,7 +58,7 @@ class _Child:
             creationflags=getattr(subprocess, "IDLE_PRIORITY_CLASS", 0),
         )
 
-    def ask(self, question: object, patience: float) -> bytes:
+    def ask(self, question: object, timeout: float) -> bytes:
         """Return the answer's byte; none from a child that has ended, or does not answer in time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
@@ -69,7 +69,7 @@ class _Child:
             if hasattr(select, "poll"):
                 answer = select.poll()
                 answer.register(self.process.stdout, select.POLLIN)
-                if not answer.poll(patience * 1000):
+                if not answer.poll(timeout * 1000):
                     return b""
             return os.read(self.process.stdout.fileno(), 1)
         return b""

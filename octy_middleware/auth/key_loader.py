@@ -24,8 +24,8 @@ from octy_middleware.recording.commit_waiter import CommitWaiter, settle
 from octy_middleware.recording.recorder import Recorder
 
 _logger = logging.getLogger(__name__)
-_BATCH = 256  # claims a look-up: the first of them waits for the last
-_PACE = 0.001  # seconds between look-ups of a flood; commits follow it
+_MAX_BATCH = 256  # claims a look-up: the first of them waits for the last
+_MIN_INTERVAL = 0.001  # seconds between look-ups of a flood; commits follow it
 
 
 class LoadRequest(NamedTuple):
@@ -56,36 +56,36 @@ class KeyLoader:
         without_database: WithoutDatabase,
         unavailable: Callable[[PendingCredentials], AuthDecision],
         *,
-        patience: float = 5.0,
+        timeout: float = 5.0,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """A look-up that has lasted for `patience` seconds counts as a store that is away: nobody waits behind it."""
+        """A look-up that has lasted for `timeout` seconds counts as a store that is away: nobody waits behind it."""
         self._key_cache = key_cache
         self._recorder = recorder
         self._verify = verify
         self._without_database = without_database
         self._unavailable = unavailable
-        self._patience = patience
+        self._timeout = timeout
         self._monotonic = monotonic
         self._last_error = ""  # logged once
-        self._begun: float | None = None  # when the look-up under way began
+        self._load_started_at: float | None = None  # when the look-up under way began
         self._batch_queue: BatchQueue[LoadRequest] = BatchQueue(
-            "octy-look-ups", self._handle, most=_BATCH, min_interval=_PACE
+            "octy-look-ups", self._handle_batch, max_batch=_MAX_BATCH, min_interval=_MIN_INTERVAL
         )
 
     def submit(self, load_request: LoadRequest) -> None:
         """Have the ticket settled soon."""
-        begun = self._begun
-        if begun is not None and self._monotonic() - begun > self._patience:
+        started_at = self._load_started_at
+        if started_at is not None and self._monotonic() - started_at > self._timeout:
             settle([(load_request.waiter, self._without_database(load_request.pending, load_request.request))])
             return
-        self._batch_queue.put_urgently(load_request)
+        self._batch_queue.put_urgent(load_request)
 
     def close(self) -> None:
         """DecisionOrPending who has asked, and stop. Who asks later starts the thread again."""
         self._batch_queue.close()
 
-    def _handle(self, batch: list[LoadRequest]) -> list[LoadRequest]:
+    def _handle_batch(self, batch: list[LoadRequest]) -> list[LoadRequest]:
         results: list[DecisionOrPending]
         try:
             records = self._load({load_request.pending.credentials.public_key for load_request in batch})
@@ -110,14 +110,14 @@ class KeyLoader:
         return []
 
     def _load(self, public_keys: Iterable[str]) -> dict[str, KeyRecord]:
-        self._begun = self._monotonic()
+        self._load_started_at = self._monotonic()
         try:
             return self._key_cache.load_many(public_keys)
         finally:
-            self._begun = None
+            self._load_started_at = None
 
     def _verified(self, load_request: LoadRequest, records: Mapping[str, KeyRecord]) -> DecisionOrPending:
-        if load_request.waiter.withdrawn:  # it was told 503 meanwhile
+        if load_request.waiter.cancelled:  # it was told 503 meanwhile
             return self._without_database(load_request.pending, load_request.request)
         try:
             return self._verify(

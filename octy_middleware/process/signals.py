@@ -28,7 +28,7 @@ Handler = Callable[[int, FrameType | None], object] | int | None
 class Ending(Protocol):
     """What has something to write at the end of the process."""
 
-    def hasten(self) -> None:
+    def commit_before_response(self) -> None:
         """From now on write everything before its answer. Takes no lock."""
 
     def flush(self, timeout: float) -> None:
@@ -61,7 +61,7 @@ def flush_on_sigterm(item: Ending) -> None:
 
 def _on_sigterm(number: int, frame: FrameType | None) -> None:
     for item in list(_ending):
-        item.hasten()
+        item.commit_before_response()
     previous = _previous
     if callable(previous):
         _begin(_flush)

@@ -23,7 +23,7 @@ class TrioWaiter(CommitWaiter):
 
     async def wait(self, seconds: float) -> None:
         """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
-        if self.answer is not None:
+        if self.result is not None:
             return
         self._event = imported_trio().Event()
         with imported_trio().move_on_after(seconds):

@@ -23,17 +23,17 @@ class Loop(Protocol):
 
 
 class CommitWaiter(ABC):
-    """One waiting request. `answer` is there once it is settled; until a commit begins it can be withdrawn."""
+    """One waiting request. `result` is there once it is settled; until a commit begins it can be withdrawn."""
 
-    __slots__ = ("_token", "answer", "withdrawn")
+    __slots__ = ("_token", "cancelled", "result")
     loop: Loop | None = None
 
     def __init__(self) -> None:
-        self.answer: object = None  # what `settle` was given: of the type that the one who waits asked for
-        self.withdrawn = False
+        self.result: object = None  # what `settle` was given: of the type that the one who waits asked for
+        self.cancelled = False
         self._token = [None]  # whoever takes it decides: a list's `pop` is one step, whatever the threads do
 
-    def take(self) -> bool:
+    def acquire(self) -> bool:
         """Take it for good; True for the first who does: the one who withdraws it, or the commit."""
         try:
             self._token.pop()
@@ -41,10 +41,10 @@ class CommitWaiter(ABC):
             return False
         return True
 
-    def withdraw(self) -> bool:
+    def cancel(self) -> bool:
         """Stop waiting; False when its commit has begun, and only the commit's end says how it ends."""
-        self.withdrawn = self.take()
-        return self.withdrawn
+        self.cancelled = self.acquire()
+        return self.cancelled
 
     @abstractmethod
     def wake(self) -> None:
@@ -61,10 +61,10 @@ class ThreadWaiter(CommitWaiter):
         self._closed = threading.Lock()
         self._closed.acquire()
 
-    def wait(self, patience: float) -> None:
+    def wait(self, timeout: float) -> None:
         """Return when it is settled, or after so many seconds."""
-        if self.answer is None:
-            self._closed.acquire(timeout=patience)
+        if self.result is None:
+            self._closed.acquire(timeout=timeout)
 
     def wake(self) -> None:
         """See `CommitWaiter`."""
@@ -81,12 +81,12 @@ class TaskWaiter(CommitWaiter):
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self, patience: float) -> None:
+    async def wait(self, timeout: float) -> None:
         """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
-        if self.answer is not None:
+        if self.result is not None:
             return
         self._future = self.loop.create_future()
-        timer = self.loop.call_later(patience, self.wake)
+        timer = self.loop.call_later(timeout, self.wake)
         try:
             await self._future
         finally:
@@ -101,8 +101,8 @@ class TaskWaiter(CommitWaiter):
 def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
     """Give tickets their answers, and wake each loop once."""
     loops: dict[Loop, list[CommitWaiter]] = {}
-    for waiter, answer in settled:
-        waiter.answer = answer
+    for waiter, result in settled:
+        waiter.result = result
         if waiter.loop is None:
             waiter.wake()
         else:

@@ -15,7 +15,7 @@ from octy_middleware._version import __version__
 from octy_middleware.clock import Clock, to_micros
 from octy_middleware.db.bulk_sql import execute
 from octy_middleware.process.fork import restart_after_fork
-from octy_middleware.recording.recorder import Health
+from octy_middleware.recording.recorder import RecorderHealth
 
 _INTERVAL = 10.0  # seconds
 _ID_BYTES = 8
@@ -30,7 +30,7 @@ _UPSERT = (
 class Heartbeat:
     """Writes the row of this process, at most every ten seconds, in transactions of the recorder."""
 
-    def __init__(self, health: Callable[[], Health], clock: Clock, monotonic: Clock = time.monotonic) -> None:
+    def __init__(self, health: Callable[[], RecorderHealth], clock: Clock, monotonic: Clock = time.monotonic) -> None:
         self._health = health
         self._clock = clock
         self._monotonic = monotonic
@@ -59,8 +59,8 @@ class Heartbeat:
             to_micros(seen_at),
             health.queued,
             health.lost,
-            to_micros(health.commit),
+            to_micros(health.last_commit_seconds),
             health.failures,
             health.past_error,
-            None if health.failed_ago is None else to_micros(seen_at - health.failed_ago),
+            None if health.seconds_since_failure is None else to_micros(seen_at - health.seconds_since_failure),
         )

@@ -295,7 +295,7 @@ def test_ten_thousand_failures_lock_nobody_out(world: World) -> None:
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
         for waiter in waiters:
             waiter.wait(30)
-        assert {waiter.answer.outcome for waiter in waiters} == {Outcome.WRONG_SECRET}
+        assert {waiter.result.outcome for waiter in waiters} == {Outcome.WRONG_SECRET}
         assert decide(authenticator, keys.basic()) is Outcome.ACCEPTED
     assert world.recorded(keys.public_key) == {"wrong_secret": 10_000, "accepted": 2}
     assert world.rows("SELECT COUNT(*) FROM incident") == [(1,)]

@@ -213,13 +213,13 @@ def test_a_request_that_can_not_be_described_takes_no_other_with_it(world: World
             next(story)
         for waiter in waiters:
             waiter.wait(60)
-        assert [waiter.answer.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
+        assert [waiter.result.outcome for waiter in waiters] == [Outcome.DATABASE_UNAVAILABLE, Outcome.WRONG_SECRET]
 
 
 def test_a_ticket_is_taken_once() -> None:
     for _ in range(200):
         waiter, wins = ThreadWaiter(), []
-        threads = [threading.Thread(target=lambda t=waiter, w=wins: w.append(t.take())) for _ in range(4)]
+        threads = [threading.Thread(target=lambda t=waiter, w=wins: w.append(t.acquire())) for _ in range(4)]
         for thread in threads:
             thread.start()
         for thread in threads:
@@ -238,7 +238,7 @@ def test_tickets_of_threads_and_loops_are_settled_together() -> None:
         begun = time.monotonic()
         await late.wait(0.05)
         assert time.monotonic() - begun >= 0.05
-        return [mine.answer, other.answer, late.answer]
+        return [mine.result, other.result, late.result]
 
     assert asyncio.run(wait()) == [decision, decision, None]
 
@@ -258,7 +258,7 @@ def test_a_closed_loop_and_a_cancelled_task_disturb_nobody() -> None:
     other = ThreadWaiter()
     settle([(left, AuthDecision(Outcome.UNKNOWN_KEY)), (other, AuthDecision(Outcome.UNKNOWN_KEY))])
     other.wait(60)
-    assert other.answer is not None
+    assert other.result is not None
 
 
 texts = st.text(st.characters(blacklist_categories=["Cs"]), max_size=40)

@@ -48,20 +48,20 @@ def submit(recorder: Recorder, event: AuthEvent) -> ThreadWaiter:
 def told(waiter: ThreadWaiter) -> Outcome | None:
     """Return what the client of a ticket is told."""
     waiter.wait(60)
-    assert isinstance(waiter.answer, AuthDecision)
-    assert waiter.answer.event is None
-    return waiter.answer.outcome
+    assert isinstance(waiter.result, AuthDecision)
+    assert waiter.result.event is None
+    return waiter.result.outcome
 
 
 def test_what_queues_up_during_a_commit_is_one_batch() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=100, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=100, batch_delay=0)
     store.released.clear()
     first = submit(recorder, one())
     while recorder.health().queued != 0:
         pass
     rest = [submit(recorder, one(number=n)) for n in range(30)]
-    assert first.answer is None
+    assert first.result is None
     store.released.set()
     assert {told(each) for each in [first, *rest]} == {Outcome.WRONG_SECRET}
     assert [len(batch) for batch in store.batches] == [1, 30]
@@ -70,7 +70,7 @@ def test_what_queues_up_during_a_commit_is_one_batch() -> None:
 
 def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=1000, batch_delay=0.01)
+    recorder = Recorder(store.write, queue_limit=1000, batch_delay=0.01)
     for number in range(50):
         recorder.record(one(Outcome.ACCEPTED, number * 2))
         submit(recorder, one(number=number * 2 + 1))
@@ -81,7 +81,7 @@ def test_outcomes_keep_their_order_whether_somebody_waits_or_not() -> None:
 
 def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=1.0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=1.0)
     recorder.record(one(Outcome.ACCEPTED))
     recorder.close()
     assert store.outcomes == [Outcome.ACCEPTED]
@@ -92,7 +92,7 @@ def test_closing_writes_what_is_queued_and_later_entries_start_anew() -> None:
 
 def test_a_failed_commit_is_told_and_what_can_wait_is_written_later() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("disk full")
     recorder.record(one(Outcome.ACCEPTED))
     refused = submit(recorder, one())
@@ -113,7 +113,7 @@ def until(true: Callable[[], bool]) -> None:
 
 def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()
@@ -132,12 +132,12 @@ def test_what_nobody_judged_leaves_room_for_what_was_accepted() -> None:
 
 def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()  # the next try hangs, as one that waits for a lock does
     refused = [submit(recorder, one(Outcome.UNKNOWN_KEY)) for _ in range(3)]
-    assert all(each.answer is not None for each in refused)
+    assert all(each.result is not None for each in refused)
     assert [told(each) for each in refused] == [Outcome.DATABASE_UNAVAILABLE] * 3
     store.fault = None
     store.released.set()
@@ -149,7 +149,7 @@ def test_while_the_store_is_away_refusals_fail_at_once_and_are_on_record_later()
 def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
     store = Store()
     store.fault = ZeroDivisionError("a bug")
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.fault = None
     recorder.close()
@@ -158,7 +158,7 @@ def test_even_a_fault_of_ours_leaves_no_client_waiting() -> None:
 def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=3, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
     submit(recorder, one())
     while recorder.health().queued:
         pass
@@ -167,7 +167,7 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     assert not recorder.record(one(Outcome.ACCEPTED))
     paced = submit(recorder, one(Outcome.ACCEPTED))
-    assert paced.answer is None
+    assert paced.result is None
     store.released.set()
     assert told(paced) is Outcome.ACCEPTED
     recorder.close()
@@ -178,7 +178,7 @@ def test_a_full_queue_refuses_refusals_and_gives_accepted_ones_the_stores_pace()
 def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
     store = Store()
     store.fault = DatabaseUnavailableError("away")
-    recorder = Recorder(store.write, limit=2, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=2, batch_delay=0)
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     for _ in range(5):
         assert recorder.record(one(Outcome.ACCEPTED))
@@ -190,13 +190,13 @@ def test_a_full_queue_before_a_dead_store_counts_what_it_gives_up() -> None:
 def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     first = submit(recorder, one())
     while recorder.health().queued:
         pass
-    withdrawn, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
-    assert withdrawn.withdraw()
-    assert not first.withdraw()  # its commit is under way
+    cancelled, kept = submit(recorder, one(number=1)), submit(recorder, one(number=2))
+    assert cancelled.cancel()
+    assert not first.cancel()  # its commit is under way
     store.released.set()
     assert told(kept) is Outcome.WRONG_SECRET
     recorder.close()
@@ -205,7 +205,7 @@ def test_who_withdraws_before_the_commit_has_failed_all_the_same() -> None:
 
 def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_given_up_is_counted() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.fault = DatabaseUnavailableError("locked")
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.clear()
@@ -230,7 +230,7 @@ def test_wrong_secrets_of_one_key_leave_room_for_those_of_another_and_what_is_gi
 def test_a_full_queue_of_a_slow_store_keeps_the_wrong_secret_that_it_answers_503() -> None:
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=3, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=3, batch_delay=0)
     submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
     for _ in range(3):
@@ -249,7 +249,7 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
             raise ZeroDivisionError("a bug")
         written.extend(batch)
 
-    recorder = Recorder(write, limit=100, batch_delay=0.2)
+    recorder = Recorder(write, queue_limit=100, batch_delay=0.2)
     for number in range(12):
         recorder.record(one(Outcome.ACCEPTED, number))
     poison, last = submit(recorder, one(number=13)), submit(recorder, one(number=14))
@@ -262,7 +262,7 @@ def test_one_entry_that_can_not_be_written_takes_no_other_with_it() -> None:
 
 def test_what_is_noted_after_a_close_during_a_commit_is_written() -> None:
     store = Store()
-    recorder = Recorder(store.write, limit=10, batch_delay=0)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0)
     store.released.clear()
     submit(recorder, one())
     while recorder.health().queued:
@@ -288,7 +288,7 @@ def test_a_drain_that_was_called_during_its_last_batch_still_hears_the_next_call
         go_on.wait(60)
         return []
 
-    queue: BatchQueue[int] = BatchQueue("test", handle, most=10)
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10)
     queue.put(1)
     inside.wait(60)
     closing = threading.Thread(target=queue.close)
@@ -309,14 +309,14 @@ def test_what_comes_alone_is_handled_at_once_and_a_flood_in_company() -> None:
         began.append((time.monotonic(), len(batch)))
         return []
 
-    queue: BatchQueue[int] = BatchQueue("test", handle, most=10, min_interval=pace)
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=10, min_interval=pace)
     for number in range(100):
-        queue.put_urgently(number)
+        queue.put_urgent(number)
         until(lambda: sum(size for _, size in began) == number + 1)  # noqa: B023
     alone = began[-1][0] - began[0][0]
     began.clear()
     for number in range(300):
-        queue.put_urgently(number)
+        queue.put_urgent(number)
         time.sleep(0.001 if number % 3 == 0 else 0.0)
     until(lambda: sum(size for _, size in began) == 300)
     queue.close()
@@ -333,7 +333,7 @@ def test_a_drain_that_is_to_end_keeps_no_pace() -> None:
         handled.extend(batch)
         return []
 
-    queue: BatchQueue[int] = BatchQueue("test", handle, most=1, min_interval=30.0)
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=1, min_interval=30.0)
     queue.put(1)
     until(lambda: handled == [1])
     queue.closing = True
@@ -351,9 +351,9 @@ def test_a_handler_that_fails_ends_no_thread() -> None:
         handled.extend(batch)
         return []
 
-    queue: BatchQueue[int] = BatchQueue("test", handle, most=1)
+    queue: BatchQueue[int] = BatchQueue("test", handle, max_batch=1)
     queue.put(1)
-    queue.put_urgently(2)
+    queue.put_urgent(2)
     until(lambda: handled == [2])
     queue.close()
 
@@ -362,12 +362,12 @@ def test_a_commit_that_hangs_is_a_store_that_is_away() -> None:
     now = 1000.0
     store = Store()
     store.released.clear()
-    recorder = Recorder(store.write, limit=10, batch_delay=0, patience=5.0, monotonic=lambda: now)
+    recorder = Recorder(store.write, queue_limit=10, batch_delay=0, commit_timeout=5.0, monotonic=lambda: now)
     first = submit(recorder, one())
     until(lambda: recorder.health().queued == 0)
-    assert submit(recorder, one()).answer is None  # it may still be in time
+    assert submit(recorder, one()).result is None  # it may still be in time
     now += 5.1
-    assert recorder.health().waiting > 5
+    assert recorder.health().current_commit_seconds > 5
     assert told(submit(recorder, one())) is Outcome.DATABASE_UNAVAILABLE
     store.released.set()
     assert told(first) is Outcome.WRONG_SECRET

@@ -57,17 +57,17 @@ def test_tickets_of_one_run_wake_together_and_a_run_that_ended_holds_nobody_up()
         waiters = [TrioWaiter(), TrioWaiter()]
         assert waiters[0].loop == waiters[1].loop
         await waiters[0].wait(0.01)  # in vain
-        assert waiters[0].answer is None
+        assert waiters[0].result is None
         async with trio.open_nursery() as nursery:
             for waiter in waiters:
                 nursery.start_soon(waiter.wait, 60)
             nursery.start_soon(trio.to_thread.run_sync, settle, [(waiter, OPEN) for waiter in waiters])
-        assert [waiter.answer for waiter in waiters] == [OPEN, OPEN]
+        assert [waiter.result for waiter in waiters] == [OPEN, OPEN]
         return [TrioWaiter()]
 
     late = trio.run(waits)
     settle([(late[0], OPEN)])
-    assert late[0].answer is OPEN
+    assert late[0].result is OPEN
 
 
 def test_work_goes_on_when_the_task_that_waits_for_it_is_cancelled() -> None:

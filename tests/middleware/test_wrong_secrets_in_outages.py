@@ -190,7 +190,7 @@ def test_a_slow_hash_that_was_compared_before_the_database_went_away_is_counted(
         for pending, waiter in zip((slow_one, right), waiters, strict=True):
             authenticator.verify_slow_hash(pending._replace(waiter=waiter), FakeRequest())
             waiter.wait(20)
-        outcomes = [waiter.answer.outcome for waiter in waiters if waiter.answer]  # type: ignore[union-attr]
+        outcomes = [waiter.result.outcome for waiter in waiters if waiter.result]  # type: ignore[union-attr]
         assert outcomes == [Outcome.WRONG_SECRET, Outcome.DATABASE_UNAVAILABLE]
     assert world.recorded(keys.public_key) == {"wrong_secret": 1}
 
