@@ -1,7 +1,7 @@
 """The `octy` command over a real database, in this process or as a process of its own.
 
 Here: running it, and the failures and cases that its tests look at. Commands that connect a Temporal client are run
-beside this process only: it might not survive its own end (see `octy_worker.cli.leave`). Not here: tests.
+beside this process only: it might not survive its own end (see `octy_worker.cli.exit_process`). Not here: tests.
 """
 
 import json

@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import PairState
-from octy_worker.cli import incidents, incidents_requests, keys, leave
+from octy_worker.cli import exit_process, incidents, incidents_requests, keys
 
 WHY = ("--reason", "confirmed by phone")
 
@@ -261,7 +261,7 @@ def test_a_process_ends_at_once_when_it_may_have_had_a_client(monkeypatch, loade
     monkeypatch.setitem(sys.modules, "temporalio.client", sys) if loaded else monkeypatch.delitem(
         sys.modules, "temporalio.client", raising=False
     )
-    leave(3)
+    exit_process(3)
     assert ends[0] == (way, 3)
 
 

@@ -239,7 +239,7 @@ def test_the_doctor_says_whether_mails_are_signed(signed):
 
 def test_the_doctor_finds_signatures_that_would_not_count(signed, tmp_path):
     foreign = check_signature(set_up(signed, OCTY_MAIL_FROM="Acme <a@acme.org>"))
-    assert (foreign.state, "mails come from acme.org" in foreign.found) == (State.PROBLEM, True)
+    assert (foreign.state, "mails are sent from acme.org" in foreign.found) == (State.PROBLEM, True)
     (tmp_path / "dkim.pem").chmod(0o644)
     assert "every user of this machine can read" in check_signature(set_up(signed)).found
     assert check_signature(set_up(signed, OCTY_MAIL_FROM="Acme")).state is State.UNCHECKED

@@ -1,7 +1,4 @@
-"""`octy accounts`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: SQL (`reports`, `registration`), tables (`views`).
-"""
+"""`octy accounts`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import Annotated
@@ -14,7 +11,7 @@ from octy_worker.cli.options import Actor, AsJson, Limit, ListPage, PageNumber, 
 from octy_worker.cli.output import print_json, print_lines, print_list, print_omitted, print_page, printing_result
 from octy_worker.errors import UsageError
 
-app = typer.Typer(no_args_is_help=True, help="Customers: their contact data, keys and cases.")
+app = typer.Typer(no_args_is_help=True, help="Customers: contact data, key pairs and incidents.")
 
 ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
 CHANGE_JSON = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
@@ -28,18 +25,18 @@ SHOW_JSON = (
 
 @app.command(
     help=help_text(
-        "Open an account and order its first key pair.",
+        "Create an account and order its first key pair.",
         "octy accounts add --reference acme --email security@acme.example",
         "octy accounts add --reference 4711 --email ada@acme.example --name Ada",
-        more="The worker issues the pair and mails a link that shows the secret once. Nobody else ever sees it.",
+        more="The worker issues the key pair and mails a link that shows the secret once. Nobody else ever sees it.",
         json=ADD_JSON,
     )
 )
 def add(
     context: typer.Context,
     *,
-    reference: Annotated[str, typer.Option(help="Your own id of the customer, 1 to 200 characters.")],
-    email: Annotated[str, typer.Option(help="Where alerts and new keys go.")],
+    reference: Annotated[str, typer.Option(help="Your own id for the customer, 1 to 200 characters.")],
+    email: Annotated[str, typer.Option(help="The mail address for alerts and new keys.")],
     name: Annotated[str, typer.Option(help="The contact's given name.")] = "",
     surname: Annotated[str, typer.Option(help="The contact's family name.")] = "",
     webhook: Annotated[str, typer.Option(help="The account's webhook URL.")] = "",
@@ -47,13 +44,13 @@ def add(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create the account; everything else is the worker's."""
+    """Create the account; the worker does everything else."""
     from octy_middleware.addresses import mail_address
     from octy_worker.staff.audit import record
     from octy_worker.staff.registration import register
 
     if mail_address(email) is None:
-        raise UsageError(f"no mail can be sent to {email[:100]!r}", "give an address like name@example.com")
+        raise UsageError(f"{email[:100]!r} is not a valid mail address", "use the form name@example.com")
     contact = {
         "contact_email_address": email,
         "contact_name": name,
@@ -63,29 +60,31 @@ def add(
     }
     who = staff_actor(context, actor)
     with open_database(context) as database:
-        made = register(database, reference, contact, actor=who, now=now())
-    record("account_added", who, account=made.account_id, regeneration=made.regeneration_id)
-    with printing_result(f"account {reference.strip()} is open ({made.account_id}) and its first key pair is ordered"):
+        account = register(database, reference, contact, actor=who, now=now())
+    record("account_added", who, account=account.account_id, regeneration=account.regeneration_id)
+    with printing_result(
+        f"account {reference.strip()} is created ({account.account_id}) and its first key pair is ordered"
+    ):
         if as_json:
-            ids = {"account_id": made.account_id, "regeneration_id": made.regeneration_id}
+            ids = {"account_id": account.account_id, "regeneration_id": account.regeneration_id}
             print_json({**ids, "reference": reference.strip(), "contact_email_address": email.strip()})
             return
         print_lines(
-            f"Account {reference.strip()} is open ({made.account_id}).",
-            f"Its first key pair is ordered. As soon as `octy worker` runs, a mail goes to {email.strip()}: with the "
-            "public key, and a link that shows the secret once.",
-            f"To follow it: octy accounts show {reference.strip()}",
+            f"Account {reference.strip()} is created ({account.account_id}).",
+            f"Its first key pair is ordered. The worker mails the public key, and a link that shows the secret once, to "
+            f"{email.strip()}.",
+            f"To see its progress: octy accounts show {reference.strip()}",
         )
 
 
 @app.command(
     help=help_text(
-        "Change an account's contact address, for a customer who can't do it.",
+        "Change an account's contact address, for a customer who can't do so.",
         "octy accounts change acme --email security@acme.example --reason 'mistyped, ticket 4711'",
-        more="For an address that was mistyped or that refuses mails. The new address and those of the last 14 days "
-        "are told by mail, the one before with a link by which its owner can object. Alerts and links to keys go to "
-        "the new address after 24 hours; 7 days after a change with the API keys. Send uncollected keys again then, "
-        "by `octy keys resend`. Audited: who, why and when.",
+        more="For an address that is mistyped or that rejects mails. The new address and all addresses of the last 14 "
+        "days get a notice; the notice to the previous address has a link to object. Alerts and links to keys go to "
+        "the new address after 24 hours, or 7 days after a change made with the API keys. Then send uncollected keys "
+        "again with `octy keys resend`. The change is audited.",
         json=CHANGE_JSON,
     )
 )
@@ -93,12 +92,12 @@ def change(
     context: typer.Context,
     *,
     account: Annotated[str, typer.Argument(metavar="REFERENCE", help="The account's reference or id.")],
-    email: Annotated[str, typer.Option(help="Where alerts and new keys are to go.")],
+    email: Annotated[str, typer.Option(help="The new mail address for alerts and new keys.")],
     reason: Reason,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change it in SQL; the worker tells the addresses."""
+    """Change it in SQL; the worker sends the notices."""
     from octy_worker.cli.views import accounts as view
     from octy_worker.staff.account_changes import change_email
     from octy_worker.staff.audit import record
@@ -124,36 +123,38 @@ def change(
     ),
 )
 def list_all(context: typer.Context, limit: Limit = 200, page: PageNumber = 1, as_json: AsJson = False) -> None:
-    """Show one line an account."""
+    """Show one line for each account."""
     from octy_middleware.db.models import Account
     from octy_worker.cli.views import accounts as view
     from octy_worker.reports.queries import count_rows, list_accounts
 
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
-        found = list_accounts(session, limit=part.most, offset=part.offset)
+        found = list_accounts(session, limit=part.row_limit, offset=part.offset)
         total = count_rows(session, Account)
-    empty = "There are no accounts yet. `octy accounts add` opens one."
+    empty = "There are no accounts yet. Create one with `octy accounts add`."
     print_list("accounts", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @app.command(
     "show",
     help=help_text(
-        "Show one account: contact data, whom security mails go to, keys, open cases, notices, mails.",
+        "Show one account: contact data, addresses of security mails, key pairs, open incidents, notices, mails.",
         "octy accounts show acme",
         "octy accounts show acme --limit 0",
-        more="To find its reference: `octy find`, with an address, a name or an id of a mail.",
+        more="To find its reference, use `octy find` with an address, a name, or an id from a mail.",
         json=SHOW_JSON,
     ),
 )
 def show_one(
     context: typer.Context,
     reference: Annotated[str, typer.Argument(help="The account's reference or id.")],
-    limit: Annotated[int, typer.Option(min=0, help="Show so many notices and mails, the newest; 0: all.")] = 20,
+    limit: Annotated[
+        int, typer.Option(min=0, help="Show at most this many notices and mails, the newest; 0: all.")
+    ] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything about one account that staff may see."""
+    """Show one account."""
     from octy_worker.cli.views import accounts as view
     from octy_worker.reports.queries import show_account
 

@@ -1,7 +1,7 @@
-"""The `octy` command as a whole: its groups, and the options that stand before them.
+"""The `octy` command: its groups, and the options before them.
 
-Here: assembly. Not here: any command. No module that is loaded for `octy --help` imports SQLAlchemy, pydantic or
-temporalio: they take over a second on a small machine.
+No module that is loaded for `octy --help` imports SQLAlchemy, pydantic or temporalio: they take over a second on a
+small machine.
 """
 
 from pathlib import Path
@@ -39,11 +39,11 @@ app = typer.Typer(
     rich_markup_mode="rich",
     pretty_exceptions_enable=False,  # they would show local variables, and with them secrets
     help=help_text(
-        "API keys under watch: accounts and their keys, cases of repeated failures, and the worker that acts on them.",
-        "octy dev                          the whole stack on this machine",
-        "octy secrets --out octy.env       fresh keys for a new installation",
-        "octy --env-file octy.env doctor   what is missing, and what to do",
-        "octy incidents list               who waits for an answer",
+        "Manage API keys: accounts, key pairs, incidents of repeated failed attempts, and the worker.",
+        "octy dev                          run the whole stack on this machine",
+        "octy secrets --out octy.env       create the keys of a new installation",
+        "octy --env-file octy.env doctor   find problems and what to do about them",
+        "octy incidents list               list the open incidents",
     ),
     epilog=exit_code_table(),
 )
@@ -92,7 +92,7 @@ def prepare(
         typer.Option(
             "--database",
             metavar="URL",
-            help="The store: sqlite:///FILE or postgresql://USER@HOST/NAME. Wins over OCTY_DATABASE_URL.",
+            help="The database: sqlite:///FILE or postgresql://USER@HOST/NAME. Overrides OCTY_DATABASE_URL.",
         ),
     ] = None,
     env_file: Annotated[
@@ -100,13 +100,13 @@ def prepare(
         typer.Option(
             "--env-file",
             metavar="FILE",
-            help="Read OCTY_* settings from lines of NAME=value, as `octy secrets` prints and `octy dev` keeps them. "
-            "They win over the environment's.",
+            help="Read OCTY_* settings from a file of NAME=value lines, as written by `octy secrets` and `octy dev`. "
+            "They override environment variables.",
         ),
     ] = None,
-    version: Annotated[  # noqa: ARG001  # acts on its own
+    version: Annotated[  # noqa: ARG001  # its callback acts
         bool, typer.Option("--version", help="Show the version.", callback=_show_version, is_eager=True)
     ] = False,
 ) -> None:
-    """Gather the settings for the command that follows."""
+    """Load the settings for the command that follows."""
     context.obj = load_variables(database, env_file)

@@ -1,7 +1,4 @@
-"""`octy db`, `octy doctor`, `octy secrets`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: what the doctor looks at (`checks`), migrations (the middleware's).
-"""
+"""`octy db`, `octy doctor` and `octy secrets`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from pathlib import Path
@@ -20,7 +17,7 @@ from octy_worker.private_files import write_private
 if TYPE_CHECKING:
     from octy_middleware.keys.keychain import Keychain
 
-database = typer.Typer(no_args_is_help=True, help="The database: its tables and their release.")
+database = typer.Typer(no_args_is_help=True, help="The database: schema, migration, retention and restored backups.")
 
 _SECRETS = ("OCTY_PEPPERS", "OCTY_SEALING_KEYS", "OCTY_LINK_KEYS", "OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")
 _OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation without them has none to rotate
@@ -28,44 +25,44 @@ _OPTIONAL = ("OCTY_WEBHOOK_KEYS", "OCTY_TEMPORAL_KEYS")  # an installation witho
 CURRENT_JSON = "url, schema, needed"
 DOCTOR_JSON = "ok, checks[name, state: ok | problem | unchecked, found, to_do, code]"
 DOCTOR_HELP = help_text(
-    "Look at everything, and say what is missing and what to do.",
+    "Check the whole installation; list problems and what to do about them.",
     "octy --env-file octy.env doctor",
     "octy doctor --json | jq '.checks[] | select(.state != \"ok\")'",
-    more="First what is reachable: settings, packages, database, outbox, Temporal and its workers, mails, pages. Then "
-    "what came of it: alerts, incidents, keys, mails, webhooks, commits, a real write, clocks. Nothing stays "
-    "changed and no mail is sent. Run it where the worker runs, with the worker's settings.",
+    more="It checks settings, packages, database, outbox, Temporal and its workers, mail server and pages; then the work "
+    "itself: alerts, incidents, keys, mails, webhooks, commits, a test write, clocks. It leaves no changes and sends no "
+    "mail. Run it where the worker runs, with the worker's settings. Exit code 1: problems found, or checks that could "
+    "not be made.",
     json=DOCTOR_JSON,
 )
 SECRETS_HELP = help_text(
-    "Print a complete set of fresh keys as OCTY_* settings.",
+    "Print a complete set of new keys as OCTY_* settings.",
     "octy secrets --out octy.env",
     "octy --env-file octy.env secrets --rotate --out new.env",
-    more="They are secrets: keep them outside the database and its backups. An installation keeps its keys: pairs "
-    "can't be checked without their own peppers.\n\n"
-    "To rotate, --rotate prints the present keys with a new one behind each: new things use the last one, old ones "
-    "stay readable. Peppers take two steps, since an app that lacks a pair's pepper answers 503: first put the new one "
-    "before the present one everywhere; then give this block to all apps and workers. A pepper can go once "
-    "`octy doctor` misses nothing without it, a sealing or link key after 14 days, a webhook key "
-    "once customers have the secrets of the next one, a "
-    "key of Temporal's payloads once nothing runs or is kept that it encrypted.",
+    more="They are secrets: keep them outside the database and its backups. An existing installation must keep its keys: "
+    "without its peppers no key pair can be verified.\n\n"
+    "To rotate keys, --rotate prints the current keys, each followed by a new one. The last key is used for new data, "
+    "the others stay readable. Rotate peppers in two steps, because an app without a key pair's pepper responds 503: "
+    "first put the new pepper before the current one in all apps and workers, then give all of them this output.\n\n"
+    "When an old key may be removed: a pepper once `octy doctor` reports no problem without it; a sealing or link key "
+    "after 14 days; a webhook key once customers have the secrets of the next one; a key of Temporal's payloads once no "
+    "workflow that it encrypted runs or is retained.",
 )
 
 
 @database.command(
     help=help_text(
-        "Make the tables, or bring them to this release. Safe to repeat; every process may run meanwhile.",
+        "Create the tables, or migrate them to this release. Safe to repeat; apps and workers can run meanwhile.",
         "octy db upgrade",
         "octy --database sqlite:////var/lib/octy/octy.db db upgrade",
         "octy --database postgresql://octy@db.example/octy db upgrade",
-        more="It also registers which installation the database belongs to, and which keys it is used with: give it "
-        "the worker's settings. A PostgreSQL database is made by the server's owner first: "
-        "CREATE DATABASE octy OWNER octy. Without its "
-        "password in the URL, that comes from PGPASSWORD or ~/.pgpass. Where the database can, all of it happens or "
-        "nothing; whoever comes second waits, and finds it done.",
+        more="It also registers the installation's id and check values of its keys: run it with the worker's settings. "
+        "Create a PostgreSQL database first: CREATE DATABASE octy OWNER octy. If the URL has no password, it comes from "
+        "PGPASSWORD or ~/.pgpass. The migration is one transaction where the database supports that; a second one at "
+        "the same time waits.",
     )
 )
 def upgrade(context: typer.Context) -> None:
-    """Migrate."""
+    """Migrate to this release's schema."""
     from octy_middleware.db.database import Database
     from octy_middleware.db.migrations import upgrade as migrate
     from octy_middleware.db.schema_version import read_schema_version
@@ -80,18 +77,18 @@ def upgrade(context: typer.Context) -> None:
     finally:
         opened.close()
     if before == after:
-        print_lines(f"The database is at schema {after} already.")
+        print_lines(f"The database is already at schema {after}.")
     else:
-        print_lines(f"The database was at schema {before or 'none'} and is at {after} now.")
+        print_lines(f"Migrated the database from schema {before or 'none'} to {after}.")
 
 
 @database.command(
     help=help_text(
-        "Take the tables back to an older schema, by default the one before. What is newer in them is lost.",
+        "Migrate the tables back to an older schema, by default the previous one. Newer data is lost.",
         "octy db downgrade 0001",
         "octy db downgrade --yes",
-        more="Run it with the newer release, which knows the way back, once no app or worker of that release runs. "
-        "Take a backup first. All of it happens, or nothing.",
+        more="Run it with the newer release, which has the migration, when no app or worker of that release runs. Make a "
+        "backup first.",
     )
 )
 def downgrade(
@@ -108,24 +105,24 @@ def downgrade(
     try:
         require_database_file(opened)
         if not yes:
-            target = "the schema before" if revision == "-1" else f"schema {revision}"
+            target = "the previous schema" if revision == "-1" else f"schema {revision}"
             found = read_schema_version(opened) or "none"
-            print_lines(f"This takes {opened.backend.display_name} from schema {found} back to {target}.")
-            typer.confirm("What is newer in its tables is lost. Go on?", abort=True)
+            print_lines(f"This migrates {opened.backend.display_name} from schema {found} to {target}.")
+            typer.confirm("Newer data in its tables is lost. Continue?", abort=True)
         before = migrate_back(opened, revision)
         after = read_schema_version(opened)
     finally:
         opened.close()
-    print_lines(f"The database was at schema {before or 'none'} and is at {after or 'none'} now.")
+    print_lines(f"Migrated the database from schema {before or 'none'} to {after or 'none'}.")
 
 
 @database.command(
     help=help_text(
-        "Show which schema the database is at, and which one this release needs.", "octy db current", json=CURRENT_JSON
+        "Show the database's schema version, and the one that this release needs.", "octy db current", json=CURRENT_JSON
     )
 )
 def current(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show both schemas."""
+    """Show both schema versions."""
     from octy_middleware.db.database import Database
     from octy_middleware.db.schema_version import SCHEMA_VERSION, read_schema_version
 
@@ -143,9 +140,9 @@ def current(context: typer.Context, as_json: AsJson = False) -> None:
 
 @database.command(
     help=help_text(
-        "Say nothing and exit with 0 when the database has the tables of this release; else say what to do.",
+        "Check that the database has the tables of this release; exit with 0 if so, else print what to do.",
         "octy db check",
-        more="It compares each table, column, index and constraint.",
+        more="It compares every table, column, index and constraint.",
     )
 )
 def check(context: typer.Context) -> None:
@@ -157,27 +154,28 @@ def check(context: typer.Context) -> None:
 
 
 def doctor(context: typer.Context, as_json: AsJson = False) -> None:
-    """Look at everything."""
+    """Run all checks."""
     from octy_worker.cli.doctor import State, run_checks
     from octy_worker.cli.views import doctor as view
 
-    found = run_checks(variables_of(context), context.find_root().params.get("env_file"))
-    well = all(each.state is State.OK for each in found)
+    checks = run_checks(variables_of(context), context.find_root().params.get("env_file"))
+    ok = all(check.state is State.OK for check in checks)
     if as_json:
-        print_json({"ok": well, "checks": found})
+        print_json({"ok": ok, "checks": checks})
     else:
-        print_page(*view.page(found))
-    raise typer.Exit(ExitCode.OK if well else ExitCode.FAILED)
+        print_page(*view.page(checks))
+    raise typer.Exit(ExitCode.OK if ok else ExitCode.FAILED)
 
 
 def secrets(
     context: typer.Context,
-    rotate: Annotated[bool, typer.Option("--rotate", help="Add a new key behind each of the present ones.")] = False,
+    rotate: Annotated[bool, typer.Option("--rotate", help="Add a new key to each of the current ones.")] = False,
     out: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Make this file, for its owner alone, in place of printing.")
+        Path | None,
+        typer.Option(metavar="FILE", help="Write to this new file, readable by you alone, instead of stdout."),
     ] = None,
 ) -> None:
-    """Print keys, or make a file of them."""
+    """Print keys, or write them to a file."""
     lines = _secrets(variables_of(context), rotate=rotate)
     if out is None:
         typer.echo("\n".join(lines))
@@ -185,9 +183,11 @@ def secrets(
     try:
         write_private(out, "".join(f"{line}\n" for line in lines), new=True)
     except FileExistsError:
-        raise UsageError(f"{out} is there already, and keys are not replaced", "name a new file") from None
+        raise UsageError(f"{out} exists already, and keys are not overwritten", "name a new file") from None
     except OSError as error:
-        raise UsageError(f"{out} can't be written: {error.strerror}", "name a file in a folder of yours") from None
+        raise UsageError(
+            f"{out} can't be written: {error.strerror}", "name a file in a folder where you may write"
+        ) from None
 
 
 def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
@@ -202,14 +202,14 @@ def _secrets(variables: Variables, *, rotate: bool) -> list[str]:
             continue
         if not variables.get(name):
             raise UsageError(
-                f"{name} is not set, so there is nothing to rotate", "name the present keys with --env-file"
+                f"{name} is not set, so it can't be rotated", "name the file with the current keys with --env-file"
             )
         lines.append(f"{name}={_with_new_key(Keychain.parse(variables[name], name=name)).export()}")
     return lines
 
 
 def _with_new_key(keys: "Keychain") -> "Keychain":
-    """Return the keys and a fresh one behind them; its id is new, too."""
+    """Return the keys followed by a new one with a new id."""
     new = keys.generate()
     while new.newest[0] in keys:
         new = keys.generate()

@@ -1,7 +1,4 @@
-"""`octy db prune`: what can be typed, with its help, and what is said of a run.
-
-Here: options, progress. Not here: what goes, and how (`octy_worker.maintenance.retention`).
-"""
+"""`octy db prune`: options, help text, progress and report."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
@@ -22,27 +19,27 @@ if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_worker.settings import RetentionSettings
 
-_WAITS = 30.0  # seconds for a store that is away
+_DATABASE_TIMEOUT = 30.0  # seconds to wait for a database that is not available
 _WORDS = {
     "attempts": "refused attempts in detail",
     "messages": "delivered messages",
     "changes": "entries of the change feed",
-    "webhooks": "webhooks that came to their end",
-    "apps": "app processes that are gone",
-    "secrets": "secrets that nobody collected",
+    "webhooks": "webhooks that were delivered or failed",
+    "apps": "app processes that have ended",
+    "secrets": "uncollected secrets",
     "incident_counts": "sums of failed attempts",
     "counters": "counters",
-    "minutes": "counters of minutes, added up by the day",
+    "minutes": "counters per minute, merged into counters per day",
 }
 PRUNE_JSON = f"dry_run, rows[{', '.join(_WORDS)}], longest_step_ms"
 PRUNE_HELP = help_text(
-    "Drop what is past its time, and add up old counters by the day. Workers do it once a day.",
+    "Delete expired rows, and merge old counters per minute into days. Workers do it once a day.",
     "octy db prune --dry-run",
     "octy --env-file octy.env db prune --json",
-    more="In steps of milliseconds: every process may run meanwhile. Ctrl-C is harmless, the next run goes on. Cases "
-    "and their timelines, mails and notices stay. OCTY_KEEP_ATTEMPTS_DAYS (90), OCTY_KEEP_COUNTERS_DAYS (400) and "
-    "OCTY_COMPACT_COUNTERS_AFTER_DAYS (35) say what is past its time: give the worker's settings. A SQLite file does "
-    "not shrink; what is freed is used again.",
+    more="Apps and workers can run meanwhile: it works in steps of milliseconds. You may stop it with Ctrl-C; the next "
+    "run continues. Incidents, their timelines, mails and notices are kept. OCTY_KEEP_ATTEMPTS_DAYS (90), "
+    "OCTY_KEEP_COUNTERS_DAYS (400) and OCTY_COMPACT_COUNTERS_AFTER_DAYS (35) define what has expired: use the worker's "
+    "settings. A SQLite file does not shrink; its free pages are reused.",
     json=PRUNE_JSON,
 )
 _Report = Callable[[Counter[str]], None]
@@ -51,10 +48,10 @@ _Report = Callable[[Counter[str]], None]
 def prune(
     context: typer.Context,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would go; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count what would be deleted; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do a run, or count what it would do."""
+    """Delete expired rows, or count them."""
     from octy_worker.maintenance.retention import count_due
     from octy_worker.settings import RetentionSettings
 
@@ -65,9 +62,9 @@ def prune(
     if as_json:
         print_json({"dry_run": dry_run, "rows": rows, "longest_step_ms": longest})
         return
-    said = [f"{count:>11,}  {_WORDS[name]}" for name, count in rows.items() if count]
-    head = "This would go:" if dry_run else f"This went, the longest step took {longest} ms:"
-    print_lines(*([head, *said] if said else ["Nothing is past its time."]))
+    lines = [f"{count:>11,}  {_WORDS[name]}" for name, count in rows.items() if count]
+    head = "Would be deleted:" if dry_run else f"Deleted (longest step: {longest} ms):"
+    print_lines(*([head, *lines] if lines else ["No rows have expired."]))
 
 
 def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[str], float]:
@@ -75,17 +72,17 @@ def _run(database: "Database", settings: "RetentionSettings") -> tuple[Counter[s
     from octy_worker.maintenance.retention import Ended, Run
 
     if removed := clear_interrupted(database, now):
-        print_note(f"{removed:,} pairs of an import that was interrupted are removed")
+        print_note(f"removed {removed:,} key pairs of an earlier, interrupted import")
     with _progress() as report:
-        run = Run(database, settings, now, waits=_WAITS, report=report)
+        run = Run(database, settings, now, waits=_DATABASE_TIMEOUT, report=report)
         if run.go() is Ended.HELD:
-            raise RefusedError("a worker is doing it now", "look again in a minute, or stop that worker")
+            raise RefusedError("a worker is running it now", "try again in a minute, or stop that worker")
     return run.done, round(run.pace.longest * 1000, 1)
 
 
 @contextmanager
 def _progress() -> Iterator[_Report]:
-    """Show counts that grow, on a terminal; on stderr, for stdout may be JSON."""
+    """Show the growing counts on a terminal; on stderr, as stdout may be JSON."""
     if not sys.stderr.isatty():
         yield lambda _done: None
         return
@@ -94,7 +91,7 @@ def _progress() -> Iterator[_Report]:
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as shown:
-        task = shown.add_task("looking")
+        task = shown.add_task("searching")
 
         def report(done: Counter[str]) -> None:
             shown.update(task, description=", ".join(f"{count:,} {name}" for name, count in done.items() if count))

@@ -1,7 +1,4 @@
-"""`octy db restored`: what can be typed, with its help, and what is said of a run.
-
-Here: options, the audit lines and the exit code. Not here: what is compared and changed (`octy_worker.maintenance.restored`).
-"""
+"""`octy db restored`: options, help text and report."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import asyncio
@@ -29,18 +26,19 @@ RESTORED_JSON = (
     "unproven[workflow_id, why], retention_days"
 )
 RESTORED_HELP = help_text(
-    "After a backup was restored: cut again what was cut since, as Temporal and the audit log know it.",
+    "After restoring a backup: revoke again the key pairs that were revoked since, from Temporal and the audit log.",
     "octy --env-file octy.env db restored --dry-run --reason 'backup of Sunday'",
     "octy --env-file octy.env db restored --reason 'backup of Sunday'",
     "journalctl -t octy-audit | octy db restored --audit-log - --reason 'backup of Sunday'",
-    more="An older backup brings revoked key pairs back to life. This compares the database with Temporal's workflows, "
-    "those that have ended too: pairs that were replaced or reported as leaked are cut again, answers and deliveries "
-    "are brought as far as they were, and workflows whose rows are lost are terminated. What `octy keys revoke` cut is "
-    "known to the audit log alone: give its lines with --audit-log. No pair comes back to life, and no secret: "
-    "customers whose newest keys are lost are listed, for `octy keys regenerate`. Run it before apps and workers "
-    "start, and again after the keys were ordered; repeats change nothing. Workflows whose payloads are not encrypted "
-    "under OCTY_TEMPORAL_KEYS are only counted: whoever has access to Temporal can have written them. --trust-temporal "
-    "applies them, too. Exit code 1: customers or such workflows are left, or a dry run found something.",
+    more="An older backup makes revoked key pairs valid again. This command compares the database with Temporal's open "
+    "and closed workflows: key pairs that were replaced or reported as leaked are revoked again, answers and "
+    "deliveries are updated, and workflows whose rows are lost are terminated. Key pairs that were revoked with `octy "
+    "keys revoke` are known only to the audit log: pass it with --audit-log. Lost key pairs can't be recovered: their "
+    "customers are listed, for `octy keys regenerate`. Run the command before apps and workers start, and again after "
+    "the keys were ordered; repeating it is harmless. Workflows whose payloads are not encrypted under "
+    "OCTY_TEMPORAL_KEYS are only counted, because anybody with access to Temporal may have started them; "
+    "--trust-temporal applies them too. Exit code 1: such customers or workflows are left, or a dry run found "
+    "something.",
     json=RESTORED_JSON,
 )
 
@@ -58,18 +56,18 @@ def restored(
     context: typer.Context,
     *,
     reason: Reason,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="List what would be done; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be done; change nothing.")] = False,
     audit_log: Annotated[
         str | None,
-        typer.Option("--audit-log", metavar="FILE", help="Lines of the audit log; - reads them from stdin."),
+        typer.Option("--audit-log", metavar="FILE", help="The audit log; - reads it from stdin."),
     ] = None,
     trust_temporal: Annotated[
-        bool, typer.Option("--trust-temporal", help="Apply what workflows say that prove nothing, too.")
+        bool, typer.Option("--trust-temporal", help="Also apply workflows whose payloads are not encrypted.")
     ] = False,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Do a run, or list what it would do."""
+    """Run it, or show what it would do."""
     from octy_worker.domain.staff_requests import check_staff
     from octy_worker.maintenance.restored.audit_log import revoked_keys
     from octy_worker.staff.audit import record
@@ -86,7 +84,7 @@ def restored(
         if as_json:
             print_json({"dry_run": dry_run, **vars(found)})
         else:
-            print_lines(*_said(found, dry_run=dry_run))
+            print_lines(*_report_lines(found, dry_run=dry_run))
     left = found.lost_keys or found.unproven or (dry_run and not found.is_empty)
     raise typer.Exit(ExitCode.FAILED if left else ExitCode.OK)
 
@@ -107,8 +105,8 @@ async def _run(database: "Database", place: "TemporalAccess", options: _Options)
     from octy_worker.staff.restore import RestoredBackup
     from octy_worker.temporal.access import open_client
 
-    def tell_cut(public_key: str) -> None:
-        """Write a line as `octy keys revoke` does, so that the next restored backup finds it."""
+    def audit_revocation(public_key: str) -> None:
+        """Write the audit line of `octy keys revoke`, so that it is found after the next restored backup."""
         record("key_revoked", options.actor, reason=options.reason, changed=True, public_key=public_key, incident=None)
 
     installation = _installation_in_place(database)
@@ -120,17 +118,17 @@ async def _run(database: "Database", place: "TemporalAccess", options: _Options)
         actor=options.actor,
         reason=options.reason,
         revoked=options.revoked,
-        tell_cut=tell_cut,
+        tell_cut=audit_revocation,
         dry=options.dry,
     )
     try:
         return await run.go()
     except RPCError as error:
-        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` checks everything") from None
+        raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
 
 
 def _installation_in_place(database: "Database") -> str:
-    """Return the installation's id; refuse a copy, which must not terminate the original's workflows."""
+    """Return the installation's id. Raises RefusedError for a copy: it must not terminate the original's workflows."""
     from octy_middleware.domain.installation import load_installation
     from octy_middleware.errors import ConfigurationError
     from octy_worker.identity import copied_message
@@ -140,32 +138,30 @@ def _installation_in_place(database: "Database") -> str:
     if found is None:
         raise ConfigurationError("the database has no installation id yet: run `octy db upgrade`")
     if not found.is_at_recorded_location:
-        wrong, _, to_do = copied_message(found).partition(" → ")
-        raise RefusedError(wrong, to_do)
+        problem, _, to_do = copied_message(found).partition(" → ")
+        raise RefusedError(problem, to_do)
     return found.id
 
 
-def _said(found: "Report", *, dry_run: bool) -> list[str]:
-    days = (
-        f"Temporal keeps what has ended for {found.retention_days:g} days; what ended before that is not known there."
-    )
+def _report_lines(found: "Report", *, dry_run: bool) -> list[str]:
+    days = f"Temporal keeps closed workflows for {found.retention_days:g} days; older ones could not be compared."
     if found.is_empty:
-        return ["The database knows all that Temporal knows.", days]
+        return ["The database is as new as Temporal.", days]
     would = "would be " if dry_run else ""
-    lines = [f"Key pair {public_key} {would or 'is '}cut again." for public_key in found.cut]
+    lines = [f"Key pair {public_key} {would or 'is '}revoked again." for public_key in found.cut]
     if found.updated:
-        lines.append(f"{found.updated:,} incidents and deliveries {would or 'are '}brought as far as they were.")
+        lines.append(f"{found.updated:,} incidents and deliveries {would or 'are '}updated from Temporal.")
     if found.terminated:
         lines.append(f"{found.terminated:,} workflows without rows {would or 'are '}terminated.")
     for lost in found.lost_keys:
         if lost.account is None:
-            lines.append(f"Account {lost.account_id} was opened after the backup and is lost: register it anew.")
+            lines.append(f"Account {lost.account_id} was created after the backup and is lost: create it again.")
         else:
             order = f"octy keys regenerate --account {lost.account} --reason …"
             lines.append(f"The newest keys of {lost.account} are lost. Order new ones: {order}")
     if found.unproven:
         lines.append(
-            f"{len(found.unproven):,} workflows prove nothing, such as {found.unproven[0].workflow_id}: "
+            f"{len(found.unproven):,} workflows could not be trusted, for example {found.unproven[0].workflow_id}: "
             f"{found.unproven[0].why}. See docs/restoring.md."
         )
-    return [*lines, days, *(["Nothing was changed. Without --dry-run it is done."] if dry_run else [])]
+    return [*lines, days, *(["Nothing was changed. Without --dry-run it would be."] if dry_run else [])]

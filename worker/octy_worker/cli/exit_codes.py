@@ -1,7 +1,4 @@
-"""How a command ends: the exit codes, and which fault means which.
-
-Here: the one table of exit codes. Not here: printing (`console`), the place where faults are caught (`frame`).
-"""
+"""The exit codes of every command, and which error has which."""
 
 import sys
 from enum import IntEnum
@@ -21,12 +18,12 @@ class ExitCode(IntEnum):
 
 
 DESCRIPTIONS = {
-    ExitCode.OK: "done, or all is well",
-    ExitCode.FAILED: "something is wrong (doctor, mail, demo, worker), or you said no",
-    ExitCode.USAGE: "a wrong option, setting or schema, or an unknown id",
-    ExitCode.REFUSED: "refused, for the reason printed; nothing was changed",
-    ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server don't answer; try again",
-    ExitCode.INTERRUPTED: "stopped by Ctrl-C",
+    ExitCode.OK: "success, or no problems found",
+    ExitCode.FAILED: "failed or found a problem (doctor, mail, demo, worker), or you answered no",
+    ExitCode.USAGE: "wrong option, setting or database schema, or unknown id",
+    ExitCode.REFUSED: "refused for the reason printed; nothing was changed",
+    ExitCode.UNAVAILABLE: "database, Temporal, worker or mail server is not available; try again later",
+    ExitCode.INTERRUPTED: "interrupted by Ctrl-C",
 }
 
 
@@ -40,11 +37,11 @@ _CODES: dict[type[Exception], ExitCode] = {
 
 
 def exit_code_of(error: Exception) -> ExitCode | None:
-    """Return the exit code of an expected fault; None for a fault of ours, which deserves its traceback."""
+    """Return the exit code of an expected error; None for an unexpected one, which is shown with its traceback."""
     for kind, code in _CODES.items():
         if isinstance(error, kind):
             return code
-    if "octy_middleware" not in sys.modules:  # then it raised nothing either, and need not be loaded to ask it
+    if "octy_middleware" not in sys.modules:  # then the error is not one of its own
         return None
     from octy_middleware.errors import (  # noqa: PLC0415  # slow; see `app`
         DatabaseSetupError,

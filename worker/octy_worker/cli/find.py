@@ -1,7 +1,4 @@
-"""`octy find`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: SQL (`octy_worker.reports.search`), tables (`views.found`).
-"""
+"""`octy find`: options and help text."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import Annotated
@@ -20,24 +17,24 @@ FIND_JSON = (
     "accounts_total, keys_total, incidents_total, requests_total, all_requests_searched"
 )
 FIND_HELP = help_text(
-    "Find a customer by a mail address, a name, a public key, a request id, or what a mail names.",
+    "Find a customer by a mail address, a name, a public key, a request id, or an id from a mail.",
     "octy find ada@acme.example",
     "octy find Ada Byron",
     "octy find pk_4fT",
-    "octy find Case: 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
+    "octy find 0199f2c4-7a11-7000-8000-5d1c3f0a9b2e",
     "octy find req-7f3a9c1d",
-    more="An account is found by a part of its reference, its name or its mail address, also one that was replaced in "
-    "the last 14 days; a key pair by the beginning of its public key; a case by its id, the beginning of that, or the "
-    "request id in its alert. The id of any other mail or webhook finds its account. When nothing of this matches, "
-    "the newest million refused requests are searched for this request id. Never type a secret key. Then see "
-    "`octy accounts show`, `octy keys show` and `octy incidents show`. Exit code 2: nothing matches.",
+    more="Finds accounts by part of the reference, of a name or of a mail address (also one replaced in the last 14 "
+    "days); key pairs by the beginning of the public key; incidents by the beginning of their id, or by the request id "
+    "in the alert. The id of any other mail or webhook finds its account. If nothing matches, the newest million "
+    "refused requests are searched for this request id. Never type a secret key. For details see `octy accounts show`, "
+    "`octy keys show` and `octy incidents show`. Exit code 2: nothing matches.",
     json=FIND_JSON,
 )
 
 
 def find(
     context: typer.Context,
-    words: Annotated[list[str], typer.Argument(metavar="TEXT", help="What is searched for, in one word or several.")],
+    words: Annotated[list[str], typer.Argument(metavar="TEXT", help="The text to search for, in one word or several.")],
     limit: Limit = 20,
     as_json: AsJson = False,
 ) -> None:
@@ -49,14 +46,16 @@ def find(
         found = search.search(session, " ".join(words), limit=limit or None)
     if not any(found.totals):  # the text is not repeated: it may be a secret
         searched = (
-            "" if found.all_requests_searched else f" (of refused requests the newest {search.SEARCHED_REQUESTS:,})"
+            ""
+            if found.all_requests_searched
+            else f" (searched the newest {search.SEARCHED_REQUESTS:,} refused requests)"
         )
         raise UsageError(
-            f"nothing matches{searched}", "give a shorter part, or see `octy accounts list` and `octy keys list`"
+            f"nothing matches{searched}", "try a shorter part, or see `octy accounts list` and `octy keys list`"
         )
     if as_json:
         print_json(found)
         return
     print_page(*view.page(found))
     if limit and max(found.totals) > limit:
-        print_note(f"these are the newest {limit:,} of each kind → --limit 0 shows all")
+        print_note(f"only the newest {limit:,} of each kind are shown → --limit 0 shows all")

@@ -1,4 +1,4 @@
-"""How help texts are laid out: what a command does, more about it, examples to copy, the names of its JSON."""
+"""Layout of help texts: what a command does, details, examples, and the keys of its JSON."""
 
 import re
 
@@ -6,13 +6,13 @@ from octy_worker.cli.exit_codes import DESCRIPTIONS
 
 STAFF_PANEL = "For support staff"
 OPERATOR_PANEL = "For operators"
-TRIAL_PANEL = "To look around"
+TRIAL_PANEL = "To try it out"
 
 _MARKUP = re.compile(r"\[(?=[a-z#/@])")
 
 
 def help_text(summary: str, *examples: str, more: str = "", json: str = "") -> str:
-    """Return a help text. The summary also stands in lists of commands; `json` names the keys of `--json`."""
+    """Return a help text. `summary` is also shown in lists of commands; `json` names the keys of `--json`."""
     parts = [summary]
     if more:
         parts.append(more)
@@ -24,6 +24,6 @@ def help_text(summary: str, *examples: str, more: str = "", json: str = "") -> s
 
 
 def exit_code_table() -> str:
-    """Return the table of exit codes, for the end of the first help page."""
+    """Return the table of exit codes, for the end of `octy --help`."""
     lines = [f"{code.value:>4}  {meaning}" for code, meaning in DESCRIPTIONS.items()]
     return "\b\nExit codes:\n" + "\n".join(lines)

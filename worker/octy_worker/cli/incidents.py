@@ -1,7 +1,4 @@
-"""`octy incidents`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: SQL (`reports`), Temporal (`deciding`), tables (`views`).
-"""
+"""`octy incidents list`, `show` and `decide`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from contextlib import suppress
@@ -28,9 +25,11 @@ from octy_worker.errors import RefusedError
 if TYPE_CHECKING:
     from octy_middleware.db.database import Database
 
-app = typer.Typer(no_args_is_help=True, help="Cases: twenty or more failures in a row, and what became of them.")
+app = typer.Typer(
+    no_args_is_help=True, help="Incidents: repeated failed attempts with one key pair, and the answers to them."
+)
 
-_Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a beginning of it that is unique.")]
+_Incident = Annotated[str, typer.Argument(metavar="INCIDENT", help="The incident's id, or a unique prefix of it.")]
 
 LIST_JSON = (
     "incidents[id, account, public_key, rule, network, length, failures, state, answer, leaked, answered_by, "
@@ -47,7 +46,7 @@ DECIDE_JSON = "incident_id, decision_id, decision, leaked, actor, accepted, why"
 
 
 class Decision(StrEnum):
-    """What staff can decide; the words of `octy_workflows.messages.Choice`, which would load too much here."""
+    """What staff can decide; the values of `octy_workflows.messages.Choice`, which is slow to load."""
 
     REGENERATE = "regenerate"
     DISMISS = "dismiss"
@@ -56,7 +55,7 @@ class Decision(StrEnum):
 @app.command(
     "list",
     help=help_text(
-        "List cases, newest first: the open ones, or all.",
+        "List incidents, newest first: the open ones, or all.",
         "octy incidents list",
         "octy incidents list --all --account acme",
         json=LIST_JSON,
@@ -65,13 +64,13 @@ class Decision(StrEnum):
 def list_some(
     context: typer.Context,
     *,
-    closed: Annotated[bool, typer.Option("--all/--open", help="Closed cases too, or open ones only.")] = False,
+    closed: Annotated[bool, typer.Option("--all/--open", help="Closed incidents too, or only open ones.")] = False,
     account: AccountFilter = None,
     limit: Limit = 200,
     page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show one line a case."""
+    """Show one line for each incident."""
     from octy_middleware.db.models import Incident
     from octy_worker.cli.views import incidents as view
     from octy_worker.reports.queries import IS_OPEN, account_of, count_rows, list_incidents
@@ -80,45 +79,46 @@ def list_some(
     with open_database(context) as database, database.read_session() as session:
         which: list[Any] = [] if closed else [IS_OPEN]
         which += [Incident.account_id == account_of(session, account).id] if account else []
-        found = list_incidents(session, *which, limit=part.most, offset=part.offset)
+        found = list_incidents(session, *which, limit=part.row_limit, offset=part.offset)
         total = count_rows(session, Incident, *which)
-    empty = "There are no cases." if closed else "There are no open cases. --all shows closed ones too."
+    empty = "There are no incidents." if closed else "There are no open incidents. --all shows closed ones too."
     print_list("incidents", found, total, part, view.list_table, empty=empty, as_json=as_json)
 
 
 @app.command(
     "show",
     help=help_text(
-        "Show one case: what happened, when, from where, the answer, the mails, and its timeline.",
+        "Show one incident: failed attempts, their sources, the answer, mails, and the timeline.",
         "octy incidents show 0199f2c4-7d1e",
         "octy incidents show 0199f2c4 --follow",
-        more="--follow then prints each new line of the timeline until the case is closed or you press Ctrl-C: exit "
-        "code 0 either way. With --json it prints the timeline's lines only, each an object on a line of its own.",
+        more="With --follow it then prints each new timeline entry until the incident is closed or you press Ctrl-C; "
+        "the exit code is 0 in both cases. With --json and --follow it prints only timeline entries, one JSON object a "
+        "line.",
         json=SHOW_JSON,
     ),
 )
 def show_one(
     context: typer.Context,
-    case: _Case,
+    incident: _Incident,
     as_json: AsJson = False,
     follow: Annotated[
-        bool, typer.Option("--follow", help="Go on with what happens, until the case is closed.")
+        bool, typer.Option("--follow", help="Print new timeline entries until the incident is closed.")
     ] = False,
 ) -> None:
-    """Show everything about one case, and by option what happens next."""
+    """Show one incident, and follow it if asked."""
     from octy_worker.cli.views import incidents as view
     from octy_worker.reports.queries import find_incident, show_incident
 
     with open_database(context) as database:
         with database.read_session() as session:
-            incident_id = find_incident(session, case)
+            incident_id = find_incident(session, incident)
             report = show_incident(session, incident_id)
         if as_json and not follow:
             print_json(report)
         elif not as_json:
             print_page(*view.page(report))
-            late_uses = ("uses of retired keys", len(report.late_uses), report.late_uses_total)
-            print_omitted(late_uses, to_see_all="`octy keys show PUBLIC_KEY --limit 0` shows all of a key")
+            late_uses = ("uses of retired key pairs", len(report.late_uses), report.late_uses_total)
+            print_omitted(late_uses, to_see_all="`octy keys show PUBLIC_KEY --limit 0` shows all of one key pair")
         if follow:
             _follow(database, incident_id, as_json=as_json)
 
@@ -132,66 +132,68 @@ def _follow(database: "Database", incident_id: str, *, as_json: bool) -> None:
             database, incident_id, print_json_line if as_json else view.print_timeline_line, from_start=as_json
         )
         if not as_json:
-            print_lines(f"The case is closed: {closed_as}.")
+            print_lines(f"The incident is closed: {closed_as}.")
 
 
 @app.command(
     help=help_text(
-        "Decide a case for the customer: regenerate or dismiss.",
+        "Decide an incident for the customer: regenerate or dismiss.",
         "octy incidents decide 0199f2c4 regenerate --leaked --reason 'by phone'",
         "octy incidents decide 0199f2c4 dismiss --reason 'their load test'",
-        more="regenerate: new keys are made and sent; the old pair ends after its overlap, or at once with --leaked. "
-        "dismiss: a false alarm; the streaks start at zero. The first answer stands: when the customer or a colleague "
-        "was faster, this is refused with the reason, and the refusal is noted in the case. A worker must be running. "
-        "Repeating a command with its --decision-id is harmless.",
+        more="regenerate: a new key pair is issued and sent; the old one ends after its overlap, or at once with "
+        "--leaked. dismiss: a false alarm; the failure counts restart at zero. The first answer counts: if the customer "
+        "or a colleague has already answered, the command is refused, and the refusal is recorded in the incident. A "
+        "worker must be running. Repeating the command with the same --decision-id decides only once.",
         json=DECIDE_JSON,
     )
 )
 def decide(
     context: typer.Context,
     *,
-    case: _Case,
-    decision: Annotated[Decision, typer.Argument(help="What is to be done.")],
+    incident: _Incident,
+    decision: Annotated[Decision, typer.Argument(help="What to do.")],
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
     decision_id: Annotated[
         str | None, typer.Option("--decision-id", help="Repeat this decision.", show_default=False)
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's response.")] = 20.0,
     order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the case's workflow, and tell what it said."""
+    """Send the decision to the incident's workflow, and print its response."""
     from octy_middleware.clock import uuid7
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
     from octy_workflows.staff_requests import StaffDecision
 
     who = staff_actor(context, actor)
-    said = StaffDecision(decision, who, reason, leaked, decision_id or uuid7(now()))
+    request = StaffDecision(decision, who, reason, leaked, decision_id or uuid7(now()))
     refusal: RefusedError | None = None
     with open_database(context) as database:
         with database.read_session() as session:
-            incident_id = find_incident(session, case)
+            incident_id = find_incident(session, incident)
         if order_only:
-            decisions.write_only(database, incident_id, said)
-            print_staff_order(said.decision_id, "decide", as_json=as_json)
+            decisions.write_only(database, incident_id, request)
+            print_staff_order(request.decision_id, "decide", as_json=as_json)
             return
         try:
-            decisions.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+            decisions.decide(database, temporal_place(context), incident_id, request, timeout=timeout)
         except RefusedError as error:
             refusal = error
-    with printing_result(f"refused: {refusal}" if refusal else f"the decision {decision} is taken"):
+    with printing_result(f"refused: {refusal}" if refusal else f"the decision {decision} is recorded"):
         if as_json:
-            ids = {"incident_id": incident_id, "decision_id": said.decision_id}
-            told = {"decision": decision, "leaked": leaked, "actor": who}
-            print_json({**ids, **told, "accepted": refusal is None, "why": str(refusal) if refusal else ""})
+            ids = {"incident_id": incident_id, "decision_id": request.decision_id}
+            values = {"decision": decision, "leaked": leaked, "actor": who}
+            print_json({**ids, **values, "accepted": refusal is None, "why": str(refusal) if refusal else ""})
         elif refusal is None:
             print_lines(
-                f"Decided: {decision}{', the secret leaked' if leaked else ''}, by {who}.",
-                "New keys are on their way to the customer." if decision is Decision.REGENERATE else "The case closes.",
-                f"To follow it: octy incidents show {incident_id}",
+                f"Decided: {decision}{', leaked' if leaked else ''}, by {who}.",
+                "A mail with a link to the new keys goes to the customer."
+                if decision is Decision.REGENERATE
+                else "The incident will be closed.",
+                f"To see its progress: octy incidents show {incident_id}",
             )
     if refusal is not None:
         raise refusal

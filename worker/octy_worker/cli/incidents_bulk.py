@@ -1,7 +1,4 @@
-"""`octy incidents decide-many`, `held` and `release`: what can be typed when many incidents have one cause.
-
-Here: options and the order of steps. Not here: the decisions (`bulk_decisions`, `deciding`), the hold (`mail.holding`).
-"""
+"""`octy incidents decide-many`, `held` and `release`, for many incidents with one cause: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from datetime import UTC, datetime
@@ -31,23 +28,23 @@ HELD_JSON = "held, evidence, accounts, began_at, ends_at, unsent, oldest_unsent_
 RELEASE_JSON = "id, actor, released_at"
 
 DECIDE_MANY_HELP = help_text(
-    "Decide many incidents for one reason, when they have one cause.",
+    "Decide many incidents that have one cause.",
     "octy incidents decide-many dismiss --all-open --since 2026-01-09T14:00Z --reason 'our wrong release'",
     "octy incidents decide-many regenerate 0199f2c4 0199f2c5 --reason 'by phone' --yes",
-    more="Each is decided as by `octy incidents decide`, one after the other, and has a line that says what became of "
-    "it. One that is closed or answered is refused, and the others go on. When nothing answers, the rest is not tried. "
-    "Repeat it with its --batch-id: no incident is decided twice. A worker must be running.",
+    more="Each incident is decided as by `octy incidents decide`, one after the other, and gets a line with the result. "
+    "One that is closed or answered is refused; the others continue. If Temporal or the worker is not available, the "
+    "rest is not tried. Repeat the command with its --batch-id: no incident is decided twice. A worker must be running.",
     json=DECIDE_MANY_JSON,
 )
 HELD_HELP = help_text(
-    "Show whether alerts to customers are held, why and until when, and how many have not left.",
+    "Show whether alerts to customers are held, why, until when, and how many are unsent.",
     "octy incidents held",
     json=HELD_JSON,
 )
 RELEASE_HELP = help_text(
-    "Let held alerts leave now.",
+    "Send held alerts now.",
     "octy incidents release --reason 'it is an attack'",
-    more="They leave within a minute. Without this they leave by themselves after 15 minutes at most.",
+    more="They are sent within a minute. Without this command they are sent after 15 minutes at most.",
     json=RELEASE_JSON,
 )
 
@@ -56,50 +53,53 @@ def _time(text: str) -> datetime:
     try:
         found = datetime.fromisoformat(text)
     except ValueError:
-        raise UsageError(f"--since {text!r} is no time", "write it as 2026-01-09T14:00Z") from None
+        raise UsageError(f"--since {text!r} is not a time", "use the form 2026-01-09T14:00Z") from None
     return found.replace(tzinfo=UTC) if found.tzinfo is None else found
 
 
 def decide_many(
     context: typer.Context,
     *,
-    decision: Annotated[Decision, typer.Argument(help="What is to be done.")],
-    cases: Annotated[
-        list[str] | None, typer.Argument(metavar="[CASE…]", help="Ids, or unique beginnings.", show_default=False)
+    decision: Annotated[Decision, typer.Argument(help="What to do.")],
+    incidents: Annotated[
+        list[str] | None, typer.Argument(metavar="[INCIDENT…]", help="Ids, or unique prefixes.", show_default=False)
     ] = None,
-    all_open: Annotated[bool, typer.Option("--all-open", help="All that wait for an answer; needs --since.")] = False,
+    all_open: Annotated[bool, typer.Option("--all-open", help="All unanswered incidents; needs --since.")] = False,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Opened since then, in UTC.", show_default=False)
+        str | None,
+        typer.Option(
+            "--since", metavar="TIME", help="Only incidents opened since this time, in UTC.", show_default=False
+        ),
     ] = None,
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
     batch_id: Annotated[str | None, typer.Option("--batch-id", help="Repeat this batch.", show_default=False)] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each answer.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for each response.")] = 20.0,
     as_json: AsJson = False,
 ) -> None:
-    """Decide each, and tell what became of it."""
+    """Decide each, and print the result."""
     from octy_worker.staff import decisions
     from octy_worker.staff.bulk_decisions import decide_each, decision_id_of
     from octy_workflows.staff_requests import StaffDecision
 
-    if all_open != (since is not None) or all_open == bool(cases):
-        raise UsageError("which incidents?", "give their ids, or --all-open with --since")
+    if all_open != (since is not None) or all_open == bool(incidents):
+        raise UsageError("no incidents are chosen", "give their ids, or --all-open with --since")
     who, batch = staff_actor(context, actor), batch_id or str(uuid4())
     if fault := StaffDecision(decision, who, reason, leaked, batch).fault():
         raise RefusedError(fault)
     results = list["Result"]()
     with open_database(context) as database:
-        found = _chosen(database, cases or [], since)
+        found = _chosen(database, incidents or [], since)
         if found and not yes:
             print_note(f"{len(found)} incidents, from {found[0]} to {found[-1]}.")
             if not confirm(f"Decide {decision} for all of them?"):
-                raise CommandError("nothing was done")
+                raise CommandError("cancelled, nothing was changed")
 
         def decide(incident_id: str) -> None:
-            said = StaffDecision(decision, who, reason, leaked, decision_id_of(batch, incident_id))
-            decisions.decide(database, temporal_place(context), incident_id, said, timeout=timeout)
+            request = StaffDecision(decision, who, reason, leaked, decision_id_of(batch, incident_id))
+            decisions.decide(database, temporal_place(context), incident_id, request, timeout=timeout)
 
         for result in decide_each(found, decide, refused=RefusedError, unavailable=UnavailableError):
             results.append(result)
@@ -108,7 +108,7 @@ def decide_many(
     if as_json:
         print_json({"batch_id": batch, "decision": decision, "actor": who, "results": results})
     elif not found:
-        print_lines("No incident waits for an answer.")
+        print_lines("There are no unanswered incidents.")
     _end(results, batch)
 
 
@@ -117,23 +117,25 @@ def _end(results: "Sequence[Result]", batch: str) -> None:
 
     ends = {result.end for result in results}
     if Ended.UNAVAILABLE in ends:
-        raise UnavailableError("not all were decided", f"repeat with --batch-id {batch}, which decides none twice")
+        raise UnavailableError(
+            "not all incidents were decided", f"repeat the command with --batch-id {batch}; none is decided twice"
+        )
     if Ended.REFUSED in ends:
         raise typer.Exit(ExitCode.REFUSED)
 
 
-def _chosen(database: "Database", cases: list[str], since: str | None) -> tuple[str, ...]:
+def _chosen(database: "Database", incidents: list[str], since: str | None) -> tuple[str, ...]:
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff.bulk_decisions import open_since
 
     with database.read_session() as session:
         if since is not None:
             return open_since(session, _time(since))
-        return tuple(find_incident(session, case) for case in cases)
+        return tuple(find_incident(session, incident) for incident in incidents)
 
 
 def held(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the hold and the alerts that have not left."""
+    """Show the hold and the unsent alerts."""
     from octy_worker.formatting import moment, span
     from octy_worker.mail.alert_hold import current_hold
     from octy_worker.mail.unsent import unsent_alerts
@@ -145,16 +147,15 @@ def held(context: typer.Context, as_json: AsJson = False) -> None:
         print_json({"held": hold is not None, **facts, "unsent": unsent.count, "oldest_unsent_seconds": unsent.oldest})
         return
     if hold is None:
-        print_lines("No alert is held.")
+        print_lines("Alerts are not held.")
     else:
         why = hold.evidence.replace("_", " ")
         print_lines(
             f"Alerts are held until {moment(hold.ends_at)}: {why}, {hold.accounts} accounts.",
-            "To let them leave now: octy incidents release --reason …",
+            "To send them now: octy incidents release --reason …",
         )
     print_lines(
-        f"Alerts that have not left: {unsent.count}"
-        + (f", the oldest for {span(unsent.oldest)}." if unsent.count else ".")
+        f"Unsent alerts: {unsent.count}" + (f", the oldest for {span(unsent.oldest)}." if unsent.count else ".")
     )
 
 
@@ -168,12 +169,12 @@ def release(context: typer.Context, *, reason: Reason, actor: Actor = None, as_j
     check_staff(who, reason)
     with open_database(context) as database, database.write_session() as session:
         hold = release_hold(session, actor=who, reason=reason, now=now())
-        told = None if hold is None else {"id": hold.id, "actor": who, "released_at": hold.released_at}
-    if told is None:
-        raise RefusedError("no alert is held")
-    record("alerts_released", who, reason=reason, hold=str(told["id"]))
-    with printing_result("held alerts leave within a minute"):
+        released = None if hold is None else {"id": hold.id, "actor": who, "released_at": hold.released_at}
+    if released is None:
+        raise RefusedError("alerts are not held")
+    record("alerts_released", who, reason=reason, hold=str(released["id"]))
+    with printing_result("held alerts are sent within a minute"):
         if as_json:
-            print_json(told)
+            print_json(released)
         else:
-            print_lines("Held alerts leave within a minute.")
+            print_lines("Held alerts are sent within a minute.")

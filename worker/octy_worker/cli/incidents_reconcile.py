@@ -1,7 +1,4 @@
-"""`octy incidents reconcile`: what can be typed, with its help, and what is said of a run.
-
-Here: options and the exit code. Not here: what is compared, and how it is mended (`octy_worker.maintenance.reconciliation`).
-"""
+"""`octy incidents reconcile`: options, help text and the report of a run."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import asyncio
@@ -22,25 +19,24 @@ if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
 
 _WORDS = {
-    "looked_at": "open cases, deliveries and notices looked at",
-    "restarted": "that did not run in Temporal",
-    "reminded": "that ran and had missed a message",
-    "ended": "that ran though the database has closed them",
-    "unknown": "that run and that the database does not know",
-    "forgotten": "that are missing or earlier in the database: a backup was restored; see `octy db restored`",
-    "mails_late": "mails that no server has taken for an hour",
-    "dead_letters": "dead letters in the outbox",
+    "looked_at": "open incidents, regenerations and notices checked",
+    "restarted": "workflows were missing in Temporal",
+    "reminded": "workflows had missed a message",
+    "ended": "workflows ran although the database has closed their subject",
+    "unknown": "workflows run without a row in the database",
+    "forgotten": "rows are missing or older than in Temporal: a backup was restored; see `octy db restored`",
+    "mails_late": "mails were not accepted by the mail server for an hour",
+    "dead_letters": "messages failed for good; see `octy outbox list --dead-letters`",
 }
 RECONCILE_JSON = f"dry_run, {', '.join(_WORDS)}"
 RECONCILE_HELP = help_text(
-    "Compare open cases with what runs in Temporal, and mend what differs. Workers do it once an hour.",
+    "Compare the database with Temporal's workflows and repair differences. Workers do it once an hour.",
     "octy incidents reconcile --dry-run",
     "octy incidents reconcile --json",
-    more="Needed at once after Temporal lost its state. What the database calls open is "
-    "started again by its running worker, with its times, its answer and its keys as they stand; no mail is sent a "
-    "second time. What it calls closed is ended. After a backup was "
-    "restored run `octy db restored` first. Exit code 1: a dry run found something to mend, or Temporal knows "
-    "workflows that the database does not know.",
+    more="Run it after Temporal lost its state. Open incidents, regenerations and notices are started again, with their "
+    "deadlines, answers and keys; no mail is sent twice. Workflows of closed ones are ended. After a backup was "
+    "restored, run `octy db restored` first. Exit code 1: a dry run found differences, or Temporal has workflows that "
+    "the database does not know.",
     json=RECONCILE_JSON,
 )
 
@@ -48,17 +44,17 @@ RECONCILE_HELP = help_text(
 def reconcile(
     context: typer.Context,
     *,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what differs; change nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show the differences; change nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Do a run, or say what it would do."""
+    """Run it, or show what it would do."""
     from octy_worker.staff.audit import record
 
     place, who = temporal_place(context), staff_actor(context, None)
     with open_database(context) as database:
         found = asyncio.run(_run(database, place, notice_life=_notice_life(context), dry=dry_run))
     if found is None:
-        raise RefusedError("a worker is doing it now", "look again in a minute")
+        raise RefusedError("a worker is running a reconciliation now", "try again in a minute")
     if found.differences and not dry_run:
         record("reconciled", who, found=str(found))
     with printing_result("the run is complete"):
@@ -101,7 +97,7 @@ async def _run(database: "Database", place: "TemporalAccess", *, notice_life: fl
     try:
         return await run.go()
     except RPCError as error:
-        raise UnavailableError(f"Temporal: {error.message}", "`octy doctor` checks everything") from None
+        raise UnavailableError(f"Temporal: {error.message}", "run `octy doctor`") from None
 
 
 def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
@@ -110,9 +106,9 @@ def _say(found: "Findings", *, dry_run: bool, as_json: bool) -> None:
         return
     said = [f"{count:>9,}  {_WORDS[name]}" for name, count in found.counts.items() if count]
     if not found.differences:
-        end = "Nothing differs."
+        end = "No differences found."
     elif dry_run:
-        end = "Nothing was changed. Without --dry-run it is mended."
+        end = "Nothing was changed. Without --dry-run the differences are repaired."
     else:
-        end = "Mended: the worker starts again what did not run, and what was closed is ended."
+        end = "Repaired: missing workflows are started again, and those of closed subjects are ended."
     print_lines(*said, end)

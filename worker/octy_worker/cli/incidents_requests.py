@@ -1,8 +1,4 @@
-"""`octy incidents extend`, `resend` and `change`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: Temporal (`deciding`), SQL (`changing`), lists and decisions
-(`incidents`).
-"""
+"""`octy incidents extend`, `resend` and `change`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from enum import StrEnum
@@ -20,53 +16,53 @@ if TYPE_CHECKING:
     from octy_middleware.db.database import Database
     from octy_workflows.staff_requests import StaffResend
 
-_Case = Annotated[str, typer.Argument(metavar="CASE", help="The case's id, or a beginning of it that is unique.")]
-_Again = Annotated[str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)]
-_Patience = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")]
+_Incident = Annotated[str, typer.Argument(metavar="INCIDENT", help="The incident's id, or a unique prefix of it.")]
+_RequestId = Annotated[str | None, typer.Option("--request-id", help="Repeat this request.", show_default=False)]
+_Timeout = Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's response.")]
 
 EXTEND_JSON = "incident_id, request_id, days, actor, staff_at, close_at"
 RESEND_JSON = "incident_id, request_id, actor, mail, end"
 CHANGE_JSON = "incident_id, change_id, answer, leaked, actor, repeated, closed, withdrawn, ordered"
 
 EXTEND_HELP = help_text(
-    "Wait longer for the customer's answer.",
+    "Extend the time for the customer's answer.",
     "octy incidents extend 0199f2c4 --days 7 --reason 'on holiday until Monday'",
-    more="The end of the case moves so many days further, and so does the word to staff; a case that needs staff for "
-    "want of an answer waits again. At most 90 days in all. Refused once there is an answer, with a trace in the case. "
-    "The link in the mail works as long as the case is open. A worker must be running.",
+    more="The incident's deadline and the notification of staff move by this many days; an incident that needs staff "
+    "because nobody answered waits again. At most 90 days in total. Refused once there is an answer; the refusal is "
+    "recorded in the incident. The link in the mail works as long as the incident is open. A worker must be running.",
     json=EXTEND_JSON,
 )
 RESEND_HELP = help_text(
-    "Send a mail of a case again.",
+    "Send a mail of an incident again.",
     "octy incidents resend 0199f2c4 --reason 'address corrected'",
     "octy incidents resend 0199f2c4 --kind alert --reason 'deleted by mistake'",
-    more="Without --kind the mail that went out last. It goes to the security address that the account has now, under "
-    "the daily cap. While new keys are on their way, the link to them is renewed and sent. When a mail was refused for "
-    "good and this one is sent, the case needs staff no more. A worker must be running.",
+    more="Without --kind it is the last mail. It goes to the account's current security address, within the daily "
+    "limit. While new keys are not collected, their link is renewed and sent. If the incident needs staff because a "
+    "mail was rejected for good, a mail that is sent ends that. A worker must be running.",
     json=RESEND_JSON,
 )
 CHANGE_HELP = help_text(
-    "Change the answer of a case, with a reason.",
+    "Change the answer of an incident.",
     "octy incidents change 0199f2c4 dismiss --reason 'they found their own script'",
     "octy incidents change 0199f2c4 regenerate --leaked --reason 'seen in a public repo'",
-    more="To dismiss: new keys that nobody has collected are withdrawn, and the old pair works on. To regenerate: an "
-    "open case goes on so; for a closed one new keys are ordered beside it, and its quiet time ends. With --leaked the "
-    "old pair is cut at once. Refused when the customer has collected the keys, or when a reported leak would be "
-    "denied; with a trace in the case. No worker is needed for the change itself.",
+    more="To dismiss: uncollected new keys are withdrawn, and the old key pair stays valid. To regenerate: an open "
+    "incident continues with the new answer; for a closed one new keys are ordered, and its quiet time ends. With "
+    "--leaked the old key pair is revoked at once. Refused if the customer has collected the new keys, or if a reported "
+    "leak would be dismissed; the refusal is recorded in the incident. No worker is needed.",
     json=CHANGE_JSON,
 )
 
 
 class Kind(StrEnum):
-    """Which mail is sent again; the words of `octy_workflows.messages.MailKind`, which would load too much here."""
+    """Which mail is sent again; values of `octy_workflows.messages.MailKind`, which is slow to load."""
 
     ALERT = "alert"
     REMINDER = "reminder"
     NEW_KEYS = "new_keys"
 
 
-class Wanted(StrEnum):
-    """What the answer is to be."""
+class NewAnswer(StrEnum):
+    """The new answer."""
 
     REGENERATE = "regenerate"
     DISMISS = "dismiss"
@@ -75,16 +71,16 @@ class Wanted(StrEnum):
 def extend(
     context: typer.Context,
     *,
-    case: _Case,
-    days: Annotated[int, typer.Option("--days", help="How many days longer.")],
+    incident: _Incident,
+    days: Annotated[int, typer.Option("--days", help="By how many days.")],
     reason: Reason,
     actor: Actor = None,
-    request_id: _Again = None,
-    timeout: _Patience = 20.0,
+    request_id: _RequestId = None,
+    timeout: _Timeout = 20.0,
     order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the case's workflow, and tell when it ends now."""
+    """Send the extension to the incident's workflow, and print the new deadlines."""
     from octy_middleware.clock import utc, uuid7
     from octy_worker.formatting import moment
     from octy_worker.reports.queries import find_incident
@@ -92,69 +88,69 @@ def extend(
     from octy_workflows.staff_requests import StaffExtension
 
     who = staff_actor(context, actor)
-    said = StaffExtension(days, who, reason, request_id or uuid7(now()))
+    request = StaffExtension(days, who, reason, request_id or uuid7(now()))
     with open_database(context) as database:
         with database.read_session() as session:
-            incident_id = find_incident(session, case)
+            incident_id = find_incident(session, incident)
         if order_only:
-            decisions.write_only(database, incident_id, said)
-            print_staff_order(said.request_id, "extend", as_json=as_json)
+            decisions.write_only(database, incident_id, request)
+            print_staff_order(request.request_id, "extend", as_json=as_json)
             return
-        extended = decisions.extend(database, temporal_place(context), incident_id, said, timeout=timeout)
+        extended = decisions.extend(database, temporal_place(context), incident_id, request, timeout=timeout)
     staff_at, close_at = utc(extended.staff_at), utc(extended.close_at)
-    with printing_result(f"the case ends on {moment(close_at)}"):
+    with printing_result(f"the incident's deadline is {moment(close_at)}"):
         if as_json:
-            ids = {"incident_id": incident_id, "request_id": said.request_id}
+            ids = {"incident_id": incident_id, "request_id": request.request_id}
             print_json({**ids, "days": days, "actor": who, "staff_at": staff_at, "close_at": close_at})
             return
         print_lines(
-            f"The case ends on {moment(close_at)}, unless the customer answers.",
-            f"Staff is told of the silence on {moment(staff_at)}.",
+            f"The incident is closed on {moment(close_at)}, unless it is answered before.",
+            f"Staff is notified on {moment(staff_at)} if there is no answer.",
         )
 
 
 def resend(
     context: typer.Context,
     *,
-    case: _Case,
+    incident: _Incident,
     reason: Reason,
     kind: Annotated[
-        Kind | None, typer.Option("--kind", help="Which mail; the last one by default.", show_default=False)
+        Kind | None, typer.Option("--kind", help="Which mail. Default: the last one.", show_default=False)
     ] = None,
     actor: Actor = None,
-    request_id: _Again = None,
-    timeout: _Patience = 20.0,
+    request_id: _RequestId = None,
+    timeout: _Timeout = 20.0,
     order_only: OrderOnly = False,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the workflow that holds the mail, and tell what became of it."""
+    """Send the request to the workflow of the mail, and print the result."""
     from octy_middleware.clock import uuid7
     from octy_worker.reports.queries import find_incident
     from octy_worker.staff import decisions
     from octy_workflows.staff_requests import StaffResend
 
     who = staff_actor(context, actor)
-    said = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or uuid7(now()))
+    request = StaffResend(who, reason, "" if kind in (None, Kind.NEW_KEYS) else str(kind), request_id or uuid7(now()))
     with open_database(context) as database:
         with database.read_session() as session:
-            incident_id = find_incident(session, case)
+            incident_id = find_incident(session, incident)
         regeneration_id = _keys_to_send(database, incident_id, kind)
         if order_only:
-            decisions.write_only(database, incident_id, said, regeneration_id)
-            print_staff_order(said.request_id, "resend", as_json=as_json)
+            decisions.write_only(database, incident_id, request, regeneration_id)
+            print_staff_order(request.request_id, "resend", as_json=as_json)
             return
         place = temporal_place(context)
         if regeneration_id is not None:
-            number = decisions.resend_keys(database, place, incident_id, regeneration_id, said, timeout=timeout)
+            number = decisions.resend_keys(database, place, incident_id, regeneration_id, request, timeout=timeout)
             mail, end = f"new_keys-{number}", "ordered"
         else:
-            resent = decisions.resend(database, place, incident_id, said, timeout=timeout)
+            resent = decisions.resend(database, place, incident_id, request, timeout=timeout)
             mail, end = resent.mail, resent.end
-    _tell_resent(incident_id, said, mail, end, as_json=as_json)
+    _print_resent(incident_id, request, mail, end, as_json=as_json)
 
 
 def _keys_to_send(database: "Database", incident_id: str, kind: Kind | None) -> str | None:
-    """Return the regeneration whose mail is meant: named, or the last one while new keys are on their way."""
+    """Return the regeneration whose mail is meant; None when it is another mail."""
     from octy_worker.reports.queries import show_incident
 
     if kind not in (None, Kind.NEW_KEYS):
@@ -164,34 +160,35 @@ def _keys_to_send(database: "Database", incident_id: str, kind: Kind | None) -> 
     if new is not None and new.collected_at is None and new.finished_at is None:
         return new.id
     if kind is Kind.NEW_KEYS:
-        raise RefusedError("no new keys wait to be collected in this case; nothing was sent")
+        raise RefusedError("this incident has no uncollected new keys; nothing was sent")
     return None
 
 
-_BECAME = {
+_RESULTS = {
     "sent": "was sent.",
-    "ordered": "is on its way; an older link shows nothing now.",
-    "failed": "was refused for good. `octy incidents show` tells why; reach the customer another way.",
-    "skipped": "was withheld: the account has got its security mails for today. Try again tomorrow.",
+    "ordered": "will be sent; older links no longer work.",
+    "failed": "was rejected by the mail server for good. `octy incidents show` has the error; contact the customer "
+    "another way.",
+    "skipped": "was withheld: the account's daily limit of security mails is reached. Try again tomorrow.",
 }
 
 
-def _tell_resent(incident_id: str, said: "StaffResend", mail: str, end: str, *, as_json: bool) -> None:
-    with printing_result(f"mail {mail} {_BECAME[end]}"):
+def _print_resent(incident_id: str, request: "StaffResend", mail: str, end: str, *, as_json: bool) -> None:
+    with printing_result(f"mail {mail} {_RESULTS[end]}"):
         if as_json:
-            ids = {"incident_id": incident_id, "request_id": said.request_id}
-            print_json({**ids, "actor": said.actor, "mail": mail, "end": end})
+            ids = {"incident_id": incident_id, "request_id": request.request_id}
+            print_json({**ids, "actor": request.actor, "mail": mail, "end": end})
         else:
-            print_lines(f"Mail {mail} {_BECAME[end]}")
+            print_lines(f"Mail {mail} {_RESULTS[end]}")
     if end in ("failed", "skipped"):
-        raise RefusedError(f"mail {mail} did not leave: {end}")
+        raise RefusedError(f"mail {mail} was not sent: {end}")
 
 
 def change(
     context: typer.Context,
     *,
-    case: _Case,
-    answer: Annotated[Wanted, typer.Argument(help="What the answer is to be.")],
+    incident: _Incident,
+    answer: Annotated[NewAnswer, typer.Argument(help="The new answer.")],
     reason: Reason,
     actor: Actor = None,
     leaked: Leaked = False,
@@ -200,7 +197,7 @@ def change(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Change it in SQL; the case's workflow hears of it."""
+    """Change it in SQL, which notifies the incident's workflow."""
     from octy_middleware.clock import uuid7
     from octy_middleware.states import Answer
     from octy_worker.cli import changing
@@ -208,13 +205,13 @@ def change(
     from octy_worker.staff.amendments import Change
 
     who = staff_actor(context, actor)
-    wanted = Answer.NOT_US if answer is Wanted.REGENERATE else Answer.IT_WAS_US
+    wanted = Answer.NOT_US if answer is NewAnswer.REGENERATE else Answer.IT_WAS_US
     wish = Change(wanted, leaked, who, reason, change_id or uuid7(now()))
     with open_database(context) as database:
         with database.read_session() as session:
-            incident_id = find_incident(session, case)
+            incident_id = find_incident(session, incident)
         changed = changing.change(database, incident_id, wish)
-    with printing_result(f"the answer is {answer} now"):
+    with printing_result(f"the answer is now {answer}"):
         if as_json:
             ids = {"incident_id": incident_id, "change_id": wish.change_id, "answer": str(answer)}
             done = {"repeated": changed.repeated, "closed": changed.closed}
@@ -222,7 +219,7 @@ def change(
             print_json({**ids, "leaked": leaked, "actor": who, **done, **rest})
             return
         print_lines(
-            f"The answer is {answer} now{', the secret leaked' if leaked else ''}, by {who}.",
+            f"The answer is now {answer}{', leaked' if leaked else ''}, by {who}.",
             *changing.told(changed, wish),
-            f"To follow it: octy incidents show {incident_id}",
+            f"To see its progress: octy incidents show {incident_id}",
         )

@@ -1,7 +1,4 @@
-"""`octy keys`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: SQL (`reports`, `staff_orders`), tables (`views`).
-"""
+"""`octy keys`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from dataclasses import asdict
@@ -27,9 +24,9 @@ from octy_worker.errors import CommandError
 if TYPE_CHECKING:
     from octy_worker.staff.key_orders import Revoked
 
-app = typer.Typer(no_args_is_help=True, help="Key pairs: their life, their use, their replacement.")
+app = typer.Typer(no_args_is_help=True, help="Key pairs: state, use, replacement and revocation.")
 
-_Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The public key, whole.")]
+_Key = Annotated[str, typer.Argument(metavar="PUBLIC_KEY", help="The complete public key.")]
 
 LIST_JSON = (
     "keys[public_key, account, state, cause, created_at, activated_at, retire_at, retired_at, first_used_at, "
@@ -63,7 +60,7 @@ def list_some(
     page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show one line a pair."""
+    """Show one line for each key pair."""
     from octy_middleware.db.models import KeyPair
     from octy_worker.cli.views import keys as view
     from octy_worker.reports.queries import account_of, count_rows, list_pairs
@@ -71,7 +68,7 @@ def list_some(
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         which = [KeyPair.account_id == account_of(session, account).id] if account else []
-        found = list_pairs(session, *which, limit=part.most, offset=part.offset)
+        found = list_pairs(session, *which, limit=part.row_limit, offset=part.offset)
         total = count_rows(session, KeyPair, *which)
     print_list("keys", found, total, part, view.list_table, empty="There are no key pairs.", as_json=as_json)
 
@@ -79,20 +76,20 @@ def list_some(
 @app.command(
     "show",
     help=help_text(
-        "Show one pair: its state, its use and from where in the last 7 days, whether it came over plain HTTP.",
+        "Show one key pair: its state, its use and sources in the last 7 days, and whether it was sent over plain HTTP.",
         "octy keys show pk_4fT…",
         "octy keys show pk_4fT… --limit 0",
-        more="`octy find` has the whole key for its beginning.",
+        more="`octy find` finds a complete public key by its beginning.",
         json=SHOW_JSON,
     ),
 )
 def show_one(
     context: typer.Context,
     public_key: _Key,
-    limit: Annotated[int, typer.Option(min=0, help="Show so many sources, the most frequent; 0: all.")] = 20,
+    limit: Annotated[int, typer.Option(min=0, help="Show at most this many sources, the most frequent; 0: all.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Show everything about one pair but its secret, which nobody has."""
+    """Show one key pair; its secret is not stored."""
     from octy_worker.cli.views import keys as view
     from octy_worker.reports.queries import show_key
 
@@ -104,7 +101,7 @@ def show_one(
     print_page(*view.page(report))
     print_omitted(
         ("uses", len(report.uses), report.uses_total),
-        ("uses since it was retired", len(report.late_uses), report.late_uses_total),
+        ("uses after its end", len(report.late_uses), report.late_uses_total),
     )
 
 
@@ -113,11 +110,11 @@ def show_one(
         "Replace an account's key pair.",
         "octy keys regenerate --account acme --reason 'asked for, ticket 4711'",
         "octy keys regenerate --account acme --leaked --reason 'in a public repo'",
-        more="The customer gets a mail with a link to the new pair, or with both keys where the worker has "
-        "OCTY_DELIVER=mail. The old one works until 24 hours after the new one was collected, or that mail accepted; "
-        "with --leaked it ends at once. Refused while a case is open on the pair: decide that one. When "
-        "new keys were ordered before, this joins them, and says how far they have come: on their way, refused by "
-        "the mail server, expired, collected.",
+        more="The customer gets a mail with a link to the new key pair, or with both keys if the worker has "
+        "OCTY_DELIVER=mail. The old key pair is valid until 24 hours after the new one was collected (with "
+        "OCTY_DELIVER=mail: after the mail was accepted); with --leaked it ends at once. Refused while an incident is "
+        "open for the key pair: decide the incident. If new keys are ordered already, the command joins that order and "
+        "shows its state: being sent, rejected by the mail server, expired or collected.",
         json=REGENERATE_JSON,
     )
 )
@@ -130,7 +127,7 @@ def regenerate(
     leaked: Leaked = False,
     as_json: AsJson = False,
 ) -> None:
-    """Order a new pair."""
+    """Order a new key pair."""
     from octy_worker.cli.views import key_delivery as view
     from octy_worker.reports.key_delivery import delivery_of
     from octy_worker.staff import key_orders
@@ -147,29 +144,29 @@ def regenerate(
         if as_json:
             print_json({**asdict(ordered), "delivery": delivery})
             return
-        new = f"New keys for {ordered.account} are ordered. As soon as `octy worker` runs, a mail goes to the customer."
+        new = f"New keys for {ordered.account} are ordered. The worker sends the mail to the customer."
         print_lines(
             *(view.joined_lines(ordered.account, delivery) if ordered.joined else [new]),
-            _fate_of(ordered.old_public_key, leaked=leaked),
-            f"To follow it: octy accounts show {ordered.account}",
+            _old_pair_line(ordered.old_public_key, leaked=leaked),
+            f"To see its progress: octy accounts show {ordered.account}",
         )
 
 
-def _fate_of(old_public_key: str | None, *, leaked: bool) -> str:
+def _old_pair_line(old_public_key: str | None, *, leaked: bool) -> str:
     if old_public_key is None:
-        return "There is no old pair to replace."
+        return "There is no old key pair to replace."
     if leaked:
-        return f"The old pair {old_public_key} is cut."
-    return f"The old pair {old_public_key} works on until the new one is collected, and for its overlap after that."
+        return f"The old key pair {old_public_key} is revoked."
+    return f"The old key pair {old_public_key} is valid until the new one is collected, and for an overlap after that."
 
 
 @app.command(
     help=help_text(
-        "Send a fresh link to new keys that nobody has collected, the first ones too.",
+        "Send a new link to uncollected new keys, also to an account's first ones.",
         "octy keys resend --account acme --reason 'the link had expired'",
-        more="For an account whose link has expired, got lost, or went to an address that was wrong. Older links show "
-        "nothing from then on. The mail goes to the account's security address; with OCTY_DELIVER=mail it brings the "
-        "keys themselves. Refused when no keys wait: `octy keys regenerate` makes new ones. A worker must be running.",
+        more="For a link that has expired, was lost, or went to a wrong address. Older links stop working. The mail goes "
+        "to the account's security address; with OCTY_DELIVER=mail it has the keys themselves. Refused if there are no "
+        "uncollected keys: `octy keys regenerate` creates new ones. A worker must be running.",
         json=RESEND_JSON,
     )
 )
@@ -180,12 +177,12 @@ def resend(
     reason: Reason,
     actor: Actor = None,
     request_id: Annotated[
-        str | None, typer.Option("--request-id", help="Repeat this order.", show_default=False)
+        str | None, typer.Option("--request-id", help="Repeat this request.", show_default=False)
     ] = None,
-    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's answer.")] = 20.0,
+    timeout: Annotated[float, typer.Option(min=0.1, help="Seconds to wait for the worker's response.")] = 20.0,
     as_json: AsJson = False,
 ) -> None:
-    """Ask the workflow of the regeneration."""
+    """Send the request to the regeneration's workflow."""
     from octy_middleware.clock import uuid7
     from octy_worker.cli.views import key_delivery as view
     from octy_worker.domain.staff_requests import check_staff
@@ -202,7 +199,7 @@ def resend(
         place = temporal_place(context)
         regeneration_id = pending.delivery.regeneration_id
         number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
-    with printing_result(f"a fresh link to the new keys of {pending.account} is ordered"):
+    with printing_result(f"a new link to the new keys of {pending.account} is ordered"):
         if as_json:
             to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "settles_at")}
             print_json(
@@ -214,11 +211,11 @@ def resend(
 
 @app.command(
     help=help_text(
-        "Cut a key pair at once and for good.",
+        "Revoke a key pair at once and for good.",
         "octy keys revoke pk_4fT… --reason 'contract ended'",
         "octy keys revoke pk_4fT… --reason 'contract ended' --yes --json",
-        more="Every request with it is refused within one second, and nobody tells the customer. To send a new pair as "
-        "well, use `octy keys regenerate`, with --leaked when the old one has to end at once.",
+        more="All requests with it are refused within one second. The customer is not notified. To also send a new key "
+        "pair, use `octy keys regenerate`, with --leaked if the old one must end at once.",
         json=REVOKE_JSON,
     )
 )
@@ -231,7 +228,7 @@ def revoke(
     yes: Annotated[bool, typer.Option("--yes", help="Don't ask.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Cut a pair."""
+    """Revoke a key pair."""
     from octy_middleware.db.models import KeyPair
     from octy_worker.domain.staff_requests import check_staff
     from octy_worker.reports.queries import list_pairs, pair_of
@@ -246,12 +243,12 @@ def revoke(
             pair = list_pairs(session, KeyPair.public_key == public_key)[0]
         if not yes:
             print_note(f"{pair.public_key} of {pair.account} is {pair.state}. All requests with it will fail.")
-            if not confirm("Cut it for good?"):
-                raise CommandError("nothing was done")
+            if not confirm("Revoke it for good?"):
+                raise CommandError("cancelled, nothing was changed")
         revoked = key_orders.revoke(database, public_key, actor=who, reason=reason, now=now())
     ids = {"public_key": revoked.public_key, "incident": revoked.incident_id}
     record("key_revoked", who, reason=reason, changed=revoked.changed, **ids)
-    with printing_result(f"{revoked.public_key} is {'cut' if revoked.changed else 'retired, as it was before'}"):
+    with printing_result(f"{revoked.public_key} is {'revoked' if revoked.changed else 'retired, as it was before'}"):
         if as_json:
             print_json(revoked)
             return
@@ -260,14 +257,15 @@ def revoke(
 
 def _outcome(revoked: "Revoked") -> list[str]:
     if not revoked.changed:
-        return [f"{revoked.public_key} of {revoked.account} was retired before; nothing was changed."]
-    lines = [f"{revoked.public_key} of {revoked.account} is cut: it is refused everywhere within one second."]
+        return [f"{revoked.public_key} of {revoked.account} was retired already; nothing was changed."]
+    lines = [f"{revoked.public_key} of {revoked.account} is revoked: all apps refuse it within one second."]
     if revoked.delivery_stopped:
-        lines.append("The customer had not collected it yet; the link in the mail shows nothing now.")
+        lines.append("The customer had not collected it yet; the link in the mail no longer works.")
     if revoked.incident_id is not None:
-        lines.append(f"The case {revoked.incident_id} is still open; its timeline tells of this.")
+        lines.append(f"Incident {revoked.incident_id} is still open; its timeline records the revocation.")
     elif revoked.live_pairs == 0:
         lines.append(
-            f"The account has no other pair. For a new one: octy keys regenerate --account {revoked.account} --reason …"
+            f"The account has no other key pair. For a new one: octy keys regenerate --account {revoked.account} "
+            "--reason …"
         )
     return lines

@@ -1,7 +1,4 @@
-"""`octy keys import`: what can be typed, with its help, and what is said of an import.
-
-Here: options, the order of steps, progress. Not here: what is imported and how (`octy_worker.imports.planner`).
-"""
+"""`octy keys import`: options, help text, progress and report."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
@@ -24,40 +21,39 @@ if TYPE_CHECKING:
 
     from octy_worker.imports.planner import Progress
 
-_PATIENCE = 2.0  # seconds between two lines of progress
+_PROGRESS_INTERVAL = 2.0  # seconds between two lines of progress
 IMPORT_JSON = (
     "imported, rows, rows_sha256, accounts, pairs, already_there, hashes[kind, pairs], faults, "
     "first_faults[line, column, wrong, to_do]"
 )
 IMPORT_HELP = help_text(
-    "Take over existing customers, with the keys that they have.",
+    "Import existing customers with the keys that they have.",
     "octy keys import customers.csv --dry-run",
     "octy keys import customers.csv --reason 'moved from the old portal'",
     "psql -qtA -f customers-as-json.sql | octy keys import - --reason 'moved from the old portal' --json",
-    more="All of the file is imported, or nothing: each row that is wrong is told with its line, and with --dry-run "
-    "nothing is written in any case. The keys work from its end on. No mail is sent, but to "
-    "customers whose account was there already (--into-existing). What is there already just as the file "
-    "has it is counted and left alone, so the same file can be run again. It writes in steps of milliseconds, beside "
-    "everybody else (100,000 rows: about a minute); its keys become valid all at once at its end, and none of them "
-    "before. One that was killed leaves nothing valid: run it again.\n\n"
-    "\b\nA CSV file (RFC 4180, UTF-8) with a header, a row for each pair:\n"
+    more="The whole file is imported, or nothing: every error is listed with its line. With --dry-run nothing is "
+    "written. The keys become valid together at the end of the import. No mail is sent, except to customers whose "
+    "account existed before (--into-existing). Rows that are in the database already, unchanged, are counted and "
+    "skipped, so you can import the same file again. Apps and workers can run meanwhile: the import writes in steps of "
+    "milliseconds (100,000 rows take about a minute). If it is killed, none of its keys is valid: run it again.\n\n"
+    "\b\nA CSV file (RFC 4180, UTF-8) with a header and one row for each key pair:\n"
     "  reference,contact_email_address,public_key,secret_hash\n"
     "  acme,security@acme.example,pk_9b2f17a3-4573-4a9b-9128-53ee910ef2,$2b$12$…\n"
     '  acme,,pk_1c07d9be-8a51-4f0c-b3e2-7702ad4f1,"$argon2id$v=19$m=65536,t=3,p=4$…"\n\n'
-    "\b\nOr JSON lines, told by the first character:\n"
+    "\b\nOr JSON lines, recognized by the first character:\n"
     '  {"reference": "acme", "contact_email_address": "a@b.example", "public_key": "pk_9b2f…", "secret_hash": "…"}\n\n'
-    "Columns that may be added: contact_name, contact_surname, webhook_url, authenticated_id_key, and created_at, a "
-    "time like 2024-02-29T12:00:00Z. The first row of a customer gives the contact data; further ones repeat them or "
-    "leave them empty.\n\n"
+    "Optional columns: contact_name, contact_surname, webhook_url, authenticated_id_key, and created_at, a time like "
+    "2024-02-29T12:00:00Z. A customer's first row has the contact data; further rows repeat them or leave them "
+    "empty.\n\n"
     "Hashes: argon2, bcrypt, bcrypt_sha256, scrypt, PBKDF2 and SHA-crypt, as passlib writes them; Django's and "
     "Werkzeug's forms of argon2, bcrypt, scrypt and PBKDF2; plain SHA-1, SHA-256 and SHA-512 in hex. Each is stored "
-    "with a MAC under the newest key of OCTY_PEPPERS, so nobody can write or copy one by SQL. argon2 and bcrypt need "
-    "`pip install 'octy-middleware[imports]'` here and in the apps. Each hash gives way to Octy's own at its first "
-    "right use.\n\n"
-    "Plain SHA is taken by its length alone: 40, 64 or 128 hex digits of anything else (RIPEMD, SHA-3, an HMAC) are "
-    "imported too, and no secret will ever fit them. And until its first use, whoever steals the database can try "
-    "secrets against it as fast as machines hash: replace such pairs soon if their secrets were not random. It is not "
-    "taken for an account that is there already.",
+    "with a MAC under the newest key of OCTY_PEPPERS, so that no hash can be forged or copied by SQL. argon2 and bcrypt "
+    "need `pip install 'octy-middleware[imports]'` here and in the apps. Each hash is replaced by Octy's own at the "
+    "first successful request.\n\n"
+    "Plain SHA is recognized by its length only: 40, 64 or 128 hex digits of another kind (RIPEMD, SHA-3, an HMAC) are "
+    "imported too, but no secret will match them. Until its first use a plain SHA hash can be brute-forced quickly by "
+    "whoever steals the database: replace such key pairs soon if their secrets were not random. Plain SHA is not "
+    "accepted for accounts that exist already.",
     json=IMPORT_JSON,
 )
 
@@ -67,11 +63,11 @@ def import_pairs(
     *,
     file: Annotated[str, typer.Argument(metavar="FILE", help="CSV or JSON lines; - reads stdin.")],
     reason: Annotated[
-        str, typer.Option("--reason", help="One line for the next colleague; needed unless --dry-run.")
+        str, typer.Option("--reason", help="Why, in one line for your colleagues; needed unless --dry-run.")
     ] = "",
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check everything, write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Check the file; write nothing.")] = False,
     into_existing: Annotated[
-        bool, typer.Option("--into-existing", help="Add further pairs to accounts that are there already.")
+        bool, typer.Option("--into-existing", help="Also add key pairs to accounts that exist already.")
     ] = False,
     actor: Actor = None,
     as_json: AsJson = False,
@@ -90,23 +86,25 @@ def import_pairs(
     if not dry_run:
         check_staff(who, reason)
     chains = keychains_from_environment(variables_of(context), PEPPERS)
-    hasher = KeyHasher(chains[PEPPERS]) if chains else None  # a host of support staff has none, and can only try out
+    hasher = KeyHasher(chains[PEPPERS]) if chains else None  # None on a host of support staff: only --dry-run works
     with _opened(file) as source, open_database(context) as database, _progress() as progress:
         for purpose, chain in chains.items():
             check_registered_keys(database, purpose, chain)
         if not dry_run and clear_interrupted(database, now):
-            print_note("an import that was interrupted left rows behind: they are removed")
+            print_note("removed rows of an earlier, interrupted import")
         plan = plan_import(database, source, hasher=hasher, into_existing=into_existing, now=at, progress=progress)
         imported = not (plan.faults or dry_run)
         if imported and hasher is None:
-            raise UsageError("OCTY_PEPPERS is not set", "hashes are sealed with it: set it as the apps have it")
+            raise UsageError(
+                "OCTY_PEPPERS is not set", "set it to the same value as in the apps: imported hashes are signed with it"
+            )
         if imported:
             verify_installation(database, chains, at)
             carry_out(database, plan, now=at, progress=progress)
     if imported:
         counts = {"accounts": str(len(plan.accounts)), "pairs": str(len(plan.pairs))}
         record("keys_imported", who, reason=reason, rows_sha256=plan.digest, into_existing=into_existing, **counts)
-    with printing_result(f"{len(plan.pairs)} pairs are imported" if imported else "nothing was imported"):
+    with printing_result(f"{len(plan.pairs)} key pairs are imported" if imported else "nothing was imported"):
         if as_json:
             print_json(report(plan, imported=imported))
         elif not plan.faults:
@@ -124,17 +122,17 @@ def _opened(file: str) -> Iterator[BinaryIO]:
         yield sys.stdin.buffer
         return
     try:
-        source = Path(file).open("rb")  # noqa: SIM115  # closed below; faults of the body are not faults of opening
-    except (OSError, ValueError) as error:  # the latter: a NUL in its name
-        why = error.strerror if isinstance(error, OSError) else error
-        raise UsageError(f"the file {file} can't be read: {why}", "name a file, or - for stdin") from None
+        source = Path(file).open("rb")  # noqa: SIM115  # closed below; errors of the body are not errors of opening
+    except (OSError, ValueError) as error:  # ValueError: a NUL in its name
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise UsageError(f"the file {file} can't be read: {reason}", "name a file, or - for stdin") from None
     with source:
         yield source
 
 
 @contextmanager
 def _progress() -> Iterator["Progress"]:
-    """Show a bar on a terminal, a line every two seconds elsewhere; on stderr, for stdout may be JSON."""
+    """Show a progress bar on a terminal, elsewhere a line every two seconds; on stderr, as stdout may be JSON."""
     if not sys.stderr.isatty():
         yield _Lines().report
         return
@@ -155,13 +153,13 @@ def _progress() -> Iterator["Progress"]:
 
 
 class _Lines:
-    """Progress as plain lines: the end of each step, and where it stands every two seconds."""
+    """Progress as plain lines: every two seconds, and at the end of each step."""
 
     def __init__(self) -> None:
         self._last = time.monotonic()
 
     def report(self, what: str, done: int, total: int | None) -> None:
-        if done != total and time.monotonic() - self._last < _PATIENCE:
+        if done != total and time.monotonic() - self._last < _PROGRESS_INTERVAL:
             return
         self._last = time.monotonic()
         of = "" if total in {None, done} else f" of {total:,}"

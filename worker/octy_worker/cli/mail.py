@@ -1,7 +1,4 @@
-"""`octy mail`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: samples and templates (`octy_worker.mail`), tables (`views`).
-"""
+"""`octy mail`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 import sys
@@ -22,39 +19,41 @@ if TYPE_CHECKING:
     from octy_worker.mail.preview import PreviewRenderer
     from octy_worker.settings import WorkerSettings
 
-app = typer.Typer(no_args_is_help=True, help="Mails to customers: how they look, and whether they leave.")
+app = typer.Typer(no_args_is_help=True, help="Mails to customers: preview, test and DKIM.")
 
 TEST_JSON = "kind, message_id, relay, signed, verdict: accepted | deferred | refused, code, said, to_do"
 RECORD_JSON = "name, type, value, key"
-_SOMEBODY = "ada@customer.example"
+_SAMPLE_RECIPIENT = "ada@customer.example"
 
 
 @app.command(
     help=help_text(
-        "Show the mails as customers get them, with made-up facts: all kinds in a list, or one.",
+        "Show the mails as customers get them, with sample data: a list of all kinds, or one mail.",
         "octy mail preview",
         "octy mail preview alert --html > alert.html",
         "octy mail preview --out previews",
-        more="The templates are yours to replace: what the folder OCTY_MAIL_TEMPLATES holds wins over ours, "
-        "file by file: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html is around every HTML part, "
-        "parts.html and parts.txt hold what several mails say. With OCTY_MAIL_LANGUAGE=de its folder de is looked into "
-        "first, and words.toml there has our words for numbers and times in that language.\n\n"
+        more="You can replace templates: files in the folder OCTY_MAIL_TEMPLATES override the built-in ones of the same "
+        "name: <kind>/subject.txt, <kind>/body.txt, <kind>/body.html; page.html, the frame of every HTML part; "
+        "parts.html and parts.txt, the parts that several mails share. With OCTY_MAIL_LANGUAGE=de its subfolder de is "
+        "searched first, and words.toml there translates numbers and times.\n\n"
         "Names and colours are settings: OCTY_PRODUCT_NAME, OCTY_SUPPORT_CONTACT, OCTY_MAIL_ACCENT_COLOUR, "
         "OCTY_MAIL_ALERT_COLOUR, OCTY_MAIL_CALM_COLOUR.\n\n"
-        "Every template is tried before anything is shown: a fault is told with file and line, here, by `octy doctor` "
-        "and when a worker starts. Neither keys nor a database are needed.",
+        "All templates are checked first: errors are reported with file and line, here, by `octy doctor` and when a "
+        "worker starts. No keys and no database are needed.",
     )
 )
 def preview(
     context: typer.Context,
     *,
     kind: Annotated[MailKind | None, typer.Argument(help="One kind of mail.", show_default=False)] = None,
-    text: Annotated[bool, typer.Option("--text", help="Subject and text part; the default.")] = False,
+    text: Annotated[bool, typer.Option("--text", help="Subject and text part (default).")] = False,
     html: Annotated[bool, typer.Option("--html", help="The HTML part.")] = False,
-    eml: Annotated[bool, typer.Option("--eml", help="The whole message, as it travels.")] = False,
+    eml: Annotated[bool, typer.Option("--eml", help="The whole message.")] = False,
     out: Annotated[
         Path | None,
-        typer.Option("--out", metavar="DIR", help="Write <kind>.txt, .html and .eml there, of one kind or all."),
+        typer.Option(
+            "--out", metavar="DIR", help="Write <kind>.txt, .html and .eml to this folder, for one kind or all."
+        ),
     ] = None,
 ) -> None:
     """Render samples."""
@@ -63,7 +62,7 @@ def preview(
 
     wanted = [name for name, given in {"txt": text, "html": html, "eml": eml}.items() if given]
     if out is None and (len(wanted) > 1 or (wanted and kind is None)):
-        raise UsageError("stdout takes one form of one mail", "name a KIND and one form, or a folder with --out")
+        raise UsageError("only one form of one mail can be printed", "name a KIND and one form, or a folder with --out")
     gallery = PreviewRenderer(_settings(context))
     if out is not None:
         _write(gallery, [kind] if kind else list(MailKind), wanted or ["txt", "html", "eml"], out)
@@ -86,7 +85,7 @@ def _write(gallery: "PreviewRenderer", kinds: list[MailKind], forms: list[str], 
 
 def _form(gallery: "PreviewRenderer", kind: MailKind, form: str) -> str:
     if form == "eml":
-        return gallery.message(kind, _SOMEBODY, now()).decode("ascii").replace("\r\n", "\n")
+        return gallery.message(kind, _SAMPLE_RECIPIENT, now()).decode("ascii").replace("\r\n", "\n")
     rendered = gallery.preview(kind).rendered
     return rendered.html if form == "html" else f"Subject: {rendered.subject}\n\n{rendered.text}"
 
@@ -94,18 +93,18 @@ def _form(gallery: "PreviewRenderer", kind: MailKind, form: str) -> str:
 @app.command(
     "test",
     help=help_text(
-        "Send one sample through the mail server of the settings, and say how that ended.",
+        "Send a sample through the configured mail server, and show the result.",
         "octy mail test you@example.com",
         "octy --env-file octy.env mail test you@example.com --kind new_keys",
-        more="One try, with the worker's own TLS, log-in and signature; its subject begins with [Test], its links lead "
-        "nowhere. Exit code 0: the server has taken it. 3: it refuses this mail for good. 4: not now; the worker would "
-        "try again by itself. 1: the set-up is at fault, and what to mend is told.",
+        more="One attempt, with the worker's TLS, login and signature. The subject begins with [Test]; the links do not "
+        "work. Exit code 0: the server accepted the mail. 3: it rejected the mail for good. 4: not now; the worker would "
+        "retry. 1: a setting is wrong; the output says which.",
         json=TEST_JSON,
     ),
 )
 def send_sample(
     context: typer.Context,
-    address: Annotated[str, typer.Argument(help="Where it goes: a mailbox of yours.")],
+    address: Annotated[str, typer.Argument(help="The recipient: a mailbox of yours.")],
     kind: Annotated[MailKind, typer.Option("--kind", help="Which mail.")] = MailKind.ALERT,
     as_json: AsJson = False,
 ) -> None:
@@ -119,7 +118,7 @@ def send_sample(
 
     to = mail_address(address)
     if to is None:
-        raise UsageError(f"{address[:100]!r} is no address that mail can be sent to")
+        raise UsageError(f"{address[:100]!r} is not a valid mail address")
     settings = _settings(context)
     envelope = PreviewRenderer(settings).envelope(kind, to, now(), mark="[Test] ")
     delivery, signing = SmtpMailer(settings).send(envelope), DkimSigner.of(settings)
@@ -141,17 +140,17 @@ def send_sample(
 
 @app.command(
     help=help_text(
-        "Print what the DNS must say so that receivers can check our signatures (DKIM).",
+        "Print the DNS record with which receivers verify the mails' signatures (DKIM).",
         "octy mail record",
         "openssl genrsa -out dkim.pem 2048",
         more="Set OCTY_DKIM_DOMAIN, OCTY_DKIM_SELECTOR and OCTY_DKIM_PRIVATE_KEY_FILE (PEM; RSA, or Ed25519 with the "
-        "extra ed25519). The domain is the one of OCTY_MAIL_FROM. To change keys, publish the new one under another "
-        "selector first.",
+        "extra ed25519). The domain must be that of OCTY_MAIL_FROM. To replace the key, first publish the new one under "
+        "another selector.",
         json=RECORD_JSON,
     )
 )
 def record(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show the public half of the key."""
+    """Show the public key's record."""
     from octy_worker.mail.dkim_signing import DkimSigner
 
     signing = DkimSigner.of(_settings(context))
@@ -164,16 +163,14 @@ def record(context: typer.Context, as_json: AsJson = False) -> None:
 
 
 def _quoted(text: str) -> str:
-    """Return text as zone files take it: strings of at most 255 characters, which receivers join."""
+    """Return text in the form of zone files: strings of at most 255 characters, which receivers join."""
     return " ".join(f'"{text[at : at + 255]}"' for at in range(0, len(text), 255))
 
 
 def _settings(context: typer.Context) -> "WorkerSettings":
-    """Return the settings; keys are made up, since no sample needs them."""
+    """Return the settings, with random keys: no sample needs real ones."""
     from octy_middleware.keys.keychain import Keychain
     from octy_worker.settings import WorkerSettings
 
-    made_up = Keychain.generate()
-    return WorkerSettings.from_environment(
-        variables_of(context), peppers=made_up, sealing_keys=made_up, link_keys=made_up
-    )
+    keys = Keychain.generate()
+    return WorkerSettings.from_environment(variables_of(context), peppers=keys, sealing_keys=keys, link_keys=keys)

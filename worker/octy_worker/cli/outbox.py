@@ -45,7 +45,7 @@ def list_some(
 
     part = ListPage(limit, page)
     with open_database(context) as database:
-        found = list_undelivered(database, now(), dead_letters=dead_letters, limit=part.most, offset=part.offset)
+        found = list_undelivered(database, now(), dead_letters=dead_letters, limit=part.row_limit, offset=part.offset)
         total = count_undelivered(database, dead_letters=dead_letters)
     empty = "There are no dead letters." if dead_letters else "All messages are delivered."
     print_list("messages", found, total, part, view.list_table, empty=empty, as_json=as_json)

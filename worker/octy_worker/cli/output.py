@@ -1,7 +1,7 @@
-"""What commands print: tables for people, JSON for programs, complaints on stderr.
+"""Printing: tables and texts for people, JSON for programs, errors and notes on stderr.
 
-Here: how anything is shown. Not here: what is shown (`views`). Text from outside becomes harmless here: references,
-user agents and addresses are chosen by strangers, and a terminal obeys what it is sent.
+Text from outside is escaped here: references, user agents and addresses are chosen by others, and a terminal
+executes control sequences.
 """
 
 import io
@@ -22,28 +22,28 @@ from rich.text import Text
 from octy_worker.cli.options import ListPage
 from octy_worker.errors import CommandError
 
-_OBEYED = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
-_UNBOUNDED = 100_000  # columns of a file or a pipe: nothing is ever cut or folded there
+_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
+_UNLIMITED_WIDTH = 100_000  # columns of a file or a pipe: nothing is cut or folded there
 Cell = str | int | bool | datetime | Text | None
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """A column's title. `whole`: ids and keys, which are the last to be folded when the terminal is narrow."""
+    """A column's title. `no_wrap`: for ids and keys, which are folded last when the terminal is narrow."""
 
     title: str
-    whole: bool = False
+    no_wrap: bool = False
 
 
 def escape_for_terminal(text: str) -> str:
-    """Return text that no terminal obeys: controls, bidi marks and invisible characters become visible escapes."""
+    """Return text with control, bidirectional and invisible characters as visible escapes."""
     if text.isascii() and text.isprintable():
         return text
-    return "".join(_visible(char) for char in text)
+    return "".join(_escape(char) for char in text)
 
 
-def _visible(char: str) -> str:
-    if char == " " or unicodedata.category(char) not in _OBEYED:
+def _escape(char: str) -> str:
+    if char == " " or unicodedata.category(char) not in _ESCAPED_CATEGORIES:
         return char
     return char.encode("unicode_escape").decode()
 
@@ -54,7 +54,7 @@ def format_time(time: datetime) -> str:
 
 
 def cell_text(value: Cell) -> Text:
-    """Return a value as harmless text; rich's markup means nothing in it."""
+    """Return a value as escaped text; rich's markup in it is not interpreted."""
     match value:
         case Text():
             return value
@@ -79,14 +79,14 @@ def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: s
         title_justify="left",
     )
     for column in columns:
-        made.add_column(column.title, no_wrap=column.whole)
+        made.add_column(column.title, no_wrap=column.no_wrap)
     for row in rows:
         made.add_row(*(cell_text(cell) for cell in row))
     return made
 
 
 def key_value_table(rows: Iterable[tuple[str, Cell]]) -> Table:
-    """Return labels and values, one a line."""
+    """Return labels and values, one pair a line."""
     made = Table.grid(padding=(0, 2))
     made.add_column(style="dim", no_wrap=True)
     made.add_column()
@@ -96,13 +96,14 @@ def key_value_table(rows: Iterable[tuple[str, Cell]]) -> Table:
 
 
 def print_page(*parts: RenderableType) -> None:
-    """Print to stdout: folded to the width of a terminal; elsewhere neither folded nor coloured."""
+    """Print to stdout: folded to a terminal's width; to a file or pipe neither folded nor coloured."""
     if sys.stdout.isatty():
         print_parts(Console(highlight=False, markup=False, emoji=False), parts)
         return
     written = io.StringIO()
     print_parts(
-        Console(file=written, highlight=False, markup=False, emoji=False, width=_UNBOUNDED, force_terminal=False), parts
+        Console(file=written, highlight=False, markup=False, emoji=False, width=_UNLIMITED_WIDTH, force_terminal=False),
+        parts,
     )
     sys.stdout.write("".join(line.rstrip() + "\n" for line in written.getvalue().splitlines()))
 
@@ -115,7 +116,7 @@ def print_parts(console: Console, parts: Sequence[RenderableType]) -> None:
         console.print(part)
 
 
-def print_list(  # what is shown, and how
+def print_list(
     name: str,
     found: Sequence[object],
     total: int,
@@ -125,14 +126,14 @@ def print_list(  # what is shown, and how
     empty: str,
     as_json: bool,
 ) -> None:
-    """Print a page of a list, and to stderr how many rows there are in total and how to see those left out."""
+    """Print a page of a list, and to stderr the total number of rows and how to see the others."""
     end = page.offset + len(found)
-    total = max(total, end if found else 0)  # it was counted a moment before or after
+    total = max(total, end if found else 0)  # counted by a separate query
     if as_json:
         print_json({name: list(found), "more": total > end, "total": total})
         return
     if not found:
-        print_lines(f"There is no page {page.number}: there are {total:,} in total." if total else empty)
+        print_lines(f"There is no page {page.number}; there are {total:,} rows in total." if total else empty)
         return
     print_page(render(found))
     if len(found) == total:
@@ -149,7 +150,7 @@ def print_lines(*lines: str) -> None:
 
 @contextmanager
 def printing_result(done: str) -> Iterator[None]:
-    """Print about what was done; when stdout takes nothing, raise CommandError, which says that it was done."""
+    """Print a result within this context. If stdout can't be written, raise CommandError that says what was done."""
     try:
         yield
         sys.stdout.flush()
@@ -163,7 +164,7 @@ def print_json(value: object) -> None:
 
 
 def print_json_line(value: object) -> None:
-    """Print a report as JSON on one line, at once: for programs that read along."""
+    """Print a report as JSON on one line and flush, for programs that read a stream."""
     sys.stdout.write(json.dumps(to_json(value)) + "\n")
     sys.stdout.flush()
 
@@ -184,33 +185,35 @@ def to_json(value: object) -> object:
 
 
 def confirm(question: str) -> bool:
-    """Ask on stderr; anything but yes is no, the end of input too. Ctrl-C goes up."""
+    """Ask on stderr and return the answer: anything but yes is no, also the end of input. Raises KeyboardInterrupt."""
     sys.stderr.write(f"{escape_for_terminal(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
 
 def print_error(text: str) -> None:
-    """Print a fault to stderr, each of its lines marked as ours."""
+    """Print an error to stderr, each line prefixed with `octy: `."""
     print_note(*(f"octy: {line}" for line in text.splitlines()))
 
 
 def print_note(*lines: str) -> None:
-    """Print harmless plain lines to stderr."""
+    """Print escaped lines to stderr."""
     sys.stderr.write("".join(escape_for_terminal(line) + "\n" for line in lines))
 
 
 def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 shows all") -> None:
-    """Print to stderr of which parts of a page rows were left out; a part is a name, the rows shown, and all rows."""
+    """Print to stderr which parts of a page are incomplete; a part is a name, the rows shown, and the total."""
     left_out = [f"{name} {shown:,} of {total:,}" for name, shown, total in parts if total > shown]
     if left_out:
-        print_note(f"not all are shown: {', '.join(left_out)} → {to_see_all}")
+        print_note(f"not all rows are shown: {', '.join(left_out)} → {to_see_all}")
 
 
 def print_staff_order(order_id: str, update: str, *, as_json: bool) -> None:
-    """Print a written order's id, and how it is sent by hand."""
-    with printing_result("the order is written"):
+    """Print a saved staff order's id, and how to send it from Temporal's Web UI."""
+    with printing_result(f"staff order {order_id} is saved"):
         if as_json:
             print_json({"order": order_id, "update": update})
         else:
-            print_lines(f"Order {order_id} is written.", f'Send the update `{update}` with {{"order": "{order_id}"}}.')
+            print_lines(
+                f"Staff order {order_id} is saved.", f'Send the update `{update}` with {{"order": "{order_id}"}}.'
+            )

@@ -1,7 +1,4 @@
-"""`octy worker`, `octy dev`, `octy demo`: what can be typed, with its help.
-
-Here: options. Not here: the worker (`octy_worker.daemon`), the embedded stack (`octy_worker.dev`).
-"""
+"""`octy worker`, `octy pages`, `octy dev` and `octy demo`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from contextlib import closing
@@ -15,32 +12,32 @@ from octy_worker.cli.context import require_database_file, variables_of
 from octy_worker.cli.help_text import help_text
 
 WORKER_HELP = help_text(
-    "Run the worker and the customers' pages until told to stop.",
+    "Run the worker and the customers' pages until stopped.",
     "octy worker",
     "octy --env-file octy.env worker --no-pages",
-    more="It carries messages to Temporal, sends mails, replaces keys, and keeps a process that serves the pages. "
-    "It logs to stderr. `octy doctor` says which settings are missing.",
+    more="The worker delivers messages to Temporal, sends mails and webhooks, replaces keys, and runs a process that "
+    "serves the pages. It logs to stderr. `octy doctor` lists missing settings.",
 )
 PAGES_HELP = help_text(
-    "Serve the customers' pages alone, until told to stop.",
+    "Serve only the customers' pages, until stopped.",
     "octy pages",
     "octy --env-file octy.env pages --log-level warning",
-    more="For another host than the worker's, which then runs with --no-pages. It needs the database and the same "
-    "settings; not Temporal, and no mail server.",
+    more="For a separate host; run the worker with --no-pages then. The pages need the database and the worker's "
+    "settings, but neither Temporal nor a mail server.",
 )
 DEV_HELP = help_text(
-    "Run everything on this machine, until Ctrl-C.",
+    "Run the whole stack on this machine, until Ctrl-C.",
     "octy dev",
     "octy --env-file .octy/env incidents list",
-    more="Database, Temporal with its Web UI, worker, pages, an inbox for all mails, and an example API over HTTPS. "
-    "State is kept between runs.",
+    more="It starts a database, Temporal with its Web UI, the worker, the pages, an inbox for all mails and an example "
+    "API over HTTPS. Data is kept between runs.",
 )
 DEMO_HELP = help_text(
-    "Do the main job on real input, from nothing.",
+    "Run a demonstration on real input, from an empty installation.",
     "octy demo",
     "octy demo --data attempts.csv --report report.json",
-    more="The rows of a file are replayed as HTTPS requests, the cases answered, the new keys collected, with the real "
-    "parts everywhere; then a timeline tells what happened. Exit code 0: all that the policy promises.",
+    more="It replays the rows of a file as HTTPS requests, answers the incidents and collects the new keys, with the "
+    "real components; then it prints a timeline. Exit code 0: the results are what the policy demands.",
 )
 
 
@@ -53,20 +50,21 @@ class Level(StrEnum):
 
 
 _Examples = Annotated[
-    Path | None, typer.Option(metavar="FOLDER", help="The example apps, when not run from a source checkout.")
+    Path | None,
+    typer.Option(metavar="FOLDER", help="The folder of the example apps, if not run from a source checkout."),
 ]
-_Elsewhere = Annotated[
+_Database = Annotated[
     str | None,
-    typer.Option("--database", metavar="URL", help="An empty PostgreSQL database, instead of a file of its own."),
+    typer.Option("--database", metavar="URL", help="An empty PostgreSQL database instead of a SQLite file."),
 ]
 
 
 def worker(
     context: typer.Context,
-    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="Serve the customers' pages too.")] = True,
+    pages: Annotated[bool, typer.Option("--pages/--no-pages", help="Also serve the customers' pages.")] = True,
     log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
 ) -> None:
-    """Run the daemon; its exit code is ours."""
+    """Run the daemon; exit with its exit code."""
     from octy_middleware.db.database import Database
     from octy_worker.log_output import log_to_stderr
     from octy_worker.settings import WorkerSettings
@@ -84,7 +82,7 @@ def pages(
     context: typer.Context,
     log_level: Annotated[Level, typer.Option("--log-level", help="How much is logged.")] = Level.INFO,
 ) -> None:
-    """Serve the pages in this process; its exit code is ours."""
+    """Serve the pages in this process; exit with the server's exit code."""
     from octy_middleware.db.database import Database
     from octy_worker.log_output import log_to_stderr
     from octy_worker.settings import WorkerSettings
@@ -99,11 +97,11 @@ def pages(
 
 
 def dev(
-    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="Where state, settings and logs are kept.")] = Path(
+    folder: Annotated[Path, typer.Option(metavar="FOLDER", help="The folder for data, settings and logs.")] = Path(
         ".octy"
     ),
     examples: _Examples = None,
-    database: _Elsewhere = None,
+    database: _Database = None,
 ) -> None:
     """Run the stack."""
     from rich.console import Console
@@ -117,14 +115,14 @@ def dev(
 
 
 def demo(
-    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="The log-in attempts, a CSV file.")] = Path(
+    data: Annotated[Path, typer.Option("--data", metavar="FILE", help="A CSV file of login attempts.")] = Path(
         "examples/data/login-attempts.csv"
     ),
-    report: Annotated[Path, typer.Option("--report", metavar="FILE", help="Where the figures go.")] = Path(
+    report: Annotated[Path, typer.Option("--report", metavar="FILE", help="The file for the report.")] = Path(
         "demo-report.json"
     ),
     examples: _Examples = None,
-    database: _Elsewhere = None,
+    database: _Database = None,
 ) -> None:
     """Run the demonstration."""
     from rich.console import Console

@@ -1,8 +1,4 @@
-"""`octy temporal` and `octy codec-server`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: versions (`octy_worker.temporal.deployment`), encryption, and who may ask the codec
-server (`octy_worker.temporal.codec_server`).
-"""
+"""`octy temporal` and `octy codec-server`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import TYPE_CHECKING, Annotated
@@ -18,30 +14,31 @@ from octy_worker.errors import UnavailableError, UsageError
 if TYPE_CHECKING:
     from octy_worker.temporal.access import TemporalAccess
 
-app = typer.Typer(no_args_is_help=True, help="Releases of the worker, where OCTY_TEMPORAL_DEPLOYMENT versions them.")
+app = typer.Typer(no_args_is_help=True, help="Worker versioning, if OCTY_TEMPORAL_DEPLOYMENT is set.")
 
 VERSIONS_JSON = "deployment, versions[build_id, current, drainage: '' | draining | drained]"
 PROMOTE_JSON = "deployment, build_id, actor"
 CODEC_HELP = help_text(
-    "Let Temporal's Web UI and command line read encrypted payloads, until told to stop.",
+    "Decode encrypted payloads for Temporal's Web UI and command line, until stopped.",
     "octy --env-file octy.env codec-server",
     "octy codec-server --port 8081",
-    more="It needs OCTY_TEMPORAL_KEYS and answers the Web UI of OCTY_CODEC_UI_ORIGIN (http://127.0.0.1:8233) and "
-    "programs on this machine. To listen elsewhere, set OCTY_CODEC_TOKEN, behind a proxy that ends TLS.",
+    more="It needs OCTY_TEMPORAL_KEYS, and serves the Web UI of OCTY_CODEC_UI_ORIGIN (http://127.0.0.1:8233) and "
+    "programs on this machine. To listen on another address, set OCTY_CODEC_TOKEN and run it behind a proxy that "
+    "terminates TLS.",
 )
 
 
 @app.command(
     "versions",
     help=help_text(
-        "List the releases of the worker that Temporal has seen, newest first.",
+        "List the worker's builds that Temporal knows, newest first.",
         "octy temporal versions",
-        more="Draining: workflows are still bound to it. With ours that lasts only as long as a task.",
+        more="A draining build still has workflows; Octy's leave it after their current task.",
         json=VERSIONS_JSON,
     ),
 )
 def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
-    """Show one line a version."""
+    """Show one line for each build."""
     import asyncio
 
     from octy_worker.cli.views import versions as view
@@ -54,19 +51,19 @@ def list_versions(context: typer.Context, as_json: AsJson = False) -> None:
     elif found:
         print_page(view.list_table(found))
     else:
-        print_lines(f"No worker of the deployment {place.temporal_deployment} has asked for work yet.")
+        print_lines(f"No worker of deployment {place.temporal_deployment} has polled yet.")
 
 
 @app.command(
     "promote",
     help=help_text(
-        "Give all workflows to one release of the worker, waiting cases too.",
+        "Make one build of the worker current: it gets all workflows, also those of open incidents.",
         "octy --env-file octy.env temporal promote",
         "octy temporal promote --build-id 1.4.0 --timeout 60",
         "octy temporal promote --unversioned",
-        more="The last step of a deployment: until a release is current it gets nothing. It waits until a worker of it "
-        "asks for work. To go back, promote the older release while its workers run; to leave versioning, "
-        "promote --unversioned once workers without OCTY_TEMPORAL_DEPLOYMENT run.",
+        more="The last step of a deployment: a build gets no workflow tasks until it is current. The command waits until "
+        "a worker of the build polls. To roll back, promote the older build while its workers run. To leave versioning, "
+        "start workers without OCTY_TEMPORAL_DEPLOYMENT, then promote --unversioned.",
         json=PROMOTE_JSON,
     ),
 )
@@ -75,10 +72,12 @@ def promote(
     *,
     build_id: Annotated[
         str | None,
-        typer.Option(metavar="ID", help="Which release. Default: OCTY_TEMPORAL_BUILD_ID, else the one installed here."),
+        typer.Option(
+            metavar="ID", help="Which build. Default: OCTY_TEMPORAL_BUILD_ID, else the release installed here."
+        ),
     ] = None,
-    unversioned: Annotated[bool, typer.Option("--unversioned", help="Workers without a version.")] = False,
-    timeout: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for a worker of it.")] = 30.0,
+    unversioned: Annotated[bool, typer.Option("--unversioned", help="Promote workers without a version.")] = False,
+    timeout: Annotated[float, typer.Option(min=0, max=3600, help="Seconds to wait for a worker of the build.")] = 30.0,
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
@@ -89,7 +88,7 @@ def promote(
     from octy_worker.temporal.access import promote_version
 
     if unversioned and build_id:
-        raise UsageError("which one?", "give --build-id or --unversioned")
+        raise UsageError("--build-id and --unversioned exclude each other", "give one of them")
     place, who = _versioned(context), staff_actor(context, actor)
     chosen = "" if unversioned else build_id or place.temporal_build_id
     asyncio.run(promote_version(place, chosen, identity=f"octy temporal promote by {who}", timeout=timeout))
@@ -99,25 +98,25 @@ def promote(
         if as_json:
             print_json({"deployment": place.temporal_deployment, "build_id": chosen, "actor": who})
         else:
-            print_lines(f"All workflows of {place.temporal_deployment} go to {name} now.")
+            print_lines(f"All workflows of deployment {place.temporal_deployment} now go to {name}.")
 
 
 def _versioned(context: typer.Context) -> "TemporalAccess":
     place = temporal_place(context)
     if not place.temporal_deployment:
         raise UsageError(
-            "workers are not versioned: OCTY_TEMPORAL_DEPLOYMENT is not set",
-            "nothing is to be promoted; a new release is started in the old one's place",
+            "worker versioning is off: OCTY_TEMPORAL_DEPLOYMENT is not set",
+            "there is nothing to promote; to deploy a release, restart the workers with it",
         )
     return place
 
 
 def codec_server(
     context: typer.Context,
-    host: Annotated[str | None, typer.Option(help="Where to listen. Default: OCTY_CODEC_HOST, 127.0.0.1.")] = None,
+    host: Annotated[str | None, typer.Option(help="Address to listen on. Default: OCTY_CODEC_HOST, 127.0.0.1.")] = None,
     port: Annotated[int | None, typer.Option(help="Default: OCTY_CODEC_PORT, 8081.", min=0, max=65_535)] = None,
 ) -> None:
-    """Serve."""
+    """Run the server."""
     from octy_worker.temporal.codec_server import CodecSettings, serve
 
     given = {name: value for name, value in (("codec_host", host), ("codec_port", port)) if value is not None}
@@ -126,4 +125,4 @@ def codec_server(
     try:
         serve(settings)
     except OSError as error:
-        raise UnavailableError(str(error), "is it running already? choose another --port") from None
+        raise UnavailableError(str(error), "check whether it is running already, or choose another --port") from None

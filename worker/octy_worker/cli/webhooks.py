@@ -1,8 +1,4 @@
-"""`octy webhooks`: what can be typed, with its help.
-
-Here: options and the order of steps. Not here: SQL (`webhooks.journal`), the POST (`webhooks.courier`), tables
-(`views`).
-"""
+"""`octy webhooks`: options and help texts."""
 # ruff: noqa: PLC0415  # imports inside commands: see `app`
 
 from typing import TYPE_CHECKING, Annotated
@@ -19,7 +15,7 @@ if TYPE_CHECKING:
     from octy_worker.settings import WebhookSettings
     from octy_worker.webhooks.failures import PostResult
 
-app = typer.Typer(no_args_is_help=True, help="Events that customers' own servers are told.")
+app = typer.Typer(no_args_is_help=True, help="Webhooks: events sent to customers' own servers.")
 
 LIST_JSON = (
     "webhooks[id, account, event, key, state, tries, last_error, created_at, sent_at], more, total; "
@@ -37,21 +33,21 @@ _Account = Annotated[str, typer.Argument(help="The account's reference or id.")]
         "List webhooks, newest first.",
         "octy webhooks list",
         "octy webhooks list --failed --account acme --json",
-        more="A pending one is tried by the worker, after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; "
-        "then it has failed. A skipped one had nowhere to go.",
+        more="The worker retries a pending webhook after 1 s, 2 s, 4 s and so on, at least once an hour, for 3 days; then "
+        "it has failed. A skipped one had no URL.",
         json=LIST_JSON,
     ),
 )
 def list_some(
     context: typer.Context,
     *,
-    failed: Annotated[bool, typer.Option("--failed", help="Only those that were given up.")] = False,
+    failed: Annotated[bool, typer.Option("--failed", help="Only those that failed for good.")] = False,
     account: AccountFilter = None,
     limit: Limit = 200,
     page: PageNumber = 1,
     as_json: AsJson = False,
 ) -> None:
-    """Show one line a webhook."""
+    """Show one line for each webhook."""
     from octy_worker.cli.views import webhooks as view
     from octy_worker.reports.queries import account_of
     from octy_worker.webhooks.repository import count_webhooks, list_webhooks
@@ -59,7 +55,7 @@ def list_some(
     part = ListPage(limit, page)
     with open_database(context) as database, database.read_session() as session:
         owner = None if account is None else account_of(session, account).id
-        found = list_webhooks(session, account_id=owner, failed=failed, limit=part.most, offset=part.offset)
+        found = list_webhooks(session, account_id=owner, failed=failed, limit=part.row_limit, offset=part.offset)
         total = count_webhooks(session, account_id=owner, failed=failed)
     empty = "No webhook has failed." if failed else "There are no webhooks."
     print_list("webhooks", found, total, part, view.list_table, empty=empty, as_json=as_json)
@@ -68,10 +64,10 @@ def list_some(
 @app.command(
     "retry",
     help=help_text(
-        "Have webhooks that failed or were skipped tried again.",
+        "Retry webhooks that failed or were skipped.",
         "octy webhooks retry 01890c2e-… --reason 'their server is back'",
-        more="Each gets a fresh life, with the same webhook-id as before. All that are named are retried, or, when one "
-        "of them is not at its end, none.",
+        more="Each is retried for another 3 days, with the same webhook-id. If one of the ids is still pending or was "
+        "sent, none is retried.",
         json=RETRY_JSON,
     ),
 )
@@ -83,7 +79,7 @@ def retry_some(
     actor: Actor = None,
     as_json: AsJson = False,
 ) -> None:
-    """Order new tries."""
+    """Reset the attempts."""
     from octy_worker.staff.audit import record
     from octy_worker.webhooks import repository
 
@@ -92,25 +88,24 @@ def retry_some(
         retried = repository.retry(database, ids, actor=who, reason=reason, now=now())
     names = ", ".join(retried)
     record("webhooks_retried", who, reason=reason, webhooks=names)
-    with printing_result(f"webhooks {names} are to be tried again"):
+    with printing_result(f"webhooks {names} will be retried"):
         if as_json:
             print_json({"retried": retried, "actor": who})
         else:
-            print_lines(f"To be tried again: {names}.", "To see what becomes of them: octy webhooks list")
+            print_lines(f"Will be retried: {names}.", "To see the result: octy webhooks list")
 
 
 @app.command(
     help=help_text(
-        "Print the secret with which an account checks its webhooks. It is a secret: print it to hand it over.",
+        "Print the secret with which an account verifies its webhooks.",
         "octy webhooks secret acme",
-        more="It is derived from the newest of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
-        "the account's own by `octy webhooks rotate-secret`. Hand "
-        "it to the customer on a way that you trust, and to nobody else: whoever has it can forge events. It opens "
-        "nothing of the API. That it was shown is audited.",
+        more="It is derived from the newest key of OCTY_WEBHOOK_KEYS, so it stays the same until those are rotated, or "
+        "until `octy webhooks rotate-secret`. Send it to the customer over a channel that you trust, and to nobody else: "
+        "with it anybody can forge events. It gives no access to the API. The command is audited.",
     )
 )
 def secret(context: typer.Context, account: _Account, actor: Actor = None) -> None:
-    """Print it, and nothing else, so that it can be piped."""
+    """Print only the secret, so that it can be piped."""
     from octy_worker.identity import check_registered_keys
     from octy_worker.reports.queries import account_of
     from octy_worker.staff.audit import record
@@ -131,16 +126,16 @@ def secret(context: typer.Context, account: _Account, actor: Actor = None) -> No
     "rotate-secret",
     help=help_text(
         "Give one account a new webhook secret; all others keep theirs.",
-        "octy webhooks rotate-secret acme --reason 'their secret stood in a log'",
-        more="For 24 hours both the previous secret and the new one sign each event, so that the customer can change "
-        "without losing any. `octy webhooks secret` then prints the new one.",
+        "octy webhooks rotate-secret acme --reason 'their secret was in a log'",
+        more="For 24 hours events are signed with both the previous and the new secret, so that the customer can switch "
+        "without losing events. `octy webhooks secret` prints the new one.",
         json=ROTATE_JSON,
     ),
 )
 def rotate_one(
     context: typer.Context, account: _Account, *, reason: Reason, actor: Actor = None, as_json: AsJson = False
 ) -> None:
-    """Order the rotation."""
+    """Rotate the secret."""
     from octy_middleware.clock import utc
     from octy_worker.cli.output import format_time
     from octy_worker.staff.audit import record
@@ -156,24 +151,24 @@ def rotate_one(
             print_json({"account": rotated.id, "version": rotated.webhook_secret_version, "actor": who})
         else:
             print_lines(
-                f"New webhook secret for {rotated.reference}. The previous one signs until {format_time(utc(ends))}.",
-                f"To hand it over: octy webhooks secret {rotated.reference}",
+                f"{rotated.reference} has a new webhook secret. The previous one is used until {format_time(utc(ends))}.",
+                f"To print the new one: octy webhooks secret {rotated.reference}",
             )
 
 
 @app.command(
     "test",
     help=help_text(
-        "Send an account's server a signed test event now, and say how it ended.",
+        "Send a signed test event to an account's server now, and show the result.",
         "octy webhooks test acme",
         "octy webhooks test acme --json",
-        more="From this machine, by the same rules as the worker's: run it where the worker runs. Exit code 0: the "
-        "server answered 2xx. 3: nothing was sent, for the reason printed. 1: it did not arrive.",
+        more="It is sent from this machine, by the worker's rules: run it where the worker runs. Exit code 0: the server "
+        "responded with 2xx. 3: nothing was sent, for the reason printed. 1: the delivery failed.",
         json=TEST_JSON,
     ),
 )
 def send_test(context: typer.Context, account: _Account, actor: Actor = None, as_json: AsJson = False) -> None:
-    """Post it once."""
+    """Send it once."""
     from octy_middleware.clock import utc, uuid7
     from octy_middleware.domain.webhook_events import WebhookEvent
     from octy_worker.identity import check_registered_keys
@@ -198,34 +193,38 @@ def send_test(context: typer.Context, account: _Account, actor: Actor = None, as
             {"account_id": found.id},
             active_secret_versions(found, now()),
         )
-    ended = client.post(message)
-    record("webhook_tested", staff_actor(context, actor), account=message.account_id, ended=ended.code or "delivered")
+    delivery = client.post(message)
+    record(
+        "webhook_tested", staff_actor(context, actor), account=message.account_id, ended=delivery.code or "delivered"
+    )
     if as_json:
-        told = {"webhook_id": message.webhook_id, "delivered": ended.reason is None, "fault": ended.code}
-        print_json({**told, "status": ended.status})
-    elif ended.reason is None:
-        print_lines(f"Delivered: {ended.description}. The event was webhook.test, its webhook-id {message.webhook_id}.")
-    _raise(ended)
+        result = {"webhook_id": message.webhook_id, "delivered": delivery.reason is None, "fault": delivery.code}
+        print_json({**result, "status": delivery.status})
+    elif delivery.reason is None:
+        print_lines(
+            f"Delivered: {delivery.description}. The event was webhook.test, its webhook-id {message.webhook_id}."
+        )
+    _raise(delivery)
 
 
 def _settings(context: typer.Context) -> "WebhookSettings":
-    """Return what this host knows of webhooks; no other key is asked for."""
+    """Return the settings of webhooks; no other keys are needed."""
     from octy_worker.settings import WebhookSettings
 
     settings = WebhookSettings.from_environment(variables_of(context))
     if settings.webhook_keys is None:
-        raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "`octy secrets` prints a fresh one")
+        raise UsageError("OCTY_WEBHOOK_KEYS is not set, so webhooks are off", "set it; `octy secrets` prints new keys")
     return settings
 
 
-def _raise(ended: "PostResult") -> None:
+def _raise(delivery: "PostResult") -> None:
     from octy_worker.webhooks.failures import BLOCKED, FailureReason
 
-    if ended.reason is None:
+    if delivery.reason is None:
         return
-    if ended.reason is FailureReason.NO_URL:
-        raise UsageError(ended.description, "the customer sets it, as contact data")
-    if ended.reason in BLOCKED:
-        raise RefusedError(f"nothing was sent: {ended.description}", "docs/webhooks.md says which places are taken")
-    to_do = "" if ended.reason is FailureReason.GONE else "the worker would try again for 3 days"
-    raise CommandError(f"not delivered: {ended.description}", to_do)
+    if delivery.reason is FailureReason.NO_URL:
+        raise UsageError(delivery.description, "the customer can set it as contact data")
+    if delivery.reason in BLOCKED:
+        raise RefusedError(f"nothing was sent: {delivery.description}", "docs/webhooks.md says which URLs are allowed")
+    to_do = "" if delivery.reason is FailureReason.GONE else "the worker would retry for 3 days"
+    raise CommandError(f"not delivered: {delivery.description}", to_do)

@@ -1,1 +1,1 @@
-"""How reports are drawn for people. Not here: what is in them (`octy_worker.reports.queries`)."""
+"""Reports as tables and pages for people."""

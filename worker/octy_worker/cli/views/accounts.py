@@ -1,4 +1,4 @@
-"""Accounts, drawn."""
+"""Accounts as tables and pages."""
 
 from collections.abc import Sequence
 
@@ -13,13 +13,13 @@ from octy_worker.staff.account_changes import ContactChanged
 
 
 def list_table(found: Sequence[AccountLine]) -> Table:
-    """Return a line an account."""
+    """Return one row for each account."""
     columns = (
-        Column("reference", whole=True),
+        Column("reference", no_wrap=True),
         Column("mail address"),
-        Column("pairs"),
-        Column("open cases"),
-        Column("since"),
+        Column("key pairs"),
+        Column("open incidents"),
+        Column("created"),
     )
     return table(
         columns,
@@ -42,17 +42,17 @@ def page(report: AccountReport) -> list[RenderableType]:
                 ("mail address", report.contact_email_address),
                 ("webhook", report.webhook_url),
                 ("id key", report.authenticated_id_key),
-                ("since", report.created_at),
-                ("security mails", first),
+                ("created", report.created_at),
+                ("security mails to", first),
                 *(("notices also to", address) for address in others),
-                *_rule(report),
+                *_contact_change(report),
             ]
         ),
     ]
     if report.pairs:
         parts.append(keys.pairs_table(report.pairs, title="Key pairs"))
     if report.open_incidents:
-        parts.append(incidents.list_table(report.open_incidents, title="Open cases"))
+        parts.append(incidents.list_table(report.open_incidents, title="Open incidents"))
     if report.regenerations:
         parts.append(keys.regenerations_table(report.regenerations))
     if report.notices:
@@ -62,25 +62,28 @@ def page(report: AccountReport) -> list[RenderableType]:
     return parts
 
 
-def _rule(report: AccountReport) -> list[tuple[str, str]]:
-    """Explain why security mails go elsewhere than to the contact address, when they do."""
+def _contact_change(report: AccountReport) -> list[tuple[str, str]]:
+    """Explain why security mails do not go to the contact address yet; empty when they do."""
     if report.contact_changed_at is None or report.contact_settles_at is None:
         return []
     after = span((report.contact_settles_at - report.contact_changed_at).total_seconds())
-    changed_lines = format_time(report.contact_changed_at)
-    rule = f"security mails follow after {after}; every address of the last 14 days gets a notice without links"
-    return [("", f"the contact address was changed at {changed_lines}: {rule}")]
+    changed = format_time(report.contact_changed_at)
+    rule = f"security mails go to it after {after}; every address of the last 14 days gets notices without links"
+    return [("", f"the contact address was changed at {changed}: {rule}")]
 
 
 def changed_lines(done: ContactChanged) -> list[str]:
-    """Say what was changed, from when on it holds for security mails, and what to do then."""
-    said = [f"The contact address of {done.account} is {done.contact_email_address} now."]
+    """Return what was changed, from when on security mails go there, and what to do then."""
+    lines = [f"The contact address of {done.account} is now {done.contact_email_address}."]
     if done.settles_at is None:
-        said.append("Security mails go there already: it is the address that was set before.")
+        lines.append("Security mails go there already: it is the address that was set before.")
     else:
         until = f"Alerts and links to keys go to {done.security_address} until {format_time(done.settles_at)}"
-        said.append(f"{until}, then to the new address. As soon as `octy worker` runs, both are told.")
+        lines.append(f"{until}, then to the new address. The worker sends a notice to both.")
     if done.keys_wait:
         when = "" if done.settles_at is None else f" after {format_time(done.settles_at)}"
-        said.append(f"New keys wait. To send their link{when}: octy keys resend --account {done.account} --reason …")
-    return said
+        lines.append(
+            f"There are uncollected new keys. To send their link{when}: octy keys resend --account {done.account} "
+            "--reason …"
+        )
+    return lines

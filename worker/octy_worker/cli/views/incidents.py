@@ -1,4 +1,4 @@
-"""Cases, drawn."""
+"""Incidents as tables and pages."""
 
 import sys
 from collections.abc import Mapping, Sequence
@@ -15,16 +15,16 @@ from octy_worker.formatting import origin
 from octy_worker.reports.models import IncidentLine, IncidentReport, TimelineLine
 
 _RULES = {
-    "key": "in a row for this key, from anywhere",
-    "source": "in a row for this key from one network",
-    "window": "for this key in a window of time",
+    "key": "in a row with this key, from any address",
+    "source": "in a row with this key, from one network",
+    "window": "with this key within a window of time",
 }
 
 
 def list_table(found: Sequence[IncidentLine], *, title: str = "") -> Table:
-    """Return a line a case."""
+    """Return one row for each incident."""
     columns = (
-        Column("case", whole=True),
+        Column("incident", no_wrap=True),
         Column("account"),
         Column("state"),
         Column("failures"),
@@ -36,24 +36,24 @@ def list_table(found: Sequence[IncidentLine], *, title: str = "") -> Table:
 
 
 def page(report: IncidentReport) -> list[RenderableType]:
-    """Return everything about one case."""
-    case = report.incident
+    """Return everything about one incident."""
+    incident = report.incident
     parts: list[RenderableType] = [
         key_value_table(
             [
-                ("case", case.id),
-                ("account", case.account),
-                ("public key", case.public_key),
-                ("state", _state(case)),
-                ("opened", case.opened_at),
-                ("why", _why(case)),
-                ("since", report.first_at),
+                ("incident", incident.id),
+                ("account", incident.account),
+                ("public key", incident.public_key),
+                ("state", _state(incident)),
+                ("opened", incident.opened_at),
+                ("cause", _cause(incident)),
+                ("first failure", report.first_at),
                 ("opening request", report.request_id),
-                ("failures so far", report.failures),
-                ("answer", _answer(case)),
+                ("failures", report.failures),
+                ("answer", _answer(incident)),
                 ("answered", report.answered_at),
                 *_keys(report),
-                ("closed", case.closed_at),
+                ("closed", incident.closed_at),
                 ("workflow", report.workflow_id),
             ]
         ),
@@ -70,13 +70,13 @@ def page(report: IncidentReport) -> list[RenderableType]:
 
 
 def print_timeline_line(line: TimelineLine) -> None:
-    """Print one line of a timeline, at once."""
-    said = (format_time(line.at), line.actor, line.what.replace("_", " "), _more(line.detail))
-    print_lines("  ".join(part for part in said if part))
+    """Print one timeline entry and flush."""
+    parts = (format_time(line.at), line.actor, line.what.replace("_", " "), _details(line.detail))
+    print_lines("  ".join(part for part in parts if part))
     sys.stdout.flush()
 
 
-def _why(line: IncidentLine) -> str:
+def _cause(line: IncidentLine) -> str:
     return f"{line.length} wrong secrets {_RULES.get(line.rule, line.rule)} {origin(line.network)}".strip()
 
 
@@ -100,28 +100,28 @@ def _keys(report: IncidentReport) -> list[tuple[str, Cell]]:
 
 
 def _sources(report: IncidentReport) -> Table:
-    columns = (Column("source", whole=True), Column("failures"), Column("last"), Column("user agent"))
+    columns = (Column("source", no_wrap=True), Column("failures"), Column("last"), Column("user agent"))
     rows = [(origin(line.source), line.count, line.last_at, line.user_agent) for line in report.sources]
     more = report.source_count - len(rows)
     if more:
         rest = report.failures - sum(line.count for line in report.sources)
         rows.append((f"{'' if report.sources_complete else 'at least '}{more:,} more", rest, None, ""))
-    return table(columns, rows, title="From where")
+    return table(columns, rows, title="Sources")
 
 
 def _timeline(found: Sequence[TimelineLine]) -> Table:
-    columns = (Column("when"), Column("who"), Column("what"), Column("more"))
-    rows = ((line.at, line.actor, line.what.replace("_", " "), _more(line.detail)) for line in found)
+    columns = (Column("time"), Column("actor"), Column("event"), Column("details"))
+    rows = ((line.at, line.actor, line.what.replace("_", " "), _details(line.detail)) for line in found)
     return table(columns, rows, title="Timeline")
 
 
-def _more(detail: Mapping[str, object]) -> str:
-    """Return the details in words; a mail's key stands in the table of mails."""
-    said = {name: _in_words(name, value) for name, value in detail.items() if name != "key"}
-    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in said.items())
+def _details(detail: Mapping[str, object]) -> str:
+    """Return the details as text; a mail's key is in the table of mails."""
+    values = {name: _readable(name, value) for name, value in detail.items() if name != "key"}
+    return ", ".join(f"{name.replace('_', ' ')}: {value}" for name, value in values.items())
 
 
-def _in_words(name: str, value: object) -> object:
+def _readable(name: str, value: object) -> object:
     if isinstance(value, bool):
         return "yes" if value else "no"
     return format_time(utc(value)) if isinstance(value, int) and name.endswith("_at") else value

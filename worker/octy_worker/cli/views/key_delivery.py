@@ -1,47 +1,47 @@
-"""How far new keys have come, in sentences."""
+"""The state of a delivery of new keys, in sentences."""
 
 from octy_worker.cli.output import format_time
 from octy_worker.reports.key_delivery import DeliveryStatus, KeyDelivery, PendingDelivery
 
 
 def joined_lines(account: str, delivery: KeyDelivery) -> list[str]:
-    """Say how far an order that stood before has come, and what can be done about it."""
-    joined = f"New keys for {account} were ordered before, and this order joins them."
+    """Return the state of an earlier order that a new one joins, and what can be done about it."""
+    joined = f"New keys for {account} were ordered already; this order joins that one."
     match delivery.status:
         case DeliveryStatus.COLLECTED if delivery.collected_at is not None:
-            return [f"{joined} The customer collected them at {format_time(delivery.collected_at)}: no mail goes out."]
+            return [f"{joined} The customer collected them at {format_time(delivery.collected_at)}: no mail is sent."]
         case DeliveryStatus.REFUSED:
-            refused = f"Their mail was refused for good ({delivery.mail_error}): the customer has not got it"
+            refused = f"Their mail was rejected for good ({delivery.mail_error}): the customer did not get it"
             return [f"{joined} {refused}, and this order sends no other.", *_what_to_do(account)]
         case DeliveryStatus.EXPIRED:
-            fresh = f"For a fresh link: octy keys resend --account {account} --reason …"
-            return [f"{joined} Their link has expired, and this order sends no other.", fresh]
+            resend = f"For a new link: octy keys resend --account {account} --reason …"
+            return [f"{joined} Their link has expired, and this order sends no other.", resend]
         case DeliveryStatus.RETRYING if delivery.mail_error:
-            waiting = f"No mail server has accepted their mail yet ({delivery.mail_error}); it is tried again."
-            return [f"{joined} {waiting}"]
+            retrying = f"The mail server has not accepted their mail yet ({delivery.mail_error}); it is retried."
+            return [f"{joined} {retrying}"]
         case _:
-            return [f"New keys for {account} were on their way already; this order joins them."]
+            return [f"New keys for {account} are being sent already; this order joins that one."]
 
 
 def resent_lines(pending: PendingDelivery, number: int) -> list[str]:
-    """Say that a fresh link is on its way, where to, and whether the mail before it was refused there."""
-    link = f"A fresh link to the new keys of {pending.account} is on its way to {pending.address}"
-    told = [f"{link} (mail new_keys-{number}). Older links show nothing now."]
+    """Return where a new link is sent to, and what to do if the previous mail was rejected there."""
+    link = f"A new link to the new keys of {pending.account} is sent to {pending.address}"
+    lines = [f"{link} (mail new_keys-{number}). Older links no longer work."]
     if pending.settles_at is not None:
-        told.append(
-            f"From {format_time(pending.settles_at)} on such mails go to {pending.next_address}: repeat this then."
+        lines.append(
+            f"From {format_time(pending.settles_at)} on such mails go to {pending.next_address}: repeat the command then."
         )
     elif pending.delivery.status is DeliveryStatus.REFUSED:
-        told.append(
-            f"The mail before this one was refused for good ({pending.delivery.mail_error}). If the address is wrong: "
+        lines.append(
+            f"The previous mail was rejected for good ({pending.delivery.mail_error}). If the address is wrong: "
             f"octy accounts change {pending.account} --email … --reason …"
         )
-    return [*told, f"To follow it: octy accounts show {pending.account}"]
+    return [*lines, f"To see its progress: octy accounts show {pending.account}"]
 
 
 def _what_to_do(account: str) -> list[str]:
-    """Say what to do when the customer's mail server refuses mails for good."""
+    """Return what to do when the mail server rejects the customer's mails for good."""
     return [
         f"If the address is wrong: octy accounts change {account} --email … --reason …",
-        f"To send a fresh link: octy keys resend --account {account} --reason …",
+        f"To send a new link: octy keys resend --account {account} --reason …",
     ]

@@ -1,4 +1,4 @@
-"""Key pairs and regenerations, drawn."""
+"""Key pairs and regenerations as tables and pages."""
 
 from collections.abc import Sequence
 
@@ -12,9 +12,9 @@ from octy_worker.reports.models import KeyReport, PairLine, RegenerationLine
 
 
 def list_table(found: Sequence[PairLine]) -> Table:
-    """Return a line a pair, with its account."""
+    """Return one row for each key pair, with its account."""
     columns = (
-        Column("public key", whole=True),
+        Column("public key", no_wrap=True),
         Column("account"),
         Column("state"),
         Column("last used"),
@@ -27,9 +27,9 @@ def list_table(found: Sequence[PairLine]) -> Table:
 
 
 def pairs_table(found: Sequence[PairLine], *, title: str) -> Table:
-    """Return the pairs of one account."""
+    """Return the key pairs of one account."""
     columns = (
-        Column("public key", whole=True),
+        Column("public key", no_wrap=True),
         Column("state"),
         Column("cause"),
         Column("last used"),
@@ -43,14 +43,14 @@ def pairs_table(found: Sequence[PairLine], *, title: str) -> Table:
 
 
 def regenerations_table(found: Sequence[RegenerationLine]) -> Table:
-    """Return the issues and replacements of an account's pairs."""
+    """Return the regenerations of an account."""
     columns = (Column("ordered"), Column("cause"), Column("state"), Column("by"), Column("reason"), Column("collected"))
     rows = ((each.opened_at, each.cause, each.state, each.actor, each.reason, each.collected_at) for each in found)
-    return table(columns, rows, title="Issues and replacements")
+    return table(columns, rows, title="Regenerations")
 
 
 def page(report: KeyReport) -> list[RenderableType]:
-    """Return everything about one pair."""
+    """Return everything about one key pair."""
     pair = report.pair
     head = key_value_table(
         [
@@ -66,11 +66,11 @@ def page(report: KeyReport) -> list[RenderableType]:
             ("retired", pair.retired_at),
             ("replaced by", pair.replaced_by),
             ("quiet until", pair.quiet_until),
-            ("seen over plain HTTP", pair.exposed_at),
-            ("open case", report.open_incident),
+            ("sent over plain HTTP", pair.exposed_at),
+            ("open incident", report.open_incident),
         ]
     )
-    columns = (Column("source", whole=True), Column("outcome"), Column("times"), Column("last in the minute of"))
+    columns = (Column("source", no_wrap=True), Column("outcome"), Column("requests"), Column("last (minute)"))
     uses = table(
         columns,
         ((origin(use.source), use.outcome, use.count, use.last_at) for use in report.uses),

@@ -1,4 +1,4 @@
-"""Retired pairs that somebody still sends, drawn."""
+"""Use of retired key pairs as a table."""
 
 from collections.abc import Sequence
 
@@ -10,16 +10,20 @@ from octy_worker.formatting import origin
 
 
 def late_uses_table(uses: Sequence[LateUse]) -> Table:
-    """Return a line for each source: which program must be given new keys."""
+    """Return one row for each source that still sends a retired key pair."""
     columns = (
-        Column("retired key", whole=True),
-        Column("still used by"),
-        Column("from", whole=True),
-        Column("times"),
+        Column("retired key", no_wrap=True),
+        Column("user agent"),
+        Column("source", no_wrap=True),
+        Column("requests"),
         Column("last"),
     )
     rows = (
         (use.public_key, use.used_by.user_agent, origin(use.used_by.source), use.used_by.count, use.used_by.last_at)
         for use in uses
     )
-    return table(columns, rows, title="Retired, and still used with the right secret: refused, not counted")
+    return table(
+        columns,
+        rows,
+        title="Retired key pairs that are still used with the right secret (refused, not counted as failures)",
+    )

@@ -1,4 +1,4 @@
-"""Mails, drawn."""
+"""Mails as a table."""
 
 from collections.abc import Sequence
 
@@ -10,8 +10,8 @@ from octy_workflows.messages import DAILY_CAP
 
 
 def mails_table(found: Sequence[MailLine], *, title: str) -> Table:
-    """Return a line a mail."""
-    columns = (Column("kind"), Column("state"), Column("sent"), Column("tries"), Column("fault"), Column("mail"))
+    """Return one row for each mail."""
+    columns = (Column("kind"), Column("state"), Column("sent"), Column("attempts"), Column("error"), Column("mail"))
     rows = ((mail.kind, _state(mail), mail.sent_at, mail.tries, mail.last_error, mail.key) for mail in found)
     return table(columns, rows, title=title)
 

@@ -1,4 +1,4 @@
-"""Notices, drawn."""
+"""Notices as a table."""
 
 from collections.abc import Sequence
 
@@ -8,22 +8,22 @@ from octy_worker.cli.output import Column, table
 from octy_worker.reports.models import MailLine, NoticeLine, RegenerationLine
 
 _KINDS = {
-    "exposed": "keys came over plain HTTP",
+    "exposed": "keys sent over plain HTTP",
     "contact_changed": "contact address changed",
     "webhook_changed": "webhook URL changed",
-    "keys_added": "pairs added by an import",
+    "keys_added": "key pairs added by an import",
 }
 
 
 def notices_table(found: Sequence[NoticeLine], regenerations: Sequence[RegenerationLine]) -> Table:
-    """Return a line a notice: what was told, how far its mails are, and what the customer ordered on its page."""
-    columns = (Column("told"), Column("when"), Column("mails"), Column("new keys"), Column("notice"))
+    """Return one row for each notice: its subject, its mails, and the new keys that the customer ordered on its page."""
+    columns = (Column("subject"), Column("time"), Column("mails"), Column("new keys"), Column("notice"))
     states = {each.id: each.state for each in regenerations}
     rows = (
         (
             _KINDS.get(notice.kind, notice.kind),
             notice.at,
-            ", ".join(map(_state, notice.mails)) or "on their way",
+            ", ".join(map(_state, notice.mails)) or "being sent",
             states.get(notice.regeneration_id or "", notice.regeneration_id),
             notice.id,
         )

@@ -11,9 +11,9 @@ from octy_worker.outbox.dead_letters import MessageLine
 def list_table(found: Sequence[MessageLine]) -> Table:
     """Return a table with one row a message."""
     columns = (
-        Column("id", whole=True),
+        Column("id", no_wrap=True),
         Column("message"),
-        Column("about", whole=True),
+        Column("about", no_wrap=True),
         Column("state"),
         Column("tries"),
         Column("last error"),

@@ -1,4 +1,4 @@
-"""Events over time, drawn for a terminal; in ASCII where it has no more."""
+"""A chart of events over time for a terminal; in ASCII where its encoding is not UTF-8."""
 
 import sys
 from dataclasses import dataclass
@@ -12,14 +12,14 @@ from octy_worker.formatting import span
 
 @dataclass(frozen=True, slots=True)
 class Chart:
-    """Upright columns under a title."""
+    """A column chart under a title."""
 
     plot: Plot
     title: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        """Draw with what this terminal can show."""
-        yield Text(f"{self.title}, UTC, each column {span(self.plot.seconds)}", "bold")
+        """Draw with the characters that this terminal can show."""
+        yield Text(f"{self.title}, in UTC, one column is {span(self.plot.seconds)}", "bold")
         ascii_only = options.ascii_only or not (sys.stdout.encoding or "utf").lower().startswith("utf")
         for line in columns(self.plot, ascii_only=ascii_only):
             yield Text(line, "red", no_wrap=True, overflow="crop")

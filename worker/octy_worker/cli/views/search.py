@@ -1,4 +1,4 @@
-"""Search results, drawn."""
+"""Search results as tables."""
 
 from rich.console import RenderableType
 from rich.table import Table
@@ -10,11 +10,11 @@ from octy_worker.reports.search import SearchResult
 
 
 def page(found: SearchResult) -> list[RenderableType]:
-    """Return a table for each kind that has matches, below their total."""
+    """Return a table for each kind of result, under its total."""
     parts: list[tuple[int, str, RenderableType]] = [
         (found.accounts_total, "account", accounts.list_table(found.accounts)),
         (found.keys_total, "key pair", keys.list_table(found.keys)),
-        (found.incidents_total, "case", incidents.list_table(found.incidents)),
+        (found.incidents_total, "incident", incidents.list_table(found.incidents)),
         (found.requests_total, "refused request", _requests(found)),
     ]
     return [part for total, noun, drawn in parts if total for part in (f"{amount(total, noun)}:", drawn)]
@@ -22,10 +22,10 @@ def page(found: SearchResult) -> list[RenderableType]:
 
 def _requests(found: SearchResult) -> Table:
     columns = (
-        Column("request id", whole=True),
+        Column("request id", no_wrap=True),
         Column("when"),
         Column("account"),
-        Column("public key", whole=True),
+        Column("public key", no_wrap=True),
         Column("outcome"),
         Column("source"),
     )

@@ -1,4 +1,4 @@
-"""Versions of the worker, drawn."""
+"""Builds of the worker as a table."""
 
 from collections.abc import Sequence
 
@@ -9,6 +9,6 @@ from octy_worker.temporal.deployment import Version
 
 
 def list_table(found: Sequence[Version]) -> Table:
-    """Return a line a version."""
-    columns = (Column("build id", whole=True), Column("current"), Column("drainage"))
+    """Return one row for each build."""
+    columns = (Column("build id", no_wrap=True), Column("current"), Column("drainage"))
     return table(columns, ((version.build_id, version.current, version.drainage) for version in found))

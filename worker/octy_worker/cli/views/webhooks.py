@@ -1,4 +1,4 @@
-"""Webhooks, drawn."""
+"""Webhooks as a table."""
 
 from collections.abc import Sequence
 
@@ -9,15 +9,15 @@ from octy_worker.webhooks.repository import WebhookLine
 
 
 def list_table(found: Sequence[WebhookLine]) -> Table:
-    """Return a line a webhook."""
+    """Return one row for each webhook."""
     columns = (
-        Column("id", whole=True),
+        Column("id", no_wrap=True),
         Column("account"),
-        Column("event", whole=True),
+        Column("event", no_wrap=True),
         Column("state"),
-        Column("tries"),
-        Column("fault"),
-        Column("since"),
+        Column("attempts"),
+        Column("error"),
+        Column("created"),
         Column("delivered"),
     )
     rows = (
