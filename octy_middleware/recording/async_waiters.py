@@ -1,4 +1,4 @@
-"""Waiting for a commit in a task: of asyncio, or of trio, which is imported only where the host runs it."""
+"""Waiting for a commit in an asyncio or trio task. trio is imported only where the host runs it."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TrioWaiter(CommitWaiter):
-    """Waits in a task of trio."""
+    """Waits in a trio task."""
 
     __slots__ = ("_event", "loop")
 
@@ -21,12 +21,12 @@ class TrioWaiter(CommitWaiter):
         self.loop: _TrioLoop = _TrioLoop(imported_trio().lowlevel.current_trio_token())
         self._event: trio.Event | None = None
 
-    async def wait(self, seconds: float) -> None:
-        """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
+    async def wait(self, timeout: float) -> None:
+        """See `TaskWaiter`."""
         if self.result is not None:
             return
         self._event = imported_trio().Event()
-        with imported_trio().move_on_after(seconds):
+        with imported_trio().move_on_after(timeout):
             await self._event.wait()
 
     def wake(self) -> None:
@@ -36,7 +36,7 @@ class TrioWaiter(CommitWaiter):
 
 
 class _TrioLoop:
-    """A run of trio, as `ticket.settle` wakes it. Equal for the same run, so that all its tickets wake at once."""
+    """A trio run as a `Loop`. Equal for the same run, so that `settle` wakes all its waiters with one call."""
 
     __slots__ = ("_token",)
 
@@ -57,10 +57,12 @@ class _TrioLoop:
 
 
 def make_waiter() -> TaskWaiter | TrioWaiter:
-    """Return a ticket of the library that runs this request. Raises ConfigurationError for any but these two."""
+    """Return a waiter for the library that runs this request. Raises ConfigurationError for others than these two."""
     try:
         return TaskWaiter()
     except RuntimeError:
         if not runs_trio():
-            raise ConfigurationError("this server runs neither asyncio nor trio: nothing can be recorded") from None
+            raise ConfigurationError(
+                "this server runs neither asyncio nor trio, so outcomes cannot be recorded → run the app on an asyncio or trio server"
+            ) from None
     return TrioWaiter()

@@ -1,8 +1,4 @@
-"""A queue and the thread that handles whatever gathered in it while it handled the last of it.
-
-Here: when the thread wakes, what it takes, and how it ends; also after a fork. Not here: what is done with the items
-(`recorder`, `look_ups`).
-"""
+"""A queue whose thread handles, in one batch, all items that arrived while it handled the last batch."""
 
 import logging
 import threading
@@ -18,16 +14,16 @@ from octy_middleware.process.process_exit import at_exit
 _logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
-_POLL_INTERVAL = 0.002  # seconds between two looks at whether all is handled
-_RETRY_DELAY = 0.5  # seconds between two tries while items are given back
+_POLL_INTERVAL = 0.002  # seconds between two checks by `flush` whether all items are handled
+_RETRY_DELAY = 0.5  # seconds before items that could not be handled are tried again
 
 
 class BatchQueue(Generic[Item]):
-    """Hands items to `handle`, at most `max_batch` at once, in the order in which they came. Safe for threads.
+    """Passes items to `handle` in order, at most `max_batch` at once. Safe for threads; empty in a forked child.
 
-    `handle` returns what it could not handle, to be tried again after a pause; it must not raise. Items put without
-    hurry linger so many seconds for company. After a batch of several the next begins at least `min_interval` seconds later:
-    who comes alone, however often, is handled at once, and a flood in company, which costs the host app far less.
+    `handle` returns the items to try again later; it must not raise. Items that are not urgent wait `batch_delay`
+    seconds for others. After a batch of several items the next starts at least `min_interval` seconds later: single
+    items are handled at once, a flood in large batches, which cost the host app far less.
     """
 
     def __init__(
@@ -48,42 +44,42 @@ class BatchQueue(Generic[Item]):
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Begin with an empty queue; the parent handles what it had."""
+        """Start with an empty queue, in a forked child; the parent handles its own items."""
         self.queue: deque[Item] = deque()
-        self._has_items = threading.Event()  # there is something to handle
-        self._is_urgent = threading.Event()  # and somebody waits for it
-        self.wake_requested = False  # whether `_has_items` is set: looked at once a request
+        self._has_items = threading.Event()  # the thread has items to handle
+        self._is_urgent = threading.Event()  # a client waits for one of them
+        self.wake_requested = False  # whether `_has_items` is set; an attribute, as each request reads it
         self._urgent_requested = False  # whether `_is_urgent` is set
         self._start_lock = threading.Lock()
         self._thread: threading.Thread | None = None
-        self._next_batch_at = -inf  # when the next batch may begin
+        self._next_batch_at = -inf  # monotonic time
         self.closing = False
-        self._is_handling = False  # items are in hand
+        self._is_handling = False
         self._unregister: Callable[[], object] = _do_nothing
 
     def __len__(self) -> int:
         return len(self.queue)
 
     def put(self, item: Item) -> None:
-        """Have the item handled soon."""
+        """Add an item that can wait for others."""
         self.queue.append(item)
         if not self.wake_requested:
             self.wake()
 
     def wake(self) -> None:
-        """Have the thread look into the queue, unless it is `wake_requested` already."""
+        """Wake the thread. Call it only while `wake_requested` is False."""
         self.wake_requested = True
         self._has_items.set()
         if self._thread is None:
             self._ensure_thread()
 
     def put_urgent(self, item: Item) -> None:
-        """Have the item handled now, after those before it."""
+        """Add an item and have the queue handled now."""
         self.queue.append(item)
         self.wake_now()
 
     def wake_now(self) -> None:
-        """Have what is queued handled now."""
+        """Have the queue handled now, without `batch_delay`."""
         if not self._urgent_requested:
             self._urgent_requested = True
             self._is_urgent.set()
@@ -91,7 +87,7 @@ class BatchQueue(Generic[Item]):
             self.wake()
 
     def flush(self, timeout: float) -> None:
-        """Return when what is queued has been handled, or after so many seconds."""
+        """Return when the queue has been handled, or after `timeout` seconds."""
         if self._thread is None:
             return
         deadline = time.monotonic() + timeout
@@ -100,7 +96,7 @@ class BatchQueue(Generic[Item]):
             time.sleep(_POLL_INTERVAL)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Handle what is queued and stop. Items that come later start the thread again."""
+        """Handle the queue and stop the thread. Items added later start it again."""
         thread = self._thread
         if thread is None:
             return
@@ -125,7 +121,9 @@ class BatchQueue(Generic[Item]):
             self._is_handling = True
             self._has_items.clear()
             self._is_urgent.clear()
-            self._urgent_requested = self.wake_requested = False  # before the queue is read: who comes now calls again
+            self._urgent_requested = self.wake_requested = (
+                False  # before the queue is read: items added from now on wake it again
+            )
             while self.queue:
                 if self._min_interval and not self.closing:
                     time.sleep(max(0.0, self._next_batch_at - time.monotonic()))
@@ -137,18 +135,16 @@ class BatchQueue(Generic[Item]):
                     break
             self._is_handling = False
         self._thread = None
-        self._urgent_requested = self.wake_requested = (
-            False  # a call that was answered by the last batch calls nobody any more
-        )
+        self._urgent_requested = self.wake_requested = False  # else the next item would not start a thread
         self._unregister()
-        if self.queue:  # came in while the last batch was on its way
+        if self.queue:  # added during the last batch
             self._ensure_thread()
 
     def _handle_batch(self, batch: list[Item]) -> list[Item]:
         try:
             return self._handle(batch)
-        except Exception:  # a fault of ours; a thread that dies would leave everybody waiting
-            _logger.exception("%s: %d items are lost by a fault of ours", self._name, len(batch))
+        except Exception:  # a bug of ours: the thread must go on, as clients wait for it
+            _logger.exception("%s: internal error, %d items are lost", self._name, len(batch))
             return []
 
     def _take_batch(self) -> list[Item]:
@@ -161,7 +157,7 @@ class BatchQueue(Generic[Item]):
         if not self.closing:
             self._never.wait(_RETRY_DELAY)
 
-    _never = threading.Event()  # never set: a sleep that reads as one
+    _never = threading.Event()  # never set
 
 
 def _do_nothing() -> None:

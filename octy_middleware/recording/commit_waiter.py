@@ -1,8 +1,7 @@
-"""What a door holds while its request waits for an answer that another thread finds.
+"""Waiting until another thread has decided a request or committed its event: in a thread or in a task of an event loop.
 
-Here: waiting, for a thread or for a task of an event loop; withdrawing; waking many that wait at once. Not here: what
-the answer is (`authenticator`). Futures of the standard library wake their loop one by one, each by a system call that
-hands the interpreter's lock over: at a batch of a hundred that costs more than its commit.
+`settle` wakes all waiters of one loop with a single call. Futures of the standard library take a system call each, which
+releases the interpreter's lock: for a batch of a hundred that costs more than the commit.
 """
 
 import asyncio
@@ -14,27 +13,27 @@ from typing import Protocol
 
 
 class Loop(Protocol):
-    """What an event loop must be able to do for tickets: `asyncio.AbstractEventLoop`, or what stands in for it."""
+    """The part of `asyncio.AbstractEventLoop` that `settle` uses."""
 
     def call_soon_threadsafe(
         self, callback: Callable[[Sequence["CommitWaiter"]], object], waiters: Sequence["CommitWaiter"], /
     ) -> object:
-        """Call back in the loop's own thread; raise RuntimeError once the loop has ended."""
+        """Call back in the loop's thread; raise RuntimeError once the loop has ended."""
 
 
 class CommitWaiter(ABC):
-    """One waiting request. `result` is there once it is settled; until a commit begins it can be withdrawn."""
+    """A waiting request. `result` is None until it is settled. It can be cancelled until its commit has started."""
 
     __slots__ = ("_token", "cancelled", "result")
     loop: Loop | None = None
 
     def __init__(self) -> None:
-        self.result: object = None  # what `settle` was given: of the type that the one who waits asked for
+        self.result: object = None  # as passed to `settle`
         self.cancelled = False
-        self._token = [None]  # whoever takes it decides: a list's `pop` is one step, whatever the threads do
+        self._token = [None]  # the first to take it decides; `list.pop` is atomic
 
     def acquire(self) -> bool:
-        """Take it for good; True for the first who does: the one who withdraws it, or the commit."""
+        """Return True for the first caller only: either the commit, or `cancel`."""
         try:
             self._token.pop()
         except IndexError:
@@ -42,17 +41,17 @@ class CommitWaiter(ABC):
         return True
 
     def cancel(self) -> bool:
-        """Stop waiting; False when its commit has begun, and only the commit's end says how it ends."""
+        """Stop waiting. False when the commit has started: then its result must be awaited."""
         self.cancelled = self.acquire()
         return self.cancelled
 
     @abstractmethod
     def wake(self) -> None:
-        """Go on: the answer is there, or the time is over."""
+        """End the wait: there is a result, or the time is over."""
 
 
 class ThreadWaiter(CommitWaiter):
-    """Waits in its thread."""
+    """Waits in a thread."""
 
     __slots__ = ("_closed",)
 
@@ -62,7 +61,7 @@ class ThreadWaiter(CommitWaiter):
         self._closed.acquire()
 
     def wait(self, timeout: float) -> None:
-        """Return when it is settled, or after so many seconds."""
+        """Return when it is settled, or after `timeout` seconds."""
         if self.result is None:
             self._closed.acquire(timeout=timeout)
 
@@ -72,7 +71,7 @@ class ThreadWaiter(CommitWaiter):
 
 
 class TaskWaiter(CommitWaiter):
-    """Waits in a task of an event loop."""
+    """Waits in an asyncio task."""
 
     __slots__ = ("_future", "loop")
 
@@ -82,7 +81,7 @@ class TaskWaiter(CommitWaiter):
         self._future: asyncio.Future[None] | None = None
 
     async def wait(self, timeout: float) -> None:
-        """Return when it is settled, or after so many seconds. Whoever is cancelled leaves the attempt where it is."""
+        """Return when it is settled, or after `timeout` seconds. When the task is cancelled the event is still recorded."""
         if self.result is not None:
             return
         self._future = self.loop.create_future()
@@ -99,7 +98,7 @@ class TaskWaiter(CommitWaiter):
 
 
 def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
-    """Give tickets their answers, and wake each loop once."""
+    """Set the results of waiters and wake them, those of one event loop with one call."""
     loops: dict[Loop, list[CommitWaiter]] = {}
     for waiter, result in settled:
         waiter.result = result
@@ -108,7 +107,7 @@ def settle(settled: Iterable[tuple[CommitWaiter, object]]) -> None:
         else:
             loops.setdefault(waiter.loop, []).append(waiter)
     for loop, waiters in loops.items():
-        with suppress(RuntimeError):  # a loop that was closed has nobody waiting
+        with suppress(RuntimeError):  # the loop is closed: its waiters are gone
             loop.call_soon_threadsafe(_wake, waiters)
 
 

@@ -1,13 +1,10 @@
-"""Group commit: whatever queued up during the last commit is written in one transaction.
+"""Group commit: all events queued during one commit are written in the next transaction.
 
-Here: who waits for which commit, and what happens when one fails. Not here: the queue and its thread (`batch_queue`),
-what one transaction writes (`ledger`).
+The client of a refused request waits for the commit. Accepted requests wait for nothing, and their events are written
+after up to `batch_delay` seconds. Both are in one queue, so the events of a process commit in the order of its decisions.
 
-Refusals are urgent: their client waits for the commit. Accepted outcomes linger a moment for company. Both stand in
-one queue, so that outcomes of one process commit in the order in which they were decided.
-
-An event is written with the outcome that was judged, whatever its client was told: a wrong secret whose commit failed
-was told 503, where the right one is told 200, so it counts as soon as it can be written.
+An event keeps the outcome that was decided, whatever the client was told. A wrong secret whose commit fails is answered
+503, while the right secret is answered 200; so it counts as soon as it can be written.
 """
 
 import logging
@@ -30,17 +27,17 @@ _logger = logging.getLogger(__name__)
 
 _MAX_BATCH = 2000  # events a transaction, so that no commit takes long
 _VERIFIED = frozenset({Outcome.WRONG_SECRET, Outcome.UNKNOWN_KEY, Outcome.RETIRED, Outcome.RETIRED_WRONG})
-_MIN_RESERVE = 256  # refused secrets beyond a full queue
-_KEYS_PER_RESERVE = 8  # of the reserve: one key's attempts leave room for those on other keys
+_MIN_RESERVE = 256  # places for verified refusals beyond a full queue
+_KEYS_PER_RESERVE = 8  # one key gets this part of the reserve, so that attempts on other keys still fit
 
 Write = Callable[[Sequence[AuthEvent]], None]
 
 
 class RecorderHealth(NamedTuple):
-    """How the recorder is doing. `lost` counts outcomes given up: the queue was full, or a fault of ours.
+    """State of the recorder. `lost`: events dropped because the queue was full or by an internal error.
 
-    `last_error` is empty once the store takes outcomes again; `past_error` stays. `commit` is what the last commit
-    took, `waiting` how long the one under way has lasted, `seconds_since_failure` since when the last one failed; in seconds.
+    `last_error` is empty again once a commit succeeds; `past_error` stays. `current_commit_seconds` is 0 without a
+    commit in progress.
     """
 
     queued: int
@@ -54,7 +51,7 @@ class RecorderHealth(NamedTuple):
 
 
 class _AwaitedEvent(NamedTuple):
-    """An event whose client waits for the commit."""
+    """An event whose client waits for its commit."""
 
     event: AuthEvent
     decision: AuthDecision
@@ -65,9 +62,9 @@ _Item: TypeAlias = AuthEvent | _AwaitedEvent
 
 
 class Recorder:
-    """Writes events by `write`, at most `queue_limit` of them waiting. Safe for threads; starts anew in a forked child.
+    """Queues at most `queue_limit` events and writes them by `write`. Safe for threads; empty in a forked child.
 
-    A commit that has lasted for `commit_timeout` seconds counts as a store that is away: nobody is made to wait behind it.
+    When a commit takes longer than `commit_timeout` seconds the database counts as unavailable: no request waits then.
     """
 
     def __init__(
@@ -80,12 +77,12 @@ class Recorder:
         commit_before_response: bool = False,
         monotonic: Clock = time.monotonic,
     ) -> None:
-        """`commit_before_response`: nothing is written after an answer, for hosts that stop the process then."""
+        """`commit_before_response`: also for accepted requests, on hosts that stop the process after a response."""
         self._write = write
         self._queue_limit = queue_limit
         self._half = queue_limit // 2
         self._commit_before_response = commit_before_response
-        self._no_wait_limit = 0 if commit_before_response else self._half  # so many wait and no request waits for them
+        self._no_wait_limit = 0 if commit_before_response else self._half  # below this queue length no request waits
         self._reserve = max(queue_limit, _MIN_RESERVE)
         self._commit_timeout = commit_timeout
         self._monotonic = monotonic
@@ -96,36 +93,37 @@ class Recorder:
         restart_after_fork(self)
 
     def restart(self) -> None:
-        """Forget the past of another process."""
+        """Reset all state, in a forked child."""
         self._lost = 0
         self._last_error = ""
         self._past_error = ""
         self._failed_at: float | None = None
         self._failures = 0
-        self._commit_started_at: float | None = None  # when the commit under way began
+        self._commit_started_at: float | None = None  # None: no commit in progress
         self._last_commit_seconds = 0.0
         self._reserve_lock = threading.Lock()
-        self._reserved_by_key: Counter[str] = Counter()  # refused secrets in the reserve, by key; unknown keys are one
+        self._reserved_by_key: Counter[str] = Counter()  # events in the reserve by public key; unknown keys share one
         self._reserved_total = 0
-        self._warned = False  # of refused secrets that are given up
+        self._warned = False  # that verified refusals are dropped
 
     def record(self, event: AuthEvent) -> bool:
-        """Write the event soon; nobody need wait for it, unless it returns False: then `submit` it.
+        """Queue an event to be written soon. False: not queued, the caller must use `commit` and wait.
 
-        That is so when the queue is full: the store sets the pace. When it is full because the store is away, the event
-        is given up and counted, for the host app must go on. What nobody judged gets half of the queue: it comes
-        fast, and what was accepted ends streaks. Refused secrets are given up last: they have a reserve of their own.
+        That happens when the queue is full, so that requests come no faster than they can be written. If it is full
+        because the database is unavailable the event is dropped and counted as lost, as the host app must go on.
+        Refusals without a verified secret use half of the queue at most: they come fast, and accepted events end
+        streaks. Verified refusals have a reserve of their own, so they are dropped last.
         """
         batch_queue = self._batch_queue
         if len(batch_queue.queue) < self._no_wait_limit:
-            batch_queue.queue.append(event)  # `BatchQueue.put`, without the call: every accepted request comes by here
+            batch_queue.queue.append(event)  # `BatchQueue.put` inline: every accepted request runs this
             if not batch_queue.wake_requested:
                 batch_queue.wake()
             return True
         return self._record_when_half_full(event)
 
     def _record_when_half_full(self, event: AuthEvent) -> bool:
-        """Note an event when half of the queue is full, or nothing may be written later; here nothing lingers."""
+        """Queue an event when half of the queue is full, or when all must be committed before the response."""
         if self._commit_before_response:
             if not self._is_database_unavailable() and self._free_places() > 0:
                 return False
@@ -145,7 +143,7 @@ class Recorder:
         return False
 
     def _queue_in_reserve(self, event: AuthEvent) -> None:
-        """Queue a refused secret beyond half of the queue; unknown keys share what one key has (T7)."""
+        """Queue a verified refusal in the reserve; unknown keys share the places of one key (`equal_work`)."""
         with self._reserve_lock:
             share = self._reserved_by_key[event.public_key]
             has_room = self._reserved_total < self._reserve and share < self._reserve // _KEYS_PER_RESERVE
@@ -158,7 +156,9 @@ class Recorder:
         self._lost += 1
         if not self._warned:
             self._warned = True
-            _logger.error("recorder: the queue is full: refused secrets are not counted any more")
+            _logger.error(
+                "recorder: queue full; failed attempts are dropped and not counted until the database is available again"
+            )
 
     def _release_reserve(self, written: Iterable[AuthEvent]) -> None:
         with self._reserve_lock:
@@ -169,16 +169,16 @@ class Recorder:
             self._reserved_by_key += Counter()  # drops keys without events
 
     def _free_places(self) -> int:
-        """Return how many events the queue still takes beside the reserve."""
+        """Return how many more events fit into the queue, not counting those in the reserve."""
         return self._queue_limit - len(self._batch_queue) + self._reserved_total
 
     def commit(self, decision: AuthDecision, waiter: CommitWaiter) -> None:
-        """Write the decision's event now, and settle the ticket with the decision after its commit.
+        """Write the decision's event now, and settle the waiter with the decision after the commit.
 
-        Behind a full queue nobody waits for a refusal of credentials; what was noted in vain waits for its turn beyond
-        the limit. Until the commit begins the ticket can be withdrawn. While the store is away the ticket is settled at
-        once, so that refusals don't use up the threads that right keys need. In each case the event is written all the
-        same; what is queued is tried again and again, and finds out when the store is back.
+        The waiter is settled at once, with 503 for refusals, while the database is unavailable or the queue is full of
+        verified refusals: waiting refusals must not use up the threads that accepted requests need. The event is
+        written later all the same; queued events are retried until the database is available again. An event that
+        `record` did not queue may exceed the limit. The waiter can be cancelled until the commit starts.
         """
         event = decision.event
         assert event is not None
@@ -192,7 +192,7 @@ class Recorder:
         settle([(waiter, decision.uncommitted())])
 
     def health(self) -> RecorderHealth:
-        """Return the figures for metrics and `octy doctor`."""
+        """Return the state for metrics and `octy doctor`."""
         started_at, failed_at, now = self._commit_started_at, self._failed_at, self._monotonic()
         return RecorderHealth(
             queued=len(self._batch_queue),
@@ -206,16 +206,16 @@ class Recorder:
         )
 
     def commit_before_response(self) -> None:
-        """From now on write everything before its answer. Takes no lock: signal handlers call it."""
+        """From now on commit every event before its response. Takes no lock, as signal handlers call it."""
         self._commit_before_response = True
         self._no_wait_limit = 0
 
     def flush(self, timeout: float = 10.0) -> None:
-        """Write what is queued, as far as the store takes it in time, and go on."""
+        """Write the queue, for at most `timeout` seconds."""
         self._batch_queue.flush(timeout)
 
     def close(self, timeout: float = 10.0) -> None:
-        """Write what is queued and stop. Entries that come later start the thread again."""
+        """Write the queue and stop the thread. Later events start it again."""
         self._batch_queue.close(timeout)
 
     def _is_database_unavailable(self) -> bool:
@@ -225,13 +225,13 @@ class Recorder:
         return started_at is not None and self._monotonic() - started_at > self._commit_timeout
 
     def _handle_batch(self, items: list[_Item]) -> list[_Item]:
-        """Write a batch. From here on nobody can withdraw; who did so before was told 503, and waits no more."""
+        """Write a batch. From now on its waiters cannot be cancelled; those that were have been answered 503."""
         if _AwaitedEvent in set(map(type, items)):
             items = [_without_cancelled(item) if type(item) is _AwaitedEvent else item for item in items]
         return self._write_batch(items)
 
     def _write_batch(self, batch: list[_Item]) -> list[_Item]:
-        """Write a batch and tell those who wait. Return what the store did not take."""
+        """Write a batch and settle its waiters. Return what must be written again."""
         awaited_events: list[_AwaitedEvent] = []
         events = batch
         if _AwaitedEvent in set(map(type, batch)):
@@ -242,13 +242,13 @@ class Recorder:
             self._write(events)  # type: ignore[arg-type]
         except OctyError as error:
             return self._requeue(batch, error)
-        except Exception as error:  # noqa: BLE001  # a fault of ours: no client may wait for ever, no thread may die
+        except Exception as error:  # noqa: BLE001  # a bug of ours: clients wait, and the thread must go on
             return self._write_one_by_one(batch, error)
         finally:
             self._commit_started_at = None
             self._last_commit_seconds = self._monotonic() - started_at
         if self._last_error:
-            _logger.warning("recorder: the store takes outcomes again")
+            _logger.warning("recorder: database available again; %d queued outcomes written", len(batch))
             self._last_error = ""
             self._warned = False
         if self._reserved_total:
@@ -257,18 +257,20 @@ class Recorder:
         return []
 
     def _write_one_by_one(self, batch: list[_Item], error: Exception) -> list[_Item]:
-        """Find the event that can't be written, so that it takes no other with it, and give it up."""
+        """Write each event alone, so that only the one that cannot be written is lost."""
         if len(batch) > 1:
             return [left for item in batch for left in self._write_batch([item])]
         [item] = batch
         event = item.event if isinstance(item, _AwaitedEvent) else item
-        _logger.error("recorder: an outcome (%s) can't be written: given up", event.outcome, exc_info=error)
+        _logger.error(
+            "recorder: internal error, an outcome (%s) cannot be written and is lost", event.outcome, exc_info=error
+        )
         self._lost += 1
         _settle_uncommitted(batch)
         return []
 
     def _requeue(self, batch: list[_Item], error: OctyError) -> list[_Item]:
-        """Answer those who wait, and keep what can still be written later."""
+        """Settle the waiters as uncommitted; return the events, to be written later."""
         if not self._last_error:
             _logger.error("recorder: %s: %s", type(error).__name__, error)
         self._last_error = self._past_error = f"{type(error).__name__}: {error}"[:300]
