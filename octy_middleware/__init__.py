@@ -1,6 +1,6 @@
 """API-key authentication in front of an app, with every outcome on disk.
 
-    request ─► asgi / wsgi            two doors, one core
+    request ─► asgi / wsgi            two adapters, one core
                authenticator                   read → verify → record → decision
                ├─ credentials         Authorization header -> pair, or why not
                ├─ network             source and scheme behind trusted proxies

@@ -1,4 +1,4 @@
-"""The ASGI door: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
+"""The ASGI adapter: for Starlette, FastAPI, Django and every other ASGI 3 app. It translates and decides nothing."""
 
 from dataclasses import dataclass
 from typing import Any, Protocol, Unpack
@@ -166,7 +166,7 @@ class OctyASGIMiddleware:
         await pass_lifespan(self.app, scope, receive, send, self.close)
 
     def close(self) -> None:
-        """Write what is queued; the last of the doors with these settings closes the database, too. Blocks."""
+        """Write what is queued; the last of the adapters with these settings closes the database, too. Blocks."""
         close_authenticator(self, self.authenticator)
 
     async def _decide_from_database(

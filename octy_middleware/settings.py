@@ -126,7 +126,7 @@ class Settings(BaseSettings):
 
 
 class Options(TypedDict, total=False):
-    """The same settings as the doors' keyword arguments, for editors and type checkers."""
+    """The same settings as the adapters' keyword arguments, for editors and type checkers."""
 
     database_url: str
     peppers: Keychain | str

@@ -1,4 +1,4 @@
-"""The WSGI door: for Flask, Django and every other WSGI app (PEP 3333). It translates and decides nothing."""
+"""The WSGI adapter: for Flask, Django and every other WSGI app (PEP 3333). It translates and decides nothing."""
 
 import ssl
 from collections.abc import Callable, Iterable
@@ -142,7 +142,7 @@ class OctyWSGIMiddleware:
         return self.app(environ, start_response)
 
     def close(self) -> None:
-        """Write what is queued; the last of the doors with these settings stops the threads and closes the database.
+        """Write what is queued; the last of the adapters with these settings stops the threads and closes the database.
 
         What is queued is also written at SIGTERM and when the interpreter ends.
         """

@@ -214,7 +214,7 @@ class Authenticator:
     def decide_from_database(
         self, found: AuthDecision | PendingCredentials, request: Request, make_waiter: Callable[[], _T]
     ) -> Generator[_T | PendingSlowHash, None, AuthDecision]:
-        """Find the decision that `decide_from_memory` left open, in steps that a door takes in its own way.
+        """Find the decision that `decide_from_memory` left open, in steps that an adapter takes in its own way.
 
         Yields tickets, each to be waited for at most `commit_timeout` seconds, and slow claims, each to be given to
         `verify_slow_hash`, in a thread that may be kept for long and that goes on when the client has gone.
@@ -249,7 +249,7 @@ class Authenticator:
         return waiter.result if isinstance(waiter.result, AuthDecision) else found.uncommitted()
 
     def decide(self, request: Request) -> AuthDecision:
-        """Decide and wait for the commit: the whole story, for a door that may block."""
+        """Decide and wait for the commit: the whole story, for an adapter that may block."""
         found = self.decide_from_memory(request)
         if isinstance(found, AuthDecision) and found.event is None:
             return found

@@ -1,4 +1,4 @@
-"""How a request ends: each way is recorded, and becomes the decision that a door acts on.
+"""How a request ends: each way is recorded, and becomes the decision that an adapter acts on.
 
 Here: what each ending writes, and who waits for the commit. Not here: which ending it is (`authenticator`), how it
 looks (`refusal`).

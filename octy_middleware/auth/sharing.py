@@ -20,14 +20,14 @@ from octy_middleware.settings import Settings
 
 
 class SharedAuthenticators:
-    """The authenticators of this process that doors have opened by settings. Safe for threads and after fork.
+    """The authenticators of this process that adapters have opened by settings. Safe for threads and after fork.
 
-    Authenticators live as long as a door of theirs does.
+    Authenticators live as long as an adapter of theirs does.
     """
 
     def __init__(self) -> None:
         self._by_settings: WeakValueDictionary[Hashable, Authenticator] = WeakValueDictionary()
-        self._doors: WeakKeyDictionary[Authenticator, WeakSet[object]] = WeakKeyDictionary()
+        self._adapters: WeakKeyDictionary[Authenticator, WeakSet[object]] = WeakKeyDictionary()
         self.restart()
         restart_after_fork(self)
 
@@ -35,22 +35,22 @@ class SharedAuthenticators:
         """Have a lock that no thread of the parent holds. The authenticators restart by themselves."""
         self._lock = threading.RLock()
 
-    def open(self, door: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
+    def open(self, adapter: object, settings: Settings, on_refusal: RefusalHook | None) -> Authenticator:
         """Return the authenticator for these settings. Raises what `Authenticator` raises."""
         key = _identity(settings), on_refusal
         with self._lock:
             authenticator = self._by_settings.get(key)
             if authenticator is None:
                 authenticator = self._by_settings[key] = Authenticator(settings, on_refusal=on_refusal)
-            self._doors.setdefault(authenticator, WeakSet()).add(door)
+            self._adapters.setdefault(authenticator, WeakSet()).add(adapter)
             return authenticator
 
-    def close(self, door: object, authenticator: Authenticator) -> None:
+    def close(self, adapter: object, authenticator: Authenticator) -> None:
         """Write what is queued; close the authenticator when no other adapter uses it, or when it was given."""
         with self._lock:
-            doors = self._doors.get(authenticator, WeakSet())
-            doors.discard(door)
-            is_last = not doors
+            adapters = self._adapters.get(authenticator, WeakSet())
+            adapters.discard(adapter)
+            is_last = not adapters
         if is_last:
             authenticator.close()
         else:
@@ -78,7 +78,7 @@ _shared = SharedAuthenticators()
 
 
 def open_authenticator(
-    door: object,
+    adapter: object,
     authenticator: Authenticator | None,
     settings: Settings | None,
     on_refusal: RefusalHook | None,
@@ -92,15 +92,15 @@ def open_authenticator(
     else:
         if settings is not None and options:
             raise ConfigurationError(f"give settings or options, not both: {', '.join(sorted(options))}")
-        opened = _shared.open(door, settings or Settings.from_environment(**options), on_refusal)
+        opened = _shared.open(adapter, settings or Settings.from_environment(**options), on_refusal)
     if opened.settings.flush_on_sigterm:
         flush_on_sigterm(opened)
     return opened
 
 
-def close_authenticator(door: object, authenticator: Authenticator) -> None:
-    """Have a door end: what is queued is written, and the last door closes the authenticator."""
-    _shared.close(door, authenticator)
+def close_authenticator(adapter: object, authenticator: Authenticator) -> None:
+    """Have an adapter end: what is queued is written, and the last adapter closes the authenticator."""
+    _shared.close(adapter, authenticator)
 
 
 def flush_authenticators(database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""The one door to Temporal, this side of it: messages written in the same transaction as their cause.
+"""The one adapter to Temporal, this side of it: messages written in the same transaction as their cause.
 
 Here: the kinds of message, how one is put down, and in which order they are to be delivered. Not here: delivery
 (`octy_worker.outbox.relay`).

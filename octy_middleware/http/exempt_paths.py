@@ -2,7 +2,7 @@ r"""PURE. Which requests need no credentials: the entries of `exempt_paths`, rea
 
 An entry is a path, or a prefix ending in `*`, with or without a method before it: `/health`, `/static/*`,
 `GET /v1/versions`, `OPTIONS *`. GET stands for HEAD too. Here: reading and matching them. Not here: what a request's
-path is (the doors).
+path is (the adapters).
 
 A prefix covers only plain paths. In `/static/../admin`, `/static//x` or `/static/..\admin` a router may see another
 place than we do, so these need credentials; an exact entry has no such doubt.

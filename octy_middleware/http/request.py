@@ -1,6 +1,6 @@
-"""PURE. What a door must be able to say of a request, whatever its server.
+"""PURE. What an adapter must be able to say of a request, whatever its server.
 
-Here: the one interface between doors and authenticator. Not here: an implementation (`asgi`, `wsgi`).
+Here: the one interface between adapters and authenticator. Not here: an implementation (`asgi`, `wsgi`).
 """
 
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import Protocol
 
 
 class Request(Protocol):
-    """What a door must be able to say of a request."""
+    """What an adapter must be able to say of a request."""
 
     @property
     def method(self) -> str:

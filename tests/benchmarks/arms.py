@@ -1,4 +1,4 @@
-"""Apps that are called directly, by the interface of their door, as a server would.
+"""Apps that are called directly, by the interface of their adapter, as a server would.
 
 Here: asking, and waiting until what was asked is written down. Not here: what is measured (`in_process`, `keys`,
 `tables`).

@@ -38,7 +38,7 @@ _FEWER = 5  # times fewer requests with a framework
 
 def build(contender: Contender, site: Site) -> Arm:
     """Return the contender, ready to be asked."""
-    kind: Any = AsgiArm if contender.door == "asgi" else WsgiArm
+    kind: Any = AsgiArm if contender.adapter == "asgi" else WsgiArm
     return kind(contender.build(site), contender.header(site.authorization))
 
 

@@ -188,7 +188,7 @@ def _times_table(store: str, found: dict[str, Any], figures: dict[str, Any]) -> 
     ]
     note = (
         f"{figures['rounds']} rounds of {figures['requests']} requests of each kind, one after the other, on the WSGI "
-        "door in process; ratios to the smallest size of the same round."
+        "adapter in process; ratios to the smallest size of the same round."
     )
     return Table(f"Cost of a request against the number of keys: {store}", columns, rows, note)
 

@@ -121,7 +121,9 @@ def test_the_highest_rate_that_is_sustained_is_taken():
 
 def test_every_contender_has_a_base_that_is_its_own():
     assert len(BY_NAME) == len(CONTENDERS)
-    assert all(BY_NAME[each.base].base == each.base and BY_NAME[each.base].door == each.door for each in CONTENDERS)
+    assert all(
+        BY_NAME[each.base].base == each.base and BY_NAME[each.base].adapter == each.adapter for each in CONTENDERS
+    )
 
 
 def of(median, **more):

@@ -73,9 +73,9 @@ def test_outcomes_in_bulk_lie_as_real_ones_do(world: World):
 
 @pytest.mark.parametrize("kind", [AsgiArm, WsgiArm])
 def test_an_arm_whose_pair_is_refused_measures_nothing(world: World, kind):
-    door = OctyASGIMiddleware(Bare(), settings=world.settings())
-    arm = kind(door, authorization(1)) if kind is AsgiArm else kind(refusing_wsgi, "")
-    with closing(door.authenticator), pytest.raises(RuntimeError, match="a right pair was answered 401"):
+    adapter = OctyASGIMiddleware(Bare(), settings=world.settings())
+    arm = kind(adapter, authorization(1)) if kind is AsgiArm else kind(refusing_wsgi, "")
+    with closing(adapter.authenticator), pytest.raises(RuntimeError, match="a right pair was answered 401"):
         arm.run(1)
     arm.end()
 

@@ -56,7 +56,7 @@ class Cell:
 
     def cases(self, pairs: Pairs) -> tuple[Case, ...]:
         """Return what is played here. A server as it comes differs in whom it trusts by itself: this is asked."""
-        here = (case for case in table(pairs) if case.door in ("", self.server.door))
+        here = (case for case in table(pairs) if case.adapter in ("", self.server.adapter))
         groups = self._groups
         return tuple(case for case in here if groups is None or case.group in groups)
 
@@ -74,16 +74,19 @@ class Cell:
 
 
 CELLS = tuple(
-    Cell(framework, server) for server in SERVERS for framework, (door, _) in FRAMEWORKS.items() if door == server.door
+    Cell(framework, server)
+    for server in SERVERS
+    for framework, (adapter, _) in FRAMEWORKS.items()
+    if adapter == server.adapter
 )
-AS_THEY_COME = tuple(Cell("Starlette" if server.door == "asgi" else "Flask", server) for server in TRUSTING)
+AS_THEY_COME = tuple(Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in TRUSTING)
 _ONE = {
-    "asgi": next(one for one in SERVERS if one.door == "asgi"),
+    "asgi": next(one for one in SERVERS if one.adapter == "asgi"),
     "wsgi": next(one for one in SERVERS if one.name == "waitress"),
 }
 FURTHER_CELLS = (
-    *(Cell(framework, _ONE[door]) for framework, (door, _) in FURTHER_FRAMEWORKS.items()),
-    *(Cell("Starlette" if server.door == "asgi" else "Flask", server) for server in (*FURTHER, *WITHOUT_LIFESPAN)),
+    *(Cell(framework, _ONE[adapter]) for framework, (adapter, _) in FURTHER_FRAMEWORKS.items()),
+    *(Cell("Starlette" if server.adapter == "asgi" else "Flask", server) for server in (*FURTHER, *WITHOUT_LIFESPAN)),
 )
 
 

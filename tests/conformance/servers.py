@@ -27,7 +27,7 @@ class Server:
     """One way to serve. `distribution`: whose version the table names, where it is Python's."""
 
     name: str
-    door: str
+    adapter: str
     distribution: str
     command: Command
 

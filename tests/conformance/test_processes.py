@@ -60,7 +60,7 @@ def recorded(session: Session, keys: Keys, expected: dict[str, int]) -> None:
 def preloaded(server: Server, originals: Accounts, folder: Path) -> Iterator[Session]:
     """Start three workers that fork from a process in which the middleware was built already."""
     session = Session.prepared(Cell("", server), originals, folder)
-    app = f"conformance.apps.process_app:{server.door}"
+    app = f"conformance.apps.process_app:{server.adapter}"
     session.running = Running(server, app, folder, session.environment(), "--preload", "--workers", "3")
     try:
         session.running.wait()

@@ -1,4 +1,4 @@
-"""The doors against both specifications, with a strict checker above and below them, over all requests of the table."""
+"""The adapters against both specifications, with a checker above and below them, over all requests of the table."""
 
 import asyncio
 import importlib
@@ -19,7 +19,7 @@ from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware
 
 
 class CheckedASGI(OctyASGIMiddleware):
-    """The door with a checker on either side, wherever a framework builds it in."""
+    """The adapter with a checker on either side, wherever a framework builds it in."""
 
     made: ClassVar[list[Any]] = []
     lower_case = True
@@ -47,7 +47,7 @@ class CheckedWSGI(OctyWSGIMiddleware):
         return self._above(environ, start_response)
 
 
-DOORS = {
+ADAPTERS = {
     "asgi": ("OctyASGIMiddleware", CheckedASGI, "asgi_sites", asgi),
     "wsgi": ("OctyWSGIMiddleware", CheckedWSGI, "wsgi_sites", wsgi),
 }
@@ -74,13 +74,13 @@ def test_every_request_of_the_table_keeps_the_specification(
     framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pairs, worlds = session
-    door, name = FRAMEWORKS[framework]
-    original, checker, sites, ask = DOORS[door]
+    adapter, name = FRAMEWORKS[framework]
+    original, checker, sites, ask = ADAPTERS[adapter]
     module = importlib.import_module(f"conformance.apps.{name}")
     monkeypatch.setattr(module, original, checker)
     monkeypatch.setattr(CheckedASGI, "lower_case", not framework.startswith("Django"))
     app = ask(getattr(module, sites)(module.build))
-    cases = [case for case in table(pairs) if case.door in ("", door) and plays_in_process(case)]
+    cases = [case for case in table(pairs) if case.adapter in ("", adapter) and plays_in_process(case)]
     assert len(cases) > 250
     answers = {case.title: run(case, app) for case in cases}
     for authenticator in checker.made:
@@ -90,7 +90,7 @@ def test_every_request_of_the_table_keeps_the_specification(
     assert {**seen, **record.rest()} == {case.title: expected_of_the_middleware(case) for case in cases}
 
 
-@pytest.mark.parametrize("framework", [name for name, (door, _) in FRAMEWORKS.items() if door == "asgi"])
+@pytest.mark.parametrize("framework", [name for name, (adapter, _) in FRAMEWORKS.items() if adapter == "asgi"])
 def test_a_lifespan_passes_or_is_served_for_an_app_that_knows_none(
     framework: str, session: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -241,9 +241,9 @@ class Place:
             smtp,
         )
         self._add("worker", self._shifted("worker", [self._worker, "worker"]), pages)
-        for name, door in APPS.items():
+        for name, adapter in APPS.items():
             port = free_port()
-            self._add(name, self._shifted(name, command(door, _APP, port, 1 if door == "starlette" else 2)), port)
+            self._add(name, self._shifted(name, command(adapter, _APP, port, 1 if adapter == "starlette" else 2)), port)
         self._add_bystanders()
         self.heal()
 

@@ -1,9 +1,9 @@
 """Playing inputs: each goes one way, and what comes back is checked.
 
 Here: which input goes which way. Most are read by each parser by itself, many by the authenticator, a share goes
-through the doors, and one in thousands over a socket. A claim costs a look-up and a commit, so only a share of them is
-decided by the store; that the authenticator read the right pair out of the header is looked at each time. Not here: the
-checks (`checks`).
+through the adapters, and one in thousands over a socket. A claim costs a look-up and a commit, so only a share of them
+is decided by the store; that the authenticator read the right pair out of the header is looked at each time. Not here:
+the checks (`checks`).
 """
 
 import time
@@ -21,7 +21,7 @@ from fuzz.report import Report, finding
 from fuzz.sockets import REFUSED, Sockets
 from octy_middleware.auth.pending import PendingCredentials
 
-PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "authenticator", "authenticator and store", "WSGI door", "ASGI door"
+PARSERS, GATE, STORE, WSGI, ASGI = "parsers", "authenticator", "authenticator and store", "WSGI adapter", "ASGI adapter"
 LANES = (PARSERS, GATE, STORE, WSGI, ASGI)
 _PARSED = 6  # of ten
 _ASGI_SHARE, _WSGI_SHARE = 250, 20  # of a thousand: those that wait for the store side by side, or one by one
@@ -55,7 +55,7 @@ class Campaign:
         self.report.seconds += time.perf_counter() - begun
 
     def close(self) -> None:
-        """Stop the doors' threads; the authenticators are their owner's to close."""
+        """Stop the adapters' threads; the authenticators are their owner's to close."""
         for lane in self._asgi:
             lane.close()
 
@@ -105,7 +105,7 @@ class Campaign:
         self._check(given, lane, *self._listeners[given.around.site].take_faults())
 
     def _keep_for_asgi(self, given: Input, waiting: Waiting) -> None:
-        """Keep it for the ASGI door; of those that wait for the store a share, as they take most of the time."""
+        """Keep it for the ASGI adapter; of those that wait for the store a share, as they take most of the time."""
         expected = expect(given, self._pairs)
         if _needs_store(expected) and given.number % 1000 > _ASGI_SHARE:
             self._ask_authenticator(given, decided=False)
@@ -113,7 +113,7 @@ class Campaign:
             waiting.append((given, expected))
 
     def _ask_wsgi(self, given: Input) -> None:
-        """Ask the WSGI door for what waits for no commit; those that do would take all the time there is."""
+        """Ask the WSGI adapter for what waits for no commit; those that do would take all the time there is."""
         expected = expect(given, self._pairs)
         if _needs_store(expected) and given.number % 1000 > _WSGI_SHARE:
             self._ask_authenticator(given, decided=False)
@@ -124,7 +124,7 @@ class Campaign:
             self._check(given, WSGI, _words(error))
 
     def _ask_asgi(self, lane: AsgiLane, some: Waiting) -> None:
-        """Ask the ASGI door for all of them; those that wait for the store wait together."""
+        """Ask the ASGI adapter for all of them; those that wait for the store wait together."""
         slow = [item for item in some if _needs_store(item[1])]
         quick = [item for item in some if not _needs_store(item[1])]
         answers = lane.ask_all([given for given, _ in quick], [given for given, _ in slow])

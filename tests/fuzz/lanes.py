@@ -1,4 +1,4 @@
-"""Ways for a request into the code, in this process: the authenticator alone, the WSGI door, the ASGI door.
+"""Ways for a request into the code, in this process: the authenticator alone, the WSGI adapter, the ASGI adapter.
 
 Here: carrying a request there and what came back, as a `Seen`. Not here: which inputs go which way (`campaign`), what
 is right (`reference`).
@@ -38,7 +38,7 @@ class Input:
 
 
 class Bare:
-    """An authenticator's view of an input, with no server and no door between."""
+    """An authenticator's view of an input, with no server and no adapter between."""
 
     __slots__ = ("_headers", "method", "path", "peer", "scheme")
     has_replaced_peer = False
@@ -55,7 +55,7 @@ class Bare:
 
 
 def decide_from_memory(authenticator: Authenticator, request: Bare) -> AuthDecision | PendingCredentials:
-    """Ask the authenticator for what it can say at once; where its queue is full, wait as a door would."""
+    """Ask the authenticator for what it can say at once; where its queue is full, wait as an adapter would."""
     found = authenticator.decide_from_memory(request)
     return (
         look_into(authenticator, found, request)
@@ -80,13 +80,13 @@ async def asgi_app(scope: Any, _receive: Any, send: Any) -> None:
 
 
 class AsgiLane:
-    """The ASGI door over an authenticator."""
+    """The ASGI adapter over an authenticator."""
 
     def __init__(self, authenticator: Authenticator) -> None:
-        self._door = OctyASGIMiddleware(asgi_app, authenticator=authenticator)
+        self._adapter = OctyASGIMiddleware(asgi_app, authenticator=authenticator)
 
     async def ask(self, given: Input) -> Answered:
-        """Carry one request through the door."""
+        """Carry one request through the adapter."""
         around = given.around
         sent: list[Any] = []
         scope = {
@@ -101,7 +101,7 @@ class AsgiLane:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        await self._door(scope, _receive, send)
+        await self._adapter(scope, _receive, send)
         start, body = sent
         return Answered(start["status"], tuple(start["headers"]), body["body"], head=around.method == "HEAD")
 
@@ -120,7 +120,7 @@ class AsgiLane:
             return error
 
     def close(self) -> None:
-        self._door.authenticator.slow_hash_threads.shutdown()
+        self._adapter.authenticator.slow_hash_threads.shutdown()
 
 
 async def _receive() -> Any:
@@ -141,13 +141,13 @@ def wsgi_app(environ: Any, start_response: Any) -> list[bytes]:
 
 
 class WsgiLane:
-    """The WSGI door over an authenticator."""
+    """The WSGI adapter over an authenticator."""
 
     def __init__(self, authenticator: Authenticator) -> None:
-        self._door = OctyWSGIMiddleware(wsgi_app, authenticator=authenticator)
+        self._adapter = OctyWSGIMiddleware(wsgi_app, authenticator=authenticator)
 
     def ask(self, given: Input) -> Answered:
-        """Carry one request through the door."""
+        """Carry one request through the adapter."""
         around = given.around
         started: list[Any] = []
         environ: dict[str, Any] = {
@@ -163,7 +163,7 @@ class WsgiLane:
             variable = "HTTP_" + name.decode().upper().replace("-", "_")
             before = f"{environ[variable]}," if variable in environ else ""
             environ[variable] = before + value.decode("latin-1")
-        body = b"".join(self._door(environ, lambda *words: started.extend(words)))
+        body = b"".join(self._adapter(environ, lambda *words: started.extend(words)))
         status, headers = started
         pairs = tuple((name.encode("latin-1"), value.encode("latin-1")) for name, value in headers)
         return Answered(int(status[:3]), pairs, body, head=around.method == "HEAD")

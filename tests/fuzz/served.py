@@ -1,4 +1,4 @@
-"""The doors over the smallest apps there are, for real servers to serve. Here: two factories, and nothing else."""
+"""The adapters over the smallest apps there are, for real servers to serve. Here: two factories, and nothing else."""
 
 from fuzz.lanes import asgi_app, wsgi_app
 from octy_middleware import OctyASGIMiddleware, OctyWSGIMiddleware

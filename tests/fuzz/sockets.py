@@ -50,7 +50,7 @@ class Sockets:
         return given.around.site == 0 and not any(end in value for value in given.values for end in (b"\r", b"\n"))
 
     def ask(self, given: Input) -> tuple[str, Input, Answered | None]:
-        """Send it to the next server; return its name, what the door sees, and the answer if it is one of ours."""
+        """Send it to the next server; return its name, what the adapter sees, and the answer if it is one of ours."""
         name = next(self._next)
         sent = _as_sent(given)
         wire = self._fresh(name)

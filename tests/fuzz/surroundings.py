@@ -1,7 +1,7 @@
 """All of a request but its Authorization: where it comes from, over what, and what else it says.
 
 Here: peers, schemes, forwarding headers, Accept, User-Agent, request ids, methods, paths. Not here: what must come of
-them (`reference`), and which doors they go through (`lanes`).
+them (`reference`), and which adapters they go through (`lanes`).
 """
 
 from collections.abc import Sequence

@@ -151,7 +151,7 @@ def tells_unknown_keys(patch):
     patch.setattr(authenticator, "build_error_response", telling)
 
 
-def crashes_in_the_door(patch):
+def crashes_in_the_adapter(patch):
     patch.setattr("octy_middleware.wsgi._as_text", lambda headers: headers[9])
 
 
@@ -167,7 +167,7 @@ PLANTED = {
     believes_everybody: "it is said to come from",
     records_raw_words: "an event holds what a terminal would act on",
     tells_unknown_keys: "the answer says 'missing', expected 'invalid'",
-    crashes_in_the_door: "IndexError",
+    crashes_in_the_adapter: "IndexError",
 }
 
 

@@ -1,4 +1,4 @@
-"""The apps whose pairs are revoked under load: one behind each door, and a route that revokes the caller's own pair.
+"""The apps whose pairs are revoked under load: one behind each adapter, and a route that revokes the caller's own pair.
 
 Here: the routes, and a wall clock that a client can set, for what must not depend on it. Not here: the measurement.
 """

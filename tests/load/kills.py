@@ -24,7 +24,7 @@ from load.books import check_case, check_file
 from load.clients import PATIENCE, UNANSWERED, Connection, Shot, statuses, times, until
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms
-from load.servers import DOORS, OWN, Server, serving
+from load.servers import ADAPTERS, OWN, Server, serving
 
 _WORKERS = {"starlette": 3, "flask": 2}  # those that start anew take longer to come back
 _ATTACKERS, _OWNERS = 8, 3  # connections to each server
@@ -88,7 +88,7 @@ class Siege:
         pid = self.chance.choice(self._in_use(server))
         os.kill(pid, signal.SIGKILL)
         self._served.discard(pid)
-        self.killed[server.door] += 1
+        self.killed[server.adapter] += 1
 
     def _in_use(self, server: Server) -> list[int]:
         return [pid for pid in server.pids() if pid in self._served]
@@ -144,7 +144,9 @@ def measure(
     attacked, other = world.register("attacked"), world.register("other")
     events = Events(world, report, every=every, check_every=check_every)
     with serving(world) as fleet:
-        servers = [fleet.launch(door, app=OWN, processes=number, preload=True) for door, number in _WORKERS.items()]
+        servers = [
+            fleet.launch(adapter, app=OWN, processes=number, preload=True) for adapter, number in _WORKERS.items()
+        ]
         fleet.wait(*servers)
         siege = Siege(servers, attacked, other, seed)
         begun = time.monotonic()
@@ -152,7 +154,7 @@ def measure(
         report.figure("seconds", round(time.monotonic() - begun))
         fleet.stop()
     report.same("killed", siege.killed.total(), kills)
-    report.figure("killed by door", dict(siege.killed))
+    report.figure("killed by adapter", dict(siege.killed))
     if world.server is not None:
         report.figure("ends of the database server", dict(events.outages))
         report.figure("working again after", in_ms(events.recoveries))
@@ -184,7 +186,7 @@ def _check_books(report: Report, world: World, attacked: Keys, siege: Siege, los
     for role, outcome, connections in (("wrong", "wrong_secret", _ATTACKERS), ("unknown", "unknown_key", 1)):
         seen = statuses(siege.of(role))
         # What was being committed when the database's server went away is written again, and may stand there twice.
-        twice = min(seen[503], lost * connections * len(DOORS))
+        twice = min(seen[503], lost * connections * len(ADAPTERS))
         recorded = books.get(outcome, 0)
         report.between(f"{outcome}, recorded", recorded, seen[401], seen[401] + seen[UNANSWERED] + seen[503] + twice)
         away, unsure, unseen = away + seen[503], unsure + seen[UNANSWERED] + twice, unseen + recorded - seen[401]
@@ -193,8 +195,8 @@ def _check_books(report: Report, world: World, attacked: Keys, siege: Siege, los
     unsure += statuses(siege.of("right"))[UNANSWERED]
     report.between("told 503 or nothing, recorded", unseen, 0, away + unsure)
     failures = world.recorded(attacked.public_key)["wrong_secret"]
-    behind = failures - statuses(siege.of("wrong"))[401] + _ATTACKERS * len(DOORS)
-    check_case(report, world, attacked, failures, at_once=_ATTACKERS * len(DOORS), behind=behind if lost else 0)
+    behind = failures - statuses(siege.of("wrong"))[401] + _ATTACKERS * len(ADAPTERS)
+    check_case(report, world, attacked, failures, at_once=_ATTACKERS * len(ADAPTERS), behind=behind if lost else 0)
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`python -m load.outages`: the store goes away under load and comes back, for both doors and in every way there is.
+"""`python -m load.outages`: the store goes away under load and comes back, for both adapters and in every way there is.
 
 While it is away, remembered pairs pass (for the grace, if the store can't even be read), everything else that needs it
 is 503 with Retry-After in bounded time, and no counted 401 is sent. Afterwards all is back by itself, and what is on
@@ -19,7 +19,7 @@ from load.clients import statuses, times
 from load.kinds import Kind
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms
-from load.servers import DOORS, serving
+from load.servers import ADAPTERS, serving
 from load.stores import with_small_disk
 from load.watch import PATIENCE, WELL, Crowd, Limits, Watch
 
@@ -32,12 +32,12 @@ _BATCH = 20  # outcomes: more than this crowd sends during one commit
 _MORE_THREADS = 16  # all that gunicorn has, and has made only as many of as were needed
 
 
-def measure(world: World, door: str, name: str, limits: Limits) -> Report:
-    report, kind = Report(f"{name}, {door}"), KINDS[world.store][name]
+def measure(world: World, adapter: str, name: str, limits: Limits) -> Report:
+    report, kind = Report(f"{name}, {adapter}"), KINDS[world.store][name]
     people = [world.register(role) for role in ("remembered", "fresh", "attacked", "other")]
     crowd = Crowd.of(*people)
     with serving(world, limits.settings()) as fleet:
-        server = fleet.start(door)
+        server = fleet.start(adapter)
         watch = Watch(crowd, server)
         try:
             asyncio.run(watch.run(world, kind, limits))
@@ -126,13 +126,13 @@ def _check_books(report: Report, world: World, watch: Watch, people: Sequence[Ke
     report.same("incidents", cases, [(20,)])
 
 
-def full_disk(doors: Sequence[str], limits: Limits) -> Report:
+def full_disk(adapters: Sequence[str], limits: Limits) -> Report:
     """Measure a full disk in a process that has a small one of its own.
 
     Where the kernel lets nobody have one, the refused writes stand for it, which are measured anyway.
     """
     report = Report("disk_full")
-    places = [option for door in doors for option in ("--door", door)]
+    places = [option for adapter in adapters for option in ("--adapter", adapter)]
     done = with_small_disk(
         [sys.executable, "-m", "load.outages", "--store", "sqlite", "--kind", "disk_full", *places, *limits.options()]
     )
@@ -143,20 +143,20 @@ def full_disk(doors: Sequence[str], limits: Limits) -> Report:
     return report
 
 
-def _on_files(folder: Path | None, doors: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
+def _on_files(folder: Path | None, adapters: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
     reports = []
-    for kind, door in ((kind, door) for kind in kinds for door in doors):
-        with fresh_world("sqlite", folder=None if folder is None else folder / f"{door}-{kind}") as world:
-            reports.append(measure(world, door, kind, limits))
+    for kind, adapter in ((kind, adapter) for kind in kinds for adapter in adapters):
+        with fresh_world("sqlite", folder=None if folder is None else folder / f"{adapter}-{kind}") as world:
+            reports.append(measure(world, adapter, kind, limits))
     return reports
 
 
-def _on_servers(doors: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
+def _on_servers(adapters: Sequence[str], kinds: Sequence[str], limits: Limits) -> list[Report]:
     reports = []
     with PostgresServer() as server:
-        for kind, door in ((kind, door) for kind in kinds for door in doors):
+        for kind, adapter in ((kind, adapter) for kind in kinds for adapter in adapters):
             with fresh_world("postgresql", server) as world:
-                reports.append(measure(world, door, kind, limits))
+                reports.append(measure(world, adapter, kind, limits))
     return reports
 
 
@@ -166,7 +166,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--kind", action="append", choices=[*KINDS["sqlite"], *KINDS["postgresql"]], help="default: all"
     )
-    parser.add_argument("--door", action="append", choices=DOORS, help="default: both")
+    parser.add_argument("--adapter", action="append", choices=ADAPTERS, help="default: both")
     parser.add_argument("--grace", type=float, default=2.0)
     parser.add_argument("--commit-timeout", type=float, default=1.0)
     parser.add_argument("--length", type=float, default=4.0, help="seconds that the store is away")
@@ -174,16 +174,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--folder", type=Path, help="where to put SQLite databases; its disk may be filled up")
     options = parser.parse_args(arguments)
     limits = Limits(options.grace, options.commit_timeout, options.length, options.attackers)
-    doors, places = options.door or DOORS, stores_of(options)
+    adapters, places = options.adapter or ADAPTERS, stores_of(options)
     kinds = [kind for place in places for kind in KINDS[place] if kind in (options.kind or KINDS[place])]
     if options.folder is not None:
-        return conclude("load.outages", _on_files(options.folder, doors, kinds, limits))
+        return conclude("load.outages", _on_files(options.folder, adapters, kinds, limits))
     reports = _on_files(
-        None, doors, [kind for kind in kinds if kind in KINDS["sqlite"] and kind != "disk_full"], limits
+        None, adapters, [kind for kind in kinds if kind in KINDS["sqlite"] and kind != "disk_full"], limits
     )
     if "disk_full" in kinds:
-        reports.append(full_disk(doors, limits))
-    reports += _on_servers(doors, [kind for kind in kinds if kind in KINDS["postgresql"]], limits)
+        reports.append(full_disk(adapters, limits))
+    reports += _on_servers(adapters, [kind for kind in kinds if kind in KINDS["postgresql"]], limits)
     return conclude("load.outages", reports)
 
 

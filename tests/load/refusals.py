@@ -18,7 +18,7 @@ from load.books import check_case
 from load.clients import Connection, Shot, keep_asking, statuses, times
 from load.places import add_store_option, fresh_world, stores_of
 from load.report import Report, conclude, in_ms
-from load.servers import DOORS, Server, serving
+from load.servers import ADAPTERS, Server, serving
 
 CONNECTIONS = 64
 DETAILS = 60  # attempts kept a key and minute
@@ -65,12 +65,12 @@ async def flood(port: int, attacked: Keys, used: Keys, refusals: int) -> Flood:
     return Flood(wrong, right, time.monotonic() - begun)
 
 
-def measure(world: World, door: str, processes: int, refusals: int) -> Report:
+def measure(world: World, adapter: str, processes: int, refusals: int) -> Report:
     """Run all phases against one server and compare what clients saw with what is on disk."""
-    report = Report(f"{world.store}, {door}, server processes: {processes}, {refusals} refusals twice")
+    report = Report(f"{world.store}, {adapter}, server processes: {processes}, {refusals} refusals twice")
     attacked, other = world.register("attacked"), world.register("other")
     with serving(world) as fleet:
-        server = fleet.start(door, processes=processes)
+        server = fleet.start(adapter, processes=processes)
         calm = asyncio.run(alone(server.port, other, max(refusals // 40, 20)))
         first = _phase(report, "another account's pair", server, attacked, other, refusals=refusals)
         # Nothing but failures has happened to this key: every figure is known.
@@ -117,7 +117,7 @@ def _check_rows(report: Report, world: World, attacked: Keys) -> None:
     report.expect(rows <= minutes * 3, f"{rows} counter rows in {minutes} minutes")
 
 
-VARIANTS = [(door, processes) for processes in (1, 2) for door in DOORS]
+VARIANTS = [(adapter, processes) for processes in (1, 2) for adapter in ADAPTERS]
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -126,9 +126,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--refusals", type=int, default=20_000, help="in each of the two phases")
     options = parser.parse_args(arguments)
     reports = []
-    for store, (door, processes) in product(stores_of(options), VARIANTS):
+    for store, (adapter, processes) in product(stores_of(options), VARIANTS):
         with fresh_world(store) as world:
-            reports.append(measure(world, door, processes, options.refusals))
+            reports.append(measure(world, adapter, processes, options.refusals))
     return conclude("load.refusals", reports)
 
 

@@ -23,7 +23,7 @@ from load.servers import OWN, Server, serving
 from octy_middleware import Database
 from octy_worker.staff import key_orders
 
-DOORS = ("starlette", "starlette", "flask", "flask")
+ADAPTERS = ("starlette", "starlette", "flask", "flask")
 LIMIT = 1.0  # seconds: invariant 4
 _USUAL = 0.4  # seconds: the feed is read four times a second
 CONNECTIONS = 2  # to each process
@@ -204,7 +204,7 @@ def measure(world: World, rounds: int) -> Report:
     cutter.start()
     try:
         with serving(world) as fleet:
-            servers = [fleet.launch(door, app=OWN) for door in DOORS]
+            servers = [fleet.launch(adapter, app=OWN) for adapter in ADAPTERS]
             fleet.wait(*servers)
             rig = Rig(world, servers, mine)
             asyncio.run(rig.run(report, rounds))

@@ -16,14 +16,14 @@ from octy_worker.dev.processes import LOOPBACK, Process, ProcessGroup, free_port
 
 TESTS = Path(__file__).parents[1]
 EXAMPLES = TESTS.parent / "examples"
-DOORS = ("starlette", "flask")
+ADAPTERS = ("starlette", "flask")
 _THREADS = 16  # of a gunicorn worker: as many refusals can share one commit
 _START = 30.0
 
 
 @dataclass(frozen=True)
 class App:
-    """A module with an app for each door, and the folder to import it from."""
+    """A module with an app for each adapter, and the folder to import it from."""
 
     folder: Path
     starlette: str
@@ -38,7 +38,7 @@ OWN = App(TESTS, "load.apps:starlette_app", "load.apps:flask_app")
 class Server:
     """A running server; with several processes they share the port."""
 
-    door: str
+    adapter: str
     port: int
     process: Process
 
@@ -61,9 +61,9 @@ def _is_worker(pid: str) -> bool:
         return False
 
 
-def command(door: str, app: App, port: int, processes: int, *, preload: bool = False) -> list[str]:
+def command(adapter: str, app: App, port: int, processes: int, *, preload: bool = False) -> list[str]:
     """Return what to type after `python -m`. `preload`: gunicorn imports the app once, and forks its workers."""
-    if door == "starlette":
+    if adapter == "starlette":
         options = ["--http", "h11", "--no-proxy-headers", "--log-level", "error", "--no-access-log"]
         place = ["--app-dir", str(app.folder), "--port", str(port), "--workers", str(processes)]
         return ["uvicorn", app.starlette, *place, *options]
@@ -92,18 +92,18 @@ class Fleet:
     def __init__(self, group: ProcessGroup) -> None:
         self._group = group
 
-    def launch(self, door: str, *, app: App = EXAMPLE, processes: int = 1, preload: bool = False) -> Server:
+    def launch(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1, preload: bool = False) -> Server:
         """Begin to start a server; `Fleet.wait` returns when it listens."""
         port = free_port()
-        arguments = command(door, app, port, processes, preload=preload)
-        return Server(door, port, self._group.start(f"{door}-{port}", [sys.executable, "-m", *arguments]))
+        arguments = command(adapter, app, port, processes, preload=preload)
+        return Server(adapter, port, self._group.start(f"{adapter}-{port}", [sys.executable, "-m", *arguments]))
 
     def wait(self, *servers: Server) -> None:
         for server in servers:
             server.process.wait_until(lambda port=server.port: listens(port), _START)
 
-    def start(self, door: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
-        server = self.launch(door, app=app, processes=processes)
+    def start(self, adapter: str, *, app: App = EXAMPLE, processes: int = 1) -> Server:
+        server = self.launch(adapter, app=app, processes=processes)
         self.wait(server)
         return server
 

@@ -1,4 +1,4 @@
-"""Short outages under load: what passes, what is 503, and that nothing seen is lost. Both doors, every kind once."""
+"""Short outages under load: what passes, what is 503, and that nothing seen is lost. Both adapters, every kind once."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
 
 
 @pytest.mark.parametrize(
-    ("kind", "door"),
+    ("kind", "adapter"),
     [
         ("file_moved", "starlette"),
         ("folder_moved", "flask"),
@@ -22,9 +22,9 @@ LIMITS = Limits(grace=0.9, commit_timeout=0.4, length=1.8)
         ("writes_refused", "starlette"),
     ],
 )
-def test_an_outage_of_a_file_costs_time_and_no_outcome(kind: str, door: str) -> None:
+def test_an_outage_of_a_file_costs_time_and_no_outcome(kind: str, adapter: str) -> None:
     with fresh_world("sqlite") as world:
-        assert measure(world, door, kind, LIMITS).faults == []
+        assert measure(world, adapter, kind, LIMITS).faults == []
 
 
 @pytest.fixture(scope="module")
@@ -35,17 +35,17 @@ def server() -> Iterator[PostgresServer]:
 
 
 @pytest.mark.parametrize(
-    ("kind", "door"),
+    ("kind", "adapter"),
     [
-        ("server_stopped", "flask"),  # `make load` goes through all kinds, by both doors
+        ("server_stopped", "flask"),  # `make load` goes through all kinds, by both adapters
         ("server_paused", "starlette"),
         ("connections_refused", "flask"),
         ("keys_locked", "starlette"),
     ],
 )
-def test_an_outage_of_a_server_costs_time_and_no_outcome(server: PostgresServer, kind: str, door: str) -> None:
+def test_an_outage_of_a_server_costs_time_and_no_outcome(server: PostgresServer, kind: str, adapter: str) -> None:
     with fresh_world("postgresql", server) as world:
-        assert measure(world, door, kind, LIMITS).faults == []
+        assert measure(world, adapter, kind, LIMITS).faults == []
 
 
 def test_right_keys_pass_while_more_clients_ask_a_paused_server_than_there_are_threads(server: PostgresServer) -> None:

@@ -6,6 +6,6 @@ from support.world import World
 from load.refusals import VARIANTS, measure
 
 
-@pytest.mark.parametrize(("door", "processes"), VARIANTS)
-def test_a_flood_is_counted_exactly_and_refuses_no_right_pair(world: World, door: str, processes: int) -> None:
-    assert measure(world, door, processes, refusals=300).faults == []
+@pytest.mark.parametrize(("adapter", "processes"), VARIANTS)
+def test_a_flood_is_counted_exactly_and_refuses_no_right_pair(world: World, adapter: str, processes: int) -> None:
+    assert measure(world, adapter, processes, refusals=300).faults == []

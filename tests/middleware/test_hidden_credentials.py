@@ -126,8 +126,8 @@ def test_with_optional_credentials_an_accepted_pair_is_hidden_too(world: World, 
         assert header_of(ask(authenticator, keys.basic())[0]) is None
 
 
-@pytest.mark.parametrize("door", ["wsgi", "asgi"])
-def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_in(world: World, door: str) -> None:
+@pytest.mark.parametrize("adapter", ["wsgi", "asgi"])
+def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_in(world: World, adapter: str) -> None:
     keys = world.register("acme")
     environment = {
         **os.environ,
@@ -135,7 +135,7 @@ def test_django_rest_framework_with_its_default_authentication_lets_right_pairs_
         "OCTY_DATABASE_URL": world.url,
         "OCTY_PEPPERS": world.peppers.export(),
     }
-    command = [sys.executable, "-m", "support.rest_framework_site", door, keys.basic(), keys.basic("wrong")]
+    command = [sys.executable, "-m", "support.rest_framework_site", adapter, keys.basic(), keys.basic("wrong")]
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     right, wrong = json.loads(done.stdout)

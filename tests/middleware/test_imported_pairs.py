@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from passlib.hash import argon2
-from support.doors import asgi
+from support.adapters import asgi
 from support.imported_pairs import OLD, have, pair_id_of, rename, slow
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic, listening, look_into
@@ -353,6 +353,6 @@ async def status(middleware: OctyASGIMiddleware, header: str, peer: str = "192.0
     return int(sent[0]["status"])
 
 
-def test_an_imported_pair_is_accepted_through_a_real_door(world: World, old: Keys) -> None:
+def test_imported_key_pair_is_accepted_through_a_real_adapter(world: World, old: Keys) -> None:
     with world.authenticator() as authenticator, asgi(authenticator) as ask:
         assert [ask("/who", header).status for header in (old.basic("no"), old.basic(), old.basic())] == [401, 200, 200]

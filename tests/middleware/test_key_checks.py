@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from support.doors import DOORS
+from support.adapters import ADAPTERS
 from support.imported_pairs import have, slow
 from support.world import FakeRequest, World, basic
 
@@ -21,9 +21,9 @@ FOREIGN = Keychain.generate("k1")  # the same id as of every world, as it was be
 PATIENCE = 60.0  # a busy machine takes its time
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest) -> Any:
-    return DOORS[request.param]
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Any:
+    return ADAPTERS[request.param]
 
 
 def counts(world: World) -> list[tuple]:
@@ -38,13 +38,13 @@ def digests(world: World) -> list[tuple]:
 
 @pytest.mark.parametrize("peppers", [FOREIGN, Keychain.generate()], ids=["same_id", "other_id"])
 def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
-    world: World, door: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
+    world: World, adapter: Any, peppers: Keychain, caplog: pytest.LogCaptureFixture
 ) -> None:
     keys, other = world.register("acme"), world.register("imported")
     imported = have(world, other, slow(other.secret), "pbkdf2_sha256")
     before, stored = counts(world), digests(world)
     asked = [keys.basic(), *[keys.basic("sk_wrong")] * 25, imported.basic(), basic("pk_" + "0" * 28, "sk_x")]
-    with world.authenticator(peppers=peppers) as authenticator, door(authenticator) as ask:
+    with world.authenticator(peppers=peppers) as authenticator, adapter(authenticator) as ask:
         answers = [ask("/who", authorization) for authorization in asked]
     assert {answer.status for answer in answers} == {503}
     assert len({answer.body for answer in answers}) == 1
@@ -58,11 +58,11 @@ def test_a_host_with_foreign_peppers_answers_503_and_leaves_nothing_behind(
         assert authenticator.decide(FakeRequest(imported.basic())).outcome is Outcome.ACCEPTED
 
 
-def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World, door: Any) -> None:
+def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World, adapter: Any) -> None:
     keys = world.register()
     with world.database.write() as connection:
         run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         assert ask("/who", keys.basic()).status == 503
         with world.database.write() as connection:
             run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", world.peppers["k1"]))
@@ -72,11 +72,11 @@ def test_a_foreign_host_goes_on_once_its_database_is_the_right_one(world: World,
 
 
 def test_a_running_host_stops_judging_once_its_database_knows_other_peppers(
-    world: World, door: Any, monkeypatch: pytest.MonkeyPatch
+    world: World, adapter: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(key_checks, "_INTERVAL", 0.0)
     keys = world.register()
-    with world.authenticator(feed_interval=0.02) as authenticator, door(authenticator) as ask:
+    with world.authenticator(feed_interval=0.02) as authenticator, adapter(authenticator) as ask:
         assert [ask("/who", keys.basic()).status for _ in range(2)] == [200, 200]  # remembered now
         with world.database.write() as connection:
             run(connection, "UPDATE key_check SET check_value = ?", check_value(PEPPERS, "k1", FOREIGN["k1"]))

@@ -39,8 +39,8 @@ def test_events_of_api_gateway_are_answered_recorded_before_the_answer_and_hide_
 ) -> None:
     monkeypatch.setenv("AWS_LAMBDA_RUNTIME_API", "127.0.0.1:9001")
     keys = world.register("acme")
-    door = Middleware(OctyASGIMiddleware, settings=world.settings(batch_delay=1.0))
-    app = Starlette(routes=[Route("/", seen)], middleware=[door])
+    adapter = Middleware(OctyASGIMiddleware, settings=world.settings(batch_delay=1.0))
+    app = Starlette(routes=[Route("/", seen)], middleware=[adapter])
     context: Any = object()
     with own_event_loop():
         handler = Mangum(app, lifespan="off")

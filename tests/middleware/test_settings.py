@@ -31,7 +31,7 @@ def test_slow_hashes_leave_half_of_the_processors_to_requests(
     assert Settings.from_environment(PEPPERS).max_slow_hashes == expected
 
 
-def test_the_doors_keywords_are_the_settings() -> None:
+def test_keyword_arguments_are_the_settings() -> None:
     assert list(Options.__annotations__) == list(Settings.model_fields)
 
 

@@ -73,7 +73,7 @@ def test_thirty_routes_of_starlette_share_one_authenticator(world: World, built:
 def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: list[Authenticator]) -> None:
     keys = world.register()
 
-    def door(app: Any) -> OctyASGIMiddleware:
+    def adapter(app: Any) -> OctyASGIMiddleware:
         return OctyASGIMiddleware(app, settings=world.settings())
 
     def handler(number: int) -> Any:
@@ -83,7 +83,7 @@ def test_thirty_routes_of_litestar_share_one_authenticator(world: World, built: 
 
         return answer
 
-    app = Litestar([handler(number) for number in range(ROUTES)], middleware=[door], openapi_config=None)
+    app = Litestar([handler(number) for number in range(ROUTES)], middleware=[adapter], openapi_config=None)
     with LitestarClient(app, base_url="https://api.example") as client:
         assert ask_all(client, keys) == {200}
     assert len(built) == 1
@@ -125,13 +125,13 @@ def test_no_pepper_stands_in_what_gates_are_found_by(world: World) -> None:
 def test_adapters_opened_at_once_share_an_authenticator(world: World, built: list[Authenticator]) -> None:
     settings, at_once = world.settings(), threading.Barrier(8)
 
-    def open_door(_number: int) -> OctyWSGIMiddleware:
+    def open_adapter(_number: int) -> OctyWSGIMiddleware:
         at_once.wait()
         return OctyWSGIMiddleware(list, settings=settings)
 
     with ThreadPoolExecutor(8) as threads:
-        doors = list(threads.map(open_door, range(8)))
-    assert len(built) == len({door.authenticator for door in doors}) == 1
+        adapters = list(threads.map(open_adapter, range(8)))
+    assert len(built) == len({adapter.authenticator for adapter in adapters}) == 1
 
 
 @contextmanager
@@ -150,7 +150,7 @@ def test_last_adapter_closes_the_authenticator_and_each_one_writes_what_is_queue
     with noting_closed(first.authenticator, monkeypatch) as closed:
         assert first.authenticator.decide(FakeRequest(keys.basic())).passes
         first.close()
-        first.close()  # once more is no other door
+        first.close()  # once more is no other adapter
         assert (world.recorded(), closed) == ({"accepted": 1}, [])
         assert second.authenticator.decide(FakeRequest(keys.basic())).passes
         second.close()
@@ -159,14 +159,14 @@ def test_last_adapter_closes_the_authenticator_and_each_one_writes_what_is_queue
 
 def test_authenticator_is_released_with_its_adapters(world: World, built: list[Authenticator]) -> None:
     for _ in range(2):
-        door = OctyWSGIMiddleware(list, settings=world.settings())
+        adapter = OctyWSGIMiddleware(list, settings=world.settings())
         built.pop().close()
-        del door
+        del adapter
         gc.collect()
         assert built == []
 
 
-def test_a_child_that_is_forked_while_a_door_is_being_opened_can_open_one(world: World) -> None:
+def test_child_forked_while_an_adapter_is_opened_can_open_one(world: World) -> None:
     holding, over = threading.Event(), threading.Event()
 
     def hold() -> None:

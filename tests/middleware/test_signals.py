@@ -20,10 +20,10 @@ import os, signal, sys, threading, time
 from support.world import FakeRequest
 from octy_middleware import OctyWSGIMiddleware
 {before}
-door = OctyWSGIMiddleware(lambda environ, start: [], batch_delay=1.0{options})
+adapter = OctyWSGIMiddleware(lambda environ, start: [], batch_delay=1.0{options})
 {after}
 for _ in range(4):
-    assert door.authenticator.decide(FakeRequest(sys.argv[1])).passes
+    assert adapter.authenticator.decide(FakeRequest(sys.argv[1])).passes
 print("ready", flush=True)
 {on}
 """
@@ -35,7 +35,7 @@ signal.signal(signal.SIGTERM, lambda *_: stopped.append(1))
 # As uvicorn does: its handler is there before the app is loaded; at the end the signal is raised again.
 RAISES_AGAIN = """
 while not stopped: time.sleep(0.01)
-assert door.authenticator.decide(FakeRequest(sys.argv[1])).passes  # a request that was under way
+assert adapter.authenticator.decide(FakeRequest(sys.argv[1])).passes  # a request that was under way
 signal.signal(signal.SIGTERM, signal.SIG_DFL)
 signal.raise_signal(signal.SIGTERM)
 """
@@ -65,7 +65,7 @@ def host(world: World, authorization: str, **parts: str) -> Iterator["subprocess
     [
         ({}, 4),
         ({"before": LEAVES, "on": RAISES_AGAIN}, 5),
-        ({"on": "threading.Thread(target=door.close).start()\n" + WAIT}, 4),
+        ({"on": "threading.Thread(target=adapter.close).start()\n" + WAIT}, 4),
         ({"before": LEAVES, "on": "while not stopped: time.sleep(0.01)"}, 4),
     ],
     ids=["no handler", "a server that raises it again", "while it is closed", "the interpreter ends"],
@@ -102,7 +102,7 @@ def test_a_signal_that_is_not_pythons_is_left_alone(world: World, before: str, a
         assert child.poll() is None
 
 
-def test_a_door_opened_in_another_thread_leaves_signals_alone_and_raises_nothing(world: World) -> None:
+def test_adapter_opened_in_another_thread_leaves_signals_alone(world: World) -> None:
     keys = world.register()
     before = "OctyWSGIMiddleware_ = OctyWSGIMiddleware\nopened = []\n"
     before += "def OctyWSGIMiddleware(*a, **k):\n"

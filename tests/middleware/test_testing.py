@@ -37,9 +37,9 @@ def test_nothing_is_left_of_a_throwaway_installation() -> None:
         assert keys.secret_key not in repr(keys)
         with pytest.raises(InvalidInputError):
             octy.add_account()
-        door = OctyASGIMiddleware(None, settings=octy.settings())  # type: ignore[arg-type]
+        adapter = OctyASGIMiddleware(None, settings=octy.settings())  # type: ignore[arg-type]
         assert isinstance(octy, TestInstallation)
         folder = Path(octy.database_url.removeprefix("sqlite:///")).parent
         assert folder.is_dir()
-        assert isinstance(door.authenticator, Authenticator)
+        assert isinstance(adapter.authenticator, Authenticator)
     assert not folder.exists()

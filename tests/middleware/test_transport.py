@@ -10,7 +10,7 @@ import ssl
 from typing import Any
 
 import pytest
-from support.doors import DOORS
+from support.adapters import ADAPTERS
 from support.stores import taken_away
 from support.world import FakeRequest, Keys, World, basic
 from werkzeug.middleware.proxy_fix import ProxyFix
@@ -24,9 +24,9 @@ DAY = 86_400.0
 UNKNOWN = "pk_" + "0" * 28
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest) -> Any:
-    return DOORS[request.param]
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Any:
+    return ADAPTERS[request.param]
 
 
 def set_state(world: World, keys: Keys, state: str) -> None:
@@ -41,9 +41,9 @@ def notices(world: World) -> list[tuple]:
     )
 
 
-def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, door: Any) -> None:
+def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, adapter: Any) -> None:
     keys = world.register()
-    with world.authenticator() as authenticator, door(authenticator, scheme="http", peer="192.0.2.7") as ask:
+    with world.authenticator() as authenticator, adapter(authenticator, scheme="http", peer="192.0.2.7") as ask:
         sent = {"User-Agent": "curl/8", "X-Request-Id": "r-1"}
         answer = ask("/who", keys.basic(), **sent)
     assert answer.status == 403

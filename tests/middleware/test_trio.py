@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 import trio
 from starlette.testclient import TestClient
-from support.doors import starlette_app
+from support.adapters import starlette_app
 from support.imported_pairs import have, slow
 from support.world import World, basic
 

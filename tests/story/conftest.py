@@ -40,8 +40,8 @@ def flask_url(stack: Stack) -> str:
 
 
 @pytest.fixture(params=["asgi", "wsgi"])
-def door(request: pytest.FixtureRequest, stack: Stack) -> str:
-    """The address of the example behind each of the two doors."""
+def adapter(request: pytest.FixtureRequest, stack: Stack) -> str:
+    """The address of the example behind each of the two adapters."""
     return stack.api if request.param == "asgi" else str(request.getfixturevalue("flask_url"))
 
 

@@ -33,9 +33,9 @@ def mail_to(crew: Crew, address: str, kind: str) -> ReceivedMail:
     return crew.stack.wait_for_mail(f"{kind} mail", lambda mail: (mail.to, mail.kind) == (address, kind), PATIENCE)
 
 
-def set_contact(crew: Crew, door: str, keys: Keys, address: str) -> int:
+def set_contact(crew: Crew, adapter: str, keys: Keys, address: str) -> int:
     """Set the contact address as Octy's command line does."""
-    with http_client(crew.stack.tls_context(), base_url=door) as client:
+    with http_client(crew.stack.tls_context(), base_url=adapter) as client:
         auth, body = (keys.public_key, keys.secret), {"contact_email_address": address}
         return client.post("/v1/configurations/account/set", auth=auth, json=body).status_code
 
@@ -53,9 +53,11 @@ def notices_of(crew: Crew) -> list[tuple]:
     )
 
 
-def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(crew: Crew, connect: Connect, door: str) -> None:
-    api, old, thief = connect(door), crew.register(), f"thief-{crew.address}"
-    assert set_contact(crew, door, old, thief) == 200
+def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(
+    crew: Crew, connect: Connect, adapter: str
+) -> None:
+    api, old, thief = connect(adapter), crew.register(), f"thief-{crew.address}"
+    assert set_contact(crew, adapter, old, thief) == 200
     warned, named = mail_to(crew, crew.address, "contact_changed"), mail_to(crew, thief, "new_contact")
     assert "If it was not, somebody has your API keys" in " ".join(warned.text.split())
     assert "thief-" in warned.text
@@ -75,10 +77,10 @@ def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(crew: Cre
     assert notices_of(crew) == [("contact_changed", 1)]
 
 
-def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, door: str) -> None:
+def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, adapter: str) -> None:
     keys = crew.register()
     addresses = [f"victim-{number}-{crew.address}" for number in range(6)]
-    answers = [set_contact(crew, door, keys, address) for address in addresses]
+    answers = [set_contact(crew, adapter, keys, address) for address in addresses]
     assert answers == [200] * 5 + [422]
     deadline = time.monotonic() + PATIENCE
     while len(crew.rows("SELECT 1 FROM outbox WHERE delivered_at IS NULL")) and time.monotonic() < deadline:
@@ -91,8 +93,8 @@ def test_an_address_that_is_changed_back_and_forth_fills_no_inbox(crew: Crew, do
     assert 1 <= len(notices_of(crew)) <= 5
 
 
-def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Connect, door: str) -> None:
-    api, old = connect(door), crew.register()
+def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Connect, adapter: str) -> None:
+    api, old = connect(adapter), crew.register()
     assert over_plain_http(api, old, "sk_wrong") == 403
     assert [over_plain_http(api, old) for _ in range(5)] == [403] * 5
     told = crew.wait_for_mail("exposed")
@@ -108,8 +110,8 @@ def test_keys_over_plain_http_are_told_once_and_replaced(crew: Crew, connect: Co
     assert crew.incidents() == []
 
 
-def test_a_wrong_secret_over_plain_http_tells_nobody(crew: Crew, connect: Connect, door: str) -> None:
-    api, keys = connect(door), crew.register()
+def test_a_wrong_secret_over_plain_http_tells_nobody(crew: Crew, connect: Connect, adapter: str) -> None:
+    api, keys = connect(adapter), crew.register()
     assert [over_plain_http(api, keys, "sk_wrong") for _ in range(3)] == [403] * 3
     assert api.status(keys) == 200  # recorded after the others
     assert notices_of(crew) == []

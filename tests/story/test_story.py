@@ -1,4 +1,4 @@
-"""The promise, end to end, over both doors: twenty failures, one mail, an answer, new keys, and the end of the old."""
+"""End to end, over both adapters: twenty failures, one mail, an answer, new keys, and the end of the old."""
 
 import json
 import subprocess
@@ -24,8 +24,8 @@ def octy(crew: Crew, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_not_us_and_leaked(crew: Crew, connect: Connect, door: str) -> None:
-    api, old = connect(door), crew.register()
+def test_not_us_and_leaked(crew: Crew, connect: Connect, adapter: str) -> None:
+    api, old = connect(adapter), crew.register()
     assert api.status(old) == 200
     api.fail(old, 19)
     assert crew.incidents() == []
@@ -44,8 +44,8 @@ def test_not_us_and_leaked(crew: Crew, connect: Connect, door: str) -> None:
     assert len(crew.mails()) == 4
 
 
-def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, connect: Connect, door: str) -> None:
-    api, old = connect(door), crew.register()
+def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, connect: Connect, adapter: str) -> None:
+    api, old = connect(adapter), crew.register()
     api.fail(old, 20)
     crew.customer.answer_alert(crew.wait_for_mail("alert"), "not_us")
     new = crew.customer.collect_keys(crew.wait_for_mail("new_keys", 2))
@@ -54,8 +54,8 @@ def test_not_us_but_not_leaked_keeps_the_old_pair_for_the_overlap(crew: Crew, co
     crew.wait_for_state("regenerating")
 
 
-def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, door: str) -> None:
-    api, keys = connect(door), crew.register()
+def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, adapter: str) -> None:
+    api, keys = connect(adapter), crew.register()
     api.fail(keys, 20)
     crew.customer.answer_alert(crew.wait_for_mail("alert"), "it_was_us")
     crew.wait_for_state("closed")
@@ -65,8 +65,10 @@ def test_it_was_us_closes_and_counts_from_zero(crew: Crew, connect: Connect, doo
     assert len(crew.mails("alert")) == 1
 
 
-def test_staff_decides_by_the_command_and_a_later_decision_is_refused(crew: Crew, connect: Connect, door: str) -> None:
-    api, old = connect(door), crew.register()
+def test_staff_decides_by_the_command_and_a_later_decision_is_refused(
+    crew: Crew, connect: Connect, adapter: str
+) -> None:
+    api, old = connect(adapter), crew.register()
     api.fail(old, 20)
     crew.wait_for_mail("alert")
     [(incident, *_)] = crew.incidents()
@@ -84,9 +86,9 @@ def test_staff_decides_by_the_command_and_a_later_decision_is_refused(crew: Crew
     assert "decision_refused" in timeline
 
 
-def test_failures_with_live_traffic_in_between_find_the_source(crew: Crew, connect: Connect, door: str) -> None:
+def test_failures_with_live_traffic_in_between_find_the_source(crew: Crew, connect: Connect, adapter: str) -> None:
     """The customer's own successes would hide an attacker for ever; the attacker's network gives him away."""
-    api, keys = connect(door), crew.register()
+    api, keys = connect(adapter), crew.register()
     for _ in range(20):
         assert api.status(keys, "sk_wrong", **{"X-Forwarded-For": "198.51.100.66"}) == 401
         assert api.status(keys, **{"X-Forwarded-For": "192.0.2.10"}) == 200

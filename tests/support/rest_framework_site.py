@@ -36,9 +36,9 @@ def ask_wsgi(authorization: str) -> list[Any]:
     begun: list[str] = []
     environ = {"REQUEST_METHOD": "GET", "PATH_INFO": "/who", "SERVER_NAME": "api.example", "SERVER_PORT": "443"}
     more = {"wsgi.url_scheme": "https", "wsgi.input": io.BytesIO(), "HTTP_AUTHORIZATION": authorization}
-    door = OctyWSGIMiddleware(get_wsgi_application())
-    body = b"".join(door({**environ, **more, "REMOTE_ADDR": "203.0.113.9"}, lambda status, *_: begun.append(status)))
-    door.close()
+    adapter = OctyWSGIMiddleware(get_wsgi_application())
+    body = b"".join(adapter({**environ, **more, "REMOTE_ADDR": "203.0.113.9"}, lambda status, *_: begun.append(status)))
+    adapter.close()
     return [int(begun[0][:3]), json.loads(body)]
 
 
@@ -60,10 +60,10 @@ def ask_asgi(authorization: str) -> list[Any]:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        door = OctyASGIMiddleware(get_asgi_application())
-        await door({**scope, "query_string": b"", "client": ("203.0.113.9", 1)}, receive, send)
+        adapter = OctyASGIMiddleware(get_asgi_application())
+        await adapter({**scope, "query_string": b"", "client": ("203.0.113.9", 1)}, receive, send)
         over.set()
-        door.authenticator.close()
+        adapter.authenticator.close()
 
     asyncio.run(ask())
     return [sent[0]["status"], json.loads(b"".join(part.get("body", b"") for part in sent[1:]))]

@@ -1,4 +1,4 @@
-"""The one door to Temporal: what holds messages back and what does not. With other relays: `test_relay_sharing`."""
+"""The one adapter to Temporal: what holds messages back and what does not. With other relays: `test_relay_sharing`."""
 
 import asyncio
 import logging

@@ -32,7 +32,7 @@ class Contender:
 
     name: str
     base: str
-    door: str
+    adapter: str
     build: Callable[[Site], Any]
     store: str = ""
 

@@ -1,4 +1,4 @@
-"""Bottle behind its WSGI door."""
+"""Bottle behind its WSGI adapter."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Django behind its ASGI door. It has no WebSockets of its own: a handler stands beside it, as Channels would."""
+"""Django behind its ASGI adapter. It has no WebSockets of its own: a handler stands beside it, as Channels would."""
 
 from typing import Any
 

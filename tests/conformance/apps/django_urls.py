@@ -1,4 +1,4 @@
-"""Django's views and settings, for both of its doors."""
+"""Django's views and settings, for both of its adapters."""
 
 import django
 from django.conf import settings

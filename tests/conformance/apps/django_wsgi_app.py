@@ -1,4 +1,4 @@
-"""Django behind its WSGI door."""
+"""Django behind its WSGI adapter."""
 
 from typing import Any
 

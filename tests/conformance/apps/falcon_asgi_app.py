@@ -1,4 +1,4 @@
-"""Falcon behind its ASGI door. It routes by the whole path, so the mounted routes are named in full."""
+"""Falcon behind its ASGI adapter. It routes by the whole path, so the mounted routes are named in full."""
 
 from typing import Any
 

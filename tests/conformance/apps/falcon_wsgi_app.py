@@ -1,4 +1,4 @@
-"""Falcon behind its WSGI door."""
+"""Falcon behind its WSGI adapter."""
 
 from typing import Any
 

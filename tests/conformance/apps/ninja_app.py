@@ -1,4 +1,4 @@
-"""django-ninja behind Django's WSGI door."""
+"""django-ninja behind Django's WSGI adapter."""
 
 from typing import Any
 

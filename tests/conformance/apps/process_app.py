@@ -1,4 +1,4 @@
-"""Apps that answer with the id of the process that served the request, at both doors."""
+"""Apps that answer with the id of the process that served the request, at both adapters."""
 
 import os
 from typing import Any

@@ -1,4 +1,4 @@
-"""Pyramid behind its WSGI door."""
+"""Pyramid behind its WSGI adapter."""
 
 from typing import Any
 

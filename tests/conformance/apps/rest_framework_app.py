@@ -1,4 +1,4 @@
-"""Django REST framework with its default authentication classes, behind Django's WSGI door."""
+"""Django REST framework with its default authentication classes, behind Django's WSGI adapter."""
 
 from typing import Any
 

@@ -39,7 +39,7 @@ class Case:
     answers: tuple[str, ...]
     recorded: str
     play: Play
-    door: str = ""  # asgi or wsgi, where the case exists at one of them only
+    adapter: str = ""  # asgi or wsgi, where the case exists at one of them only
     number: int = 0
 
     @property
@@ -113,10 +113,10 @@ def case(
     recorded: str,
     *,
     play: Play = in_turn,
-    door: str = "",
+    adapter: str = "",
 ) -> Case:
     """Make a row."""
-    return Case(group, name, request, (answers,) if isinstance(answers, str) else answers, recorded, play, door)
+    return Case(group, name, request, (answers,) if isinstance(answers, str) else answers, recorded, play, adapter)
 
 
 def table(pairs: Pairs) -> tuple[Case, ...]:

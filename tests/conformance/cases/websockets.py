@@ -30,20 +30,20 @@ def cases(pairs: Pairs) -> Iterator[Case]:
         ("socket and an unknown key", (unknown,), INVALID, "unknown_key"),
     ):
         request = http(*_UPGRADE, *lines, path=b"/ws")
-        yield case("WebSocket", name, request, answer, outcome, door="asgi")
+        yield case("WebSocket", name, request, answer, outcome, adapter="asgi")
     request = http(*_UPGRADE, path=b"/mounted/ws")
-    yield case("WebSocket", "mounted socket without credentials", request, MISSING, "missing", door="asgi")
+    yield case("WebSocket", "mounted socket without credentials", request, MISSING, "missing", adapter="asgi")
     request = http(*_UPGRADE, pairs.basic, path=b"/ws", front=(SOURCE, ID))
-    yield case("WebSocket", "socket in clear", request, PLAIN, "plain_http", door="asgi")
+    yield case("WebSocket", "socket in clear", request, PLAIN, "plain_http", adapter="asgi")
     lies = (b"X-Forwarded-Proto: https", b"X-Forwarded-For: 203.0.113.66")
     request = http(*_UPGRADE, *lies, pairs.basic, path=b"/ws", front=(ID,), host=b"alone.example")
-    yield case("WebSocket", "socket, nobody trusted", request, PLAIN, "plain_http from 127.0.0.1", door="asgi")
+    yield case("WebSocket", "socket, nobody trusted", request, PLAIN, "plain_http from 127.0.0.1", adapter="asgi")
     request = http(*_UPGRADE, path=b"/ws", host=b"hsts.example")
-    yield case("WebSocket", "socket and HSTS", request, MISSING + HSTS, "missing", door="asgi")
+    yield case("WebSocket", "socket and HSTS", request, MISSING + HSTS, "missing", adapter="asgi")
     said = ("101", "acme", "hi", "the end")
     for name, path in (("socket and the right pair", b"/ws"), ("mounted socket and the right pair", b"/mounted/ws")):
         request = http(*_UPGRADE, pairs.basic, path=path)
-        yield case("WebSocket", name, request, said, "accepted", play=talk, door="asgi")
+        yield case("WebSocket", name, request, said, "accepted", play=talk, adapter="asgi")
 
 
 def talk(wire: Wire, request: bytes) -> Iterator[str]:

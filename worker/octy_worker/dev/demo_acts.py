@@ -1,6 +1,6 @@
 """What people do in a demo: customers, the clients of the API, and support staff.
 
-Here: the acts, each through the same door as in real life, and the order in which they come. Not here: the policy
+Here: the acts, each through the same adapter as in real life, and the order in which they come. Not here: the policy
 (`demo_oracle`); what came of the acts is read back (`demo_readback`).
 """
 

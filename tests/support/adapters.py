@@ -1,4 +1,4 @@
-"""Both doors over real apps, asked the same way: Starlette behind the ASGI door, Flask behind the WSGI door."""
+"""Both adapters over real apps, asked alike: Starlette behind the ASGI adapter, Flask behind the WSGI adapter."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -102,4 +102,4 @@ def wsgi(authenticator: Authenticator, *, scheme: str = "https", peer: str = "20
     yield ask
 
 
-DOORS = {"asgi": asgi, "wsgi": wsgi}
+ADAPTERS = {"asgi": asgi, "wsgi": wsgi}

@@ -1,4 +1,4 @@
-"""Both doors over real apps: Starlette and Flask say the same of the same request, and pass on what they should."""
+"""Both adapters over real apps: Starlette and Flask say the same of the same request, and pass on what they should."""
 
 import asyncio
 import json
@@ -11,7 +11,7 @@ from starlette.middleware import Middleware
 from starlette.routing import Mount, WebSocketRoute
 from starlette.testclient import TestClient, WebSocketDenialResponse
 from starlette.websockets import WebSocket
-from support.doors import DOORS, Answer, asgi, starlette_app
+from support.adapters import ADAPTERS, Answer, asgi, starlette_app
 from support.world import World, basic
 from werkzeug.test import Client
 
@@ -22,42 +22,42 @@ from octy_middleware.db.bulk_sql import run
 UNKNOWN = "pk_" + "0" * 28
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest) -> Any:
-    return DOORS[request.param]
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Any:
+    return ADAPTERS[request.param]
 
 
-def test_a_right_pair_goes_on_with_its_principal(world: World, door: Any) -> None:
+def test_a_right_pair_goes_on_with_its_principal(world: World, adapter: Any) -> None:
     keys = world.register("acme")
-    with world.authenticator(scopes=("authenticated", "read")) as authenticator, door(authenticator) as ask:
+    with world.authenticator(scopes=("authenticated", "read")) as authenticator, adapter(authenticator) as ask:
         answer = ask("/who", keys.basic())
     assert (answer.status, json.loads(answer.body)) == (200, {"user": "acme", "scopes": ["authenticated", "read"]})
 
 
-def test_the_scheme_less_form_of_go_clients_is_taken(world: World, door: Any) -> None:
+def test_the_scheme_less_form_of_go_clients_is_taken(world: World, adapter: Any) -> None:
     keys = world.register("acme")
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 200
-    with world.authenticator(schemeless=False) as authenticator, door(authenticator) as ask:
+    with world.authenticator(schemeless=False) as authenticator, adapter(authenticator) as ask:
         assert ask("/who", keys.basic().removeprefix("Basic ")).status == 401
 
 
-def test_both_doors_answer_with_the_same_bytes(world: World) -> None:
+def test_both_adapters_send_the_same_bytes(world: World) -> None:
     keys = world.register()
     cases = [None, keys.basic("no"), basic(UNKNOWN, "x"), "Bearer x", "Basic ", "Basic " + "A" * 3000]
     answers: dict[str, list[Answer]] = {}
-    for name, open_door in DOORS.items():
-        with world.authenticator() as authenticator, open_door(authenticator) as ask:
+    for name, open_adapter in ADAPTERS.items():
+        with world.authenticator() as authenticator, open_adapter(authenticator) as ask:
             answers[name] = [ask("/who", case) for case in cases]
     assert answers["asgi"] == answers["wsgi"]
     assert [answer.status for answer in answers["asgi"]] == [401, 401, 401, 401, 401, 431]
 
 
-def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
+def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any) -> None:
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answers = [
             ask("/who", header)
             for header in (basic(UNKNOWN, "x"), keys.basic("no"), keys.basic(""), old.basic(), old.basic("no"))
@@ -71,31 +71,31 @@ def test_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -
     assert answers[0].headers["content-type"] == "application/json; charset=utf-8"
 
 
-def test_a_refusal_is_on_disk_before_it_leaves(world: World, door: Any) -> None:
+def test_a_refusal_is_on_disk_before_it_leaves(world: World, adapter: Any) -> None:
     keys = world.register()
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         for number in range(1, 6):
             assert ask("/who", keys.basic("no")).status == 401
             assert world.recorded(keys.public_key) == {"wrong_secret": number}
 
 
-def test_problem_json_is_sent_to_those_who_prefer_it(world: World, door: Any) -> None:
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+def test_problem_json_is_sent_to_those_who_prefer_it(world: World, adapter: Any) -> None:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer = ask("/who", Accept="application/problem+json")
     assert answer.headers["content-type"] == "application/problem+json"
     assert json.loads(answer.body)["status"] == 401
 
 
-def test_head_gets_the_headers_and_no_body(world: World, door: Any) -> None:
-    with world.authenticator() as authenticator, door(authenticator) as ask:
+def test_head_gets_the_headers_and_no_body(world: World, adapter: Any) -> None:
+    with world.authenticator() as authenticator, adapter(authenticator) as ask:
         answer, full = ask("/who", method="HEAD"), ask("/who")
     assert (answer.status, answer.body) == (401, b"")
     assert answer.headers["content-length"] == full.headers["content-length"]
 
 
-def test_exempt_paths_carry_no_principal(world: World, door: Any) -> None:
+def test_exempt_paths_carry_no_principal(world: World, adapter: Any) -> None:
     keys = world.register()
-    with world.authenticator(exempt_paths=("/open",)) as authenticator, door(authenticator) as ask:
+    with world.authenticator(exempt_paths=("/open",)) as authenticator, adapter(authenticator) as ask:
         assert json.loads(ask("/open").body) == {"user": False}
         assert json.loads(ask("/open", keys.basic("no")).body) == {"user": False}
     assert world.recorded() == {}
@@ -171,10 +171,10 @@ def test_bad_set_up_fails_at_once_with_what_to_do(middleware: Any, monkeypatch: 
         middleware(lambda *_: None, peppers=f"k1:{'00' * 32}", trusted_proxies=("proxy.example",))
 
 
-@pytest.mark.parametrize("name", DOORS)
+@pytest.mark.parametrize("name", ADAPTERS)
 def test_wrong_secrets_during_a_long_write_lock_are_503_and_each_counts_once(world: World, name: str) -> None:
     keys = world.register()
-    with world.authenticator(commit_timeout=0.4) as authenticator, DOORS[name](authenticator) as ask:
+    with world.authenticator(commit_timeout=0.4) as authenticator, ADAPTERS[name](authenticator) as ask:
         assert ask("/who", keys.basic()).status == 200
         with world.database.write():
             assert [ask("/who", keys.basic("no")).status for _ in range(3)] == [503, 503, 503]

@@ -1,4 +1,4 @@
-"""What a host may set, alike at both doors: optional credentials, HSTS, the shape of refusals, the throttle."""
+"""What a host may set, alike at both adapters: optional credentials, HSTS, the shape of refusals, the throttle."""
 
 import asyncio
 import json
@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from support.doors import DOORS, Ask, asgi
+from support.adapters import ADAPTERS, Ask, asgi
 from support.world import World, basic
 
 from octy_middleware import Authenticator, ConfigurationError, ErrorResponse, OctyASGIMiddleware, OctyWSGIMiddleware
@@ -18,14 +18,16 @@ from octy_middleware.http.request import Request
 UNKNOWN = "pk_" + "0" * 28
 
 
-@pytest.fixture(params=DOORS)
-def door(request: pytest.FixtureRequest) -> Any:
-    return DOORS[request.param]
+@pytest.fixture(params=ADAPTERS)
+def adapter(request: pytest.FixtureRequest) -> Any:
+    return ADAPTERS[request.param]
 
 
-def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wrong_ones(world: World, door: Any) -> None:
+def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wrong_ones(
+    world: World, adapter: Any
+) -> None:
     keys = world.register()
-    with world.authenticator(optional=True) as authenticator, door(authenticator) as ask:
+    with world.authenticator(optional=True) as authenticator, adapter(authenticator) as ask:
         assert json.loads(ask("/maybe").body) == {"user": None}
         assert json.loads(ask("/maybe", "").body) == {"user": None}
         assert json.loads(ask("/maybe", keys.basic()).body) == {"user": "acme"}
@@ -34,12 +36,12 @@ def test_optional_lets_those_without_credentials_pass_as_nobody_and_refuses_wron
     assert world.recorded() == {"accepted": 1, "wrong_secret": 1, "unknown_key": 1, "malformed": 1, "ambiguous": 1}
 
 
-def test_optional_does_not_open_plain_http(world: World, door: Any) -> None:
-    with world.authenticator(optional=True) as authenticator, door(authenticator, scheme="http") as ask:
+def test_optional_does_not_open_plain_http(world: World, adapter: Any) -> None:
+    with world.authenticator(optional=True) as authenticator, adapter(authenticator, scheme="http") as ask:
         assert ask("/maybe").status == 403
     with (
         world.authenticator(optional=True, require_https=False) as authenticator,
-        door(authenticator, scheme="http") as ask,
+        adapter(authenticator, scheme="http") as ask,
     ):
         assert json.loads(ask("/maybe").body) == {"user": None}
 
@@ -50,8 +52,8 @@ def test_starlettes_requires_refuses_nobody_in_optional_mode(world: World) -> No
         assert ask("/billing", world.register().basic()).status == 200
 
 
-def test_a_method_may_be_exempt_alone(world: World, door: Any) -> None:
-    with world.authenticator(exempt_paths=("OPTIONS *", "GET /maybe")) as authenticator, door(authenticator) as ask:
+def test_a_method_may_be_exempt_alone(world: World, adapter: Any) -> None:
+    with world.authenticator(exempt_paths=("OPTIONS *", "GET /maybe")) as authenticator, adapter(authenticator) as ask:
         assert [ask("/maybe", method=method).status for method in ("GET", "HEAD", "POST")] == [200, 200, 401]
         assert ask("/who", method="OPTIONS").status in (200, 405)  # the app's own answer
 
@@ -65,20 +67,20 @@ def test_a_method_may_be_exempt_alone(world: World, door: Any) -> None:
     ],
 )
 def test_hsts_stands_on_every_answer_over_https_and_on_no_other(
-    world: World, door: Any, options: dict[str, Any], scheme: str, expected: str | None
+    world: World, adapter: Any, options: dict[str, Any], scheme: str, expected: str | None
 ) -> None:
     keys = world.register()
     with (
         world.authenticator(exempt_paths=("/open",), **options) as authenticator,
-        door(authenticator, scheme=scheme) as ask,
+        adapter(authenticator, scheme=scheme) as ask,
     ):
         answers = [ask("/who", keys.basic()), ask("/who"), ask("/open")]
     assert [answer.status for answer in answers] == [200, 401, 200]
     assert [answer.headers.get("strict-transport-security") for answer in answers] == [expected] * 3
 
 
-def test_hsts_takes_the_place_of_the_apps_own(world: World, door: Any) -> None:
-    with world.authenticator(hsts=60, exempt_paths=("/hsts",)) as authenticator, door(authenticator) as ask:
+def test_hsts_takes_the_place_of_the_apps_own(world: World, adapter: Any) -> None:
+    with world.authenticator(hsts=60, exempt_paths=("/hsts",)) as authenticator, adapter(authenticator) as ask:
         assert ask("/hsts").headers["strict-transport-security"] == "max-age=60"
 
 
@@ -91,9 +93,9 @@ def shaping(world: World, shape: Callable[[ErrorResponse, Request], ErrorRespons
     return Authenticator(world.settings(**options), on_refusal=shape)
 
 
-def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: Any) -> None:
+def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, adapter: Any) -> None:
     authenticator = shaping(world, plain_text)
-    with door(authenticator) as ask:
+    with adapter(authenticator) as ask:
         answer, head = ask("/who"), ask("/who", method="HEAD")
     authenticator.close()
     assert (answer.status, answer.body) == (401, b"401 No API keys were sent. /who")
@@ -105,12 +107,12 @@ def test_a_host_may_shape_refusals_and_what_they_need_stays(world: World, door: 
     assert head.body == b""
 
 
-def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, door: Any) -> None:
+def test_shaped_refusals_of_unknown_wrong_and_retired_are_the_same_bytes(world: World, adapter: Any) -> None:
     keys, old = world.register("now"), world.register("old")
     with world.database.write() as connection:
         run(connection, "UPDATE key_pair SET state = 'retired' WHERE public_key = ?", old.public_key)
     authenticator = shaping(world, plain_text)
-    with door(authenticator) as ask:
+    with adapter(authenticator) as ask:
         answers = [ask("/who", header) for header in (basic(UNKNOWN, "x"), keys.basic("no"), old.basic())]
     authenticator.close()
     assert answers[0] == answers[1] == answers[2]
@@ -138,10 +140,10 @@ def _raise(refusal: ErrorResponse, request: Request) -> ErrorResponse:
     ids=["raises", "none", "200", "302", "text", "line end", "upper case", "space", "text header", "twice", "no pair"],
 )
 def test_a_shape_that_fails_lets_nobody_in_and_sends_ours(
-    world: World, door: Any, shape: Any, caplog: pytest.LogCaptureFixture
+    world: World, adapter: Any, shape: Any, caplog: pytest.LogCaptureFixture
 ) -> None:
     authenticator = shaping(world, shape)
-    with door(authenticator) as ask:
+    with adapter(authenticator) as ask:
         answer = ask("/who")
     authenticator.close()
     assert answer.status == 401
@@ -153,9 +155,9 @@ def refusals(ask: Ask, header: str, number: int) -> list[int]:
     return [ask("/who", header).status for _ in range(number)]
 
 
-def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, door: Any) -> None:
+def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(world: World, adapter: Any) -> None:
     keys = world.register()
-    with world.authenticator(rate_limit=5) as authenticator, door(authenticator) as ask:
+    with world.authenticator(rate_limit=5) as authenticator, adapter(authenticator) as ask:
         assert refusals(ask, keys.basic("no"), 8) == [401] * 5 + [429] * 3
         assert refusals(ask, basic(UNKNOWN, "x"), 2) == [429] * 2
         assert refusals(ask, keys.basic(), 3) == [200] * 3
@@ -169,9 +171,9 @@ def test_the_throttle_answers_429_beyond_its_rate_and_never_to_a_right_pair(worl
     ]
 
 
-def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door: Any) -> None:
+def test_octys_own_client_sees_401_where_others_are_throttled(world: World, adapter: Any) -> None:
     keys = world.register()
-    with world.authenticator(rate_limit=2) as authenticator, door(authenticator) as ask:
+    with world.authenticator(rate_limit=2) as authenticator, adapter(authenticator) as ask:
         refusals(ask, keys.basic("no"), 3)
         theirs = ask("/who", keys.basic("no").removeprefix("Basic "))
         plain = ask("/who", basic(UNKNOWN, "x").removeprefix("Basic "))
@@ -181,11 +183,11 @@ def test_octys_own_client_sees_401_where_others_are_throttled(world: World, door
     assert world.recorded(keys.public_key) == {"wrong_secret": 4}
 
 
-def test_another_source_is_not_throttled(world: World, door: Any) -> None:
+def test_another_source_is_not_throttled(world: World, adapter: Any) -> None:
     keys = world.register()
     with (
         world.authenticator(rate_limit=1, trusted_proxies=("127.0.0.1",)) as authenticator,
-        door(authenticator, peer="127.0.0.1") as ask,
+        adapter(authenticator, peer="127.0.0.1") as ask,
     ):
 
         def attempt(source: str) -> int:
@@ -210,7 +212,7 @@ def test_options_that_would_be_ignored_are_refused(world: World, middleware: Any
         middleware(None, settings=world.settings(), require_https=False, optionl=True)
 
 
-def test_a_scope_that_the_door_does_not_know_never_reaches_the_app(world: World) -> None:
+def test_unknown_scope_type_never_reaches_the_app(world: World) -> None:
     reached: list[str] = []
 
     async def app(scope: Any, receive: Any, send: Any) -> None:
