@@ -89,7 +89,7 @@ class TestInstallation:
         contact = {"contact_email_address": "security@example.com"}
         with self.database.write_session() as session:
             account = create_account(session, reference, contact, now)
-            key_pairs.add_pair(
+            key_pairs.insert_key_pair(
                 session.connection(),
                 pair_id,
                 account_id=account.id,

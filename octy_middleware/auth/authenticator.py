@@ -332,7 +332,7 @@ class Authenticator:
         fresh = self._hasher.digest(secret, record.row)
         try:
             with self.database.write(timeout=_RENEWAL_PATIENCE) as connection:
-                key_pairs.renew_digest(connection, record.pair_id, record.digest, fresh, self._clock())
+                key_pairs.replace_digest(connection, record.pair_id, record.digest, fresh, self._clock())
             self._key_cache.reload_renewed(record.public_key)
         except DatabaseUnavailableError as error:
             _logger.warning("a pair's digest could not be renewed yet: %s", error)

@@ -30,7 +30,7 @@ class Account(Table, table=True):
     authenticated_id_key: str = ""
     security_email: str  # see accounts.security_addresses: follows the contact address later
     contact_changed_at: datetime | None = time_or_none()
-    contact_settles_at: datetime | None = time_or_none()  # when the changed address becomes the security address
+    contact_takes_effect_at: datetime | None = time_or_none()  # when the changed address becomes the security address
     contact_history: list[dict[str, Any]] = Field(default_factory=list, sa_type=JSON)  # see `accounts`
     webhook_secret_version: int = Field(default=1, sa_column_kwargs={"server_default": "1"})
     webhook_secret_changed_at: datetime | None = time_or_none()  # the one before signs, too, for a day after it

@@ -26,16 +26,16 @@ CONTACT_FIELDS = (
     "webhook_url",
     "authenticated_id_key",
 )
-_FIELD_LIMIT = 500
-SETTLING = timedelta(days=7)
+_MAX_FIELD_LENGTH = 500
+SECURITY_EMAIL_DELAY = timedelta(days=7)
 """How long after a change of the contact address the security address follows."""
-STAFF_SETTLING = timedelta(hours=24)
+STAFF_SECURITY_EMAIL_DELAY = timedelta(hours=24)
 """The same when support staff changed it: an API key can't do that, but a caller may have deceived them."""
-REMEMBERED = timedelta(days=14)
+CONTACT_HISTORY_PERIOD = timedelta(days=14)
 """How long an address that was replaced is still told of what happens to the account."""
 CHANGES_PER_DAY = 5
 """How often a host app's customer may change the contact address and the webhook URL in 24 hours, together."""
-_NOTIFIED = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
+_NOTIFIED_FIELDS = {"contact_email_address", "webhook_url"}  # whose changes are told, kept and limited
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,19 +58,19 @@ class Accounts:
     def contact(self, reference: str) -> dict[str, str]:
         """Return the five contact fields. Raises InvalidInputError when there is no such account."""
         with self._database.read_session() as session:
-            return contact_data(_existing(session, reference))
+            return contact_data(_get_account(session, reference))
 
     def change_contact(self, reference: str, contact: object) -> dict[str, str]:
         """Set contact fields from decoded JSON and return all of them. Raises InvalidInputError, nothing changed."""
         if not isinstance(contact, Mapping):
             raise InvalidInputError("the body must be a JSON object")
         with self._database.write_session() as session:
-            account = _existing(session, reference)
+            account = _get_account(session, reference)
             change_contact(session, account, contact, self._clock(), limit=self._changes_per_day)
             return contact_data(account)
 
 
-def _existing(session: Session, reference: str) -> Account:
+def _get_account(session: Session, reference: str) -> Account:
     account = find_account(session, reference)
     if account is None:
         raise InvalidInputError(f"there is no account {reference[:200]!r}")
@@ -133,13 +133,13 @@ def change_contact(  # who, what and why of one change
     InvalidInputError and changes nothing on a field that can't be taken, or beyond the limit.
     """
     fields = checked_contact(contact)
-    replaced = {name: getattr(account, name) for name in _NOTIFIED & fields.keys()}
+    replaced = {name: getattr(account, name) for name in _NOTIFIED_FIELDS & fields.keys()}
     replaced = {name: value for name, value in replaced.items() if value != fields[name]}
     if not replaced:
         account.sqlmodel_update(fields)
         session.add(account)
         return
-    _refuse_too_many(account, now, limit)
+    _check_change_limit(account, now, limit)
     account.contact_history = [
         *_history(account, now),
         *({"field": name, "value": value, "until": to_micros(now)} for name, value in sorted(replaced.items())),
@@ -147,15 +147,17 @@ def change_contact(  # who, what and why of one change
     account.security_email = security_addresses(account, now)[0]
     account.sqlmodel_update(fields)
     if "contact_email_address" in replaced:
-        _give_contact_notice(session, account, now, staff)
+        _create_contact_notice(session, account, now, staff)
     session.add(account)
     if "webhook_url" in replaced:
-        notices.give(session.connection(), NoticeKind.WEBHOOK_CHANGED, account.id, now, {})
+        notices.create_notice(session.connection(), NoticeKind.WEBHOOK_CHANGED, account.id, now, {})
 
 
-def _refuse_too_many(account: Account, now: float, limit: int | None) -> None:
+def _check_change_limit(account: Account, now: float, limit: int | None) -> None:
     day_ago = to_micros(now - 86_400)
-    changes = [entry for entry in account.contact_history if entry["field"] in _NOTIFIED and entry["until"] > day_ago]
+    changes = [
+        entry for entry in account.contact_history if entry["field"] in _NOTIFIED_FIELDS and entry["until"] > day_ago
+    ]
     if limit is not None and len(changes) >= limit:
         raise InvalidInputError(
             f"contact_email_address and webhook_url were changed {limit} times within 24 hours: nothing was changed; "
@@ -163,19 +165,19 @@ def _refuse_too_many(account: Account, now: float, limit: int | None) -> None:
         )
 
 
-def _give_contact_notice(session: Session, account: Account, now: float, staff: StaffChange | None) -> None:
+def _create_contact_notice(session: Session, account: Account, now: float, staff: StaffChange | None) -> None:
     """Start the time and have every address told. A change back to the security address ends it, untold."""
     new = account.contact_email_address
     if new == account.security_email:
-        account.contact_changed_at = account.contact_settles_at = None
+        account.contact_changed_at = account.contact_takes_effect_at = None
         return
     account.contact_changed_at = utc(now)
-    account.contact_settles_at = utc(now) + (SETTLING if staff is None else STAFF_SETTLING)
+    account.contact_takes_effect_at = utc(now) + (SECURITY_EMAIL_DELAY if staff is None else STAFF_SECURITY_EMAIL_DELAY)
     first, *others = security_addresses(account, now)
     detail: dict[str, Any] = {"old": first, "new": new, "others": [address for address in others if address != new]}
     if staff is not None:
         detail |= {"actor": staff.actor, "reason": staff.reason}
-    notices.give(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, detail)
+    notices.create_notice(session.connection(), NoticeKind.CONTACT_CHANGED, account.id, now, detail)
 
 
 def security_addresses(account: Account, now: float) -> tuple[str, ...]:
@@ -185,24 +187,24 @@ def security_addresses(account: Account, now: float) -> tuple[str, ...]:
     others are the present contact address and all of the last 14 days, newest first: whichever of them is the owner's,
     the owner hears of it (POLICY.md).
     """
-    first = account.contact_email_address if _has_settled(account, now) else account.security_email
+    first = account.contact_email_address if _has_taken_effect(account, now) else account.security_email
     replaced = [entry["value"] for entry in reversed(_history(account, now)) if entry["field"] != "webhook_url"]
     others = dict.fromkeys([account.contact_email_address, *replaced])
     return (first, *(address for address in others if address != first))
 
 
-def _has_settled(account: Account, now: float) -> bool:
+def _has_taken_effect(account: Account, now: float) -> bool:
     """Tell whether a changed contact address has stood for so long that it is the security address."""
-    return account.contact_settles_at is not None and utc(now) >= account.contact_settles_at
+    return account.contact_takes_effect_at is not None and utc(now) >= account.contact_takes_effect_at
 
 
 def _history(account: Account, now: float) -> list[dict[str, Any]]:
     """Return what was replaced within the last 14 days, oldest first; also the security address before this one."""
-    entries, settles_at = account.contact_history, account.contact_settles_at
-    if settles_at is not None and _has_settled(account, now):
-        until = to_micros(settles_at.timestamp())
+    entries, takes_effect_at = account.contact_history, account.contact_takes_effect_at
+    if takes_effect_at is not None and _has_taken_effect(account, now):
+        until = to_micros(takes_effect_at.timestamp())
         entries = [*entries, {"field": "security_email", "value": account.security_email, "until": until}]
-    since = to_micros(now - REMEMBERED.total_seconds())
+    since = to_micros(now - CONTACT_HISTORY_PERIOD.total_seconds())
     return sorted((entry for entry in entries if entry["until"] > since), key=lambda entry: int(entry["until"]))
 
 
@@ -217,8 +219,8 @@ def checked_contact(contact: Mapping[str, str]) -> dict[str, str]:
     for name, value in contact.items():
         if name not in CONTACT_FIELDS:
             raise InvalidInputError(f"unknown field {str(name)[:40]!r}; there are {', '.join(CONTACT_FIELDS)}")
-        if not isinstance(value, str) or len(value) > _FIELD_LIMIT or not (value.isprintable() or value == ""):
-            raise InvalidInputError(f"{name} must be printable text of at most {_FIELD_LIMIT} characters")
+        if not isinstance(value, str) or len(value) > _MAX_FIELD_LENGTH or not (value.isprintable() or value == ""):
+            raise InvalidInputError(f"{name} must be printable text of at most {_MAX_FIELD_LENGTH} characters")
         fields[name] = value.strip()
     address = fields.get("contact_email_address")
     if address is not None:

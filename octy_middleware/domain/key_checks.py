@@ -30,12 +30,12 @@ _ANY_PAIR = text("SELECT 1 FROM key_pair LIMIT 1")
 _INTERVAL = 5.0  # seconds between two comparisons of peppers that fit; others are compared at each look-up
 
 
-class Fit(Enum):
+class KeyCheckResult(Enum):
     """How a chain compares with what is registered for its purpose."""
 
-    REGISTERED = "registered"  # every key
-    GROWN = "grown"  # some, and none differs: the others are new
-    NOTHING_REGISTERED = "nothing_registered"
+    ALL_REGISTERED = "registered"  # every key
+    SOME_REGISTERED = "grown"  # some, and none differs: the others are new
+    NONE_REGISTERED = "nothing_registered"
     FOREIGN = "foreign"
 
 
@@ -44,14 +44,14 @@ def check_value(purpose: str, key_id: str, key: bytes) -> str:
     return blake2b(f"{purpose}\0{key_id}".encode(), key=key, digest_size=16, person=b"octy-key-check").hexdigest()
 
 
-def compare(purpose: str, chain: Keychain, registered: Mapping[str, str]) -> Fit:
+def compare_keys(purpose: str, chain: Keychain, registered: Mapping[str, str]) -> KeyCheckResult:
     """Compare a chain with the registered check values of its purpose, by key id."""
     if not registered:
-        return Fit.NOTHING_REGISTERED
+        return KeyCheckResult.NONE_REGISTERED
     known = [key_id for key_id in chain if key_id in registered]
     if not known or any(check_value(purpose, key_id, chain[key_id]) != registered[key_id] for key_id in known):
-        return Fit.FOREIGN
-    return Fit.REGISTERED if len(known) == len(chain) else Fit.GROWN
+        return KeyCheckResult.FOREIGN
+    return KeyCheckResult.ALL_REGISTERED if len(known) == len(chain) else KeyCheckResult.SOME_REGISTERED
 
 
 def load_check_values(connection: Connection, purpose: str) -> dict[str, str]:
@@ -62,7 +62,7 @@ def load_check_values(connection: Connection, purpose: str) -> dict[str, str]:
 def register_keys(connection: Connection, purpose: str, chain: Keychain, now: float) -> None:
     """Register the keys of a chain that are not yet. Give a writing transaction. Raises ForeignKeysError."""
     registered = load_check_values(connection, purpose)
-    if compare(purpose, chain, registered) is Fit.FOREIGN:
+    if compare_keys(purpose, chain, registered) is KeyCheckResult.FOREIGN:
         raise ForeignKeysError(describe_foreign(purpose, chain, registered))
     for key_id, key in chain.items():
         if key_id not in registered:
@@ -108,10 +108,10 @@ class PepperCheck:
         if not anew and now < self._valid_until:
             return
         registered = load_check_values(connection, PEPPERS)
-        fit = compare(PEPPERS, self._peppers, registered)
-        if fit is Fit.FOREIGN:
+        result = compare_keys(PEPPERS, self._peppers, registered)
+        if result is KeyCheckResult.FOREIGN:
             self._refuse(describe_foreign(PEPPERS, self._peppers, registered))
-        if fit is Fit.NOTHING_REGISTERED:
+        if result is KeyCheckResult.NONE_REGISTERED:
             self._valid_until = -inf
             if connection.execute(_ANY_PAIR).first() is not None:
                 self._refuse(

@@ -20,7 +20,7 @@ from octy_middleware.domain import webhook_events
 from octy_middleware.states import Cause, PairState
 
 
-def add_pair(  # a row as it is, keyword by keyword
+def insert_key_pair(  # a row as it is, keyword by keyword
     connection: Connection,
     pair_id: str,
     *,
@@ -44,7 +44,7 @@ def add_pair(  # a row as it is, keyword by keyword
     )
 
 
-class Known(TypedDict):
+class ImportedKeyPair(TypedDict):
     """A pair that its customer has had before it came here, with a hash of another system, sealed."""
 
     id: str
@@ -55,13 +55,13 @@ class Known(TypedDict):
     created_at: datetime
 
 
-def adopt(connection: Connection, known: Sequence[Known]) -> None:
+def insert_imported(connection: Connection, known: Sequence[ImportedKeyPair]) -> None:
     """Put pairs of an import down as pending: until all of it is there, they are unknown keys to a request."""
     life = {"state": PairState.PENDING, "cause": Cause.IMPORT}
     connection.execute(insert(KeyPair), [{**pair, **life} for pair in known])
 
 
-def activate_adopted(connection: Connection, first_id: str, last_id: str, now: float) -> None:
+def activate_imported(connection: Connection, first_id: str, last_id: str, now: float) -> None:
     """Let all pending pairs of an import authenticate, by one statement.
 
     Unknown keys and pending pairs are remembered by nobody, so one entry in the change feed is enough: whoever reads it
@@ -75,20 +75,20 @@ def activate_adopted(connection: Connection, first_id: str, last_id: str, now: f
     )
     first = connection.execute(select(col(KeyPair.public_key)).where(*span).order_by(col(KeyPair.id)).limit(1)).first()
     if first is not None:
-        announce(connection, first[0], now)
+        record_key_change(connection, first[0], now)
 
 
 def activate(connection: Connection, pair_id: str, now: float) -> bool:
     """Let a pending pair authenticate. True when this call did it."""
-    return _move(connection, pair_id, [PairState.PENDING], now, state=PairState.ACTIVE, activated_at=utc(now))
+    return _change_state(connection, pair_id, [PairState.PENDING], now, state=PairState.ACTIVE, activated_at=utc(now))
 
 
-def note_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
+def set_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
     """Note which pair replaces this one."""
     connection.execute(update(KeyPair).where(col(KeyPair.id) == pair_id).values(replaced_by=successor_id))
 
 
-def forget_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
+def clear_successor(connection: Connection, pair_id: str, successor_id: str) -> None:
     """Take the note back: nobody got that pair, so it replaced nothing. A later successor's note stands."""
     noted = (col(KeyPair.id) == pair_id, col(KeyPair.replaced_by) == successor_id)
     connection.execute(update(KeyPair).where(*noted).values(replaced_by=None))
@@ -96,19 +96,19 @@ def forget_successor(connection: Connection, pair_id: str, successor_id: str) ->
 
 def begin_retiring(connection: Connection, pair_id: str, *, retire_at: datetime, now: float) -> bool:
     """Set the end of an active pair that has a successor; it is accepted until then."""
-    return _move(connection, pair_id, [PairState.ACTIVE], now, state=PairState.RETIRING, retire_at=retire_at)
+    return _change_state(connection, pair_id, [PairState.ACTIVE], now, state=PairState.RETIRING, retire_at=retire_at)
 
 
 def retire(connection: Connection, pair_id: str, now: float) -> bool:
     """Cut a pair at once. The row stays as a tombstone, so that late hits are attributed."""
     live = [PairState.PENDING, PairState.ACTIVE, PairState.RETIRING]
-    moved = _move(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
+    moved = _change_state(connection, pair_id, live, now, state=PairState.RETIRED, retired_at=utc(now))
     if moved:
-        webhook_events.keys_retired(connection, pair_id, now)
+        webhook_events.enqueue_keys_retired(connection, pair_id, now)
     return moved
 
 
-def renew_digest(connection: Connection, pair_id: str, old: str, new: str, now: float) -> bool:
+def replace_digest(connection: Connection, pair_id: str, old: str, new: str, now: float) -> bool:
     """Store a fresh digest of the same secret in place of an imported hash or an old pepper's digest.
 
     True when this call did it; a digest that changed meanwhile stands.
@@ -120,17 +120,17 @@ def renew_digest(connection: Connection, pair_id: str, old: str, new: str, now: 
         .returning(col(KeyPair.public_key))
     ).first()
     if row is not None:
-        announce(connection, row[0], now)
+        record_key_change(connection, row[0], now)
     return row is not None
 
 
-def announce(connection: Connection, public_key: str, now: float) -> None:
+def record_key_change(connection: Connection, public_key: str, now: float) -> None:
     """Tell every process to drop what it remembers of this key: this one at its commit, the others by the feed."""
     mark_changed(connection, public_key)
     connection.execute(insert(KeyChange).values(public_key=public_key, at=utc(now)))
 
 
-def _move(connection: Connection, pair_id: str, states: Iterable[str], now: float, **values: Any) -> bool:
+def _change_state(connection: Connection, pair_id: str, states: Iterable[str], now: float, **values: Any) -> bool:
     statement = (
         update(KeyPair)
         .where(col(KeyPair.id) == pair_id, col(KeyPair.state).in_(list(states)))
@@ -140,5 +140,5 @@ def _move(connection: Connection, pair_id: str, states: Iterable[str], now: floa
     row = connection.execute(statement).first()
     if row is None:
         return False
-    announce(connection, row[0], now)
+    record_key_change(connection, row[0], now)
     return True

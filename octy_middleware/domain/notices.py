@@ -22,11 +22,11 @@ from octy_middleware.db.models import KeyPair, Notice, Outbox
 from octy_middleware.domain import outbox, webhook_events
 from octy_middleware.states import NoticeKind
 
-NAMED_KEYS = 10  # public keys that a notice of added pairs names
-EXPOSED_EVERY = 86_400.0  # seconds between two notices about one pair
+MAX_NAMED_KEYS = 10  # public keys that a notice of added pairs names
+EXPOSURE_NOTICE_INTERVAL = 86_400.0  # seconds between two notices about one pair
 
 
-def note_exposure(connection: Connection, pair_id: str, detail: Mapping[str, str], now: float) -> bool:
+def record_exposure(connection: Connection, pair_id: str, detail: Mapping[str, str], now: float) -> bool:
     """Mark a pair that came over plain HTTP, and have its customer told; True when this call did it.
 
     At most once a day and pair: one conditional UPDATE decides, however many processes see it.
@@ -35,26 +35,26 @@ def note_exposure(connection: Connection, pair_id: str, detail: Mapping[str, str
         update(KeyPair)
         .where(
             col(KeyPair.id) == pair_id,
-            or_(col(KeyPair.exposed_at).is_(None), col(KeyPair.exposed_at) <= utc(now - EXPOSED_EVERY)),
+            or_(col(KeyPair.exposed_at).is_(None), col(KeyPair.exposed_at) <= utc(now - EXPOSURE_NOTICE_INTERVAL)),
         )
         .values(exposed_at=utc(now))
         .returning(col(KeyPair.account_id))
     ).first()
     if marked is None:
         return False
-    give(connection, NoticeKind.EXPOSED, marked[0], now, detail, key_pair_id=pair_id)
+    create_notice(connection, NoticeKind.EXPOSED, marked[0], now, detail, key_pair_id=pair_id)
     return True
 
 
-def note_added_keys(
+def record_added_keys(
     connection: Connection, account_id: str, first_pair_id: str, public_keys: Sequence[str], now: float
 ) -> None:
     """Have a customer told that an import gave his account further pairs."""
-    detail = {"public_keys": " ".join(public_keys[:NAMED_KEYS]), "count": str(len(public_keys))}
-    give(connection, NoticeKind.KEYS_ADDED, account_id, now, detail, key_pair_id=first_pair_id)
+    detail = {"public_keys": " ".join(public_keys[:MAX_NAMED_KEYS]), "count": str(len(public_keys))}
+    create_notice(connection, NoticeKind.KEYS_ADDED, account_id, now, detail, key_pair_id=first_pair_id)
 
 
-def give(
+def create_notice(
     connection: Connection,
     kind: NoticeKind,
     account_id: str,
@@ -68,7 +68,7 @@ def give(
     One about the whole account and of the same kind, which no worker has taken up yet, is updated instead: its mails
     tell the latest.
     """
-    waiting = None if key_pair_id else _waiting(connection, kind, account_id)
+    waiting = None if key_pair_id else _undelivered_notice(connection, kind, account_id)
     if waiting is not None:
         connection.execute(update(Notice).where(col(Notice.id) == waiting).values(detail=dict(detail), at=utc(now)))
         return waiting
@@ -83,12 +83,12 @@ def give(
             at=utc(now),
         )
     )
-    outbox.put(connection, outbox.Event.NOTICE_GIVEN, notice_id, now, account_id=account_id)
-    webhook_events.notice_given(connection, kind, account_id, notice_id, now, pair_id=key_pair_id)
+    outbox.enqueue(connection, outbox.MessageKind.NOTICE_CREATED, notice_id, now, account_id=account_id)
+    webhook_events.enqueue_notice_created(connection, kind, account_id, notice_id, now, pair_id=key_pair_id)
     return notice_id
 
 
-def _waiting(connection: Connection, kind: NoticeKind, account_id: str) -> str | None:
+def _undelivered_notice(connection: Connection, kind: NoticeKind, account_id: str) -> str | None:
     """Return the notice whose message lies in the outbox, untouched, and keep relays off it until the commit."""
     row = connection.execute(
         select(col(Notice.id))
@@ -97,7 +97,7 @@ def _waiting(connection: Connection, kind: NoticeKind, account_id: str) -> str |
             Notice.account_id == account_id,
             Notice.kind == kind,
             col(Notice.regeneration_id).is_(None),
-            Outbox.kind == outbox.Event.NOTICE_GIVEN,
+            Outbox.kind == outbox.MessageKind.NOTICE_CREATED,
             col(Outbox.delivered_at).is_(None),
             col(Outbox.leased_until).is_(None),
         )

@@ -18,11 +18,11 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import notify
 from octy_middleware.db.models import Outbox
 
-TRIES = 5
+MAX_DELIVERY_ATTEMPTS = 5
 """Deliveries of a message that is itself at fault; then it is set aside, undelivered and visible."""
 
 
-class Event(StrEnum):
+class MessageKind(StrEnum):
     """What happened, and in brackets whose id `subject_id` is."""
 
     INCIDENT_OPENED = "incident_opened"  # (incident)
@@ -33,7 +33,7 @@ class Event(StrEnum):
     REGENERATION_COLLECTED = "regeneration_collected"  # (regeneration)
     REGENERATION_SUPERSEDED = "regeneration_superseded"  # (regeneration)
     REGENERATION_FINISHED = "regeneration_finished"  # (incident that waited for it) state
-    NOTICE_GIVEN = "notice_given"  # (notice)
+    NOTICE_CREATED = "notice_created"  # (notice)
     WEBHOOK_DUE = "webhook_due"  # (webhook) order
 
 
@@ -47,23 +47,23 @@ class Priority(IntEnum):
 
 
 PRIORITY = {
-    Event.INCIDENT_OPENED: Priority.ALERT,
-    Event.INCIDENT_GREW: Priority.NOTICE,
-    Event.INCIDENT_ANSWERED: Priority.ANSWER,
-    Event.INCIDENT_CHANGED: Priority.ANSWER,
-    Event.REGENERATION_OPENED: Priority.ANSWER,
-    Event.REGENERATION_COLLECTED: Priority.ANSWER,
-    Event.REGENERATION_SUPERSEDED: Priority.ANSWER,
-    Event.REGENERATION_FINISHED: Priority.ANSWER,
-    Event.NOTICE_GIVEN: Priority.NOTICE,
-    Event.WEBHOOK_DUE: Priority.WEBHOOK,
+    MessageKind.INCIDENT_OPENED: Priority.ALERT,
+    MessageKind.INCIDENT_GREW: Priority.NOTICE,
+    MessageKind.INCIDENT_ANSWERED: Priority.ANSWER,
+    MessageKind.INCIDENT_CHANGED: Priority.ANSWER,
+    MessageKind.REGENERATION_OPENED: Priority.ANSWER,
+    MessageKind.REGENERATION_COLLECTED: Priority.ANSWER,
+    MessageKind.REGENERATION_SUPERSEDED: Priority.ANSWER,
+    MessageKind.REGENERATION_FINISHED: Priority.ANSWER,
+    MessageKind.NOTICE_CREATED: Priority.NOTICE,
+    MessageKind.WEBHOOK_DUE: Priority.WEBHOOK,
 }
-_SHARE = 1_000_000  # microseconds between the places of two messages of one account that wait at the same time
+_POSITION_STEP = 1_000_000  # microseconds between the places of two messages of one account that wait at the same time
 
 
-def put(
+def enqueue(
     connection: Connection,
-    event: Event,
+    event: MessageKind,
     subject_id: str,
     now: float,
     detail: Mapping[str, object] | None = None,
@@ -101,4 +101,4 @@ def _position(connection: Connection, priority: Priority, account_id: str, now: 
         col(Outbox.delivered_at).is_(None),
     )
     last = connection.execute(select(func.max(col(Outbox.position))).where(*waiting)).scalar()
-    return position if last is None else max(position, last + _SHARE)
+    return position if last is None else max(position, last + _POSITION_STEP)

@@ -20,9 +20,9 @@ from octy_middleware.db.models import Account, Incident, IncidentEvent, KeyPair,
 from octy_middleware.domain import outbox
 from octy_middleware.states import NoticeKind, WebhookState
 
-_PEOPLE = ("customer", "system")  # whom an answer names; everybody else is staff, whose ids are nobody's business
+_NAMED_ACTORS = ("customer", "system")  # whom an answer names; everybody else is staff, whose ids are nobody's business
 
-_ANSWERS = ("answered", "answer_changed")  # lines of a timeline
+_ANSWER_EVENTS = ("answered", "answer_changed")  # lines of a timeline
 
 
 class WebhookEvent(StrEnum):
@@ -40,14 +40,14 @@ class WebhookEvent(StrEnum):
     TEST = "webhook.test"  # (): `octy webhooks test`; it has no row
 
 
-_OF_NOTICES = {
+_EVENT_BY_NOTICE = {
     NoticeKind.EXPOSED: WebhookEvent.KEYS_EXPOSED,
     NoticeKind.KEYS_ADDED: WebhookEvent.KEYS_ADDED,
     NoticeKind.CONTACT_CHANGED: WebhookEvent.CONTACT_CHANGED,
 }
 
 
-def put(
+def enqueue_webhook(
     connection: Connection,
     event: WebhookEvent,
     account_id: str,
@@ -63,7 +63,7 @@ def put(
     """
     key = f"{subject_id}/{event}/{number}"
     known = select(Webhook.id).where(Webhook.key == key)
-    if not _url(connection, account_id) or connection.execute(known).first():
+    if not _webhook_url(connection, account_id) or connection.execute(known).first():
         return False
     webhook_id = uuid7(now)
     connection.execute(
@@ -80,11 +80,11 @@ def put(
             created_at=utc(now),
         )
     )
-    outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": 1}, account_id=account_id)
+    outbox.enqueue(connection, outbox.MessageKind.WEBHOOK_DUE, webhook_id, now, {"order": 1}, account_id=account_id)
     return True
 
 
-def order_again(connection: Connection, webhook_id: str, now: float) -> bool:
+def redeliver(connection: Connection, webhook_id: str, now: float) -> bool:
     """Have one that was given up or skipped delivered after all; True when it was one of these."""
     ended = [WebhookState.FAILED, WebhookState.SKIPPED]
     row = connection.execute(
@@ -94,39 +94,41 @@ def order_again(connection: Connection, webhook_id: str, now: float) -> bool:
         .returning(col(Webhook.orders), col(Webhook.account_id))
     ).first()
     if row is not None:
-        outbox.put(connection, outbox.Event.WEBHOOK_DUE, webhook_id, now, {"order": row[0]}, account_id=row[1])
+        outbox.enqueue(
+            connection, outbox.MessageKind.WEBHOOK_DUE, webhook_id, now, {"order": row[0]}, account_id=row[1]
+        )
     return row is not None
 
 
 # What each event says
 
 
-def incident_opened(connection: Connection, incident_id: str, now: float) -> None:
+def enqueue_incident_opened(connection: Connection, incident_id: str, now: float) -> None:
     """Tell that a case was opened."""
     incident = _incident(connection, incident_id)
-    data = {"rule": incident.rule, "failures": incident.length, "first_at": _moment(incident.first_at)}
-    _put_of_incident(connection, WebhookEvent.INCIDENT_OPENED, incident, now, data)
+    data = {"rule": incident.rule, "failures": incident.length, "first_at": _isoformat(incident.first_at)}
+    _enqueue_for_incident(connection, WebhookEvent.INCIDENT_OPENED, incident, now, data)
 
 
-def incident_answered(
+def enqueue_incident_answered(
     connection: Connection, incident_id: str, now: float, *, answer: str, leaked: bool, by: str
 ) -> None:
     """Tell which answer stands; after a reopening there may be another, and staff may change one."""
-    said = col(IncidentEvent.what).in_(_ANSWERS)
+    said = col(IncidentEvent.what).in_(_ANSWER_EVENTS)
     answers = select(func.count()).where(IncidentEvent.incident_id == incident_id, said)
-    data = {"answer": answer, "leaked": leaked, "by": by if by in _PEOPLE else "staff"}
+    data = {"answer": answer, "leaked": leaked, "by": by if by in _NAMED_ACTORS else "staff"}
     number = connection.execute(answers).scalar_one()
     incident = _incident(connection, incident_id)
-    _put_of_incident(connection, WebhookEvent.INCIDENT_ANSWERED, incident, now, data, number=number)
+    _enqueue_for_incident(connection, WebhookEvent.INCIDENT_ANSWERED, incident, now, data, number=number)
 
 
-def incident_closed(connection: Connection, incident_id: str, now: float, *, resolution: str) -> None:
+def enqueue_incident_closed(connection: Connection, incident_id: str, now: float, *, resolution: str) -> None:
     """Tell how a case ended."""
     incident, data = _incident(connection, incident_id), {"resolution": resolution}
-    _put_of_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident, now, data)
+    _enqueue_for_incident(connection, WebhookEvent.INCIDENT_CLOSED, incident, now, data)
 
 
-def keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id: str, now: float) -> None:
+def enqueue_keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id: str, now: float) -> None:
     """Tell that new keys are ready, or were collected."""
     columns = (
         Regeneration.account_id,
@@ -145,10 +147,10 @@ def keys_delivered(connection: Connection, event: WebhookEvent, regeneration_id:
         "replaces": _public_key(connection, old),
         "leaked": leaked,
     }
-    put(connection, event, account_id, regeneration_id, now, data=data)
+    enqueue_webhook(connection, event, account_id, regeneration_id, now, data=data)
 
 
-def keys_retired(connection: Connection, pair_id: str, now: float) -> None:
+def enqueue_keys_retired(connection: Connection, pair_id: str, now: float) -> None:
     """Tell that a pair stopped working; of one that never worked nobody has heard."""
     columns = (KeyPair.account_id, KeyPair.public_key, KeyPair.activated_at, KeyPair.replaced_by)
     query = select(*map(col, columns)).where(KeyPair.id == pair_id)
@@ -156,22 +158,22 @@ def keys_retired(connection: Connection, pair_id: str, now: float) -> None:
     account_id, public_key, activated_at, replaced_by = found
     if activated_at is not None:
         data = {"public_key": public_key, "replaced_by": _public_key(connection, replaced_by)}
-        put(connection, WebhookEvent.KEYS_RETIRED, account_id, pair_id, now, data=data)
+        enqueue_webhook(connection, WebhookEvent.KEYS_RETIRED, account_id, pair_id, now, data=data)
 
 
-def notice_given(
+def enqueue_notice_created(
     connection: Connection, kind: NoticeKind, account_id: str, notice_id: str, now: float, *, pair_id: str | None
 ) -> None:
     """Tell what a notice tells, without its details. A changed URL is told by mail alone: nobody knows whose it is."""
-    if kind not in _OF_NOTICES:
+    if kind not in _EVENT_BY_NOTICE:
         return
     data = {"notice_id": notice_id}
     if pair_id is not None:
         data["public_key"] = _public_key(connection, pair_id) or ""
-    put(connection, _OF_NOTICES[kind], account_id, notice_id, now, data=data)
+    enqueue_webhook(connection, _EVENT_BY_NOTICE[kind], account_id, notice_id, now, data=data)
 
 
-def _put_of_incident(
+def _enqueue_for_incident(
     connection: Connection,
     event: WebhookEvent,
     incident: Any,
@@ -181,7 +183,7 @@ def _put_of_incident(
     number: int = 1,
 ) -> None:
     names = {"incident_id": incident.id, "public_key": incident.public_key}
-    put(connection, event, incident.account_id, incident.id, now, data={**names, **data}, number=number)
+    enqueue_webhook(connection, event, incident.account_id, incident.id, now, data={**names, **data}, number=number)
 
 
 def _incident(connection: Connection, incident_id: str) -> Any:
@@ -196,7 +198,7 @@ def _incident(connection: Connection, incident_id: str) -> Any:
     return connection.execute(select(*map(col, columns)).where(Incident.id == incident_id)).one()
 
 
-def _url(connection: Connection, account_id: str) -> str | None:
+def _webhook_url(connection: Connection, account_id: str) -> str | None:
     return connection.execute(select(Account.webhook_url).where(Account.id == account_id)).scalar()
 
 
@@ -205,5 +207,5 @@ def _public_key(connection: Connection, pair_id: str | None) -> str | None:
     return None if pair_id is None else str(connection.execute(query).scalar_one())
 
 
-def _moment(time: datetime) -> str:
+def _isoformat(time: datetime) -> str:
     return time.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -16,7 +16,7 @@ from octy_middleware.db.bulk_sql import Batch, Query, fetch_many, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer
 from octy_middleware.domain import outbox
-from octy_middleware.domain.notices import note_exposure
+from octy_middleware.domain.notices import record_exposure
 from octy_middleware.equal_work import (
     DECOY_KEY,
     SAME_COST_AS_WRONG_SECRET,
@@ -150,7 +150,7 @@ class OutcomeWriter:
             self._record_usage(connection, effects.accepted)
             for _, event in sorted(effects.exposed.items()):
                 detail = {"source": event.source, "user_agent": event.user_agent, "request_id": event.request_id}
-                note_exposure(connection, event.pair_id, detail, event.at)
+                record_exposure(connection, event.pair_id, detail, event.at)
             self._also_write(connection)
             # Last, because recorders share the rows of unknown keys: others then wait for no more than this commit.
             sums = incident_counts.sums(effects.counts, effects.failed, incidents, self._decoy_subject)
@@ -258,7 +258,7 @@ class OutcomeWriter:
             )
         )
         connection.execute(insert(IncidentAnswer).values(incident_id=incident_id, leaked=False))
-        outbox.put(connection, outbox.Event.INCIDENT_OPENED, incident_id, now)
+        outbox.enqueue(connection, outbox.MessageKind.INCIDENT_OPENED, incident_id, now)
         before = incident_counts.sums_before(connection, incident_id, key_state.public_key, rule_match.first_at)
         return OpenIncident(incident_id, rule_match.at, rule_match.first_at, rule_match.length, before)
 
@@ -270,7 +270,7 @@ class OutcomeWriter:
             next_notify_at(failures, self._threshold),
             incident_id,
         )
-        outbox.put(connection, outbox.Event.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
+        outbox.enqueue(connection, outbox.MessageKind.INCIDENT_GREW, incident_id, self._clock(), {"failures": failures})
 
     def _record_usage(self, connection: Connection, accepted: Iterable[AuthEvent]) -> None:
         """Write first and last use, at most once a minute and key pair; it is for display only."""

@@ -119,7 +119,7 @@ class FourPairs(Bystander):
         with self._place.database.write_session() as session:
             account = find_account(session, reference)
             assert account is not None
-            known = key_pairs.Known(
+            known = key_pairs.ImportedKeyPair(
                 id=pair_id,
                 account_id=account.id,
                 public_key=made.public_key,
@@ -127,7 +127,7 @@ class FourPairs(Bystander):
                 imported_scheme=None,
                 created_at=utc(now),
             )
-            key_pairs.adopt(session.connection(), [known])
+            key_pairs.insert_imported(session.connection(), [known])
             key_pairs.activate(session.connection(), pair_id, now)
         return Keys(made.public_key, made.secret.reveal())
 

@@ -109,7 +109,7 @@ def install(folder: Path, given: Pairs) -> World:
             account = create_account(session, name, {"contact_email_address": f"security@{name}.example"}, now)
             session.flush()
             pair_id = uuid7(now)
-            key_pairs.add_pair(
+            key_pairs.insert_key_pair(
                 connection,
                 pair_id,
                 account_id=account.id,

@@ -19,7 +19,7 @@ from sqlalchemy import text
 
 from load.alert_rig import Pair, Rig
 from octy_middleware.db.bulk_sql import run
-from octy_middleware.domain.webhook_events import WebhookEvent, put
+from octy_middleware.domain.webhook_events import WebhookEvent, enqueue_webhook
 
 _FIRST_MINUTE = 20_000_000  # of counters past their time: in 2008
 _KEYS = 1_000
@@ -123,7 +123,7 @@ def dead_webhooks(rig: Rig, course: Course) -> None:
         now = rig.now()
         with rig.stack.database.write() as connection:
             for number in range(course.size(5, 60)):
-                put(connection, WebhookEvent.KEYS_RETIRED, pair.account_id, f"load-{number}", now, data={})
+                enqueue_webhook(connection, WebhookEvent.KEYS_RETIRED, pair.account_id, f"load-{number}", now, data={})
         course.ready.set()
         course.complete.set()
         course.stop.wait()

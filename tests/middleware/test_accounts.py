@@ -132,7 +132,7 @@ def test_a_changed_address_is_told_to_all_of_the_last_days_unless_it_is_taken_ba
         "SELECT n.kind, n.detail, o.kind FROM notice n JOIN outbox o ON o.subject_id = n.id ORDER BY n.at"
     )
     assert [(kind, json.loads(detail), event) for kind, detail, event in found] == [
-        (*told, "notice_given") for told in expected
+        (*told, "notice_created") for told in expected
     ]
 
 

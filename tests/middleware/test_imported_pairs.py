@@ -94,7 +94,7 @@ def test_an_upgrade_that_the_store_can_not_take_refuses_nobody(
 
     with world.authenticator() as authenticator:
         with monkeypatch.context() as broken:
-            broken.setattr(key_pairs, "renew_digest", away)
+            broken.setattr(key_pairs, "replace_digest", away)
             assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
         assert stored(world, old)[1] == "pbkdf2_sha256"
         assert authenticator.decide(FakeRequest(old.basic())).outcome is Outcome.ACCEPTED
@@ -106,7 +106,7 @@ def test_a_digest_that_changed_meanwhile_stands(world: World, old: Keys) -> None
 
     ((pair_id,),) = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=OLD)
     with world.database.write() as connection:
-        assert not key_pairs.renew_digest(connection, pair_id, "another", "new", 0.0)
+        assert not key_pairs.replace_digest(connection, pair_id, "another", "new", 0.0)
     assert stored(world, old)[1] == "pbkdf2_sha256"
 
 

@@ -70,7 +70,7 @@ def test_a_change_that_is_rolled_back_is_no_change(world: World) -> None:
     keys, key_cache = world.register(), make_key_cache(world.database)
     key_cache.load(keys.public_key)
     with pytest.raises(RuntimeError), world.database.write() as connection:
-        key_pairs.announce(connection, keys.public_key, time.time())
+        key_pairs.record_key_change(connection, keys.public_key, time.time())
         raise RuntimeError
     assert key_cache.get(keys.public_key) is not None
     retire(world, world.register("other"))

@@ -13,7 +13,7 @@ from support.world import FakeRequest, World, basic
 from octy_middleware import Outcome
 from octy_middleware.db.bulk_sql import run
 from octy_middleware.domain import key_checks
-from octy_middleware.domain.key_checks import PEPPERS, Fit, check_value, compare, register_keys
+from octy_middleware.domain.key_checks import PEPPERS, KeyCheckResult, check_value, compare_keys, register_keys
 from octy_middleware.errors import ForeignKeysError
 from octy_middleware.keys.keychain import Keychain
 
@@ -143,9 +143,9 @@ def test_a_chain_fits_only_with_a_known_key_and_no_other_value(mine: dict, their
     registered = {key_id: check_value(PEPPERS, key_id, key) for key_id, key in theirs.items()}
     shared = mine.keys() & theirs.keys()
     fits = bool(shared) and all(mine[key_id] == theirs[key_id] for key_id in shared)
-    found = compare(PEPPERS, Keychain(mine), registered)
-    assert (found is not Fit.FOREIGN) == fits
-    assert (found is Fit.REGISTERED) == (fits and mine.keys() <= theirs.keys())
+    found = compare_keys(PEPPERS, Keychain(mine), registered)
+    assert (found is not KeyCheckResult.FOREIGN) == fits
+    assert (found is KeyCheckResult.ALL_REGISTERED) == (fits and mine.keys() <= theirs.keys())
 
 
 def test_check_values_tell_purposes_apart_and_nothing_of_the_key() -> None:

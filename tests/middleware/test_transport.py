@@ -50,7 +50,7 @@ def test_a_live_pair_over_plain_http_is_refused_marked_and_told(world: World, ad
     assert json.loads(answer.body)["error"]["errors"][0]["error_message"] == "HTTPS is required."
     assert "location" not in answer.headers
     ((kind, public_key, detail, event),) = notices(world)
-    assert (kind, public_key, event) == ("exposed", keys.public_key, "notice_given")
+    assert (kind, public_key, event) == ("exposed", keys.public_key, "notice_created")
     assert json.loads(detail) == {"source": "192.0.2.7", "user_agent": "curl/8", "request_id": "r-1"}
     ((exposed_at,),) = world.rows("SELECT exposed_at FROM key_pair WHERE public_key = :key", key=keys.public_key)
     assert exposed_at is not None

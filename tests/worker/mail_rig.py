@@ -24,7 +24,7 @@ from octy_middleware.db.models import (
     SealedSecret,
 )
 from octy_middleware.domain.accounts import Accounts, change_contact
-from octy_middleware.domain.notices import give, note_added_keys
+from octy_middleware.domain.notices import create_notice, record_added_keys
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.recording.incident_counts import ADD_SUMS, ALL_TIME
@@ -183,12 +183,14 @@ class World:
         """The pair came over plain HTTP; return the notice's id."""
         detail = {"source": source, "user_agent": user_agent, "request_id": request_id}
         with self.database.write() as connection:
-            return give(connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id)
+            return create_notice(
+                connection, NoticeKind.EXPOSED, self.account_id, self.now, detail, key_pair_id=self.pair_id
+            )
 
     def added_keys(self):
         """An import adds a pair to the account; return the notice's id."""
         with self.database.write() as connection:
-            note_added_keys(connection, self.account_id, self.pair_id, [PUBLIC_KEY], self.now)
+            record_added_keys(connection, self.account_id, self.pair_id, [PUBLIC_KEY], self.now)
         with self.database.read_session() as session:
             return session.exec(select(Notice.id).where(Notice.kind == NoticeKind.KEYS_ADDED)).one()
 

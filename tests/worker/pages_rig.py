@@ -28,7 +28,7 @@ from octy_middleware.db.models import (
     Table,
 )
 from octy_middleware.domain.accounts import StaffChange, change_contact
-from octy_middleware.domain.notices import give
+from octy_middleware.domain.notices import create_notice
 from octy_middleware.http.credentials import Secret
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.keys.secret import make_pair
@@ -168,7 +168,7 @@ class World:
         told = {"source": "192.0.2.7", "user_agent": "curl/8.5", "request_id": "req-1", **detail}
         pair_id = (pair or self.pair()).id
         with self.database.write() as connection:
-            return give(connection, NoticeKind.EXPOSED, self.account_id, START, told, key_pair_id=pair_id)
+            return create_notice(connection, NoticeKind.EXPOSED, self.account_id, START, told, key_pair_id=pair_id)
 
     def move_to(self, address: str, *, staff: StaffChange | None = None) -> str:
         """The contact address was changed an hour before now; return the newest notice's id."""

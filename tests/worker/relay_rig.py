@@ -59,7 +59,7 @@ def deliver(world: World, client: object, clock: Callable[[], float] = time.time
 
 def put(world: World, event: str, subject: str, **detail: object) -> int:
     with world.database.write() as connection:
-        outbox.put(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
+        outbox.enqueue(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
         return connection.exec_driver_sql("SELECT MAX(id) FROM outbox").scalar_one()
 
 
@@ -67,7 +67,7 @@ def put_all(world: World, messages: Sequence[tuple[str, str, Mapping[str, object
     """Put down events with their subjects and details, as one transaction does."""
     with world.database.write() as connection:
         for event, subject, detail in messages:
-            outbox.put(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
+            outbox.enqueue(connection, event, subject, time.time(), detail)  # type: ignore[arg-type]
 
 
 def change(world: World, statement: str, *values: object) -> None:

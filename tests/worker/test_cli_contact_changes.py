@@ -30,12 +30,12 @@ def test_changed_address_is_told_to_both_audited_and_gets_links_after_24_hours(w
     done = octy(*CHANGE, "--json").must()
     assert set(done.json) == set(accounts.CHANGE_JSON.split(", "))
     assert (done.json["contact_email_address"], done.json["security_address"]) == (NEW, OLD)
-    settles_at = datetime.fromisoformat(done.json["settles_at"])
-    assert timedelta(0) <= settles_at - before - timedelta(hours=24) < timedelta(minutes=1)
+    takes_effect_at = datetime.fromisoformat(done.json["takes_effect_at"])
+    assert timedelta(0) <= takes_effect_at - before - timedelta(hours=24) < timedelta(minutes=1)
     [(kind, detail, event)] = world.rows(
         "SELECT n.kind, n.detail, o.kind FROM notice n JOIN outbox o ON o.subject_id = n.id"
     )
-    assert (kind, event) == ("contact_changed", "notice_given")
+    assert (kind, event) == ("contact_changed", "notice_created")
     told = {"old": OLD, "new": NEW, "others": []}
     assert json.loads(detail) == {**told, "actor": "ada", "reason": "mistyped, ticket 4711"}
     [line] = [json.loads(line.removeprefix("octy-audit: ")) for line in done.stderr.splitlines()]
@@ -59,7 +59,7 @@ def test_change_back_to_the_security_address_holds_at_once_and_is_no_notice(worl
     octy(*CHANGE).must()
     back = octy("accounts", "change", "acme", "--email", OLD, "--reason", "was right").must().stdout
     assert "Security mails go there already" in back
-    assert world.rows("SELECT contact_changed_at, contact_settles_at FROM account") == [(None, None)]
+    assert world.rows("SELECT contact_changed_at, contact_takes_effect_at FROM account") == [(None, None)]
 
 
 def test_change_stands_in_the_timeline_of_the_accounts_open_incidents_and_of_no_other(world):

@@ -10,7 +10,7 @@ from support.world import World
 
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Account, Attempt, Incident, KeyPair
-from octy_middleware.domain.notices import note_exposure
+from octy_middleware.domain.notices import record_exposure
 from octy_worker.cli.find import FIND_JSON
 from octy_worker.reports import search
 
@@ -76,7 +76,7 @@ def test_account_is_found_by_the_request_id_in_its_notice_of_plain_http(world, o
     pair = world.register("third")
     [(pair_id,)] = world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=pair.public_key)
     with world.database.write() as connection:
-        note_exposure(
+        record_exposure(
             connection, pair_id, {"source": "192.0.2.1", "user_agent": "", "request_id": REQUEST}, time.time()
         )
     assert references(octy, f"The request that set it off: {REQUEST}") == ["third"]

@@ -13,7 +13,7 @@ from octy_middleware import Outcome
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail, Notice
 from octy_middleware.domain.accounts import change_contact, create_account
-from octy_middleware.domain.notices import note_exposure
+from octy_middleware.domain.notices import record_exposure
 from octy_middleware.states import Answer, MailState
 from octy_worker.cli import accounts, keys
 from octy_worker.cli import incidents as incident_commands
@@ -81,7 +81,7 @@ def expose(world: World, public_key: str) -> str:
     """A pair came over plain HTTP, and its customer was told; return the notice's id."""
     [(pair_id, account_id)] = world.rows("SELECT id, account_id FROM key_pair WHERE public_key = :key", key=public_key)
     with world.database.write() as connection:
-        note_exposure(connection, pair_id, {"source": "192.0.2.1", "user_agent": "curl/8.5", "request_id": "r"}, NOW)
+        record_exposure(connection, pair_id, {"source": "192.0.2.1", "user_agent": "curl/8.5", "request_id": "r"}, NOW)
     [(notice_id,)] = world.rows("SELECT id FROM notice WHERE key_pair_id = :id", id=pair_id)
     put_mail(world, account_id, f"{notice_id}/exposed", MailState.SENT)
     return notice_id

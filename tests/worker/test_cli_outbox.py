@@ -8,7 +8,7 @@ from cli_rig import Octy, audited, octy_for
 from relay_rig import Ear, change, deliver, put, row
 from support.world import INSTALLATION, World
 
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_worker.cli import outbox
 from octy_worker.outbox.relay import DeliveryCounts
 
@@ -24,7 +24,7 @@ def octy(world: World) -> Octy:
 
 
 def add_dead_letter(world: World, subject: str) -> int:
-    number = put(world, Event.INCIDENT_OPENED, subject)
+    number = put(world, MessageKind.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5, last_error = 'RPCError DATA_LOSS' WHERE id = ?", number)
     return number
 
@@ -32,13 +32,17 @@ def add_dead_letter(world: World, subject: str) -> int:
 @pytest.fixture
 def mixed(world: World) -> dict[str, int]:
     """One message of each state."""
-    numbers = {name: put(world, Event.INCIDENT_OPENED, name) for name in ("delivered", "lapsed", "held")}
+    numbers = {name: put(world, MessageKind.INCIDENT_OPENED, name) for name in ("delivered", "lapsed", "held")}
     far, past = 9_000_000_000_000_000, 1
     change(world, "UPDATE outbox SET delivered_at = 1, tries = 1 WHERE id = ?", numbers["delivered"])
     leased = "UPDATE outbox SET leased_by = ?, leased_until = ? WHERE id = ?"
     change(world, leased, "host:1:dead", past, numbers["lapsed"])
     change(world, leased, "host:2:alive", far, numbers["held"])
-    return {**numbers, "dead": add_dead_letter(world, "dead"), "waiting": put(world, Event.INCIDENT_GREW, "waiting")}
+    return {
+        **numbers,
+        "dead": add_dead_letter(world, "dead"),
+        "waiting": put(world, MessageKind.INCIDENT_GREW, "waiting"),
+    }
 
 
 def names(listed: list[dict]) -> list[str]:

@@ -13,8 +13,8 @@ from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail
 from octy_middleware.domain import webhook_events
 from octy_middleware.domain.accounts import Accounts
-from octy_middleware.domain.notices import give
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.notices import create_notice
+from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.domain.webhook_events import WebhookEvent
 from octy_middleware.states import Cause, NoticeKind
 from octy_worker.domain import incidents, regenerations
@@ -42,40 +42,42 @@ TASK_QUEUES = {
 }
 
 MEANINGS = [  # signals have no content: what a message says beside its kind is read from its row by nobody
-    (Event.INCIDENT_OPENED, {}, None, []),
-    (Event.INCIDENT_GREW, {"failures": 40}, "attempts_grew", []),
-    (Event.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),
-    (Event.INCIDENT_ANSWERED, {"answer": "it_was_us", "leaked": False}, "customer_answered", []),
-    (Event.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_changed", []),
-    (Event.REGENERATION_FINISHED, {"regeneration_id": "r1", "state": "done"}, "regeneration_finished", []),
-    (Event.REGENERATION_OPENED, {}, None, []),
-    (Event.REGENERATION_COLLECTED, {}, "keys_collected", []),
-    (Event.REGENERATION_SUPERSEDED, {}, "superseded", []),
-    (Event.NOTICE_GIVEN, {}, None, []),
-    (Event.WEBHOOK_DUE, {"order": 2}, None, []),
+    (MessageKind.INCIDENT_OPENED, {}, None, []),
+    (MessageKind.INCIDENT_GREW, {"failures": 40}, "attempts_grew", []),
+    (MessageKind.INCIDENT_ANSWERED, {"answer": "not_us", "leaked": True}, "customer_answered", []),
+    (MessageKind.INCIDENT_ANSWERED, {"answer": "it_was_us", "leaked": False}, "customer_answered", []),
+    (MessageKind.INCIDENT_CHANGED, {"answer": "it_was_us", "change_id": "c1"}, "answer_changed", []),
+    (MessageKind.REGENERATION_FINISHED, {"regeneration_id": "r1", "state": "done"}, "regeneration_finished", []),
+    (MessageKind.REGENERATION_OPENED, {}, None, []),
+    (MessageKind.REGENERATION_COLLECTED, {}, "keys_collected", []),
+    (MessageKind.REGENERATION_SUPERSEDED, {}, "superseded", []),
+    (MessageKind.NOTICE_CREATED, {}, None, []),
+    (MessageKind.WEBHOOK_DUE, {"order": 2}, None, []),
 ]
 
 
 def test_every_event_has_a_meaning() -> None:
-    assert {event for event, *_ in MEANINGS} == set(Event)
+    assert {event for event, *_ in MEANINGS} == set(MessageKind)
 
 
-def addressed(world: World, event: Event) -> tuple:
+def addressed(world: World, event: MessageKind) -> tuple:
     """Return the workflow that an event is for: its class, its id, its subject and its input."""
     known, keys = settings(world), world.register()
-    if event is Event.NOTICE_GIVEN:
+    if event is MessageKind.NOTICE_CREATED:
         with world.database.write() as connection:
-            notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
+            notice = create_notice(connection, NoticeKind.EXPOSED, keys.account_id, NOW, {})
         case = NoticeInput(notice, messages.NoticeKind.EXPOSED, known.incident_close_after)
         return KeyNoticeWorkflow, f"octy-{INSTALLATION}-notice-{notice}", notice, case
-    if event is Event.WEBHOOK_DUE:
+    if event is MessageKind.WEBHOOK_DUE:
         Accounts(world.database).change_contact("acme", {"webhook_url": "https://hooks.acme.example"})
         with world.database.write() as connection:
-            webhook_events.put(connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={})
+            webhook_events.enqueue_webhook(
+                connection, WebhookEvent.CONTACT_CHANGED, keys.account_id, "n1", NOW, data={}
+            )
         [(webhook,)] = world.rows("SELECT id FROM webhook")
         due = WebhookInput(webhook, "contact.changed", known.webhook_retry_period)
         return KeyWebhookWorkflow, f"octy-{INSTALLATION}-webhook-{webhook}-2", webhook, due
-    if event.startswith("regeneration_") and event is not Event.REGENERATION_FINISHED:
+    if event.startswith("regeneration_") and event is not MessageKind.REGENERATION_FINISHED:
         subject = keys.regeneration_id
         times = known.regeneration_times
         new = RegenerationInput(subject, times=times, searchable=True, account_id=keys.account_id)
@@ -120,7 +122,7 @@ def test_a_regeneration_starts_with_what_its_row_says(world: World) -> None:
 
 def test_where_search_attributes_are_off_no_workflow_is_told_to_set_them(world: World) -> None:
     keys = world.register()
-    put(world, Event.INCIDENT_OPENED, "i1")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     asyncio.run(relay(world, ear, temporal_search_attributes="off").deliver_pending())
     assert {argument.searchable for _, argument, *_ in ear.heard} == {False}

@@ -40,7 +40,7 @@ from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
 from octy_middleware.db.sqlite import SqliteBackend
-from octy_middleware.domain.outbox import TRIES
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli import doctor
@@ -264,7 +264,7 @@ DATABASE: dict[str, Callable[[Ground], Iterable[Check]]] = {
     "peppers-missing": without("peppers"),
     "hashes-forged": forged,
     "sealing-keys-missing": without("sealing_keys"),
-    "dead-letters": message(60, TRIES),
+    "dead-letters": message(60, MAX_DELIVERY_ATTEMPTS),
     "messages-late": message(60, 3),
     "webhooks-off": unsent_webhooks,
     "outcomes-lost": lose_outcomes,

@@ -14,7 +14,7 @@ from octy_middleware import Authenticator, Database, Outcome, Settings
 from octy_middleware.clock import utc
 from octy_middleware.db.models import Mail, Webhook
 from octy_middleware.domain.installation import installation_id, is_same_location
-from octy_middleware.domain.notices import give
+from octy_middleware.domain.notices import create_notice
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.keys.keychain import Keychain
 from octy_middleware.states import NoticeKind
@@ -216,7 +216,7 @@ def open_everything(world: World) -> None:
         webhook = {"id": "w", "key": "w/x/1", "event": "incident.opened"}
         session.add(Webhook(account_id=made.account_id, created_at=utc(time.time()), **webhook))
     with world.database.write() as connection:
-        give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
+        create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, time.time(), {})
 
 
 def test_what_was_open_ends_in_a_copy_and_goes_on_in_the_original(world: World, tmp_path: Path) -> None:

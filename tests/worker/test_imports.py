@@ -318,7 +318,7 @@ def test_whoever_gets_a_further_pair_is_told_by_mail_and_webhook(world):
     assert (kind, reference, first) == ("keys_added", "c1", key(11))
     assert json.loads(detail) == {"public_keys": f"{key(11)} {key(12)}", "count": "2"}
     assert world.rows("SELECT event FROM webhook") == [("keys.added",)]
-    assert sorted(row[0] for row in world.rows("SELECT kind FROM outbox")) == ["notice_given", "webhook_due"]
+    assert sorted(row[0] for row in world.rows("SELECT kind FROM outbox")) == ["notice_created", "webhook_due"]
 
 
 def test_an_imported_hash_is_sealed_to_its_row(world):

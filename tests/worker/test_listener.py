@@ -10,7 +10,7 @@ from support.world import INSTALLATION, World
 
 from octy_middleware.db.backend import Listener
 from octy_middleware.db.database import Database
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox.dead_letters import retry_dead_letters
 
@@ -41,7 +41,7 @@ async def _deliver_one_by_one(world: World, interval: float, between: Callable[[
     ear = Ear()
     running = asyncio.create_task(relay(world, ear, relay_poll_interval=interval).run())
     for number in range(4):
-        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, f"i{number}")
+        await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, f"i{number}")
         async with asyncio.timeout(NEVER / 2):
             await until(lambda: undelivered(world) == 0, running)
         await asyncio.to_thread(between)
@@ -86,14 +86,14 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
     async def retried() -> list[str]:
         ear = Ear()
         running = asyncio.create_task(relay(world, ear, relay_poll_interval=NEVER).run())
-        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
+        await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until(lambda: undelivered(world) == 1, running)
         await asyncio.to_thread(retry_dead_letters, world.database, None, actor="ada", reason="worker updated")
         await until(lambda: undelivered(world) == 0, running)
         await stop(running)
         return ear.ids
 
-    put(world, Event.INCIDENT_OPENED, "dead")
+    put(world, MessageKind.INCIDENT_OPENED, "dead")
     change(world, "UPDATE outbox SET tries = 5")
     assert sorted(asyncio.run(retried())) == [f"octy-{INSTALLATION}-incident-dead", f"octy-{INSTALLATION}-incident-i1"]
 
@@ -101,7 +101,7 @@ def test_retried_dead_letter_is_delivered_at_once(world: World) -> None:
 def test_idle_relay_stops_at_once(world: World) -> None:
     async def rest_and_stop() -> None:
         running = asyncio.create_task(relay(world, Ear(), relay_poll_interval=NEVER).run())
-        await asyncio.to_thread(put, world, Event.INCIDENT_OPENED, "i1")
+        await asyncio.to_thread(put, world, MessageKind.INCIDENT_OPENED, "i1")
         await until(lambda: undelivered(world) == 0, running)
         async with asyncio.timeout(PATIENCE):
             await stop(running)

@@ -38,7 +38,7 @@ def moved(tmp_path, store):
     """The contact address was changed ten days ago: the new one counts, the old one gets copies of alerts."""
     settled = {
         "contact_changed_at": utc(START) - timedelta(days=10),
-        "contact_settles_at": utc(START) - timedelta(days=3),
+        "contact_takes_effect_at": utc(START) - timedelta(days=3),
     }
     yield from opened(tmp_path, store, security_email=OLD_ADDRESS, **settled)
 

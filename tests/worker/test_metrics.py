@@ -178,11 +178,11 @@ def test_counters_start_at_zero_and_accept_known_label_values_only() -> None:
         )
     )
     counts.count_delivery(
-        DeliveryResult(Message(2, Priority.NOTICE, "notice_given", "x", "{}", 0), DeliveryStatus.DELIVERED)
+        DeliveryResult(Message(2, Priority.NOTICE, "notice_created", "x", "{}", 0), DeliveryStatus.DELIVERED)
     )
     text = generate_latest(registry).decode()
     assert 'octy_relay_messages_total{event="unknown",result="failed"} 1.0' in text
-    assert 'octy_relay_messages_total{event="notice_given",result="delivered"} 1.0' in text
+    assert 'octy_relay_messages_total{event="notice_created",result="delivered"} 1.0' in text
     assert "customer" not in text
 
 

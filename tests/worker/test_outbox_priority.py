@@ -8,8 +8,8 @@ from cli_rig import open_case
 from relay_rig import Ear, relay
 from support.world import World
 
-from octy_middleware.domain.notices import give
-from octy_middleware.domain.outbox import Event, Priority, put
+from octy_middleware.domain.notices import create_notice
+from octy_middleware.domain.outbox import MessageKind, Priority, enqueue
 from octy_middleware.states import NoticeKind
 from octy_worker.outbox.leases import Leases
 
@@ -19,7 +19,7 @@ MANY = 300
 def give_many(world: World, account_id: str, number: int = MANY) -> None:
     with world.database.write() as connection:
         for _ in range(number):
-            give(
+            create_notice(
                 connection,
                 NoticeKind.CONTACT_CHANGED,
                 account_id,
@@ -75,4 +75,4 @@ def test_with_nothing_to_deliver_the_relay_takes_no_write_lock(world: World) -> 
     with world.database.write() as connection:
         connection.exec_driver_sql("DELETE FROM outbox")
         assert claims.take([], dict.fromkeys(Priority, 8)) == []
-        put(connection, Event.WEBHOOK_DUE, "w", time.time(), {"order": 1})
+        enqueue(connection, MessageKind.WEBHOOK_DUE, "w", time.time(), {"order": 1})

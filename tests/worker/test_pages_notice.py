@@ -132,7 +132,7 @@ def test_order_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert ordered(world) == [("exposure", pair.id, False, "customer", RegenerationState.OPEN)]
     assert world.rows(Notice)[0]["regeneration_id"] == regeneration["id"]
     assert [(row["kind"], row["subject_id"], row["detail"]) for row in world.rows(Outbox)] == [
-        ("notice_given", notice, {}),
+        ("notice_created", notice, {}),
         ("regeneration_opened", regeneration["id"], {"leaked": False, "replaces": True}),
     ]
     assert state_of(world, pair) == PairState.ACTIVE
@@ -198,7 +198,7 @@ def test_fifty_racing_orders_leave_exactly_one(world):
     leaked = statuses.index(303) % 2 == 1
     assert ordered(world) == [("exposure", pair.id, leaked, "customer", RegenerationState.OPEN)]
     assert state_of(world, pair) == (PairState.RETIRED if leaked else PairState.ACTIVE)
-    assert [row["kind"] for row in world.rows(Outbox)] == ["notice_given", "regeneration_opened"]
+    assert [row["kind"] for row in world.rows(Outbox)] == ["notice_created", "regeneration_opened"]
     assert world.rows(Notice)[0]["regeneration_id"] == world.rows(Regeneration)[0]["id"]
 
 

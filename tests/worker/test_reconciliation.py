@@ -17,7 +17,7 @@ from support.world import INSTALLATION, QUEUE, World
 from temporalio.client import Client, WorkflowExecutionStatus
 from upkeep_rig import Works, until
 
-from octy_middleware.domain.notices import give
+from octy_middleware.domain.notices import create_notice
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker.dev.processes import Process, ProcessGroup, free_port
 from octy_worker.dev.temporal_server import start_temporal
@@ -325,12 +325,14 @@ def test_a_notice_is_given_again_until_its_mails_have_found_their_end(world: Wor
     now = time.time()
     with world.database.write() as connection:
         detail = {"old": "a@acme.example", "new": "b@acme.example"}
-        notice = give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now, detail)
-        give(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail)  # nobody waits for it
+        notice = create_notice(connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now, detail)
+        create_notice(
+            connection, NoticeKind.CONTACT_CHANGED, keys.account_id, now - 15 * DAY, detail
+        )  # nobody waits for it
     messages(world)
     gone = Said({notice: Life.ABSENT})
     assert reconcile(world, gone) == Findings(looked_at=1, restarted=1)
-    assert messages(world) == [("notice_given", notice, {"again": True})]
+    assert messages(world) == [("notice_created", notice, {"again": True})]
     for kind, state in (("contact_changed", "sent"), ("new_contact", "pending")):
         change(
             world,

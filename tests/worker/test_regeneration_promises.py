@@ -8,7 +8,7 @@ from support.world import FakeRequest, Keys, World
 from test_activities import Desk
 
 from octy_middleware.domain.accounts import Accounts
-from octy_middleware.domain.notices import give
+from octy_middleware.domain.notices import create_notice
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.states import Answer, NoticeKind
 from octy_worker.domain.notices import Obstacle, load_notice, obstacle_of, order_keys
@@ -54,7 +54,7 @@ def exposure(desk: Desk, keys: Keys) -> str:
     ((pair_id,),) = desk.world.rows("SELECT id FROM key_pair WHERE public_key = :key", key=keys.public_key)
     detail = {"source": "203.0.113.9", "user_agent": "", "request_id": "r"}
     with desk.world.database.write() as connection:
-        notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair_id)
+        notice = create_notice(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair_id)
     return on_its_page(desk, notice)
 
 

@@ -14,7 +14,7 @@ from temporalio.client import Client
 from temporalio.exceptions import WorkflowAlreadyStartedError
 from temporalio.service import RPCError, RPCStatusCode
 
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_middleware.errors import DatabaseUnavailableError
 from octy_worker.outbox import relay as relaying
 from octy_worker.outbox.leases import Leases
@@ -46,7 +46,7 @@ def temporal() -> Iterator[Temporal]:
 
 def test_messages_go_out_once_the_oldest_first(world: World) -> None:
     for number in (3, 1, 2):
-        put(world, Event.INCIDENT_OPENED, f"i{number}")
+        put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
     assert asyncio.run(relay(world, ear, relay_concurrency=1).deliver_pending()) == DeliveryCounts(3, 0)
     assert ear.ids == [
@@ -58,7 +58,7 @@ def test_messages_go_out_once_the_oldest_first(world: World) -> None:
 
 
 def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i1"] = WorkflowAlreadyStartedError(
         f"octy-{INSTALLATION}-incident-i1", "KeyIncidentWorkflow"
@@ -71,10 +71,10 @@ def test_a_message_to_a_workflow_that_has_ended_is_delivered(world: World) -> No
 
 POISON = [
     ("no_such_event", {}, "ValueError"),
-    (Event.WEBHOOK_DUE, {}, "KeyError"),
-    (Event.WEBHOOK_DUE, {"order": "ann@customer.example"}, "ValueError"),
-    (Event.REGENERATION_OPENED, {}, "NoResultFound"),
-    (Event.NOTICE_GIVEN, {}, "NoResultFound"),
+    (MessageKind.WEBHOOK_DUE, {}, "KeyError"),
+    (MessageKind.WEBHOOK_DUE, {"order": "ann@customer.example"}, "ValueError"),
+    (MessageKind.REGENERATION_OPENED, {}, "NoResultFound"),
+    (MessageKind.NOTICE_CREATED, {}, "NoResultFound"),
 ]
 
 
@@ -83,7 +83,7 @@ def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries
     world: World, caplog: pytest.LogCaptureFixture, event, detail, fault
 ) -> None:
     bad = put(world, event, "nobody", **detail)
-    good = put(world, Event.INCIDENT_OPENED, "i1")
+    good = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear, clock = Ear(), FakeClock()
     assert deliver(world, ear, clock) == DeliveryCounts(1, 1)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i1"]
@@ -104,8 +104,8 @@ def test_a_message_at_fault_holds_nothing_back_and_is_set_aside_after_five_tries
 
 
 def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(world: World) -> None:
-    bad = put(world, Event.WEBHOOK_DUE, "i1")
-    put(world, Event.INCIDENT_GREW, "i1", failures=40)
+    bad = put(world, MessageKind.WEBHOOK_DUE, "i1")
+    put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
     ear, clock = Ear(), FakeClock()
     for _ in range(4):
         assert deliver(world, ear, clock) == DeliveryCounts(0, 1)
@@ -119,8 +119,8 @@ def test_a_message_at_fault_holds_its_own_subject_back_until_it_is_set_aside(wor
 @pytest.mark.sqlite
 def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> None:
     """A server's column takes nothing but JSON."""
-    bad = put(world, Event.INCIDENT_OPENED, "i0")
-    put(world, Event.INCIDENT_OPENED, "i1")
+    bad = put(world, MessageKind.INCIDENT_OPENED, "i0")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
     change(world, "UPDATE outbox SET detail = 'no JSON' WHERE id = ?", bad)
     ear = Ear()
     assert deliver(world, ear) == DeliveryCounts(1, 1)
@@ -129,7 +129,7 @@ def test_a_message_that_cannot_even_be_read_holds_nothing_back(world: World) -> 
 
 
 def test_a_message_that_is_no_object_is_at_fault(world: World) -> None:
-    bad = put(world, Event.WEBHOOK_DUE, "i0")
+    bad = put(world, MessageKind.WEBHOOK_DUE, "i0")
     change(world, "UPDATE outbox SET detail = '[1]'")
     assert deliver(world, Ear()) == DeliveryCounts(0, 1)
     assert row(world, bad) == (False, 1, "TypeError")
@@ -147,7 +147,7 @@ OF_THE_MESSAGE = {
 
 @pytest.mark.parametrize("status", sorted(OF_THE_MESSAGE))
 def test_what_temporal_has_against_one_message_is_that_messages_fault(world: World, status) -> None:
-    bad, good = put(world, Event.INCIDENT_OPENED, "i0"), put(world, Event.INCIDENT_OPENED, "i1")
+    bad, good = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i0"] = rpc_error(status)
     assert deliver(world, ear) == DeliveryCounts(1, 1)
@@ -157,7 +157,7 @@ def test_what_temporal_has_against_one_message_is_that_messages_fault(world: Wor
 
 @pytest.mark.parametrize("status", sorted(set(RPCStatusCode) - OF_THE_MESSAGE - {RPCStatusCode.OK}))
 def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -> None:
-    first, second = put(world, Event.INCIDENT_OPENED, "i0"), put(world, Event.INCIDENT_OPENED, "i1")
+    first, second = put(world, MessageKind.INCIDENT_OPENED, "i0"), put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(status) for number in range(2)}
     for _ in range(7):
@@ -172,7 +172,7 @@ def test_an_outage_holds_all_messages_back_and_is_no_try(world: World, status) -
 
 
 def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> None:
-    numbers = [put(world, Event.INCIDENT_OPENED, f"i{number}") for number in range(20)]
+    numbers = [put(world, MessageKind.INCIDENT_OPENED, f"i{number}") for number in range(20)]
     ear = Ear()
     ear.says = {f"octy-{INSTALLATION}-incident-i{number}": rpc_error(RPCStatusCode.UNAVAILABLE) for number in range(20)}
     with pytest.raises(RPCError):
@@ -183,9 +183,9 @@ def test_an_outage_is_met_by_those_under_way_and_by_no_others(world: World) -> N
 
 
 def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_round(world: World) -> None:
-    ill = put(world, Event.INCIDENT_OPENED, "ill")
+    ill = put(world, MessageKind.INCIDENT_OPENED, "ill")
     for number in range(20):
-        put(world, Event.INCIDENT_OPENED, f"i{number}")
+        put(world, MessageKind.INCIDENT_OPENED, f"i{number}")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-ill"] = rpc_error(RPCStatusCode.INTERNAL)
     for _ in range(20):
@@ -196,7 +196,7 @@ def test_what_only_one_message_meets_holds_the_others_back_no_longer_than_a_roun
 
 
 def test_a_store_that_is_away_is_no_try(world: World) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear = Ear()
     ear.says[f"octy-{INSTALLATION}-incident-i1"] = DatabaseUnavailableError("locked")
     with pytest.raises(DatabaseUnavailableError):
@@ -209,7 +209,7 @@ def test_a_call_without_an_answer_is_given_up_well_before_the_lease_ends(
 ) -> None:
     assert relaying._DELIVERY_SHARE <= 0.75
     monkeypatch.setattr(relaying, "_DELIVERY_SHARE", 0.05)
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     deaf = Deaf()
     with pytest.raises(TimeoutError):
         asyncio.run(relay(world, deaf, relay_lease=10).deliver_pending())
@@ -223,7 +223,7 @@ def test_the_relay_goes_on_after_whatever_befalls_it(
     world: World, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, trouble: Exception
 ) -> None:
     """One round fails as a whole; the next one, after a pause, delivers."""
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear, troubles, take = Ear(), [trouble], Leases.take
 
     def trip(self: Leases, *given: object) -> object:
@@ -242,7 +242,7 @@ def test_the_relay_goes_on_after_whatever_befalls_it(
 def test_what_was_delivered_while_the_store_was_away_is_marked_later_and_not_sent_again(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ear, troubles, take = Ear(), [DatabaseUnavailableError("away")], Leases.take
 
     def trip(self: Leases, ends: list, limit: int) -> object:
@@ -282,13 +282,13 @@ async def _runs(client: Client, workflow_id: str) -> set[str]:
     return {described.run_id}
 
 
-@pytest.mark.parametrize("event", [Event.INCIDENT_OPENED, Event.INCIDENT_GREW])
+@pytest.mark.parametrize("event", [MessageKind.INCIDENT_OPENED, MessageKind.INCIDENT_GREW])
 def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event) -> None:
     incident_id = f"twice-{world.store}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
-    put(world, Event.INCIDENT_OPENED, incident_id)
-    put(world, Event.INCIDENT_GREW, incident_id, failures=40)
-    put(world, Event.INCIDENT_ANSWERED, incident_id, answer="not_us", leaked=True)
+    put(world, MessageKind.INCIDENT_OPENED, incident_id)
+    put(world, MessageKind.INCIDENT_GREW, incident_id, failures=40)
+    put(world, MessageKind.INCIDENT_ANSWERED, incident_id, answer="not_us", leaked=True)
     runs = relay(world, temporal.client)
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(3, 0)
     first = temporal.run(_runs(temporal.client, name))
@@ -296,17 +296,19 @@ def test_delivered_twice_is_one_workflow(world: World, temporal: Temporal, event
     # As after a crash between the call and the note.
     change(world, "UPDATE outbox SET delivered_at = NULL WHERE kind = ?", str(event))
     assert temporal.run(runs.deliver_pending()) == DeliveryCounts(1, 0)
-    again = {Event.INCIDENT_OPENED: [], Event.INCIDENT_GREW: ["attempts_grew"]}[event]
+    again = {MessageKind.INCIDENT_OPENED: [], MessageKind.INCIDENT_GREW: ["attempts_grew"]}[event]
     told = temporal.run(_history(temporal.client, name))
     assert told == ["start", "attempts_grew", "customer_answered", *again]
     assert temporal.run(_runs(temporal.client, name)) == first
 
 
-@pytest.mark.parametrize(("event", "detail"), [(Event.INCIDENT_OPENED, {}), (Event.INCIDENT_GREW, {"failures": 80})])
+@pytest.mark.parametrize(
+    ("event", "detail"), [(MessageKind.INCIDENT_OPENED, {}), (MessageKind.INCIDENT_GREW, {"failures": 80})]
+)
 def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: Temporal, event, detail) -> None:
     incident_id = f"ended-{world.store}-{event}"
     name = f"octy-{INSTALLATION}-incident-{incident_id}"
-    put(world, Event.INCIDENT_OPENED, incident_id)
+    put(world, MessageKind.INCIDENT_OPENED, incident_id)
     runs = relay(world, temporal.client)
     temporal.run(runs.deliver_pending())
     temporal.run(temporal.client.get_workflow_handle(name).terminate())
@@ -319,9 +321,9 @@ def test_a_workflow_that_has_ended_is_not_started_again(world: World, temporal: 
 
 def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: World, temporal: Temporal) -> None:
     subject = f"aside-{world.store}"
-    put(world, Event.INCIDENT_OPENED, subject)
+    put(world, MessageKind.INCIDENT_OPENED, subject)
     change(world, "UPDATE outbox SET tries = 5")
-    put(world, Event.INCIDENT_GREW, subject, failures=40)
+    put(world, MessageKind.INCIDENT_GREW, subject, failures=40)
     assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 0)
     assert temporal.run(_history(temporal.client, f"octy-{INSTALLATION}-incident-{subject}")) == [
         "start",
@@ -332,14 +334,14 @@ def test_a_case_whose_start_was_set_aside_starts_with_its_next_message(world: Wo
 @pytest.mark.sqlite
 def test_the_server_refuses_one_message_and_takes_the_next(world: World, temporal: Temporal) -> None:
     """A server's column would take no such id."""
-    bad, good = put(world, Event.INCIDENT_OPENED, "x" * 2000), put(world, Event.INCIDENT_OPENED, "taken")
+    bad, good = put(world, MessageKind.INCIDENT_OPENED, "x" * 2000), put(world, MessageKind.INCIDENT_OPENED, "taken")
     assert temporal.run(relay(world, temporal.client).deliver_pending()) == DeliveryCounts(1, 1)
     assert row(world, bad) == (False, 1, "RPCError INVALID_ARGUMENT")
     assert row(world, good) == (True, 1, "")
 
 
 def test_a_namespace_that_is_missing_costs_no_message(world: World, temporal: Temporal) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     nowhere = temporal.run(Client.connect(temporal.address, namespace="nowhere"))
     with pytest.raises(RPCError):
         temporal.run(relay(world, nowhere).deliver_pending())

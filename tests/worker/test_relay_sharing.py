@@ -30,17 +30,17 @@ from temporalio.client import Client
 from temporalio.service import RPCStatusCode
 
 from octy_middleware.db.database import Database
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_worker.outbox.relay import DeliveryCounts, Relay
 from octy_workflows.messages import Signal
 
 SIGNALS = {
-    Event.INCIDENT_GREW: Signal.ATTEMPTS_GREW,
-    Event.INCIDENT_ANSWERED: Signal.CUSTOMER_ANSWERED,
-    Event.INCIDENT_CHANGED: Signal.ANSWER_CHANGED,
-    Event.REGENERATION_FINISHED: Signal.REGENERATION_FINISHED,
+    MessageKind.INCIDENT_GREW: Signal.ATTEMPTS_GREW,
+    MessageKind.INCIDENT_ANSWERED: Signal.CUSTOMER_ANSWERED,
+    MessageKind.INCIDENT_CHANGED: Signal.ANSWER_CHANGED,
+    MessageKind.REGENERATION_FINISHED: Signal.REGENERATION_FINISHED,
 }
-DETAILS: dict[Event, dict[str, object]] = {event: {} for event in SIGNALS}
+DETAILS: dict[MessageKind, dict[str, object]] = {event: {} for event in SIGNALS}
 _GREW, _ANSWERED, _CHANGED, _FINISHED = SIGNALS
 ORDER = (_GREW, _ANSWERED, _CHANGED, _GREW, _FINISHED, _GREW, _CHANGED, _ANSWERED, _FINISHED, _GREW)
 """Of one subject's messages, whose priorities differ."""
@@ -124,7 +124,7 @@ def test_relays_share_the_messages_and_each_is_delivered_once(world: World, coun
             await until(lambda: undelivered(world) == 0, *running)
         return clients
 
-    put_all(world, [(Event.INCIDENT_OPENED, f"i{number}", {}) for number in range(200)])
+    put_all(world, [(MessageKind.INCIDENT_OPENED, f"i{number}", {}) for number in range(200)])
     clients = asyncio.run(share())
     assert Counter(name for client in clients for name in client.ids) == {
         f"octy-{INSTALLATION}-incident-i{n}": 1 for n in range(200)
@@ -160,9 +160,9 @@ def test_a_subject_without_an_answer_holds_no_other_one_back(world: World) -> No
         assert stuck.ids[-2:] == [f"octy-{INSTALLATION}-incident-stuck"] * 2
         return heard
 
-    put(world, Event.INCIDENT_OPENED, "stuck")
-    put(world, Event.INCIDENT_GREW, "stuck", failures=40)
-    put_all(world, [(Event.INCIDENT_OPENED, f"i{number}", {}) for number in range(100)])
+    put(world, MessageKind.INCIDENT_OPENED, "stuck")
+    put(world, MessageKind.INCIDENT_GREW, "stuck", failures=40)
+    put_all(world, [(MessageKind.INCIDENT_OPENED, f"i{number}", {}) for number in range(100)])
     assert sorted(asyncio.run(share())) == sorted(f"octy-{INSTALLATION}-incident-i{number}" for number in range(100))
 
 
@@ -176,11 +176,11 @@ async def _abandon(relay_: Relay, client: Stuck) -> None:
 
 
 def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: World) -> None:
-    first = put(world, Event.INCIDENT_OPENED, "i1")
+    first = put(world, MessageKind.INCIDENT_OPENED, "i1")
     clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
     asyncio.run(_abandon(relay(world, stuck, clock), stuck))
-    put(world, Event.INCIDENT_GREW, "i1", failures=40)
-    put(world, Event.INCIDENT_OPENED, "i2")
+    put(world, MessageKind.INCIDENT_GREW, "i1", failures=40)
+    put(world, MessageKind.INCIDENT_OPENED, "i2")
     ear = Ear()
     assert deliver(world, ear, clock) == DeliveryCounts(1, 0)
     assert ear.ids == [f"octy-{INSTALLATION}-incident-i2"]
@@ -193,7 +193,7 @@ def test_what_a_dead_relay_held_is_delivered_by_another_after_the_lease(world: W
 
 
 def test_what_a_killed_process_held_is_delivered_by_another_after_the_lease(world: World) -> None:
-    put(world, Event.INCIDENT_OPENED, "i1")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
     victim = Path(__file__).with_name("relay_victim.py")
     with subprocess.Popen([sys.executable, str(victim), world.url], stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
@@ -214,14 +214,14 @@ def test_a_relay_that_is_told_to_stop_gives_everything_back_at_once(world: World
         async with relays(world, [stuck]):
             await stuck.reached.wait()
 
-    put(world, Event.INCIDENT_OPENED, "i1")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
     asyncio.run(begin_and_stop())
     assert world.rows("SELECT leased_by, leased_until, tries FROM outbox") == [("", None, 0)]
     assert deliver(world, Ear()) == DeliveryCounts(1, 0)
 
 
 def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world: World) -> None:
-    put(world, Event.INCIDENT_OPENED, "i1")
+    put(world, MessageKind.INCIDENT_OPENED, "i1")
     cut_off, ear = Ear(), Ear()
     cut_off.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.UNAVAILABLE)
 
@@ -234,7 +234,7 @@ def test_a_relay_whose_temporal_is_away_leaves_the_messages_to_the_others(world:
 
 
 def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(world: World) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     ahead, stuck, ear = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1"), Ear()
     ahead.now += LEASE + 1
 
@@ -251,7 +251,7 @@ def test_a_clock_that_is_far_ahead_costs_a_second_delivery_and_nothing_else(worl
 
 
 def test_a_fault_that_is_told_after_the_lease_was_lost_is_no_try(world: World) -> None:
-    number = put(world, Event.INCIDENT_OPENED, "i1")
+    number = put(world, MessageKind.INCIDENT_OPENED, "i1")
     clock, stuck = FakeClock(), Stuck(f"octy-{INSTALLATION}-incident-i1")
     stuck.says[f"octy-{INSTALLATION}-incident-i1"] = rpc_error(RPCStatusCode.INVALID_ARGUMENT)
 

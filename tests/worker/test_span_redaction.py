@@ -7,13 +7,13 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import SpanKind, StatusCode
 
-from octy_middleware.domain.outbox import Event, Priority
+from octy_middleware.domain.outbox import MessageKind, Priority
 from octy_worker.observability.span_redaction import RedactingExporter
 from octy_worker.observability.tracing import Tracing
 from octy_worker.outbox.leases import Message
 
 ADDRESS = "jane@acme.example"
-MESSAGE = Message(1, Priority.ALERT, Event.INCIDENT_OPENED, "i-1", "{}", 0)
+MESSAGE = Message(1, Priority.ALERT, MessageKind.INCIDENT_OPENED, "i-1", "{}", 0)
 
 
 @pytest.fixture

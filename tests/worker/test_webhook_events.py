@@ -126,7 +126,7 @@ def test_the_first_keys_of_a_new_account(world: World) -> None:
 
 def test_a_pair_that_never_worked_is_nobodys_news(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
-        key_pairs.add_pair(
+        key_pairs.insert_key_pair(
             connection,
             "pair",
             account_id=keys.account_id,
@@ -194,7 +194,7 @@ def test_an_exposed_pair_and_a_changed_address_without_their_details(world: Worl
     detail = {"source": "198.51.100.7", "user_agent": "curl/8.5.0", "request_id": "req-1"}
     for _ in range(2):
         with world.database.write() as connection:
-            notices.note_exposure(connection, pair_id, detail, NOW)
+            notices.record_exposure(connection, pair_id, detail, NOW)
     Accounts(world.database).change_contact("acme", {"contact_email_address": "thief@elsewhere.example"})
     ids = [notice for (notice,) in world.rows("SELECT id FROM notice WHERE kind <> 'webhook_changed' ORDER BY at")]
     assert told(world) == [
@@ -212,7 +212,7 @@ def test_an_account_without_a_url_is_told_nothing(world: World) -> None:
 
 def test_what_is_rolled_back_tells_nothing(world: World, keys: Keys) -> None:
     with pytest.raises(ZeroDivisionError), world.database.write() as connection:
-        assert webhook_events.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
+        assert webhook_events.enqueue_webhook(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
         raise ZeroDivisionError
     assert told(world) == []
 
@@ -220,7 +220,8 @@ def test_what_is_rolled_back_tells_nothing(world: World, keys: Keys) -> None:
 def test_a_repeat_finds_its_row(world: World, keys: Keys) -> None:
     with world.database.write() as connection:
         made = [
-            webhook_events.put(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={}) for _ in range(2)
+            webhook_events.enqueue_webhook(connection, WebhookEvent.TEST, keys.account_id, "s1", NOW, data={})
+            for _ in range(2)
         ]
     assert made == [True, False]
     assert names(world) == ["webhook.test"]

@@ -12,7 +12,7 @@ from support.temporal import Temporal, open_temporal
 from support.world import World
 from webhook_rig import NOW, subscribe, tell
 
-from octy_middleware.domain.notices import give
+from octy_middleware.domain.notices import create_notice
 from octy_middleware.states import NoticeKind
 from octy_worker import daemon
 from octy_worker.activities.webhooks import WebhookActivities
@@ -58,7 +58,7 @@ def test_servers_that_say_nothing_keep_no_mail_waiting(
     with world.database.write() as connection:
         detail = {"source": "198.51.100.7", "user_agent": "curl", "request_id": "r1"}
         [(pair,)] = connection.exec_driver_sql("SELECT id FROM key_pair").all()
-        notice = give(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair)
+        notice = create_notice(connection, NoticeKind.EXPOSED, keys.account_id, NOW, detail, key_pair_id=pair)
     parts = daemon.WorkerComponents(settings(world, temporal_task_queue="silent"))
     parts.webhooks = WebhookActivities(world.database, silent, lambda: NOW)
 

@@ -66,7 +66,7 @@ def subscribe(world: World, url: str, reference: str = "acme") -> None:
 def tell(world: World, account_id: str, subject: str = "n1") -> WebhookStepInput:
     """Put one event down, and return the order to post it."""
     with world.database.write() as connection:
-        assert webhook_events.put(
+        assert webhook_events.enqueue_webhook(
             connection, WebhookEvent.CONTACT_CHANGED, account_id, subject, NOW, data={"notice_id": "n1"}
         )
     [(webhook_id,)] = world.rows("SELECT id FROM webhook WHERE key = :key", key=f"{subject}/contact.changed/1")

@@ -7,7 +7,14 @@ from collections.abc import Mapping
 
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import Installation, record_location, register_installation
-from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, describe_foreign, load_check_values, register_keys
+from octy_middleware.domain.key_checks import (
+    PEPPERS,
+    KeyCheckResult,
+    compare_keys,
+    describe_foreign,
+    load_check_values,
+    register_keys,
+)
 from octy_middleware.errors import ConfigurationError, ForeignKeysError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.settings import WorkerSettings
@@ -58,7 +65,7 @@ def check_registered_keys(database: Database, purpose: str, chain: Keychain) -> 
     """Raise ForeignKeysError if other keys are registered; no registered keys are fine."""
     with database.read() as connection:
         registered = load_check_values(connection, purpose)
-    if compare(purpose, chain, registered) is Fit.FOREIGN:
+    if compare_keys(purpose, chain, registered) is KeyCheckResult.FOREIGN:
         raise ForeignKeysError(describe_foreign(purpose, chain, registered))
 
 

@@ -58,7 +58,7 @@ class IncidentActivities:
                 now=note.at,
             )
             if new and note.what == _OPENED:
-                webhook_events.incident_opened(connection, note.incident_id, note.at)
+                webhook_events.enqueue_incident_opened(connection, note.incident_id, note.at)
             if new and note.state is not None:
                 incidents.set_state(connection, note.incident_id, IncidentState(note.state))
 

@@ -14,11 +14,11 @@ from octy_worker.errors import UsageError
 app = typer.Typer(no_args_is_help=True, help="Customers: contact data, key pairs and incidents.")
 
 ADD_JSON = "account_id, regeneration_id, reference, contact_email_address"
-CHANGE_JSON = "account_id, account, contact_email_address, security_address, settles_at, keys_wait"
+CHANGE_JSON = "account_id, account, contact_email_address, security_address, takes_effect_at, keys_wait"
 LIST_JSON = "accounts[id, reference, contact_email_address, live_pairs, open_incidents, created_at], more, total"
 SHOW_JSON = (
     "id, reference, contact_email_address, contact_name, contact_surname, webhook_url, authenticated_id_key, "
-    "security_addresses, contact_changed_at, contact_settles_at, created_at, pairs, open_incidents, regenerations, "
+    "security_addresses, contact_changed_at, contact_takes_effect_at, created_at, pairs, open_incidents, regenerations, "
     "notices[id, kind, at, public_key, regeneration_id, mails], notices_total, mails, mails_total"
 )
 

@@ -41,7 +41,7 @@ REGENERATE_JSON = (
     "delivery{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
 RESEND_JSON = (
-    "account, address, next_address, settles_at, request_id, actor, mail, "
+    "account, address, next_address, takes_effect_at, request_id, actor, mail, "
     "earlier{regeneration_id, status, mail_error, link_expires_at, collected_at}"
 )
 REVOKE_JSON = "public_key, account, changed, delivery_stopped, incident_id, live_pairs"
@@ -201,7 +201,7 @@ def resend(
         number = decisions.resend_keys(database, place, pending.incident_id, regeneration_id, order, timeout=timeout)
     with printing_result(f"a new link to the new keys of {pending.account} is ordered"):
         if as_json:
-            to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "settles_at")}
+            to = {name: getattr(pending, name) for name in ("account", "address", "next_address", "takes_effect_at")}
             print_json(
                 {**to, "request_id": order.request_id, "actor": who, "mail": number, "earlier": pending.delivery}
             )

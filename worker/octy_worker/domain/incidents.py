@@ -144,9 +144,9 @@ def answer_within(  # see `answer_case`
             detail={**detail, "reason": reason} if reason else detail,
             now=now,
         )
-        webhook_events.incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
+        webhook_events.enqueue_incident_answered(connection, incident_id, now, answer=answer, leaked=leaked, by=by)
         if by == CUSTOMER:
-            outbox.put(connection, outbox.Event.INCIDENT_ANSWERED, incident_id, now, detail)
+            outbox.enqueue(connection, outbox.MessageKind.INCIDENT_ANSWERED, incident_id, now, detail)
     return taken
 
 
@@ -335,5 +335,5 @@ def close_case(connection: Connection, incident_id: str, resolution: Resolution,
         detail={"resolution": str(resolution)},
         now=now,
     )
-    webhook_events.incident_closed(connection, incident_id, now, resolution=resolution)
+    webhook_events.enqueue_incident_closed(connection, incident_id, now, resolution=resolution)
     return True

@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair, Notice, Regeneration
 from octy_middleware.domain import key_pairs
-from octy_middleware.domain.accounts import SETTLING, STAFF_SETTLING, security_addresses
+from octy_middleware.domain.accounts import SECURITY_EMAIL_DELAY, STAFF_SECURITY_EMAIL_DELAY, security_addresses
 from octy_middleware.states import Cause, NoticeKind, PairState, RegenerationState
 from octy_worker.domain.incidents import CUSTOMER
 from octy_worker.domain.regenerations import current_pair, on_its_way, open_regeneration
@@ -57,7 +57,7 @@ class NoticeView:
     @property
     def follows_at(self) -> datetime:
         """When security mails follow to the new address, after a change."""
-        return self.notice.at + (STAFF_SETTLING if self.by_staff else SETTLING)
+        return self.notice.at + (STAFF_SECURITY_EMAIL_DELAY if self.by_staff else SECURITY_EMAIL_DELAY)
 
     @property
     def by_staff(self) -> bool:

@@ -115,7 +115,7 @@ def open_regeneration(  # who, what and why of one order
     if leaked and held is not None:
         key_pairs.retire(session.connection(), held, now)
     detail = {"leaked": leaked, "replaces": held is not None}
-    outbox.put(session.connection(), outbox.Event.REGENERATION_OPENED, regeneration.id, now, detail)
+    outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_OPENED, regeneration.id, now, detail)
     return Opened(regeneration.id, joined=False)
 
 
@@ -152,7 +152,7 @@ def _supersede(session: Session, regeneration: Regeneration, now: float) -> None
     """End one whose new pair is attacked or unwanted before it was collected."""
     connection = session.connection()
     finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now)
-    outbox.put(connection, outbox.Event.REGENERATION_SUPERSEDED, regeneration.id, now)
+    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     session.refresh(regeneration)
 
 
@@ -165,7 +165,7 @@ def issue(
         return
     new = make_pair()
     regeneration.new_pair_id = uuid7(now)
-    key_pairs.add_pair(
+    key_pairs.insert_key_pair(
         session.connection(),
         regeneration.new_pair_id,
         account_id=regeneration.account_id,
@@ -211,12 +211,12 @@ def activate(session: Session, regeneration_id: str, now: float) -> None:
     connection = session.connection()
     key_pairs.activate(connection, regeneration.new_pair_id, now)
     if regeneration.old_pair_id is not None:
-        key_pairs.note_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
+        key_pairs.set_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
         if regeneration.leaked:
             key_pairs.retire(connection, regeneration.old_pair_id, now)
     if regeneration.state == RegenerationState.OPEN:
         regeneration.state = RegenerationState.SENT
-        webhook_events.keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
+        webhook_events.enqueue_keys_delivered(connection, WebhookEvent.KEYS_READY, regeneration_id, now)
     session.add(regeneration)
 
 
@@ -278,8 +278,8 @@ def _take(connection: Connection, regeneration_id: str, *conditions: ColumnEleme
         .where(col(Regeneration.id) == regeneration_id)
         .values(collected_at=utc(now), state=RegenerationState.COLLECTED)
     )
-    outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, regeneration_id, now)
-    webhook_events.keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
+    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_COLLECTED, regeneration_id, now)
+    webhook_events.enqueue_keys_delivered(connection, WebhookEvent.KEYS_COLLECTED, regeneration_id, now)
     return True
 
 
@@ -378,12 +378,12 @@ def finish(connection: Connection, regeneration_id: str, state: RegenerationStat
     if not collected and regeneration.new_pair_id is not None:
         key_pairs.retire(connection, regeneration.new_pair_id, now)
         if regeneration.old_pair_id is not None:
-            key_pairs.forget_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
+            key_pairs.clear_successor(connection, regeneration.old_pair_id, regeneration.new_pair_id)
     for incident_id in waiting_cases(connection, regeneration_id):
         if state is RegenerationState.ABANDONED:
             incidents.reopen_answer(connection, incident_id)
         detail = {"regeneration_id": regeneration_id, "state": str(state)}
-        outbox.put(connection, outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
+        outbox.enqueue(connection, outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
     return state
 
 
@@ -392,7 +392,7 @@ def tell_if_finished(session: Session, regeneration_id: str, incident_id: str, n
     regeneration = session.get_one(Regeneration, regeneration_id)
     if regeneration.finished_at is not None:
         detail = {"regeneration_id": regeneration_id, "state": regeneration.state}
-        outbox.put(session.connection(), outbox.Event.REGENERATION_FINISHED, incident_id, now, detail)
+        outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_FINISHED, incident_id, now, detail)
 
 
 def waiting_cases(connection: Connection, regeneration_id: str) -> list[str]:

@@ -24,7 +24,7 @@ from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, KeyPair
 from octy_middleware.domain.accounts import CONTACT_FIELDS, account_values
-from octy_middleware.domain.key_pairs import Known
+from octy_middleware.domain.key_pairs import ImportedKeyPair
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.keys.secret import KeyHasher, bound_to, imported_hash
 from octy_middleware.states import Cause, PairState
@@ -53,9 +53,9 @@ class Plan:
     rows: int = 0
     digest: str = ""
     sealed: bool = True
-    added: dict[str, list[Known]] = field(default_factory=dict)
+    added: dict[str, list[ImportedKeyPair]] = field(default_factory=dict)
     accounts: list[dict[str, Any]] = field(default_factory=list)
-    pairs: list[Known] = field(default_factory=list)
+    pairs: list[ImportedKeyPair] = field(default_factory=list)
     already_there: int = 0
     faults: list[Fault] = field(default_factory=list)
 
@@ -241,9 +241,9 @@ class _Comparison:
         if not account.is_new:
             self._plan.added.setdefault(account.account_id, []).append(known)
 
-    def _pair_of(self, row: Candidate, account_id: str, pair_id: str) -> Known:
+    def _pair_of(self, row: Candidate, account_id: str, pair_id: str) -> ImportedKeyPair:
         stored = row.secret_digest
-        return Known(
+        return ImportedKeyPair(
             id=pair_id,
             account_id=account_id,
             public_key=row.public_key,

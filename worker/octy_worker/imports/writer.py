@@ -24,8 +24,8 @@ from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.bulk_sql import Batch, Row, run
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import METADATA, Account
-from octy_middleware.domain.key_pairs import Known, activate_adopted, adopt
-from octy_middleware.domain.notices import note_added_keys
+from octy_middleware.domain.key_pairs import ImportedKeyPair, activate_imported, insert_imported
+from octy_middleware.domain.notices import record_added_keys
 from octy_middleware.errors import DatabaseUnavailableError, OctyError
 from octy_middleware.states import Cause, PairState
 from octy_worker.domain.job_lease import JobState, Lease, LeaseLostError, read_job
@@ -63,7 +63,7 @@ class Rows(NamedTuple):
     """What is new: accounts, and pairs; both in rising order of their ids, an account before its first pair."""
 
     accounts: Sequence[dict[str, Any]]
-    pairs: Sequence[Known]
+    pairs: Sequence[ImportedKeyPair]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,7 +236,7 @@ class ImportWriter:
     def _make_valid(self, cursor: Cursor, now: float) -> None:
         with self._lease.step(WriteMode.IMPORT) as connection:
             self._lease.note(connection, str(replace(cursor, phase=_TELLING)), 0)
-            activate_adopted(connection, cursor.first, cursor.last, now)
+            activate_imported(connection, cursor.first, cursor.last, now)
 
     def _tell(self, cursor: Cursor) -> None:
         """Tell customers whose account was there already."""
@@ -252,7 +252,7 @@ class ImportWriter:
         def note_some(connection: Connection, some: Sequence[tuple[str, list[Row]]]) -> None:
             for account_id, pairs in some:
                 keys = [public_key for _, public_key in pairs]
-                note_added_keys(connection, account_id, pairs[0][0], keys, self._clock())
+                record_added_keys(connection, account_id, pairs[0][0], keys, self._clock())
             self._lease.note(connection, str(replace(cursor, told=some[-1][0])), 0)
 
         while waiting:
@@ -271,11 +271,11 @@ class ImportWriter:
                 self._pause(_RETRY)
 
 
-def _insert_some(connection: Connection, some: Sequence[tuple[dict[str, Any] | None, Known]]) -> None:
+def _insert_some(connection: Connection, some: Sequence[tuple[dict[str, Any] | None, ImportedKeyPair]]) -> None:
     accounts = [account for account, _ in some if account is not None]
     if accounts:
         connection.execute(insert(Account), accounts)
-    adopt(connection, [pair for _, pair in some])
+    insert_imported(connection, [pair for _, pair in some])
 
 
 def _remove(connection: Connection, pairs: Sequence[Row], cursor: Cursor) -> None:

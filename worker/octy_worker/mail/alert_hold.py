@@ -21,7 +21,7 @@ from sqlmodel import Session, col, func, select, update
 
 from octy_middleware.clock import utc, uuid7
 from octy_middleware.db.models import AlertHold, Incident, KeyPair, OutcomeMinute
-from octy_middleware.domain.key_checks import PEPPERS, Fit, compare, load_check_values
+from octy_middleware.domain.key_checks import PEPPERS, KeyCheckResult, compare_keys, load_check_values
 from octy_middleware.http.outcome import Outcome
 from octy_middleware.keys.keychain import Keychain
 
@@ -116,7 +116,7 @@ def release_hold(session: Session, *, actor: str, reason: str, now: float) -> Al
 
 def load_indicators(session: Session, peppers: Keychain, now: float) -> FaultIndicators:
     """Return the signs of this moment. Cheap while few accounts have new incidents."""
-    if compare(PEPPERS, peppers, load_check_values(session.connection(), PEPPERS)) is Fit.FOREIGN:
+    if compare_keys(PEPPERS, peppers, load_check_values(session.connection(), PEPPERS)) is KeyCheckResult.FOREIGN:
         return FaultIndicators(keys_fit=False)
     recent = select(Incident).where(col(Incident.closed_at).is_(None), col(Incident.opened_at) > utc(now) - _RECENT)
     found = session.exec(recent.order_by(col(Incident.opened_at).desc()).limit(_MAX_INCIDENTS)).all()

@@ -15,7 +15,7 @@ from sqlmodel import Session, col, func, select
 from octy_middleware.clock import Clock, utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Incident, IncidentAnswer, IncidentEvent, Mail, Outbox, Regeneration
-from octy_middleware.domain.outbox import TRIES
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import OctyError
 from octy_middleware.states import IncidentState, MailState
 from octy_worker.domain.earlier_orders import extended_last
@@ -134,7 +134,7 @@ def _waiting(session: Session, settings: WorkerSettings, now: float) -> OpenTask
         unsent_alerts=unsent.count if unsent.oldest > _UNSENT else 0,
         delayed_mails=session.exec(select(func.count()).where(pending, col(Mail.created_at) < time - _LATE)).one(),
         dead_letters=session.exec(
-            select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
+            select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
         ).one(),
     )
 

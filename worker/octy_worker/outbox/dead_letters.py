@@ -14,7 +14,7 @@ from sqlmodel import col
 from octy_middleware.clock import utc
 from octy_middleware.db.database import Database, notify
 from octy_middleware.db.models import Outbox
-from octy_middleware.domain.outbox import TRIES
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import InvalidInputError
 from octy_worker.domain.staff_requests import check_staff
 from octy_worker.errors import OrderRefusedError
@@ -67,7 +67,7 @@ def count_undelivered(database: Database, *, dead_letters: bool = False) -> int:
 
 
 def _state(tries: int, leased_by: str, leased_until: datetime | None, now: float) -> str:
-    if tries >= TRIES:
+    if tries >= MAX_DELIVERY_ATTEMPTS:
         return "dead_letter"
     return "leased" if leased_by and leased_until and leased_until > utc(now) else "waiting"
 
@@ -108,4 +108,4 @@ def _is_undelivered() -> ColumnElement[bool]:
 
 
 def _is_dead_letter() -> ColumnElement[bool]:
-    return _is_undelivered() & (col(Outbox.tries) >= TRIES)
+    return _is_undelivered() & (col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)

@@ -11,7 +11,7 @@ from sqlmodel import Session
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Notice, Regeneration, Webhook
 from octy_middleware.domain.installation import installation_id
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_worker.domain import earlier_orders
 from octy_worker.maintenance.reconciliation.past import past_of_incident, past_of_regeneration
 from octy_worker.outbox.leases import Message
@@ -76,28 +76,28 @@ class MessageDispatch:
 
     def call_for(self, message: Message) -> WorkflowCall:  # noqa: C901, PLR0911  # a row for each event
         """Return the call for a message."""
-        event, subject, detail = Event(message.kind), message.subject_id, json.loads(message.detail)
+        event, subject, detail = MessageKind(message.kind), message.subject_id, json.loads(message.detail)
         restart = "again" in detail  # put by a reconciliation
         match event:
-            case Event.INCIDENT_OPENED:
+            case MessageKind.INCIDENT_OPENED:
                 return self._incident(subject, restart=restart)
-            case Event.INCIDENT_GREW:
+            case MessageKind.INCIDENT_GREW:
                 return self._incident(subject, Signal.ATTEMPTS_GREW)
-            case Event.INCIDENT_ANSWERED:
+            case MessageKind.INCIDENT_ANSWERED:
                 return self._incident(subject, Signal.CUSTOMER_ANSWERED, restart=restart)
-            case Event.INCIDENT_CHANGED:
+            case MessageKind.INCIDENT_CHANGED:
                 return self._incident(subject, Signal.ANSWER_CHANGED)
-            case Event.REGENERATION_FINISHED:
+            case MessageKind.REGENERATION_FINISHED:
                 return self._incident(subject, Signal.REGENERATION_FINISHED)
-            case Event.REGENERATION_OPENED:
+            case MessageKind.REGENERATION_OPENED:
                 return self._regeneration(subject, restart=restart)
-            case Event.REGENERATION_COLLECTED:
+            case MessageKind.REGENERATION_COLLECTED:
                 return self._regeneration(subject, Signal.KEYS_COLLECTED, restart=restart)
-            case Event.REGENERATION_SUPERSEDED:
+            case MessageKind.REGENERATION_SUPERSEDED:
                 return self._regeneration(subject, Signal.SUPERSEDED)
-            case Event.NOTICE_GIVEN:
+            case MessageKind.NOTICE_CREATED:
                 return self._notice(subject, restart=restart)
-            case Event.WEBHOOK_DUE:
+            case MessageKind.WEBHOOK_DUE:
                 return self._webhook(subject, int(detail["order"]), restart=restart)
             case unknown:
                 assert_never(unknown)

@@ -24,7 +24,7 @@ from octy_middleware.clock import Clock, utc
 from octy_middleware.db.backend import WriteMode
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Outbox
-from octy_middleware.domain.outbox import TRIES, Priority
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, Priority
 
 _RETRY_DELAY = timedelta(seconds=0.5)  # after the first failed try of a message; doubles with each try
 _RELEASE_TIMEOUT = 1.0  # seconds to wait for other writers when the relay stops: leases expire anyway
@@ -163,4 +163,4 @@ def _deliverable(priority: Priority, now: float) -> ColumnElement[bool]:
 
 
 def _is_pending(message: type[Outbox]) -> ColumnElement[bool]:
-    return col(message.delivered_at).is_(None) & (col(message.tries) < TRIES)
+    return col(message.delivered_at).is_(None) & (col(message.tries) < MAX_DELIVERY_ATTEMPTS)

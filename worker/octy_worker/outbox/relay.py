@@ -28,7 +28,7 @@ from temporalio.service import RPCError, RPCStatusCode
 from octy_middleware.clock import Clock
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id
-from octy_middleware.domain.outbox import TRIES, Priority
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, Priority
 from octy_middleware.errors import OctyError
 from octy_worker.mail.alert_priority import AlertsInProgress
 from octy_worker.outbox.dispatch import MessageDispatch, WorkflowCall
@@ -294,7 +294,7 @@ def _log_failure(result: DeliveryResult) -> None:
     if result.status is not DeliveryStatus.FAILED:
         return
     message_id, tries = result.message.id, result.message.tries + 1
-    if tries >= TRIES:
+    if tries >= MAX_DELIVERY_ATTEMPTS:
         _logger.error(
             "relay: outbox message %d failed %d times and is a dead letter: %s; retry it with `octy outbox retry %d`",
             message_id,
@@ -303,7 +303,9 @@ def _log_failure(result: DeliveryResult) -> None:
             message_id,
         )
     else:
-        _logger.warning("relay: outbox message %d failed (try %d of %d): %s", message_id, tries, TRIES, result.error)
+        _logger.warning(
+            "relay: outbox message %d failed (try %d of %d): %s", message_id, tries, MAX_DELIVERY_ATTEMPTS, result.error
+        )
 
 
 def _next_delay(delay: float) -> float:

@@ -49,13 +49,13 @@ class KeyDelivery:
 class PendingDelivery:
     """Keys that wait to be collected, whose link can be renewed. `incident_id`: a case that waits for them.
 
-    `address`: where their mail goes; from `settles_at` on it goes to `next_address`, when the contact was changed.
+    `address`: where their mail goes; from `takes_effect_at` on it goes to `next_address`, when the contact was changed.
     """
 
     account: str
     address: str
     next_address: str | None
-    settles_at: datetime | None
+    takes_effect_at: datetime | None
     incident_id: str | None
     delivery: KeyDelivery
 
@@ -124,7 +124,7 @@ def pending_delivery(session: Session, reference: str, now: float) -> PendingDel
         account=account.reference,
         address=address,
         next_address=account.contact_email_address if moves else None,
-        settles_at=account.contact_settles_at if moves else None,
+        takes_effect_at=account.contact_takes_effect_at if moves else None,
         incident_id=waiting[0] if waiting else None,
         delivery=delivery_of(session, pending.id, now),
     )

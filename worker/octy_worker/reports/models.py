@@ -144,7 +144,7 @@ class AccountReport:
     authenticated_id_key: str
     security_addresses: tuple[str, ...]
     contact_changed_at: datetime | None
-    contact_settles_at: datetime | None
+    contact_takes_effect_at: datetime | None
     created_at: datetime
     pairs: tuple[PairLine, ...]
     open_incidents: tuple[IncidentLine, ...]

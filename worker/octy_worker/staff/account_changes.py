@@ -25,13 +25,13 @@ from octy_worker.reports.queries import account_of
 
 @dataclass(frozen=True, slots=True)
 class ContactChanged:
-    """A changed contact address. `settles_at`: when security mails follow to it; None: they go there already."""
+    """A changed contact address. `takes_effect_at`: when security mails follow to it; None: they go there already."""
 
     account_id: str
     account: str
     contact_email_address: str
     security_address: str
-    settles_at: datetime | None
+    takes_effect_at: datetime | None
     keys_wait: bool  # new keys wait to be collected, whose link can be sent again
 
 
@@ -62,7 +62,7 @@ def change_email(
             account=account.reference,
             contact_email_address=account.contact_email_address,
             security_address=security_addresses(account, now)[0],
-            settles_at=account.contact_settles_at,
+            takes_effect_at=account.contact_takes_effect_at,
             keys_wait=on_its_way(session, account.id) is not None,
         )
 
@@ -72,10 +72,10 @@ def _append_to_open_incidents(session: Session, account: Account, staff: StaffCh
 
     The addresses stay out of it, as out of the audit line.
     """
-    settles_at = account.contact_settles_at
+    takes_effect_at = account.contact_takes_effect_at
     detail: dict[str, object] = {"reason": staff.reason}
-    if settles_at is not None:
-        detail["security_mails_follow_at"] = round(settles_at.timestamp())
+    if takes_effect_at is not None:
+        detail["security_mails_follow_at"] = round(takes_effect_at.timestamp())
     of_account = select(Incident.id).where(Incident.account_id == account.id, col(Incident.closed_at).is_(None))
     for incident_id in session.exec(of_account).all():
         incidents.append_event(

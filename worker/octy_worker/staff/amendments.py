@@ -82,7 +82,7 @@ def change_answer(database: Database, incident_id: str, change: Change, now: flo
             now=now,
         )
         leaked = incident_answer.leaked or change.leaked
-        webhook_events.incident_answered(
+        webhook_events.enqueue_incident_answered(
             session.connection(), incident_id, now, answer=change.answer, leaked=leaked, by=change.actor
         )
         return changed
@@ -138,7 +138,7 @@ def _in_open(session: Session, incident: Incident, change: Change, now: float) -
         "by": change.actor,
         "change_id": change.change_id,
     }
-    outbox.put(session.connection(), outbox.Event.INCIDENT_CHANGED, incident.id, now, detail)
+    outbox.enqueue(session.connection(), outbox.MessageKind.INCIDENT_CHANGED, incident.id, now, detail)
     if change.answer is Answer.IT_WAS_US:
         return Changed(closed=False, withdrawn=_withdraw(session, incident, now))
     if change.leaked:
@@ -198,7 +198,7 @@ def _withdraw(session: Session, incident: Incident, now: float) -> str | None:
     connection = session.connection()
     if regenerations.finish(connection, regeneration.id, RegenerationState.SUPERSEDED, now) in _COLLECTED:
         raise OrderRefusedError("too late, the customer has collected the new keys; the old pair ends as told")
-    outbox.put(connection, outbox.Event.REGENERATION_SUPERSEDED, regeneration.id, now)
+    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_SUPERSEDED, regeneration.id, now)
     return regeneration.id
 
 

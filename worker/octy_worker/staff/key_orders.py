@@ -113,7 +113,7 @@ def _stop_delivery(session: Session, pair: KeyPair, now: float) -> bool:
     if waiting is None or waiting.new_pair_id != pair.id:
         return False
     finish(session.connection(), waiting.id, RegenerationState.ABANDONED, now)
-    outbox.put(session.connection(), outbox.Event.REGENERATION_SUPERSEDED, waiting.id, now)
+    outbox.enqueue(session.connection(), outbox.MessageKind.REGENERATION_SUPERSEDED, waiting.id, now)
     return True
 
 

@@ -15,7 +15,7 @@ from octy_middleware.clock import utc
 from octy_middleware.db.database import Database
 from octy_middleware.db.models import Account, Webhook
 from octy_middleware.domain.accounts import find_account
-from octy_middleware.domain.webhook_events import order_again
+from octy_middleware.domain.webhook_events import redeliver
 from octy_middleware.errors import InvalidInputError
 from octy_middleware.states import WebhookState
 from octy_worker.domain.staff_requests import check_staff
@@ -183,7 +183,7 @@ def retry(database: Database, ids: Collection[str], *, actor: str, reason: str, 
     with database.write() as connection:
         if unknown := sorted(set(wanted) - _existing(connection, wanted)):
             raise InvalidInputError(f"there is no webhook {_names(unknown)} → `octy webhooks list` shows all")
-        if others := [webhook_id for webhook_id in wanted if not order_again(connection, webhook_id, now)]:
+        if others := [webhook_id for webhook_id in wanted if not redeliver(connection, webhook_id, now)]:
             raise OrderRefusedError(f"not given up, so delivered or still being tried: {_names(others)}")
     return wanted
 

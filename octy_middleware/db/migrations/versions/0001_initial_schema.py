@@ -21,7 +21,7 @@ def upgrade() -> None:
         sa.Column("authenticated_id_key", sa.String(), nullable=False),
         sa.Column("security_email", sa.String(), nullable=False),
         sa.Column("contact_changed_at", sa.BigInteger(), nullable=True),
-        sa.Column("contact_settles_at", sa.BigInteger(), nullable=True),
+        sa.Column("contact_takes_effect_at", sa.BigInteger(), nullable=True),
         sa.Column("contact_history", sa.JSON(), nullable=False),
         sa.Column("webhook_secret_version", sa.Integer(), server_default="1", nullable=False),
         sa.Column("webhook_secret_changed_at", sa.BigInteger(), nullable=True),

@@ -13,7 +13,7 @@ from octy_middleware.db.migrations import check_tables
 from octy_middleware.db.models import Account, KeyPair, Outbox, SealedSecret, Webhook
 from octy_middleware.db.postgres_url import unverified_sslmode
 from octy_middleware.db.schema_version import SCHEMA_VERSION
-from octy_middleware.domain.outbox import TRIES
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS
 from octy_middleware.errors import DatabaseSetupError, DatabaseUnavailableError, OctyError
 from octy_middleware.keys.secret import KeyHasher, bound_to
 from octy_middleware.states import PairState, WebhookState
@@ -167,10 +167,10 @@ def _joined(key_ids: list[str]) -> str:
 
 def _check_outbox(session: Session, _settings: WorkerSettings) -> Check:
     dead_letters = session.exec(
-        select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= TRIES)
+        select(func.count()).where(col(Outbox.delivered_at).is_(None), col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
     ).one()
     if dead_letters:
-        return problem("dead-letters", count=dead_letters, tries=TRIES)
+        return problem("dead-letters", count=dead_letters, tries=MAX_DELIVERY_ATTEMPTS)
     count, oldest = session.exec(
         select(func.count(), func.min(Outbox.id)).where(col(Outbox.delivered_at).is_(None))
     ).one()

@@ -6,7 +6,7 @@ from sqlalchemy import Connection
 
 from octy_middleware.db.database import Database
 from octy_middleware.domain.installation import installation_id, load_installation
-from octy_middleware.domain.key_checks import Fit, compare, describe_foreign, load_check_values
+from octy_middleware.domain.key_checks import KeyCheckResult, compare_keys, describe_foreign, load_check_values
 from octy_middleware.errors import OctyError
 from octy_middleware.keys.keychain import Keychain
 from octy_worker.cli.doctor.check import Check, passed
@@ -42,10 +42,10 @@ def _check_keys(connection: Connection, chains: dict[str, Keychain]) -> Check:
     faults, missing = [], []
     for purpose, chain in chains.items():
         registered = load_check_values(connection, purpose)
-        fit = Fit.REGISTERED if NO_KEY in chain else compare(purpose, chain, registered)
-        if fit is Fit.FOREIGN:
+        result = KeyCheckResult.ALL_REGISTERED if NO_KEY in chain else compare_keys(purpose, chain, registered)
+        if result is KeyCheckResult.FOREIGN:
             faults.append(describe_foreign(purpose, chain, registered))
-        elif fit is not Fit.REGISTERED:
+        elif result is not KeyCheckResult.ALL_REGISTERED:
             missing.append(variable_name(purpose))
     if faults:
         error, _, to_do = faults[0].partition(" → ")

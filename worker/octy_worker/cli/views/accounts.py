@@ -64,9 +64,9 @@ def page(report: AccountReport) -> list[RenderableType]:
 
 def _contact_change(report: AccountReport) -> list[tuple[str, str]]:
     """Explain why security mails do not go to the contact address yet; empty when they do."""
-    if report.contact_changed_at is None or report.contact_settles_at is None:
+    if report.contact_changed_at is None or report.contact_takes_effect_at is None:
         return []
-    after = span((report.contact_settles_at - report.contact_changed_at).total_seconds())
+    after = span((report.contact_takes_effect_at - report.contact_changed_at).total_seconds())
     changed = format_time(report.contact_changed_at)
     rule = f"security mails go to it after {after}; every address of the last 14 days gets notices without links"
     return [("", f"the contact address was changed at {changed}: {rule}")]
@@ -75,13 +75,13 @@ def _contact_change(report: AccountReport) -> list[tuple[str, str]]:
 def changed_lines(done: ContactChanged) -> list[str]:
     """Return what was changed, from when on security mails go there, and what to do then."""
     lines = [f"The contact address of {done.account} is now {done.contact_email_address}."]
-    if done.settles_at is None:
+    if done.takes_effect_at is None:
         lines.append("Security mails go there already: it is the address that was set before.")
     else:
-        until = f"Alerts and links to keys go to {done.security_address} until {format_time(done.settles_at)}"
+        until = f"Alerts and links to keys go to {done.security_address} until {format_time(done.takes_effect_at)}"
         lines.append(f"{until}, then to the new address. The worker sends a notice to both.")
     if done.keys_wait:
-        when = "" if done.settles_at is None else f" after {format_time(done.settles_at)}"
+        when = "" if done.takes_effect_at is None else f" after {format_time(done.takes_effect_at)}"
         lines.append(
             f"There are uncollected new keys. To send their link{when}: octy keys resend --account {done.account} "
             "--reason …"

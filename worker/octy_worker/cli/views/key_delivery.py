@@ -27,9 +27,9 @@ def resent_lines(pending: PendingDelivery, number: int) -> list[str]:
     """Return where a new link is sent to, and what to do if the previous mail was rejected there."""
     link = f"A new link to the new keys of {pending.account} is sent to {pending.address}"
     lines = [f"{link} (mail new_keys-{number}). Older links no longer work."]
-    if pending.settles_at is not None:
+    if pending.takes_effect_at is not None:
         lines.append(
-            f"From {format_time(pending.settles_at)} on such mails go to {pending.next_address}: repeat the command then."
+            f"From {format_time(pending.takes_effect_at)} on such mails go to {pending.next_address}: repeat the command then."
         )
     elif pending.delivery.status is DeliveryStatus.REFUSED:
         lines.append(

@@ -27,7 +27,7 @@ from octy_middleware.db.models import (
     Webhook,
 )
 from octy_middleware.domain import outbox
-from octy_middleware.domain.outbox import TRIES, Event
+from octy_middleware.domain.outbox import MAX_DELIVERY_ATTEMPTS, MessageKind
 from octy_middleware.states import MailState, NoticeKind, RegenerationState, WebhookState
 from octy_workflows.messages import (
     OUTDATED,
@@ -48,7 +48,7 @@ _MAILS = {
     NoticeKind.CONTACT_CHANGED: (MailKind.CONTACT_CHANGED, MailKind.NEW_CONTACT),
     NoticeKind.WEBHOOK_CHANGED: (MailKind.WEBHOOK_CHANGED,),
 }
-_Message = tuple[Event, dict[str, object]]
+_Message = tuple[MessageKind, dict[str, object]]
 
 
 class Subject(StrEnum):
@@ -67,18 +67,18 @@ _WORKFLOW_ID = {
 }
 _ABOUT = {  # messages that the present state says again; a growth that was set aside is a line that only it can tell
     Subject.INCIDENT: (
-        Event.INCIDENT_OPENED,
-        Event.INCIDENT_ANSWERED,
-        Event.INCIDENT_CHANGED,
-        Event.REGENERATION_FINISHED,
+        MessageKind.INCIDENT_OPENED,
+        MessageKind.INCIDENT_ANSWERED,
+        MessageKind.INCIDENT_CHANGED,
+        MessageKind.REGENERATION_FINISHED,
     ),
     Subject.REGENERATION: (
-        Event.REGENERATION_OPENED,
-        Event.REGENERATION_COLLECTED,
-        Event.REGENERATION_SUPERSEDED,
+        MessageKind.REGENERATION_OPENED,
+        MessageKind.REGENERATION_COLLECTED,
+        MessageKind.REGENERATION_SUPERSEDED,
     ),
-    Subject.NOTICE: (Event.NOTICE_GIVEN,),
-    Subject.WEBHOOK: (Event.WEBHOOK_DUE,),
+    Subject.NOTICE: (MessageKind.NOTICE_CREATED,),
+    Subject.WEBHOOK: (MessageKind.WEBHOOK_DUE,),
 }
 
 
@@ -113,8 +113,10 @@ def open_page(database: Database, installation: str, kind: Subject, after: str) 
     return Page(
         ids,
         opened,
-        waiting=frozenset(subject for subject, tries, _ in found if tries < TRIES),
-        aside=frozenset(subject for subject, tries, event in found if tries >= TRIES and event in _ABOUT[kind]),
+        waiting=frozenset(subject for subject, tries, _ in found if tries < MAX_DELIVERY_ATTEMPTS),
+        aside=frozenset(
+            subject for subject, tries, event in found if tries >= MAX_DELIVERY_ATTEMPTS and event in _ABOUT[kind]
+        ),
     )
 
 
@@ -148,7 +150,7 @@ def restore(database: Database, kind: Subject, subject_id: str, now: float) -> b
         if messages:
             _settle_aside(connection, kind, subject_id, now)
         for number, (event, detail) in enumerate(messages):
-            outbox.put(connection, event, subject_id, now, detail if number else {**detail, "again": True})
+            outbox.enqueue(connection, event, subject_id, now, detail if number else {**detail, "again": True})
         return bool(messages)
 
 
@@ -158,13 +160,13 @@ def remind(database: Database, kind: Subject, subject_id: str, now: float) -> bo
         if _is_told(session, subject_id) or not _settle_aside(connection, kind, subject_id, now):
             return False
         for event, detail in _meanwhile(session, kind, subject_id):
-            outbox.put(connection, event, subject_id, now, detail)
+            outbox.enqueue(connection, event, subject_id, now, detail)
         return True
 
 
 def _is_told(session: Session, subject_id: str) -> bool:
     """Tell whether a message is on its way: a relay is faster, or the last run's word is not delivered yet."""
-    waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) < TRIES)
+    waiting = col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) < MAX_DELIVERY_ATTEMPTS)
     return session.exec(select(Outbox.id).where(col(Outbox.subject_id) == subject_id, waiting)).first() is not None
 
 
@@ -176,17 +178,17 @@ def _anew(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
                 return []
             # An answer starts it as a case that is answered: nobody is alerted who has answered already.
             ended = [message for message in _end_of_keys(session, subject_id) if message[1]["state"] == _DONE]
-            return [*(_answer(session, subject_id) or [(Event.INCIDENT_OPENED, {})]), *ended]
+            return [*(_answer(session, subject_id) or [(MessageKind.INCIDENT_OPENED, {})]), *ended]
         case Subject.REGENERATION:
             if session.get_one(Regeneration, subject_id).finished_at is not None:
                 return []
-            return _collection(session, subject_id) or [(Event.REGENERATION_OPENED, {})]
+            return _collection(session, subject_id) or [(MessageKind.REGENERATION_OPENED, {})]
         case Subject.NOTICE:
-            return [(Event.NOTICE_GIVEN, {})] if untold(session, [subject_id]) else []
+            return [(MessageKind.NOTICE_CREATED, {})] if untold(session, [subject_id]) else []
         case Subject.WEBHOOK:
             webhook = session.get_one(Webhook, subject_id)
             pending = webhook.state == WebhookState.PENDING
-            return [(Event.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
+            return [(MessageKind.WEBHOOK_DUE, {"order": webhook.orders})] if pending else []
 
 
 def _meanwhile(session: Session, kind: Subject, subject_id: str) -> list[_Message]:
@@ -208,7 +210,7 @@ def _answer(session: Session, incident_id: str) -> list[_Message]:
     said = session.get_one(IncidentAnswer, incident_id)
     if said.answer is None:
         return []
-    return [(Event.INCIDENT_ANSWERED, {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by})]
+    return [(MessageKind.INCIDENT_ANSWERED, {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by})]
 
 
 def _change(session: Session, incident_id: str) -> list[_Message]:
@@ -218,7 +220,7 @@ def _change(session: Session, incident_id: str) -> list[_Message]:
     if said.answer is None or session.exec(select(IncidentEvent.seq).where(IncidentEvent.key == key)).first() is None:
         return []
     detail = {"answer": said.answer, "leaked": said.leaked, "by": said.answered_by, "change_id": said.decision_id}
-    return [(Event.INCIDENT_CHANGED, detail)]
+    return [(MessageKind.INCIDENT_CHANGED, detail)]
 
 
 def _end_of_keys(session: Session, incident_id: str) -> list[_Message]:
@@ -226,12 +228,12 @@ def _end_of_keys(session: Session, incident_id: str) -> list[_Message]:
     last = None if last_id is None else session.get(Regeneration, last_id)
     if last is None or last.finished_at is None:
         return []
-    return [(Event.REGENERATION_FINISHED, {"regeneration_id": last.id, "state": last.state})]
+    return [(MessageKind.REGENERATION_FINISHED, {"regeneration_id": last.id, "state": last.state})]
 
 
 def _collection(session: Session, regeneration_id: str) -> list[_Message]:
     collected = session.get_one(Regeneration, regeneration_id).collected_at is not None
-    return [(Event.REGENERATION_COLLECTED, {})] if collected else []
+    return [(MessageKind.REGENERATION_COLLECTED, {})] if collected else []
 
 
 def _settle_aside(connection: Connection, kind: Subject, subject_id: str, now: float) -> int:
@@ -245,7 +247,7 @@ def _settle_aside(connection: Connection, kind: Subject, subject_id: str, now: f
 
 
 def _aside() -> ColumnElement[bool]:
-    return col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) >= TRIES)
+    return col(Outbox.delivered_at).is_(None) & (col(Outbox.tries) >= MAX_DELIVERY_ATTEMPTS)
 
 
 def mails_of(kind: str) -> tuple[MailKind, ...]:
@@ -284,7 +286,7 @@ def tell_the_end(database: Database, regeneration_id: str, now: float) -> bool:
         if _is_told(session, regeneration_id):
             return False
         _settle_aside(connection, Subject.REGENERATION, regeneration_id, now)
-        outbox.put(connection, Event.REGENERATION_SUPERSEDED, regeneration_id, now)
+        outbox.enqueue(connection, MessageKind.REGENERATION_SUPERSEDED, regeneration_id, now)
         return True
 
 

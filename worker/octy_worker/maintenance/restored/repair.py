@@ -108,7 +108,7 @@ def _take_over_collection(session: Session, row: Regeneration, known: KnownRegen
     )
     if known.overlap_end is not None and row.old_pair_id is not None and not known.leaked:
         key_pairs.begin_retiring(connection, row.old_pair_id, retire_at=utc(known.overlap_end), now=now)
-    outbox.put(connection, outbox.Event.REGENERATION_COLLECTED, row.id, now)
+    outbox.enqueue(connection, outbox.MessageKind.REGENERATION_COLLECTED, row.id, now)
     session.refresh(row)
     return True
 

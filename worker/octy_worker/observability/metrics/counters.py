@@ -5,7 +5,7 @@ from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from octy_middleware.domain.outbox import Event
+from octy_middleware.domain.outbox import MessageKind
 from octy_worker.mail.mailer import Mailer
 from octy_worker.mail.message_builder import OutgoingMail
 from octy_worker.mail.smtp_errors import SmtpResult, SmtpStatus
@@ -13,7 +13,7 @@ from octy_worker.outbox.leases import DeliveryResult, DeliveryStatus
 from octy_workflows.messages import RefusalReason, WorkflowKind
 
 _BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
-_EVENTS = frozenset(Event)
+_EVENTS = frozenset(MessageKind)
 _UNKNOWN = "unknown"  # an event of another release; labels are limited to known names
 
 
@@ -53,7 +53,7 @@ class WorkerCounters:
             for reason in RefusalReason:
                 self._refused.labels(kind, reason)
         for status in DeliveryStatus:  # a rate needs a zero to begin with
-            for event in Event:
+            for event in MessageKind:
                 self._messages.labels(event, status)
         for smtp_status in SmtpStatus:
             self._sends.labels(smtp_status)
