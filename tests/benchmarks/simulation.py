@@ -119,14 +119,14 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
         ("", "figure"),
         [
             ("commits a second, each process / in all", _pair(played.commits / played.seconds, load.processes)),
-            ("entries a commit", f"{played.entries / played.commits:,.1f}"),
+            ("events a commit", f"{played.entries / played.commits:,.1f}"),
             (
                 f"commits of more than {outcome_writer._LOCKED} keys, which run alone",
                 f"{played.alone / played.commits:.0%}",
             ),
             ("share of time in which one runs alone", f"{played.busy:.0%}"),
             ("a commit waits for others, mean", f"{played.waited / played.commits * 1e3:,.1f} ms"),
-            ("a refusal waits, p50 / p99", f"{played.wait(0.5)} / {played.wait(0.99)}"),
+            ("a refused request waits, p50 / p99", f"{played.wait(0.5)} / {played.wait(0.99)}"),
             ("rows of outcome_minute upserted a second", f"{played.rows / played.seconds:,.0f}"),
             ("new rows of outcome_minute a minute", f"{counters:,.0f}"),
             ("new rows of attempt a minute", f"{books.attempt_rows / minutes:,.0f}"),
@@ -134,14 +134,14 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
             ("CPU of PostgreSQL, cores", f"{played.spent.server / 1e3 / load.seconds:.2f}"),
             ("write-ahead log, MB/s", f"{played.spent.log / load.seconds / 1e6:.1f}"),
             (f"disk a day, at {MEAN_OF_PEAK:.0%} of the peak on average, GB", f"{grown * daily / 1e9:,.0f}"),
-            ("rows that retention adds up a day", f"{counters * daily:,.0f}"),
-            ("hours of a day that this takes it, estimated", f"{counters * daily / prices.retention / HOUR:.1f}"),
+            ("rows that retention sums up a day", f"{counters * daily:,.0f}"),
+            ("hours of a day that this takes, estimated", f"{counters * daily / prices.retention / HOUR:.1f}"),
             (f"disk at rest ({KEEP_MINUTES} d of minutes, {KEEP_DAYS} d of days), GB", f"{at_rest / 1e9:,.0f}"),
             ("keys not in memory, of requests", f"{missed(people, size):.1%}"),
             ("memory for keys, each process, MB", f"{remembered * figures.bytes_a_key / 1e6:,.0f}"),
-            ("cases opened / messages put down meanwhile", f"{len(books.told):,} / {books.messages:,}"),
+            ("incidents opened / outbox messages written meanwhile", f"{len(books.told):,} / {books.messages:,}"),
         ],
-        f"{minutes:g} min were played, batch delay {load.batch_delay:g} s, seed {load.seed}; {figures.known}.",
+        f"{minutes:g} min simulated, batch delay {load.batch_delay:g} s, seed {load.seed}; {figures.known}.",
     )
 
 
@@ -167,7 +167,7 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
         f"The same load on fewer and more processes ({load.seconds:g} s, from a minute's first second)",
         ("processes", *TRIALS),
         rows,
-        "What a refusal waits, p50 / p99; entries a commit; cores of PostgreSQL. 32 and 512 locks: commits of up to so "
+        "How long a refused request waits, p50 / p99; events a commit; cores of PostgreSQL. 32 and 512 locks: commits of up to so "
         f"many keys run beside others, in place of {outcome_writer._LOCKED}.",
     )
 
@@ -200,12 +200,12 @@ def cases_table(number: int, seed: int) -> Table:
         rates = (f"{most(some):,.1f}" for some in (found.starts, found.timers, found.answers))
         relays = f"{math.ceil(messages / A_RELAY)}"
         rows.append((name, *rates, f"{messages:,.1f}", relays, f"{number * SILENT_EVENTS:,}", f"{size / 1e6:,.0f}"))
-    columns = ("opened", "starts/s", "timers/s", "answers/s", "messages/s", "relays", "events, all silent", "MB")
+    columns = ("opened", "starts/s", "timers/s", "answers/s", "messages/s", "relays", "events, none answered", "MB")
     note = (
-        "Highest rate of any minute. Half of the cases is answered, after half a day on average. MB: histories, half "
-        "of them to the end in silence; doublings and regenerations come on top."
+        "Highest rate of any minute. Half of the incidents are answered, after half a day on average. MB: histories, "
+        "half of them until they end without an answer; doublings and regenerations are not included."
     )
-    return Table(f"{number:,} cases in Temporal", columns, rows, note)
+    return Table(f"{number:,} incidents in Temporal", columns, rows, note)
 
 
 def tables(load: Load, number_of_cases: int, figures: Figures) -> list[Table]:
