@@ -24,10 +24,10 @@ def exposition(authenticator: Authenticator) -> str:
         ("octy_app_recorder_lost_total", "counter", "Outcomes given up: the queue was full.", [("", health.lost)]),
         ("octy_app_recorder_failures_total", "counter", "Commits that failed.", [("", health.failures)]),
         (
-            "octy_app_database_set_back_total",
+            "octy_app_database_restores_total",
             "counter",
             "Times that the database went back: a backup was restored.",
-            [("", authenticator.set_back)],
+            [("", authenticator.restores_detected)],
         ),
         ("octy_app_recorder_queued", "gauge", "Outcomes that wait for their commit.", [("", health.queued)]),
         ("octy_app_recorder_commit_seconds", "gauge", "What the last commit took.", [("", health.last_commit_seconds)]),

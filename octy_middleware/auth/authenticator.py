@@ -105,7 +105,7 @@ class Authenticator:
             size=settings.key_cache_size,
             interval=settings.feed_interval,
             grace_period=settings.grace_period,
-            keep=lambda digest: not self._hasher.needs_upgrade(digest),
+            is_cacheable=lambda digest: not self._hasher.needs_upgrade(digest),
             peppers=PepperCheck(settings.peppers),
         )
         self._outcome_writer = OutcomeWriter(
@@ -131,7 +131,9 @@ class Authenticator:
             self._key_cache,
             self._hasher,
             self._decisions,
-            HashLimiter(width=settings.max_slow_hashes, queue=settings.max_waiting_hashes, rest=self._hashes.trim),
+            HashLimiter(
+                max_running=settings.max_slow_hashes, max_waiting=settings.max_waiting_hashes, on_idle=self._hashes.trim
+            ),
             self._proxies,
             renew=self._renew,
             clock=clock,
@@ -319,9 +321,9 @@ class Authenticator:
         return self._recorder.health()
 
     @property
-    def set_back(self) -> int:
+    def restores_detected(self) -> int:
         """How often this process saw the database go back: a backup was restored."""
-        return self._key_cache.set_back
+        return self._key_cache.restores_detected
 
     def recorded(self) -> Mapping[Outcome, int]:
         """Return how many requests this process has recorded since it began, by outcome."""

@@ -10,10 +10,10 @@ from math import inf
 
 from octy_middleware.keys.key_record import Memory
 
-TICK = 0.2  # seconds between two calls of `CacheTrust.tick`
-_TRUSTED = 1.0  # seconds that one read, or one failed try, is trusted for: a revoked pair stops within a second
-_SLOW = 0.5  # seconds after which a read that gives no answer counts as failed
-_PAUSED = 0.75  # seconds without a tick that are a pause of the process
+TICK_INTERVAL = 0.2  # seconds between two calls of `CacheTrust.tick`
+_TRUST_TTL = 1.0  # seconds that one read, or one failed try, is trusted for: a revoked pair stops within a second
+_READ_TIMEOUT = 0.5  # seconds after which a read that gives no answer counts as failed
+_PAUSE_THRESHOLD = 0.75  # seconds without a tick that are a pause of the process
 
 
 class CacheTrust:
@@ -24,48 +24,50 @@ class CacheTrust:
         self._memory = memory
         self._grace_period = grace_period
         self._lock = threading.Lock()
-        self._read_at = -inf  # when the last successful read began
-        self._begun: float | None = None  # when the read under way began; None once a pause has made it worthless
-        self._ticked = -inf
-        self._paused = 0.0  # of pauses that `tick` has not returned yet
+        self._last_read_at = -inf  # when the last successful read began
+        self._read_started_at: float | None = (
+            None  # when the read under way began; None once a pause has made it worthless
+        )
+        self._last_tick_at = -inf
+        self._unreported_pause = 0.0  # of pauses that `tick` has not returned yet
         memory.trusted_until = -inf
 
     def begin(self, now: float) -> None:
         """Note that a read begins."""
         with self._lock:
             self._note_time(now)
-            self._begun = now
+            self._read_started_at = now
 
-    def succeed(self, begun: float) -> None:
-        """CacheTrust memory since `begun`. Call it once what the read has told is dropped from memory."""
+    def succeed(self, started_at: float) -> None:
+        """CacheTrust memory since `started_at`. Call it once what the read has told is dropped from memory."""
         with self._lock:
-            self._begun = None
-            self._read_at = begun
-            self._memory.trusted_until = begun + min(_TRUSTED, self._grace_period)
+            self._read_started_at = None
+            self._last_read_at = started_at
+            self._memory.trusted_until = started_at + min(_TRUST_TTL, self._grace_period)
 
     def fail(self, now: float) -> None:
         """Bridge the outage for a moment, unless the process was paused during the read: that may be why it failed."""
         with self._lock:
             self._note_time(now)
-            if self._begun is not None:
-                self._bridge(now)
-            self._begun = None
+            if self._read_started_at is not None:
+                self._extend(now)
+            self._read_started_at = None
 
     def tick(self, now: float) -> float:
         """Note that this process runs. Return how long it has not run since the last call, or 0.0."""
         with self._lock:
             self._note_time(now)
-            if self._begun is not None and now - self._begun > _SLOW:
-                self._bridge(now)
-            paused, self._paused = self._paused, 0.0
+            if self._read_started_at is not None and now - self._read_started_at > _READ_TIMEOUT:
+                self._extend(now)
+            paused, self._unreported_pause = self._unreported_pause, 0.0
             return paused
 
     def _note_time(self, now: float) -> None:
         """Note the time; a gap between two such times is a pause."""
-        since, self._ticked = now - self._ticked, now
-        if _PAUSED < since < inf:
-            self._begun = None
-            self._paused += since
+        since, self._last_tick_at = now - self._last_tick_at, now
+        if _PAUSE_THRESHOLD < since < inf:
+            self._read_started_at = None
+            self._unreported_pause += since
 
-    def _bridge(self, now: float) -> None:
-        self._memory.trusted_until = min(self._read_at + self._grace_period, now + _TRUSTED)
+    def _extend(self, now: float) -> None:
+        self._memory.trusted_until = min(self._last_read_at + self._grace_period, now + _TRUST_TTL)

@@ -61,7 +61,11 @@ class Decisions:
         """
         key_hash = self._hasher.key_hash(pending.credentials.public_key)  # computed for all: equal work
         public_key, key_hash = ("", key_hash) if record is None else (record.public_key, "")
-        wait = 0.0 if self._rate_limit is None else self._rate_limit.wait(network_of(pending.client_address.source))
+        wait = (
+            0.0
+            if self._rate_limit is None
+            else self._rate_limit.count_attempt(network_of(pending.client_address.source))
+        )
         event = build_event(
             outcome, request, pending.client_address, self._clock(), public_key=public_key, key_hash=key_hash
         )

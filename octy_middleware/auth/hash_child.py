@@ -14,7 +14,7 @@ from passlib.context import CryptContext
 
 from octy_middleware.keys.imported_hashes import IMPORTED, verify_imported
 
-READY, FITS, FITS_NOT, LACKS_MEMORY = b"r", b"1", b"0", b"m"
+READY, MATCH, NO_MATCH, OUT_OF_MEMORY = b"r", b"1", b"0", b"m"
 _NICE = 19  # the lowest
 _LOWEST = {  # of Linux
     "/proc/self/autogroup": str(_NICE),  # where each session has a priority of its own, it is that which counts
@@ -25,17 +25,17 @@ _LOWEST = {  # of Linux
 def serve() -> None:
     """Answer until the input ends."""
     _lower_priority()
-    answers = os.dup(1)
+    replies = os.dup(1)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # what libraries print is no answer
     context = CryptContext(schemes=[*IMPORTED])
-    os.write(answers, READY)
+    os.write(replies, READY)
     for line in sys.stdin.buffer:
         secret, stored = json.loads(line)
         try:
-            answer = FITS if verify_imported(context, secret, stored) else FITS_NOT
+            reply = MATCH if verify_imported(context, secret, stored) else NO_MATCH
         except MemoryError:
-            answer = LACKS_MEMORY
-        os.write(answers, answer)
+            reply = OUT_OF_MEMORY
+        os.write(replies, reply)
 
 
 def _lower_priority() -> None:

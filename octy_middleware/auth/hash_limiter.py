@@ -13,9 +13,9 @@ from typing import Any, TypeVar
 from octy_middleware.process.fork import restart_after_fork
 
 Result = TypeVar("Result")
-_OF_ONE = 4  # places of one source, so that it does not use up the threads of a server
-_LEAST_SHARE, _SHARES = 8, 4  # places of one key: at least so many, else a part of all
-_IDLE = 60.0  # seconds after which a thread without work ends
+_MAX_PER_SOURCE = 4  # places of one source, so that it does not use up the threads of a server
+_MIN_PER_KEY, _KEYS_SHARING = 8, 4  # places of one key: at least so many, else a part of all
+_IDLE_TIMEOUT = 60.0  # seconds after which a thread without work ends
 
 
 class _Job:
@@ -31,66 +31,66 @@ class _Job:
 
 
 class HashLimiter:
-    """Runs at most `width` calls at once, while at most `queue` more wait. Safe for threads and after fork.
+    """Runs at most `max_running` calls at once, while at most `max_waiting` more wait. Safe for threads and after fork.
 
     Keys take turns: a flood on one of them makes a call for another wait for one of its calls at most.
     """
 
-    def __init__(self, *, width: int, queue: int, rest: Callable[[], None] = lambda: None) -> None:
-        """`rest` is called at the end of each thread, which had no work for a while."""
-        self._width = width
-        self._queue = queue
-        self._rest = rest
-        self._share = max(_LEAST_SHARE, (width + queue) // _SHARES)
+    def __init__(self, *, max_running: int, max_waiting: int, on_idle: Callable[[], None] = lambda: None) -> None:
+        """`on_idle` is called at the end of each thread, which had no work for a while."""
+        self._max_running = max_running
+        self._max_waiting = max_waiting
+        self._on_idle = on_idle
+        self._max_per_key = max(_MIN_PER_KEY, (max_running + max_waiting) // _KEYS_SHARING)
         self.restart()
         restart_after_fork(self)
 
     def restart(self) -> None:
         """Begin with an empty lane, and without threads."""
         self._changed = threading.Condition()
-        self._places: Counter[str] = Counter()  # by source
-        self._of_keys: Counter[str] = Counter()
+        self._by_source: Counter[str] = Counter()  # by source
+        self._by_key: Counter[str] = Counter()
         self._waiting: OrderedDict[str, deque[_Job]] = OrderedDict()  # by key; the first one's turn is next
         self._threads = 0
         self._idle = 0
 
-    def run(self, work: Callable[[], Result], *, who: str, key: str = "") -> Result | None:
+    def run(self, work: Callable[[], Result], *, source: str, key: str = "") -> Result | None:
         """Return what the work returns, after those before it; None at once when too many wait.
 
-        That is of all, of the source `who`, or of `key`; calls that are made in vain share one key, the empty one.
+        That is of all, of the source `source`, or of `key`; calls that are made in vain share one key, the empty one.
         """
         job = _Job(work)
-        if not self._enter(job, who, key):
+        if not self._enter(job, source, key):
             return None
         try:
             job.done.wait()
         finally:
-            self._leave(who, key)
+            self._leave(source, key)
         if job.error is not None:
             raise job.error
         result: Result = job.result
         return result
 
-    def _enter(self, job: _Job, who: str, key: str) -> bool:
+    def _enter(self, job: _Job, source: str, key: str) -> bool:
         with self._changed:
-            full = self._places.total() >= self._width + self._queue
-            if full or self._places[who] >= _OF_ONE or self._of_keys[key] >= self._share:
+            full = self._by_source.total() >= self._max_running + self._max_waiting
+            if full or self._by_source[source] >= _MAX_PER_SOURCE or self._by_key[key] >= self._max_per_key:
                 return False
-            self._places[who] += 1
-            self._of_keys[key] += 1
+            self._by_source[source] += 1
+            self._by_key[key] += 1
             self._waiting.setdefault(key, deque()).append(job)
-            if self._idle < len(self._waiting) and self._threads < self._width:
+            if self._idle < len(self._waiting) and self._threads < self._max_running:
                 self._threads += 1
                 threading.Thread(target=self._work, name="octy-slow-hash", daemon=True).start()
             self._changed.notify()
             return True
 
-    def _leave(self, who: str, key: str) -> None:
+    def _leave(self, source: str, key: str) -> None:
         with self._changed:
-            self._places[who] -= 1
-            self._of_keys[key] -= 1
-            self._places += Counter()  # drops those without a place
-            self._of_keys += Counter()
+            self._by_source[source] -= 1
+            self._by_key[key] -= 1
+            self._by_source += Counter()  # drops those without a place
+            self._by_key += Counter()
 
     def _work(self) -> None:
         while (job := self._next()) is not None:
@@ -99,13 +99,13 @@ class HashLimiter:
             except BaseException as error:  # noqa: BLE001  # the caller's, in whose thread it is raised
                 job.error = error
             job.done.set()
-        self._rest()
+        self._on_idle()
 
     def _next(self) -> _Job | None:
         with self._changed:
             while not self._waiting:
                 self._idle += 1
-                public_outcome = self._changed.wait(_IDLE)
+                public_outcome = self._changed.wait(_IDLE_TIMEOUT)
                 self._idle -= 1
                 if not public_outcome and not self._waiting:
                     self._threads -= 1

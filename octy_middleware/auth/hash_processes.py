@@ -25,7 +25,7 @@ from pathlib import Path
 
 from passlib.context import CryptContext
 
-from octy_middleware.auth.hash_child import FITS, FITS_NOT, LACKS_MEMORY, READY
+from octy_middleware.auth.hash_child import MATCH, NO_MATCH, OUT_OF_MEMORY, READY
 from octy_middleware.keys.imported_hashes import verify_imported
 from octy_middleware.process.fork import rest_while_forking
 
@@ -40,8 +40,8 @@ from octy_middleware.auth.hash_child import serve
 serve()
 """  # without running the package's own module: a child needs neither database nor framework
 _ENVIRONMENT = ("PATH", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH", "SYSTEMROOT")
-_START, _LONGEST = 30.0, 60.0  # seconds that a child may take to start, and for a hash
-_PAUSE = 60.0  # seconds without children after one that did not start
+_START_TIMEOUT, _HASH_TIMEOUT = 30.0, 60.0  # seconds that a child may take to start, and for a hash
+_START_RETRY_DELAY = 60.0  # seconds without children after one that did not start
 _NICE = 10  # of the threads that compute where there are no children
 
 
@@ -58,23 +58,23 @@ class _Child:
             creationflags=getattr(subprocess, "IDLE_PRIORITY_CLASS", 0),
         )
 
-    def ask(self, question: object, timeout: float) -> bytes:
+    def request(self, message: object, timeout: float) -> bytes:
         """Return the answer's byte; none from a child that has ended, or does not answer in time."""
         assert self.process.stdin is not None
         assert self.process.stdout is not None
-        line = json.dumps(question).encode() + b"\n"
+        line = json.dumps(message).encode() + b"\n"
         with suppress(OSError):
             while line:
                 line = line[os.write(self.process.stdin.fileno(), line) :]
             if hasattr(select, "poll"):
-                answer = select.poll()
-                answer.register(self.process.stdout, select.POLLIN)
-                if not answer.poll(timeout * 1000):
+                reply = select.poll()
+                reply.register(self.process.stdout, select.POLLIN)
+                if not reply.poll(timeout * 1000):
                     return b""
             return os.read(self.process.stdout.fileno(), 1)
         return b""
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
         self.close()
@@ -84,7 +84,7 @@ class _Child:
             if pipe is not None:
                 pipe.close()
 
-    def forget(self) -> None:
+    def close_inherited(self) -> None:
         """Close what a fork has inherited of another process's child."""
         self.process.returncode = 0  # there is nothing to wait for
         self.close()
@@ -100,7 +100,7 @@ class HashProcesses:
         self._pid = os.getpid()
         self._closed = False
         self._pause_until = 0.0
-        weakref.finalize(self, _end_all, self._all)
+        weakref.finalize(self, _kill_all, self._all)
         rest_while_forking(self)
 
     def verify(self, context: CryptContext, secret: str, stored: str) -> bool:
@@ -109,18 +109,18 @@ class HashProcesses:
         Raises MemoryError when the hash could not be computed: for want of memory, or its processes were killed.
         """
         for _ in range(2):  # one that somebody has killed says nothing about the hash
-            child = self._take()
+            child = self._acquire()
             if child is None:
                 _lower_priority()
                 return verify_imported(context, secret, stored)
-            answer = b""
+            reply = b""
             try:
-                answer = child.ask([secret, stored], _LONGEST)
+                reply = child.request([secret, stored], _HASH_TIMEOUT)
             finally:
-                self._put(child, works=answer != b"")
-            if answer in (FITS, FITS_NOT):
-                return answer == FITS
-            if answer == LACKS_MEMORY:
+                self._release(child, works=reply != b"")
+            if reply in (MATCH, NO_MATCH):
+                return reply == MATCH
+            if reply == OUT_OF_MEMORY:
                 break
         raise MemoryError("an imported hash could not be computed")
 
@@ -148,13 +148,13 @@ class HashProcesses:
     def restart(self) -> None:
         """Begin without children: those that there are belong to the parent."""
         for child in self._all:
-            child.forget()
+            child.close_inherited()
         self._all.clear()
         self._idle.clear()
         self._lock = threading.Lock()
         self._pid = os.getpid()
 
-    def _take(self) -> _Child | None:
+    def _acquire(self) -> _Child | None:
         if self._pid != os.getpid():  # a fork that Python was not told of
             self.restart()
         with self._lock:
@@ -164,14 +164,14 @@ class HashProcesses:
                 if child.process.poll() is None:
                     return child
                 self._all.discard(child)
-                child.end()
+                child.kill()
             started = self._start()
         if started is None:
             return None
-        if started.ask([sys.path, _places()], _START) == READY:
+        if started.request([sys.path, _package_paths()], _START_TIMEOUT) == READY:
             return started
         self._decisions(started)
-        self._no_children("it did not become ready")
+        self._warn_and_pause("it did not become ready")
         return None
 
     def _start(self) -> _Child | None:
@@ -179,17 +179,17 @@ class HashProcesses:
             return None
         python = _interpreter()
         if python is None:
-            self._no_children("sys.executable is no Python interpreter", pause=float("inf"))
+            self._warn_and_pause("sys.executable is no Python interpreter", pause=float("inf"))
             return None
         try:
             child = _Child(python)
         except OSError as error:
-            self._no_children(str(error))
+            self._warn_and_pause(str(error))
             return None
         self._all.add(child)
         return child
 
-    def _no_children(self, why: str, pause: float = _PAUSE) -> None:
+    def _warn_and_pause(self, why: str, pause: float = _START_RETRY_DELAY) -> None:
         self._pause_until = time.monotonic() + pause
         _logger.warning(
             "no process could be started for imported hashes (%s): they are computed in threads of this process, "
@@ -197,7 +197,7 @@ class HashProcesses:
             why,
         )
 
-    def _put(self, child: _Child, *, works: bool) -> None:
+    def _release(self, child: _Child, *, works: bool) -> None:
         if works and not self._closed:
             with self._lock:
                 self._idle.append(child)
@@ -206,15 +206,15 @@ class HashProcesses:
 
     def _decisions(self, child: _Child) -> None:
         self._all.discard(child)
-        child.end()
+        child.kill()
 
 
-def _end_all(children: set[_Child]) -> None:
+def _kill_all(children: set[_Child]) -> None:
     while children:
-        children.pop().end()
+        children.pop().kill()
 
 
-def _places() -> list[str]:
+def _package_paths() -> list[str]:
     return [str(Path(__file__).parent.parent)]
 
 

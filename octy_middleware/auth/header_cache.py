@@ -21,21 +21,21 @@ from octy_middleware.keys.key_record import KeyRecord, Memory
 from octy_middleware.process.fork import restart_after_fork
 from octy_middleware.recording.recorder import Recorder
 
-_EVICTED = 64  # headers that make room at once
-_SOURCES = 64  # sources of one header whose events are kept for the second
+_EVICTION_BATCH = 64  # headers that make room at once
+_MAX_SOURCES = 64  # sources of one header whose events are kept for the second
 
 
-class _Known:
+class _CachedHeader:
     """A right header: what it was proven by, and this second's events by source."""
 
-    __slots__ = ("decision", "events", "key", "packed", "record", "until")
+    __slots__ = ("decision", "events", "key", "packed", "record", "valid_until")
 
     def __init__(self, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         self.record = record
         self.key = record.public_key.encode()
         self.packed = packed
         self.decision = decision
-        self.until = 0.0  # when events get stale, or the pair ends
+        self.valid_until = 0.0  # when events get stale, or the pair ends
         self.events: dict[str, AuthEvent] = {}
 
 
@@ -54,7 +54,7 @@ class HeaderCache:
     def restart(self) -> None:
         """Know nothing, under another key."""
         self._state = blake2b(key=secrets.token_bytes(32), digest_size=16)
-        self._known: dict[bytes, _Known] = {}
+        self._headers: dict[bytes, _CachedHeader] = {}
 
     def get(self, value: bytes, source: str) -> AuthDecision | None:
         """Return the decision of a value that is known, byte for byte, or None; its use is noted.
@@ -63,48 +63,50 @@ class HeaderCache:
         """
         state = self._state.copy()
         state.update(value)
-        known = self._known.get(state.digest())
+        cached = self._headers.get(state.digest())
         memory = self._memory
         if (
-            known is None
-            or memory.records.get(known.key) is not known.packed
+            cached is None
+            or memory.records.get(cached.key) is not cached.packed
             or self._monotonic() > memory.trusted_until
         ):
             return None
         now = self._clock()
-        if now >= known.until or now < known.until - 1.0:
-            if not known.record.is_live(now):
+        if now >= cached.valid_until or now < cached.valid_until - 1.0:
+            if not cached.record.is_live(now):
                 return None
-            self._begin_second(known, now)
-        event = known.events.get(source)
+            self._start_second(cached, now)
+        event = cached.events.get(source)
         if event is None:
-            event = self._event(known, source, now)
+            event = self._shared_event(cached, source, now)
         if self._recorder.record(event):
-            return known.decision
-        return known.decision._replace(event=event)
+            return cached.decision
+        return cached.decision._replace(event=event)
 
     def add(self, value: bytes, record: KeyRecord, packed: bytes, decision: AuthDecision) -> None:
         """Know a right value from now on; the oldest ones make room."""
         state = self._state.copy()
         state.update(value)
-        if len(self._known) >= self._size:
-            for oldest in list(islice(self._known, min(_EVICTED, self._size))):
-                self._known.pop(oldest, None)
-        self._known[state.digest()] = _Known(record, packed, decision)
+        if len(self._headers) >= self._size:
+            for oldest in list(islice(self._headers, min(_EVICTION_BATCH, self._size))):
+                self._headers.pop(oldest, None)
+        self._headers[state.digest()] = _CachedHeader(record, packed, decision)
 
     @staticmethod
-    def _begin_second(known: _Known, now: float) -> None:
-        known.events = {}
-        until = float(int(now) + 1)
-        known.until = until if known.record.ends_at is None else min(until, known.record.ends_at / 1e6)
+    def _start_second(cached: _CachedHeader, now: float) -> None:
+        cached.events = {}
+        valid_until = float(int(now) + 1)
+        cached.valid_until = (
+            valid_until if cached.record.ends_at is None else min(valid_until, cached.record.ends_at / 1e6)
+        )
 
     @staticmethod
-    def _event(known: _Known, source: str, now: float) -> AuthEvent:
+    def _shared_event(cached: _CachedHeader, source: str, now: float) -> AuthEvent:
         """Return the event that stands for each use from this source in this second: counted, not copied."""
-        record = known.record
+        record = cached.record
         event = AuthEvent(
             Outcome.ACCEPTED, now, counted_source(source), network_of(source), record.public_key, record.pair_id
         )
-        if len(known.events) < _SOURCES:
-            known.events[source] = event
+        if len(cached.events) < _MAX_SOURCES:
+            cached.events[source] = event
         return event

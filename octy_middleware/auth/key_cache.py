@@ -12,7 +12,7 @@ from struct import error as StructError  # noqa: N812
 
 from sqlalchemy import Connection, text
 
-from octy_middleware.auth.cache_trust import TICK, CacheTrust
+from octy_middleware.auth.cache_trust import TICK_INTERVAL, CacheTrust
 from octy_middleware.clock import Clock, elapsed
 from octy_middleware.db.bulk_sql import Batch, Row
 from octy_middleware.db.database import Database
@@ -25,7 +25,7 @@ from octy_middleware.process.fork import restart_after_fork
 _logger = logging.getLogger(__name__)
 
 # An unknown key takes the way of another one that exists: the same rows are read, and as many (T7).
-_LOOK_UP = Batch(
+_LOAD = Batch(
     "SELECT {standby}, input.public_key, p.id, p.account_id, a.reference, p.public_key, p.secret_digest, p.state, "
     "p.retire_at FROM {input} CROSS JOIN key_pair p CROSS JOIN account a WHERE p.public_key = "
     "COALESCE((SELECT k.public_key FROM key_pair k WHERE k.public_key = input.public_key), input.dummy_key) "
@@ -33,9 +33,9 @@ _LOOK_UP = Batch(
     public_key="text",
     dummy_key="text",
 )
-_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
+_SELECT_CHANGES = text("SELECT seq, public_key FROM key_change WHERE seq > :seq ORDER BY seq")
 # One hash of each imported scheme, by a loose scan of the partial index: a million imports cost a few look-ups.
-_IMPORTED = text(
+_SELECT_IMPORTED_HASHES = text(
     "WITH RECURSIVE found(scheme) AS ("
     " SELECT MIN(imported_scheme) FROM key_pair WHERE imported_scheme IS NOT NULL"
     " UNION ALL"
@@ -44,9 +44,9 @@ _IMPORTED = text(
     "SELECT (SELECT secret_digest FROM key_pair WHERE imported_scheme = found.scheme LIMIT 1) "
     "FROM found WHERE found.scheme IS NOT NULL"
 )
-_RENEWED = 1000  # renewed pairs of which the feed has not told yet
-_EVICTED = 1024  # records that make room at once
-_ENDS = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
+_MAX_RENEWED = 1000  # renewed pairs of which the feed has not told yet
+_EVICTION_BATCH = 1024  # records that make room at once
+_SELECT_FEED_RANGE = text("SELECT COALESCE(MIN(seq), 0), COALESCE(MAX(seq), 0) FROM key_change")
 
 
 class KeyCache:
@@ -59,11 +59,11 @@ class KeyCache:
         size: int,
         interval: float,
         grace_period: float,
-        keep: Callable[[str], bool] = lambda _digest: True,
+        is_cacheable: Callable[[str], bool] = lambda _digest: True,
         peppers: PepperCheck | None = None,
         monotonic: Clock = elapsed,
     ) -> None:
-        """Remember at most `size` records, of those whose digest is to `keep`; others are looked up each time.
+        """Remember at most `size` records, of those whose digest is to `is_cacheable`; others are looked up each time.
 
         Nothing is found while `peppers` are not those of the database.
         """
@@ -72,11 +72,11 @@ class KeyCache:
         self._size = size
         self._interval = interval
         self._grace_period = grace_period
-        self._keep = keep
+        self._is_cacheable = is_cacheable
         self._peppers = peppers
         self._monotonic = monotonic
         self.memory = Memory()
-        self.set_back = 0  # how often the database was seen to go back: a backup was restored
+        self.restores_detected = 0  # how often the database was seen to go back: a backup was restored
         self._epoch = 0  # counts changes, so that a look-up begun before one is not remembered after it
         self.restart()
         restart_after_fork(self)
@@ -88,7 +88,7 @@ class KeyCache:
         self._trust = CacheTrust(self.memory, self._grace_period)
         if self._peppers is not None:
             self._peppers.restart()
-        self._aside: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
+        self._dummy_records: dict[bytes, bytes] = {}  # of stand-ins; nobody asks it
         self._lock = threading.Lock()
         self._epoch += 1
         self._seq: int | None = None
@@ -124,12 +124,12 @@ class KeyCache:
 
         Raises DatabaseUnavailableError, or ForeignKeysError when this host's peppers are not the database's.
         """
-        self._ensure_reader()
+        self._ensure_feed_reader()
         epoch, dummy_key = self._epoch, self._dummy_key
-        asked_for = [(public_key, dummy_key) for public_key in public_keys]
+        requested = [(public_key, dummy_key) for public_key in public_keys]
 
         def question(connection: Connection) -> list[Row]:
-            rows = _LOOK_UP.fetch(connection, asked_for)
+            rows = _LOAD.fetch(connection, requested)
             if any(row[0] for row in rows):
                 raise StandbyError("a look-up was answered by a standby: only the primary is used")
             return rows
@@ -139,14 +139,14 @@ class KeyCache:
             with self._database.read() as connection:  # after the rows: peppers are registered before any pair is made
                 self._peppers.confirm(connection)
         found = {}
-        for _, asked, *columns in rows:
+        for _, requested_key, *columns in rows:
             record = KeyRecord(*columns)
-            real = record.public_key == asked
-            if record.is_known and self._keep(record.digest):
+            real = record.public_key == requested_key
+            if record.is_known and self._is_cacheable(record.digest):
                 # What stood in is put aside by the same steps, so that unknown keys push nothing out.
-                self._add(record, epoch, self.memory.records if real else self._aside)
+                self._add(record, epoch, self.memory.records if real else self._dummy_records)
             if real:
-                found[asked] = record
+                found[requested_key] = record
         return found
 
     def invalidate(self, public_keys: Iterable[str]) -> None:
@@ -156,14 +156,14 @@ class KeyCache:
             for public_key in public_keys:
                 self.memory.records.pop(public_key.encode(), None)
 
-    def _begin_anew(self) -> None:
+    def _reset(self) -> None:
         """Drop everything; the next read of the feed is as the first."""
         self._seq = None
         self._drop_records()
 
-    def _forget_all(self, known: int, last: int) -> None:
+    def _invalidate_all(self, known: int, last: int) -> None:
         if last < known:
-            self.set_back += 1
+            self.restores_detected += 1
             _logger.error(
                 "key feed: the database went back from change %d to %d: a backup was restored, or a server that lacked "
                 "commits was promoted. Revoked key pairs may be accepted again → run `octy db restored`",
@@ -193,21 +193,21 @@ class KeyCache:
                 return
             if len(records) >= self._size and key not in records:
                 # Several at once: to find the first of a dict takes the longer, the more were taken from it.
-                for oldest in list(islice(records, max(1, min(_EVICTED, self._size // 16)))):
+                for oldest in list(islice(records, max(1, min(_EVICTION_BATCH, self._size // 16)))):
                     del records[oldest]
             if records.get(key) != packed:  # the same object stands for the same record
                 records[key] = packed
 
-    def _ensure_reader(self) -> None:
+    def _ensure_feed_reader(self) -> None:
         if self._thread is not None:
             return
         with self._lock:
             if self._thread is None:
-                begun = self._monotonic()
+                started_at = self._monotonic()
                 self._read_feed()
-                self._trust.succeed(begun)
+                self._trust.succeed(started_at)
                 self._start(self._tick, "octy-key-trust")
-                self._thread = self._start(self._follow, "octy-key-feed")
+                self._thread = self._start(self._follow_feed, "octy-key-feed")
 
     def _start(self, run: Callable[[threading.Event, CacheTrust], None], name: str) -> threading.Thread:
         thread = threading.Thread(target=run, args=(self._stop, self._trust), name=name, daemon=True)
@@ -217,53 +217,53 @@ class KeyCache:
     def _tick(self, stop: threading.Event, trust: CacheTrust) -> None:
         """Note that this process runs, in a thread of its own: a read of the feed may hang."""
         level = logging.WARNING  # a host that stops its processes between requests does so all day long
-        while not stop.wait(TICK):
+        while not stop.wait(TICK_INTERVAL):
             paused = trust.tick(self._monotonic())
             if paused:
                 _logger.log(level, "this process did not run for %.1f s; keys are looked up first", paused)
                 level = logging.DEBUG
 
-    def _follow(self, stop: threading.Event, trust: CacheTrust) -> None:
-        silent = False
+    def _follow_feed(self, stop: threading.Event, trust: CacheTrust) -> None:
+        is_failing = False
         while not stop.wait(self._interval):
-            begun = self._monotonic()
-            trust.begin(begun)
+            started_at = self._monotonic()
+            trust.begin(started_at)
             try:
                 changed = self._read_feed()
             except Exception as error:  # noqa: BLE001  # a reader that dies would leave revoked pairs in memory
                 if not stop.is_set():
                     trust.fail(self._monotonic())
                 if isinstance(error, ForeignKeysError):  # another database, or its peppers were registered elsewhere
-                    self._begin_anew()
+                    self._reset()
                     continue
-                if not silent:
+                if not is_failing:
                     _logger.warning(
                         "key feed: %s: %s; known pairs are accepted for %g s",
                         type(error).__name__,
                         error,
                         self._grace_period,
                     )
-                silent = True
+                is_failing = True
                 continue
-            if silent:
+            if is_failing:
                 _logger.warning("key feed: the store answers again")
-                silent = False
+                is_failing = False
             if changed:
                 self.invalidate(changed)
             if not stop.is_set():  # `close` waits only so long for a read that hangs
-                trust.succeed(begun)
-                self._look_up_again(changed)
+                trust.succeed(started_at)
+                self._reload_renewed(changed)
 
     def reload_renewed(self, public_key: str) -> None:
         """Remember a pair whose digest this process has just renewed, also when the feed has told of that.
 
         An outage that begins now must not cut it off. Raises DatabaseUnavailableError.
         """
-        if len(self._renewed) < _RENEWED:
+        if len(self._renewed) < _MAX_RENEWED:
             self._renewed.add(public_key)
         self.load(public_key)
 
-    def _look_up_again(self, changed: Iterable[str]) -> None:
+    def _reload_renewed(self, changed: Iterable[str]) -> None:
         for key in changed:
             if key in self._renewed:
                 self._renewed.discard(key)
@@ -275,18 +275,18 @@ class KeyCache:
     def _read_feed(self) -> list[str]:
         """Read what changed since the last look. The first look only notes where the feed stands."""
         with self._database.read() as connection:
-            first, last = connection.execute(_ENDS).one()
+            first, last = connection.execute(_SELECT_FEED_RANGE).one()
             known = self._seq
-            rows = [] if known is None else connection.execute(_CHANGES, {"seq": known}).all()
+            rows = [] if known is None else connection.execute(_SELECT_CHANGES, {"seq": known}).all()
             # Restored from a backup, or asleep for longer than entries are kept: what changed since is unknown.
-            torn = known is not None and (last < known or first > known + 1)
+            has_gap = known is not None and (last < known or first > known + 1)
             if self._peppers is not None:
-                self._peppers.confirm(connection, anew=known is None or torn)
-            if known is None or rows or torn:
-                self._imported_hashes = tuple(row[0] for row in connection.execute(_IMPORTED))
+                self._peppers.confirm(connection, anew=known is None or has_gap)
+            if known is None or rows or has_gap:
+                self._imported_hashes = tuple(row[0] for row in connection.execute(_SELECT_IMPORTED_HASHES))
                 self._dummy_key = str(connection.execute(SELECT_DUMMY_KEY).scalar() or "")
-        if torn:
-            self._forget_all(known or 0, last)
+        if has_gap:
+            self._invalidate_all(known or 0, last)
         self._seq = last
         return [row[1] for row in rows]
 

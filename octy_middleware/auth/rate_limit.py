@@ -11,7 +11,7 @@ import time
 from octy_middleware.clock import Clock
 from octy_middleware.process.fork import restart_after_fork
 
-_SOURCES = 65_536  # remembered at most; attackers choose their addresses freely
+_MAX_SOURCES = 65_536  # remembered at most; attackers choose their addresses freely
 
 
 class RateLimit:
@@ -26,18 +26,18 @@ class RateLimit:
 
     def restart(self) -> None:
         """Begin anew, with a lock that nobody holds."""
-        self._due: dict[str, float] = {}  # when the source's next attempt is due if it kept to the rate, by age
+        self._due_at: dict[str, float] = {}  # when the source's next attempt is due if it kept to the rate, by age
         self._lock = threading.Lock()
 
-    def wait(self, source: str) -> float:
+    def count_attempt(self, source: str) -> float:
         """Count one wrong attempt; return 0.0, or the seconds until the next one is within the rate."""
         with self._lock:
             now = self._monotonic()
-            due = max(self._due.get(source, now), now)
+            due = max(self._due_at.get(source, now), now)
             if due - now > self._burst:
                 return due - now - self._burst
-            self._due.pop(source, None)
-            self._due[source] = due + self._interval
-            if len(self._due) > _SOURCES:
-                del self._due[next(iter(self._due))]
+            self._due_at.pop(source, None)
+            self._due_at[source] = due + self._interval
+            if len(self._due_at) > _MAX_SOURCES:
+                del self._due_at[next(iter(self._due_at))]
             return 0.0

@@ -24,7 +24,7 @@ from octy_middleware.keys.secret import KeyHasher
 
 _logger = logging.getLogger(__name__)
 
-_REPORTED = 1000  # forged hashes, each once
+_MAX_REPORTED = 1000  # forged hashes, each once
 
 Renew = Callable[[KeyRecord, Secret], None]
 
@@ -51,7 +51,7 @@ class Verifier:
         self._renew = renew
         self._clock = clock
         self._dummy = dummy_record(hasher.decoy_digest)
-        self._forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
+        self._reported_forged: set[str] = set()  # pairs with a stored hash that is none of an import, as reported
         self._warned = False  # of a proxy that nobody told us to trust
 
     def verify(self, pending: PendingCredentials, request: Request, record: KeyRecord | None) -> DecisionOrPending:
@@ -73,17 +73,17 @@ class Verifier:
     def verify_slow_hash(self, slow: PendingSlowHash, request: Request) -> AuthDecision:
         """Decide by an imported hash. Blocks for it and for those before it; 503 when these, or it, are too many."""
         try:
-            fits = self._hash_limiter.run(
+            matches = self._hash_limiter.run(
                 lambda: self._hasher.verify_imported(slow.pending.credentials.secret, slow.stored),
-                who=network_of(slow.pending.client_address.source),
+                source=network_of(slow.pending.client_address.source),
                 key=slow.pending.credentials.public_key if slow.right is None else DECOY_HASH_QUEUE,
             )
         except MemoryError:  # argon2 and scrypt take up to a gigabyte
             _logger.error("an imported hash could not be computed: there is not enough memory")  # noqa: TRY400
-            fits = None
-        if fits is None:
+            matches = None
+        if matches is None:
             return self._decide_without_hash(slow, request)
-        right = fits if slow.right is None else slow.right
+        right = matches if slow.right is None else slow.right
         try:  # it took a while: the pair may have been retired or renewed meanwhile
             record = self._key_cache.load(slow.pending.credentials.public_key)
         except DatabaseUnavailableError:
@@ -132,7 +132,7 @@ class Verifier:
             self._report_forged(record)
         live = record is not None and record.is_live(self._clock())
         if pending.plain:
-            exposed = right and live and self._is_plain(pending, request)
+            exposed = right and live and self._is_plain_http(pending, request)
             return self._decisions.refuse_plain(pending, request, record, exposed=exposed)
         if record is None or not record.is_known:
             return self._decisions.refuse(Outcome.UNKNOWN_KEY, pending, request, None)
@@ -146,15 +146,15 @@ class Verifier:
 
     def _report_forged(self, record: KeyRecord) -> None:
         """Log once that a stored hash is none that an import has put there; nothing fits it."""
-        if record.pair_id not in self._forged and len(self._forged) < _REPORTED:
-            self._forged.add(record.pair_id)
+        if record.pair_id not in self._reported_forged and len(self._reported_forged) < _MAX_REPORTED:
+            self._reported_forged.add(record.pair_id)
             _logger.error(
                 "the stored hash of %s was not written by an import, or was changed or copied since: "
                 "no secret fits it. Find out who wrote it; `octy doctor` lists such pairs",
                 record.public_key,
             )
 
-    def _is_plain(self, pending: PendingCredentials, request: Request) -> bool:
+    def _is_plain_http(self, pending: PendingCredentials, request: Request) -> bool:
         """Tell whether the request is known to have come over plain HTTP."""
         if pending.client_address.scheme == "unknown":
             if not self._warned:
@@ -164,9 +164,9 @@ class Verifier:
                     "that is named in OCTY_TRUSTED_PROXIES, or set OCTY_REQUIRE_HTTPS=0 if no plain HTTP reaches it"
                 )
             return False
-        return not self._hides_tls(request)
+        return not self._is_tls_behind_untrusted_proxy(request)
 
-    def _hides_tls(self, request: Request) -> bool:
+    def _is_tls_behind_untrusted_proxy(self, request: Request) -> bool:
         """Tell whether a proxy that nobody told us to trust says that TLS ended there.
 
         Then the pair was perhaps not exposed, our settings are wrong; and every customer would be told that it was.
@@ -177,12 +177,12 @@ class Verifier:
             return False
         if not self._warned:
             self._warned = True
-            self._warn_of_proxy(request)
+            self._warn_of_untrusted_proxy(request)
         return True
 
-    def _warn_of_proxy(self, request: Request) -> None:
+    def _warn_of_untrusted_proxy(self, request: Request) -> None:
         source = self._proxies.resolve(request.peer, request.scheme, (), (), ()).source
-        if request.has_replaced_peer or source in _named_in(request):
+        if request.has_replaced_peer or source in _forwarded_addresses(request):
             _logger.error(
                 "requests are refused as plain HTTP although their headers speak of TLS, and the address of the proxy "
                 "can't be seen: %s is the client's, put in its place by the PROXY protocol or by a middleware in front "
@@ -198,7 +198,7 @@ class Verifier:
         )
 
 
-def _named_in(request: Request) -> list[str]:
+def _forwarded_addresses(request: Request) -> list[str]:
     """Return the addresses that X-Forwarded-For names, whoever wrote it."""
     values = b",".join(request.header(b"x-forwarded-for"))
     return [value.strip(b" \t").decode("latin-1") for value in values.split(b",")]

@@ -21,12 +21,12 @@ class TrioWaiter(CommitWaiter):
         self.loop: _TrioLoop = _TrioLoop(imported_trio().lowlevel.current_trio_token())
         self._event: trio.Event | None = None
 
-    async def wait(self, timeout: float) -> None:
+    async def wait(self, seconds: float) -> None:
         """See `TaskWaiter`."""
         if self.result is not None:
             return
         self._event = imported_trio().Event()
-        with imported_trio().move_on_after(timeout):
+        with imported_trio().move_on_after(seconds):
             await self._event.wait()
 
     def wake(self) -> None:
@@ -63,6 +63,7 @@ def make_waiter() -> TaskWaiter | TrioWaiter:
     except RuntimeError:
         if not runs_trio():
             raise ConfigurationError(
-                "this server runs neither asyncio nor trio, so outcomes cannot be recorded → run the app on an asyncio or trio server"
+                "this server runs neither asyncio nor trio, so outcomes cannot be recorded → "
+                "run the app on an asyncio or trio server"
             ) from None
     return TrioWaiter()

@@ -1,7 +1,7 @@
-"""Waiting until another thread has decided a request or committed its event: in a thread or in a task of an event loop.
+"""Waiting until another thread has decided a request or committed its event: in a thread or in an asyncio task.
 
-`settle` wakes all waiters of one loop with a single call. Futures of the standard library take a system call each, which
-releases the interpreter's lock: for a batch of a hundred that costs more than the commit.
+`settle` wakes all waiters of one loop with a single call. Futures of the standard library take a system call each,
+which releases the interpreter's lock: for a batch of a hundred that costs more than the commit.
 """
 
 import asyncio
@@ -80,12 +80,12 @@ class TaskWaiter(CommitWaiter):
         self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
         self._future: asyncio.Future[None] | None = None
 
-    async def wait(self, timeout: float) -> None:
-        """Return when it is settled, or after `timeout` seconds. When the task is cancelled the event is still recorded."""
+    async def wait(self, seconds: float) -> None:
+        """Return when it is settled, or after so many seconds. A cancelled task's event is still recorded."""
         if self.result is not None:
             return
         self._future = self.loop.create_future()
-        timer = self.loop.call_later(timeout, self.wake)
+        timer = self.loop.call_later(seconds, self.wake)
         try:
             await self._future
         finally:

@@ -1,7 +1,7 @@
 """Group commit: all events queued during one commit are written in the next transaction.
 
 The client of a refused request waits for the commit. Accepted requests wait for nothing, and their events are written
-after up to `batch_delay` seconds. Both are in one queue, so the events of a process commit in the order of its decisions.
+after up to `batch_delay` seconds. Both are in one queue, so events commit in the order of the process's decisions.
 
 An event keeps the outcome that was decided, whatever the client was told. A wrong secret whose commit fails is answered
 503, while the right secret is answered 200; so it counts as soon as it can be written.
@@ -157,7 +157,7 @@ class Recorder:
         if not self._warned:
             self._warned = True
             _logger.error(
-                "recorder: queue full; failed attempts are dropped and not counted until the database is available again"
+                "recorder: queue full; failed attempts are dropped and not counted until the queue has room again"
             )
 
     def _release_reserve(self, written: Iterable[AuthEvent]) -> None:

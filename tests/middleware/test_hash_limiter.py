@@ -11,7 +11,7 @@ from octy_middleware.auth.hash_limiter import HashLimiter
 
 
 def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> None:
-    limiter, go, running = HashLimiter(width=2, queue=3), threading.Event(), threading.Semaphore(0)
+    limiter, go, running = HashLimiter(max_running=2, max_waiting=3), threading.Event(), threading.Semaphore(0)
     peak, now = [0], [0]
     lock = threading.Lock()
 
@@ -26,62 +26,62 @@ def test_width_run_at_once_the_queue_waits_and_one_more_is_told_at_once() -> Non
         return "done"
 
     with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(limiter.run, work, who=str(number)) for number in range(5)]
+        calls = [threads.submit(limiter.run, work, source=str(number)) for number in range(5)]
         assert running.acquire(timeout=60)
         assert running.acquire(timeout=60)
-        while limiter._places.total() < 5:
+        while limiter._by_source.total() < 5:
             pass
-        assert limiter.run(lambda: "never", who="x") is None
+        assert limiter.run(lambda: "never", source="x") is None
         go.set()
         assert [call.result(60) for call in calls] == ["done"] * 5
     assert peak == [2]
-    assert limiter.run(lambda: "free again", who="x") == "free again"
-    assert not limiter._places
+    assert limiter.run(lambda: "free again", source="x") == "free again"
+    assert not limiter._by_source
 
 
 def test_one_source_has_four_places_and_leaves_the_others_to_the_rest() -> None:
-    limiter, go = HashLimiter(width=1, queue=9), threading.Event()
+    limiter, go = HashLimiter(max_running=1, max_waiting=9), threading.Event()
     with ThreadPoolExecutor(5) as threads:
-        calls = [threads.submit(limiter.run, lambda: go.wait(60), who="flood") for _ in range(4)]
-        while limiter._places["flood"] < 4:
+        calls = [threads.submit(limiter.run, lambda: go.wait(60), source="flood") for _ in range(4)]
+        while limiter._by_source["flood"] < 4:
             pass
-        assert limiter.run(lambda: True, who="flood") is None
-        calls.append(threads.submit(limiter.run, lambda: True, who="customer"))
-        while limiter._places["customer"] < 1:
+        assert limiter.run(lambda: True, source="flood") is None
+        calls.append(threads.submit(limiter.run, lambda: True, source="customer"))
+        while limiter._by_source["customer"] < 1:
             pass
         go.set()
         assert [call.result(60) for call in calls] == [True] * 5
 
 
 def test_work_that_fails_leaves_its_place() -> None:
-    limiter = HashLimiter(width=1, queue=1)
+    limiter = HashLimiter(max_running=1, max_waiting=1)
     for _ in range(5):
         with pytest.raises(ZeroDivisionError):
-            limiter.run(lambda: 1 // 0, who="x")
-    assert limiter.run(lambda: 1, who="x") == 1
+            limiter.run(lambda: 1 // 0, source="x")
+    assert limiter.run(lambda: 1, source="x") == 1
 
 
 @pytest.mark.filterwarnings("ignore:.*multi-threaded.*:DeprecationWarning")  # the very case
 def test_a_forked_child_begins_with_an_empty_lane() -> None:
-    limiter, go, running = HashLimiter(width=1, queue=1), threading.Event(), threading.Event()
+    limiter, go, running = HashLimiter(max_running=1, max_waiting=1), threading.Event(), threading.Event()
 
     def work() -> bool:
         running.set()
         return go.wait(60)
 
     with ThreadPoolExecutor(1) as threads:
-        call = threads.submit(limiter.run, work, who="x")
+        call = threads.submit(limiter.run, work, source="x")
         assert running.wait(60)
         child = os.fork()
         if child == 0:
-            os._exit(limiter.run(lambda: 7, who="x") or 1)
+            os._exit(limiter.run(lambda: 7, source="x") or 1)
         go.set()
         assert call.result(60)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
 
 
 def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None:
-    limiter, go, order = HashLimiter(width=1, queue=63), threading.Event(), []
+    limiter, go, order = HashLimiter(max_running=1, max_waiting=63), threading.Event(), []
 
     def work(name: str) -> bool:
         assert go.wait(60)
@@ -90,13 +90,13 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
 
     with ThreadPoolExecutor(20) as threads:
         flood = [
-            threads.submit(limiter.run, lambda: work("flood"), who=str(number), key="pk_attacked")
+            threads.submit(limiter.run, lambda: work("flood"), source=str(number), key="pk_attacked")
             for number in range(16)
         ]
         while limiter._of_keys["pk_attacked"] < 16:
             pass
-        assert limiter.run(lambda: True, who="another", key="pk_attacked") is None
-        customer = threads.submit(limiter.run, lambda: work("customer"), who="customer", key="pk_customer")
+        assert limiter.run(lambda: True, source="another", key="pk_attacked") is None
+        customer = threads.submit(limiter.run, lambda: work("customer"), source="customer", key="pk_customer")
         while limiter._of_keys["pk_customer"] < 1:
             pass
         go.set()
@@ -107,9 +107,9 @@ def test_keys_take_turns_and_a_flood_on_one_of_them_has_its_share_only() -> None
 
 
 def test_a_lane_begins_anew_after_its_threads_have_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(hash_limiter, "_IDLE", 0.05)
-    limiter = HashLimiter(width=2, queue=2)
+    monkeypatch.setattr(hash_limiter, "_IDLE_TIMEOUT", 0.05)
+    limiter = HashLimiter(max_running=2, max_waiting=2)
     for _ in range(3):
-        assert limiter.run(lambda: 5, who="x") == 5
+        assert limiter.run(lambda: 5, source="x") == 5
         while limiter._threads:
             pass

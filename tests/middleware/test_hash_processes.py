@@ -117,7 +117,7 @@ def test_a_hash_that_no_child_answers_in_time_is_not_called_wrong(
     processes: HashProcesses, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as hurried:
-        hurried.setattr(hash_processes, "_LONGEST", 0.05)
+        hurried.setattr(hash_processes, "_HASH_TIMEOUT", 0.05)
         with pytest.raises(MemoryError):
             verify(processes, SECRET, SLOW)
         assert children() == []

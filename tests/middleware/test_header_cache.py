@@ -54,7 +54,7 @@ def known(world: World, authenticator: Authenticator) -> Keys:
     keys = world.register()
     assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
     assert passes(authenticator, keys.basic())
-    assert len(authenticator._header_cache._known) == 1
+    assert len(authenticator._header_cache._headers) == 1
     return keys
 
 
@@ -151,14 +151,14 @@ def test_the_lane_is_bounded_and_a_header_that_made_room_comes_back(world: World
         for keys in some:
             assert authenticator.decide(FakeRequest(keys.basic())).outcome is Outcome.ACCEPTED
             assert passes(authenticator, keys.basic())
-    assert len(authenticator._header_cache._known) <= 4
+    assert len(authenticator._header_cache._headers) <= 4
     authenticator.close()
     assert world.recorded()["accepted"] == 32
 
 
 def test_no_header_stands_in_memory_in_clear(world: World, authenticator: Authenticator) -> None:
     keys = known(world, authenticator)
-    for digest, event in authenticator._header_cache._known.items():
+    for digest, event in authenticator._header_cache._headers.items():
         held = repr((digest, event.key, event.packed, event.record, event.decision, event.events))
         assert keys.secret not in held
         assert keys.basic().removeprefix("Basic ") not in held

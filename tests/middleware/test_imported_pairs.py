@@ -234,7 +234,7 @@ def test_slow_hashes_hold_up_no_other_request_and_too_many_are_503(
         ]
         for _ in range(2):
             await asyncio.to_thread(begun.acquire)
-        await asyncio.to_thread(_until, lambda: authenticator._verifier._hash_limiter._places.total() == 6)
+        await asyncio.to_thread(_until, lambda: authenticator._verifier._hash_limiter._by_source.total() == 6)
         assert await status(middleware, old.basic()) == 503  # no room to find out
         assert await status(middleware, fast.basic()) == 200
         assert await status(middleware, fast.basic("no")) == 401

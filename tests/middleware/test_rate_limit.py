@@ -18,21 +18,21 @@ class Watch:
 def test_a_burst_of_the_rate_passes_and_the_next_attempt_waits() -> None:
     watch = Watch()
     limit = RateLimit(10, monotonic=watch)
-    assert [limit.wait("a") for _ in range(10)] == [0.0] * 10
-    assert limit.wait("a") == pytest.approx(6.0)
-    assert limit.wait("b") == 0.0
+    assert [limit.count_attempt("a") for _ in range(10)] == [0.0] * 10
+    assert limit.count_attempt("a") == pytest.approx(6.0)
+    assert limit.count_attempt("b") == 0.0
     watch.now += 5.9
-    assert limit.wait("a") == pytest.approx(0.1)
+    assert limit.count_attempt("a") == pytest.approx(0.1)
     watch.now += 0.2
-    assert limit.wait("a") == 0.0
-    assert limit.wait("a") > 5
+    assert limit.count_attempt("a") == 0.0
+    assert limit.count_attempt("a") > 5
 
 
 def test_a_minute_of_peace_allows_the_whole_rate_again() -> None:
     watch = Watch()
     limit = RateLimit(3, monotonic=watch)
     for _ in range(4):
-        assert [limit.wait("a") > 0 for _ in range(5)] == [False, False, False, True, True]
+        assert [limit.count_attempt("a") > 0 for _ in range(5)] == [False, False, False, True, True]
         watch.now += 60
 
 
@@ -45,18 +45,18 @@ def test_in_no_minute_pass_more_than_twice_the_rate_and_who_keeps_to_it_never_wa
     steady = RateLimit(rate, monotonic=watch)
     for gap in gaps:
         watch.now += gap
-        if limit.wait("a") == 0.0:
+        if limit.count_attempt("a") == 0.0:
             passed.append(watch.now)
         assert sum(1 for at in passed if at > watch.now - 60) <= 2 * rate
         watch.now += 60 / rate + 1e-6
-        assert steady.wait("a") == 0.0
+        assert steady.count_attempt("a") == 0.0
 
 
 def test_it_remembers_so_many_sources_and_forgets_the_oldest(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "_SOURCES", 3)
     limit = RateLimit(1, monotonic=Watch())
     for source in "abcd":
-        assert limit.wait(source) == 0.0
+        assert limit.count_attempt(source) == 0.0
     assert len(limit._due) == 3
-    assert limit.wait("d") > 0
-    assert limit.wait("a") == 0.0
+    assert limit.count_attempt("d") > 0
+    assert limit.count_attempt("a") == 0.0

@@ -157,7 +157,7 @@ def test_every_metric_of_ours_is_on_the_dashboard(seen: Seen) -> None:
     assert left - created == {
         *("octy_database_read_seconds", "octy_app_recorder_commit_seconds"),
         *("octy_app_recorder_failures_total", "octy_app_recorder_lost_total", "octy_app_recorder_queued"),
-        *("octy_app_recorder_waiting_seconds", "octy_app_database_set_back_total"),
+        *("octy_app_recorder_waiting_seconds", "octy_app_database_restores_total"),
         "octy_mails_refused_today",
     }
 
