@@ -59,7 +59,7 @@ def test_a_thief_changes_the_address_and_the_owner_takes_the_keys_back(
     api, old, thief = connect(adapter), crew.register(), f"thief-{crew.address}"
     assert set_contact(crew, adapter, old, thief) == 200
     warned, named = mail_to(crew, crew.address, "contact_changed"), mail_to(crew, thief, "new_contact")
-    assert "If it was not, somebody has your API keys" in " ".join(warned.text.split())
+    assert "If not, someone has your API keys" in " ".join(warned.text.split())
     assert "thief-" in warned.text
     assert "security mails of the account come here from" in " ".join(named.text.split())
     assert named.links == ()

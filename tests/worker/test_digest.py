@@ -68,14 +68,14 @@ def test_what_waits_is_mailed_once_a_day_with_commands_and_nothing_of_customers(
     assert envelope.recipient == "support@octy.example"
     assert envelope.message_id == "<digest.2030-03-17@octy.example>"
     rendered = envelope.rendered
-    assert rendered.subject == "Octy support, 2030-03-17: 9 things to look at"
+    assert rendered.subject == "Octy support, 2030-03-17: 9 open tasks"
     for body in (rendered.text, rendered.html):
         said = " ".join(body.split())
         for part in (f"octy incidents show {ids['incident']}", ids["overdue"], "r-waits", "x/alert/1"):
             assert part in said
-        assert "1 mail for over an hour" in said
+        assert "1 mail not delivered for over an hour" in said
         assert "octy outbox list --dead-letters" in said
-        assert "Reminders and notices that the daily cap withholds" in said
+        assert "Reminders and notices over the daily cap" in said
         assert "z/exposed/1" in said
         assert "2 alerts to customers not sent" in said
         for secret in ("acme", "slow", "pk_", "rcpt-550", "203.0.113.9", ids["account"]):
@@ -96,7 +96,7 @@ def test_the_day_before_is_counted_by_utc_days(world: World, settings) -> None:
 
 
 def overdue(world: World, settings, now: float) -> list[str]:
-    return [name for name, _ in gather(world.database, settings, "2030-03-17", now).waiting.overdue.lines]
+    return [name for name, _ in gather(world.database, settings, "2030-03-17", now).tasks.overdue.lines]
 
 
 def test_a_case_that_staff_gave_longer_is_overdue_after_that(world: World, settings) -> None:
@@ -124,7 +124,7 @@ def test_a_long_list_is_cut_and_the_rest_counted(world: World, settings, monkeyp
     for number in range(4):
         open_case(world, f"acme{number}", at=NOW - DAY)
     change(world, "UPDATE incident SET state = 'needs_staff'")
-    listed = gather(world.database, settings, "2030-03-17", NOW).waiting.needs_staff
+    listed = gather(world.database, settings, "2030-03-17", NOW).tasks.needs_staff
     assert (len(listed.lines), listed.more, listed.count) == (2, 2, 4)
     assert [name for name, _ in listed.lines] == sorted(name for name, _ in listed.lines)
 

@@ -120,14 +120,14 @@ def test_the_customer_is_told_in_the_alert_and_on_the_page_of_the_case(world: Wo
         found = load_draft(session, links, SendMailInput(incident_id, MailKind.ALERT, 1, 0.0), time.time())
     assert found is not None
     rendered = MailRenderer(settings).render(found.facts)
-    assert "An old pair of yours is still in use" in rendered.text
+    assert "An old key pair of yours is still in use" in rendered.text
     assert f"{old.public_key}\n  still used by nightly/1.2" in rendered.text
     assert "3 requests, last on 20" in rendered.text
     assert old.public_key in rendered.html
     pages = build_pages(settings, world.database, links, world.sealer, time.time)
     with TestClient(pages, base_url="https://keys.octy.example") as browser:
         page = browser.get(links.alert_url(incident_id)).text
-    assert "An old pair of yours is still in use" in page
+    assert "An old key pair of yours is still in use" in page
     assert f"{old.public_key}" in page
     for text in (rendered.html, page):
         assert "nightly/1.2" in text

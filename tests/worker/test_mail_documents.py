@@ -12,7 +12,7 @@ from octy_middleware.http.client_address import UNIX, UNKNOWN
 from octy_middleware.http.event import OVERFLOW
 from octy_worker import formatting
 from octy_worker.mail.environment import build_environment
-from octy_worker.mail.phrasing import pace
+from octy_worker.mail.phrasing import rate
 from octy_worker.mail.renderer import MailRenderer
 from octy_worker.mail.samples import samples
 from octy_worker.mail.template_check import find_template_problems
@@ -54,7 +54,7 @@ def test_the_example_has_no_fault_and_speaks_german():
 def test_the_example_has_all_our_words():
     translation = Translation.read((EXAMPLE / "de",))
     spans = [formatting.span(seconds) for seconds in (1, 2, 60, 120, 3_600, 7_200, 86_400 * 3)]
-    paces = [pace(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
+    paces = [rate(20, timedelta(seconds=seconds)) for seconds in (0, 2, 240, 7_200, 864_000, 8_640_000)]
     templates = (ROOT / "worker/octy_worker/mail/templates").rglob("*.*")
     nouns = {noun for path in templates for noun in re.findall(r'amount\("([\w ]+)"\)', path.read_text("utf-8"))}
     amounts = [formatting.amount(number, noun) for noun in nouns for number in (1, 2)]

@@ -110,7 +110,7 @@ def test_a_refused_mail_hands_nothing_over_and_the_next_one_may(file_books):
         assert regenerations.renew(session, regeneration_id, 2, life=60, now=START) == 2
     assert activities.send_mail(order(regeneration_id, 2)) == SendMailResult("sent")
     assert all(SECRET in envelope.rendered.text for envelope in mailer.envelopes)
-    assert "it is the same pair" in mailer.envelopes[1].rendered.text
+    assert "It is the same key pair" in mailer.envelopes[1].rendered.text
     assert standing(books, regeneration_id) == COLLECTED
 
 
@@ -186,9 +186,13 @@ def test_a_mail_with_a_link_hands_nothing_over(file_books):
 @pytest.mark.parametrize(
     ("case", "said", "unsaid"),
     [
-        ({"old": False}, ["Your first pair", "An account was opened"], ["old pair"]),
-        ({}, ["a new pair", "24 hours after your mail server took this mail", PUBLIC_KEY], ["stopped already"]),
-        ({"leaked": True}, ["a new pair", "It has been stopped already", PUBLIC_KEY], ["goes on working"]),
+        ({"old": False}, ["Your first Octy API key pair", "An account was opened"], ["old key pair"]),
+        (
+            {},
+            ["a new API key pair", "24 hours after your mail server accepted this mail", PUBLIC_KEY],
+            ["already stopped"],
+        ),
+        ({"leaked": True}, ["a new API key pair", "It has already stopped working", PUBLIC_KEY], ["It works until"]),
     ],
     ids=["first", "replaced", "leaked"],
 )
@@ -196,11 +200,13 @@ def test_the_mail_has_both_keys_and_warns_to_delete_it(file_books, case, said, u
     rendered = file_books.rendered(order(file_books.regeneration(**case)))
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
         assert all(fact in form for fact in (SECRET, "hen delete this mail", "write to us at once", *said))
-        assert not any(fact in form for fact in (*unsaid, "it is the same pair", "collect", "href"))
+        assert not any(fact in form for fact in (*unsaid, "It is the same key pair", "collect", "href"))
     assert "http" not in rendered.text
 
 
-@pytest.mark.parametrize(("deliver", "said"), [("link", "a link to collect it"), ("mail", "mail you both keys")])
+@pytest.mark.parametrize(
+    ("deliver", "said"), [("link", "a link to the new secret key"), ("mail", "mail you both new keys")]
+)
 def test_the_alert_promises_what_will_come(file_books, deliver, said):
     rendered = file_books.rendered(SendMailInput(file_books.incident(), MailKind.ALERT, 1, START), deliver=deliver)
     for form in (" ".join(rendered.text.split()), " ".join(rendered.html.split())):
@@ -323,7 +329,7 @@ def test_the_whole_way_leaves_the_secret_in_the_mail_and_nowhere_else(
     assert (accepts(world, first, first_secret), accepts(world, second, second_secret)) == (False, True)
     assert finished(world) == ["done", "done"]
     assert [len(mails(relay, kind)) for kind in ("new_keys_inside", "still_used", "keys_retired")] == [2, 1, 1]
-    assert "7 requests came with the old pair" in mails(relay, "still_used")[0]
+    assert "7 requests came with the old key pair" in mails(relay, "still_used")[0]
     assert len(histories) == 2
     assert b"new_keys_inside" in histories[0]
     stored = "".join(path.read_bytes().decode("latin-1") for path in world.folder.glob("octy.db*"))

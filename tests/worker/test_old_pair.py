@@ -134,10 +134,10 @@ def test_the_warning_says_who_how_often_when_last_and_until_when(books):
     regeneration_id = books.overlap(*sources, first_used_at=utc(START - 60))
     books.failures("203.0.113.7", 1, user_agent="nightly/1.2 <b>", outcome=Outcome.ACCEPTED, ago=HOUR)
     rendered = books.rendered(order(regeneration_id))
-    assert rendered.subject == "Octy: your old API keys are still in use, and end soon"
+    assert rendered.subject == "Octy: your old API keys are still in use and stop working soon"
     for form in both(rendered):
         for fact in (
-            "2,801 requests came with the old pair",
+            "2,801 requests came with the old key pair",
             PUBLIC_KEY,
             "2026-02-02 08:40:00 UTC",  # its end
             "2026-02-02 00:40:00 UTC",  # the collection
@@ -145,7 +145,6 @@ def test_the_warning_says_who_how_often_when_last_and_until_when(books):
             "203.0.113.7",
             "last at 2026-02-02 01:40:00 UTC",
             "nightly/1.2",
-            "not named",
             "203.0.113.3",
             "2 more sources",
         ):

@@ -17,7 +17,7 @@ REACHES = [
     "{{ ''.__class__.__mro__ }}",
     "{{ colours.of.__func__.__globals__ }}",
     "{{ bars.__globals__ }}",
-    "{{ pace.__closure__ }}",
+    "{{ rate.__closure__ }}",
     "{{ '{0.__class__}'.format(terms) }}",
     "{{ self._TemplateReference__context }}",
     "{{ cycler.__init__.__globals__.os.environ }}",

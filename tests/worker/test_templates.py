@@ -91,7 +91,7 @@ def test_our_words_in_the_hosts_language(write, renderer):
     write(
         "de/alert/body.txt",
         "{{ facts.total | amount('attempt') }}, {{ 86400 | span }}, {{ 'many other addresses' | translate }}, "
-        "{{ pace(20, facts.opened_at - facts.first_at) }}, {{ 60 | span }}",
+        "{{ rate(20, facts.opened_at - facts.first_at) }}, {{ 60 | span }}",
     )
     german = renderer(mail_language="de").render(replace(sample(), total=12_345)).text
     assert " ".join(german.split()) == (

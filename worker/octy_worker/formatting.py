@@ -1,6 +1,6 @@
 """PURE. Times, lengths of time, numbers and sources in the words that mails, pages and the `octy` command share.
 
-Here: value in, text out. Not here: strangers' text (`mail.harmless`, `pages.words`), sentences (the templates).
+Untrusted text is made safe by `octy_worker.sanitize`.
 """
 
 from datetime import datetime

@@ -7,7 +7,6 @@ executes control sequences.
 import io
 import json
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, is_dataclass
@@ -19,10 +18,10 @@ from rich.console import Console, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from octy_worker import sanitize
 from octy_worker.cli.options import ListPage
 from octy_worker.errors import CommandError
 
-_ESCAPED_CATEGORIES = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp", "Zs"})
 _UNLIMITED_WIDTH = 100_000  # columns of a file or a pipe: nothing is cut or folded there
 Cell = str | int | bool | datetime | Text | None
 
@@ -33,19 +32,6 @@ class Column:
 
     title: str
     no_wrap: bool = False
-
-
-def escape_for_terminal(text: str) -> str:
-    """Return text with control, bidirectional and invisible characters as visible escapes."""
-    if text.isascii() and text.isprintable():
-        return text
-    return "".join(_escape(char) for char in text)
-
-
-def _escape(char: str) -> str:
-    if char == " " or unicodedata.category(char) not in _ESCAPED_CATEGORIES:
-        return char
-    return char.encode("unicode_escape").decode()
 
 
 def format_time(time: datetime) -> str:
@@ -65,7 +51,7 @@ def cell_text(value: Cell) -> Text:
         case datetime():
             return Text(format_time(value))
         case _:
-            return Text(escape_for_terminal(str(value)), overflow="fold", no_wrap=False)
+            return Text(sanitize.for_terminal(str(value)), overflow="fold", no_wrap=False)
 
 
 def table(columns: Sequence[Column], rows: Iterable[Sequence[Cell]], *, title: str = "") -> Table:
@@ -145,7 +131,7 @@ def print_list(
 
 def print_lines(*lines: str) -> None:
     """Print plain lines to stdout."""
-    print_page(Text("\n".join(escape_for_terminal(line) for line in lines)))
+    print_page(Text("\n".join(sanitize.for_terminal(line) for line in lines)))
 
 
 @contextmanager
@@ -186,7 +172,7 @@ def to_json(value: object) -> object:
 
 def confirm(question: str) -> bool:
     """Ask on stderr and return the answer: anything but yes is no, also the end of input. Raises KeyboardInterrupt."""
-    sys.stderr.write(f"{escape_for_terminal(question)} [y/N] ")
+    sys.stderr.write(f"{sanitize.for_terminal(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
 
@@ -198,7 +184,7 @@ def print_error(text: str) -> None:
 
 def print_note(*lines: str) -> None:
     """Print escaped lines to stderr."""
-    sys.stderr.write("".join(escape_for_terminal(line) + "\n" for line in lines))
+    sys.stderr.write("".join(sanitize.for_terminal(line) + "\n" for line in lines))
 
 
 def print_omitted(*parts: tuple[str, int, int], to_see_all: str = "--limit 0 shows all") -> None:

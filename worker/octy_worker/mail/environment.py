@@ -82,7 +82,7 @@ def build_environment(settings: WorkerSettings) -> Environment:
         terms=Terms(**{each.name: getattr(settings, each.name) for each in fields(Terms)}),
         language=settings.mail_language,
         colours=Palette.of(settings),
-        pace=translation.translated(phrasing.pace),
+        rate=translation.translated(phrasing.rate),
         bars=histogram.bars,
         bins=histogram.BINS,
     )

@@ -56,7 +56,7 @@ class MailRenderer:
         """Return the letter for these facts. Raises TemplateFaultError."""
         return RenderedMail(
             subject=" ".join(self._part(facts, "subject.txt").split()),
-            text=phrasing.wrapped(self._part(facts, "body.txt")),
+            text=phrasing.wrap(self._part(facts, "body.txt")),
             html=self._part(facts, "body.html"),
         )
 

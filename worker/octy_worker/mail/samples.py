@@ -30,13 +30,13 @@ from octy_worker.mail.facts.models import (
     UseLine,
     WebhookChangedFacts,
 )
-from octy_worker.mail.sanitize import Harmless
+from octy_worker.sanitize import MailText
 from octy_workflows.messages import MailKind
 
 _AT = utc(1_767_968_160)  # 2026-01-09 14:16:00 UTC
 _ID = "01890c2e-0000-7000-8000-000000000001"
-_OLD_KEY, _KEY = Harmless("pk_SAMPLExOLDxPUBLICxKEYxSAMPLE"), Harmless("pk_SAMPLExPUBLICxKEYxSAMPLExxx")
-_NAME, _NO_NAME = Harmless("Ada"), Harmless("")
+_OLD_KEY, _KEY = MailText("pk_SAMPLExOLDxPUBLICxKEYxSAMPLE"), MailText("pk_SAMPLExPUBLICxKEYxSAMPLExxx")
+_NAME, _NO_NAME = MailText("Ada"), MailText("")
 _DAY = timedelta(days=1)
 COPIED_KINDS = (
     MailKind.ALERT,
@@ -91,7 +91,7 @@ def _incidents(kind: MailKind, site: str) -> tuple[Facts, ...]:
         first_at=plot.bins[0].at,
         opened_at=_AT,
         last_at=plot.end,
-        network=Harmless("203.0.113.0/24"),
+        network=MailText("203.0.113.0/24"),
         window=None,
         plot=plot,
         sources=sources,
@@ -99,20 +99,20 @@ def _incidents(kind: MailKind, site: str) -> tuple[Facts, ...]:
         other_count=_OTHERS,
         sources_complete=True,
         late_uses=(_late(_AT - _DAY), _late(None)),
-        request_id=Harmless("req-7f3a9c1d"),
+        request_id=MailText("req-7f3a9c1d"),
         name=_NAME,
         url=f"{site}/alert/SAMPLE",
     )
     bare = replace(
         full,
-        network=Harmless(""),
+        network=MailText(""),
         plot=None,
         sources=(),
         other_sources=0,
         other_count=0,
         sources_complete=True,
         late_uses=(),
-        request_id=Harmless(""),
+        request_id=MailText(""),
         name=_NO_NAME,
     )
     alone = (full, bare, replace(bare, window=2_400.0))
@@ -122,26 +122,26 @@ def _incidents(kind: MailKind, site: str) -> tuple[Facts, ...]:
 def _other_keys(site: str) -> tuple[OtherKey, ...]:
     first = OtherKey(
         incident_id=_ID[:-1] + "2",
-        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExONE"),
+        public_key=MailText("pk_SAMPLExOTHERxKEYxSAMPLExONE"),
         streak=20,
         total=23,
         first_at=_AT,
         opened_at=_AT + timedelta(minutes=1),
-        network=Harmless("203.0.113.0/24"),
+        network=MailText("203.0.113.0/24"),
         window=None,
         url=f"{site}/alert/SAMPLE-OTHER-ONE",
     )
     plain = replace(
         first,
         incident_id=_ID[:-1] + "3",
-        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExTWO"),
-        network=Harmless(""),
+        public_key=MailText("pk_SAMPLExOTHERxKEYxSAMPLExTWO"),
+        network=MailText(""),
         url=f"{site}/alert/SAMPLE-OTHER-TWO",
     )
     slow = replace(
         plain,
         incident_id=_ID[:-1] + "4",
-        public_key=Harmless("pk_SAMPLExOTHERxKEYxSAMPLExSLOW"),
+        public_key=MailText("pk_SAMPLExOTHERxKEYxSAMPLExSLOW"),
         window=2_400.0,
         url=f"{site}/alert/SAMPLE-OTHER-SLOW",
     )
@@ -160,12 +160,12 @@ def _attempts() -> tuple[Plot, tuple[SourceLine, ...]]:
         ("198.51.100.23", 31, "curl/8.5.0"),
         ("192.0.2.144", 9, ""),
     ]
-    return plot, tuple(SourceLine(Harmless(source), count, Harmless(user_agent)) for source, count, user_agent in named)
+    return plot, tuple(SourceLine(MailText(source), count, MailText(user_agent)) for source, count, user_agent in named)
 
 
 def _late(last_at: datetime | None) -> LateUseLine:
-    user_agent = Harmless("nightly-export/2.1" if last_at else "")
-    return LateUseLine(_OLD_KEY, Harmless("192.0.2.80"), user_agent, 12 if last_at else 1, last_at)
+    user_agent = MailText("nightly-export/2.1" if last_at else "")
+    return LateUseLine(_OLD_KEY, MailText("192.0.2.80"), user_agent, 12 if last_at else 1, last_at)
 
 
 def _new_keys(site: str) -> tuple[Facts, ...]:
@@ -197,8 +197,8 @@ def _keys_inside() -> tuple[Facts, ...]:
 
 def _still_used() -> tuple[Facts, ...]:
     uses = (
-        UseLine(Harmless("192.0.2.80"), 1_204, Harmless("nightly-export/2.1"), _AT - timedelta(minutes=4)),
-        UseLine(Harmless("198.51.100.23"), 7, Harmless(""), _AT - timedelta(hours=3)),
+        UseLine(MailText("192.0.2.80"), 1_204, MailText("nightly-export/2.1"), _AT - timedelta(minutes=4)),
+        UseLine(MailText("198.51.100.23"), 7, MailText(""), _AT - timedelta(hours=3)),
     )
     full = StillUsedFacts(
         regeneration_id=_ID,
@@ -236,13 +236,13 @@ def _exposed(site: str) -> tuple[Facts, ...]:
         notice_id=_ID,
         public_key=_KEY,
         at=_AT,
-        source=Harmless("192.0.2.80"),
-        user_agent=Harmless("nightly-export/2.1"),
-        request_id=Harmless("req-7f3a9c1d"),
+        source=MailText("192.0.2.80"),
+        user_agent=MailText("nightly-export/2.1"),
+        request_id=MailText("req-7f3a9c1d"),
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )
-    return full, replace(full, user_agent=Harmless(""), request_id=Harmless(""), name=_NO_NAME)
+    return full, replace(full, user_agent=MailText(""), request_id=MailText(""), name=_NO_NAME)
 
 
 def _keys_added(site: str) -> tuple[Facts, ...]:
@@ -258,7 +258,7 @@ def _contact_changed(site: str) -> tuple[Facts, ...]:
         at=_AT,
         follows_at=_AT + 7 * _DAY,
         by_staff=False,
-        new_address=Harmless("ada[at]new[.]example"),
+        new_address=MailText("ada[at]new[.]example"),
         name=_NAME,
         url=f"{site}/notice/SAMPLE",
     )

@@ -96,7 +96,7 @@ class DigestPost:
     def _send(self, day: str) -> Fate:
         now = self._clock()
         facts = gather(self._database, self._settings, day, now)
-        if not facts.waiting.has_tasks:
+        if not facts.tasks.has_tasks:
             _log.info("mail digest/%s: nothing waits, none is sent", day)
             return Fate("nothing")
         message_id = f"<digest.{day}@{Sender.parse(self._settings.mail_from).domain}>"

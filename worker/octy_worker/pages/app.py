@@ -1,7 +1,4 @@
-"""The pages as one Starlette app: its routes, and its answers to everything that matches none.
-
-Here: which address leads where, and which fault becomes which page. Not here: what the pages do.
-"""
+"""The pages as one Starlette app: routes and exception handlers."""
 
 import logging
 from collections.abc import Mapping
@@ -31,25 +28,25 @@ from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.pages.security_headers import SecurityHeadersMiddleware
 from octy_worker.settings import WorkerSettings
 
-_RETRY_AFTER = 30  # seconds after which a page asks to be tried again
+_RETRY_AFTER = 30  # seconds
 
 _log = logging.getLogger(__name__)
 
 
 def build_pages(settings: WorkerSettings, database: Database, links: Links, sealer: Sealer, clock: Clock) -> Starlette:
-    """Return the app. It opens nothing and starts nothing; `database` stays the caller's to close.
+    """Return the app. The caller closes `database`.
 
-    Answers are SQL and outbox only, so the pages work while Temporal and SMTP are down.
+    The pages use SQL and the outbox only, so they work while Temporal and SMTP are down.
     """
     renderer = PageRenderer(settings)
-    cases = IncidentPages(settings, database, links, renderer=renderer, clock=clock)
+    incidents = IncidentPages(settings, database, links, renderer=renderer, clock=clock)
     keys = KeyPages(settings, database, links, sealer, renderer=renderer, clock=clock)
-    replacements = NoticePages(settings, database, links, renderer=renderer, clock=clock)
+    notices = NoticePages(settings, database, links, renderer=renderer, clock=clock)
     app = Starlette(
         routes=[
-            link_route("alert", cases.respond),
+            link_route("alert", incidents.respond),
             link_route("keys", keys.respond),
-            link_route("notice", replacements.respond),
+            link_route("notice", notices.respond),
             Route("/healthz", _healthz, methods=["GET"]),
         ],
         middleware=[
@@ -57,12 +54,12 @@ def build_pages(settings: WorkerSettings, database: Database, links: Links, seal
         ],
         exception_handlers=_exception_handlers(renderer),
     )
-    app.router.redirect_slashes = False  # such a redirect would be built from the Host header
+    app.router.redirect_slashes = False  # its redirect would use the Host header
     return app
 
 
 async def _healthz(_request: Request) -> Response:
-    """Say that this process serves. It asks no store: restarting us heals no database."""
+    """Return 200: this process serves. No query, because a restart of this process does not repair a database."""
     return JSONResponse({"status": "ok"})
 
 
@@ -80,17 +77,22 @@ def _exception_handlers(renderer: PageRenderer) -> Mapping[Any, ExceptionHandler
         assert isinstance(error, FormError)
         return renderer.notice(error.notice, {"Connection": "close"} if error.unread else None)
 
-    async def store(_request: Request, error: Exception) -> Response:
-        _log.warning("a page could not be served: %s", error)
+    async def database_down(_request: Request, error: Exception) -> Response:
+        _log.warning("page not served, database unavailable: %s", error)
         return renderer.notice(message_pages.DATABASE_DOWN, {"Retry-After": str(_RETRY_AFTER)})
 
-    async def gone(_request: Request, _error: Exception) -> Response:
-        return Response(status_code=message_pages.BAD_FORM.status)  # nobody is left to read it
+    async def disconnected(_request: Request, _error: Exception) -> Response:
+        return Response(status_code=message_pages.BAD_FORM.status)  # the browser has disconnected
 
-    return {HTTPException: protocol, FormError: form, DatabaseUnavailableError: store, ClientDisconnect: gone}
+    return {
+        HTTPException: protocol,
+        FormError: form,
+        DatabaseUnavailableError: database_down,
+        ClientDisconnect: disconnected,
+    }
 
 
 def _use_hsts(public_url: str) -> bool:
-    """Whether to send HSTS: not from loopback, where it would hold for every other server on this machine."""
+    """Return whether to send HSTS. Not on loopback, where it would apply to every other server of this machine."""
     parts = urlsplit(public_url)
     return parts.scheme == "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1")

@@ -1,7 +1,4 @@
-"""A request's body into plain form fields, or a page that says why not.
-
-Here: size, type and shape of a body. Not here: what the fields mean. It reads at most `MAX_BODY` bytes of anything.
-"""
+"""Parsing of form bodies, of at most `MAX_BODY` bytes."""
 
 import re
 from collections.abc import Mapping
@@ -19,11 +16,11 @@ _TYPE = "application/x-www-form-urlencoded"
 
 _is_uuid = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}").fullmatch
 UNKNOWN_ID = "00000000-0000-0000-0000-000000000000"
-"""Stands for what can't be an id, so that it takes the same way to the same 404; no row ever has it."""
+"""Replaces text that is no id, so that it takes the same path to the same 404. No row has this id."""
 
 
 class FormError(Exception):
-    """The body can't be taken; `notice` is the answer, `unread` tells that some of it was left on the wire."""
+    """The body is invalid. `notice` is the page to return; `unread`: part of the body was not read."""
 
     def __init__(self, notice: MessagePage, *, unread: bool = False) -> None:
         super().__init__(notice.title)
@@ -32,12 +29,12 @@ class FormError(Exception):
 
 
 def valid_id(text: str) -> str:
-    """Return the id of an address as it is, or NO_ID: databases and logs meet no other text."""
+    """Return an id from a URL unchanged, or UNKNOWN_ID, so that no other text reaches database and log."""
     return text if _is_uuid(text) else UNKNOWN_ID
 
 
 async def read_form(request: Request) -> Mapping[str, str]:
-    """Return the fields of an URL-encoded body. Raises FormError for any other body and for repeated fields."""
+    """Return the fields of a URL-encoded body. Raises FormError for any other body and for repeated fields."""
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         raise FormError(message_pages.WRONG_TYPE, unread=True)
     try:
@@ -52,7 +49,7 @@ async def read_form(request: Request) -> Mapping[str, str]:
 
 
 def read_checkbox(form: Mapping[str, str], name: str) -> bool | None:
-    """Tell whether a box was ticked; None when its field holds anything else than a browser sends."""
+    """Return whether a checkbox is ticked; None when its value is not what a browser sends."""
     return _CHECKBOX.get(form.get(name, ""))
 
 

@@ -1,11 +1,8 @@
-"""/case: the customer reads what happened and answers, once.
+"""/alert: the page of an incident, on which the customer answers once.
 
-Here: the page of a case, and the way from a pressed button to `cases.answer_case`. Not here: what an answer does
-(`cases`), or when a case is closed (`octy_workflows.incident`).
-
-A GET reads only. A POST answers when its address, its form token and its button are all right; one conditional
-UPDATE decides between several. A stranger's token is refused before the store is asked anything, so that all that
-strangers can try takes the same way to the same page.
+A GET only reads. A POST answers when its URL, form token and button are all valid; one conditional UPDATE decides
+between concurrent answers. An invalid link token is refused before any query, so that guesses all take the same time
+and get the same page.
 """
 
 import logging
@@ -34,17 +31,17 @@ _BUTTONS = {str(answer): answer for answer in Answer}
 
 _STALE, _LEAKED, _NO_BUTTON, _CLOSED = "stale", "leaked", "none", "late"
 _RETRY_MESSAGES: Mapping[str, str] = {
-    _STALE: "This form was out of date. Nothing was recorded: please answer again below.",
-    _LEAKED: "The secret key was reported as leaked, so this can't be a false alarm. Nothing was recorded.",
-    _NO_BUTTON: "No answer arrived. Nothing was recorded: please press one of the two buttons below.",
+    _STALE: "This form was out of date. Nothing was recorded. Please answer again below.",
+    _LEAKED: "The secret key was reported as leaked, so this cannot be a false alarm. Nothing was recorded.",
+    _NO_BUTTON: "We received no answer. Nothing was recorded. Please press one of the two buttons below.",
 }
-_ALREADY_ANSWERED = "This case was settled before your click, so your click changed nothing. This is what stands:"
+_ALREADY_ANSWERED = "This was already answered. Your click changed nothing. Current status:"
 
 _log = logging.getLogger(__name__)
 
 
 class IncidentPages:
-    """Shows cases and takes answers."""
+    """Shows incidents and records answers."""
 
     def __init__(
         self, settings: WorkerSettings, database: Database, links: Links, *, renderer: PageRenderer, clock: Clock
@@ -56,9 +53,9 @@ class IncidentPages:
         self._clock = clock
 
     def respond(self, incident_id: str, token: str, form: Form | None, query: Query) -> Response:
-        """Answer one request."""
+        """Return the response to one request."""
         if not self._links.check(token, Purpose.ALERT, incident_id):
-            _log.info("case %s: a link that we did not make was refused", incident_id)
+            _log.info("incident %s: request with an invalid link refused", incident_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
         view = self._load(incident_id)
         if view is None:
@@ -68,7 +65,7 @@ class IncidentPages:
         return self._show(view, query) if form is None else self._answer(view, token, form)
 
     def _load(self, incident_id: str) -> CaseView | MessagePage | None:
-        """Return the case; once its grace period is over nothing of it, since its address may be in many hands."""
+        """Return the incident, or a message once its grace period is over: by then others may have the link."""
         with self._database.read_session() as session:
             incident = session.get(Incident, incident_id)
             if incident is not None and self._is_over(incident):
@@ -89,9 +86,9 @@ class IncidentPages:
             return redirect_to_page(token, _NO_BUTTON, ticked=bool(leaked))
         if answer is Answer.IT_WAS_US and view.incident_answer.leaked and view.incident_answer.answer is None:
             return redirect_to_page(token, _LEAKED)
-        standing = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
-        if standing is not None and standing.taken:
-            _log.info("case %s: answered %s, leaked: %s", incident_id, answer, standing.leaked)
+        result = answer_case(self._database, incident_id, answer, leaked=leaked, by=CUSTOMER, now=self._clock())
+        if result is not None and result.taken:
+            _log.info("incident %s: answered %s, leaked: %s", incident_id, answer, result.leaked)
             return redirect_to_page(token)
         return redirect_to_page(token, _CLOSED)
 
@@ -101,7 +98,7 @@ class IncidentPages:
         incident, incident_answer = view.incident, view.incident_answer
         shown = view.sources.named[:SOURCES_SHOWN]
         return self._renderer.page(
-            "case.html",
+            "incident.html",
             status,
             problem=problem,
             leak_ticked=leak_ticked,
@@ -121,33 +118,33 @@ class IncidentPages:
         )
 
 
-def _problem(view: CaseView, said: str) -> tuple[int, str]:
-    """Return the status of a page, and what it says of the click before. What no longer fits the case is not said."""
+def _problem(view: CaseView, code: str) -> tuple[int, str]:
+    """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
     if view.incident_answer.answer is None and view.incident.closed_at is None:
-        return (400, _RETRY_MESSAGES[said]) if said in _RETRY_MESSAGES else (200, "")
-    return (200, "") if said != _CLOSED and said not in _RETRY_MESSAGES else (409, _ALREADY_ANSWERED)
+        return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
+    return (200, "") if code != _CLOSED and code not in _RETRY_MESSAGES else (409, _ALREADY_ANSWERED)
 
 
 def _answered_by(actor: str) -> str:
-    return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # which of us is nobody else's business
+    return actor if actor in (CUSTOMER, SYSTEM) else "staff"  # customers do not see names of staff
 
 
 def _describe_rule(view: CaseView) -> str:
     within = window_of(view.incident)
     if within is not None:
         wrong = f"{amount(view.incident.length, 'request')} with your public key and a wrong secret key"
-        return f"{wrong} within {span(within)}; accepted requests may have come in between"
+        return f"{wrong} within {span(within)}. There may have been successful requests in between"
     wrong = f"{amount(view.incident.length, 'request')} in a row"
     if view.incident.rule == Rule.SOURCE:
         return (
             f"{wrong} from one network ({origin(view.incident.network)}) with your public key and a wrong secret key, "
-            "and no accepted request from that network in between"
+            "and no successful request from that network in between"
         )
-    return f"{wrong} with your public key and a wrong secret key, and no accepted request in between"
+    return f"{wrong} with your public key and a wrong secret key, and no successful request in between"
 
 
 def _describe_other_sources(sources: Sources, shown: Sequence[SourceCount]) -> str:
-    """Return what the sources that are not shown sum up to."""
+    """Return the sum of the sources that are not shown, as text; empty when there are none."""
     number, count = sources.number - len(shown), sources.total - sum(source.count for source in shown)
     if not number:
         return ""

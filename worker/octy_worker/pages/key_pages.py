@@ -1,10 +1,8 @@
-"""/keys: a new secret key, shown once on the press of a button.
+"""/keys: the page of a one-time link, which shows a new secret key once.
 
-Here: the page of a one-time link, and the way from its button to `regenerations.collect`. Not here: who decides
-that this is the first time (one conditional UPDATE there), or when the old pair ends.
-
-The secret stands in the body of one POST's response and nowhere else: no redirect, no log, no cache. To load that page
-again is a second POST, which is told that the key was shown already.
+The secret is only in the body of one POST response: no redirect, no log, no cache. Reloading that page is a second
+POST, which gets the message that the key was already shown. One conditional UPDATE in `regenerations.collect` decides
+which request is the first.
 """
 
 import logging
@@ -26,15 +24,17 @@ from octy_worker.pages.message_pages import MessagePage
 from octy_worker.pages.page_renderer import PageRenderer
 from octy_worker.settings import WorkerSettings
 
-_MAX_GENERATIONS = 8  # the current one, and older ones that we still tell "use the newer link"
+_MAX_GENERATIONS = (
+    8  # link generations that are recognized: the current one, and older ones that get "There is a newer link"
+)
 _STALE = "stale"
-_STALE_MESSAGE = "This form was out of date. Nothing was shown: please press the button again."
+_STALE_MESSAGE = "This form was out of date. Nothing was shown. Please press the button again."
 
 _log = logging.getLogger(__name__)
 
 
 class KeyPages:
-    """Shows what waits behind a one-time link, and hands it over once."""
+    """Shows the page of a one-time link, and the secret key once."""
 
     def __init__(
         self,
@@ -54,22 +54,22 @@ class KeyPages:
         self._clock = clock
 
     def respond(self, regeneration_id: str, token: str, form: Form | None, query: Query) -> Response:
-        """Answer one request."""
+        """Return the response to one request."""
         now = self._clock()
         generation = self._generation_of(token, regeneration_id)
         view = None if generation is None else self._load(regeneration_id)
         if generation is None or view is None or view.sealed is None:
-            _log.info("keys %s: a link that we did not make was refused", regeneration_id)
+            _log.info("keys %s: request with an invalid link refused", regeneration_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
         obstacle = _blocking_message(view, view.sealed, generation, now)
         if obstacle is not None:
             return self._renderer.notice(obstacle)
         if form is None:
-            return self._offer(view, view.sealed, stale=problem_code(query) == _STALE)
-        return self._hand_over(view, view.sealed, token, form, now)
+            return self._show_button(view, view.sealed, stale=problem_code(query) == _STALE)
+        return self._collect(view, view.sealed, token, form, now)
 
     def _generation_of(self, token: str, regeneration_id: str) -> int | None:
-        """Return for which link of this regeneration the token was made. The work is the same when there is none."""
+        """Return the link generation of the token, or None. Both cases do the same work, so that timing tells nothing."""
         with self._database.read_session() as session:
             current = session.exec(
                 select(SealedSecret.generation).where(SealedSecret.regeneration_id == regeneration_id)
@@ -87,9 +87,9 @@ class KeyPages:
         with self._database.read_session() as session:
             return load_regeneration(session, regeneration_id)
 
-    def _offer(self, view: RegenerationView, sealed: SealedSecret, *, stale: bool) -> Response:
+    def _show_button(self, view: RegenerationView, sealed: SealedSecret, *, stale: bool) -> Response:
         return self._renderer.page(
-            "offer.html",
+            "collect.html",
             400 if stale else 200,
             problem=_STALE_MESSAGE if stale else "",
             new_pair=view.new_pair,
@@ -98,7 +98,7 @@ class KeyPages:
             form_token=self._links.token(Purpose.REVEAL_FORM, view.regeneration.id, sealed.generation),
         )
 
-    def _hand_over(self, view: RegenerationView, sealed: SealedSecret, token: str, form: Form, now: float) -> Response:
+    def _collect(self, view: RegenerationView, sealed: SealedSecret, token: str, form: Form, now: float) -> Response:
         regeneration_id, generation = view.regeneration.id, sealed.generation
         if form.get("reveal") != "once" or not self._links.check(
             form.get("form", ""), Purpose.REVEAL_FORM, regeneration_id, generation
@@ -106,7 +106,7 @@ class KeyPages:
             return redirect_to_page(token, _STALE)
         keys = collect(self._database, self._sealer, regeneration_id, generation, now)
         if keys is None:
-            return self._renderer.notice(self._why_not(regeneration_id, generation, now))
+            return self._renderer.notice(self._message_after_race(regeneration_id, generation, now))
         _log.info("keys %s: collected", regeneration_id)
         return self._renderer.page(
             "secret.html",
@@ -117,15 +117,15 @@ class KeyPages:
             old_until=self._old_until(view, now),
         )
 
-    def _why_not(self, regeneration_id: str, generation: int, now: float) -> MessagePage:
-        """Return what came between the look at the link and its collection."""
+    def _message_after_race(self, regeneration_id: str, generation: int, now: float) -> MessagePage:
+        """Return the message for a request that lost the race with another one after its link was checked."""
         view = self._load(regeneration_id)
         if view is None or view.sealed is None:
             return message_pages.NOT_FOUND
         return _blocking_message(view, view.sealed, generation, now) or message_pages.KEYS_REPLACED
 
     def _old_until(self, view: RegenerationView, now: float) -> datetime:
-        """Return when the old pair ends: as set already, or one overlap from this collection."""
+        """Return when the old key pair stops: the time that is set, or one overlap from now."""
         set_already = None if view.old_pair is None else view.old_pair.retire_at
         return set_already or utc(now) + self._overlap
 

@@ -1,7 +1,4 @@
-"""What every page behind a link does with a request before it looks at the link.
-
-Here: the way from a request to plain values, in a thread of its own. Not here: which link is good, what the page shows.
-"""
+"""Routes of pages behind a link: they parse a request into plain values and run the page's code in a thread."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from urllib.parse import urlencode
@@ -16,23 +13,23 @@ from octy_worker.pages.forms import read_form, valid_id
 Form = Mapping[str, str]
 Query = Mapping[str, str]
 Respond = Callable[[str, str, Form | None, Query], Response]
-"""Takes the subject's id, the link's token, the form of a POST (None for a GET or HEAD) and the query. May block."""
+"""Arguments: subject id, link token, form of a POST (None for GET and HEAD), query. May block."""
 
 _PROBLEM = "problem"
 
 
-def redirect_to_page(token: str, said: str = "", *, ticked: bool = False) -> Response:
-    """Answer a POST: the browser is sent to the page, which says what came of it.
+def redirect_to_page(token: str, problem: str = "", *, ticked: bool = False) -> Response:
+    """Return the response to a POST: a redirect to the page, which shows the result (POST/redirect/GET).
 
-    A page that is itself the answer to a POST can't be shown again by Back and Forward. The address is relative, so it
-    holds under any path of a proxy; `said` is a name in the page's own table, so that no address makes it say more.
+    The Location is relative, so it works under any path prefix of a proxy. `problem` is a code from the page's own
+    table, so that no URL can put text into the page.
     """
-    query = urlencode(({_PROBLEM: said} if said else {}) | ({"leaked": "yes"} if ticked else {}))
+    query = urlencode(({_PROBLEM: problem} if problem else {}) | ({"leaked": "yes"} if ticked else {}))
     return RedirectResponse(f"./{token}?{query}" if query else f"./{token}", 303)
 
 
 def problem_code(query: Query) -> str:
-    """Return the name that `say` put into the address; strangers can put any."""
+    """Return the code that `redirect_to_page` put into the query. It is untrusted."""
     return query.get(_PROBLEM, "")
 
 

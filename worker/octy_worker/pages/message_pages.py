@@ -1,8 +1,4 @@
-"""PURE. Every page that is only a message, as data.
-
-Here: status and words. Not here: when one is shown, and how it looks (`renderer`). Each says what happened and what
-to do; none says whether a case or a key exists.
-"""
+"""The pages that only show a message: HTTP status, what happened, what to do. None says whether an alert or key exists."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,7 +8,7 @@ from octy_worker.formatting import moment
 
 @dataclass(frozen=True, slots=True)
 class MessagePage:
-    """One message. `contact` leads in the support address, which the page adds."""
+    """One message. The page shows the support address after `contact`."""
 
     status: int
     title: str
@@ -31,96 +27,96 @@ NOT_FOUND = MessagePage(
 WRONG_METHOD = MessagePage(
     405,
     "This is not how this page works",
-    "The page was asked in a way that it does not answer. Nothing was changed.",
+    "Your browser sent a request that this page does not accept. Nothing was changed.",
     "Open the link in our mail in a web browser and use the buttons on the page.",
 )
 BAD_FORM = MessagePage(
     400,
     "The form could not be read",
-    "What arrived is not what our page sends. Nothing was changed.",
+    "We received something that our page does not send. Nothing was changed.",
     "Go back, load the page again and press the button once more.",
 )
 TOO_LARGE = MessagePage(
     413,
-    "That was too much",
-    "What arrived is far longer than anything our page sends. Nothing was changed.",
+    "The form was too large",
+    "We received much more data than our page sends. Nothing was changed.",
     "Open the link in our mail again and use the buttons on the page.",
 )
 WRONG_TYPE = MessagePage(
     415,
     "The form could not be read",
-    "What arrived is not an HTML form. Nothing was changed.",
+    "We received something that is not an HTML form. Nothing was changed.",
     "Open the link in our mail in a web browser and use the buttons on the page.",
 )
 INTERNAL_ERROR = MessagePage(
     500,
     "Something went wrong on our side",
-    "This page failed. We have kept a record of the fault for our engineers.",
-    "Try again in a few minutes: loading the page again is safe.",
+    "This page failed. We have recorded the error for our engineers.",
+    "Try again in a few minutes. It is safe to load the page again.",
     "If it keeps failing, write to",
 )
 DATABASE_DOWN = MessagePage(
     503,
     "Please try again in a minute",
-    "Our store does not answer at the moment. Nothing was changed.",
-    "Wait a minute, then try again: your link stays valid, and an answer counts only once.",
+    "Our database is not available at the moment. Nothing was changed.",
+    "Wait a minute, then try again. Your link still works, and an answer counts only once.",
 )
 LINK_EXPIRED = MessagePage(
     410,
     "This link has expired",
-    "For your safety the link to a new secret key works for a short time only. The secret key was not shown to "
-    "anybody through it.",
-    "Look for a newer mail from us. If there is none, we gladly send you a new link.",
+    "For your safety, the link to a new secret key works only for a short time. Nobody has seen the secret key "
+    "through this link.",
+    "Look for a newer mail from us. If there is none, we will send you a new link.",
     "Ask for a new link at",
 )
 INCIDENT_CLOSED = MessagePage(
     410,
     "This security alert is closed",
-    "Its page is shown for a limited time after the close only, since its address may have been passed on. "
+    "We show the page of a closed alert only for a limited time, because others may have its address. "
     "Nothing was changed.",
-    "There is nothing to do here. If something about your keys worries you, ask us.",
+    "You do not need to do anything. If you are worried about your keys, ask us.",
     "Ask us at",
 )
 NOTICE_EXPIRED = MessagePage(
     410,
     "This link has expired",
-    "For your safety the link in our mail works for a limited time only. What was ordered through it before stays "
-    "ordered; nothing was changed now.",
+    "For your safety, the link in our mail works only for a limited time. If you ordered new keys with it before, "
+    "that order stays. Nothing was changed now.",
     "If you still want new keys, ask us.",
     "Ask for new keys at",
 )
 ADDRESS_MOVED = MessagePage(
     410,
-    "Security mails go to another address by now",
-    "The contact address was changed, and the time in which this link could undo it is over: new keys would be sent to "
-    "the new address. That is why none can be ordered here any more. Nothing was changed.",
-    "If you know nothing of this change, tell us at once: we reach the owner of the account in another way.",
+    "Security mails now go to another address",
+    "The contact address was changed, and the time to order new keys with this link is over. New keys would go to "
+    "the new address, so you cannot order them here any more. Nothing was changed.",
+    "If you did not ask for this change, tell us at once. We will contact the owner of the account in another way.",
     "Tell us at",
 )
 LINK_REPLACED = MessagePage(
     410,
     "There is a newer link",
-    "We have sent you another mail with a fresh link, and this older one stopped working then.",
+    "We sent you another mail with a new link. Since then this older link does not work.",
     "Use the link in our newest mail.",
     "Can't find it? Write to",
 )
 KEYS_REPLACED = MessagePage(
     410,
     "These keys were replaced",
-    "The key pair that this link led to is no longer handed out: a newer one took its place, or the replacement was "
-    "called off.",
+    "You can no longer collect the key pair of this link. A newer key pair has replaced it, or the replacement was "
+    "cancelled.",
     "Look for a newer mail from us and use the link in it.",
     "If there is none, write to",
 )
 
 
 def already_collected(at: datetime) -> MessagePage:
-    """Return the message for a link whose secret key was shown already."""
+    """Return the page for a link whose secret key was already shown."""
     return MessagePage(
         410,
         "This secret key was already shown",
-        f"It was shown on {moment(at)}, and a secret key is shown only once: we do not keep it.",
-        "If that was you or a colleague, there is nothing to do. If you don't know who opened it, or the key was "
-        "lost, tell us at once and we replace it.",
+        f"It was shown on {moment(at)}. We show a secret key only once, and we do not keep it.",
+        "If this was you or a colleague, you do not need to do anything. If you do not know who opened it, or if you "
+        "lost the key, tell us at once, and we will replace it.",
         "Tell us at",
     )

@@ -1,10 +1,8 @@
-"""/notice: a customer whose keys may have been read by others has them replaced, once.
+"""/notice: the page of a security notice, on which the customer orders new keys once.
 
-Here: the page of a notice, and the way from its button to `notices.order_keys`. Not here: what an order does, and where
-new keys are sent: to the security address, whoever presses the button.
-
-A GET reads only. A POST orders when its address, its form token, its button and its box are all right; one conditional
-UPDATE decides between several. The page names no mail address: its own address may have been passed on.
+New keys go to the security address, no matter who presses the button. A GET only reads. A POST orders when its URL,
+form token, button and checkbox are all valid; one conditional UPDATE decides between concurrent orders. The page shows
+no mail address, because others may have its link.
 """
 
 import logging
@@ -26,16 +24,16 @@ _EXPIRED_PAGES = {Obstacle.EXPIRED: message_pages.NOTICE_EXPIRED, Obstacle.MOVED
 
 _STALE, _NO_BUTTON, _CLOSED = "stale", "none", "late"
 _RETRY_MESSAGES: Mapping[str, str] = {
-    _STALE: "This form was out of date. Nothing was ordered: please press the button again.",
-    _NO_BUTTON: "No order arrived. Nothing was changed: please press the button below.",
+    _STALE: "This form was out of date. Nothing was ordered. Please press the button again.",
+    _NO_BUTTON: "We received no order. Nothing was changed. Please press the button below.",
 }
-_ALREADY_ORDERED = "Your click came too late, so it changed nothing. This is what stands:"
+_ALREADY_ORDERED = "Your click changed nothing. Current status:"
 
 _log = logging.getLogger(__name__)
 
 
 class NoticePages:
-    """Shows what a notice tells, and takes the order for new keys."""
+    """Shows a notice and records the order for new keys."""
 
     def __init__(
         self, settings: WorkerSettings, database: Database, links: Links, *, renderer: PageRenderer, clock: Clock
@@ -48,9 +46,9 @@ class NoticePages:
         self._clock = clock
 
     def respond(self, notice_id: str, token: str, form: Form | None, query: Query) -> Response:
-        """Answer one request."""
+        """Return the response to one request."""
         if not self._links.check(token, Purpose.NOTICE, notice_id):
-            _log.info("notice %s: a link that we did not make was refused", notice_id)
+            _log.info("notice %s: request with an invalid link refused", notice_id)
             return self._renderer.notice(message_pages.NOT_FOUND)
         view = self._load(notice_id)
         if view is None:
@@ -71,7 +69,7 @@ class NoticePages:
         if obstacle_of(view, life=self._life, now=now) is None and order_keys(
             self._database, notice_id, leaked=leaked, now=now
         ):
-            _log.info("notice %s: new keys were ordered, leaked: %s", notice_id, leaked)
+            _log.info("notice %s: new keys ordered, leaked: %s", notice_id, leaked)
             return redirect_to_page(token)
         return redirect_to_page(token, _CLOSED)
 
@@ -98,8 +96,8 @@ class NoticePages:
         )
 
 
-def _problem(obstacle: Obstacle | None, said: str) -> tuple[int, str]:
-    """Return the status of a page, and what it says of the click before. What no longer fits is not said."""
+def _problem(obstacle: Obstacle | None, code: str) -> tuple[int, str]:
+    """Return the HTTP status and the message about the last POST; empty when the message no longer applies."""
     if obstacle is None:
-        return (400, _RETRY_MESSAGES[said]) if said in _RETRY_MESSAGES else (200, "")
-    return (200, "") if said != _CLOSED and said not in _RETRY_MESSAGES else (409, _ALREADY_ORDERED)
+        return (400, _RETRY_MESSAGES[code]) if code in _RETRY_MESSAGES else (200, "")
+    return (200, "") if code != _CLOSED and code not in _RETRY_MESSAGES else (409, _ALREADY_ORDERED)

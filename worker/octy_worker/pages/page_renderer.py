@@ -1,9 +1,7 @@
-"""Templates and the style into responses.
+"""Renders templates into responses with their content security policy.
 
-Here: how a page is put together, and the content policy that fits it. Not here: what a page says.
-
-The style stands inside each page and the policy names its hash: no second address, no script, nothing remote, and
-the pages work under any path that a proxy puts before them.
+The CSS is inside each page and the policy contains its hash: no second request, no script, nothing remote. So the pages
+work under any path prefix of a proxy.
 """
 
 from base64 import b64encode
@@ -16,9 +14,8 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse
 
-from octy_worker import formatting
+from octy_worker import formatting, sanitize
 from octy_worker.pages.message_pages import MessagePage
-from octy_worker.pages.words import plain
 from octy_worker.settings import WorkerSettings
 from octy_workflows.messages import DeliveryMethod
 
@@ -26,7 +23,7 @@ _MAX_TEXT = 2000  # characters of one printed value
 
 
 class PageRenderer:
-    """Makes the pages. Every text that a template prints is escaped and passes `plain` first."""
+    """Renders pages. Every text that a template prints is sanitized and escaped."""
 
     def __init__(self, settings: WorkerSettings) -> None:
         style = (files(__package__) / "templates" / "pages.css").read_text("utf-8")
@@ -43,38 +40,38 @@ class PageRenderer:
         )
 
     def page(self, template: str, status: int = 200, **values: object) -> HTMLResponse:
-        """Return the page of a template."""
+        """Return the response with a rendered template."""
         return HTMLResponse(_templates().get_template(template).render(self._common | values), status)
 
     def notice(self, notice: MessagePage, headers: Mapping[str, str] | None = None) -> HTMLResponse:
-        """Return the page of a message."""
-        response = self.page("notice.html", notice.status, notice=notice)
+        """Return the response with a message page."""
+        response = self.page("message.html", notice.status, notice=notice)
         response.headers.update(headers or {})
         return response
 
 
 @cache
 def _templates() -> Environment:
-    """Return the templates, compiled once a process."""
+    """Return the templates, compiled once per process."""
     environment = Environment(
         loader=PackageLoader("octy_worker.pages"),
         autoescape=True,
         undefined=StrictUndefined,
-        finalize=_harmless,
+        finalize=_sanitized,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(plain=plain, moment=formatting.moment, span=formatting.span)
+    environment.filters.update(sanitize=sanitize.for_page, moment=formatting.moment, span=formatting.span)
     environment.filters.update(amount=formatting.amount, origin=formatting.origin)
     return environment
 
 
-def _harmless(value: object) -> object:
-    return plain(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
+def _sanitized(value: object) -> object:
+    return sanitize.for_page(value, _MAX_TEXT) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _address(contact: str) -> str | None:
-    """Return where a click on the support contact leads, or None for a contact that is neither mail nor web."""
+    """Return the link of the support contact, or None for a contact that is neither a mail address nor a URL."""
     if contact.startswith(("https://", "http://")):
         return contact
     return f"mailto:{contact}" if "@" in contact and " " not in contact else None

@@ -1,8 +1,8 @@
-"""The customers' pages in a process of their own, so that nothing done to them is done to the worker.
+"""The pages in their own process, so that an attack on them does not reach the worker.
 
-The worker starts that process, starts it again when it ends, and stops it with itself. Settings go to it through an
-inherited pipe (`multiprocessing`, method "spawn"), never by arguments; counts come back in shared memory, so that the
-worker reads numbers and nothing else from a process that strangers talk to.
+The worker starts that process, restarts it when it ends, and stops it with itself. Settings go to it through an
+inherited pipe (`multiprocessing`, method "spawn"), never as arguments. Counters come back in shared memory, so that the
+worker reads only numbers from a process that is open to the Internet.
 """
 
 import asyncio
@@ -35,22 +35,22 @@ from octy_worker.settings import WorkerSettings
 from octy_worker.web.connections import COUNTERS, ConnectionCounter, Limits
 from octy_worker.web.web_server import WebServer, serve_until, stop_on_signals, web_server
 
-_FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a process that ended is started again
-_HEALTHY_AFTER = 60.0  # seconds after which the next end is the first again
-_GRACE_PERIOD = 10.0  # seconds to stop; answers under way get five
+_FIRST_BACKOFF, _LAST_BACKOFF = 1.0, 30.0  # seconds before a restart
+_HEALTHY_AFTER = 60.0  # seconds of running that reset the backoff
+_GRACE_PERIOD = 10.0  # seconds to stop; open requests get five
 
 _logger = logging.getLogger(__name__)
 _spawn = multiprocessing.get_context("spawn")
 
 
 def new_counters() -> MutableSequence[float]:
-    """Return zeroed counts that a child process can share."""
+    """Return counters at zero in memory that a child process shares."""
     counters: MutableSequence[float] = _spawn.RawArray("d", COUNTERS)
     return counters
 
 
 def limits_of(settings: WorkerSettings) -> Limits:
-    """Return the limits on connections. Without a certificate a proxy ends TLS, and every peer is that proxy."""
+    """Return the connection limits. Without a certificate a proxy terminates TLS, and every peer is that proxy."""
     return Limits(
         connections=settings.pages_max_connections,
         per_address=settings.pages_max_connections_per_address,
@@ -59,7 +59,7 @@ def limits_of(settings: WorkerSettings) -> Limits:
 
 
 def check_certificate(settings: WorkerSettings) -> None:
-    """Raise ConfigurationError, which names the settings, before anything is started with a pair that can't serve."""
+    """Raise ConfigurationError with the names of the settings when certificate and private key can't be loaded."""
     certificate, key = settings.pages_certificate, settings.pages_private_key
     if not certificate and not key:
         return
@@ -72,7 +72,7 @@ def check_certificate(settings: WorkerSettings) -> None:
 def pages_server(
     settings: WorkerSettings, database: Database, counters: MutableSequence[float] | None = None
 ) -> WebServer:
-    """Return the web server of the pages. It doesn't listen yet."""
+    """Return the web server of the pages, not listening yet."""
     links = Links(settings.link_keys, settings.public_url)
     sealer = Sealer(settings.sealing_keys, secrets.token_bytes)
     return web_server(
@@ -87,7 +87,7 @@ def pages_server(
 
 
 def serve(settings: WorkerSettings, counters: MutableSequence[float] | None = None) -> int:
-    """Serve the pages in this process until SIGTERM or SIGINT. Return the exit code."""
+    """Serve the pages in this process until SIGTERM or SIGINT; return the exit code."""
     check_certificate(settings)
     database = Database(settings.database_url)
     try:
@@ -95,7 +95,7 @@ def serve(settings: WorkerSettings, counters: MutableSequence[float] | None = No
         verify_installation(database, keychains_of(settings), time.time())
         asyncio.run(_serve(pages_server(settings, database, counters)))
     except (OctyError, OSError) as error:
-        _logger.error("pages: %s", str(error).partition("\n")[0])  # noqa: TRY400  # its words are the report
+        _logger.error("pages: %s", str(error).partition("\n")[0])  # noqa: TRY400  # the message is enough
         return 1
     finally:
         database.close()
@@ -107,7 +107,7 @@ async def _serve(server: WebServer) -> None:
 
 
 async def supervise(settings: WorkerSettings, stop: asyncio.Event, counters: MutableSequence[float]) -> None:
-    """Keep a process with the pages running until told to stop. Pages that can't start never stop the worker."""
+    """Run the pages in a child process until `stop` is set. Pages that can't start do not stop the worker."""
     backoff = _FIRST_BACKOFF
     while not stop.is_set():
         process, begun = _start(settings, counters), time.monotonic()
@@ -119,7 +119,7 @@ async def supervise(settings: WorkerSettings, stop: asyncio.Event, counters: Mut
         process.close()
         if time.monotonic() - begun >= _HEALTHY_AFTER:
             backoff = _FIRST_BACKOFF
-        _logger.error("pages: their process ended with status %s; starting it again in %g s", status, backoff)
+        _logger.error("pages: process ended with status %s; restarting it in %g s", status, backoff)
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), backoff)
         backoff = min(2 * backoff, _LAST_BACKOFF)
@@ -135,7 +135,7 @@ def _start(settings: WorkerSettings, counters: MutableSequence[float]) -> multip
 
 
 async def _wait_until_ended(process: multiprocessing.context.SpawnProcess, stop: asyncio.Event) -> None:
-    """Wait until the process has ended or we are told to stop."""
+    """Return when the process has ended or `stop` is set."""
     loop, ended = asyncio.get_running_loop(), asyncio.Event()
     loop.add_reader(process.sentinel, ended.set)
     waits = [asyncio.create_task(ended.wait()), asyncio.create_task(stop.wait())]
@@ -159,7 +159,7 @@ def _stop(process: multiprocessing.context.SpawnProcess) -> None:
 
 
 def _serialize(settings: WorkerSettings) -> dict[str, Any]:
-    """Return what `WorkerSettings.build` takes: key chains refuse to be pickled, so that none is by accident."""
+    """Return the settings as plain values for `WorkerSettings.build`: key chains refuse to be pickled."""
     return {name: _reveal(getattr(settings, name)) for name in type(settings).model_fields}
 
 
@@ -170,7 +170,7 @@ def _reveal(value: Any) -> Any:
 
 
 def _run(values: dict[str, Any], counters: MutableSequence[float], level: int) -> None:
-    """Be the process of the pages. Ctrl-C reaches the whole group: the worker stops us in order."""
+    """Entry point of the child. It ignores Ctrl-C, which reaches the whole group: the worker stops it."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     log_to_stderr(level, rate_limited=True)
     threading.Thread(target=_end_with_parent, daemon=True).start()
@@ -178,7 +178,7 @@ def _run(values: dict[str, Any], counters: MutableSequence[float], level: int) -
 
 
 def _end_with_parent() -> None:
-    """End this process when the worker is gone, however it ended; at the latest when the grace is over."""
+    """End this process when the worker has ended for any reason, at the latest after the grace period."""
     parent = multiprocessing.parent_process()
     assert parent is not None
     parent.join()

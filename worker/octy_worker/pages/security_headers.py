@@ -1,7 +1,4 @@
-"""The outermost layer: security headers on every response, and the last net for faults.
-
-Here: what holds for all pages alike. Not here: the words of any page.
-"""
+"""Outermost ASGI middleware: security headers on every response, and the error page for unexpected exceptions."""
 
 import logging
 import traceback
@@ -29,10 +26,10 @@ _log = logging.getLogger(__name__)
 
 
 class SecurityHeadersMiddleware:
-    """Pure ASGI. Sets the headers on each response, and answers an unforeseen exception with the fault page.
+    """Sets the headers on each response, and returns the error page for an unexpected exception.
 
-    Exceptions end here, because the text of a foreign one may hold values (a database error its parameters): the
-    log gets type and place only. Our own errors' texts are written to be read, and are logged whole.
+    Exceptions stop here, because the text of a third-party exception may contain values (a database error contains its
+    parameters). The log gets its type and traceback only. The texts of our own errors are logged.
     """
 
     def __init__(self, app: ASGIApp, *, renderer: PageRenderer, strict_transport: bool) -> None:
@@ -41,7 +38,7 @@ class SecurityHeadersMiddleware:
         self._headers = {**_HEADERS, "Content-Security-Policy": renderer.policy, **(_HSTS if strict_transport else {})}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Pass one connection on; what is no HTTP request passes untouched."""
+        """Handle one connection; scopes other than HTTP pass unchanged."""
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
@@ -60,13 +57,13 @@ class SecurityHeadersMiddleware:
 
         try:
             await self._app(scope, receive, send_with_headers)
-        except Exception as error:  # noqa: BLE001 - the last net
-            if unsendable:  # the client broke the protocol or went away: no fault of the page's
-                _log.info("a response could not be sent: %s", type(error).__name__)
+        except Exception as error:  # noqa: BLE001 - the last handler
+            if unsendable:  # the browser broke the protocol or disconnected
+                _log.info("response could not be sent: %s", type(error).__name__)
                 return
-            _log.error("a page failed: %s", _describe(error))
+            _log.error("page failed: %s", _describe(error))
             if started:
-                raise ConnectionAbortedError("the response had begun") from None
+                raise ConnectionAbortedError("the response had already started") from None
             await self._renderer.notice(message_pages.INTERNAL_ERROR)(scope, receive, send_with_headers)
 
 

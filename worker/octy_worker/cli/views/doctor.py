@@ -6,8 +6,8 @@ from rich.console import RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from octy_worker import sanitize
 from octy_worker.cli.doctor.check import Check, State
-from octy_worker.cli.output import escape_for_terminal
 from octy_worker.formatting import amount
 
 _MARKS = {State.OK: ("✓", "green"), State.PROBLEM: ("✗", "bold red"), State.UNCHECKED: ("–", "dim")}
@@ -33,5 +33,5 @@ def _summary(found: Sequence[Check]) -> str:
 
 
 def _text(check: Check) -> Text:
-    text = Text(escape_for_terminal(" ".join(check.found.split())))
-    return text.append(f" → {escape_for_terminal(check.to_do)}", "bold") if check.to_do else text
+    text = Text(sanitize.for_terminal(" ".join(check.found.split())))
+    return text.append(f" → {sanitize.for_terminal(check.to_do)}", "bold") if check.to_do else text

@@ -67,7 +67,7 @@ class DigestFacts:
     kind: ClassVar[str] = "digest"
     name: ClassVar[str] = ""
     day: str
-    waiting: OpenTasks
+    tasks: OpenTasks
     yesterday: DayCounts
 
 

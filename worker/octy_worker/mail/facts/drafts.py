@@ -5,9 +5,10 @@ Here: what all kinds of mail share. Not here: any one of them.
 
 from dataclasses import dataclass, field
 
+from octy_worker import sanitize
 from octy_worker.formatting import origin
 from octy_worker.mail.facts.models import Facts
-from octy_worker.mail.sanitize import Harmless, harmless
+from octy_worker.sanitize import MailText
 
 USER_AGENT_LIMIT = 60
 KEY_LIMIT = 200
@@ -32,6 +33,6 @@ class MailDraft:
     other_facts: Facts | None = None
 
 
-def harmless_source(source: str) -> Harmless:
+def source_text(source: str) -> MailText:
     """Return where requests came from, in words that do nothing."""
-    return harmless(origin(source), ID_LIMIT)
+    return sanitize.for_mail(origin(source), ID_LIMIT)

@@ -8,13 +8,14 @@ from sqlmodel import Session, col, select
 from octy_middleware.db.models import Incident
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.recording.streak import Rule
+from octy_worker import sanitize
 from octy_worker.crypto.links import Links
 from octy_worker.domain.incidents import failures_over_time, load_case, window_of
 from octy_worker.domain.usage import LateUse, SourceCount
 from octy_worker.formatting import SOURCES_SHOWN
-from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, source_text
 from octy_worker.mail.facts.models import AccountNoticeFacts, IncidentFacts, LateUseLine, OtherKey, SourceLine
-from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
+from octy_worker.sanitize import MailText
 from octy_workflows.messages import SendMailInput
 
 
@@ -28,13 +29,13 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
     facts = IncidentFacts(
         kind=order.kind,
         incident_id=incident.id,
-        public_key=harmless(incident.public_key, KEY_LIMIT),
+        public_key=sanitize.for_mail(incident.public_key, KEY_LIMIT),
         streak=incident.length,
         total=case.failures,
         first_at=incident.first_at,
         opened_at=incident.opened_at,
         last_at=max(incident.opened_at, sources.last_at or incident.opened_at),
-        network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
+        network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
         window=window_of(incident),
         plot=failures_over_time(session, incident),
         sources=tuple(_source_line(source) for source in shown),
@@ -42,8 +43,8 @@ def load_incident_draft(session: Session, links: Links, order: SendMailInput, no
         other_count=sources.total - sum(source.count for source in shown),
         sources_complete=sources.complete,
         late_uses=tuple(_late_line(use) for use in case.late_uses[:SOURCES_SHOWN]),
-        request_id=harmless(incident.request_id, ID_LIMIT),
-        name=harmless_name(case.account.contact_name),
+        request_id=sanitize.for_mail(incident.request_id, ID_LIMIT),
+        name=sanitize.name_for_mail(case.account.contact_name),
         url=links.alert_url(incident.id),
     )
     addresses = security_addresses(case.account, now)
@@ -63,26 +64,26 @@ def add_incidents(session: Session, links: Links, found: MailDraft, incident_ids
 def _other_key(links: Links, incident: Incident) -> OtherKey:
     return OtherKey(
         incident_id=incident.id,
-        public_key=harmless(incident.public_key, KEY_LIMIT),
+        public_key=sanitize.for_mail(incident.public_key, KEY_LIMIT),
         streak=incident.length,
         total=incident.failures,
         first_at=incident.first_at,
         opened_at=incident.opened_at,
-        network=harmless_source(incident.network) if incident.rule == Rule.SOURCE else Harmless(""),
+        network=source_text(incident.network) if incident.rule == Rule.SOURCE else MailText(""),
         window=window_of(incident),
         url=links.alert_url(incident.id),
     )
 
 
 def _source_line(found: SourceCount) -> SourceLine:
-    return SourceLine(harmless_source(found.source), found.count, harmless(found.user_agent, USER_AGENT_LIMIT))
+    return SourceLine(source_text(found.source), found.count, sanitize.for_mail(found.user_agent, USER_AGENT_LIMIT))
 
 
 def _late_line(use: LateUse) -> LateUseLine:
     return LateUseLine(
-        public_key=harmless(use.public_key, KEY_LIMIT),
-        source=harmless_source(use.used_by.source),
-        user_agent=harmless(use.used_by.user_agent, USER_AGENT_LIMIT),
+        public_key=sanitize.for_mail(use.public_key, KEY_LIMIT),
+        source=source_text(use.used_by.source),
+        user_agent=sanitize.for_mail(use.used_by.user_agent, USER_AGENT_LIMIT),
         count=use.used_by.count,
         last_at=use.used_by.last_at,
     )

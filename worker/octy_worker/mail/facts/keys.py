@@ -13,14 +13,15 @@ from octy_middleware.db.models import Incident, KeyPair
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.http.credentials import Secret
 from octy_middleware.states import PairState
+from octy_worker import sanitize
 from octy_worker.crypto.links import Links
 from octy_worker.crypto.sealed_box import Sealer
 from octy_worker.domain.regenerations import RegenerationView, load_regeneration, old_uses
 from octy_worker.domain.usage import SourceUse
 from octy_worker.formatting import SOURCES_SHOWN
-from octy_worker.mail.facts.drafts import KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.drafts import KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, source_text
 from octy_worker.mail.facts.models import Facts, KeysInsideFacts, NewKeysFacts, RetiredFacts, StillUsedFacts, UseLine
-from octy_worker.mail.sanitize import Harmless, harmless, harmless_name
+from octy_worker.sanitize import MailText
 from octy_workflows.messages import MailKind, SendMailInput
 
 
@@ -82,7 +83,7 @@ def _new_keys(view: RegenerationView, links: Links, number: int) -> _Loaded | No
             leaked=view.regeneration.leaked,
             resent=number > 1,
             expires_at=view.sealed.expires_at,
-            name=harmless_name(view.account.contact_name),
+            name=sanitize.name_for_mail(view.account.contact_name),
             url=links.reveal_url(view.regeneration.id, number),
         )
     )
@@ -101,7 +102,7 @@ def _keys_inside(view: RegenerationView, sealer: Sealer | None, number: int) -> 
         old_public_key=_optional_key(view.old_pair),
         leaked=view.regeneration.leaked,
         resent=number > 1,
-        name=harmless_name(view.account.contact_name),
+        name=sanitize.name_for_mail(view.account.contact_name),
         secret=secret,
     )
     return _Loaded(facts, obsolete=secret is None)
@@ -125,13 +126,15 @@ def _still_used(session: Session, view: RegenerationView, now: float) -> _Loaded
         uses=tuple(_use_line(use) for use in uses[:SOURCES_SHOWN]),
         other_sources=len(others),
         other_count=sum(use.count for use in others),
-        name=harmless_name(view.account.contact_name),
+        name=sanitize.name_for_mail(view.account.contact_name),
     )
     return _Loaded(facts, obsolete=not uses or old.retire_at <= utc(now))
 
 
 def _use_line(use: SourceUse) -> UseLine:
-    return UseLine(harmless_source(use.source), use.count, harmless(use.user_agent, USER_AGENT_LIMIT), use.last_minute)
+    return UseLine(
+        source_text(use.source), use.count, sanitize.for_mail(use.user_agent, USER_AGENT_LIMIT), use.last_minute
+    )
 
 
 def _retired(view: RegenerationView) -> _Loaded | None:
@@ -147,16 +150,16 @@ def _retired(view: RegenerationView) -> _Loaded | None:
             leaked=view.regeneration.leaked,
             retired_at=old.retired_at,
             last_used_at=old.last_used_at,
-            name=harmless_name(view.account.contact_name),
+            name=sanitize.name_for_mail(view.account.contact_name),
         )
     )
 
 
-def _key(pair: KeyPair) -> Harmless:
-    return harmless(pair.public_key, KEY_LIMIT)
+def _key(pair: KeyPair) -> MailText:
+    return sanitize.for_mail(pair.public_key, KEY_LIMIT)
 
 
-def _optional_key(pair: KeyPair | None) -> Harmless | None:
+def _optional_key(pair: KeyPair | None) -> MailText | None:
     return None if pair is None else _key(pair)
 
 

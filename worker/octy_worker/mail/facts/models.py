@@ -3,7 +3,7 @@
 Here: names and types; `kind` is also the folder of the letter's templates. Not here: where facts come from (the other
 modules of this package), sentences (`templates`).
 
-Text from outside enters as `Harmless` only.
+Text from outside enters as `MailText` only.
 """
 
 from dataclasses import dataclass, field
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 from octy_middleware.http.credentials import Secret
 from octy_worker.domain.histogram import Plot
-from octy_worker.mail.sanitize import Harmless
+from octy_worker.sanitize import MailText
 from octy_workflows.messages import MailKind
 
 
@@ -20,18 +20,18 @@ from octy_workflows.messages import MailKind
 class SourceLine:
     """One source of failed attempts, and the client that it last claimed to be."""
 
-    source: Harmless
+    source: MailText
     count: int
-    user_agent: Harmless
+    user_agent: MailText
 
 
 @dataclass(frozen=True, slots=True)
 class LateUseLine:
     """A retired pair that is still sent with its own secret, by whom, and when last (None: long ago)."""
 
-    public_key: Harmless
-    source: Harmless
-    user_agent: Harmless
+    public_key: MailText
+    source: MailText
+    user_agent: MailText
     count: int
     last_at: datetime | None
 
@@ -41,12 +41,12 @@ class OtherKey:
     """A further key of the account that an alert names, with its own incident and link."""
 
     incident_id: str
-    public_key: Harmless
+    public_key: MailText
     streak: int
     total: int
     first_at: datetime
     opened_at: datetime
-    network: Harmless
+    network: MailText
     window: float | None
     url: str = field(repr=False)
 
@@ -65,13 +65,13 @@ class IncidentFacts:
 
     kind: MailKind
     incident_id: str
-    public_key: Harmless
+    public_key: MailText
     streak: int
     total: int
     first_at: datetime
     opened_at: datetime
     last_at: datetime
-    network: Harmless
+    network: MailText
     window: float | None
     plot: Plot | None
     sources: tuple[SourceLine, ...]
@@ -79,8 +79,8 @@ class IncidentFacts:
     other_count: int
     sources_complete: bool
     late_uses: tuple[LateUseLine, ...]
-    request_id: Harmless
-    name: Harmless = field(repr=False)
+    request_id: MailText
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
     others: tuple[OtherKey, ...] = ()
 
@@ -96,12 +96,12 @@ class NewKeysFacts:
 
     kind: ClassVar[MailKind] = MailKind.NEW_KEYS
     regeneration_id: str
-    public_key: Harmless
-    old_public_key: Harmless | None
+    public_key: MailText
+    old_public_key: MailText | None
     leaked: bool
     resent: bool
     expires_at: datetime
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
 
 
@@ -114,11 +114,11 @@ class KeysInsideFacts:
 
     kind: ClassVar[MailKind] = MailKind.NEW_KEYS_INSIDE
     regeneration_id: str
-    public_key: Harmless
-    old_public_key: Harmless | None
+    public_key: MailText
+    old_public_key: MailText | None
     leaked: bool
     resent: bool
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
     secret: Secret | None
 
 
@@ -126,9 +126,9 @@ class KeysInsideFacts:
 class UseLine:
     """One source that is still let in with the old pair, and the client that it last claimed to be."""
 
-    source: Harmless
+    source: MailText
     count: int
-    user_agent: Harmless
+    user_agent: MailText
     last_minute: datetime
 
 
@@ -138,8 +138,8 @@ class StillUsedFacts:
 
     kind: ClassVar[MailKind] = MailKind.STILL_USED
     regeneration_id: str
-    public_key: Harmless
-    new_public_key: Harmless
+    public_key: MailText
+    new_public_key: MailText
     collected_at: datetime
     ends_at: datetime
     new_first_used_at: datetime | None
@@ -147,7 +147,7 @@ class StillUsedFacts:
     uses: tuple[UseLine, ...]
     other_sources: int
     other_count: int
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,13 +156,13 @@ class RetiredFacts:
 
     kind: ClassVar[MailKind] = MailKind.KEYS_RETIRED
     regeneration_id: str
-    public_key: Harmless
-    new_public_key: Harmless | None
+    public_key: MailText
+    new_public_key: MailText | None
     new_first_used_at: datetime | None
     leaked: bool
     retired_at: datetime
     last_used_at: datetime | None
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,12 +171,12 @@ class ExposedFacts:
 
     kind: ClassVar[MailKind] = MailKind.EXPOSED
     notice_id: str
-    public_key: Harmless
+    public_key: MailText
     at: datetime
-    source: Harmless
-    user_agent: Harmless
-    request_id: Harmless
-    name: Harmless = field(repr=False)
+    source: MailText
+    user_agent: MailText
+    request_id: MailText
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
 
 
@@ -186,10 +186,10 @@ class KeysAddedFacts:
 
     kind: ClassVar[MailKind] = MailKind.KEYS_ADDED
     notice_id: str
-    public_keys: tuple[Harmless, ...]
+    public_keys: tuple[MailText, ...]
     count: int
     at: datetime
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
 
 
@@ -205,8 +205,8 @@ class ContactChangedFacts:
     at: datetime
     follows_at: datetime
     by_staff: bool
-    new_address: Harmless = field(repr=False)
-    name: Harmless = field(repr=False)
+    new_address: MailText = field(repr=False)
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
 
 
@@ -228,7 +228,7 @@ class WebhookChangedFacts:
     kind: ClassVar[MailKind] = MailKind.WEBHOOK_CHANGED
     notice_id: str
     at: datetime
-    name: Harmless = field(repr=False)
+    name: MailText = field(repr=False)
     url: str = field(repr=False)
 
 

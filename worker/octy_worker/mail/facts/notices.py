@@ -10,9 +10,10 @@ from sqlmodel import Session
 
 from octy_middleware.domain.accounts import security_addresses
 from octy_middleware.states import NoticeKind
+from octy_worker import sanitize
 from octy_worker.crypto.links import Links
 from octy_worker.domain.notices import NoticeView, is_overtaken, load_notice
-from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, harmless_source
+from octy_worker.mail.facts.drafts import ID_LIMIT, KEY_LIMIT, USER_AGENT_LIMIT, MailDraft, source_text
 from octy_worker.mail.facts.models import (
     AccountNoticeFacts,
     ContactChangedFacts,
@@ -22,7 +23,6 @@ from octy_worker.mail.facts.models import (
     NewContactFacts,
     WebhookChangedFacts,
 )
-from octy_worker.mail.sanitize import harmless, harmless_name
 from octy_workflows.messages import MailKind, SendMailInput
 
 _ADDRESS_LIMIT = 400  # 254 characters, and the brackets that keep them from being a link
@@ -62,12 +62,12 @@ def _exposed(view: NoticeView, links: Links) -> ExposedFacts:
     notice, detail = view.notice, view.notice.detail
     return ExposedFacts(
         notice_id=notice.id,
-        public_key=harmless(view.pair.public_key if view.pair else "", KEY_LIMIT),
+        public_key=sanitize.for_mail(view.pair.public_key if view.pair else "", KEY_LIMIT),
         at=notice.at,
-        source=harmless_source(detail["source"]),
-        user_agent=harmless(detail["user_agent"], USER_AGENT_LIMIT),
-        request_id=harmless(detail["request_id"], ID_LIMIT),
-        name=harmless_name(view.account.contact_name),
+        source=source_text(detail["source"]),
+        user_agent=sanitize.for_mail(detail["user_agent"], USER_AGENT_LIMIT),
+        request_id=sanitize.for_mail(detail["request_id"], ID_LIMIT),
+        name=sanitize.name_for_mail(view.account.contact_name),
         url=links.notice_url(notice.id),
     )
 
@@ -76,10 +76,10 @@ def _keys_added(view: NoticeView, links: Links) -> KeysAddedFacts:
     notice = view.notice
     return KeysAddedFacts(
         notice_id=notice.id,
-        public_keys=tuple(harmless(key, KEY_LIMIT) for key in notice.detail["public_keys"].split()),
+        public_keys=tuple(sanitize.for_mail(key, KEY_LIMIT) for key in notice.detail["public_keys"].split()),
         count=int(notice.detail["count"]),
         at=notice.at,
-        name=harmless_name(view.account.contact_name),
+        name=sanitize.name_for_mail(view.account.contact_name),
         url=links.notice_url(notice.id),
     )
 
@@ -91,8 +91,8 @@ def _contact_changed(view: NoticeView, links: Links) -> ContactChangedFacts:
         at=notice.at,
         follows_at=view.follows_at,
         by_staff=view.by_staff,
-        new_address=harmless(notice.detail["new"], _ADDRESS_LIMIT),
-        name=harmless_name(view.account.contact_name),
+        new_address=sanitize.for_mail(notice.detail["new"], _ADDRESS_LIMIT),
+        name=sanitize.name_for_mail(view.account.contact_name),
         url=links.notice_url(notice.id),
     )
 
@@ -102,6 +102,6 @@ def _webhook_changed(view: NoticeView, links: Links) -> WebhookChangedFacts:
     return WebhookChangedFacts(
         notice_id=notice.id,
         at=notice.at,
-        name=harmless_name(view.account.contact_name),
+        name=sanitize.name_for_mail(view.account.contact_name),
         url=links.notice_url(notice.id),
     )

@@ -56,13 +56,13 @@ def test_exposed_page_tells_what_happened_and_what_the_button_does(world):
     assert response.status_code == 200
     for fact in (
         pair.public_key,
-        "A request with your keys came over plain HTTP, with the right secret key. It was refused",
+        "reached us over plain HTTP, without encryption. We refused it",
         "Seen 2026-01-01 00:00:00 UTC",
         "From 192.0.2.7",
-        "Client curl/8.5",
+        "User agent curl/8.5",
         "A mail goes to the security address of your account",
-        "keeps working until 24 hours after you collected the new one, unless you tick the box",
-        "Stop the old secret key at once Your present pair stops at once",
+        "works until 24 hours after you have collected the new keys, unless you tick the box",
+        "Stop the current key pair at once Your current key pair stops working at once",
         "Replace my keys",
         notice,
     ):
@@ -81,8 +81,8 @@ def test_contact_page_names_the_current_pair_and_no_address(world):
         current.public_key,
         "The contact address of your account was changed",
         "Changed 2026-01-01 00:00:00 UTC",
-        "Security mails follow 2026-01-08 00:00:00 UTC",
-        "Your account has 1 other pair in use, which this does not change",
+        "Takes effect 2026-01-08 00:00:00 UTC",
+        "Your account has 1 other key pair in use. The button does not replace it.",
     ):
         assert fact in text
     for private in ("owner@", "new@", "elsewhere", "Ada", "192.0.2.7"):
@@ -93,7 +93,7 @@ def test_contact_page_says_that_support_staff_changed_it(world):
     world.pair()
     page = text_of(world.browser().get(path_to(world, world.move_to(NEW, staff=StaffChange("ada", "by phone")))).text)
     assert "Our support staff changed the contact address of your account" in page
-    assert "Security mails follow 2026-01-02 00:00:00 UTC" in page
+    assert "Takes effect 2026-01-02 00:00:00 UTC" in page
     assert "by phone" not in page
 
 
@@ -138,7 +138,7 @@ def test_order_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert state_of(world, pair) == PairState.ACTIVE
     page = text_of(browser.get(path).text)
     assert "Your new keys are ordered Ordered here on 2026-01-01 01:00:00 UTC." in page
-    assert "keeps working until 24 hours after the new secret key was collected" in page
+    assert "works until 24 hours after the new secret key was collected" in page
     assert "A mail with the new public key goes to the security address of your account" in page
 
 
@@ -149,7 +149,9 @@ def test_ticked_box_stops_the_old_pair_at_once(world):
     assert ordered(world) == [("exposure", pair.id, True, "customer", RegenerationState.OPEN)]
     assert state_of(world, pair) == PairState.RETIRED
     assert [change["public_key"] for change in world.rows(KeyChange)] == [pair.public_key]
-    assert "has stopped on 2026-01-01 01:00:00 UTC. Requests with it are refused." in text_of(browser.get(path).text)
+    assert "has stopped working on 2026-01-01 01:00:00 UTC. We refuse requests with it." in text_of(
+        browser.get(path).text
+    )
 
 
 def test_order_after_a_changed_address_replaces_the_current_pair_and_cuts_what_is_on_its_way_out(world):
@@ -177,7 +179,7 @@ def test_second_order_is_409_and_shows_the_first(world):
     for box in ({}, {"leaked": "yes"}):
         again = browser.post(path, form=world.links.token(Purpose.NOTICE_FORM, notice), order="replace", **box)
         assert again.status_code == 409
-        assert "Your click came too late, so it changed nothing" in again.text
+        assert "Your click changed nothing. Current status:" in again.text
         assert "Ordered here on 2026-01-01 01:00:00 UTC." in text_of(again.text)
         assert "<form" not in again.text
     assert world.dump() == before
@@ -245,7 +247,7 @@ def test_form_without_a_clear_order_is_400_and_asks_again(world, fields):
     before = world.dump()
     response = browser.post(path, **{"form": world.links.token(Purpose.NOTICE_FORM, notice), **fields})
     assert response.status_code == 400
-    assert re.search("Nothing was (ordered|changed): please press the button", response.text)
+    assert re.search(r"Nothing was (ordered|changed)\. Please press the button", response.text)
     assert response.text.count("<button") == 1
     assert world.dump() == before
 
@@ -320,7 +322,7 @@ def test_nothing_is_ordered_for_the_new_address_once_security_mails_go_there(wor
     late = browser.post(path, form=world.links.token(Purpose.NOTICE_FORM, notice), order="replace", leaked="yes")
     for response in (browser.get(path), late):
         assert response.status_code == 410
-        assert "Security mails go to another address by now" in response.text
+        assert "Security mails now go to another address" in response.text
         assert "elsewhere" not in response.text
     assert world.dump() == before
 
@@ -333,8 +335,10 @@ def test_a_pair_that_has_ended_is_not_replaced(world):
     late = browser.post(path, form=world.links.token(Purpose.NOTICE_FORM, notice), order="replace")
     for response, status in ((browser.get(path), 200), (late, 409)):
         assert response.status_code == status
-        assert "These keys have stopped already" in text_of(response.text)
-        assert f"The pair {pair.public_key} has stopped on 2026-01-01 00:01:00 UTC" in text_of(response.text)
+        assert "These keys have already stopped working" in text_of(response.text)
+        assert f"The key pair {pair.public_key} has stopped working on 2026-01-01 00:01:00 UTC" in text_of(
+            response.text
+        )
         assert "<form" not in response.text
     assert world.dump() == before
 
@@ -356,15 +360,15 @@ def test_new_keys_that_are_on_their_way_are_said_so(world, told):
     for response, status in ((browser.get(path), 200), (late, 409)):
         assert response.status_code == status
         text = text_of(response.text)
-        assert "New keys are on their way already They were ordered on 2026-01-01 00:00:00 UTC." in text
-        assert f"The old pair {pair.public_key} keeps working until 24 hours after" in text
+        assert "New keys are already on the way They were ordered on 2026-01-01 00:00:00 UTC." in text
+        assert f"The old key pair {pair.public_key} works until 24 hours after" in text
         assert "<form" not in response.text
     assert world.dump() == before
 
 
 def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
     world.regeneration(make_pair().secret)
-    assert "New keys are on their way already" in world.browser().get(path_to(world, world.move_to(NEW))).text
+    assert "New keys are already on the way" in world.browser().get(path_to(world, world.move_to(NEW))).text
 
 
 @pytest.mark.parametrize(
@@ -372,7 +376,7 @@ def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
     [
         (
             {"state": RegenerationState.COLLECTED, "collected_at": utc(START + 7200)},
-            "Your keys were replaced The new pair was collected on 2026-01-01 02:00:00 UTC",
+            "Your keys were replaced The new key pair was collected on 2026-01-01 02:00:00 UTC",
         ),
         (
             {"state": RegenerationState.ABANDONED, "finished_at": utc(START + 7200)},
@@ -380,7 +384,7 @@ def test_first_keys_that_nobody_has_collected_are_on_their_way(world):
         ),
         (
             {"state": RegenerationState.SUPERSEDED, "finished_at": utc(START + 7200)},
-            "The new keys were not delivered A later order took the place of this one",
+            "The new keys were not delivered A later order replaced this one",
         ),
     ],
 )
@@ -411,10 +415,10 @@ def test_where_keys_are_mailed_the_page_says_so_to_the_end(tmp_path):
     for page, words in zip(
         shown,
         (
-            "with both new keys. Your present pair keeps working until 24 hours after your mail server took that mail",
+            "Your current key pair works until 24 hours after your mail server has accepted that mail",
             "A mail with both new keys goes to the security address of your account",
-            "Your mail server took our mail with the new pair on 2026-01-01 02:00:00 UTC.",
-            "Our mail with them could not be delivered.",
+            "Your mail server accepted our mail with the new key pair on 2026-01-01 02:00:00 UTC.",
+            "We could not deliver our mail with the new keys.",
         ),
         strict=True,
     ):

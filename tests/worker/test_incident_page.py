@@ -30,13 +30,13 @@ def test_page_tells_what_happened_and_what_each_answer_does(world):
         "20 attempts",
         "First 2026-01-01 00:00:00 UTC",
         "Last 2026-01-01 00:00:01 UTC",
-        "20 requests in a row with your public key and a wrong secret key, and no accepted request in between",
+        "20 requests in a row with your public key and a wrong secret key, and no successful request in between",
         "192.0.2.7 curl/8.5 15",
         "2001:db8::7 python-requests/2.31 5",
         "Waiting for your answer",
-        "Counting starts at zero, and we send no new alert for this key for 24 hours",
-        "keeps working until 24 hours after you collected the new one, unless you tick the box",
-        "Our secret key may have leaked Your present pair stops at once",
+        "We start counting from zero and send no new alert for this key for 24 hours",
+        "works until 24 hours after you have collected the new keys, unless you tick the box",
+        "Someone else may know our secret key Your current key pair stops working at once",
         incident_id,
     ):
         assert fact in text
@@ -55,7 +55,7 @@ def test_rule_of_a_source_names_its_network(world):
 def test_rule_of_the_window_says_in_which_time(world):
     page = text_of(world.browser().get(world.alert_path(world.case(rule="window"))).text)
     assert "20 requests with your public key and a wrong secret key within" in page
-    assert "accepted requests may have come in between" in page
+    assert "There may have been successful requests in between" in page
 
 
 def test_many_sources_are_summed_up(world):
@@ -71,16 +71,16 @@ def test_many_sources_are_summed_up(world):
 def test_sources_that_are_no_address_are_worded_as_in_mails(world):
     sources = (("*", 30, ""), ("unix", 20, "curl"), ("unknown", 10, ""))
     page = text_of(world.browser().get(world.alert_path(world.case(sources=sources))).text)
-    assert "many other addresses not named 30" in page
+    assert "many other addresses none 30" in page
     assert "a local connection curl 20" in page
-    assert "an unknown address not named 10" in page
+    assert "an unknown address none 10" in page
     local = world.case(rule="source", network="unix")
     assert "from one network (a local connection)" in text_of(world.browser().get(world.alert_path(local)).text)
 
 
 def test_case_whose_details_are_deleted_still_shows(world):
     page = text_of(world.browser().get(world.alert_path(world.case(sources=()))).text)
-    assert "No details are kept any more." in page
+    assert "The details have been deleted." in page
     assert "Last 2026-01-01 00:01:00 UTC" in page
 
 
@@ -97,7 +97,7 @@ def test_hundred_gets_and_heads_change_nothing(world):
     [
         ({"answer": "it_was_us", "answered_by": "zoe.staff"}, "Our support’s answer: it was us"),
         ({"answer": "not_us", "answered_by": "zoe.staff", "leaked": True}, "Our support’s answer: it was not us"),
-        ({"answer": "not_us", "answered_by": "system"}, "Your keys are replaced, to be safe We had no answer by"),
+        ({"answer": "not_us", "answered_by": "system"}, "We are replacing your keys to be safe We had no answer by"),
     ],
 )
 def test_answers_of_others_are_shown_without_their_names(world, values, words):
@@ -111,7 +111,7 @@ def test_answers_of_others_are_shown_without_their_names(world, values, words):
 @pytest.mark.parametrize(
     ("values", "answer", "words"),
     [
-        ({"resolution": "false_alarm", "closed_at": utc(START)}, "it_was_us", "The case is closed as a false alarm"),
+        ({"resolution": "false_alarm", "closed_at": utc(START)}, "it_was_us", "The alert is closed as a false alarm"),
         (
             {"resolution": "regenerated", "closed_at": utc(START)},
             "not_us",
@@ -132,7 +132,7 @@ def test_old_pair_that_is_retiring_is_shown_with_its_end(world):
     pair_id = world.rows(KeyPair)[0]["id"]
     world.change(KeyPair, pair_id, state=PairState.RETIRING, retire_at=utc(START) + timedelta(days=2))
     page = text_of(world.browser().get(world.alert_path(incident_id)).text)
-    assert "keeps working until 2026-01-03 00:00:00 UTC" in page
+    assert "works until 2026-01-03 00:00:00 UTC" in page
 
 
 def test_pages_work_under_any_path_that_a_proxy_puts_before_them(world):

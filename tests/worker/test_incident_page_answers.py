@@ -39,7 +39,7 @@ def test_it_was_us_is_recorded_and_told_through_the_outbox(world):
     assert message["detail"] == {"answer": "it_was_us", "leaked": False}
     page = text_of(browser.get(path).text)
     assert f"Your answer: it was us Recorded on {ANSWERED_AT}." in page
-    assert "We close the case as a false alarm. There is nothing more for you to do." in page
+    assert "We close the alert as a false alarm. You do not need to do anything else." in page
 
 
 def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
@@ -48,7 +48,7 @@ def test_it_was_not_us_keeps_the_old_pair_until_the_new_one_is_collected(world):
     assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
     page = text_of(browser.get(path).text)
     assert "Your answer: it was not us" in page
-    assert "keeps working until 24 hours after the new secret key was collected" in page
+    assert "works until 24 hours after the new secret key was collected" in page
     assert "A mail with the new public key goes to the security address of your account" in page
 
 
@@ -56,10 +56,10 @@ def test_where_keys_are_mailed_the_page_says_so(world):
     path, browser = world.alert_path(world.case()), world.browser(deliver="mail")
     question = text_of(browser.get(path).text)
     assert "You get a mail with both new keys." in question
-    assert "keeps working until 24 hours after your mail server took that mail, unless" in question
+    assert "works until 24 hours after your mail server has accepted that mail, unless" in question
     assert browser.press(path, "answer", "not_us").status_code == 303
     page = text_of(browser.get(path).text)
-    assert "keeps working until 24 hours after your mail server took the mail with the new keys" in page
+    assert "works until 24 hours after your mail server has accepted the mail with the new keys" in page
     assert "A mail with both new keys goes to the security address" in page
     for promise in ("link", "collected"):
         assert promise not in question + page
@@ -74,7 +74,7 @@ def test_leak_stops_the_old_pair_at_once(world):
     assert world.rows(Outbox)[0]["detail"] == {"answer": "not_us", "leaked": True}
     page = text_of(browser.get(path).text)
     assert "Your secret key was reported as leaked." in page
-    assert f"has stopped on {ANSWERED_AT}. Requests with it are refused." in page
+    assert f"has stopped working on {ANSWERED_AT}. We refuse requests with it." in page
 
 
 def test_leak_box_has_no_effect_with_it_was_us(world):
@@ -82,7 +82,7 @@ def test_leak_box_has_no_effect_with_it_was_us(world):
     assert browser.press(path, "answer", "it_was_us", leaked="yes").status_code == 303
     assert world.rows(KeyPair)[0]["state"] == PairState.ACTIVE
     assert world.rows(IncidentAnswer)[0]["leaked"] is False
-    assert "Your keys stay as they are." in browser.get(path).text
+    assert "Your keys stay the same." in browser.get(path).text
 
 
 def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
@@ -94,7 +94,7 @@ def test_second_answer_is_409_and_shows_the_first_with_its_time(world):
         again = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, incident_id), answer=button, leaked="yes")
         assert again.status_code == 409
         assert f"Your answer: it was us Recorded on {ANSWERED_AT}." in text_of(again.text)
-        assert "your click changed nothing" in again.text
+        assert "Your click changed nothing" in again.text
         assert "<form" not in again.text
     for _ in range(5):
         assert browser.get(path).status_code == 200
@@ -112,7 +112,7 @@ def test_closed_case_is_409_and_says_how_it_ended(world):
     assert "<form" not in page.text
     response = browser.post(path, form=world.links.token(Purpose.ALERT_FORM, incident_id), answer="not_us")
     assert response.status_code == 409
-    assert "This case was closed without an answer It was closed on 2026-01-15 00:00:00 UTC" in text_of(response.text)
+    assert "This alert was closed without an answer It was closed on 2026-01-15 00:00:00 UTC" in text_of(response.text)
     assert world.dump() == before
 
 
@@ -131,7 +131,7 @@ def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
         (
             Resolution.FALSE_ALARM,
             "it_was_us",
-            "What was done The case is closed as a false alarm. There is nothing more for you to do. Your keys stay as",
+            "What was done The alert is closed as a false alarm. You do not need to do anything else. Your keys stay",
             "What happens next",
         ),
         (
@@ -143,7 +143,7 @@ def test_the_link_works_as_long_as_the_case_is_open_however_long_that_is(world):
         (
             Resolution.UNANSWERED,
             "it_was_us",  # told late, and written down by staff
-            "What was done The case is closed as a false alarm. There is nothing more for you to do. Your keys stay",
+            "What was done The alert is closed as a false alarm. You do not need to do anything else. Your keys stay",
             "we send no new alert",
         ),
     ],
@@ -160,7 +160,7 @@ def test_a_late_answer_is_409_and_says_what_stands_what_follows_and_whom_to_writ
     )
     page = text_of(response.text)
     assert response.status_code == 409
-    assert "This case was settled before your click, so your click changed nothing." in page
+    assert "This was already answered. Your click changed nothing. Current status:" in page
     assert shown in page
     assert hidden not in page
     assert "Was this answer a mistake? Write to support@octy.example at once." in page

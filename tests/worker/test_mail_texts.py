@@ -1,4 +1,4 @@
-"""What the letters say, that they say it in both forms, and that nothing from outside does more than stand there."""
+"""What mails say in text and HTML, and that untrusted text in them does nothing."""
 
 import re
 import unicodedata
@@ -55,12 +55,12 @@ class Page(HTMLParser):
 
 @pytest.fixture
 def world(tmp_path):
-    """What letters say has nothing to do with the store; what goes into mails from both: `test_mail_activity`."""
+    """What mails say does not depend on the kind of database; what goes into mails from both: `test_mail_activity`."""
     yield from opened(tmp_path, "sqlite")
 
 
 def both(rendered):
-    """Return the letter's two forms as running text."""
+    """Return text and HTML of a mail as running text."""
     return " ".join(rendered.text.split()), Page(rendered.html).text.replace("’", "'")
 
 
@@ -71,7 +71,7 @@ def alerted(world):
     return world.rendered(alert(world.incident()))
 
 
-def test_an_alert_answers_what_when_how_many_from_where_with_which_client(alerted):
+def test_alert_says_what_happened_when_how_often_and_from_where(alerted):
     assert alerted.subject == "Octy security alert: 20 failed attempts with your API key"
     for form in both(alerted):
         for fact in (
@@ -86,7 +86,7 @@ def test_an_alert_answers_what_when_how_many_from_where_with_which_client(alerte
             "curl/8.5.0",
             "198.51.100.23",
             "python-requests/2.31.0",
-            "Nothing is locked, and your keys go on working",
+            "Your keys still work, and nothing is locked",
             "req-7f3a9c1d",
         ):
             assert fact in form
@@ -96,17 +96,21 @@ def test_an_alert_says_what_to_do_and_what_follows(world, alerted):
     for form in both(alerted):
         for fact in (
             "It was us",
-            "For 24 hours you get no new alert",
+            "For 24 hours we send no new alert",
             "It was not us",
             "until 24 hours after",
             "at once",
         ):
             assert fact in form
-        for fact in ("We remind you after 24 hours and 3 days", "never replace keys on silence", "After 14 days"):
+        for fact in (
+            "We remind you after 24 hours and 3 days",
+            "We do not replace them without your answer",
+            "After 14 days",
+        ):
             assert fact in form
         assert "How do we know this?" in form
         assert "We never ask for your secret key" in form
-    incident = re.search(r"Case: (\S+)", alerted.text)[1]
+    incident = re.search(r"Alert ID: (\S+)", alerted.text)[1]
     url = world.links.alert_url(incident)
     assert f"\n\n{url}\n\n" in alerted.text
     assert Page(alerted.html).links == {url}
@@ -125,9 +129,9 @@ def test_what_follows_is_as_the_settings_say(world):
     for form in both(rendered):
         assert "after 14 days, we replace your keys" in form
         assert "remind" not in form
-        assert "For 48 hours you get" in form
+        assert "For 48 hours we send" in form
         assert "until 5 days after" in form
-        assert "at 50 in a row" in form
+        assert "when 50 such requests come in a row" in form
         assert "Zoë & Söhne <AG>" in form
     assert rendered.subject.startswith("Zoë & Söhne <AG> security alert")
 
@@ -136,14 +140,14 @@ def test_an_alert_of_the_source_rule_names_the_network(world):
     rendered = world.rendered(alert(world.incident(rule="source", network="203.0.113.0/24")))
     for form in both(rendered):
         assert "from the network 203.0.113.0/24" in form
-        assert "No right one came in between" not in form
+        assert "There was no successful request" not in form
 
 
 def test_an_alert_of_the_window_says_in_which_time_and_not_in_a_row(world):
     rendered = world.rendered(alert(world.incident(rule="window")))
     for form in both(rendered):
-        assert "public key with a wrong or empty secret key within" in form
-        assert "Right ones may have come in between." in form
+        assert "20 requests within" in form
+        assert "There may have been successful requests in between." in form
         assert "requests in a row used" not in form
 
 
@@ -170,16 +174,16 @@ def test_sources_that_are_no_address(world, source, words):
     world.failures(source, 20, user_agent="")
     for form in both(world.rendered(alert(world.incident()))):
         assert words in form
-        assert "not named" in form
+        assert re.search("no user agent|last user agent: none", form)
 
 
 def test_a_case_without_details(world):
-    """Details are capped and age out; counts too. The letter still stands."""
+    """Details are capped and age out; counts too. The mail is still complete."""
     rendered = world.rendered(alert(world.incident(request_id="")))
     for form in both(rendered):
-        assert "From where" not in form
+        assert "Where did the requests" not in form
         assert "20 attempts" in form
-        assert "(no id)" in form
+        assert "(no ID)" in form
 
 
 @pytest.mark.parametrize("kind", [MailKind.ALERT, MailKind.REMINDER])
@@ -188,7 +192,7 @@ def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
         world.failures("203.0.113.7", number, ago=ago)
     rendered = world.rendered(alert(world.incident(), kind=kind))
     assert (
-        "in UTC, each line up to the next one's time:\n\n"
+        "Each line counts from its time to the time of\nthe next line:\n\n"
         "  02:36  2 #####\n"
         "  02:37  9 ####################\n"
         "  02:38  0\n"
@@ -197,7 +201,7 @@ def test_attempts_over_time_are_drawn_by_cells_and_by_characters(world, kind):
     page = Page(rendered.html)
     heights = [value for name, value in page.attributes if name == "height"]
     assert heights == ["72", "8", "72", "35", "72", "72", "70"]  # of four places, three of them with a bar
-    assert re.search(r"18 02:36 – 02:40 The attempts over time, in UTC: each bar stands for 1 minute", page.text)
+    assert re.search(r"18 02:36 – 02:40 Attempts over time, in UTC. Each bar is 1 minute", page.text)
 
 
 @pytest.mark.parametrize("minutes", [1, 7, 8, 15, 16, 24])
@@ -221,20 +225,24 @@ def test_a_reminder_is_shorter_and_leads_to_the_same_page(world, alerted):
     assert Page(reminder.html).links == {world.links.alert_url(incident)}
     for form in both(reminder):
         assert "We remind you" not in form
-        for fact in ("We still need your answer", PUBLIC_KEY, "It was us", "It was not us", "your keys go on working"):
+        for fact in ("We still need your answer", PUBLIC_KEY, "It was us", "It was not us", "Your keys still work"):
             assert fact in form
 
 
-OLD_GOES_ON = "It goes on working until 24 hours after you have collected the new one"
-OLD_STOPPED = "It has been stopped already"
+OLD_GOES_ON = "It works until 24 hours after you collect the new keys"
+OLD_STOPPED = "It has already stopped working"
 
 
 @pytest.mark.parametrize(
     ("case", "said", "unsaid"),
     [
-        ({"old": False}, ["Your first pair", "An account was opened"], ["old pair", OLD_GOES_ON, OLD_STOPPED]),
-        ({}, ["a new pair", OLD_GOES_ON, PUBLIC_KEY], ["Your first pair", OLD_STOPPED]),
-        ({"leaked": True}, ["a new pair", OLD_STOPPED, PUBLIC_KEY], ["Your first pair", OLD_GOES_ON]),
+        (
+            {"old": False},
+            ["Your first Octy API key pair", "An account was opened"],
+            ["old key pair", OLD_GOES_ON, OLD_STOPPED],
+        ),
+        ({}, ["a new API key pair", OLD_GOES_ON, PUBLIC_KEY], ["Your first", OLD_STOPPED]),
+        ({"leaked": True}, ["a new API key pair", OLD_STOPPED, PUBLIC_KEY], ["Your first", OLD_GOES_ON]),
     ],
     ids=["first", "replaced", "leaked"],
 )
@@ -246,9 +254,9 @@ def test_new_keys(world, case, said, unsaid):
     assert Page(rendered.html).links == {url}
     assert SECRET not in rendered.text + rendered.html
     for form in both(rendered):
-        for fact in (*said, "works once, and for 24 hours: until 2026-02-03 02:40:00 UTC", "press its button"):
+        for fact in (*said, "works only once and only for 24 hours, until 2026-02-03 02:40:00 UTC", "press the button"):
             assert fact in form
-        for fact in (*unsaid, "Earlier links"):
+        for fact in (*unsaid, "earlier links"):
             assert fact not in form
 
 
@@ -257,14 +265,18 @@ def test_new_keys_sent_again_have_the_next_link(world):
     rendered = world.rendered(SendMailInput(regeneration, MailKind.NEW_KEYS, 2, START))
     assert Page(rendered.html).links == {world.links.reveal_url(regeneration, 2)}
     for form in both(rendered):
-        assert "Earlier links of ours no longer work" in form
+        assert "Our earlier links no longer work" in form
 
 
 @pytest.mark.parametrize(
     ("leaked", "last_used", "said"),
     [
-        (False, None, ["the 24 hours in which both worked are over", "never"]),
-        (True, utc(START - 60), ["may have leaked, so we stopped the pair at once", "2026-02-02 02:39:00 UTC"]),
+        (False, None, ["the 24 hours in which both key pairs worked are over", "never"]),
+        (
+            True,
+            utc(START - 60),
+            ["Someone else may know the secret key, so we stopped the key pair at once", "2026-02-02 02:39:00 UTC"],
+        ),
     ],
 )
 def test_keys_retired(world, leaked, last_used, said):
@@ -282,7 +294,7 @@ def test_an_exposed_pair(world):
     notice = world.exposure()
     rendered = world.rendered(SendMailInput(notice, MailKind.EXPOSED, 1, START))
     url = world.links.notice_url(notice)
-    assert rendered.subject == "Octy security notice: your API keys came over plain HTTP"
+    assert rendered.subject == "Octy security notice: your API keys were sent over plain HTTP"
     assert f"\n\n{url}\n\n" in rendered.text
     assert Page(rendered.html).links == {url}
     for form in both(rendered):
@@ -295,8 +307,8 @@ def test_an_exposed_pair(world):
             "curl/8.5.0",
             "could have read both keys",
             "We refused it",
-            "the address that begins with https",
-            "until 24 hours after you have collected the new one",
+            "change its address to https",
+            "until 24 hours after you have collected the new keys",
             "req-7f3a9c1d",
             notice,
         ):
@@ -314,10 +326,10 @@ def test_a_changed_address_told_to_the_old_one(world):
         for fact in (
             "Hello Ada,",
             "eve[at]evil[.]example",
-            "If it was not, somebody has your API keys",
+            "If not, someone has your API keys",
             "2026-02-02 02:40:00 UTC",  # changed
             "2026-02-09 02:40:00 UTC",  # security mails follow
-            "stops at once if you tick the box",
+            "If you tick the box on the page, the current key pair stops working at once",
             notice,
         ):
             assert fact in form
@@ -330,7 +342,7 @@ def test_an_address_that_staff_changed_is_told_as_such_to_the_old_one(world):
         assert "Our support staff changed the contact address" in form
         assert "2026-02-03 02:40:00 UTC" in form  # security mails follow
         assert "asked by phone" not in form
-        assert "somebody has your API keys" not in form
+        assert "someone has your API keys" not in form
     with world.database.read_session() as session:
         account = session.get_one(Account, world.account_id)
         assert security_addresses(account, START + DAY - 1)[0] == ADDRESS
@@ -349,16 +361,16 @@ def test_a_changed_address_told_to_the_new_one_without_link_name_key_or_old_addr
     rendered = world.rendered(SendMailInput(world.move_to("eve@evil.example"), MailKind.NEW_CONTACT, 1, START))
     assert Page(rendered.html).links == set()
     assert not URL.search(rendered.text + rendered.html)
-    assert rendered.subject == "Octy: this address was named as a contact address"
+    assert rendered.subject == "Octy: this address was set as a contact address"
     for form in both(rendered):
         for fact in (
             "Hello,",
             "2026-02-09 02:40:00 UTC",
-            "security mails of the account come here from",
+            "Security mails of the account will come here from",
             "Write to us",
         ):
             assert fact in form
-        for absent in ("Ada", "customer", PUBLIC_KEY, "evil", "/notice/", "yours is the security address"):
+        for absent in ("Ada", "customer", PUBLIC_KEY, "evil", "/notice/", "the security address of"):
             assert absent not in form
 
 

@@ -62,7 +62,7 @@ def test_button_shows_both_keys_once_and_erases_the_secret(world):
     assert f'readonly autocomplete="off" spellcheck="false" translate="no" aria-describedby="copy-note">{PLAIN}</' in (
         response.text
     )
-    assert "It can't be shown again" in text_of(response.text)
+    assert "We cannot show it again" in text_of(response.text)
     sealed = world.rows(SealedSecret)[0]
     assert (sealed["sealed"], sealed["collected_at"]) == (None, utc(world.now))
     assert [(row["kind"], row["subject_id"]) for row in world.rows(Outbox)] == [
@@ -84,21 +84,21 @@ def form_token_of(world: World, regeneration_id: str, generation: int = 1) -> st
 @pytest.mark.parametrize(
     ("state", "values", "words"),
     [
-        (PairState.ACTIVE, {}, "keeps working until 2026-01-02 01:00:00 UTC"),
-        (PairState.RETIRING, {"retire_at": utc(START + 7200)}, "keeps working until 2026-01-01 02:00:00 UTC"),
-        (PairState.RETIRED, {"retired_at": utc(START)}, "has stopped: requests with it are refused"),
+        (PairState.ACTIVE, {}, "works until 2026-01-02 01:00:00 UTC"),
+        (PairState.RETIRING, {"retire_at": utc(START + 7200)}, "works until 2026-01-01 02:00:00 UTC"),
+        (PairState.RETIRED, {"retired_at": utc(START)}, "has stopped working. We refuse requests with it."),
     ],
 )
 def test_next_steps_say_what_becomes_of_the_old_pair(world, state, values, words):
     old = world.pair(state, **values)
     page = world.browser().press(keys_path(world, world.regeneration(SECRET, old=old)), "reveal", "once").text
-    assert f"Your old pair {old.public_key} {words}" in text_of(page)
+    assert f"Your old key pair {old.public_key} {words}" in text_of(page)
 
 
 def test_first_keys_have_no_old_pair_to_speak_of(world):
     path, browser = keys_path(world, world.regeneration(SECRET)), world.browser()
     assert "Replaces" not in browser.get(path).text
-    assert "old pair" not in browser.press(path, "reveal", "once").text
+    assert "old key pair" not in browser.press(path, "reveal", "once").text
 
 
 def expire(world: World, regeneration_id: str) -> None:

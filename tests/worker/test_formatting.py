@@ -1,0 +1,75 @@
+"""Numbers, times and sources as text, and wrapped paragraphs."""
+
+from datetime import timedelta
+
+import pytest
+
+from octy_middleware.clock import utc
+from octy_middleware.http.client_address import UNIX, UNKNOWN, network_of
+from octy_middleware.http.event import OVERFLOW
+from octy_worker.formatting import amount, moment, origin, span
+from octy_worker.mail.phrasing import rate, wrap
+
+START = 1_770_000_000.0
+DAY = 86_400.0
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        (DAY, "24 hours"),
+        (2 * DAY, "48 hours"),
+        (3 * DAY, "3 days"),
+        (5400, "90 minutes"),
+        (61, "61 seconds"),
+        (3600, "1 hour"),
+        (1, "1 second"),
+        (0.4, "0 seconds"),
+        (90_061, "90,061 seconds"),
+    ],
+)
+def test_spans(seconds, words):
+    assert span(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("count", "seconds", "words"),
+    [
+        (20, 0, "all within one second"),
+        (20, 2, "about 10 a second"),
+        (20, 240, "about 5 a minute"),
+        (20, 7200, "about 10 an hour"),
+        (20, 10 * DAY, "about 2 a day"),
+        (20, 100 * DAY, "less than one a day"),
+    ],
+)
+def test_paces(count, seconds, words):
+    assert rate(count, timedelta(seconds=seconds)) == words
+
+
+def test_words_for_numbers_and_times():
+    assert (amount(1, "attempt"), amount(12_000, "attempt")) == ("1 attempt", "12,000 attempts")
+    assert moment(utc(START)) == "2026-02-02 02:40:00 UTC"
+
+
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        (OVERFLOW, "many other addresses"),
+        (UNKNOWN, "an unknown address"),
+        (UNIX, "a local connection"),
+        ("192.0.2.1", "192.0.2.1"),
+        (network_of("2001:db8::1"), "2001:db8::/64"),
+        (network_of(""), "an unknown address"),
+    ],
+)
+def test_words_for_where_requests_came_from(source, shown):
+    assert origin(source) == shown
+
+
+def test_wrapping_keeps_links_whole_and_lists_indented():
+    url = "https://keys.octy.example/" + "x" * 90
+    text = wrap(f"{'word ' * 30}\n\n\n\n{url}\n\n* {'item ' * 30}\n")
+    assert url in text.splitlines()
+    assert "\n\n\n" not in text
+    assert [line[:2] for line in text.splitlines()[-2:]] == ["* ", "  "]
