@@ -1,7 +1,7 @@
 """What recording costs, for the simulation: app processes that take batches, and wait for each other at the store.
 
-Processes take batches by the recorder's own rule (`drain`: at once when somebody waits or something is queued, else
-after `batch_delay`), and wait for each other as PostgreSQL or SQLite makes them. Rules and limits are read from the code.
+Processes take batches by the recorder's own rule (`batch_queue`: at once when a client waits or events are queued, else
+after `batch_delay`), and wait for each other as PostgreSQL or SQLite makes them. Rules and limits are read from code.
 Here: that, and what things cost, as it was measured. Not here: what comes (`simulated_traffic`).
 """
 
@@ -74,7 +74,7 @@ PRICES = {
         refusing=Cost(2.0, 0.8, 0.9, 300),
         key=Cost(0.07, 0.035, 0.02, 650),
         refused=Cost(0.02, 0.02, 0.01, 300),
-        together=outcome_writer._LOCKED,
+        together=outcome_writer._MAX_LOCKED_KEYS,
         look_up=1.0,
         bytes={"outcome_minute": 222, "attempt": 342, "streak": 252},
     ),
@@ -207,7 +207,7 @@ class _Process:
         return next((entry.at for entry in coming if entry.kind != ACCEPTED), first + self._batch_delay)
 
     def take(self, now: float) -> list[Entry]:
-        end = min(bisect_right(self.entries, (now, math.inf)), self.position + recorder._BATCH)
+        end = min(bisect_right(self.entries, (now, math.inf)), self.position + recorder._MAX_BATCH)
         batch = self.entries[self.position : end]
         self.position = end
         return batch

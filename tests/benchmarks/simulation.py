@@ -121,7 +121,7 @@ def main_table(played: Played, prices: Prices, figures: Figures) -> Table:
             ("commits a second, each process / in all", _pair(played.commits / played.seconds, load.processes)),
             ("events a commit", f"{played.entries / played.commits:,.1f}"),
             (
-                f"commits of more than {outcome_writer._LOCKED} keys, which run alone",
+                f"commits of more than {outcome_writer._MAX_LOCKED_KEYS} keys, which run alone",
                 f"{played.alone / played.commits:.0%}",
             ),
             ("share of time in which one runs alone", f"{played.busy:.0%}"),
@@ -167,8 +167,8 @@ def choices_table(load: Load, traffic: Sequence[Entry], counts: Sequence[int]) -
         f"The same load on fewer and more processes ({load.seconds:g} s, from a minute's first second)",
         ("processes", *TRIALS),
         rows,
-        "How long a refused request waits, p50 / p99; events a commit; cores of PostgreSQL. 32 and 512 locks: commits of up to so "
-        f"many keys run beside others, in place of {outcome_writer._LOCKED}.",
+        "How long a refused request waits, p50 / p99; events a commit; cores of PostgreSQL. 32 and 512 locks: commits "
+        f"of up to so many keys run beside others, in place of {outcome_writer._MAX_LOCKED_KEYS}.",
     )
 
 

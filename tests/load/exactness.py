@@ -62,7 +62,7 @@ class Done(NamedTuple):
 def run_share(share: Share) -> tuple[dict[int, list[Done]], list[str]]:
     """Send all threads' requests; return what each sent, and what did not end as it had to."""
     log_batches()
-    outcome_writer._LOCKED = _LOCKED
+    outcome_writer._MAX_LOCKED_KEYS = _LOCKED
     settings = Settings.build(
         database_url=share.url, peppers=share.peppers, commit_timeout=_PATIENCE, sources_per_minute=1_000_000
     )
