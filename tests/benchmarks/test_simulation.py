@@ -193,5 +193,5 @@ def test_the_command_writes_its_page(tmp_path, capsys):
     assert main([*small, "--figures", str(tmp_path / "none.json"), "--write", str(page)]) == 0
     text = page.read_text(encoding="utf-8")
     assert "50 requests/s of 200 customers, 2 processes" in text
-    assert "20 cases in Temporal" in text
+    assert "20 incidents in Temporal" in text
     assert capsys.readouterr().out.strip() in text

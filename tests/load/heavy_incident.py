@@ -117,8 +117,8 @@ def _fill(world: World, public_key: str, incident_id: str, rest: Rest) -> None:
         )
         run(
             connection,
-            f"{_NUMBERS} INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, user_agent, method, path, "
-            f"request_id) SELECT (? + n / {_DETAILS_A_MINUTE}) * 60000000, ?, '', ? + n / {_DETAILS_A_MINUTE}, "
+            f"{_NUMBERS} INSERT INTO attempt (at, public_key, key_hash, minute, outcome, source, user_agent, method, "
+            f"path, request_id) SELECT (? + n / {_DETAILS_A_MINUTE}) * 60000000, ?, '', ? + n / {_DETAILS_A_MINUTE}, "
             f"'wrong_secret', {_SOURCE}, 'curl/8', 'GET', '/', 'r' FROM numbers",
             *(minutes * _DETAILS_A_MINUTE - 1, first + 1, public_key, first + 1),
         )
