@@ -109,7 +109,7 @@ def test_every_step_works_literally_on_a_fresh_host(
     )
     assert told.count("Hello, acme. 200\n") == 2, told
     assert len(re.findall(r"^.* 401$", told, re.MULTILINE)) == 2, told
-    assert "Account globex is open" in told
+    assert "Account globex is created" in told
     problems = re.findall(r"^✗ (.+?) {2,}", told, re.MULTILINE)
     assert problems == ["OCTY_PUBLIC_URL", "mail server"], told
     assert told.endswith("all steps are done\n"), told
