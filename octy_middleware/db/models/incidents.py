@@ -1,0 +1,85 @@
+"""Incidents: their timeline, the answer to each, and what staff request of their workflows."""
+
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import JSON, Index, text
+from sqlmodel import Field
+
+from octy_middleware.db.columns import BIG, Table, time_column, time_or_none
+from octy_middleware.states import IncidentState
+
+
+class Incident(Table, table=True):
+    """One incident: which rule opened it, at which length of the streak, by which request."""
+
+    __table_args__ = (
+        Index(
+            "uq_incident_open",
+            "key_pair_id",
+            unique=True,
+            sqlite_where=text("closed_at IS NULL"),
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+    )
+
+    id: str = Field(primary_key=True, max_length=36)
+    key_pair_id: str = Field(foreign_key="key_pair.id", index=True, max_length=36)
+    account_id: str = Field(foreign_key="account.id", index=True, max_length=36)
+    public_key: str = Field(max_length=200)
+    rule: str = Field(max_length=16)  # streak.Rule
+    network: str = Field(default="", max_length=64)  # of the streak, when the rule is "source"
+    length: int = Field(sa_type=BIG)
+    request_id: str = Field(max_length=100)
+    first_at: datetime = time_column()  # first failure of the streak
+    opened_at: datetime = time_column()
+    failures: int = Field(sa_type=BIG)  # of this streak, as last sent to the workflow
+    notify_at: int = Field(sa_type=BIG)  # the length at which the workflow is notified next: 40, 80, …
+    regeneration_id: str | None = Field(default=None, index=True, max_length=36)
+    state: str = Field(default=IncidentState.OPENING, max_length=16)
+    resolution: str | None = Field(default=None, max_length=16)
+    closed_at: datetime | None = time_or_none()
+
+
+class IncidentEvent(Table, table=True):
+    """One line of an incident's timeline; append only."""
+
+    __tablename__ = "incident_event"
+
+    incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
+    seq: int = Field(primary_key=True, sa_column_kwargs={"autoincrement": False})
+    key: str = Field(unique=True, max_length=200)  # deterministic: a retried activity finds its row
+    at: datetime = time_column()
+    actor: str = Field(max_length=100)  # "system", "customer", or a staff id
+    what: str = Field(max_length=40)
+    detail: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)
+
+
+class IncidentAnswer(Table, table=True):
+    """The answer of the customer or of staff to an incident. One conditional UPDATE decides who gave it."""
+
+    __tablename__ = "incident_answer"
+
+    incident_id: str = Field(primary_key=True, foreign_key="incident.id", max_length=36)
+    answer: str | None = Field(default=None, max_length=16)
+    leaked: bool = False
+    answered_at: datetime | None = time_or_none()
+    answered_by: str = Field(default="", max_length=100)  # "customer" or a staff id
+    decision_id: str = Field(default="", max_length=100)  # makes a repeated decision harmless
+
+
+class StaffRequestRow(Table, table=True):
+    """What staff requests of a workflow. Messages to the workflow carry the id only; a row changes once, at its use."""
+
+    __tablename__ = "staff_request"
+
+    id: str = Field(primary_key=True, max_length=64)  # a UUIDv7, or the id that staff gave
+    action: str = Field(max_length=16)
+    subject_id: str = Field(max_length=36)  # an incident's or a regeneration's id
+    fields: dict[str, Any] = Field(default_factory=dict, sa_type=JSON)  # further parameters of the action
+    reason: str
+    actor: str = Field(max_length=100)
+    created_at: datetime = time_column()
+    used_at: datetime | None = time_or_none()
+    used_by: str = Field(default="", max_length=120)  # the workflow's run and activity: its retry may use it again
+    result: str = Field(default="", max_length=16)  # `staff_requests.Result`
