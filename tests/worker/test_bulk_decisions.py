@@ -95,10 +95,10 @@ def test_nothing_is_decided_without_a_yes(world, octy):
 @pytest.mark.parametrize(
     ("words", "code", "why"),
     [
-        ((), 2, "which incidents?"),
-        (("--all-open",), 2, "which incidents?"),
-        (("--since", "2026-01-01"), 2, "which incidents?"),
-        (("0199", *SINCE), 2, "which incidents?"),
+        ((), 2, "no incidents are chosen"),
+        (("--all-open",), 2, "no incidents are chosen"),
+        (("--since", "2026-01-01"), 2, "no incidents are chosen"),
+        (("0199", *SINCE), 2, "no incidents are chosen"),
         (("--all-open", "--since", "yesterday"), 2, "is no time"),
         (("nope",), 2, "no case has the id"),
     ],
@@ -121,7 +121,7 @@ def test_no_incident_is_no_fault(world, octy):
 
 def test_held_alerts_are_shown_and_released_once(world, octy):
     open_case(world)
-    assert "No alert is held." in octy("incidents", "held").must().stdout
+    assert "Alerts are not held." in octy("incidents", "held").must().stdout
     octy("incidents", "release", *WHY).must(3)
     now = datetime.now(UTC).timestamp()
     with world.database.write_session() as session:
@@ -130,7 +130,7 @@ def test_held_alerts_are_shown_and_released_once(world, octy):
         )
     shown = octy("incidents", "held").must().stdout
     assert "successes stopped, 7 accounts" in shown
-    assert "Alerts that have not left: 1" in shown
+    assert "Unsent alerts: 1" in shown
     report = octy("incidents", "held", "--json").must().json
     assert set(report) == set(incidents_bulk.HELD_JSON.split(", "))
     assert (report["held"], report["unsent"], report["accounts"]) == (True, 1, 7)

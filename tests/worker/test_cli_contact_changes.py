@@ -49,7 +49,7 @@ def test_changed_address_says_where_mails_go_until_when_and_how_waiting_keys_are
     assert f"Alerts and links to keys go to {OLD} until 20" in said
     assert "octy keys resend --account acme" in said
     shown = octy("accounts", "show", "acme").must().stdout
-    assert "security mails follow after 24 hours" in shown
+    assert "security mails go to it after 24 hours" in shown
     assert set(accounts.SHOW_JSON.partition("notices[")[0].strip(", ").split(", ")) <= set(
         octy("accounts", "show", "acme", "--json").must().json
     )

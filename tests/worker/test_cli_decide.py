@@ -126,7 +126,7 @@ def test_a_case_is_extended_its_alert_sent_again_and_both_are_told(office):
     assert "no reminder went out yet" in refused.stderr
     assert office.events(incident_id, "resend_refused")[-1]["kind"] == "reminder"
     keys = office.octy.shell("incidents", "resend", incident_id, "--kind", "new_keys", *WHY).must(3)
-    assert "no new keys wait to be collected" in keys.stderr
+    assert "has no uncollected new keys" in keys.stderr
 
 
 def test_keys_are_sent_again_then_the_answer_is_changed_and_they_are_withdrawn(office):

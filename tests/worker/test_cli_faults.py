@@ -215,7 +215,7 @@ def test_help_is_quick_because_it_loads_next_to_nothing(octy):
 def test_without_the_worker_extra_it_names_the_remedy(octy):
     done = ended(octy, "import sys; sys.modules['typer'] = None\nfrom octy_worker.cli import main; main()")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "octy: this command belongs to a worker host → pip install 'octy-middleware[worker]'\n"
+    assert done.stderr == "octy: the packages of the worker are not installed → pip install 'octy-middleware[worker]'\n"
 
 
 def test_a_missing_package_is_named(octy, monkeypatch):

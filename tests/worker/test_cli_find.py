@@ -136,7 +136,7 @@ def test_find_says_how_many_match_beyond_the_limit(world, octy):
     done = octy("find", "many", "--limit", "2").must()
     assert "3 accounts:" in done.stdout
     assert "many-0" not in done.stdout
-    assert "these are the newest 2 of each kind → --limit 0 shows all" in done.stderr
+    assert "only the newest 2 of each kind are shown → --limit 0 shows all" in done.stderr
     assert len(octy("find", "many", "--limit", "0", "--json").must().json["accounts"]) == 3
 
 

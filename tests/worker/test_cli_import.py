@@ -239,7 +239,7 @@ def test_a_busy_store_takes_nothing(world, octy, monkeypatch):
 
 
 def test_progress_is_lines_where_there_is_no_terminal(world, octy, monkeypatch):
-    monkeypatch.setattr(keys_import, "_PATIENCE", 0.0)
+    monkeypatch.setattr(keys_import, "_PROGRESS_INTERVAL", 0.0)
     content = as_csv(*(person(number) for number in range(2500)))
     done = octy("keys", "import", put(world, content), *WHY).must()
     told = [line for line in done.stderr.splitlines() if "audit" not in line]
@@ -280,7 +280,7 @@ def _read(terminal: int) -> bytes:
 KILLED = """
 import time
 from octy_worker.cli import keys_import, main
-keys_import._PATIENCE = 0.0
+keys_import._PROGRESS_INTERVAL = 0.0
 keys_import.note = lambda line: (print(line, flush=True), "written" in line and time.sleep(60))
 main()
 """
@@ -305,6 +305,6 @@ def test_a_process_that_is_stopped_while_it_writes_leaves_nothing(world, octy, h
     if how is signal.SIGINT:
         assert content_of(world) == before
     again = octy("keys", "import", file, *WHY).must()  # at once, though nobody gave the lease of the killed one back
-    assert ("an import that was interrupted left rows behind" in again.stderr) is (how is signal.SIGKILL)
+    assert ("removed rows of an earlier, interrupted import" in again.stderr) is (how is signal.SIGKILL)
     assert accepts(world, 0)
     assert world.rows("SELECT state, COUNT(*) FROM key_pair GROUP BY state") == [("active", 3000)]

@@ -66,7 +66,7 @@ def test_regenerate_tells_of_keys_whose_mail_was_refused_for_good(world, octy, f
     note_mail(world, first_keys, MailState.FAILED, "rcpt-550")
     said = octy(*REGENERATE).must().stdout
     assert "on their way" not in said
-    assert "Their mail was refused for good (rcpt-550): the customer has not got it" in said
+    assert "Their mail was rejected for good (rcpt-550): the customer did not get it" in said
     assert "octy accounts change acme --email" in said
     assert "octy keys resend --account acme" in said
     told = octy(*REGENERATE, "--json").must().json
@@ -86,10 +86,10 @@ def test_accounts_add_of_an_account_whose_mail_was_refused_says_what_to_do(world
 @pytest.mark.parametrize(
     ("state", "error", "age", "status", "said"),
     [
-        (None, "", 0.0, "preparing", "were on their way already"),
-        (MailState.PENDING, "", 0.0, "retrying", "were on their way already"),
-        (MailState.PENDING, "rcpt-450", 0.0, "retrying", "No mail server has accepted their mail yet (rcpt-450)"),
-        (MailState.SENT, "", 0.0, "mailed", "were on their way already"),
+        (None, "", 0.0, "preparing", "are being sent already"),
+        (MailState.PENDING, "", 0.0, "retrying", "are being sent already"),
+        (MailState.PENDING, "rcpt-450", 0.0, "retrying", "The mail server has not accepted their mail yet (rcpt-450)"),
+        (MailState.SENT, "", 0.0, "mailed", "are being sent already"),
         (MailState.SENT, "", LINK_LIFE + 1, "expired", "Their link has expired"),
     ],
 )

@@ -36,8 +36,8 @@ def octy(world: World) -> Octy:
     ("words", "name", "said"),
     [
         (("accounts", "list"), "accounts", "There are no accounts yet."),
-        (("incidents", "list"), "incidents", "There are no open cases."),
-        (("incidents", "list", "--all"), "incidents", "There are no cases."),
+        (("incidents", "list"), "incidents", "There are no open incidents."),
+        (("incidents", "list", "--all"), "incidents", "There are no incidents."),
         (("keys", "list"), "keys", "There are no key pairs."),
     ],
 )
@@ -180,7 +180,7 @@ def test_a_case_tells_who_when_where_what_was_mailed_and_answered(octy, busy):
     page = octy("incidents", "show", incident_id).must().stdout
     for said in (
         "acme",
-        "20 wrong secrets in a row for this key, from anywhere",
+        "20 wrong secrets in a row with this key, from any address",
         "203.0.113.9",
         "curl/8.5",
         "not_us, leaked, by customer",
@@ -257,7 +257,7 @@ def test_list_says_how_many_there_are_and_pages_through_all_of_them(world, octy)
     first, last = (octy("accounts", "list", "--limit", "2", "--page", page).must() for page in "13")
     assert "1 to 2 of 5 in total, newest first → --page 2 shows the next, --limit 0 shows all" in first.stderr
     assert "5 to 5 of 5 in total, newest first → --limit 0 shows all" in last.stderr
-    assert "There is no page 4: there are 5 in total." in octy("accounts", "list", "--limit", "2", "--page", "4").stdout
+    assert "There is no page 4; there are 5 rows in total." in octy("accounts", "list", "--limit", "2", "--page", "4").stdout
     assert octy("accounts", "list").must().stderr == "5 in total\n"
 
 
@@ -380,7 +380,7 @@ def test_an_account_says_how_many_notices_and_mails_it_leaves_out(world, octy):
     for number in range(4):
         put_mail(world, pair.account_id, f"{number:036}/alert", MailState.SENT)
     note = octy("accounts", "show", "acme", "--limit", "2").must().stderr
-    assert note == "not all are shown: notices 2 of 3, mails 2 of 4 → --limit 0 shows all\n"
+    assert note == "not all rows are shown: notices 2 of 3, mails 2 of 4 → --limit 0 shows all\n"
     report = octy("accounts", "show", "acme", "--limit", "2", "--json").must().json
     assert [len(report[name]) for name in ("notices", "mails")] == [2, 2]
     assert [report[name] for name in ("notices_total", "mails_total")] == [3, 4]
@@ -397,7 +397,7 @@ def test_a_key_says_how_many_sources_it_leaves_out(world, octy):
     for number in range(3):
         fail(world, pair, 1 + number, source=f"192.0.2.{number}", outcome=Outcome.RETIRED)
     note = octy("keys", "show", pair.public_key, "--limit", "2").must().stderr
-    assert note == "not all are shown: uses 2 of 3, uses since it was retired 2 of 3 → --limit 0 shows all\n"
+    assert note == "not all rows are shown: uses 2 of 3, uses after its end 2 of 3 → --limit 0 shows all\n"
     report = octy("keys", "show", pair.public_key, "--limit", "2", "--json").must().json
     assert [use["count"] for use in report["uses"]] == [3, 2]
     assert (report["uses_total"], report["late_uses_total"]) == (3, 3)
@@ -413,7 +413,7 @@ def test_a_case_says_how_many_uses_of_retired_keys_it_leaves_out(world, octy):
     for number in range(21):
         fail(world, old, 1, source=f"192.0.2.{number}", outcome=Outcome.RETIRED)
     done = octy("incidents", "show", incident_id).must()
-    assert "not all are shown: uses of retired keys 20 of 21 → `octy keys show" in done.stderr
+    assert "not all rows are shown: uses of retired key pairs 20 of 21 → `octy keys show" in done.stderr
     report = octy("incidents", "show", incident_id, "--json").must().json
     assert (len(report["late_uses"]), report["late_uses_total"]) == (20, 21)
 

@@ -63,7 +63,7 @@ def signed(octy, tmp_path) -> Octy:
 def test_all_kinds_in_a_list(octy, tmp_path):
     page = octy("mail", "preview").must().stdout
     assert [kind for kind in MailKind if not re.search(rf"^{kind} .* Acme\b", page, re.MULTILINE)] == []
-    assert "all of them ours" in page
+    assert "all built in" in page
     (tmp_path / "alert").mkdir()
     (tmp_path / "alert/subject.txt").write_text("Mine")
     page = octy("mail", "preview", OCTY_MAIL_TEMPLATES=str(tmp_path)).must().stdout

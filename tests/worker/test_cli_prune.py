@@ -35,7 +35,7 @@ def test_a_dry_run_counts_and_changes_nothing_and_the_run_does_just_that(world):
     done = octy("db", "prune", "--json").must().json
     assert (done["dry_run"], done["rows"]) == (False, expected)
     assert done["longest_step_ms"] > 0
-    assert octy("db", "prune").must().stdout == "Nothing is past its time.\n"
+    assert octy("db", "prune").must().stdout == "No rows have expired.\n"
     assert world.recorded() == {"accepted": 18}
 
 
@@ -43,7 +43,7 @@ def test_the_settings_say_what_is_past_its_time(world):
     fill(world)
     octy = octy_for(world, OCTY_KEEP_ATTEMPTS_DAYS="92", OCTY_COMPACT_COUNTERS_AFTER_DAYS="60")
     said = octy("db", "prune").must().stdout
-    assert "went, the longest step took" in said
+    assert "eleted (longest step:" in said
     assert len(world.rows("SELECT id FROM attempt")) == 2
     assert len(world.rows("SELECT minute FROM outcome_minute")) == 9
     assert "KEEP_COUNTERS_DAYS" in octy("db", "prune", OCTY_KEEP_COUNTERS_DAYS="30").must(2).stderr
@@ -52,7 +52,7 @@ def test_the_settings_say_what_is_past_its_time(world):
 def test_a_run_elsewhere_is_left_alone(world):
     fill(world)
     Lease(world.database, JOB, time.time).take()
-    assert "a worker is doing it now" in octy_for(world)("db", "prune").must(3).stderr
+    assert "a worker is running" in octy_for(world)("db", "prune").must(3).stderr
     assert len(world.rows("SELECT id FROM attempt")) == 4
 
 

@@ -78,7 +78,7 @@ def look(done: Ended, name: str = "version") -> dict[str, str]:
 
 def test_a_release_is_promoted_once_a_worker_of_it_runs(temporal: Temporal, octy: Octy) -> None:
     assert (
-        octy.shell("temporal", "versions").must().stdout == "No worker of the deployment octy has asked for work yet.\n"
+        octy.shell("temporal", "versions").must().stdout == "No worker of deployment octy has polled yet.\n"
     )
     early = octy.shell("temporal", "promote", "--timeout", "0").must(4)
     assert "start its `octy worker`, then repeat" in early.stderr
@@ -125,10 +125,10 @@ def test_a_deployment_that_temporal_would_not_take_is_refused_before_anything_st
     ("words", "variables", "code", "said"),
     [
         (("promote",), {"OCTY_TEMPORAL_DEPLOYMENT": ""}, 2, "OCTY_TEMPORAL_DEPLOYMENT is not set"),
-        (("versions",), {"OCTY_TEMPORAL_DEPLOYMENT": ""}, 2, "a new release is started in the old one's place"),
+        (("versions",), {"OCTY_TEMPORAL_DEPLOYMENT": ""}, 2, "there is nothing to promote"),
         (("versions",), {"OCTY_TEMPORAL_ADDRESS": DENIED}, 4, "Temporal can't be reached"),
         (("promote",), {"OCTY_TEMPORAL_NAMESPACE": "elsewhere", "OCTY_ACTOR": ""}, 4, "→"),
-        (("promote", "--unversioned", "--build-id", "1"), {}, 2, "give --build-id or --unversioned"),
+        (("promote", "--unversioned", "--build-id", "1"), {}, 2, "--build-id and --unversioned exclude each other"),
     ],
 )
 def test_what_can_not_be_done_is_told_in_one_line(

@@ -94,7 +94,7 @@ def test_key_ids_of_two_installations_differ(octy):
 
 def test_a_database_is_made_and_brought_up_to_date(tmp_path):
     octy = Octy({"OCTY_DATABASE_URL": f"sqlite:///{tmp_path / 'new.db'}"}, tmp_path)
-    assert f"was at schema none and is at {SCHEMA_VERSION} now" in octy("db", "upgrade").must().stdout
+    assert f"from schema none to {SCHEMA_VERSION}" in octy("db", "upgrade").must().stdout
     assert f"is at schema {SCHEMA_VERSION} already" in octy("db", "upgrade").must().stdout
     assert set(octy("db", "current", "--json").must().json) == {"url", "schema", "needed"}
     assert octy("db", "check").must().stdout == ""

@@ -125,7 +125,7 @@ def test_one_account_s_secret_is_rotated_alone_with_a_day_of_overlap(world, octy
     check = documented_check()
     before, others = (octy("webhooks", "secret", name).must().stdout.strip() for name in ("acme", "other"))
     done = octy("webhooks", "rotate-secret", "acme", "--reason", "it stood in a log").must()
-    assert "New webhook secret for acme. The previous one signs until " in done.stdout
+    assert "acme has a new webhook secret. The previous one is used until " in done.stdout
     told = {"what": "webhook_secret_rotated", "actor": "ada", "reason": "it stood in a log", "account": keys.account_id}
     assert audited_without_login(done.stderr) == [told]
     after = octy("webhooks", "secret", "acme").must().stdout.strip()

@@ -77,7 +77,7 @@ def test_only_what_is_new_is_told_until_the_case_is_closed(case):
         "system  mail sent  kind: alert",
         "customer  answered  answer: it_was_us, leaked: no",
         "system  closed  resolution: false_alarm",
-        "The case is closed: false_alarm.",
+        "The incident is closed: false_alarm.",
     ]
 
 
@@ -95,7 +95,7 @@ def test_a_closed_case_is_shown_and_left(case):
     case.close()
     case.meanwhile()
     shown = case.octy("incidents", "show", case.id, "--follow").must().stdout
-    assert shown.endswith("The case is closed: false_alarm.\n")
+    assert shown.endswith("The incident is closed: false_alarm.\n")
     assert shown.count("resolution: false_alarm") == 1
 
 

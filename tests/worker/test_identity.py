@@ -273,9 +273,9 @@ def test_lost_keys_are_replaced_by_an_explicit_act(world: World) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        ((), 2, "give either --moved or --copy"),
-        (("--moved", "--copy"), 2, "give either --moved or --copy"),
-        (("--keys", "nothing"), 2, "no setting of keys is called 'nothing'"),
+        ((), 2, "give one of --moved, --copy or --keys"),
+        (("--moved", "--copy"), 2, "give one of --moved, --copy or --keys"),
+        (("--keys", "nothing"), 2, "there are no keys of the name 'nothing'"),
         (("--keys", "temporal_keys"), 2, "OCTY_TEMPORAL_KEYS is not set"),
     ],
 )

@@ -84,7 +84,7 @@ def test_the_command_shows_it_plain_outside_of_terminals_and_as_numbers(world):
     fail(world, keys, 10, at=START + 2)
     octy = octy_for(world)
     shown = octy("incidents", "show", incident_id, FORCE_COLOR="1").must().stdout
-    assert "Failures over time, UTC, each column 1 second\n20 │██\n" in shown
+    assert "Failures over time, in UTC, one column is 1 second\n20 │██\n" in shown
     assert "\x1b" not in shown
     numbers = octy("incidents", "show", incident_id, "--json").must().json["plot"]
     assert numbers["seconds"] == 1

@@ -183,16 +183,16 @@ def test_the_command_says_what_differs_then_mends_it(world: World, said: Said) -
     octy = octy_for(world)
     for _ in range(2):
         dry = octy("incidents", "reconcile", "--dry-run").must(1).stdout
-        assert "that did not run in Temporal" in dry
+        assert "workflows were missing in Temporal" in dry
         assert "Nothing was changed" in dry
     done = octy("incidents", "reconcile", "--json").must()
     assert done.json == {"dry_run": False, **Findings(looked_at=2, restarted=1).counts}
     assert '"what": "reconciled"' in done.stderr
-    assert "Nothing differs." in octy("incidents", "reconcile").must().stdout
+    assert "No differences found." in octy("incidents", "reconcile").must().stdout
     said.runs = {Subject.INCIDENT: ["stranger"]}
     assert "that the database does not know" in octy("incidents", "reconcile").must(1).stdout
     said.runs = {}
     said.executed = [Execution(Subject.INCIDENT, "lost", "run", False, datetime.now(UTC), time.time())]
     assert "see `octy db restored`" in octy("incidents", "reconcile").must(1).stdout
     Lease(world.database, JOB, time.time).take()
-    assert "a worker is doing it now" in octy("incidents", "reconcile").must(3).stderr
+    assert "a worker is running" in octy("incidents", "reconcile").must(3).stderr
