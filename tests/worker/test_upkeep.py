@@ -28,7 +28,7 @@ from octy_worker.maintenance.reconciliation.run import JOB, Findings
 from octy_worker.maintenance.reconciliation.running import Life
 from octy_worker.maintenance.reconciliation.subjects import Subject
 from octy_worker.maintenance.restored.histories import Execution
-from octy_worker.temporal import place
+from octy_worker.temporal import access
 from octy_workflows.messages import MaintenanceProgress, MaintenanceStepInput
 
 NOW = MaintenanceStepInput(time.time())
@@ -170,9 +170,9 @@ def test_without_a_database_nothing_is_looked_at(tmp_path: Path, world: World) -
 
 @pytest.fixture
 def reached(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def reach(_place: object) -> None: ...
+    async def open_client(_access: object) -> None: ...
 
-    monkeypatch.setattr(place, "reach", reach)
+    monkeypatch.setattr(access, "open_client", open_client)
 
 
 @pytest.mark.usefixtures("reached")
